@@ -1,0 +1,15 @@
+"""Artifacts: trees, sizes, hashes, places."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_artifacts(audited: Audited) -> None:
+    """Every run has its artifacts: the same tree, sizes and bytes; MLmodel as the contract says."""
+    audited.keeps("artifacts")
+
+
+def test_artifact_uri(audited: Audited) -> None:
+    """Every run keeps its artifacts in a place of its own."""
+    audited.keeps("artifact_uri")

@@ -1,0 +1,10 @@
+"""Dataset inputs."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_dataset_inputs(audited: Audited) -> None:
+    """Every run has its dataset inputs with context and digest."""
+    audited.keeps("dataset_inputs")

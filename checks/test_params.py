@@ -1,0 +1,10 @@
+"""Params."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_params(audited: Audited) -> None:
+    """Every param of every run has its value, character by character."""
+    audited.keeps("params")

@@ -1,0 +1,30 @@
+"""Runs: arrived once, with name, status, times, lifecycle stage and user."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_runs_arrived_once(audited: Audited) -> None:
+    """Every run is on the target exactly once, and nothing else is in its experiment."""
+    audited.keeps("runs_arrived_once")
+
+
+def test_run_name_and_status(audited: Audited) -> None:
+    """Every run has its name and status."""
+    audited.keeps("run_name_and_status")
+
+
+def test_run_times(audited: Audited) -> None:
+    """Every run has its start and end time, or they stand in its source tags."""
+    audited.keeps("run_times")
+
+
+def test_run_lifecycle(audited: Audited) -> None:
+    """Active runs are active and deleted ones deleted."""
+    audited.keeps("run_lifecycle")
+
+
+def test_run_user(audited: Audited) -> None:
+    """Every run has its user, or the user stands in its source tags."""
+    audited.keeps("run_user")

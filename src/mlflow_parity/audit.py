@@ -1,0 +1,490 @@
+"""One audit: inventory, read both sides, pair, compare, confirm, judge. Runs in pytest's main process."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Protocol
+
+from mlflow_parity.comparing import Comparison, Outcome, compare_experiment
+from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
+from mlflow_parity.comparing.explain import Explainer
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.errors import ReadError, UsageProblem
+from mlflow_parity.items import Item, ItemState, item_ids
+from mlflow_parity.model import Experiment
+from mlflow_parity.options import Settings
+from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
+from mlflow_parity.promises import Selection
+from mlflow_parity.sides import Side, SideName, prepare_folder
+from mlflow_parity.snapshot import ExperimentView, Part
+from mlflow_parity.snapshot.store import SnapshotView
+from mlflow_parity.verdict import Finding, Row, State
+
+#: Characters of a value that a finding keeps; the whole value stays in the snapshot.
+_SHOWN = 2_000
+
+
+class RowSink(Protocol):
+    """Takes ledger rows as they come."""
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        ...
+
+
+class Reading(Protocol):
+    """Told what was read, per side (the progress line)."""
+
+    def add(
+        self,
+        side: SideName,
+        *,
+        experiments: int = 0,
+        runs: int = 0,
+        points: int = 0,
+        artifacts: int = 0,
+        size: int = 0,
+    ) -> None:
+        """Add to what was read."""
+        ...
+
+
+@dataclass(slots=True)
+class Result:
+    """What an audit found; reports are made from it."""
+
+    selection: Selection
+    states: dict[str, ItemState] = field(default_factory=dict)
+    totals: Counter[State] = field(default_factory=Counter)
+    paired_by: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    explained: int = 0
+    source_runs: int = 0
+    settled: int = 0
+    """Differences of the first reading that were gone when the suspects were read again."""
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
+    outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings that were kept, by experiment."""
+        return [finding for state in self.states.values() for kept in state.findings.values() for finding in kept]
+
+    @property
+    def findings_total(self) -> int:
+        """All differences that are not green."""
+        return sum(cell.findings for state in self.states.values() for cell in state.cells.values())
+
+    @property
+    def green(self) -> bool:
+        """Whether everything in scope was judged and is green."""
+        return bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
+
+
+_SIDES: tuple[SideName, SideName] = ("source", "target")
+
+
+@dataclass(slots=True)
+class _Selected:
+    """The selected items, with what they stand for."""
+
+    sources: list[tuple[Item, Experiment, ExperimentPair | None]] = field(default_factory=list)
+    surplus: list[tuple[Item, Experiment, str, State]] = field(default_factory=list)
+
+
+class Audit:
+    """Drives one audit from the inventory to the result."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scratch: Path,
+        open_side: Callable[[SideName], Side],
+    ) -> None:
+        self.settings = settings
+        self._scratch = scratch
+        self.sides: dict[SideName, Side] = {}
+        for name in _SIDES:
+            self.sides[name] = open_side(name)
+        self.pairing = ExperimentPairing()
+        self.items: tuple[Item, ...] = ()
+
+    def close(self) -> None:
+        """Release the connections of both sides."""
+        for side in self.sides.values():
+            if side.reader is not None:
+                with suppress(Exception):
+                    side.reader.close()
+
+    # --- inventory
+
+    def inventory(self) -> tuple[Item, ...]:
+        """List and pair the experiments of both sides; return the items that tests are made of.
+
+        Raises:
+            UsageProblem: when the source has nothing in scope or a pattern matches nothing.
+            ReadError: when a side cannot be listed.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            listed = {name: pool.submit(self.sides[name].experiments) for name in _SIDES}
+            source, target = listed["source"].result(), listed["target"].result()
+        pairing = pair_experiments(source, target)
+        if self._in_scope(pairing.missing) or self._in_scope(pairing.extra):
+            # an eventually consistent list, or an experiment made in between: look once more
+            source, target = (self.sides[name].experiments(again=True) for name in _SIDES)
+            pairing = pair_experiments(source, target)
+        self._check_patterns(source)
+        deleted = self.settings.include_deleted
+        self.pairing = ExperimentPairing(
+            pairs=[
+                pair
+                for pair in pairing.pairs
+                if self._named(pair.source.name) and (deleted or not (_deleted(pair.source) and _deleted(pair.target)))
+            ],
+            missing=self._in_scope(pairing.missing),
+            extra=self._in_scope(pairing.extra),
+            duplicates=[
+                pair
+                for pair in pairing.duplicates
+                if self._named(pair.source.name) and (deleted or not _deleted(pair.target))
+            ],
+        )
+        sources = [pair.source for pair in self.pairing.pairs] + self.pairing.missing
+        if not sources:
+            raise UsageProblem(
+                f"the source ({self.sides['source'].location.display}) has no experiment in scope; an empty source "
+                "proves nothing: check --source-uri, --experiments and --exclude-experiments"
+            )
+        surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
+        self.items = item_ids(sources, surplus)
+        return self.items
+
+    def _named(self, name: str) -> bool:
+        wanted, unwanted = self.settings.experiments, self.settings.exclude_experiments
+        return (not wanted or any(_fits(name, pattern) for pattern in wanted)) and not any(
+            _fits(name, pattern) for pattern in unwanted
+        )
+
+    def _in_scope(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        return [
+            item
+            for item in experiments
+            if self._named(item.name) and (self.settings.include_deleted or not _deleted(item))
+        ]
+
+    def _check_patterns(self, source: Sequence[Experiment]) -> None:
+        for option, patterns in (
+            ("--experiments", self.settings.experiments),
+            ("--exclude-experiments", self.settings.exclude_experiments),
+        ):
+            for pattern in patterns:
+                if not any(_fits(experiment.name, pattern) for experiment in source):
+                    raise UsageProblem(
+                        f"{option}: no experiment of the source matches {pattern!r}; it has {len(source)}, "
+                        "look them up with: pytest --collect-only -q"
+                    )
+
+    # --- the audit itself
+
+    def run(self, selection: Selection, sink: RowSink, progress: Reading) -> Result:
+        """Read what the selection needs from both sides at once, then compare.
+
+        Raises:
+            UsageProblem: when the source has no run in scope.
+            ParityError: when a snapshot is damaged.
+        """
+        result = Result(selection)
+        began = time.monotonic()
+        experiments = self._selected(selection)
+        parts = _parts(selection)
+        self._read(experiments, parts, result, progress)
+        result.timings["reading"] = time.monotonic() - began
+        began = time.monotonic()
+        links = self._links(experiments, selection, result)
+        if result.source_runs == 0 and selection.facets("run"):
+            raise UsageProblem(
+                f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
+                "nothing: check --source-uri, --experiments and --include-deleted"
+            )
+        explainer = Explainer()
+        comparison = Comparison(
+            selection.facets("experiment"),
+            selection.facets("run"),
+            links,
+            self.settings.include_deleted,
+            hashed=self.settings.depth != "listing",
+        )
+        for item, source, pair in experiments.sources:
+            state = result.states.setdefault(item.id, ItemState(item))
+            for outcome in self._compare(source, pair, comparison, parts, result):
+                self._record(outcome, state, result, explainer, sink)
+        for item, target, note, kind in experiments.surplus:
+            state = result.states.setdefault(item.id, ItemState(item))
+            for outcome in self._surplus(target, note, kind):
+                self._record(outcome, state, result, explainer, sink)
+        result.explained = explainer.calls
+        result.timings["comparing"] = time.monotonic() - began
+        return result
+
+    def sizes(self, selection: Selection) -> dict[SideName, int]:
+        """Return how many experiments will be read on each side."""
+        selected = self._selected(selection)
+        copies = sum(pair is not None for _, _, pair in selected.sources)
+        return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
+
+    def _selected(self, selection: Selection) -> _Selected:
+        chosen = set(selection.items)
+        by_source = {pair.source.experiment_id: pair for pair in self.pairing.pairs}
+        copies = {pair.target.experiment_id: pair.source.name for pair in self.pairing.duplicates}
+        every = {name: {item.experiment_id: item for item in self.sides[name].experiments()} for name in _SIDES}
+        selected = _Selected()
+        for item in self.items:
+            if item.id not in chosen:
+                continue
+            if item.surplus:
+                copy_of = copies.get(item.experiment_id)
+                if copy_of is None:
+                    note, kind = "no source experiment has its name or is named by its source tags", State.EXTRA
+                else:
+                    note, kind = f"a further copy of the source experiment {copy_of!r}", State.DUPLICATE
+                selected.surplus.append((item, every["target"][item.experiment_id], note, kind))
+            else:
+                source = every["source"][item.experiment_id]
+                selected.sources.append((item, source, by_source.get(item.experiment_id)))
+        return selected
+
+    def _read(self, experiments: _Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
+        wanted: dict[SideName, list[Experiment]] = {
+            "source": [source for _, source, _ in experiments.sources],
+            "target": [pair.target for _, _, pair in experiments.sources if pair is not None]
+            + [target for _, target, _, _ in experiments.surplus],
+        }
+
+        def one(name: SideName) -> str | None:
+            side = self.sides[name]
+            if not side.live:
+                return None
+            root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
+
+            def count(
+                *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0
+            ) -> None:
+                progress.add(
+                    name,
+                    experiments=experiments,
+                    runs=runs,
+                    points=points,
+                    artifacts=artifacts,
+                    size=size,
+                )
+
+            side.read(
+                root,
+                wanted[name],
+                parts,
+                self.settings.depth,
+                include_deleted=self.settings.include_deleted,
+                count=count,
+            )
+            return note
+
+        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
+            futures = [pool.submit(one, name) for name in _SIDES]
+            result.notes += [note for future in futures if (note := future.result()) is not None]
+        for name in _SIDES:
+            reader = self.sides[name].reader
+            if reader is not None:
+                try:
+                    result.outside[name] = dict(reader.outside())
+                except ReadError as error:
+                    result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
+
+    def _links(self, experiments: _Selected, selection: Selection, result: Result) -> Links:
+        """Pair the runs of every experiment once, so that links across experiments can be followed."""
+        pairs: dict[str, str] = {}
+        known: dict[str, str] = {}
+        if selection.facets("run"):
+            for _, source, pair in experiments.sources:
+                ours = self.sides["source"].view(source)
+                theirs = None if pair is None else self.sides["target"].view(pair.target)
+                self._count("source", ours, result)
+                if theirs is not None:
+                    self._count("target", theirs, result)
+                if ours.problem("runs"):
+                    # not known to be empty: an unreadable list is reported as such, not as an empty source
+                    result.source_runs += 1
+                    continue
+                keys = ours.run_keys()
+                known.update({key.run_id: key.lifecycle_stage for key in keys})
+                result.source_runs += sum(self.settings.include_deleted or not key.deleted for key in keys)
+                if theirs is not None and not theirs.problem("runs"):
+                    pairing = pair_runs(keys, theirs.run_keys())
+                    pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
+        read = {source.experiment_id for _, source, _ in experiments.sources}
+        whole = all(item.experiment_id in read for item in self.sides["source"].experiments())
+        return Links(pairs, known, whole)
+
+    def _count(self, side: SideName, view: SnapshotView, result: Result) -> None:
+        counts = view.counts()
+        result.counts[side]["experiments"] += 1
+        for name in ("runs", "points", "files", "bytes"):
+            result.counts[side][name] += int(counts.get(name, 0))
+
+    def _compare(
+        self,
+        source: Experiment,
+        pair: ExperimentPair | None,
+        comparison: Comparison,
+        parts: frozenset[Part],
+        result: Result,
+    ) -> Iterator[Outcome]:
+        ours: ExperimentView = self.sides["source"].view(source)
+        theirs: ExperimentView | None = None if pair is None else self.sides["target"].view(pair.target)
+        first = [*_compare_views(ours, theirs, pair, comparison)]
+        suspects = [outcome for outcome in first if not outcome.row.state.green]
+        final = first
+        if suspects and comparison.run_facets:
+            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, parts, result)
+            if confirmed is not None:
+                final = confirmed
+                gone = len(suspects) - sum(not outcome.row.state.green for outcome in confirmed)
+                result.settled += max(gone, 0)
+        for outcome in final:
+            if outcome.row.kind == "run" and outcome.row.facet == "presence" and outcome.row.paired_by:
+                result.paired_by[outcome.row.paired_by] += 1
+        yield from final
+
+    def _confirm(
+        self,
+        ours: ExperimentView,
+        theirs: ExperimentView | None,
+        pair: ExperimentPair | None,
+        comparison: Comparison,
+        suspects: Sequence[Outcome],
+        parts: frozenset[Part],
+        result: Result,
+    ) -> list[Outcome] | None:
+        """Read the suspects once more and compare again; ``None`` when nothing could be read anew."""
+        fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}
+        anew = False
+        for name in _SIDES:
+            view = fresh[name]
+            if view is None:
+                continue
+            runs: set[str] = set()
+            metrics: dict[str, set[str]] = {}
+            trees: set[str] = set()
+            for outcome in suspects:
+                run_id = outcome.row.source_id if name == "source" else outcome.row.target_id
+                if outcome.row.kind != "run" or run_id is None:
+                    continue
+                runs.add(run_id)
+                if outcome.row.facet == "metrics" and outcome.differences:
+                    metrics.setdefault(run_id, set()).update(found.key for found in outcome.differences)
+                if outcome.row.facet == "artifacts" and outcome.differences:
+                    trees.add(run_id)
+            try:
+                view_now = self.sides[name].fresh(
+                    view,
+                    runs,
+                    metrics,
+                    trees,
+                    self.settings.depth,
+                    include_deleted=self.settings.include_deleted,
+                    parts=parts,
+                )
+            except ReadError as error:
+                result.notes.append(f"suspects could not be read again from the {name}: {error}")
+                continue
+            if view_now is not None:
+                fresh[name] = view_now
+                anew = True
+        source = fresh["source"]
+        if not anew or source is None:
+            return None
+        return [*_compare_views(source, fresh["target"], pair, comparison)]
+
+    def _surplus(self, target: Experiment, note: str, kind: State) -> Iterator[Outcome]:
+        view = self.sides["target"].view(target)
+        problem = view.problem("runs")
+        runs = 0 if problem else sum(self.settings.include_deleted or not key.deleted for key in view.run_keys())
+        yield from extra_experiment(target, None if problem else runs, note, kind)
+
+    def _record(self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink) -> None:
+        row = outcome.row
+        sink.add(row)
+        result.totals[row.state] += 1
+        facet = f"{row.kind} {row.facet}"
+        state.cell(facet).add(row)
+        kept = state.findings.setdefault(facet, [])
+        for difference in outcome.differences:
+            if difference.state.green or len(kept) >= self.settings.max_findings:
+                continue
+            kept.append(
+                Finding(
+                    experiment=row.experiment,
+                    kind=row.kind,
+                    name=row.name,
+                    source_id=row.source_id,
+                    target_id=row.target_id,
+                    facet=row.facet,
+                    key=difference.key,
+                    state=difference.state,
+                    rule=difference.rule,
+                    source=_shown(difference.source),
+                    target=_shown(difference.target),
+                    explanation=explainer(difference),
+                )
+            )
+
+
+def _compare_views(
+    source: ExperimentView, target: ExperimentView | None, pair: ExperimentPair | None, comparison: Comparison
+) -> Iterator[Outcome]:
+    """Pair the runs of two views and compare them; what cannot be listed is unverified as a whole."""
+    pairing = RunPairing()
+    problem = None
+    if comparison.run_facets:
+        for name, view in (("source", source), ("target", target)):
+            reason = None if view is None else view.problem("runs")
+            if reason is not None:
+                problem = f"the {name}'s runs could not be read: {reason}"
+        if problem is None:
+            pairing = pair_runs(source.run_keys(), [] if target is None else target.run_keys())
+            for found in pairing.pairs:
+                comparison.links.pairs[found.source.run_id] = found.target.run_id
+    yield from compare_experiment(source, target, pair, pairing, comparison, problem)
+
+
+def _parts(selection: Selection) -> frozenset[Part]:
+    facets = selection.facets("run")
+    parts: set[Part] = {"runs"}
+    parts.update(part for facet, part in PART_OF_FACET.items() if facet in facets)
+    return frozenset(parts)
+
+
+def _deleted(experiment: Experiment) -> bool:
+    return experiment.lifecycle_stage == "deleted"
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def _shown(value: object) -> str | None:
+    """Return a value as short text; what deepdiff explains is explained from the whole value."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) <= _SHOWN:
+        return text
+    half = _SHOWN // 2
+    return f"{text[:half]}…{text[-half:]} ({len(text)} characters)"

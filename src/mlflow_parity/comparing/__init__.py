@@ -1,0 +1,8 @@
+"""Digests first, values for the suspects, deepdiff to explain what differs. Never talks to a server."""
+
+from __future__ import annotations
+
+from mlflow_parity.comparing.difference import Difference, facet_state
+from mlflow_parity.comparing.experiment import Comparison, Outcome, compare_experiment
+
+__all__ = ["Comparison", "Difference", "Outcome", "compare_experiment", "facet_state"]

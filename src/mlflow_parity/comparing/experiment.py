@@ -1,0 +1,274 @@
+"""Compares one source experiment with its copy, facet by facet, run by run, and yields ledger rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mlflow_parity import contract
+from mlflow_parity.comparing import fields
+from mlflow_parity.comparing.difference import Difference, compare_values, facet_state
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.histories import compare_histories
+from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.model import Experiment, Run
+from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
+from mlflow_parity.snapshot import ExperimentView, Part, RunKey
+from mlflow_parity.verdict import Row, State
+
+#: Which part of a snapshot a facet of runs needs beside ``runs``.
+PART_OF_FACET: dict[str, Part] = {"metrics": "metrics", "artifacts": "artifacts"}
+_CHUNK = 500
+
+_RUN_FACETS: dict[str, Callable[[Run, Run], list[Difference]]] = {
+    "name": fields.run_name,
+    "status": fields.run_status,
+    "times": fields.run_times,
+    "lifecycle": fields.run_lifecycle,
+    "user": fields.run_user,
+    "params": fields.run_params,
+    "tags": fields.run_tags,
+    "note": fields.run_note,
+    "source_tags": fields.run_source_tags,
+    "inputs": fields.run_inputs,
+    "artifact_uri": fields.run_artifact_uri,
+}
+_EXPERIMENT_FACETS: dict[str, Callable[[Experiment, Experiment], list[Difference]]] = {
+    "name": lambda a, b: compare_values("name", a.name, b.name, "experiment.name"),
+    "lifecycle": lambda a, b: compare_values(
+        "lifecycle_stage", a.lifecycle_stage, b.lifecycle_stage, "experiment.lifecycle"
+    ),
+    "tags": fields.experiment_tags,
+    "note": fields.experiment_note,
+    "source_tags": fields.experiment_source_tags,
+    "times": fields.experiment_times,
+    "artifact_location": fields.experiment_location,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What to compare and what is known from elsewhere.
+
+    ``experiment_facets`` and ``run_facets`` are the facets in scope; ``hashed`` is false at depth ``listing``.
+    """
+
+    experiment_facets: frozenset[str]
+    run_facets: frozenset[str]
+    links: Links
+    include_deleted: bool
+    hashed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One ledger row and the differences behind it."""
+
+    row: Row
+    differences: tuple[Difference, ...] = ()
+
+
+def compare_experiment(
+    source: ExperimentView,
+    target: ExperimentView | None,
+    pair: ExperimentPair | None,
+    pairing: RunPairing,
+    comparison: Comparison,
+    problem: str | None = None,
+) -> Iterator[Outcome]:
+    """Yield every row of one source experiment; ``target`` and ``pair`` are ``None`` when it has no copy.
+
+    ``problem`` says why the runs of either side could not be listed: every run facet is unverified then.
+    """
+    yield from _experiment_rows(source.experiment, pair, comparison)
+    if not comparison.run_facets:
+        return
+    if problem is not None:
+        for facet in (facet for facet in contract.RUN_FACETS if facet in comparison.run_facets):
+            unread = Difference("", State.UNVERIFIED, f"run.{facet}", note=problem)
+            experiment = source.experiment
+            target_id = None if pair is None else pair.target.experiment_id
+            row = Row(
+                experiment.name, "run", "(all runs)", None, None, facet, State.UNVERIFIED, note=f"target {target_id}"
+            )
+            yield _outcome(row, [unread])
+        return
+    yield from _unpaired_rows(source.experiment, pairing, comparison)
+    if target is None:
+        return
+    models = ModelIds()
+    pairs = [pair for pair in pairing.pairs if in_scope(pair, include_deleted=comparison.include_deleted)]
+    for start in range(0, len(pairs), _CHUNK):
+        yield from _pair_rows(source, target, pairs[start : start + _CHUNK], comparison, models)
+
+
+def in_scope(pair: RunPair, *, include_deleted: bool) -> bool:
+    """A pair is out of scope only when both are deleted and deleted runs were not asked for."""
+    return include_deleted or not (pair.source.deleted and pair.target.deleted)
+
+
+def extra_experiment(experiment: Experiment, runs: int | None, note: str, kind: State) -> Iterator[Outcome]:
+    """Yield the row of a target experiment that is no source experiment's copy (``runs`` unknown: ``None``)."""
+    if experiment.experiment_id == "0" and experiment.name == "Default" and runs == 0:
+        difference = Difference("", State.EXPECTED, "experiment.presence.default", note="every server makes it")
+    else:
+        difference = Difference(
+            "", State.EXTRA, "experiment.presence", note=f"{note}; {'unknown' if runs is None else runs} runs"
+        )
+    yield _outcome(
+        Row(
+            experiment.name,
+            "experiment",
+            experiment.name,
+            None,
+            experiment.experiment_id,
+            "presence",
+            difference.state,
+        ),
+        [difference],
+    )
+
+
+def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison: Comparison) -> Iterator[Outcome]:
+    for facet in contract.EXPERIMENT_FACETS:
+        if facet not in comparison.experiment_facets:
+            continue
+        target_id = None if pair is None else pair.target.experiment_id
+        by = "" if pair is None else pair.by
+
+        def row(state: State, note: str = "", *, facet: str = facet, by: str = by, to: str | None = target_id) -> Row:
+            return Row(source.name, "experiment", source.name, source.experiment_id, to, facet, state, by, note=note)
+
+        if pair is None:
+            if facet == "presence":
+                gone = Difference("", State.MISSING, "experiment.presence", note="no experiment on the target has its "
+                                  "source tag or its name")  # fmt: skip
+                yield _outcome(row(State.MISSING), [gone])
+            else:
+                yield Outcome(row(State.MISSING, "the experiment is missing"))
+        elif facet == "presence":
+            yield Outcome(row(State.MATCH))
+        else:
+            found = _EXPERIMENT_FACETS[facet](source, pair.target)
+            yield _outcome(row(facet_state(found)), found)
+
+
+def _run_row(
+    experiment: Experiment,
+    source: RunKey | None,
+    target: RunKey | None,
+    facet: str,
+    state: State,
+    by: str = "",
+    note: str = "",
+) -> Row:
+    shown = source or target
+    return Row(
+        experiment.name,
+        "run",
+        shown.name if shown else "",
+        source.run_id if source else None,
+        target.run_id if target else None,
+        facet,
+        state,
+        by,
+        note=note,
+    )
+
+
+def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comparison) -> Iterator[Outcome]:
+    deleted = comparison.include_deleted
+    presence = "presence" in comparison.run_facets
+    others = [facet for facet in contract.RUN_FACETS if facet in comparison.run_facets and facet != "presence"]
+    rule = "run.presence"
+    for run in pairing.missing:
+        if run.deleted and not deleted:
+            continue
+        if presence:
+            note = "no target run has its source tag, its id, its name and start time, or its content"
+            gone = Difference("", State.MISSING, rule, note=note)
+            yield _outcome(_run_row(experiment, run, None, "presence", State.MISSING), [gone])
+        for facet in others:
+            yield Outcome(_run_row(experiment, run, None, facet, State.MISSING, note="the run is missing"))
+    for sources, targets, by in pairing.ambiguous:
+        names = ", ".join(run.run_id for run in targets)
+        note = f"{len(sources)} source and {len(targets)} target runs have the same {by} and other contents: {names}"
+        for run in sources:
+            if presence:
+                difference = Difference("", State.AMBIGUOUS, rule, note=note)
+                yield _outcome(_run_row(experiment, run, None, "presence", State.AMBIGUOUS), [difference])
+            for facet in others:
+                yield Outcome(_run_row(experiment, run, None, facet, State.AMBIGUOUS, note="the run is ambiguous"))
+        if presence:
+            for run in targets:
+                difference = Difference("", State.AMBIGUOUS, rule, note=f"one of {len(targets)} alike by {by}")
+                yield _outcome(_run_row(experiment, None, run, "presence", State.AMBIGUOUS), [difference])
+    if not presence:
+        return
+    for pair in pairing.duplicates:
+        if pair.target.deleted and not deleted:
+            continue
+        copy = next((kept.target.run_id for kept in pairing.pairs if kept.source.run_id == pair.source.run_id), "?")
+        difference = Difference(
+            "", State.DUPLICATE, rule, note=f"a further copy ({pair.by}); the run is paired with {copy}"
+        )
+        yield _outcome(
+            _run_row(experiment, pair.source, pair.target, "presence", State.DUPLICATE, pair.by), [difference]
+        )
+    for extra in pairing.extra:
+        if extra.target.deleted and not deleted:
+            continue
+        difference = Difference("", State.EXTRA, rule, note=extra.why)
+        yield _outcome(_run_row(experiment, None, extra.target, "presence", State.EXTRA), [difference])
+
+
+def _pair_rows(
+    source: ExperimentView,
+    target: ExperimentView,
+    pairs: Sequence[RunPair],
+    comparison: Comparison,
+    models: ModelIds,
+) -> Iterator[Outcome]:
+    ours = source.runs([pair.source.run_id for pair in pairs])
+    theirs = target.runs([pair.target.run_id for pair in pairs])
+    facets = [facet for facet in contract.RUN_FACETS if facet in comparison.run_facets]
+    problems = {facet: _part_problem(source, target, facet) for facet in facets}
+    for pair, mine, copy in zip(pairs, ours, theirs, strict=True):
+        for facet in facets:
+            problem = problems[facet]
+            if problem is not None:
+                found = [Difference("", State.UNVERIFIED, f"run.{facet}", note=problem)]
+            elif facet == "presence":
+                found = []
+            elif facet == "metrics":
+                found = compare_histories(source, target, mine, copy)
+            elif facet == "artifacts":
+                trees = source.artifacts(mine.run_id), target.artifacts(copy.run_id)
+                found = compare_trees(*trees, mine, copy, comparison.links.pairs, models, hashed=comparison.hashed)
+            elif facet == "parent":
+                found = fields.run_parent(mine, copy, comparison.links)
+            else:
+                found = _RUN_FACETS[facet](mine, copy)
+            row = _run_row(source.experiment, pair.source, pair.target, facet, facet_state(found), pair.by)
+            yield _outcome(row, found)
+
+
+def _part_problem(source: ExperimentView, target: ExperimentView, facet: str) -> str | None:
+    part = PART_OF_FACET.get(facet)
+    if part is None:
+        return None
+    for side, view in (("source", source), ("target", target)):
+        problem = view.problem(part)
+        if problem is not None:
+            return f"the {side}'s {part} could not be read: {problem}"
+    return None
+
+
+def _outcome(row: Row, found: Sequence[Difference]) -> Outcome:
+    from dataclasses import replace
+
+    if not found:
+        return Outcome(row)
+    rules = tuple(sorted({difference.rule for difference in found if difference.state is State.EXPECTED}))
+    count = sum(not difference.state.green for difference in found)
+    return Outcome(replace(row, findings=count, rules=rules), tuple(found))

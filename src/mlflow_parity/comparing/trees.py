@@ -1,0 +1,223 @@
+"""Artifact trees of a pair of runs: paths, sizes, hashes; ``MLmodel`` as YAML through the pairing."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.model import Artifact, ArtifactTree, Run
+from mlflow_parity.verdict import State
+
+RULE = "run.artifacts"
+MLMODEL_RULE = "run.artifacts.mlmodel"
+#: More nodes than this in one MLmodel is a bomb (aliases that multiply), not a model.
+_MAX_NODES = 200_000
+_MODEL_ID_KEYS = ("model_id", "model_uuid")
+
+
+class ModelIds:
+    """Model ids within one experiment: each source id must stand for one target id and the other way round."""
+
+    def __init__(self) -> None:
+        self._to_target: dict[tuple[str, str], str] = {}
+        self._to_source: dict[tuple[str, str], str] = {}
+
+    def agree(self, key: str, source: str, target: str) -> bool:
+        """Record a pair of ids; false when either already stands for another one."""
+        return (
+            self._to_target.setdefault((key, source), target) == target
+            and self._to_source.setdefault((key, target), source) == source
+        )
+
+
+def compare_trees(
+    source: ArtifactTree,
+    target: ArtifactTree,
+    source_run: Run,
+    target_run: Run,
+    pairs: Mapping[str, str],
+    models: ModelIds,
+    *,
+    hashed: bool,
+) -> list[Difference]:
+    """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is."""
+    unread = [
+        Difference("", State.UNVERIFIED, RULE, note=f"the {side}'s artifacts could not be listed: {tree.error}")
+        for side, tree in (("source", source), ("target", target))
+        if tree.error is not None
+    ]
+    if unread:
+        return unread
+    ours = {file.path: file for file in source.files}
+    theirs = {file.path: file for file in target.files}
+    found: list[Difference] = []
+    for path in sorted(ours.keys() | theirs.keys()):
+        mine, copy = ours.get(path), theirs.get(path)
+        if copy is None and mine is not None:
+            found.append(Difference(path, State.MISSING, RULE, source=_facts(mine)))
+        elif mine is None and copy is not None:
+            found.append(Difference(path, State.EXTRA, RULE, target=_facts(copy)))
+        elif mine is not None and copy is not None:
+            found += _compare_files(mine, copy, source_run, target_run, pairs, models, hashed=hashed)
+    return found
+
+
+def _compare_files(
+    mine: Artifact,
+    copy: Artifact,
+    source_run: Run,
+    target_run: Run,
+    pairs: Mapping[str, str],
+    models: ModelIds,
+    *,
+    hashed: bool,
+) -> list[Difference]:
+    path = mine.path
+    is_mlmodel = posixpath.basename(path) == "MLmodel"
+    errors = [
+        Difference(path, State.UNVERIFIED, RULE, note=f"the {side}'s file could not be read: {file.error}")
+        for side, file in (("source", mine), ("target", copy))
+        if file.error is not None
+    ]
+    if errors:
+        return errors
+    if not hashed:
+        if mine.size is None or copy.size is None:
+            return [Difference(path, State.UNVERIFIED, RULE, note="a size is not known; use --parity-depth digest")]
+        if mine.size == copy.size:
+            return []
+        if is_mlmodel:
+            note = "MLmodel is written anew by the tool; only --parity-depth digest can compare it"
+            return [Difference(path, State.UNVERIFIED, MLMODEL_RULE, note=note)]
+        return [Difference(path, State.MISMATCH, RULE, _facts(mine), _facts(copy))]
+    if mine.sha256 is None or copy.sha256 is None:
+        return [Difference(path, State.UNVERIFIED, RULE, note="one side was read without hashes")]
+    if is_mlmodel and mine.content is not None and copy.content is not None:
+        # also when the bytes are equal: a verbatim copy names the source's run id, which is wrong there
+        return compare_mlmodel(path, mine.content, copy.content, source_run, target_run, pairs, models)
+    if mine.sha256 == copy.sha256 and mine.size == copy.size:
+        return []
+    note = "same size, other bytes" if mine.size == copy.size else ""
+    ours, theirs = _texts(mine, copy)
+    return [Difference(path, State.MISMATCH, RULE, ours or _facts(mine), theirs or _facts(copy), note)]
+
+
+def _facts(file: Artifact) -> str:
+    return f"{file.size} bytes" + (f", sha256 {file.sha256}" if file.sha256 else "")
+
+
+def _texts(mine: Artifact, copy: Artifact) -> tuple[list[str] | None, list[str] | None]:
+    """Return both contents as lines where both are small texts (kept at depth ``full`` only)."""
+    if mine.content is None or copy.content is None:
+        return None, None
+    try:
+        return mine.content.decode().splitlines()[:200], copy.content.decode().splitlines()[:200]
+    except UnicodeDecodeError:
+        return None, None
+
+
+def compare_mlmodel(
+    path: str,
+    mine: bytes,
+    copy: bytes,
+    source_run: Run,
+    target_run: Run,
+    pairs: Mapping[str, str],
+    models: ModelIds,
+) -> list[Difference]:
+    """Compare two ``MLmodel`` files as YAML, ids through the pairing."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        ours, theirs = yaml.load(mine, loader), yaml.load(copy, loader)  # noqa: S506  (both loaders are safe ones)
+        expected = _through(ours, source_run, target_run, _Budget())
+        actual = _through(theirs, None, target_run, _Budget())
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if mine == copy:
+            return []
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        note = f"bytes differ and it cannot be compared as YAML: {reason}"
+        return [Difference(path, State.MISMATCH, RULE, f"{len(mine)} bytes", f"{len(copy)} bytes", note)]
+    if not (isinstance(expected, dict) and isinstance(actual, dict)):
+        return [] if mine == copy else [Difference(path, State.MISMATCH, RULE, expected, actual)]
+    found = _compare_ids(path, expected, actual, source_run, target_run, pairs, models)
+    for key in sorted(expected.keys() | actual.keys(), key=str):
+        if key not in actual:
+            found.append(Difference(f"{path}: {key}", State.MISSING, MLMODEL_RULE, source=expected[key]))
+        elif key not in expected:
+            found.append(Difference(f"{path}: {key}", State.EXTRA, MLMODEL_RULE, target=actual[key]))
+        elif not _same(expected[key], actual[key]):
+            found.append(Difference(f"{path}: {key}", State.MISMATCH, MLMODEL_RULE, expected[key], actual[key]))
+    if not found and mine != copy:
+        return [Difference(path, State.EXPECTED, MLMODEL_RULE, note="equal as YAML through the pairing")]
+    return found
+
+
+def _compare_ids(
+    path: str,
+    expected: dict[str, Any],
+    actual: dict[str, Any],
+    source_run: Run,
+    target_run: Run,
+    pairs: Mapping[str, str],
+    models: ModelIds,
+) -> list[Difference]:
+    """Compare and take out the ids at the top level; the tool adds ``run_id`` where there was none."""
+    found: list[Difference] = []
+    original, copied = expected.pop("run_id", None), actual.pop("run_id", None)
+    wanted = target_run.run_id if original in (None, source_run.run_id) else pairs.get(str(original), original)
+    if copied != wanted and not (original is None and copied is None):
+        state = State.MISSING if copied is None else State.MISMATCH
+        found.append(Difference(f"{path}: run_id", state, MLMODEL_RULE, wanted, copied, "not the copy of its run"))
+    for key in _MODEL_ID_KEYS:
+        mine, copy = expected.pop(key, None), actual.pop(key, None)
+        if (mine is None) != (copy is None):
+            state = State.MISSING if copy is None else State.EXTRA
+            found.append(Difference(f"{path}: {key}", state, MLMODEL_RULE, mine, copy))
+        elif mine is not None and not models.agree(key, str(mine), str(copy)):
+            note = "ids do not map one to one within the experiment"
+            found.append(Difference(f"{path}: {key}", State.MISMATCH, MLMODEL_RULE, mine, copy, note))
+    return found
+
+
+class _Budget:
+    """Counts nodes, so that a document of aliases cannot grow without end."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_NODES
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {_MAX_NODES} nodes")
+
+
+def _through(value: Any, source_run: Run | None, target_run: Run, budget: _Budget) -> Any:
+    """Copy a document; the source's run id and artifact URI below the top level become the target's."""
+    budget.spend()
+    if isinstance(value, dict):
+        return {
+            str(key): item if key == "run_id" else _through(item, source_run, target_run, budget)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_through(item, source_run, target_run, budget) for item in value]
+    if isinstance(value, str) and source_run is not None:
+        if source_run.artifact_uri:
+            value = value.replace(source_run.artifact_uri, target_run.artifact_uri)
+        return value.replace(source_run.run_id, target_run.run_id)
+    return value
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equality that tells 1 from True and 1.0, and for which NaN equals NaN."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(left == right or (left != left and right != right))

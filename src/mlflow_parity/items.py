@@ -1,0 +1,152 @@
+"""The test items: one per check and experiment, with ids that stay the same from run to run; and their state.
+
+The main process writes an item's state; whoever runs the check (it, or an xdist worker) reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.model import Experiment
+from mlflow_parity.promises import Promise
+from mlflow_parity.snapshot.files import read_json, write_json
+from mlflow_parity.verdict import Cell, Finding, State, worst
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One experiment under test; ``surplus`` ones are on the target only (extra or duplicate)."""
+
+    id: str
+    name: str
+    experiment_id: str
+    surplus: bool
+
+    def file_name(self) -> str:
+        """Return the name of its state file."""
+        return hashlib.sha256(f"{self.surplus}:{self.experiment_id}:{self.name}".encode()).hexdigest()[:32] + ".json"
+
+
+def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tuple[Item, ...]:
+    """Give every experiment an id: its name where it is plain and unique, else with a digest of the name.
+
+    The order is that of the names, so that it is the same in every process and every run.
+    """
+    entries = [(item, False) for item in sources] + [(item, True) for item in surplus]
+    used: Counter[str] = Counter()
+    items = []
+    for experiment, extra in sorted(entries, key=lambda entry: (entry[0].name, entry[1], entry[0].experiment_id)):
+        plain = _UNSAFE.sub("-", experiment.name).strip() or "experiment"
+        if plain != experiment.name or len(plain) > _LONGEST:
+            digest = hashlib.sha256(experiment.name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            plain = f"{plain[:_LONGEST]}~{digest}"
+        if extra:
+            plain += "~target-only"
+        used[plain] += 1
+        if used[plain] > 1:
+            plain = f"{plain}~{experiment.experiment_id}"
+        items.append(Item(plain, experiment.name, experiment.experiment_id, extra))
+    return tuple(items)
+
+
+@dataclass(slots=True)
+class ItemState:
+    """What the audit found for one experiment: a cell per facet, and the findings that were kept."""
+
+    item: Item
+    cells: dict[str, Cell] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=dict)
+
+    def cell(self, facet: str) -> Cell:
+        """Return the cell of a facet (``kind facet``)."""
+        return self.cells.setdefault(facet, Cell())
+
+    def judge(self, promise: Promise) -> Judgement:
+        """Return what the ledger says of one promise."""
+        facets = [f"{promise.kind} {facet}" for facet in promise.facets]
+        counts: Counter[State] = Counter()
+        total = 0
+        for facet in facets:
+            if facet in self.cells:
+                counts.update(self.cells[facet].counts)
+                total += self.cells[facet].findings
+        kept = [finding for facet in facets for finding in self.findings.get(facet, [])]
+        return Judgement(counts, total, tuple(kept))
+
+    def save(self, folder: Path) -> None:
+        """Write the state where workers find it."""
+        write_json(
+            folder / self.item.file_name(),
+            {
+                "item": asdict(self.item),
+                "cells": {
+                    name: {
+                        "counts": {str(state): count for state, count in cell.counts.items()},
+                        "findings": cell.findings,
+                    }
+                    for name, cell in self.cells.items()
+                },
+                "findings": {
+                    name: [{**asdict(finding), "state": str(finding.state)} for finding in kept]
+                    for name, kept in self.findings.items()
+                },
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path, item: Item) -> ItemState:
+        """Read a state that :meth:`save` wrote.
+
+        Raises:
+            SnapshotError: when it is not there or damaged.
+        """
+        content = read_json(folder / item.file_name())
+        state = cls(Item(**content["item"]))
+        for name, cell in content["cells"].items():
+            counts = Counter({State(key): count for key, count in cell["counts"].items()})
+            state.cells[name] = Cell(counts, cell["findings"])
+        for name, kept in content["findings"].items():
+            state.findings[name] = [_finding(entry) for entry in kept]
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on one promise for one experiment."""
+
+    counts: Counter[State]
+    total: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def green(self) -> bool:
+        """Whether every object is in a green state."""
+        return all(state.green for state, count in self.counts.items() if count)
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether nothing is wrong but that something could not be read: an error rather than a failure."""
+        return worst(state for state, count in self.counts.items() if count) is State.UNVERIFIED
+
+
+def save_items(path: Path, items: Sequence[Item]) -> None:
+    """Write the inventory for xdist workers."""
+    write_json(path, {"items": [asdict(item) for item in items]})
+
+
+def load_items(path: Path) -> tuple[Item, ...]:
+    """Read the inventory."""
+    return tuple(Item(**entry) for entry in read_json(path)["items"])
+
+
+def _finding(entry: Mapping[str, Any]) -> Finding:
+    return Finding(**{**entry, "state": State(entry["state"])})

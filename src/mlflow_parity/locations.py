@@ -1,0 +1,136 @@
+"""Where a side of the audit lives: an ``http(s)://`` tracking server, a SageMaker ARN, or a snapshot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from mlflow_parity.errors import LocationError
+
+Kind = Literal["http", "app", "tracking-server", "snapshot"]
+
+_ARN = re.compile(
+    r"arn:(?P<partition>aws[a-z-]*):sagemaker:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):"
+    r"(?P<kind>mlflow-app|mlflow-tracking-server)/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
+)
+_ARN_HINT = (
+    "expected arn:aws:sagemaker:REGION:ACCOUNT:mlflow-app/app-… or "
+    "arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME (account of 12 digits)"
+)
+#: Partitions that the sagemaker-mlflow plugin serves (facts: anything else is refused by it).
+PARTITIONS = ("aws", "aws-us-gov")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One validated location.
+
+    ``uri`` is what was given; ``endpoint`` the base URL without credentials (empty for a snapshot);
+    ``region``, ``service`` and ``routing_header`` are set for ARNs only (source: the ARN itself and the
+    sagemaker-mlflow 0.5 plugin); ``userinfo`` is what stood before ``@`` in an ``http`` URI and never printed.
+    """
+
+    kind: Kind
+    uri: str
+    endpoint: str = ""
+    region: str = ""
+    service: str = ""
+    routing_header: str = ""
+    userinfo: tuple[str, str] | None = None
+
+    @property
+    def is_arn(self) -> bool:
+        """Whether requests must be signed."""
+        return self.kind in ("app", "tracking-server")
+
+    @property
+    def display(self) -> str:
+        """The location as it may be printed: no credentials."""
+        return self.endpoint if self.kind == "http" else self.uri
+
+    @property
+    def path(self) -> Path:
+        """The snapshot directory (only for snapshots)."""
+        return Path(self.uri)
+
+
+def parse_arn(text: str, *, option: str = "--target-arn", custom_endpoint: str | None = None) -> Location:
+    """Validate a SageMaker MLflow ARN; ``custom_endpoint`` is ``SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT``.
+
+    Raises:
+        LocationError: when it is not an ARN of a SageMaker MLflow App or tracking server.
+    """
+    found = _ARN.fullmatch(text)
+    if found is None or len(text) > 256:
+        raise LocationError(f"{option}: not a SageMaker MLflow ARN: {_shown(text)}; {_ARN_HINT}")
+    if found["partition"] not in PARTITIONS:
+        raise LocationError(
+            f"{option}: partition {found['partition']!r} has no SageMaker MLflow endpoint; "
+            f"supported: {', '.join(PARTITIONS)}"
+        )
+    region = found["region"]
+    if found["kind"] == "mlflow-app":
+        endpoint = custom_endpoint or f"https://mlflow.sagemaker.{region}.app.aws"
+        return Location("app", text, endpoint.rstrip("/"), region, "sagemaker", "x-sm-mlflow-app-arn")
+    endpoint = custom_endpoint or f"https://{region}.experiments.sagemaker.aws"
+    return Location(
+        "tracking-server",
+        text,
+        endpoint.rstrip("/"),
+        region,
+        "sagemaker-mlflow",
+        "x-mlflow-sm-tracking-server-arn",
+    )
+
+
+def parse_location(text: str, *, option: str, custom_endpoint: str | None = None) -> Location:
+    """Validate what was given to ``--source-uri`` or ``--target-uri``.
+
+    Raises:
+        LocationError: one line saying what is wrong with it and what would do.
+    """
+    if not text.strip():
+        raise LocationError(f"{option}: empty; give an http(s):// tracking server, an ARN or a snapshot directory")
+    if text.startswith("arn:"):
+        return parse_arn(text, option=option, custom_endpoint=custom_endpoint)
+    if re.match(r"https?://", text, re.IGNORECASE):
+        return _parse_http(text, option)
+    if "://" in text or text in ("databricks", "uc"):
+        scheme = text.split("://")[0]
+        raise LocationError(
+            f"{option}: cannot read {scheme!r} locations; start `mlflow server --backend-store-uri …` on that "
+            "store and give its http:// address, or give an ARN or a snapshot directory"
+        )
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise LocationError(
+            f"{option}: no such snapshot directory: {_shown(text)}; give an http(s):// tracking server, an ARN, "
+            "or the directory of a snapshot"
+        )
+    return Location("snapshot", str(path))
+
+
+def _parse_http(text: str, option: str) -> Location:
+    parts = urlsplit(text)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise LocationError(f"{option}: not a usable URL ({error}); expected http(s)://host[:port]") from None
+    if not host:
+        raise LocationError(f"{option}: the URL has no host; expected http(s)://host[:port]")
+    if parts.query or parts.fragment:
+        raise LocationError(f"{option}: a tracking URI has no query or fragment; give http(s)://host[:port][/path]")
+    shown_host = f"[{host}]" if ":" in host else host
+    netloc = shown_host if port is None else f"{shown_host}:{port}"
+    endpoint = urlunsplit((parts.scheme.lower(), netloc, parts.path.rstrip("/"), "", ""))
+    userinfo = (parts.username or "", parts.password or "") if "@" in parts.netloc else None
+    return Location("http", text, endpoint, userinfo=userinfo)
+
+
+def _shown(text: str) -> str:
+    """Shorten for a message; never a line break or anything before an ``@``."""
+    tail = text.rsplit("@", 1)[-1]
+    return repr(tail if len(tail) <= 120 else tail[:117] + "…")

@@ -1,0 +1,200 @@
+"""Every option in one table: flag, ini name, environment variable, default, help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.locations import Location, parse_arn, parse_location
+
+if TYPE_CHECKING:
+    import pytest
+
+Depth = Literal["listing", "digest", "full"]
+GROUP = "mlflow-parity"
+DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option; ``kind`` is ``text``, ``list`` (repeatable, comma separated), ``flag``, ``count`` or a choice."""
+
+    name: str
+    kind: str
+    default: str | None
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """Command-line flag."""
+        return "--" + self.name
+
+    @property
+    def ini(self) -> str:
+        """Name in ``pytest.ini`` or ``[tool.pytest.ini_options]``."""
+        return "parity_" + self.name.removeprefix("parity-").replace("-", "_")
+
+    @property
+    def environment(self) -> str:
+        """Environment variable."""
+        return "MLFLOW_PARITY_" + self.name.removeprefix("parity-").replace("-", "_").upper()
+
+    @property
+    def dest(self) -> str:
+        """Attribute in pytest's option namespace."""
+        return "mlflow_parity_" + self.name.replace("-", "_")
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("source-uri", "text", None, "Source: http(s):// tracking server, ARN or snapshot directory", "URI"),
+    Option("target-uri", "text", None, "Target: http(s):// tracking server, ARN or snapshot directory", "URI"),
+    Option("source-arn", "text", None, "Source: ARN of a SageMaker MLflow App or tracking server", "ARN"),
+    Option("target-arn", "text", None, "Target: ARN of a SageMaker MLflow App or tracking server", "ARN"),
+    Option("experiments", "list", None, "Only these experiments (names or globs, comma separated)", "NAMES"),
+    Option("exclude-experiments", "list", None, "Not these experiments (names or globs)", "NAMES"),
+    Option("include-deleted", "flag", "false", "Audit deleted experiments and runs too"),
+    Option(
+        "parity-depth",
+        "choice",
+        "digest",
+        "Artifacts: listing (sizes only), digest (SHA-256), full (digest, and differences of text explained)",
+        choices=DEPTHS,
+    ),
+    Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
+    Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
+    Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
+    Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
+)
+BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of one audit, validated."""
+
+    source: Location
+    target: Location
+    experiments: tuple[str, ...]
+    exclude_experiments: tuple[str, ...]
+    include_deleted: bool
+    depth: Depth
+    workers: int
+    snapshot_dir: str | None
+    report_dir: str
+    max_findings: int
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option with pytest, as a flag and as an ini value."""
+    group = parser.getgroup(GROUP, "mlflow-parity: compare two MLflow tracking servers")
+    for option in OPTIONS:
+        text = f"{option.help} (ini: {option.ini}, env: {option.environment}"
+        text += f", default: {option.default})" if option.default not in (None, "false") else ")"
+        if option.kind == "flag":
+            group.addoption(option.flag, action="store_true", dest=option.dest, default=None, help=text)
+        elif option.kind == "list":
+            group.addoption(option.flag, action="append", dest=option.dest, metavar=option.metavar, help=text)
+        elif option.choices:
+            group.addoption(option.flag, dest=option.dest, choices=option.choices, default=None, help=text)
+        else:
+            group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=text)
+        parser.addini(option.ini, option.help, type="string", default="")
+
+
+def raw_values(config: pytest.Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Collect what was given, as text: flag before environment variable before ini before default."""
+    env = os.environ if environ is None else environ
+    values: dict[str, str] = {}
+    for option in OPTIONS:
+        given = config.getoption(option.dest, default=None)
+        if given is not None:
+            values[option.name] = ",".join(given) if isinstance(given, list) else str(given)
+        elif env.get(option.environment):
+            values[option.name] = env[option.environment]
+        elif ini := str(config.getini(option.ini)):
+            values[option.name] = ini
+        elif option.default is not None:
+            values[option.name] = option.default
+    return values
+
+
+def is_active(values: Mapping[str, str]) -> bool:
+    """Whether this pytest run is an audit: any side was named."""
+    return any(values.get(name) for name in ("source-uri", "source-arn", "target-uri", "target-arn"))
+
+
+def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
+    """Validate the given texts.
+
+    Raises:
+        UsageProblem: one line for the first thing that is wrong.
+    """
+    env = os.environ if environ is None else environ
+    depth = values.get("parity-depth", "digest")
+    if depth not in DEPTHS:
+        raise UsageProblem(f"--parity-depth: {depth!r} is not one of {', '.join(DEPTHS)}")
+    settings = Settings(
+        source=_side("source", values, env),
+        target=_side("target", values, env),
+        experiments=_names(values.get("experiments", "")),
+        exclude_experiments=_names(values.get("exclude-experiments", "")),
+        include_deleted=_flag("include-deleted", values),
+        depth=next(d for d in DEPTHS if d == depth),
+        workers=_count("workers", values, most=64),
+        snapshot_dir=values.get("snapshot-dir"),
+        report_dir=values["report-dir"],
+        max_findings=_count("max-findings", values, most=100_000),
+    )
+    if settings.source.uri == settings.target.uri:
+        raise UsageProblem(
+            f"source and target are the same location ({settings.source.display}); comparing a server with itself "
+            "proves nothing: give two different ones"
+        )
+    return settings
+
+
+def _side(side: str, values: Mapping[str, str], env: Mapping[str, str]) -> Location:
+    uri, arn = values.get(f"{side}-uri"), values.get(f"{side}-arn")
+    custom = env.get(f"{side.upper()}_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    if uri and arn:
+        raise UsageProblem(f"--{side}-uri and --{side}-arn exclude each other; give one of them")
+    if arn:
+        return parse_arn(arn, option=f"--{side}-arn", custom_endpoint=custom)
+    if uri:
+        return parse_location(uri, option=f"--{side}-uri", custom_endpoint=custom)
+    other = "target" if side == "source" else "source"
+    raise UsageProblem(f"the {other} is given but no {side}; add --{side}-uri or --{side}-arn")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for line in text.splitlines() for part in line.split(",") if part.strip())
+
+
+def _flag(name: str, values: Mapping[str, str]) -> bool:
+    text = values.get(name, "false").strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off", ""):
+        return False
+    raise UsageProblem(f"--{name}: {text!r} is neither true nor false")
+
+
+def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
+    text = values.get(name, "")
+    try:
+        number = int(text)
+    except ValueError:
+        raise UsageProblem(f"--{name}: {text!r} is not a whole number; give one from 1 to {most}") from None
+    if not 1 <= number <= most:
+        raise UsageProblem(f"--{name}: {number} is out of range; give a whole number from 1 to {most}")
+    return number
+
+
+def setting_names() -> tuple[str, ...]:
+    """Return the names of the validated settings (for the report's record of its own command)."""
+    return tuple(item.name for item in fields(Settings))

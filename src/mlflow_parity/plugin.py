@@ -1,0 +1,184 @@
+"""pytest hooks and fixtures, nothing else; heavy imports happen inside, only when an audit was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mlflow_parity import options
+from mlflow_parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from mlflow_parity.checking import Audited
+    from mlflow_parity.session import Main, Shared
+
+_FOLDER = "mlflow_parity_folder"
+_SHARED: pytest.StashKey[Shared] = pytest.StashKey()
+_MAIN: pytest.StashKey[Main] = pytest.StashKey()
+_FIXTURE = "audited"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register the options."""
+    options.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Validate the options and, when no path was given, run the checks."""
+    values = options.raw_values(config)
+    if not options.is_active(values) or config.option.help:
+        return
+    from mlflow_parity.redaction import Redactor
+    from mlflow_parity.session import Main, Shared, command_line
+
+    with _usage_errors(Redactor.from_environment()):
+        settings = options.resolve(values)
+    passwords = [part for side in (settings.source, settings.target) for part in (side.userinfo or ())[1:]]
+    redactor = Redactor.from_environment(also=passwords)
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
+        return
+    selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
+    main = Main(settings, redactor, command_line(values, settings, selected))
+    config.stash[_SHARED] = config.stash[_MAIN] = main
+    config.add_cleanup(main.close)
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = check_files()
+
+
+def _given(config: pytest.Config, name: str) -> list[str]:
+    flag = {"keyword": "-k", "markexpr": "-m"}[name]
+    text = config.getoption(name, default="")
+    return [flag, str(text)] if text else []
+
+
+def check_files() -> list[str]:
+    """Return the shipped checks: beside this module when installed, at the top of a checkout otherwise.
+
+    Files rather than their folder: files that are named explicitly are collected whatever ``python_files`` says.
+    """
+    here = Path(__file__).resolve().parent
+    folder = here / "checks"
+    if not folder.is_dir():
+        folder = here.parent.parent / "checks"
+    return sorted(str(path) for path in folder.glob("test_*.py"))
+
+
+@contextmanager
+def _usage_errors(redact: Any) -> Iterator[None]:
+    """Turn our own errors into one line and exit status 4."""
+    try:
+        yield
+    except ParityError as error:
+        raise pytest.UsageError(redact(str(error))) from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what is compared with what."""
+    shared = config.stash.get(_SHARED, None)
+    if shared is None:
+        return []
+    settings = shared.settings
+    return [f"mlflow-parity: source {settings.source.display}", f"mlflow-parity: target {settings.target.display}"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Take the inventory before anything is collected and before xdist starts its workers."""
+    main = session.config.stash.get(_MAIN, None)
+    if main is not None:
+        with _usage_errors(main.redactor):
+            main.take_inventory()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker where the inventory and the states are."""
+    main = node.config.stash.get(_MAIN, None)
+    if main is not None:
+        node.workerinput[_FOLDER] = str(main.folder)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test per check and experiment."""
+    if _FIXTURE not in metafunc.fixturenames:
+        return
+    shared = metafunc.config.stash.get(_SHARED, None)
+    if shared is None:
+        raise pytest.UsageError(
+            "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
+        )
+    # what is on the target only is judged once, by the check that owns it
+    owner = metafunc.function.__name__ == "test_experiment_arrived"
+    items = [item for item in shared.items if owner or not item.surplus]
+    metafunc.parametrize(_FIXTURE, items, ids=[item.id for item in items], indirect=True)
+
+
+@pytest.fixture
+def audited(request: pytest.FixtureRequest) -> Audited:
+    """One experiment after the audit: its part of the ledger, for one check to judge."""
+    from mlflow_parity.checking import load
+    from mlflow_parity.session import STATES
+
+    shared = request.config.stash[_SHARED]
+    name = request.function.__name__.removeprefix("test_")
+    return load(shared.folder / STATES, request.param, name, shared.message)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Read and compare, now that it is known which checks were selected."""
+    main = session.config.stash.get(_MAIN, None)
+    distributed = session.config.pluginmanager.hasplugin("dsession")
+    if main is None or distributed or session.config.option.collectonly or session.testsfailed:
+        return
+    _run(main, session.config, [item.nodeid for item in session.items])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """The same under xdist: the first worker to have collected tells what was selected."""
+    main = node.config.stash.get(_MAIN, None)
+    if main is not None and main.result is None:
+        _run(main, node.config, ids)
+
+
+def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
+    from mlflow_parity.session import Terminal
+
+    writer = config.get_terminal_writer()
+
+    def write(text: str) -> None:
+        writer.write(text, flush=True)
+
+    with _usage_errors(main.redactor):
+        main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the reports; nothing but a green ledger may exit 0."""
+    main = session.config.stash.get(_MAIN, None)
+    if main is not None:
+        with _usage_errors(main.redactor):
+            session.exitstatus = main.finish(int(exitstatus))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the verdict."""
+    main = config.stash.get(_MAIN, None)
+    if main is None or main.report is None:
+        return
+    from mlflow_parity.reporting.terminal import summary_lines
+
+    green = main.report.verdict == "green"
+    terminalreporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
+    for line in summary_lines(main.report, report_dir=main.settings.report_dir, redact=main.redactor):
+        terminalreporter.write_line(line)

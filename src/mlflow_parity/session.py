@@ -1,0 +1,275 @@
+"""An audit within a pytest run: who does what in the main process and in xdist workers.
+
+The main process takes the inventory before anything is collected, reads and compares once it is known which
+checks were selected, and writes the reports. Workers (and the main process when there are none) only read the
+state files. So every server is read once, whatever ``-n`` says.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity import __version__, contract
+from mlflow_parity.items import Item, Judgement, load_items, save_items
+from mlflow_parity.options import BY_NAME as OPTIONS
+from mlflow_parity.options import Settings
+from mlflow_parity.promises import BY_NAME as PROMISES
+from mlflow_parity.promises import Promise, Selection, select
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.sides import Side, SideName
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit import Audit, Result
+    from mlflow_parity.reporting.report import Report, SideReport
+
+_ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
+STATES = "states"
+ITEMS = "items.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where progress is shown: how to write to it, whether it is one, and how wide."""
+
+    write: Callable[[str], object]
+    isatty: bool
+    columns: int
+
+
+class Shared:
+    """What main process and workers both have: the folder with the inventory and the states."""
+
+    def __init__(self, folder: Path, settings: Settings, redactor: Redactor) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.redactor = redactor
+        self._items: tuple[Item, ...] | None = None
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The inventory."""
+        if self._items is None:
+            self._items = load_items(self.folder / ITEMS)
+        return self._items
+
+    def item(self, item_id: str) -> Item:
+        """Return an item by its id."""
+        return next(item for item in self.items if item.id == item_id)
+
+    def message(self, promise: Promise, item: Item, judgement: Judgement) -> str:
+        """Render a failed promise."""
+        from mlflow_parity.reporting.terminal import check_message
+
+        return check_message(
+            promise=promise.text,
+            experiment=item.name,
+            findings=judgement.findings,
+            total=judgement.total,
+            counts=judgement.counts,
+            report_dir=self.settings.report_dir,
+            redact=self.redactor,
+        )
+
+
+class Main(Shared):
+    """The main process."""
+
+    def __init__(self, settings: Settings, redactor: Redactor, command: Iterable[str]) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="mlflow-parity-")), settings, redactor)
+        self.command = tuple(command)
+        self.audit: Audit | None = None
+        self.result: Result | None = None
+        self.report: Report | None = None
+        self.written: dict[str, Path] = {}
+
+    def take_inventory(self) -> None:
+        """List both sides and write the inventory.
+
+        Raises:
+            ParityError: one line for what is wrong with a location, an option or a server.
+        """
+        from mlflow_parity.audit import Audit
+        from mlflow_parity.reading import open_reader
+
+        def open_side(name: SideName) -> Side:
+            location = self.settings.source if name == "source" else self.settings.target
+            if location.kind == "snapshot":
+                return Side(name, location, None)
+            return Side(name, location, open_reader(location, name, self.settings.workers))
+
+        self.audit = Audit(self.settings, self.folder / "snapshots", open_side)
+        self._items = self.audit.inventory()
+        save_items(self.folder / ITEMS, self._items)
+        (self.folder / STATES).mkdir()
+
+    def run(self, node_ids: Iterable[str], terminal: Terminal) -> None:
+        """Read and compare what the collected checks need; write the ledger and the states.
+
+        Raises:
+            ParityError: when the source is empty, a snapshot is damaged, or the report folder cannot be used.
+        """
+        from mlflow_parity.reporting.ledger import LedgerWriter
+        from mlflow_parity.reporting.progress import Progress
+        from mlflow_parity.reporting.write import LEDGER_NAME, prepare_directory
+
+        selection = self.selection(node_ids)
+        if self.audit is None or not selection.items or not selection.promises:
+            return
+        directory = prepare_directory(self.settings.report_dir)
+        progress = Progress(terminal.write, isatty=terminal.isatty, columns=lambda: int(terminal.columns))
+        for side, experiments in self.audit.sizes(selection).items():
+            progress.expect(side, experiments)
+        with LedgerWriter(directory / LEDGER_NAME, redact=self.redactor) as ledger, progress:
+            self.result = self.audit.run(selection, ledger, progress)
+        for state in self.result.states.values():
+            state.save(self.folder / STATES)
+
+    def selection(self, node_ids: Iterable[str]) -> Selection:
+        """Return which promises and items the collected node ids stand for."""
+        promises: list[str] = []
+        items: list[str] = []
+        known = {item.id for item in self.items}
+        for node_id in node_ids:
+            found = _ITEM_OF_NODE.search(node_id)
+            if found is None or found["item"] not in known:
+                continue  # not one of our checks
+            promises.append(found["promise"] if found["promise"] in PROMISES else "")
+            items.append(found["item"])
+        return select(promises, items) if items else Selection((), ())
+
+    def finish(self, exit_status: int) -> int:
+        """Write the reports; return the exit status, which is never 0 unless the ledger is green."""
+        if self.result is None or self.audit is None:
+            return exit_status
+        from mlflow_parity.reporting.write import write_reports
+
+        if exit_status == 0 and not self.result.green:
+            exit_status = 1
+        self.report = build_report(self, self.audit, self.result, exit_status)
+        self.written = write_reports(self.report, Path(self.settings.report_dir), self.redactor)
+        return exit_status
+
+    def close(self) -> None:
+        """Release connections and remove what is not kept."""
+        if self.audit is not None:
+            self.audit.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> Report:
+    """Make the report of a finished audit."""
+    from mlflow_parity.reporting.report import CoverageRow, Report, Scope
+
+    settings = main.settings
+    coverage = tuple(
+        CoverageRow(state.item.name, facet, cell)
+        for _, state in sorted(result.states.items())
+        for facet, cell in state.cells.items()
+    )
+    left_out = list(result.selection.left_out())
+    unselected = len(main.items) - len(result.selection.items)
+    if unselected:
+        left_out.append(f"{unselected} of {len(main.items)} experiments were not selected")
+    if settings.experiments or settings.exclude_experiments:
+        left_out.append("experiments that --experiments or --exclude-experiments leave out")
+    if not settings.include_deleted:
+        left_out.append("deleted experiments and runs (--include-deleted)")
+    if settings.depth == "listing":
+        left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
+    notes = list(result.notes)
+    if result.settled:
+        notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
+    reasons = [
+        f"{count} object facets are {state}"
+        for state, count in sorted(result.totals.items())
+        if count and not state.green
+    ]
+    if exit_status != 0 and not reasons:
+        reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
+    return Report(
+        tool_version=__version__,
+        created=_iso(time.time()),
+        verdict="green" if result.green and exit_status == 0 else "red",
+        scope=Scope(
+            experiments=settings.experiments,
+            excluded=settings.exclude_experiments,
+            include_deleted=settings.include_deleted,
+            depth=settings.depth,
+            facets=tuple(
+                [
+                    f"experiment {facet}"
+                    for facet in contract.EXPERIMENT_FACETS
+                    if facet in result.selection.facets("experiment")
+                ]
+                + [f"run {facet}" for facet in contract.RUN_FACETS if facet in result.selection.facets("run")]
+            ),
+            checks=result.selection.promises,
+            partial=bool(left_out),
+            left_out=tuple(left_out),
+        ),
+        sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},
+        reasons=tuple(reasons),
+        exit_status=exit_status,
+        contract_digest=contract.digest(),
+        coverage=coverage,
+        findings=tuple(result.findings),
+        findings_total=result.findings_total,
+        paired_by=dict(result.paired_by),
+        explained=result.explained,
+        command=main.command,
+        notes=tuple(notes),
+        timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
+    )
+
+
+def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
+    from mlflow_parity.reporting.report import SideReport
+
+    side = audit.sides[name]
+    snapshot, counts = side.snapshot, result.counts[name]
+    return SideReport(
+        location=side.location.display,
+        kind=side.location.kind,
+        server_version=snapshot.origin.version,
+        capabilities=dict(snapshot.origin.capabilities),
+        read_from=_iso(snapshot.created),
+        read_to=_iso(snapshot.finished or snapshot.created),
+        requests=0 if side.reader is None else side.reader.requests,
+        resumed_parts=side.resumed_parts,
+        experiments=counts["experiments"],
+        runs=counts["runs"],
+        points=counts["points"],
+        artifacts=counts["files"],
+        artifact_bytes=counts["bytes"],
+        snapshot_digest=snapshot.digest,
+        snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
+        outside=result.outside.get(name, {}),
+    )
+
+
+def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str]) -> tuple[str, ...]:
+    """Return the command that repeats the audit; locations stand in it without credentials."""
+    command = ["pytest"]
+    for name, text in values.items():
+        option = OPTIONS[name]
+        if name in ("source-uri", "target-uri"):
+            text = settings.source.display if name == "source-uri" else settings.target.display
+        if text == (option.default or "") and option.default is not None:
+            continue
+        if option.kind == "flag":
+            command.append(option.flag)
+        else:
+            command += [option.flag, text]
+    return (*command, *extra)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

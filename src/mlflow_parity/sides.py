@@ -1,0 +1,232 @@
+"""One side of the audit: a live server that is read into a snapshot, or a snapshot that stands for it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from mlflow_parity.errors import SnapshotError
+from mlflow_parity.locations import Location
+from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Series
+from mlflow_parity.options import Depth
+from mlflow_parity.reading import Reader
+from mlflow_parity.snapshot import ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot.capture import Count, capture
+from mlflow_parity.snapshot.keys import run_key
+from mlflow_parity.snapshot.store import MANIFEST, Origin, Snapshot, SnapshotView
+
+SideName = Literal["source", "target"]
+
+
+class Side:
+    """Source or target. ``reader`` is ``None`` when a snapshot stands for the server."""
+
+    def __init__(self, name: SideName, location: Location, reader: Reader | None) -> None:
+        self.name = name
+        self.location = location
+        self.reader = reader
+        self.resumed_parts = 0
+        self._snapshot = None if reader is not None else Snapshot.open(location.path)
+        self._experiments: list[Experiment] | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether it is read from a server now."""
+        return self.reader is not None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was read; only after :meth:`read`, or when a snapshot was given."""
+        if self._snapshot is None:
+            raise RuntimeError("the side was not read yet")
+        return self._snapshot
+
+    def experiments(self, *, again: bool = False) -> list[Experiment]:
+        """Every experiment, deleted ones included."""
+        if self._experiments is None or again:
+            if self.reader is not None:
+                self._experiments = self.reader.experiments()
+            else:
+                self._experiments = list(self.snapshot.experiments)
+        return self._experiments
+
+    def read(
+        self,
+        root: Path,
+        experiments: Sequence[Experiment],
+        parts: Collection[Part],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        count: Count,
+    ) -> None:
+        """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given."""
+        if self.reader is None:
+            return
+        capabilities = self.reader.capabilities
+        origin = Origin(
+            self.location.display,
+            self.location.kind,
+            capabilities.version,
+            {
+                "history_bulk": capabilities.history_bulk,
+                "artifact_proxy": capabilities.artifact_proxy,
+                "get_artifact": capabilities.get_artifact,
+            },
+        )
+        self._snapshot = Snapshot.create(root, origin, self.experiments())
+        self.resumed_parts = capture(
+            self.reader,
+            self._snapshot,
+            experiments,
+            parts,
+            depth,
+            include_deleted=include_deleted,
+            count=count,
+        )
+        self._snapshot.finish()
+
+    def view(self, experiment: Experiment) -> SnapshotView:
+        """Return one experiment as it was read."""
+        return self.snapshot.view(experiment)
+
+    def fresh(
+        self,
+        view: ExperimentView,
+        suspects: Collection[str],
+        metrics: Mapping[str, Collection[str]],
+        artifacts: Collection[str],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        parts: Collection[Part],
+    ) -> FreshView | None:
+        """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
+
+        ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
+        are suspect. Runs that came since are read whole.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None:
+            return None
+        experiment = view.experiment
+        runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
+        known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
+        came = {run.run_id for run in runs if run.run_id not in known}
+        if not include_deleted:
+            came -= {run.run_id for run in runs if run.lifecycle_stage == "deleted"}
+        histories: dict[str, dict[str, Series]] = {}
+        if "metrics" in parts:
+            wanted = [
+                run if run.run_id in came else replace(run, metrics=_only(run, metrics[run.run_id]))
+                for run in runs
+                if run.run_id in came or run.run_id in metrics
+            ]
+            for batch in self.reader.histories(wanted):
+                for series in batch:
+                    histories.setdefault(series.run_id, {})[series.key] = series
+        trees: dict[str, ArtifactTree] = {}
+        if "artifacts" in parts:
+            again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
+            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
+        return FreshView(view, runs, histories, trees)
+
+
+def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
+    # an empty key stands for the facet as a whole
+    return {key: point for key, point in run.metrics.items() if key in keys or "" in keys}
+
+
+class FreshView:
+    """An experiment as it was read, with the suspects as they are now."""
+
+    def __init__(
+        self,
+        base: ExperimentView,
+        runs: Sequence[Run],
+        histories: Mapping[str, Mapping[str, Series]],
+        trees: Mapping[str, ArtifactTree],
+    ) -> None:
+        self._base = base
+        self._runs = {run.run_id: run for run in runs}
+        self._histories = histories
+        self._trees = trees
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment itself."""
+        return self._base.experiment
+
+    def problem(self, part: Part) -> str | None:
+        """Why a part is not there as a whole."""
+        return None if part == "runs" else self._base.problem(part)
+
+    def run_keys(self) -> list[RunKey]:
+        """What pairing needs of every run."""
+        return [run_key(run) for run in self._runs.values()]
+
+    def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """Whole run records."""
+        return [self._runs[run_id] for run_id in run_ids]
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run."""
+        return iter(self._runs.values())
+
+    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
+        """Size and digest of each history, the fresh ones over the old ones."""
+        from mlflow_parity.digests import series_digest
+
+        old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
+        for key, series in self._histories.get(run_id, {}).items():
+            old[key] = HistoryKey(len(series.values), series_digest(series), series.error)
+        return old
+
+    def points(self, run_id: str, key: str) -> Series:
+        """One whole history."""
+        fresh = self._histories.get(run_id, {}).get(key)
+        return self._base.points(run_id, key) if fresh is None else fresh
+
+    def artifacts(self, run_id: str) -> ArtifactTree:
+        """The artifact tree of a run."""
+        return self._trees[run_id] if run_id in self._trees else self._base.artifacts(run_id)
+
+
+def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Path, str | None]:
+    """Return where a side's snapshot goes, and a note when an earlier one was moved aside.
+
+    Without ``--snapshot-dir`` it is ``scratch``. An unfinished snapshot is resumed; a finished one is kept under
+    the time at which it was read, because a new audit reads anew: an old snapshot must not pass for the server.
+
+    Raises:
+        SnapshotError: when the folder cannot be used.
+    """
+    if kept is None:
+        return scratch / side, None
+    root = Path(kept).expanduser() / side
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root.parent):
+            pass
+    except OSError as error:
+        raise SnapshotError(f"--snapshot-dir: cannot write to {kept} ({error.strerror}); give another folder") from None
+    if not (root / MANIFEST).exists():
+        return root, None
+    old = Snapshot.open(root, finished=False)
+    if not old.is_finished:
+        return root, None
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(old.finished or old.created))
+    aside = root.with_name(f"{side}-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = root.with_name(f"{side}-{stamp}-{number}")
+    root.rename(aside)
+    return root, f"the finished snapshot of an earlier audit was kept as {side}-{re.sub('^.*?-', '', aside.name)}"

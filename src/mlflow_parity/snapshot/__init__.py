@@ -1,0 +1,66 @@
+"""Records ⇄ a directory of Parquet parts with digests and a manifest; resumable, portable, comparable offline.
+
+Layout::
+
+    manifest.json                     format, location, server, scope, experiments, digest, complete
+    experiments/<id>/runs.parquet     one row per run: fields, params, tags, latest metrics, inputs, digest
+    experiments/<id>/metrics.parquet  one row per history: run, key, points, digest, row in points.parquet
+    experiments/<id>/points.parquet   the points
+    experiments/<id>/artifacts.parquet  one row per file: path, size, sha256, MLmodel content
+    experiments/<id>/<facet>.json     written last: rows, digest and checksums of the part's files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, Protocol
+
+from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
+
+#: What is read and stored separately; ``runs`` is always needed, the others when a check asks for them.
+Part = Literal["runs", "metrics", "artifacts"]
+PARTS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
+FORMAT = "mlflow-parity-snapshot"
+FORMAT_VERSION = 1
+
+
+class ExperimentView(Protocol):
+    """One experiment of one side, as comparing sees it; from Parquet or read again from a server."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment itself."""
+        ...
+
+    def problem(self, part: Part) -> str | None:
+        """Why a part is not there as a whole; ``None`` when it is."""
+        ...
+
+    def run_keys(self) -> Sequence[RunKey]:
+        """What pairing needs of every run, deleted ones included."""
+        ...
+
+    def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """Whole run records, in the order asked for."""
+        ...
+
+    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
+        """Size and digest of each metric history of a run."""
+        ...
+
+    def points(self, run_id: str, key: str) -> Series:
+        """One whole history."""
+        ...
+
+    def artifacts(self, run_id: str) -> ArtifactTree:
+        """The artifact tree of a run."""
+        ...
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run, streamed."""
+        ...
+
+
+from mlflow_parity.snapshot.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
+
+__all__ = ["FORMAT", "FORMAT_VERSION", "PARTS", "ExperimentView", "HistoryKey", "Part", "RunKey"]

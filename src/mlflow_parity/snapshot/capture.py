@@ -1,0 +1,181 @@
+"""Reads one side into a snapshot: experiments side by side, runs in pages, only the parts that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Literal, Protocol, TypeVar
+
+from mlflow_parity.errors import MalformedAnswer, ReadError
+from mlflow_parity.model import Experiment, Run
+from mlflow_parity.options import DEPTHS, Depth
+from mlflow_parity.reading import Reader
+from mlflow_parity.snapshot import PARTS, Part
+from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
+
+#: Experiments read side by side on one server; their requests share the session's connections.
+_EXPERIMENTS_AT_ONCE = 4
+T = TypeVar("T")
+
+
+class Count(Protocol):
+    """Told what was read, for the progress line."""
+
+    def __call__(
+        self, *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0
+    ) -> None:
+        """Add to what was read."""
+        ...
+
+
+def capture(
+    reader: Reader,
+    snapshot: Snapshot,
+    experiments: Sequence[Experiment],
+    parts: Collection[Part],
+    depth: Depth,
+    *,
+    include_deleted: bool,
+    count: Count,
+) -> int:
+    """Read what is not in the snapshot yet; return how many parts an earlier, interrupted audit had left.
+
+    What cannot be read becomes a part with its error, so that it is reported, and tried again when resumed.
+
+    Raises:
+        SnapshotError: when a part that is there is damaged.
+    """
+
+    def one(experiment: Experiment) -> int:
+        resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count)
+        count(experiments=1)
+        return resumed
+
+    with ThreadPoolExecutor(_EXPERIMENTS_AT_ONCE, thread_name_prefix="parity-experiment") as pool:
+        futures = [pool.submit(one, experiment) for experiment in experiments]
+        try:
+            return sum(future.result() for future in futures)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+
+def _capture_experiment(
+    reader: Reader,
+    snapshot: Snapshot,
+    experiment: Experiment,
+    parts: Collection[Part],
+    depth: Depth,
+    include_deleted: bool,
+    count: Count,
+) -> int:
+    experiment_id = experiment.experiment_id
+    wanted: list[Part] = []
+    resumed = 0
+    for part in PARTS:
+        if part != "runs" and part not in parts:
+            continue
+        sidecar = snapshot.check(experiment_id, part)
+        if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors") or _shallower(sidecar, depth):
+            wanted.append(part)
+        else:
+            resumed += 1
+    if not wanted:
+        return resumed
+    folder = snapshot.folder(experiment_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = RunsWriter(folder) if "runs" in wanted else None
+    metrics = MetricsWriter(folder) if "metrics" in wanted else None
+    artifacts = ArtifactsWriter(folder, depth) if "artifacts" in wanted else None
+    failed: dict[Part, str] = {}
+    try:
+        try:
+            pages = _ahead(reader.runs(experiment_id)) if runs is not None else _stored_pages(snapshot, experiment)
+            for page in pages:
+                if runs is not None:
+                    runs.add(page)
+                count(runs=len(page))
+                scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
+                if metrics is not None and "metrics" not in failed:
+                    _guarded("metrics", failed, _read_metrics, reader, scope, metrics, count)
+                if artifacts is not None and "artifacts" not in failed:
+                    _guarded("artifacts", failed, _read_artifacts, reader, scope, artifacts, depth, count)
+        except ReadError as error:
+            # without the list of runs nothing that hangs on it is complete
+            failed = {part: str(error) for part in wanted}
+        for part, writer in (("runs", runs), ("metrics", metrics), ("artifacts", artifacts)):
+            if writer is None:
+                continue
+            if part in failed:
+                writer.abandon()
+                seal_failure(folder, _part(part), failed[_part(part)])
+            else:
+                writer.finish()
+    except BaseException:
+        for unfinished in (runs, metrics, artifacts):
+            if unfinished is not None:
+                with suppress(Exception):
+                    unfinished.abandon()
+        raise
+    return resumed
+
+
+def _part(name: str) -> Part:
+    return next(part for part in PARTS if part == name)
+
+
+def _shallower(sidecar: dict[str, object], depth: Depth) -> bool:
+    stored = sidecar.get("depth")
+    return stored in DEPTHS and DEPTHS.index(stored) < DEPTHS.index(depth)
+
+
+def _guarded(
+    part: Literal["metrics", "artifacts"], failed: dict[Part, str], step: Callable[..., None], *args: object
+) -> None:
+    try:
+        step(*args)
+    except ReadError as error:
+        failed[part] = str(error)
+
+
+def _read_metrics(reader: Reader, runs: Sequence[Run], writer: MetricsWriter, count: Count) -> None:
+    seen: set[tuple[str, str]] = set()
+    for histories in reader.histories(runs):
+        for series in histories:
+            if (series.run_id, series.key) in seen:
+                raise MalformedAnswer(f"history of {series.key!r} of run {series.run_id} was delivered twice")
+            seen.add((series.run_id, series.key))
+        count(points=writer.add(histories))
+
+
+def _read_artifacts(reader: Reader, runs: Sequence[Run], writer: ArtifactsWriter, depth: Depth, count: Count) -> None:
+    for tree in reader.artifacts(runs, depth):
+        writer.add(tree)
+        count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
+
+
+def _stored_pages(snapshot: Snapshot, experiment: Experiment, size: int = 1_000) -> Iterator[list[Run]]:
+    page: list[Run] = []
+    for run in snapshot.view(experiment).all_runs():
+        page.append(run)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _ahead(pages: Iterator[T]) -> Iterator[T]:
+    """Fetch the next page while this one's histories are read: the server is never left waiting for us."""
+    nothing = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="parity-pages") as pool:
+        coming = pool.submit(next, pages, nothing)
+        while True:
+            page = coming.result()
+            if page is nothing:
+                return
+            coming = pool.submit(next, pages, nothing)
+            yield page  # type: ignore[misc]  # the sentinel was sorted out above

@@ -1,0 +1,185 @@
+"""Arrow schemas of the parts, and records ⇄ rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from mlflow_parity.digests import run_digest
+from mlflow_parity.model import Artifact, DatasetInput, MetricPoint, Run
+from mlflow_parity.snapshot.keys import RunKey, run_key
+
+_TEXT_MAP = pa.map_(pa.string(), pa.string())
+
+RUNS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("experiment_id", pa.string()),
+        ("name", pa.string()),
+        ("status", pa.string()),
+        ("start_time", pa.int64()),
+        ("end_time", pa.int64()),
+        ("user_id", pa.string()),
+        ("lifecycle_stage", pa.string()),
+        ("artifact_uri", pa.string()),
+        ("params", _TEXT_MAP),
+        ("tags", _TEXT_MAP),
+        (
+            "metrics",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("key", pa.string()),
+                        ("step", pa.int64()),
+                        ("timestamp", pa.int64()),
+                        ("value", pa.float64()),
+                    ]
+                )
+            ),
+        ),
+        (
+            "inputs",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("name", pa.string()),
+                        ("digest", pa.string()),
+                        ("source_type", pa.string()),
+                        ("source", pa.string()),
+                        ("schema", pa.string()),
+                        ("profile", pa.string()),
+                        ("tags", _TEXT_MAP),
+                    ]
+                )
+            ),
+        ),
+        ("source_run_id", pa.string()),
+        ("tagged", pa.bool_()),
+        ("empty", pa.bool_()),
+        ("content", pa.binary(32)),
+        ("digest", pa.binary(32)),
+    ]
+)
+HISTORIES = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("key", pa.string()),
+        ("points", pa.int64()),
+        ("digest", pa.binary(32)),
+        ("error", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
+POINTS = pa.schema(
+    [
+        ("run_id", pa.dictionary(pa.int32(), pa.string())),
+        ("key", pa.dictionary(pa.int32(), pa.string())),
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
+ARTIFACTS = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("sha256", pa.string()),
+        ("content", pa.binary()),
+        ("error", pa.string()),
+    ]
+)
+#: Columns from which a :class:`RunKey` is made without touching the rest of ``runs.parquet``.
+KEY_COLUMNS = (
+    "run_id",
+    "name",
+    "status",
+    "start_time",
+    "lifecycle_stage",
+    "source_run_id",
+    "tagged",
+    "empty",
+    "content",
+)
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """Return a run as a row of ``runs.parquet``."""
+    key = run_key(run)
+    return {
+        "run_id": run.run_id,
+        "experiment_id": run.experiment_id,
+        "name": run.name,
+        "status": run.status,
+        "start_time": run.start_time,
+        "end_time": run.end_time,
+        "user_id": run.user_id,
+        "lifecycle_stage": run.lifecycle_stage,
+        "artifact_uri": run.artifact_uri,
+        "params": sorted(run.params.items()),
+        "tags": sorted(run.tags.items()),
+        "metrics": [
+            {"key": name, "step": point.step, "timestamp": point.timestamp, "value": point.value}
+            for name, point in sorted(run.metrics.items())
+        ],
+        "inputs": [
+            {
+                "name": item.name,
+                "digest": item.digest,
+                "source_type": item.source_type,
+                "source": item.source,
+                "schema": item.schema,
+                "profile": item.profile,
+                "tags": list(item.tags),
+            }
+            for item in run.inputs
+        ],
+        "source_run_id": key.source_run_id,
+        "tagged": key.tagged,
+        "empty": key.empty,
+        "content": key.content,
+        "digest": run_digest(run),
+    }
+
+
+def row_run(row: Mapping[str, Any]) -> Run:
+    """Return a row of ``runs.parquet`` as a run."""
+    return Run(
+        run_id=row["run_id"],
+        experiment_id=row["experiment_id"],
+        name=row["name"],
+        status=row["status"],
+        start_time=row["start_time"],
+        end_time=row["end_time"],
+        user_id=row["user_id"],
+        lifecycle_stage=row["lifecycle_stage"],
+        artifact_uri=row["artifact_uri"],
+        params=dict(row["params"]),
+        tags=dict(row["tags"]),
+        metrics={item["key"]: MetricPoint(item["step"], item["timestamp"], item["value"]) for item in row["metrics"]},
+        inputs=tuple(
+            DatasetInput(
+                name=item["name"],
+                digest=item["digest"],
+                source_type=item["source_type"],
+                source=item["source"],
+                schema=item["schema"],
+                profile=item["profile"],
+                tags=tuple((key, value) for key, value in item["tags"]),
+            )
+            for item in row["inputs"]
+        ),
+    )
+
+
+def table_keys(table: pa.Table) -> list[RunKey]:
+    """Return the pairing keys of every row of a table that has :data:`KEY_COLUMNS`."""
+    columns: Sequence[list[Any]] = [table.column(name).to_pylist() for name in KEY_COLUMNS]
+    return [RunKey(*values) for values in zip(*columns, strict=True)]
+
+
+def row_artifact(row: Mapping[str, Any]) -> Artifact:
+    """Return a row of ``artifacts.parquet`` as a record."""
+    return Artifact(row["path"], row["size"], row["sha256"], row["content"], row["error"])

@@ -1,0 +1,331 @@
+"""A snapshot directory: opening, checking, resuming, finishing, and the views that comparing reads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mlflow_parity.digests import combine, experiment_digest
+from mlflow_parity.errors import SnapshotError
+from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
+from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import schema as schemas
+from mlflow_parity.snapshot.files import file_sha256, folder_name, read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a snapshot comes from: the location as printed, its kind, and the server's MLflow version."""
+
+    location: str
+    kind: str
+    version: str | None
+    capabilities: Mapping[str, Any]
+
+
+class Snapshot:
+    """One snapshot directory.
+
+    Parts may be missing (not asked for, or not read yet); a part that is there was checked against the
+    checksums in its sidecar before anything of it is used.
+    """
+
+    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+        self.root = root
+        self._manifest = manifest
+        self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
+        self.origin = Origin(**manifest["origin"])
+
+    @classmethod
+    def create(cls, root: Path, origin: Origin, experiments: Sequence[Experiment]) -> Snapshot:
+        """Start a snapshot, or resume the unfinished one that is there for the same location.
+
+        Raises:
+            SnapshotError: when the directory holds anything else.
+        """
+        if (root / MANIFEST).exists():
+            old = cls.open(root, finished=False)
+            if old.origin.location != origin.location:
+                raise SnapshotError(
+                    f"--snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
+                    f"{origin.location}; give another folder"
+                )
+        elif root.exists() and any(root.iterdir()):
+            raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
+        root.mkdir(parents=True, exist_ok=True)
+        manifest = {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "created": time.time(),
+            "finished": None,
+            "digest": None,
+            "origin": asdict(origin),
+            "experiments": [_experiment_row(item) for item in experiments],
+            "parts": {},
+        }
+        write_json(root / MANIFEST, manifest)
+        return cls(root, manifest)
+
+    @classmethod
+    def open(cls, root: Path, *, finished: bool = True) -> Snapshot:
+        """Open a snapshot.
+
+        Raises:
+            SnapshotError: when it is not one, of a newer format, damaged, or unfinished.
+        """
+        if not (root / MANIFEST).is_file():
+            raise SnapshotError(f"{root.name}: not a snapshot (it has no {MANIFEST}); give the folder that holds it")
+        manifest = read_json(root / MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise SnapshotError(f"{root.name}: not a snapshot of mlflow-parity; give one that it wrote")
+        if manifest.get("version") != FORMAT_VERSION:
+            raise SnapshotError(
+                f"{root.name}: snapshot format {manifest.get('version')} is not {FORMAT_VERSION}; "
+                "use the mlflow-parity that wrote it"
+            )
+        try:
+            snapshot = cls(root, manifest)
+            if finished and manifest["finished"] is None:
+                raise SnapshotError(
+                    f"{root.name}: this snapshot is unfinished (the audit that wrote it was interrupted); run that "
+                    "audit again with the same --snapshot-dir first"
+                )
+            if finished and snapshot._digest() != manifest["digest"]:
+                raise SnapshotError(f"{root.name}: the manifest does not match its digest; make the snapshot again")
+        except (KeyError, TypeError, AttributeError):
+            raise SnapshotError(f"{root.name}: {MANIFEST} is damaged; make the snapshot again") from None
+        return snapshot
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the audit that wrote it came to its end."""
+        return self._manifest["finished"] is not None
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything in it (hex)."""
+        return self._digest()
+
+    @property
+    def created(self) -> float:
+        """When reading began, seconds since the epoch."""
+        return float(self._manifest["created"])
+
+    @property
+    def finished(self) -> float | None:
+        """When reading ended, seconds since the epoch."""
+        return None if self._manifest["finished"] is None else float(self._manifest["finished"])
+
+    def folder(self, experiment_id: str) -> Path:
+        """Return the folder of an experiment's parts."""
+        return self.root / "experiments" / folder_name(experiment_id)
+
+    def sidecar(self, experiment_id: str, part: Part) -> dict[str, Any] | None:
+        """Return a part's sidecar, or ``None`` when the part is not there.
+
+        Raises:
+            SnapshotError: when the part's files are not the ones that the sidecar describes.
+        """
+        folder = self.folder(experiment_id)
+        path = folder / f"{part}.json"
+        if not path.exists():
+            return None
+        sidecar = read_json(path)
+        recorded = self._manifest["parts"].get(experiment_id, {}).get(part)
+        if recorded is not None and recorded != {
+            "digest": sidecar.get("digest"),
+            "files": sidecar.get("files"),
+        }:
+            raise SnapshotError(f"snapshot: {part} of experiment {experiment_id} is not the one in the manifest")
+        return sidecar
+
+    def check(self, experiment_id: str, part: Part) -> dict[str, Any] | None:
+        """Return a part's sidecar after comparing its files with their checksums.
+
+        Raises:
+            SnapshotError: when a file is missing, truncated or altered.
+        """
+        sidecar = self.sidecar(experiment_id, part)
+        if sidecar is None:
+            if self.is_finished and part in self._manifest["parts"].get(experiment_id, {}):
+                raise SnapshotError(f"snapshot: {part} of experiment {experiment_id} is missing; make it again")
+            return None
+        for name, checksum in sidecar["files"].items():
+            path = self.folder(experiment_id) / name
+            if not path.is_file() or file_sha256(path) != checksum:
+                raise SnapshotError(
+                    f"snapshot: {name} of experiment {experiment_id} is damaged or truncated; make the snapshot again"
+                )
+        return sidecar
+
+    def finish(self) -> None:
+        """Seal: record every part and the digest of all."""
+        parts: dict[str, dict[str, Any]] = {}
+        for experiment in self.experiments:
+            for part in PARTS:
+                sidecar = self.sidecar(experiment.experiment_id, part)
+                if sidecar is not None:
+                    parts.setdefault(experiment.experiment_id, {})[part] = {
+                        "digest": sidecar["digest"],
+                        "files": sidecar["files"],
+                    }
+        self._manifest["parts"] = parts
+        self._manifest["digest"] = self._digest()
+        self._manifest["finished"] = time.time()
+        write_json(self.root / MANIFEST, self._manifest)
+
+    def _digest(self) -> str:
+        parts = self._manifest["parts"]
+        return combine(
+            combine(
+                [
+                    experiment_digest(experiment),
+                    *(
+                        name.encode() + bytes.fromhex(part["digest"])
+                        for name, part in parts.get(experiment.experiment_id, {}).items()
+                    ),
+                ]
+            )
+            for experiment in self.experiments
+        ).hex()
+
+    def view(self, experiment: Experiment) -> SnapshotView:
+        """Return one experiment as comparing reads it."""
+        return SnapshotView(self, experiment)
+
+
+class SnapshotView:
+    """One experiment of a snapshot; its tables are loaded when first asked for."""
+
+    def __init__(self, snapshot: Snapshot, experiment: Experiment) -> None:
+        self._snapshot = snapshot
+        self._experiment = experiment
+        self._folder = snapshot.folder(experiment.experiment_id)
+        self._sidecars = {part: snapshot.check(experiment.experiment_id, part) for part in PARTS}
+        self._runs: pa.Table | None = None
+        self._rows: dict[str, int] = {}
+        self._histories: dict[str, dict[str, HistoryKey]] | None = None
+        self._artifacts: dict[str, list[int]] | None = None
+        self._artifact_table: pa.Table | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment itself."""
+        return self._experiment
+
+    def problem(self, part: Part) -> str | None:
+        """Why a part is not there as a whole."""
+        sidecar = self._sidecars[part]
+        if sidecar is None:
+            return "not in this snapshot"
+        error = sidecar.get("error")
+        return None if error is None else str(error)
+
+    @property
+    def depth(self) -> str | None:
+        """Depth at which the artifacts were read."""
+        sidecar = self._sidecars["artifacts"]
+        return None if sidecar is None else sidecar.get("depth")
+
+    def counts(self) -> dict[str, int]:
+        """Return how many runs, points, files and bytes the parts hold."""
+        merged: dict[str, int] = {}
+        for sidecar in self._sidecars.values():
+            merged.update((sidecar or {}).get("counts", {}))
+        return merged
+
+    def run_keys(self) -> list[RunKey]:
+        """What pairing needs of every run."""
+        table = pq.read_table(self._folder / "runs.parquet", columns=list(schemas.KEY_COLUMNS))
+        return schemas.table_keys(table)
+
+    def _load_runs(self) -> pa.Table:
+        if self._runs is None:
+            self._runs = pq.read_table(self._folder / "runs.parquet")
+            self._rows = {run_id: row for row, run_id in enumerate(self._runs.column("run_id").to_pylist())}
+        return self._runs
+
+    def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """Whole run records, in the order asked for."""
+        table = self._load_runs()
+        rows = table.take(pa.array([self._rows[run_id] for run_id in run_ids], pa.int64()))
+        return [schemas.row_run(row) for row in rows.to_pylist()]
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run, streamed by row group."""
+        file = pq.ParquetFile(self._folder / "runs.parquet")
+        for group in range(file.num_row_groups):
+            for row in file.read_row_group(group).to_pylist():
+                yield schemas.row_run(row)
+
+    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
+        """Size and digest of each metric history of a run."""
+        if self._histories is None:
+            self._histories = {}
+            table = pq.read_table(self._folder / "metrics.parquet")
+            columns = (table.column(name).to_pylist() for name in ("run_id", "key", "points", "digest", "error", "row"))
+            for run, key, points, digest, error, row in zip(*columns, strict=True):
+                self._histories.setdefault(run, {})[key] = HistoryKey(points, digest, error, row)
+        return self._histories.get(run_id, {})
+
+    def points(self, run_id: str, key: str) -> Series:
+        """One whole history, read from the row groups that hold it."""
+        entry = self.histories(run_id)[key]
+        file = pq.ParquetFile(self._folder / "points.parquet")
+        first, last = entry.row, entry.row + entry.points
+        pieces, at = [], 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if at < last and at + rows > first:
+                start = max(first - at, 0)
+                table = file.read_row_group(group, columns=["step", "timestamp", "value"])
+                pieces.append(table.slice(start, min(last - at, rows) - start))
+            at += rows
+        empty = np.empty(0, np.int64)
+        if not pieces:
+            return Series(run_id, key, empty, empty, np.empty(0, np.float64), entry.error)
+        table = pa.concat_tables(pieces)
+        return Series(
+            run_id,
+            key,
+            table.column("step").to_numpy(),
+            table.column("timestamp").to_numpy(),
+            table.column("value").to_numpy(),
+            entry.error,
+        )
+
+    def artifacts(self, run_id: str) -> ArtifactTree:
+        """The artifact tree of a run."""
+        if self._artifacts is None:
+            table = pq.read_table(self._folder / "artifacts.parquet")
+            self._artifact_table = table.take(
+                pc.sort_indices(table, sort_keys=[("run_id", "ascending"), ("path", "ascending")])
+            )
+            self._artifacts = {}
+            for row, run in enumerate(self._artifact_table.column("run_id").to_pylist()):
+                self._artifacts.setdefault(run, [row, row])[1] = row + 1
+        if self._artifact_table is None or run_id not in self._artifacts:
+            return ArtifactTree(run_id, (), "its artifacts are not in the snapshot")
+        first, last = self._artifacts[run_id]
+        rows = self._artifact_table.slice(first, last - first).to_pylist()
+        errors = [row["error"] for row in rows if not row["path"]]
+        files = tuple(schemas.row_artifact(row) for row in rows if row["path"])
+        return ArtifactTree(run_id, files, errors[0] if errors else None)
+
+
+def _experiment_row(experiment: Experiment) -> dict[str, Any]:
+    return {**asdict(experiment), "tags": dict(experiment.tags)}
+
+
+def _experiment(row: Mapping[str, Any]) -> Experiment:
+    return Experiment(**row)

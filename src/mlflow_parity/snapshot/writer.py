@@ -1,0 +1,241 @@
+"""Writes the parts of one experiment; a part exists once its sidecar does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlflow_parity.digests import artifacts_digest, combine, encode, series_digest
+from mlflow_parity.model import ArtifactTree, Run, Series
+from mlflow_parity.snapshot import Part
+from mlflow_parity.snapshot import schema as schemas
+from mlflow_parity.snapshot.files import file_sha256, replace, write_json
+
+#: Points kept in memory before they become a row group: 131,072 × 32 bytes.
+_POINTS_PER_GROUP = 131_072
+_ROWS_PER_GROUP = 1_000
+_COMPRESSION = "zstd"
+
+
+class _Table:
+    """A Parquet file written in batches under a temporary name."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self._schema = schema
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression=_COMPRESSION, compression_level=1)
+        self._pending: list[dict[str, Any]] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._pending.append(row)
+        if len(self._pending) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def write(self, table: pa.Table) -> None:
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+
+    def _flush(self) -> None:
+        if self._pending:
+            self.write(pa.Table.from_pylist(self._pending, schema=self._schema))
+            self._pending = []
+
+    def finish(self) -> str:
+        """Close, put in place, and return the file's SHA-256."""
+        self._flush()
+        self._writer.close()
+        checksum = file_sha256(self._temporary)
+        replace(self._temporary, self.path)
+        return checksum
+
+    def abandon(self) -> None:
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class RunsWriter:
+    """Writes ``runs.parquet``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._table = _Table(folder / "runs.parquet", schemas.RUNS)
+        self._digests: list[bytes] = []
+
+    def add(self, runs: Iterable[Run]) -> None:
+        """Append runs."""
+        for run in runs:
+            row = schemas.run_row(run)
+            self._digests.append(row["digest"])
+            self._table.add(row)
+
+    def finish(self) -> dict[str, Any]:
+        """Put the part in place and return its sidecar."""
+        checksum = self._table.finish()
+        return _seal(
+            self._folder,
+            "runs",
+            {"runs": len(self._digests)},
+            combine(self._digests),
+            {"runs.parquet": checksum},
+        )
+
+    def abandon(self) -> None:
+        """Drop what was written."""
+        self._table.abandon()
+
+
+class MetricsWriter:
+    """Writes ``points.parquet`` and ``metrics.parquet``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index = _Table(folder / "metrics.parquet", schemas.HISTORIES)
+        self._points = _Table(folder / "points.parquet", schemas.POINTS)
+        self._pending: list[Series] = []
+        self._pending_points = 0
+        self._row = 0
+        self._errors = 0
+        self._digests: list[bytes] = []
+
+    def add(self, histories: Sequence[Series]) -> int:
+        """Append histories; return how many points they hold."""
+        before = self._row
+        for series in histories:
+            count = len(series.values)
+            digest = series_digest(series)
+            self._index.add(
+                {
+                    "run_id": series.run_id,
+                    "key": series.key,
+                    "points": count,
+                    "digest": digest,
+                    "error": series.error,
+                    "row": self._row,
+                }
+            )
+            self._digests.append(encode([series.run_id, series.key, count, digest, series.error]))
+            self._errors += series.error is not None
+            self._row += count
+            if count:
+                self._pending.append(series)
+                self._pending_points += count
+        if self._pending_points >= _POINTS_PER_GROUP:
+            self._flush()
+        return self._row - before
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        counts = [len(series.values) for series in self._pending]
+        self._points.write(
+            pa.table(
+                [
+                    _repeated([series.run_id for series in self._pending], counts),
+                    _repeated([series.key for series in self._pending], counts),
+                    np.concatenate([series.steps for series in self._pending]),
+                    np.concatenate([series.timestamps for series in self._pending]),
+                    np.concatenate([series.values for series in self._pending]),
+                ],
+                schema=schemas.POINTS,
+            )
+        )
+        self._pending, self._pending_points = [], 0
+
+    def finish(self) -> dict[str, Any]:
+        """Put the part in place and return its sidecar."""
+        self._flush()
+        checksums = {"points.parquet": self._points.finish(), "metrics.parquet": self._index.finish()}
+        counts = {"histories": len(self._digests), "points": self._row, "errors": self._errors}
+        return _seal(self._folder, "metrics", counts, combine(self._digests), checksums)
+
+    def abandon(self) -> None:
+        """Drop what was written."""
+        self._index.abandon()
+        self._points.abandon()
+
+
+class ArtifactsWriter:
+    """Writes ``artifacts.parquet``; a tree without files is a row with an empty path, and its error."""
+
+    def __init__(self, folder: Path, depth: str) -> None:
+        self._folder = folder
+        self._depth = depth
+        self._table = _Table(folder / "artifacts.parquet", schemas.ARTIFACTS)
+        self._digests: list[bytes] = []
+        self._counts = {"files": 0, "bytes": 0, "errors": 0}
+
+    def add(self, tree: ArtifactTree) -> None:
+        """Append one run's tree."""
+        if tree.error is not None or not tree.files:
+            # a run without files is a row as well: absence of a row must mean "not read"
+            self._counts["errors"] += tree.error is not None
+            self._table.add({"run_id": tree.run_id, "path": "", "error": tree.error})
+        for file in tree.files:
+            self._counts["files"] += 1
+            self._counts["bytes"] += file.size or 0
+            self._counts["errors"] += file.error is not None
+            self._table.add(
+                {
+                    "run_id": tree.run_id,
+                    "path": file.path,
+                    "size": file.size,
+                    "sha256": file.sha256,
+                    "content": file.content,
+                    "error": file.error,
+                }
+            )
+        self._digests.append(encode([tree.run_id, tree.error, artifacts_digest(tree)]))
+
+    def finish(self) -> dict[str, Any]:
+        """Put the part in place and return its sidecar."""
+        checksum = self._table.finish()
+        counts = {**self._counts, "trees": len(self._digests)}
+        return _seal(
+            self._folder,
+            "artifacts",
+            counts,
+            combine(self._digests),
+            {"artifacts.parquet": checksum},
+            depth=self._depth,
+        )
+
+    def abandon(self) -> None:
+        """Drop what was written."""
+        self._table.abandon()
+
+
+def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray:
+    """Return a dictionary array in which ``names[i]`` stands ``counts[i]`` times."""
+    unique, codes = np.unique(np.asarray(names, dtype=object), return_inverse=True)
+    indices = np.repeat(codes.astype(np.int32), counts)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(unique.tolist(), pa.string()))
+
+
+def _seal(
+    folder: Path, part: Part, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str
+) -> dict[str, Any]:
+    sidecar = {"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more}
+    write_json(folder / f"{part}.json", sidecar)
+    return sidecar
+
+
+def seal_failure(folder: Path, part: Part, reason: str) -> dict[str, Any]:
+    """Record that a part could not be read; a resumed audit tries it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sidecar = {
+        "part": part,
+        "error": reason,
+        "counts": {"errors": 1},
+        "digest": combine([encode(reason)]).hex(),
+        "files": {},
+    }
+    write_json(folder / f"{part}.json", sidecar)
+    return sidecar
