@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = options.resolve(values)
     passwords = [part for side in (settings.source, settings.target) for part in (side.userinfo or ())[1:]]
     redactor = Redactor.from_environment(also=passwords)
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(checks_folder())]
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
@@ -49,8 +52,6 @@ def pytest_configure(config: pytest.Config) -> None:
     main = Main(settings, redactor, command_line(values, settings, selected))
     config.stash[_SHARED] = config.stash[_MAIN] = main
     config.add_cleanup(main.close)
-    if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = check_files()
 
 
 def _given(config: pytest.Config, name: str) -> list[str]:
@@ -59,16 +60,22 @@ def _given(config: pytest.Config, name: str) -> list[str]:
     return [flag, str(text)] if text else []
 
 
-def check_files() -> list[str]:
-    """Return the shipped checks: beside this module when installed, at the top of a checkout otherwise.
-
-    Files rather than their folder: files that are named explicitly are collected whatever ``python_files`` says.
-    """
+def checks_folder() -> Path:
+    """Return the shipped checks: beside this module when installed, at the top of a checkout otherwise."""
     here = Path(__file__).resolve().parent
-    folder = here / "checks"
-    if not folder.is_dir():
-        folder = here.parent.parent / "checks"
-    return sorted(str(path) for path in folder.glob("test_*.py"))
+    installed = here / "checks"
+    return installed if installed.is_dir() else here.parent.parent / "checks"
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    """Collect the checks also where the user's ``python_files`` would pass over them."""
+    if _SHARED not in parent.config.stash or file_path.parent != checks_folder():
+        return None
+    usual = any(file_path.match(pattern) for pattern in parent.config.getini("python_files"))
+    if usual or not file_path.match("test_*.py"):
+        return None
+    module: pytest.Module = pytest.Module.from_parent(parent, path=file_path)
+    return module
 
 
 @contextmanager
@@ -78,6 +85,11 @@ def _usage_errors(redact: Any) -> Iterator[None]:
         yield
     except ParityError as error:
         raise pytest.UsageError(redact(str(error))) from None
+    except Exception as error:
+        # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
+        trace = "".join(traceback.format_exception(error))
+        reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{redact(trace)}"
+        raise pytest.exit.Exception(reason, returncode=int(pytest.ExitCode.INTERNAL_ERROR)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

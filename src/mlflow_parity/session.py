@@ -180,10 +180,12 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append(f"{unselected} of {len(main.items)} experiments were not selected")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
-    if not settings.include_deleted:
-        left_out.append("deleted experiments and runs (--include-deleted)")
     if settings.depth == "listing":
         left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
+    partial = bool(left_out)
+    if not settings.include_deleted:
+        # the default scope, so not a partial audit; but it has to be said
+        left_out.append("deleted experiments and runs (--include-deleted)")
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
@@ -212,7 +214,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
                 + [f"run {facet}" for facet in contract.RUN_FACETS if facet in result.selection.facets("run")]
             ),
             checks=result.selection.promises,
-            partial=bool(left_out),
+            partial=partial,
             left_out=tuple(left_out),
         ),
         sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},

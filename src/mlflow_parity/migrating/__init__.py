@@ -1,0 +1,1 @@
+"""Drives the Export Import tool, and the demo of what it loses."""

@@ -1,0 +1,1 @@
+"""One report data class, one file per format; everything leaves through the redactor."""

@@ -1,0 +1,229 @@
+"""The report as one HTML file: no script, no outside asset, safe to open and to print."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.reporting.html_findings import sections
+from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
+from mlflow_parity.reporting.text import shorten, visible
+from mlflow_parity.verdict import SEVERITY, Cell, State
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+#: Bytes of HTML that the rows of the coverage table may take; the rest is summarised. With the differences
+#: and the lists the file stays below 10 MB whatever the servers hold.
+MAX_TABLE_BYTES = 3_000_000
+#: Facets that the coverage table shows at most (there are fewer than 30).
+MAX_FACETS = 60
+_MAX_LINES = 80
+_MAX_TEXT = 800
+_MAX_NAME = 160
+_MAX_COMMAND = 20_000
+#: Markup around one state of one cell, one cell and one row.
+_STATE_BYTES, _CELL_BYTES, _ROW_BYTES = 130, 90, 200
+
+#: One sign per state, so that colour is never the only difference.
+SIGNS: Mapping[State, str] = {
+    State.MATCH: "✓",
+    State.EXPECTED: "≈",
+    State.WAIVED: "◇",
+    State.MISMATCH: "≠",
+    State.MISSING: "−",
+    State.EXTRA: "+",
+    State.DUPLICATE: "×",
+    State.AMBIGUOUS: "?",
+    State.UNVERIFIED: "○",
+}
+MEANINGS: Mapping[State, str] = {
+    State.MATCH: "equal on both sides",
+    State.EXPECTED: "differs as the contract says",
+    State.WAIVED: "difference accepted by the user",
+    State.MISMATCH: "differs",
+    State.MISSING: "not on the target",
+    State.EXTRA: "only on the target",
+    State.DUPLICATE: "more than once on the target",
+    State.AMBIGUOUS: "cannot be paired",
+    State.UNVERIFIED: "not read or not compared",
+}
+
+
+def render(report: Report) -> str:
+    """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8."""
+    cells = report.by_experiment()
+    order = experiment_order(cells)
+    by_facet = report.by_facet()
+    facets = list(by_facet)[:MAX_FACETS]
+    grid: dict[str, dict[str, Cell]] = {}
+    for row in report.coverage:
+        cell = grid.setdefault(row.experiment, {}).setdefault(row.facet, Cell())
+        cell.counts.update(row.cell.counts)
+    shown = order[: _rows_that_fit(order, grid)]
+    hidden = order[len(shown) :]
+    shown_sections, left_out = sections(report, order)
+    document = _template().render(
+        report=report,
+        done=percent(report.verified, report.objects),
+        bar=_bar(report),
+        not_green=sum(count for state, count in report.totals.items() if not State(state).green),
+        facets=facets,
+        facets_hidden=len(by_facet) - len(facets),
+        by_facet=by_facet,
+        experiments=[(name, cells[name], grid[name]) for name in shown],
+        anchors={section.name: section.anchor for section in shown_sections},
+        hidden=len(hidden),
+        hidden_red=sum(not cells[name].green for name in hidden),
+        sections=shown_sections,
+        left_out=left_out,
+        not_kept=max(report.findings_total - len(report.findings), 0),
+        command=shorten(visible(shlex.join(report.command)), _MAX_COMMAND),
+        facts=_facts(report),
+        side_rows=_side_rows(report.sides["source"], report.sides["target"]),
+        outside=_outside(report),
+        waivers=[", ".join(f"{key}: {text}" for key, text in waiver.items()) for waiver in report.waivers],
+        states=[(state, SIGNS[state], MEANINGS[state], report.totals[state.value]) for state in SEVERITY],
+        cell_states=_cell_states,
+        signs=SIGNS,
+        percent=percent,
+        max_lines=_MAX_LINES,
+    )
+    return document if document.endswith("\n") else document + "\n"
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # every value that the template prints passes here, so none can be forgotten
+        finalize=_printable,
+    )
+    environment.filters["number"] = lambda number: f"{number:,}"
+    environment.filters["block"] = _block
+    environment.filters["name"] = lambda name: shorten(visible(name), _MAX_NAME)
+    source = files("mlflow_parity.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _printable(value: Any) -> Any:
+    if hasattr(value, "__html__"):
+        return value
+    return shorten(visible(str(value)), _MAX_TEXT) if isinstance(value, str) else value
+
+
+def _block(text: str) -> Markup:
+    """Escape a text of several lines; it keeps its line breaks and is otherwise made visible."""
+    from markupsafe import escape as markup
+
+    return markup(visible(text, multiline=True))
+
+
+def _size(number: int) -> str:
+    size = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def _rows_that_fit(order: Sequence[str], grid: Mapping[str, Mapping[str, Cell]]) -> int:
+    """Return how many rows of the coverage table there is room for (at least one)."""
+    spent = 0
+    for number, name in enumerate(order):
+        states = sum(len(_cell_states(cell)) for cell in grid[name].values())
+        text = len(escape(shorten(visible(name), _MAX_NAME)).encode())
+        spent += _ROW_BYTES + text + _CELL_BYTES * min(len(grid[name]), MAX_FACETS) + _STATE_BYTES * states
+        if spent > MAX_TABLE_BYTES:
+            return max(number, 1)
+    return len(order)
+
+
+def _bar(report: Report) -> list[tuple[State, float]]:
+    """Return the shares of the coverage bar in per cent; what occurs is wide enough to be seen."""
+    present = [(state, report.totals[state.value]) for state in SEVERITY if report.totals[state.value]]
+    shares = [(state, max(100 * count / report.objects, 1.0)) for state, count in present]
+    whole = sum(share for _, share in shares)
+    return [(state, round(100 * share / whole, 2)) for state, share in shares]
+
+
+def _cell_states(cell: Cell) -> list[tuple[State, int]]:
+    """Return what one cell says: the states not green, worst first, or how many are in order."""
+    red = [(state, cell.counts[state]) for state in SEVERITY if cell.counts[state] and not state.green]
+    return red or [(state, cell.counts[state]) for state in SEVERITY if cell.counts[state]]
+
+
+def _facts(report: Report) -> list[tuple[str, str]]:
+    paired = ", ".join(f"{visible(key)}: {count:,}" for key, count in report.paired_by.items())
+    timings = ", ".join(f"{visible(key)} {seconds:,.1f} s" for key, seconds in report.timings.items())
+    return [
+        ("Tool", f"mlflow-parity {report.tool_version}"),
+        ("Created", report.created),
+        ("Exit status", "not known yet" if report.exit_status is None else str(report.exit_status)),
+        ("Digest of the contract", report.contract_digest or "–"),
+        ("Paired by", paired or "–"),
+        ("Explained by deepdiff", f"{report.explained:,}"),
+        ("Time taken", timings or "–"),
+        ("Report format", report.format_version),
+    ]
+
+
+def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, str]]:
+    """Return the two sides beside each other: a label and both texts per row."""
+    kinds = {
+        "http": "tracking server",
+        "app": "SageMaker MLflow App",
+        "tracking-server": "SageMaker MLflow tracking server",
+        "snapshot": "snapshot directory",
+    }
+
+    def texts(side: SideReport) -> list[tuple[str, str]]:
+        capabilities = ", ".join(f"{name}: {_told(value)}" for name, value in side.capabilities.items())
+        return [
+            ("Location", side.location),
+            ("Kind", kinds[side.kind]),
+            ("MLflow version", side.server_version or "not told by the server"),
+            ("Offers", capabilities or "–"),
+            ("Read from (UTC)", side.read_from or "–"),
+            ("Read to (UTC)", side.read_to or "–"),
+            ("Requests", f"{side.requests:,}"),
+            ("Parts taken over from an interrupted audit", f"{side.resumed_parts:,}"),
+            ("Experiments", f"{side.experiments:,}"),
+            ("Runs", f"{side.runs:,}"),
+            ("Metric points", f"{side.points:,}"),
+            ("Artifact files", f"{side.artifacts:,} ({_size(side.artifact_bytes)})"),
+            ("Digest of the snapshot", side.snapshot_digest or "–"),
+            ("Snapshot kept at", side.snapshot_path or "not kept"),
+        ]
+
+    pairs = zip(texts(source), texts(target), strict=True)
+    return [(label, first, second) for (label, first), (_, second) in pairs]
+
+
+def _told(value: object) -> str:
+    if value is None:
+        return "unknown"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _outside(report: Report) -> list[str]:
+    """Return what is there but not compared, one line per kind and side."""
+    lines = []
+    for name in SIDES:
+        for kind, count in report.sides[name].outside.items():
+            if count is None:
+                lines.append(f"{kind}: cannot be counted on {name}")
+            elif count:
+                lines.append(f"{kind}: {count:,} on {name}")
+    return lines

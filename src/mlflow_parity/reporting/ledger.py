@@ -1,0 +1,192 @@
+"""The ledger: one Parquet row per object and facet, written and read as a stream."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.reporting.text import encodable
+from mlflow_parity.verdict import Row, State
+
+FORMAT = b"1"
+_FORMAT_KEY = b"mlflow_parity.ledger"
+#: Rows kept in memory before they are written as one row group.
+BATCH = 10_000
+_COLUMNS = (
+    "experiment",
+    "kind",
+    "name",
+    "source_id",
+    "target_id",
+    "facet",
+    "state",
+    "paired_by",
+    "findings",
+    "rules",
+    "note",
+)
+_NULLABLE = ("source_id", "target_id")
+_DICTIONARY = ["experiment", "kind", "facet", "state", "paired_by", "rules.list.element"]
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    types = {"findings": pa.int64(), "rules": pa.list_(pa.string())}
+    columns = [pa.field(name, types.get(name, pa.string()), nullable=name in _NULLABLE) for name in _COLUMNS]
+    return pa.schema(columns, metadata={_FORMAT_KEY: FORMAT})
+
+
+def _cleaner(redact: Callable[[str], str] | None) -> Callable[[str], str]:
+    """Return what every text passes on its way in; names repeat a lot, so the latest are remembered."""
+    if redact is None:
+        return encodable
+    cached = lru_cache(maxsize=8192)(lambda text: encodable(redact(text)))
+    # long texts are notes: they do not repeat, and remembering them would cost memory
+    return lambda text: cached(text) if len(text) <= 256 else encodable(redact(text))
+
+
+class LedgerWriter:
+    """Writes ledger rows to ``path``; the file appears, complete, when the ``with`` block ends well.
+
+    Rows pass ``redact``; lone surrogates are written as escapes, because Parquet holds UTF-8. After an
+    exception nothing is left behind. Safe to call from several threads.
+
+    Raises:
+        UsageProblem: when the file cannot be written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, redact: Callable[[str], str] | None = None, batch: int = BATCH
+    ) -> None:
+        self.path = Path(path)
+        self.rows = 0
+        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
+        self._clean = _cleaner(redact)
+        self._batch = batch
+        self._pending: list[Row] = []
+        self._lock = threading.Lock()
+        self._schema = _schema()
+        self._file: Any = None
+
+    def __enter__(self) -> LedgerWriter:
+        import pyarrow.parquet as pq
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd", use_dictionary=_DICTIONARY)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._lock:
+                if kind is None:
+                    self._flush()
+                self._file.close()
+            if kind is None:
+                os.replace(self._temporary, self.path)
+        except OSError as problem:
+            if kind is None:
+                raise _unwritable(self.path, problem) from problem
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        self.extend((row,))
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Append rows, in order."""
+        with self._lock:
+            for row in rows:
+                self._pending.append(row)
+                self.rows += 1
+                if len(self._pending) >= self._batch:
+                    try:
+                        self._flush()
+                    except OSError as error:
+                        raise _unwritable(self.path, error) from error
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        import pyarrow as pa
+
+        clean = self._clean
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        for row in self._pending:
+            for name in _COLUMNS:
+                value = getattr(row, name)
+                if isinstance(value, State):
+                    value = value.value
+                elif isinstance(value, str):
+                    value = clean(value)
+                elif isinstance(value, tuple):
+                    value = [clean(rule) for rule in value]
+                columns[name].append(value)
+        self._pending.clear()
+        self._file.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
+
+
+def read_rows(
+    path: str | os.PathLike[str],
+    experiment: str | None = None,
+    facets: Collection[str] | None = None,
+    *,
+    redact: Callable[[str], str] | None = None,
+) -> Iterator[Row]:
+    """Yield the rows of a ledger in the order written, only those of ``experiment`` and ``facets`` when given.
+
+    Row groups that cannot hold such rows are not read. Give the same ``redact`` as the writer had: then a
+    name that was redacted is still found by its true form.
+
+    Raises:
+        UsageProblem: when there is no ledger of this format at ``path``.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    try:
+        dataset = ds.dataset(os.fspath(path), format="parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
+    if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
+        raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+    clean = _cleaner(redact)
+    wanted: Any = None
+    if experiment is not None:
+        wanted = ds.field("experiment") == clean(experiment)
+    if facets is not None:
+        of_facets = ds.field("facet").isin(pa.array([clean(facet) for facet in facets], pa.string()))
+        wanted = of_facets if wanted is None else wanted & of_facets
+    # no read-ahead: a ledger may hold millions of rows, the caller looks at one after the other
+    batches = dataset.scanner(
+        columns=list(_COLUMNS), filter=wanted, batch_size=BATCH, batch_readahead=0, fragment_readahead=0
+    ).to_batches()
+    try:
+        for batch in batches:
+            for values in zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True):
+                row = dict(zip(_COLUMNS, values, strict=True))
+                row["state"], row["rules"] = State(row["state"]), tuple(row["rules"])
+                yield Row(**row)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
+
+
+def _unwritable(path: Path, error: OSError) -> UsageProblem:
+    return UsageProblem(f"cannot write {path}: {_one_line(error)}; give another --report-dir")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join((getattr(error, "strerror", None) or str(error)).split())

@@ -1,0 +1,138 @@
+"""A progress line while the two sides are read: shown on a terminal, silent everywhere else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from shutil import get_terminal_size
+from types import TracebackType
+
+from mlflow_parity.reporting.report import SIDES
+from mlflow_parity.reporting.text import crop, visible
+
+
+@dataclass(slots=True)
+class _Side:
+    total: int | None = None
+    experiments: int = 0
+    runs: int = 0
+    points: int = 0
+    artifacts: int = 0
+    size: int = 0
+
+
+class Progress:
+    """Counts what was read per side and shows it with rates, at most five times a second.
+
+    ``write`` gets text for the terminal (a carriage return and blanks clear the line, so any terminal will
+    do); nothing is written and no thread is started unless ``isatty``. Safe to call from any thread.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        isatty: bool,
+        columns: Callable[[], int] | None = None,
+        interval: float = 0.2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._write = write
+        self._isatty = isatty
+        self._columns = columns or (lambda: get_terminal_size((80, 24)).columns)
+        self._interval = max(interval, 0.2)
+        self._clock = clock
+        self._started = clock()
+        self._sides: dict[str, _Side] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._shown = 0
+
+    def __enter__(self) -> Progress:
+        self._started = self._clock()
+        if self._isatty:
+            self._thread = threading.Thread(target=self._show, name="parity-progress", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def expect(self, side: str, experiments: int) -> None:
+        """Say how many experiments ``side`` has in scope."""
+        with self._lock:
+            self._sides.setdefault(side, _Side()).total = experiments
+
+    def add(
+        self,
+        side: str,
+        *,
+        experiments: int = 0,
+        runs: int = 0,
+        points: int = 0,
+        artifacts: int = 0,
+        size: int = 0,
+    ) -> None:
+        """Count what was read of ``side``; ``size`` is in bytes of artifacts."""
+        with self._lock:
+            found = self._sides.setdefault(side, _Side())
+            found.experiments += experiments
+            found.runs += runs
+            found.points += points
+            found.artifacts += artifacts
+            found.size += size
+
+    def line(self) -> str:
+        """Return the current line: ASCII, both sides, counts and the rate that says most."""
+        seconds = max(self._clock() - self._started, 1e-3)
+        with self._lock:
+            names = [*(name for name in SIDES if name in self._sides), *(n for n in self._sides if n not in SIDES)]
+            return "reading " + " | ".join(f"{visible(name)} {_of(self._sides[name], seconds)}" for name in names)
+
+    def close(self) -> None:
+        """Stop, and clear the line."""
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def _show(self) -> None:
+        try:
+            while not self._stop.wait(self._interval):
+                # one column is left free: a terminal wraps when the last one is written
+                line = crop(self.line(), max(self._columns() - 1, 1)).replace("…", "~")
+                self._write("\r" + line.ljust(self._shown))
+                self._shown = len(line)
+            if self._shown:
+                self._write("\r" + " " * self._shown + "\r")
+        except (OSError, ValueError):
+            # the terminal is gone or closed; progress is no reason to end an audit
+            return
+
+
+def _of(side: _Side, seconds: float) -> str:
+    done = f"{side.experiments:,}" + (f"/{side.total:,}" if side.total is not None else "")
+    parts = [f"{done} exp", f"{side.runs:,} runs"]
+    if side.points:
+        parts.append(f"{_short(side.points)} points")
+    if side.artifacts:
+        parts.append(f"{side.artifacts:,} files {side.size / 1e6:,.1f} MB")
+    if side.points:
+        parts.append(f"{_short(side.points / seconds)} points/s")
+    elif side.artifacts:
+        parts.append(f"{side.size / 1e6 / seconds:,.1f} MB/s")
+    else:
+        parts.append(f"{_short(side.runs / seconds)} runs/s")
+    return ", ".join(parts)
+
+
+def _short(number: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if number >= size:
+            return f"{number / (1e3 if unit == 'k' else size):,.1f}{unit}"
+    return f"{number:,.0f}"

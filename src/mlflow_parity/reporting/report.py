@@ -1,0 +1,259 @@
+"""The report: everything that any format shows, as one frozen data class without I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
+
+FORMAT_VERSION = "1"
+Verdict = Literal["green", "red"]
+#: The two keys of :attr:`Report.sides`.
+SIDES = ("source", "target")
+#: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
+_CLOSED = frozenset({"format_version", "verdict", "depth", "kind", "state"})
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the audit was asked to compare.
+
+    ``experiments`` and ``excluded`` are the names or globs given (empty: all, none); ``facets`` and ``checks``
+    what was selected; ``partial`` whether less was compared than the tool can, ``left_out`` says what, one
+    line each.
+    """
+
+    experiments: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    include_deleted: bool = False
+    depth: Literal["listing", "digest", "full"] = "digest"
+    facets: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    partial: bool = False
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SideReport:
+    """One side: where it is, what was read of it, and what was seen but not compared.
+
+    ``location`` is free of credentials; ``read_from`` and ``read_to`` are ISO 8601 times in UTC (empty when
+    nothing was read); ``artifact_bytes`` counts the bytes of the artifacts listed; ``snapshot_path`` is set
+    when the snapshot was kept; ``outside`` counts by kind what this audit does not compare (``None``: cannot
+    be told).
+    """
+
+    location: str
+    kind: Literal["http", "app", "tracking-server", "snapshot"]
+    server_version: str | None = None
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    read_from: str = ""
+    read_to: str = ""
+    requests: int = 0
+    resumed_parts: int = 0
+    experiments: int = 0
+    runs: int = 0
+    points: int = 0
+    artifacts: int = 0
+    artifact_bytes: int = 0
+    snapshot_digest: str = ""
+    snapshot_path: str | None = None
+    outside: Mapping[str, int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRow:
+    """One facet of one experiment: how many objects are in which state."""
+
+    experiment: str
+    facet: str
+    cell: Cell
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Objects by state, worst state first, only those that occur."""
+        return {state.value: self.cell.counts[state] for state in SEVERITY if self.cell.counts[state]}
+
+    @property
+    def total(self) -> int:
+        """All objects that the scope names."""
+        return self.cell.total
+
+    @property
+    def verified(self) -> int:
+        """Objects that were read and judged on both sides."""
+        return self.cell.verified
+
+    @property
+    def findings(self) -> int:
+        """All differences, not only those kept in the report."""
+        return self.cell.findings
+
+    @property
+    def worst(self) -> State:
+        """The worst state among the objects."""
+        return self.cell.worst
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one audit concluded, and all the evidence that the formats show of it.
+
+    ``created`` is an ISO 8601 time in UTC; ``reasons`` says in one line each why the verdict is red;
+    ``findings`` are those kept (the audit caps them), ``findings_total`` counts all; ``explained`` counts the
+    calls of deepdiff; ``command`` repeats the audit and holds no secret; ``timings`` are seconds by phase.
+
+    Raises:
+        ValueError: when a green verdict contradicts the evidence beside it. A report must not be able to say so.
+    """
+
+    tool_version: str
+    created: str
+    verdict: Verdict
+    scope: Scope
+    sides: Mapping[str, SideReport]
+    reasons: tuple[str, ...] = ()
+    exit_status: int | None = None
+    contract_digest: str = ""
+    coverage: tuple[CoverageRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    findings_total: int = 0
+    paired_by: Mapping[str, int] = field(default_factory=dict)
+    explained: int = 0
+    command: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    waivers: tuple[Mapping[str, str], ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    format_version: str = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        if set(self.sides) != set(SIDES):
+            raise ValueError(f"a report has the sides source and target, not {sorted(self.sides)}")
+        if self.verdict not in ("green", "red"):
+            raise ValueError(f"a verdict is green or red, not {self.verdict!r}")
+        if self.verdict == "green":
+            if self.reasons:
+                raise ValueError(f"green verdict with reasons against it: {self.reasons[0]}")
+            if not self.objects:
+                raise ValueError("green verdict although nothing was compared")
+            if not all(row.cell.green for row in self.coverage):
+                raise ValueError("green verdict although the coverage holds objects that are not green")
+            if any(not finding.state.green for finding in self.findings):
+                raise ValueError("green verdict although there are findings that are not green")
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Objects by state over all experiments and facets; every state is named, worst first."""
+        counts: Counter[State] = Counter()
+        for row in self.coverage:
+            counts.update(row.cell.counts)
+        return {state.value: counts[state] for state in SEVERITY}
+
+    @property
+    def objects(self) -> int:
+        """All objects × facets that the scope names."""
+        return sum(row.total for row in self.coverage)
+
+    @property
+    def verified(self) -> int:
+        """Objects × facets that were read and judged on both sides."""
+        return sum(row.verified for row in self.coverage)
+
+    def by_facet(self) -> dict[str, Cell]:
+        """Coverage summed over the experiments, in the order in which the facets first occur."""
+        return self._summed("facet")
+
+    def by_experiment(self) -> dict[str, Cell]:
+        """Coverage summed over the facets, in the order in which the experiments first occur."""
+        return self._summed("experiment")
+
+    def _summed(self, name: Literal["facet", "experiment"]) -> dict[str, Cell]:
+        sums: dict[str, Cell] = {}
+        for row in self.coverage:
+            cell = sums.setdefault(row.facet if name == "facet" else row.experiment, Cell())
+            cell.counts.update(row.cell.counts)
+            cell.findings += row.cell.findings
+        return sums
+
+    def redacted(self, redact: Callable[[str], str]) -> Report:
+        """Return the report with every text in it, names of mappings included, passed through ``redact``."""
+        return _redacted(self, redact)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain dicts, lists, strings and numbers, as ``report.schema.json`` describes."""
+        found: dict[str, Any] = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+        found["totals"] = self.totals
+        found["objects"], found["verified"] = self.objects, self.verified
+        return found
+
+
+def percent(part: int, whole: int) -> str:
+    """Return ``part`` of ``whole`` in per cent, rounded *down*: 100 % is said only when it is all."""
+    if whole <= 0:
+        return "0 %"
+    if part >= whole:
+        return "100 %"
+    tenths = max(part, 0) * 1000 // whole
+    return f"{tenths // 10}.{tenths % 10} %"
+
+
+def experiment_order(cells: Mapping[str, Cell]) -> list[str]:
+    """Return the experiments worst first: by worst state, then by objects not green, findings and name."""
+
+    def rank(name: str) -> tuple[int, int, int, str]:
+        cell = cells[name]
+        red = sum(count for state, count in cell.counts.items() if not state.green)
+        return SEVERITY.index(cell.worst), -red, -cell.findings, name
+
+    return sorted(cells, key=rank)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, State):
+        return value.value
+    if isinstance(value, CoverageRow):
+        return {
+            "experiment": value.experiment,
+            "facet": value.facet,
+            "counts": value.counts,
+            "total": value.total,
+            "verified": value.verified,
+            "findings": value.findings,
+            "worst": value.worst.value,
+        }
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
+def _redacted(value: _T, redact: Callable[[str], str]) -> _T:
+    found: Any = value
+    if isinstance(value, (State, Cell)):
+        return value
+    if isinstance(value, str):
+        found = redact(value)
+    elif is_dataclass(value) and not isinstance(value, type):
+        changes = {
+            item.name: _redacted(getattr(value, item.name), redact)
+            for item in fields(value)
+            if item.name not in _CLOSED
+        }
+        found = replace(value, **changes)
+    elif isinstance(value, Mapping):
+        found = {redact(key) if isinstance(key, str) else key: _redacted(item, redact) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        found = type(value)(_redacted(item, redact) for item in value)
+    elif isinstance(value, (set, frozenset)):
+        found = sorted(_redacted(str(item), redact) for item in value)
+    elif value is not None and not isinstance(value, (bool, int, float)):
+        # capabilities may hold anything; what is not plain is written as text, so it is redacted as text
+        found = redact(str(value))
+    return found  # type: ignore[no-any-return]

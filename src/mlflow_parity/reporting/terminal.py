@@ -1,0 +1,251 @@
+"""The report in the terminal: a summary of at most 25 lines, and the text of one failing check."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
+from mlflow_parity.reporting.text import crop, distinct, shorten, shorten_pair, visible, width
+from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
+
+#: Most lines of the summary.
+SUMMARY_LINES = 25
+#: Most lines of one failing check (the promise is: under 40).
+MESSAGE_LINES = 39
+COLUMNS = 120
+_REASONS = 3
+_WORST = 3
+_FINDING_LINES = 5
+Redact = Callable[[str], str]
+
+
+def summary_lines(
+    report: Report, *, report_dir: str = "reports", redact: Redact | None = None, max_lines: int = SUMMARY_LINES
+) -> list[str]:
+    """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters."""
+    clean = redact or Redactor()
+    report = report.redacted(clean)
+    head = [_verdict_line(report)]
+    for name in SIDES:
+        head += _side_lines(name, report.sides[name])
+    if report.scope.partial:
+        left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
+        head.append(f"  partial: not compared: {left_out}")
+    head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
+    tail = _worst_lines(report)
+    tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
+    facets = _facet_lines(report, max_lines - len(head) - len(tail))
+    return [crop(line, COLUMNS) for line in [*head, *facets, *tail]]
+
+
+def check_message(
+    *,
+    promise: str,
+    experiment: str,
+    findings: Sequence[Finding],
+    total: int,
+    counts: Mapping[State, int],
+    report_dir: str = "reports",
+    redact: Redact | None = None,
+) -> str:
+    """Return why one check fails for one experiment: under 40 lines of at most 120 columns.
+
+    ``promise`` is what the check promises in one sentence, ``findings`` those kept, ``total`` how many there
+    are, ``counts`` the objects of this experiment by state.
+    """
+    clean = redact or Redactor()
+    promised = " ".join(visible(clean(promise), multiline=True).split()).rstrip(".")
+    states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts.get(state)) or "nothing compared"
+    lines = [
+        f"parity: broken promise: {promised}",
+        f"experiment {_named(clean(experiment))}: {states}; {_count(total, 'difference')}",
+    ]
+    room = MESSAGE_LINES - len(lines) - 1
+    most = room // _FINDING_LINES
+    ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.state))[:most]
+    blocks = [_finding_lines(number, finding, clean) for number, finding in enumerate(ordered, 1)]
+    lines += _fitted(blocks, room)
+    rest = max(total, len(findings)) - len(ordered)
+    where = _in(clean(report_dir))
+    if rest:
+        lines.append(f"and {rest:,} more: {where}ledger.parquet names every object, --max-findings shows more of them")
+    else:
+        lines.append(f"that is all; see {where}report.html")
+    return "\n".join(crop(line, COLUMNS) for line in lines)
+
+
+def _finding_lines(number: int, finding: Finding, clean: Redact) -> list[str]:
+    """Return one finding: four lines, then its explanation line by line (at least one)."""
+    values = tuple(None if value is None else clean(value) for value in (finding.source, finding.target))
+    source, target = distinct(*values)
+    room = COLUMNS - len("     source: ")
+    if source is not None and target is not None:
+        source, target = shorten_pair(source, target, room)
+    key = f" / {shorten(visible(clean(finding.key)), 50)}" if finding.key else ""
+    rule = f"  [{shorten(visible(clean(finding.rule)), 40)}]" if finding.rule else ""
+    explanation = visible(clean(finding.explanation), multiline=True).expandtabs(2).splitlines()
+    explained = [line.rstrip() for line in explanation if line.strip()] or [_default_explanation(finding.state)]
+    where = "" if finding.kind != "run" else f" {_named(clean(finding.name), 34)}"
+    return [
+        f"{number:>3}. {finding.state.value.upper()} {shorten(visible(clean(finding.facet)), 24)}{key}{rule}",
+        f"     {finding.kind}{where}  source id {_id(finding.source_id, clean)}  "
+        f"target id {_id(finding.target_id, clean)}",
+        f"     source: {_value(source, room)}",
+        f"     target: {_value(target, room)}",
+        f"     {crop(explained[0], COLUMNS - 5)}",
+        *(f"       {crop(line, COLUMNS - 7)}" for line in explained[1:]),
+    ]
+
+
+def _fitted(blocks: Sequence[list[str]], room: int) -> list[str]:
+    """Cut explanations, the longest first, until all blocks fit into ``room`` lines."""
+    allowed = [len(block) for block in blocks]
+    while sum(allowed) > room:
+        allowed[allowed.index(max(allowed))] -= 1
+    lines: list[str] = []
+    for block, most in zip(blocks, allowed, strict=True):
+        if len(block) <= most:
+            lines += block
+        elif most > _FINDING_LINES:
+            lines += [*block[: most - 1], f"       … {len(block) - most + 1:,} more lines"]
+        else:
+            more = f" … {len(block) - most:,} more lines"
+            lines += [*block[: most - 1], crop(block[most - 1], COLUMNS - len(more)) + more]
+    return lines
+
+
+def _default_explanation(state: State) -> str:
+    return {
+        State.MISSING: "on the source, not on the target",
+        State.EXTRA: "on the target, not on the source",
+        State.DUPLICATE: "on the target more than once",
+        State.AMBIGUOUS: "cannot be told which object is the copy of which",
+        State.UNVERIFIED: "could not be read or compared",
+    }.get(state, "the two values differ")
+
+
+def _verdict_line(report: Report) -> str:
+    red = sum(count for state, count in report.totals.items() if not State(state).green)
+    verdict = f"parity: {report.verdict.upper()}{' (partial)' if report.scope.partial else ''}"
+    if not report.objects:
+        return f"{verdict}  nothing was compared"
+    return (
+        f"{verdict}  verified {percent(report.verified, report.objects)} ({report.verified:,} of "
+        f"{report.objects:,} objects x facets), {red:,} not in order, {_count(report.findings_total, 'difference')}"
+    )
+
+
+def _side_lines(name: str, side: SideReport) -> list[str]:
+    """Return one line, or two when the location is long: neither it nor a count may be cut."""
+    version = f"MLflow {shorten(visible(side.server_version), 20)}" if side.server_version else "MLflow version unknown"
+    counted = (
+        f"{version}, {_count(side.experiments, 'experiment')}, {_count(side.runs, 'run')}, "
+        f"{_count(side.points, 'point')}, {_count(side.artifacts, 'artifact')}"
+    )
+    where = f"  {name}: {shorten(visible(side.location), COLUMNS - 10)}"
+    line = f"{where}: {counted}"
+    return [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+
+
+def _facet_lines(report: Report, room: int) -> list[str]:
+    """Return a table, one facet per line; the facets in best order share a line when there are too many."""
+    cells = report.by_facet()
+    if not cells or room < 2:
+        return []
+    names = list(cells)
+    rest = Cell()
+    if len(names) > room - 1:
+        worst_first = experiment_order(cells)
+        for name in worst_first[room - 2 :]:
+            rest.counts.update(cells[name].counts)
+            rest.findings += cells[name].findings
+        left_out = len(names) - (room - 2)
+        names = [name for name in names if name in set(worst_first[: room - 2])]
+    states = [state for state in SEVERITY if report.totals[state.value]]
+    rows = [_facet_row(name, cells[name], states) for name in names]
+    if rest.total:
+        rows.append(_facet_row(f"{left_out:,} other facets", rest, states))
+    table = _table([_heads(states, short=False), *rows])
+    if width(table[0]) > COLUMNS:
+        table = _table([_heads(states, short=True), *rows])
+    return table
+
+
+def _heads(states: Sequence[State], *, short: bool) -> list[str]:
+    names = {State.DUPLICATE: "dup", State.AMBIGUOUS: "ambig", State.UNVERIFIED: "unverif"} if short else {}
+    return ["facet", "objects", "verified", "diffs", *(names.get(state, state.value) for state in states)]
+
+
+def _facet_row(name: str, cell: Cell, states: Sequence[State]) -> list[str]:
+    by_state = [f"{cell.counts[state]:,}" if cell.counts[state] else "-" for state in states]
+    done = percent(cell.verified, cell.total)
+    return [shorten(visible(name), 20), f"{cell.total:,}", done, f"{cell.findings:,}", *by_state]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Set rows of cells: the first column to the left, numbers to the right."""
+    sizes = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        blanks = [" " * (size - width(text)) for text, size in zip(row, sizes, strict=True)]
+        cells = [row[0] + blanks[0], *(blank + text for blank, text in zip(blanks[1:], row[1:], strict=True))]
+        lines.append("  " + "  ".join(cells))
+    return lines
+
+
+def _worst_lines(report: Report) -> list[str]:
+    cells = report.by_experiment()
+    bad = [name for name in experiment_order(cells) if not cells[name].green]
+    lines = []
+    for name in bad:
+        counts = cells[name].counts
+        states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts[state] and not state.green)
+        lines.append(f"  worst: {_named(name)}: {states}")
+    return _capped(lines, _WORST, "more experiments not in order")
+
+
+def _next_step(report: Report) -> str:
+    if report.verdict == "green":
+        partial = "repeat it without the limits for the whole, or " if report.scope.partial else ""
+        return f"  next: {partial}sign report.html and keep it with ledger.parquet"
+    if not report.objects:
+        return "  next: check that the source holds what you want audited and that --experiments names it"
+    if report.totals["unverified"] and not any(
+        count for state, count in report.totals.items() if not State(state).green and state != "unverified"
+    ):
+        return "  next: repeat the audit: what could not be read is unverified, no difference was found"
+    step = "  next: open report.html for the differences run by run, mend the target, repeat"
+    command = f"{step}: {visible(shlex.join(report.command))}"
+    # half a command repeats nothing; the whole one stands in the report
+    return command if report.command and width(command) <= COLUMNS else f"{step} (command: in report.html)"
+
+
+def _capped(lines: list[str], most: int, what: str) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"  … and {len(lines) - most + 1:,} {what}"]
+
+
+def _named(name: str, columns: int = 60) -> str:
+    return f'"{shorten(visible(name), columns)}"' if name else "(unnamed)"
+
+
+def _id(value: str | None, clean: Redact) -> str:
+    return "-" if value is None else shorten(visible(clean(value)), 36)
+
+
+def _value(text: str | None, columns: int) -> str:
+    if text is None:
+        return "(absent)"
+    # quotes show the blanks that would otherwise be lost
+    return f'"{shorten(text, columns - 2)}"' if text != text.strip() or not text else shorten(text, columns)
+
+
+def _in(directory: str) -> str:
+    return visible(directory).rstrip("/") + "/"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,111 @@
+"""Fixtures that are shared by all tests: real servers, each started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.servers import FreshServer, ServerPool
+
+from mlflow_parity.standin.s3 import S3, s3_server
+from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
+from mlflow_parity.standin.servers import Server
+
+
+@pytest.fixture(scope="session")
+def server_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPool]:
+    """Pool of running servers."""
+    pool = ServerPool(tmp_path_factory.mktemp("servers"))
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def _lent(pool: ServerPool) -> Iterator[FreshServer]:
+    taken: list[tuple[str, Server]] = []
+
+    def take(version: str = "newest") -> Server:
+        server = pool.take(version)
+        taken.append((version, server))
+        return server
+
+    try:
+        yield take
+    finally:
+        for version, server in taken:
+            pool.give_back(version, server)
+
+
+@pytest.fixture
+def fresh_server(server_pool: ServerPool) -> Iterator[FreshServer]:
+    """Factory of empty servers for one test: ``fresh_server()`` or ``fresh_server("2.16.2")``."""
+    with _lent(server_pool) as take:
+        yield take
+
+
+@pytest.fixture(scope="module")
+def module_server(server_pool: ServerPool) -> Iterator[FreshServer]:
+    """Like ``fresh_server``, for all tests of one module."""
+    with _lent(server_pool) as take:
+        yield take
+
+
+@pytest.fixture(scope="session")
+def newest(server_pool: ServerPool) -> Server:
+    """Server of the running environment's MLflow, shared by all tests: use experiment names of your own."""
+    return server_pool.take("newest")
+
+
+@pytest.fixture(scope="session")
+def target_newest(server_pool: ServerPool) -> Server:
+    """Second server of the running environment's MLflow, shared by all tests."""
+    return server_pool.take("newest")
+
+
+@pytest.fixture(scope="session")
+def server_2_16(server_pool: ServerPool) -> Server:
+    """Server of MLflow 2.16.2, shared by all tests."""
+    return server_pool.take("2.16.2")
+
+
+@pytest.fixture(scope="session")
+def server_2_22(server_pool: ServerPool) -> Server:
+    """Server of MLflow 2.22.5, shared by all tests."""
+    return server_pool.take("2.22.5")
+
+
+@pytest.fixture(scope="session")
+def server_3_4(server_pool: ServerPool) -> Server:
+    """Server of MLflow 3.4.0, shared by all tests."""
+    return server_pool.take("3.4.0")
+
+
+@pytest.fixture(scope="session")
+def server_3_10(server_pool: ServerPool) -> Server:
+    """Server of MLflow 3.10.1, shared by all tests."""
+    return server_pool.take("3.10.1")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """One S3 for all tests; buckets and prefixes keep them apart."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sagemaker_app(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in MLflow App with temporary credentials, shared by all tests."""
+    with stand_in(tmp_path_factory.mktemp("app"), arn=APP_ARN, s3=s3) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sagemaker_server(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in managed tracking server of another region and account identity, shared by all tests."""
+    identity = new_credentials(temporary=False)
+    with stand_in(tmp_path_factory.mktemp("managed"), arn=SERVER_ARN, s3=s3, credentials=identity) as running:
+        yield running

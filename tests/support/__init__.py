@@ -1,0 +1,1 @@
+"""What the tests share: environments of old MLflow versions, servers, databases and data."""

@@ -1,0 +1,67 @@
+"""Runs the audit as its users do, in a process of its own, and reads what it wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.reporting.ledger import read_rows
+from mlflow_parity.standin.servers import clean_environment
+from mlflow_parity.verdict import Row
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRun:
+    """A finished audit: exit status, everything printed, and the folder of its reports."""
+
+    status: int
+    output: str
+    reports: Path
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """``report.json``."""
+        content: dict[str, Any] = json.loads((self.reports / "report.json").read_text(encoding="utf-8"))
+        return content
+
+    def rows(self) -> list[Row]:
+        """The ledger."""
+        return list(read_rows(self.reports / "ledger.parquet"))
+
+    def red_rows(self) -> list[Row]:
+        """The ledger rows that are not green."""
+        return [row for row in self.rows() if not row.state.green]
+
+    def findings(self) -> set[tuple[str, str, str, str]]:
+        """``(facet, key, state, name of the run or experiment)`` of every finding in the report."""
+        return {(f["facet"], f["key"], f["state"], f["name"]) for f in self.report["findings"]}
+
+    def failed(self) -> set[str]:
+        """Names of the checks that failed or errored, without the experiment."""
+        words = [line.split("::")[-1] for line in self.output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        return {word.partition("[")[0] for word in words}
+
+
+def audit(
+    folder: Path,
+    source: str,
+    target: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 300.0,
+) -> AuditRun:
+    """Run ``pytest --source-uri source --target-uri target …`` in ``folder``; an ARN goes to ``--…-arn``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE"]
+    for side, location in (("source", source), ("target", target)):
+        command += [f"--{side}-{'arn' if location.startswith('arn:') else 'uri'}", location]
+    command += ["--report-dir", str(folder / "reports"), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=clean_environment(env), capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")

@@ -1,0 +1,76 @@
+"""Servers of any MLflow version, for tests; a used one is made empty again instead of starting another."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.standin.servers import PROXIED, Server, serving
+from support.environments import python_of
+
+#: ``fresh_server(version="newest")`` → an empty server, the asking test's own until it ends.
+FreshServer = Callable[..., Server]
+
+
+@contextmanager
+def server_of(version: str, folder: Path, **options: Any) -> Iterator[Server]:
+    """Run a server of MLflow ``version`` (``"newest"``: the running environment's) in ``folder``.
+
+    ``options`` are those of :func:`mlflow_parity.standin.servers.start_server`.
+    """
+    with serving(folder, python=python_of(version), **options) as server:
+        yield server
+
+
+@dataclass(slots=True)
+class ServerPool:
+    """Lends empty SQLite servers with proxied artifacts and takes them back; all end with :meth:`close`.
+
+    A start costs seconds, emptying a running server 50 ms: its database is overwritten through SQLite's own
+    backup, which is a transaction like any other to the server.
+    """
+
+    folder: Path
+    _idle: dict[str, list[Server]] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _count: int = 0
+
+    def take(self, version: str = "newest") -> Server:
+        """Return an empty server (nothing in it but the experiment ``Default``)."""
+        idle = self._idle.setdefault(version, [])
+        if idle:
+            server = idle.pop()
+            self._empty(server)
+            return server
+        self._count += 1
+        folder = self.folder / f"{version}-{self._count}"
+        server = self._stack.enter_context(server_of(version, folder, artifacts=PROXIED))
+        _copy(server.database_path, _pristine(server))
+        return server
+
+    def give_back(self, version: str, server: Server) -> None:
+        """Make a server available again."""
+        self._idle[version].append(server)
+
+    def close(self) -> None:
+        """End all servers."""
+        self._stack.close()
+
+    @staticmethod
+    def _empty(server: Server) -> None:
+        _copy(_pristine(server), server.database_path)
+        shutil.rmtree(server.artifacts_root, ignore_errors=True)
+
+
+def _pristine(server: Server) -> Path:
+    return server.database_path.with_suffix(".pristine")
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(target, timeout=30)) as new:
+        old.backup(new)

@@ -1,0 +1,116 @@
+"""The distribution: a built wheel in a fresh environment, and a plugin that nobody notices who did not ask for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mlflow_parity.standin.servers import Server, clean_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and what it requires; its interpreter."""
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+    command += ["--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
+    except subprocess.CalledProcessError:
+        # an index that only pip's own configuration knows
+        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        command += ["--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+        subprocess.run(command, check=True, capture_output=True, timeout=900)
+    return python
+
+
+def test_wheel_holds_the_package_the_checks_and_the_types(wheel: Path) -> None:
+    """Checks, schema, template and ``py.typed`` are in the wheel; tests are not."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    checks = {f"mlflow_parity/checks/{path.name}" for path in (ROOT / "checks").glob("*.py")}
+    assert checks <= names
+    assert {"mlflow_parity/py.typed", "mlflow_parity/reporting/report.schema.json"} <= names
+    assert any(name.endswith(".html.j2") for name in names)
+    assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
+
+
+def test_installed_plugin_in_an_unrelated_folder(
+    installed: Path, two_servers: tuple[Server, Server], tmp_path: Path
+) -> None:
+    """In a folder with its own ``checks/``, ``conftest.py`` and odd settings, our checks run, and only ours."""
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "__init__.py").write_text("")
+    (tmp_path / "checks" / "test_params.py").write_text("def test_foreign():\n    raise SystemExit('not ours')\n")
+    (tmp_path / "conftest.py").write_text("import pytest\n\n@pytest.fixture\ndef experiment():\n    return 1\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = checks\npython_files = check_*.py\n")
+    source, target = two_servers
+    command = [str(installed), "-m", "pytest", "--source-uri", source.uri, "--target-uri", target.uri, "-v"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_foreign" not in done.stdout
+    assert "test_params.py::test_params[" in done.stdout
+    assert "parity: GREEN" in done.stdout
+    assert (tmp_path / "reports" / "report.html").is_file()
+
+
+def test_installed_plugin_leaves_other_runs_alone(installed: Path, tmp_path: Path) -> None:
+    """Without our options a run prints and collects what it would without the plugin, and loads nothing heavy."""
+    (tmp_path / "test_one.py").write_text(
+        "import sys\n\ndef test_one():\n    assert not {'mlflow', 'deepdiff', 'numpy', 'boto3'} & sys.modules.keys()\n"
+    )
+
+    def run(*options: str) -> list[str]:
+        done = subprocess.run(
+            [str(installed), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return [line.partition(" in ")[0] for line in (done.stdout + done.stderr).splitlines()]
+
+    assert run() == run("-p", "no:mlflow_parity")
+    assert list(tmp_path.glob("reports*")) == []
+
+
+def test_help_lists_every_option_in_one_group(installed: Path, tmp_path: Path) -> None:
+    """``--help`` shows the group with every option, its ini name and its environment variable."""
+    from mlflow_parity.options import OPTIONS
+
+    done = subprocess.run(
+        [str(installed), "-m", "pytest", "--help"],
+        cwd=tmp_path,
+        env={**clean_environment(), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    group = done.stdout.partition("mlflow-parity:")[2]
+    for option in OPTIONS:
+        assert option.flag in group
+        assert option.ini in group
+        assert option.environment in group

@@ -1,0 +1,310 @@
+"""``report.html``: says everything on one page, hostile data stays text, nothing is loaded, size is bounded."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from reporting_samples import FACETS, HOSTILE, cell, hostile_report, report, reports, unhurried
+
+from mlflow_parity.reporting.html_report import render
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope
+from mlflow_parity.reporting.text import visible
+from mlflow_parity.verdict import Finding, State
+
+LIMIT = 10_000_000
+_VOID = {"meta", "br", "link", "img", "input"}
+_TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "span", "p"),
+    *("h1", "h2", "h3", "b", "small", "a", "bdi", "ul", "li", "dl", "dt", "dd", "pre", "code", "br"),
+    *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary"),
+}
+_ATTRIBUTES = {
+    *("lang", "charset", "http-equiv", "content", "name", "class", "id", "style", "scope", "href", "open", "dir"),
+    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"),
+}
+_CHROMIUM = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+@dataclass
+class Page(HTMLParser):
+    """A parsed page: title, tags, attributes, text outside of the style sheet."""
+
+    source: str
+    title: str = ""
+    text: str = ""
+    css: str = ""
+    pieces: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    attributes: list[tuple[str, str, str]] = field(default_factory=list)
+    unclosed: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag and its attributes."""
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in _VOID:
+            self.unclosed.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Every end tag closes the tag opened last."""
+        assert self.unclosed.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Collect the title and the text."""
+        inside = self.unclosed[-1] if self.unclosed else ""
+        if inside == "title":
+            self.title += data
+        elif inside == "style":
+            self.css += data
+        else:
+            self.text += data
+            self.pieces.append(data)
+
+    @property
+    def words(self) -> str:
+        """The text with one blank between words."""
+        return " ".join(" ".join(self.pieces).split())
+
+
+def assert_inert(page: Page) -> None:
+    """Only the tags and attributes of our template, no script, no link but to an anchor of the page itself."""
+    assert set(page.tags) <= _TAGS, set(page.tags) - _TAGS
+    assert {name for _, name, _ in page.attributes} <= _ATTRIBUTES
+    anchors = {value for _, name, value in page.attributes if name == "id"}
+    for tag, name, value in page.attributes:
+        if name == "href":
+            assert tag == "a"
+            assert value.removeprefix("#") in anchors
+        if name == "style":
+            assert re.fullmatch(r"width:[0-9.]+%", value)
+        if name == "class":
+            assert re.fullmatch(r"[a-z -]*", value)
+    assert not re.search(r"url\(|@import|@font-face|expression", page.css)
+    assert page.tags.count("style") == 1
+
+
+def opened(path: Path, scratch: Path) -> Page:
+    """Return the page as a real Chromium sees it after loading; parsed only, with a warning, where there is none."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        warnings.warn("no Chromium found: the page was parsed, not opened in a browser", stacklevel=2)
+        return Page(path.read_text(encoding="utf-8"))
+    profile = f"--user-data-dir={scratch / ('profile-' + path.stem)}"
+    done = subprocess.run(
+        [browser, *_CHROMIUM, profile, "--virtual-time-budget=3000", "--dump-dom", path.as_uri()],
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    return Page(done.stdout.decode("utf-8"))
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Run a server on the loopback interface that notes every path asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        """Notes the path, answers with nothing."""
+
+        def do_GET(self) -> None:
+            """Note and answer."""
+            asked.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def write(document: str, path: Path) -> Path:
+    """Write a page."""
+    path.write_bytes(document.encode("utf-8"))
+    return path
+
+
+@given(reports)
+@settings(unhurried, max_examples=60)
+def test_any_report_is_inert_well_formed_and_small(made: Report) -> None:
+    """Whatever the servers held: UTF-8, balanced tags, nothing but our tags and attributes, below 10 MB."""
+    document = render(made)
+    assert len(document.encode("utf-8")) < LIMIT
+    page = Page(document)
+    assert page.unclosed == []
+    assert_inert(page)
+    assert page.title == "RED: MLflow migration audit"
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]", document)
+
+
+def test_the_page_says_it_all() -> None:
+    """Verdict, coverage, reasons, sides, digests, scope, what is outside, the command, the sign-off."""
+    page = Page(render(report()))
+    words = page.words
+    for expected in (
+        "RED The migration is not verified",
+        "99.9 % 47,277 of 47,280 objects × facets verified",
+        "723 not in order · 731 differences",
+        "55 runs of experiment churn are missing on the target",
+        "This is a partial audit. Not compared: deleted experiments and runs (--include-deleted)",
+        "731 differences were counted. 720 of them are not kept in this report",
+        "Run resnet50 lr=0.1 · 2 shown source id " + "a1" * 16 + " · target id " + "b2" * 16,
+        "− missing presence Source run train, 12 metrics, FINISHED Target absent",
+        "ana\\u202eevil",
+        "registered models: 3 on source",
+        "webhooks: cannot be counted on target",
+        "MLflow version 2.22.5 3.10.1",
+        "SageMaker MLflow App",
+        "12,306 (48.2 GB)",
+        "sha256:9d2f",
+        "source-tag: 4,040, content: 8",
+        "pytest --source-uri https://mlflow.example.com --target-arn",
+        "Role Name Date Signature Migrated by Accepted by",
+        "history_bulk: yes",
+        "workers: 8",
+    ):
+        assert expected in words, expected
+    assert "content=\"default-src 'none'; style-src 'unsafe-inline'" in page.source
+
+
+def test_the_worst_experiment_is_the_first_row() -> None:
+    """The table starts with the experiment that lost runs; cells name their state in words and by a sign."""
+    document = render(report())
+    rows = re.findall(r'<tr><th scope="row">(.*?)</th>', document)
+    assert [re.sub("<.*?>", "", row) for row in rows[:6]] == [
+        *("churn", "nlp – Übersetzung", "vision/resnet50-pretraining"),
+        *("Default", "forecast", "fraud-detection/gbm"),
+    ]
+    assert '<span class="s missing red-s">−\xa055<span class="sr"> missing</span></span>'.replace(
+        "\xa0", "&nbsp;"
+    ) in re.sub(r"\s*\n\s*", "", document)
+
+
+def test_a_green_page_claims_no_more_than_its_scope() -> None:
+    """Green is said of the scope only, and what lies outside stands beside it; a partial audit says partial."""
+    coverage = (CoverageRow("churn", "params", cell(match=7)),)
+    changes = {"verdict": "green", "reasons": (), "findings": (), "findings_total": 0, "coverage": coverage}
+    whole = Page(render(report(**changes, scope=Scope()))).words
+    assert "GREEN Verified: everything in scope is on the target, and nothing else" in whole
+    assert "Not part of this audit: registered models: 3 on source" in whole
+    partial = Page(render(report(**changes))).words
+    assert "GREEN Verified for the part that was compared" in partial
+    assert "verdict GREEN of a partial audit, coverage 100 %" in partial
+
+
+def test_nothing_compared_is_said() -> None:
+    """An audit of nothing shows 0 %, no table and no bar that could look like success."""
+    page = Page(render(report(coverage=(), findings=(), findings_total=0)))
+    assert "Nothing was compared." in page.text
+    assert "0 of 0 objects × facets verified" in page.words
+
+
+@pytest.mark.parametrize("experiments", [500, 5_000], ids=["500x10", "5000x1"])
+def test_a_large_report_stays_small(experiments: int) -> None:
+    """5,000 rows of coverage and 2,000 long differences give less than 10 MB, and what is left out is said."""
+    facets = FACETS[: 5_000 // experiments]
+    coverage = tuple(
+        CoverageRow(f"team/experiment-{n:05}", facet, cell(2, match=90, mismatch=1, missing=1, unverified=1))
+        for n in range(experiments)
+        for facet in facets
+    )
+    long = "&\u202e" * 4_000
+    findings = tuple(
+        Finding(f"team/experiment-{n:05}", "run", long, "a" * 32, "b" * 32, "tags", long, State.MISMATCH, "run.tags",
+                long + "1", long + "2", long)
+        for n in range(0, experiments, max(experiments // 2_000, 1))
+    )  # fmt: skip
+    document = render(report(coverage=coverage, findings=findings, findings_total=10**6))
+    assert len(document.encode("utf-8")) < LIMIT
+    words = Page(document).words
+    left_out = re.search(r"([\d,]+) more are not shown here", words)
+    shown = document.count('class="finding"')
+    assert left_out is not None
+    assert shown > 30
+    assert int(left_out[1].replace(",", "")) + shown == len(findings)
+
+
+def test_the_worst_report_there_can_be_stays_small() -> None:
+    """100,000 experiments with hostile names in six states each, and hostile lists, stay below 10 MB."""
+    counts = {state.value: 10**12 for state in State if not state.green}
+    coverage = tuple(CoverageRow(f"{n:06}" + '"' * 400, "params", cell(1, **counts)) for n in range(100_000))
+    names = ('"' * 3_000,) * 500
+    made = report(
+        coverage=coverage, reasons=names, notes=names, scope=Scope(names, names, left_out=names), command=names
+    )
+    document = render(made)
+    assert len(document.encode("utf-8")) < LIMIT
+    words = Page(document).words
+    hidden = re.search(r"([\d,]+) more experiments are not shown: ([\d,]+) with objects", words)
+    assert hidden is not None
+    rows = document.count('<tr><th scope="row"><bdi>')
+    assert int(hidden[1].replace(",", "")) + rows == 100_000
+    assert "… and 420 more, see report.json" in words
+
+
+def test_a_browser_shows_hostile_data_as_text(tmp_path: Path) -> None:
+    """In Chromium no hostile name runs a script, makes an element or hides: every one can be read."""
+    page = opened(write(render(hostile_report()), tmp_path / "hostile.html"), tmp_path)
+    assert page.title == "RED: MLflow migration audit"
+    assert_inert(page)
+    assert page.tags.count("h1") == 1
+    for hostile in HOSTILE[:-1]:
+        assert visible(hostile) in page.text, hostile
+
+
+def test_a_browser_loads_nothing(tmp_path: Path) -> None:
+    """Images, styles, frames and forms in the data reach no server; the same ones in a plain page do."""
+    with listening() as (url, asked):
+        attacks = (
+            f'<img src="{url}/image">',
+            f"<link rel=stylesheet href={url}/style>",
+            f"<script>fetch('{url}/script');document.title='owned'</script>",
+            f"<iframe src={url}/frame></iframe>",
+            f"</style><style>body{{background:url({url}/background)}}</style>",
+            f"<meta http-equiv=refresh content='0;url={url}/refresh'>",
+        )
+        control = write(f"<title>plain</title>{''.join(attacks[:5])}", tmp_path / "control.html")
+        if opened(control, tmp_path).title == "owned":
+            # a browser is there and obeys: so silence below means something
+            assert {"/image", "/style", "/script", "/frame", "/background"} <= set(asked)
+        asked.clear()
+        made = report(
+            reasons=attacks,
+            findings=tuple(
+                Finding(text, "run", text, text, text, text, text, State.MISMATCH, text, text, text + "!", text)
+                for text in attacks
+            ),
+        )
+        page = opened(write(render(made), tmp_path / "attacked.html"), tmp_path)
+        assert asked == []
+        assert page.title == "RED: MLflow migration audit"
+        assert_inert(page)
