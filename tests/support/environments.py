@@ -48,10 +48,24 @@ def _make(folder: Path, version: str) -> None:
     python = folder / "bin" / "python"
     if importlib.util.find_spec("uv") is not None:
         venv.create(folder, with_pip=False, symlinks=True)
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *packages]
+        _install([sys.executable, "-m", "uv", "pip", "install", "--python", str(python)], packages)
     else:
         venv.create(folder, with_pip=True, symlinks=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+        _install([str(python), "-m", "pip", "install"], packages)
+
+
+def _install(command: list[str], packages: list[str]) -> None:
+    made = subprocess.run([*command, "--quiet", *packages], capture_output=True, text=True, timeout=1800)
     if made.returncode:
-        raise RuntimeError(f"cannot make the environment of mlflow {version}:\n{made.stderr[-3000:]}")
+        raise RuntimeError(f"cannot install {' '.join(packages)}:\n{made.stderr[-3000:]}")
+
+
+def tool_of_2023() -> Path:
+    """Return a folder with the Export Import tool's build of 2023, as ``pip install --target`` lays it out."""
+    folder = cache_folder() / "envs" / "mlflow-export-import-1.2.0"
+    with locked("tool-2023"):
+        if not (folder / _MARKER).exists():
+            packages = ["--no-deps", "mlflow-export-import==1.2.0"]
+            _install([sys.executable, "-m", "pip", "install", "--target", str(folder)], packages)
+            (folder / _MARKER).touch()
+    return folder

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,7 +120,7 @@ def _dataset(client: MlflowClient, run: str, name: str, context: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = json.dumps({"uri": f"s3://lake/{name}.parquet"})
-    dataset = Dataset(name, f"{abs(hash(name)) % 10**8:08d}", "s3", source, None, json.dumps({"num_rows": 7043}))
+    dataset = Dataset(name, sha256(name.encode()).hexdigest()[:8], "s3", source, None, json.dumps({"num_rows": 7043}))
     client.log_inputs(run, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Capabilities, Experiment, Run, Series
@@ -52,3 +52,20 @@ class Reader(Protocol):
     def close(self) -> None:
         """Release connections."""
         ...
+
+
+def open_reader(location: Location, side: Literal["source", "target"], workers: int) -> Reader:
+    """Open a reader for a server or an ARN; nothing is sent before something is read.
+
+    Raises:
+        UsageProblem: when the credentials contradict each other or are missing.
+    """
+    from mlflow_parity.reading.auth import credentials
+    from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reading.session import Session
+    from mlflow_parity.redaction import Redactor
+
+    found = credentials(location, side)
+    redactor = Redactor.from_environment(also=(location.userinfo or ())[1:])
+    session = Session(location, found, workers=workers, redactor=redactor)
+    return ServerReader(session, found, workers=workers, redactor=redactor)

@@ -60,13 +60,15 @@ def render(report: Report) -> str:
     cells = report.by_experiment()
     order = experiment_order(cells)
     by_facet = report.by_facet()
-    facets = list(by_facet)[:MAX_FACETS]
+    # what is wrong stands where nobody has to scroll for it; else the order is the contract's
+    facets = sorted(by_facet, key=lambda facet: by_facet[facet].green)[:MAX_FACETS]
     grid: dict[str, dict[str, Cell]] = {}
     for row in report.coverage:
         cell = grid.setdefault(row.experiment, {}).setdefault(row.facet, Cell())
         cell.counts.update(row.cell.counts)
     shown = order[: _rows_that_fit(order, grid)]
     hidden = order[len(shown) :]
+    outside = _outside(report)
     shown_sections, left_out = sections(report, order)
     document = _template().render(
         report=report,
@@ -86,7 +88,9 @@ def render(report: Report) -> str:
         command=shorten(visible(shlex.join(report.command)), _MAX_COMMAND),
         facts=_facts(report),
         side_rows=_side_rows(report.sides["source"], report.sides["target"]),
-        outside=_outside(report),
+        outside=outside,
+        # a partial audit names what was left out in a place of its own
+        not_part=outside if report.scope.partial else [*report.scope.left_out, *outside],
         waivers=[", ".join(f"{key}: {text}" for key, text in waiver.items()) for waiver in report.waivers],
         states=[(state, SIGNS[state], MEANINGS[state], report.totals[state.value]) for state in SEVERITY],
         cell_states=_cell_states,

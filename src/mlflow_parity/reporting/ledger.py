@@ -19,6 +19,7 @@ FORMAT = b"1"
 _FORMAT_KEY = b"mlflow_parity.ledger"
 #: Rows kept in memory before they are written as one row group.
 BATCH = 10_000
+_READ_BATCH = 2_000
 _COLUMNS = (
     "experiment",
     "kind",
@@ -170,9 +171,14 @@ def read_rows(
     if facets is not None:
         of_facets = ds.field("facet").isin(pa.array([clean(facet) for facet in facets], pa.string()))
         wanted = of_facets if wanted is None else wanted & of_facets
-    # no read-ahead: a ledger may hold millions of rows, the caller looks at one after the other
+    # no read-ahead: a ledger may hold millions of rows, and the caller looks at one after the other
     batches = dataset.scanner(
-        columns=list(_COLUMNS), filter=wanted, batch_size=BATCH, batch_readahead=0, fragment_readahead=0
+        columns=list(_COLUMNS),
+        filter=wanted,
+        batch_size=_READ_BATCH,
+        batch_readahead=0,
+        fragment_readahead=0,
+        use_threads=False,
     ).to_batches()
     try:
         for batch in batches:

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from mlflow_parity.errors import ParityError
-from mlflow_parity.standin.cache import cache_folder, locked
+from mlflow_parity.standin.cache import VARIABLE, cache_folder, locked
 
 #: Artifacts pass through the tracking server (``mlflow-artifacts:``) and lie in a local folder.
 PROXIED = "proxied"
@@ -86,7 +86,7 @@ def free_port() -> int:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without anything of MLflow's own, quietened, and with ``extra``."""
     prefixes = ("MLFLOW_", "_MLFLOW_", "SAGEMAKER_MLFLOW_", "SOURCE_", "TARGET_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+    kept = {name: value for name, value in os.environ.items() if name == VARIABLE or not name.startswith(prefixes)}
     return {**kept, **QUIET, **(extra or {})}
 
 

@@ -1,0 +1,203 @@
+"""Credentials of one location: MLflow's own variables for ``http(s)``, SigV4 by sagemaker-mlflow for ARNs.
+
+Every variable is looked up with the side's prefix (``SOURCE_``, ``TARGET_``) first. Nothing here depends on the
+process-wide ``mlflow.get_tracking_uri()``: one process can read two ARNs at the same time.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import requests
+from requests.auth import AuthBase
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.locations import Location
+
+if TYPE_CHECKING:
+    import boto3
+
+SideName = Literal["source", "target"]
+#: Assumed-role credentials are cached by the signer for good; it is made anew before the shortest role session ends.
+_SIGNER_SECONDS = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS settings as requests takes them: ``verify`` and ``cert``."""
+
+    verify: bool | str = True
+    cert: str | None = None
+
+
+class HeaderAuth(AuthBase):
+    """Adds one ready Authorization header (or none, which keeps requests from reading ``.netrc``)."""
+
+    def __init__(self, value: str | None) -> None:
+        self._value = value
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Set the header."""
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
+        return request
+
+
+class ArnAuth(AuthBase):
+    """Signs for one ARN: its region, its service, its routing header."""
+
+    def __init__(self, location: Location, session: boto3.Session, role: str | None) -> None:
+        self._location = location
+        self._session = session
+        self._role = role
+        self._lock = threading.Lock()
+        self._signer: Any = None
+        self._made = 0.0
+
+    def _current(self) -> Any:
+        from sagemaker_mlflow.auth import AuthBoto
+
+        with self._lock:
+            # without a role the session's own credentials refresh themselves
+            if self._signer is None or (self._role and time.monotonic() - self._made > _SIGNER_SECONDS):
+                self._signer = AuthBoto(self._location.region, self._location.service, self._role, self._session)
+                self._made = time.monotonic()
+            return self._signer
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign."""
+        request.headers[self._location.routing_header] = self._location.uri
+        request.headers.setdefault("Connection", "keep-alive")
+        signed = self._current()(request)
+        # the signer returns botocore's request; requests goes on with its own
+        request.headers.update({str(key): _text(value) for key, value in signed.headers.items()})
+        request.url = signed.url
+        return request
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a session needs to authenticate; never printed."""
+
+    auth: AuthBase = field(repr=False)
+    tls: Tls
+    aws: Aws = field(repr=False)
+
+
+class Aws:
+    """One boto3 session per location, made when first needed."""
+
+    def __init__(self, side: SideName, environ: Mapping[str, str], region: str | None) -> None:
+        self._side = side
+        self._environ = environ
+        self._region = region
+        self._lock = threading.Lock()
+        self._session: boto3.Session | None = None
+        self._s3: Any = None
+
+    @property
+    def session(self) -> boto3.Session:
+        """The session: with the side's own variables where they are set, else boto3's chain."""
+        import boto3
+
+        with self._lock:
+            if self._session is None:
+                prefix = f"{self._side.upper()}_"
+                own = {
+                    argument: self._environ.get(prefix + name)
+                    for argument, name in (
+                        ("profile_name", "AWS_PROFILE"),
+                        ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
+                        ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+                        ("aws_session_token", "AWS_SESSION_TOKEN"),
+                    )
+                }
+                region = self._region or variable(self._side, "AWS_DEFAULT_REGION", self._environ)
+                try:
+                    self._session = boto3.Session(region_name=region, **{k: v for k, v in own.items() if v})  # type: ignore[arg-type]
+                except Exception as error:
+                    raise UsageProblem(f"--{self._side}: AWS credentials cannot be used: {error}") from None
+            return self._session
+
+    @property
+    def s3(self) -> Any:
+        """An S3 client; clients are safe to share between threads."""
+        session = self.session
+        with self._lock:
+            if self._s3 is None:
+                from botocore.config import Config
+
+                endpoint = variable(self._side, "MLFLOW_S3_ENDPOINT_URL", self._environ) or variable(
+                    self._side, "AWS_ENDPOINT_URL_S3", self._environ
+                )
+                config = Config(
+                    retries={"max_attempts": 8, "mode": "adaptive"},
+                    connect_timeout=10,
+                    read_timeout=60,
+                    max_pool_connections=64,
+                )
+                self._s3 = session.client("s3", endpoint_url=endpoint, config=config)
+            return self._s3
+
+
+def variable(side: SideName, name: str, environ: Mapping[str, str]) -> str | None:
+    """Return an environment variable, the side's own one first."""
+    return environ.get(f"{side.upper()}_{name}") or environ.get(name) or None
+
+
+def credentials(location: Location, side: SideName, environ: Mapping[str, str] | None = None) -> Credentials:
+    """Find the credentials of a location.
+
+    Raises:
+        UsageProblem: when they contradict each other or an ARN has none.
+    """
+    env = os.environ if environ is None else environ
+    aws = Aws(side, env, location.region or None)
+    if location.is_arn:
+        if aws.session.get_credentials() is None:
+            raise UsageProblem(
+                f"--{side}-arn: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
+                f"AWS_SECRET_ACCESS_KEY (with the prefix {side.upper()}_ when the two sides differ)"
+            )
+        role = variable(side, "SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN", env)
+        return Credentials(ArnAuth(location, aws.session, role), Tls(), aws)
+    return Credentials(HeaderAuth(_authorization(location, side, env)), _tls(side, env), aws)
+
+
+def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -> str | None:
+    if location.userinfo is not None:
+        from urllib.parse import unquote
+
+        name, password = (unquote(part) for part in location.userinfo)
+    else:
+        name = variable(side, "MLFLOW_TRACKING_USERNAME", env) or ""
+        password = variable(side, "MLFLOW_TRACKING_PASSWORD", env) or ""
+    if name or password:
+        # a user of the side's own beats a token that is meant for the other one, as in MLflow itself
+        return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    token = variable(side, "MLFLOW_TRACKING_TOKEN", env)
+    return f"Bearer {token}" if token else None
+
+
+def _tls(side: SideName, env: Mapping[str, str]) -> Tls:
+    insecure = (variable(side, "MLFLOW_TRACKING_INSECURE_TLS", env) or "").lower() in ("1", "true", "yes")
+    server = variable(side, "MLFLOW_TRACKING_SERVER_CERT_PATH", env)
+    client = variable(side, "MLFLOW_TRACKING_CLIENT_CERT_PATH", env)
+    if insecure and server:
+        raise UsageProblem(
+            f"{side}: MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_TRACKING_SERVER_CERT_PATH exclude each other; unset one"
+        )
+    for name, path in (("SERVER", server), ("CLIENT", client)):
+        if path and not os.path.exists(path):
+            raise UsageProblem(f"{side}: MLFLOW_TRACKING_{name}_CERT_PATH: no such file: {path}")
+    return Tls(False if insecure else server or True, client)
