@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ SECRET_VARIABLES = (
 
 _PATTERNS = (
     # userinfo of a URL: scheme://user:password@host
-    (re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"<>]+@"), rf"\g<head>{MASK}@"),
+    (re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^/\s@'\"<>]+@"), rf"\g<head>{MASK}@"),
     # what AWS and its like put into presigned URLs, case as the services write it
     (
         re.compile(
@@ -45,7 +46,13 @@ class Redactor:
     __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets for form in (secret, quote(secret, safe="")) if len(secret) >= 4}
+        known = {
+            form
+            for secret in secrets
+            if len(secret) >= 4
+            # as it is, in a URL, and in JSON that was put into a text
+            for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
+        }
         # longest first: a secret that contains another one is masked whole
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
