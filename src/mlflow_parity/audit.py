@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from mlflow_parity.comparing import Comparison, Outcome, compare_experiment
+from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
@@ -22,6 +22,7 @@ from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
 from mlflow_parity.promises import Selection
+from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import Side, SideName, prepare_folder
 from mlflow_parity.snapshot import ExperimentView, Part
 from mlflow_parity.snapshot.store import SnapshotView
@@ -108,8 +109,10 @@ class Audit:
         settings: Settings,
         scratch: Path,
         open_side: Callable[[SideName], Side],
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         self.settings = settings
+        self._redact = redact or Redactor()
         self._scratch = scratch
         self.sides: dict[SideName, Side] = {}
         for name in _SIDES:
@@ -428,6 +431,8 @@ class Audit:
         for difference in outcome.differences:
             if difference.state.green or len(kept) >= self.settings.max_findings:
                 continue
+            # before anything is cut short: half a secret could not be recognised
+            difference = self._clean(difference)
             kept.append(
                 Finding(
                     experiment=row.experiment,
@@ -444,6 +449,23 @@ class Audit:
                     explanation=explainer(difference),
                 )
             )
+
+    def _clean(self, difference: Difference) -> Difference:
+        source, target = (_redacted(value, self._redact) for value in (difference.source, difference.target))
+        note = self._redact(difference.note)
+        if source == target and difference.source != difference.target:
+            note = f"{note}; they differ in what is redacted here" if note else "they differ in what is redacted here"
+        return replace(difference, key=self._redact(difference.key), source=source, target=target, note=note)
+
+
+def _redacted(value: object, redact: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, redact) for item in value]
+    return value
 
 
 def _compare_views(

@@ -105,7 +105,7 @@ class Main(Shared):
                 return Side(name, location, None)
             return Side(name, location, open_reader(location, name, self.settings.workers))
 
-        self.audit = Audit(self.settings, self.folder / "snapshots", open_side)
+        self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
         self._items = self.audit.inventory()
         save_items(self.folder / ITEMS, self._items)
         (self.folder / STATES).mkdir()

@@ -17,6 +17,8 @@ MESSAGE_LINES = 39
 COLUMNS = 120
 _REASONS = 3
 _WORST = 3
+#: Columns of a facet's name: the longest is "experiment artifact_location".
+_FACET = 28
 _FINDING_LINES = 5
 Redact = Callable[[str], str]
 
@@ -71,6 +73,9 @@ def check_message(
     where = _in(clean(report_dir))
     if rest:
         lines.append(f"and {rest:,} more: {where}ledger.parquet names every object, --max-findings shows more of them")
+    elif any(counts.get(state) for state in (State.MISSING, State.AMBIGUOUS)) and not findings:
+        # the facet of a run that has no copy: said once per run, by the check of the runs themselves
+        lines.append(f"not compared, for want of a copy; test_runs_arrived_once names each, or see {where}report.html")
     else:
         lines.append(f"that is all; see {where}report.html")
     return "\n".join(crop(line, COLUMNS) for line in lines)
@@ -181,7 +186,7 @@ def _heads(states: Sequence[State], *, short: bool) -> list[str]:
 def _facet_row(name: str, cell: Cell, states: Sequence[State]) -> list[str]:
     by_state = [f"{cell.counts[state]:,}" if cell.counts[state] else "-" for state in states]
     done = percent(cell.verified, cell.total)
-    return [shorten(visible(name), 20), f"{cell.total:,}", done, f"{cell.findings:,}", *by_state]
+    return [shorten(visible(name), _FACET), f"{cell.total:,}", done, f"{cell.findings:,}", *by_state]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
