@@ -15,11 +15,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.seed_sql import fill
-from mlflow_parity.standin.servers import clean_environment, serving
-from tests.support.postgres import postgres
-
 _ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the tests'
+
+from support.postgres import postgres  # noqa: E402
+
+from benchmarks.seed_sql import fill  # noqa: E402
+from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
+
 _CONNECTIONS = 8
 
 

@@ -354,7 +354,7 @@ class Audit:
         first = [*_compare_views(ours, theirs, pair, comparison)]
         suspects = [outcome for outcome in first if not outcome.row.state.green]
         final = first
-        if suspects and comparison.run_facets:
+        if suspects:
             confirmed = self._confirm(ours, theirs, pair, comparison, suspects, parts, result)
             if confirmed is not None:
                 final = confirmed
@@ -377,6 +377,7 @@ class Audit:
     ) -> list[Outcome] | None:
         """Read the suspects once more and compare again; ``None`` when nothing could be read anew."""
         fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}
+        itself = any(outcome.row.kind == "experiment" and outcome.row.facet != "presence" for outcome in suspects)
         anew = False
         for name in _SIDES:
             view = fresh[name]
@@ -395,6 +396,7 @@ class Audit:
                 if outcome.row.facet == "artifacts" and outcome.differences:
                     trees.add(run_id)
             try:
+                experiment = self._now(name, view.experiment) if itself else view.experiment
                 view_now = self.sides[name].fresh(
                     view,
                     runs,
@@ -403,6 +405,7 @@ class Audit:
                     self.settings.depth,
                     include_deleted=self.settings.include_deleted,
                     parts=parts,
+                    experiment=experiment,
                 )
             except ReadError as error:
                 result.notes.append(f"suspects could not be read again from the {name}: {error}")
@@ -410,10 +413,17 @@ class Audit:
             if view_now is not None:
                 fresh[name] = view_now
                 anew = True
-        source = fresh["source"]
+        source, target = fresh["source"], fresh["target"]
         if not anew or source is None:
             return None
-        return [*_compare_views(source, fresh["target"], pair, comparison)]
+        if pair is not None and target is not None:
+            pair = replace(pair, source=source.experiment, target=target.experiment)
+        return [*_compare_views(source, target, pair, comparison)]
+
+    def _now(self, name: SideName, experiment: Experiment) -> Experiment:
+        """Return an experiment as its server tells it now (as it was, when it is gone)."""
+        listed = self.sides[name].experiments(again=self.sides[name].live)
+        return next((item for item in listed if item.experiment_id == experiment.experiment_id), experiment)
 
     def _surplus(self, target: Experiment, note: str, kind: State) -> Iterator[Outcome]:
         view = self.sides["target"].view(target)

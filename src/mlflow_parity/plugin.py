@@ -180,7 +180,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     main = session.config.stash.get(_MAIN, None)
     if main is not None:
         with _usage_errors(main.redactor):
-            session.exitstatus = main.finish(int(exitstatus))
+            session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

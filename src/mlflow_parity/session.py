@@ -17,6 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from mlflow_parity import __version__, contract
 from mlflow_parity.items import Item, Judgement, load_items, save_items
 from mlflow_parity.options import BY_NAME as OPTIONS
@@ -145,10 +147,11 @@ class Main(Shared):
             items.append(found["item"])
         return select(promises, items) if items else Selection((), ())
 
-    def finish(self, exit_status: int) -> int:
+    def finish(self, exit_status: int, *, collect_only: bool) -> int:
         """Write the reports; return the exit status, which is never 0 unless the ledger is green."""
         if self.result is None or self.audit is None:
-            return exit_status
+            # both sides were named, but no check of ours was among what ran: nothing was proved
+            return int(pytest.ExitCode.NO_TESTS_COLLECTED) if exit_status == 0 and not collect_only else exit_status
         from mlflow_parity.reporting.write import write_reports
 
         if exit_status == 0 and not self.result.green:

@@ -105,18 +105,18 @@ class Side:
         *,
         include_deleted: bool,
         parts: Collection[Part],
+        experiment: Experiment,
     ) -> FreshView | None:
         """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
 
         ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
-        are suspect. Runs that came since are read whole.
+        are suspect, ``experiment`` the experiment as it is now. Runs that came since are read whole.
 
         Raises:
             ReadError: when the server does not answer any more.
         """
         if self.reader is None:
             return None
-        experiment = view.experiment
         runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
         known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
         came = {run.run_id for run in runs if run.run_id not in known}
@@ -136,7 +136,7 @@ class Side:
         if "artifacts" in parts:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
             trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
-        return FreshView(view, runs, histories, trees)
+        return FreshView(view, experiment, runs, histories, trees)
 
 
 def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
@@ -150,19 +150,21 @@ class FreshView:
     def __init__(
         self,
         base: ExperimentView,
+        experiment: Experiment,
         runs: Sequence[Run],
         histories: Mapping[str, Mapping[str, Series]],
         trees: Mapping[str, ArtifactTree],
     ) -> None:
         self._base = base
+        self._experiment = experiment
         self._runs = {run.run_id: run for run in runs}
         self._histories = histories
         self._trees = trees
 
     @property
     def experiment(self) -> Experiment:
-        """The experiment itself."""
-        return self._base.experiment
+        """The experiment itself, as it is now."""
+        return self._experiment
 
     def problem(self, part: Part) -> str | None:
         """Why a part is not there as a whole."""

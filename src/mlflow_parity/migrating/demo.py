@@ -68,6 +68,7 @@ def run_demo(work: Path, reports: Path) -> int:
     """
     started = time.monotonic()
     version = require_tool()
+    work, reports = work.resolve(), reports.resolve()  # each step has a working folder of its own
     _prepare(work)
     with _both_servers(work) as (source, target):
         _say(f"Source: MLflow {source.version} at {source.uri}, three experiments of a small team")

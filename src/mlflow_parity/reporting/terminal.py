@@ -35,6 +35,7 @@ def summary_lines(
     if report.scope.partial:
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")
+    head += _outside_lines(report)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     tail = _worst_lines(report)
     tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
@@ -152,6 +153,17 @@ def _side_lines(name: str, side: SideReport) -> list[str]:
     where = f"  {name}: {shorten(visible(side.location), COLUMNS - 10)}"
     line = f"{where}: {counted}"
     return [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+
+
+def _outside_lines(report: Report) -> list[str]:
+    """Say what stands on the source and was not looked at; zeroes say nothing."""
+    seen = {name: count for name, count in report.sides["source"].outside.items() if count != 0}
+    if not seen:
+        return []
+    counted = ", ".join(
+        f"{'unknown' if count is None else f'{count:,}'} {visible(name)}" for name, count in seen.items()
+    )
+    return [f"  outside this audit, on the source: {counted}"]
 
 
 def _facet_lines(report: Report, room: int) -> list[str]:
