@@ -28,7 +28,7 @@ def ours(uri: str, folder: Path, workers: int, log: Path | None) -> dict[str, An
             sent.append((request.method, request.url, body.decode() if isinstance(body, bytes) else body))
             return original(session, request, **options)
 
-        requests.Session.send = send  # type: ignore[method-assign]
+        requests.Session.send = send  # type: ignore[method-assign,assignment]
     location = parse_location(uri, option="--source-uri")
     began = time.monotonic()
     reader = open_reader(location, "source", workers)
@@ -120,24 +120,32 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
         name: parse_location(str(path), option=name) for name, path in (("source", source), ("target", target))
     }
 
-    class Nowhere:
-        rows = 0
+    class Rows:
+        """Counts ledger rows and drops them."""
 
-        def add(self, *row: object, **counts: int) -> None:
-            self.rows += 1
+        count = 0
+
+        def add(self, row: object) -> None:
+            self.count += 1
+
+    class Silent:
+        """Shows no progress."""
+
+        def add(self, side: str, **counts: int) -> None:
+            return
 
     with tempfile.TemporaryDirectory() as scratch:
         audit = Audit(settings, Path(scratch), lambda name: Side(name, locations[name], None))
         items = audit.inventory()
         names = [promise.name for promise in PROMISES if not promise.name.startswith("artifact")]
-        sink = Nowhere()
+        sink = Rows()
         began = time.monotonic()
-        result = audit.run(select(names, [item.id for item in items]), sink, sink)
+        result = audit.run(select(names, [item.id for item in items]), sink, Silent())
         seconds = time.monotonic() - began
     return {
         "seconds": seconds,
         "green": result.green,
-        "rows": sink.rows,
+        "rows": sink.count,
         "points": result.counts["source"]["points"],
         "deepdiff": result.explained,
     }

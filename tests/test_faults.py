@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from support.audits import AuditRun, audit
 from support.seed import EPOCH, Seeder
+from support.servers import FreshServer
 from support.tool import migrate
 
-from conftest import FreshServer
 from mlflow_parity.standin.servers import Server
 
 FILES = {"notes.txt": b"first\nsecond\n", "deep/er/weights.bin": bytes(range(200)), "empty.bin": b""}

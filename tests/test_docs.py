@@ -1,0 +1,32 @@
+"""The documents are true: generated ones are up to date, and the README names what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlflow_parity import contract
+from mlflow_parity.options import OPTIONS
+from mlflow_parity.reading import endpoints
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_contract_is_up_to_date() -> None:
+    """``docs/contract.md`` is what ``python -m mlflow_parity.contract`` prints."""
+    assert (ROOT / "docs" / "contract.md").read_text(encoding="utf-8") == contract.markdown()
+
+
+def test_the_aws_page_is_up_to_date() -> None:
+    """``docs/aws.md`` is what ``python -m mlflow_parity.reading.endpoints`` prints."""
+    assert (ROOT / "docs" / "aws.md").read_text(encoding="utf-8") == endpoints.markdown()
+
+
+def test_the_readme_names_every_option() -> None:
+    """Each option stands in the README, and every local link leads somewhere."""
+    import re
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [option.flag for option in OPTIONS if f"`{option.flag}`" not in text] == []
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert len(links) > 3
+    assert [link for link in links if not (ROOT / link).exists()] == []
