@@ -9,10 +9,23 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.audits import audit
+from support.seed import seed_small
+from support.servers import FreshServer
+from support.tool import migrate
 
 from mlflow_parity.standin.servers import Server, clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def two_servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+    """A source and its copy, made by the tool without loss."""
+    source, target = module_server(), module_server()
+    seed_small(source.uri)
+    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    return source, target
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +84,33 @@ def test_installed_plugin_in_an_unrelated_folder(
     assert "test_params.py::test_params[" in done.stdout
     assert "parity: GREEN" in done.stdout
     assert (tmp_path / "reports" / "report.html").is_file()
+
+
+def test_from_a_checkout(two_servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """In the checkout the two URIs alone run the checks and none of the project's own tests."""
+    source, target = two_servers
+    done = audit(ROOT, source.uri, target.uri, "-v", "--report-dir", str(tmp_path / "reports"))
+    assert done.status == 0, done.output
+    ran = [line for line in done.output.splitlines() if "::" in line and "PASSED" in line]
+    assert ran
+    assert all(line.startswith("checks/test_") for line in ran)
+
+
+def test_a_checkout_without_uris_runs_its_own_tests() -> None:
+    """Plain ``pytest`` in the checkout collects ``tests/`` and no check."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    nodes = [line for line in done.stdout.splitlines() if "::" in line]
+    assert nodes
+    assert all(line.startswith("tests/") for line in nodes)
 
 
 def test_installed_plugin_leaves_other_runs_alone(installed: Path, tmp_path: Path) -> None:

@@ -60,8 +60,13 @@ def audit(
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE"]
     for side, location in (("source", source), ("target", target)):
         command += [f"--{side}-{'arn' if location.startswith('arn:') else 'uri'}", location]
-    command += ["--report-dir", str(folder / "reports"), *arguments]
+    reports = folder / "reports"
+    if "--report-dir" in arguments:
+        reports = Path(arguments[arguments.index("--report-dir") + 1])
+    else:
+        command += ["--report-dir", str(reports)]
+    command += arguments
     done = subprocess.run(
         command, cwd=folder, env=clean_environment(env), capture_output=True, text=True, timeout=timeout, check=False
     )
-    return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
+    return AuditRun(done.returncode, done.stdout + done.stderr, reports)
