@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from mlflow_parity import contract
 from mlflow_parity.comparing import fields
@@ -176,6 +177,18 @@ def _run_row(
     )
 
 
+def _described(run: RunKey) -> str:
+    """Say in a few words which run this is, beside its name and id."""
+    started = "unknown"
+    if run.start_time is not None:
+        try:
+            moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=run.start_time)
+            started = moment.isoformat(timespec="milliseconds")
+        except OverflowError:
+            started = f"{run.start_time} ms"
+    return f"{run.status} run, {run.lifecycle_stage}, started {started}"
+
+
 def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comparison) -> Iterator[Outcome]:
     deleted = comparison.include_deleted
     presence = "presence" in comparison.run_facets
@@ -186,7 +199,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
             continue
         if presence:
             note = "no target run has its source tag, its id, its name and start time, or its content"
-            gone = Difference("", State.MISSING, rule, note=note)
+            gone = Difference("", State.MISSING, rule, source=_described(run), note=note)
             yield _outcome(_run_row(experiment, run, None, "presence", State.MISSING), [gone])
         for facet in others:
             yield Outcome(_run_row(experiment, run, None, facet, State.MISSING, note="the run is missing"))
@@ -195,30 +208,31 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
         note = f"{len(sources)} source and {len(targets)} target runs have the same {by} and other contents: {names}"
         for run in sources:
             if presence:
-                difference = Difference("", State.AMBIGUOUS, rule, note=note)
+                difference = Difference("", State.AMBIGUOUS, rule, source=_described(run), note=note)
                 yield _outcome(_run_row(experiment, run, None, "presence", State.AMBIGUOUS), [difference])
             for facet in others:
                 yield Outcome(_run_row(experiment, run, None, facet, State.AMBIGUOUS, note="the run is ambiguous"))
         if presence:
             for run in targets:
-                difference = Difference("", State.AMBIGUOUS, rule, note=f"one of {len(targets)} alike by {by}")
+                difference = Difference(
+                    "", State.AMBIGUOUS, rule, target=_described(run), note=f"one of {len(targets)} alike by {by}"
+                )
                 yield _outcome(_run_row(experiment, None, run, "presence", State.AMBIGUOUS), [difference])
     if not presence:
         return
+    kept = {pair.source.run_id: pair.target.run_id for pair in pairing.pairs}
     for pair in pairing.duplicates:
         if pair.target.deleted and not deleted:
             continue
-        copy = next((kept.target.run_id for kept in pairing.pairs if kept.source.run_id == pair.source.run_id), "?")
-        difference = Difference(
-            "", State.DUPLICATE, rule, note=f"a further copy ({pair.by}); the run is paired with {copy}"
-        )
-        yield _outcome(
-            _run_row(experiment, pair.source, pair.target, "presence", State.DUPLICATE, pair.by), [difference]
-        )
+        note = f"a further copy ({pair.by}); the run is paired with {kept.get(pair.source.run_id, 'none')}"
+        values = (_described(pair.source), _described(pair.target))
+        difference = Difference("", State.DUPLICATE, rule, *values, note)
+        row = _run_row(experiment, pair.source, pair.target, "presence", State.DUPLICATE, pair.by)
+        yield _outcome(row, [difference])
     for extra in pairing.extra:
         if extra.target.deleted and not deleted:
             continue
-        difference = Difference("", State.EXTRA, rule, note=extra.why)
+        difference = Difference("", State.EXTRA, rule, target=_described(extra.target), note=extra.why)
         yield _outcome(_run_row(experiment, None, extra.target, "presence", State.EXTRA), [difference])
 
 

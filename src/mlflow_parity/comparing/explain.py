@@ -27,7 +27,8 @@ class Explainer:
         source = {} if difference.state is State.EXTRA else {difference.key: difference.source}
         target = {} if difference.state is State.MISSING else {difference.key: difference.target}
         lines = [difference.note] if difference.note else []
-        if difference.source is not None or difference.target is not None:
+        # an object that is there on one side only has nothing to be compared with
+        if difference.key and not (difference.source is None and difference.target is None):
             if isinstance(difference.source, str) and isinstance(difference.target, str):
                 cut = _first_difference(difference.source, difference.target)
                 if cut is not None:

@@ -28,6 +28,8 @@ CAP = 25_000
 RUNS_PER_REQUEST = 90
 #: Points that a bulk request may be expected to bring; the rest is reserve for wrong estimates.
 _EXPECTED = 20_000
+#: Bulk requests at once; facts: 2–4 connections saturate the server, more bring nothing.
+BULK_AT_ONCE = 4
 _URL = 3_900
 _BULK_ROUTE = len("GET /ajax-api/2.0/mlflow/metrics/get-history-bulk? HTTP/1.1")
 
@@ -55,6 +57,8 @@ def read_histories(session: Session, runs: Sequence[Run], *, bulk: bool, workers
             return [_one_history(session, run_ids[0], key, latest[run_ids[0], key])]
         return _bulk(session, key, run_ids, latest)
 
+    # a fat answer keeps a server worker busy for long: a few connections do, and each costs memory
+    workers = min(workers, BULK_AT_ONCE) if bulk else workers
     # the threads work for each other's requests while one of them parses; more than the pool only wait
     with ThreadPoolExecutor(workers, thread_name_prefix="parity-history") as pool:
         coming = iter(tasks)
