@@ -313,6 +313,7 @@ class Audit:
     def _links(self, experiments: _Selected, selection: Selection, result: Result) -> Links:
         """Pair the runs of every experiment once, so that links across experiments can be followed."""
         pairs: dict[str, str] = {}
+        copies: dict[str, set[str]] = {}
         known: dict[str, str] = {}
         if selection.facets("run"):
             for _, source, pair in experiments.sources:
@@ -331,9 +332,11 @@ class Audit:
                 if theirs is not None and not theirs.problem("runs"):
                     pairing = pair_runs(keys, theirs.run_keys())
                     pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
+                    for found in pairing.duplicates:
+                        copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
         read = {source.experiment_id for _, source, _ in experiments.sources}
         whole = all(item.experiment_id in read for item in self.sides["source"].experiments())
-        return Links(pairs, known, whole)
+        return Links(pairs, known, copies, whole)
 
     def _count(self, side: SideName, view: SnapshotView, result: Result) -> None:
         counts = view.counts()
@@ -493,6 +496,8 @@ def _compare_views(
             pairing = pair_runs(source.run_keys(), [] if target is None else target.run_keys())
             for found in pairing.pairs:
                 comparison.links.pairs[found.source.run_id] = found.target.run_id
+            for found in pairing.duplicates:
+                comparison.links.copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
     yield from compare_experiment(source, target, pair, pairing, comparison, problem)
 
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,6 +28,7 @@ from mlflow_parity.promises import BY_NAME as PROMISES
 from mlflow_parity.promises import Promise, Selection, select
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import Side, SideName
+from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
     from mlflow_parity.audit import Audit, Result
@@ -192,11 +194,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
-    reasons = [
-        f"{count} object facets are {state}"
-        for state, count in sorted(result.totals.items())
-        if count and not state.green
-    ]
+    reasons = _reasons(result)
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     return Report(
@@ -233,6 +231,38 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         notes=tuple(notes),
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
+
+
+_PHRASES = {
+    State.MISSING: "missing on the target",
+    State.EXTRA: "on the target only",
+    State.DUPLICATE: "on the target more than once",
+    State.AMBIGUOUS: "not to be told apart",
+    State.MISMATCH: "different",
+    State.UNVERIFIED: "not verified, because they could not be read",
+}
+
+
+def _reasons(result: Result) -> list[str]:
+    """Say why the ledger is red: objects first, then the facets of those that have a copy."""
+    sums: dict[str, Counter[State]] = {}
+    for item_state in result.states.values():
+        for facet, cell in item_state.cells.items():
+            sums.setdefault(facet, Counter()).update(cell.counts)
+    reasons = []
+    for kind in ("experiment", "run"):
+        for state, phrase in _PHRASES.items():
+            count = sums.get(f"{kind} presence", Counter())[state]
+            if count:
+                reasons.append(f"{count:,} {kind}{'s are' if count > 1 else ' is'} {phrase}")
+    for facet, counts in sums.items():
+        kind, _, name = facet.partition(" ")
+        # the facets of an object without a copy are in the same state as the object, which was said above
+        told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
+        for state, phrase in _PHRASES.items():
+            if counts[state] and name != "presence" and state not in told:
+                reasons.append(f"{name} of {counts[state]:,} {kind}{'s' if counts[state] > 1 else ''}: {phrase}")
+    return reasons
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:

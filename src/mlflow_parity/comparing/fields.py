@@ -27,6 +27,8 @@ class Links:
     """Source run id → target run id; a confirming reading may mend it."""
     known: Mapping[str, str]
     """Source run id → lifecycle stage, for every source run that was read."""
+    copies: MutableMapping[str, set[str]]
+    """Source run id → further target runs that claim to be its copy."""
     complete: bool
     """Whether every source experiment was read, so that an unknown id is on no experiment."""
 
@@ -159,7 +161,8 @@ def run_parent(source: Run, target: Run, links: Links) -> list[Difference]:
         return [] if theirs is None else [Difference(PARENT_TAG, State.EXTRA, rule, target=theirs)]
     wanted = links.pairs.get(ours)
     if wanted is not None:
-        if theirs == wanted:
+        # a child of a second copy is no fault of the child's: the duplicate is reported as such
+        if theirs == wanted or theirs in links.copies.get(ours, ()):
             return []
         note = "still the source's id" if theirs == ours else f"the parent's copy is {wanted}"
         state = State.MISSING if theirs is None else State.MISMATCH

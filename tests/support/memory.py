@@ -1,0 +1,180 @@
+"""A store in memory behind the ``Reader`` protocol: the real audit, snapshots and comparing run on it.
+
+For properties over many generated stores, where a server per example would be out of reach. Servers are tested
+elsewhere; what is tested with this is everything behind the reader.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mlflow_parity.audit import Audit, Result
+from mlflow_parity.locations import Location
+from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Experiment, Run, Series
+from mlflow_parity.options import Depth, Settings
+from mlflow_parity.promises import PROMISES, select
+from mlflow_parity.sides import Side, SideName
+from mlflow_parity.verdict import Row
+
+Points = tuple[tuple[int, int, float], ...]
+
+
+@dataclass(slots=True)
+class Store:
+    """One server's content. ``points`` is keyed by run id and metric key, ``files`` by run id and path."""
+
+    experiments: list[Experiment] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    points: dict[tuple[str, str], Points] = field(default_factory=dict)
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+
+class MemoryReader:
+    """Delivers a store in an order and page size drawn from ``seed``."""
+
+    def __init__(self, store: Store, location: Location, seed: int) -> None:
+        self.location = location
+        self.store = store
+        self.calls: list[str] = []
+        self._draw = random.Random(seed)
+        self.capabilities = Capabilities("3.17.2", True, True, True)
+
+    @property
+    def requests(self) -> int:
+        """Calls so far."""
+        return len(self.calls)
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment."""
+        self.calls.append("experiments")
+        return self._shuffled(self.store.experiments)
+
+    def runs(self, experiment_id: str) -> Iterator[list[Run]]:
+        """Every run of an experiment in pages."""
+        self.calls.append(f"runs {experiment_id}")
+        rest = self._shuffled([run for run in self.store.runs if run.experiment_id == experiment_id])
+        while rest:
+            size = self._draw.randint(1, 4)
+            yield rest[:size]
+            rest = rest[size:]
+
+    def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
+        """Every history, points in any order."""
+        for run in self._shuffled(runs):
+            self.calls.append(f"histories {run.run_id}")
+            batch = []
+            for key in self._shuffled(list(run.metrics)):
+                points = self._shuffled(list(self.store.points[run.run_id, key]))
+                batch.append(
+                    Series(
+                        run.run_id,
+                        key,
+                        np.array([point[0] for point in points], np.int64),
+                        np.array([point[1] for point in points], np.int64),
+                        np.array([point[2] for point in points], np.float64),
+                    )
+                )
+            yield batch
+
+    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+        """Every tree."""
+        for run in self._shuffled(runs):
+            self.calls.append(f"artifacts {run.run_id}")
+            files = [
+                Artifact(
+                    path,
+                    len(content),
+                    None if depth == "listing" else hashlib.sha256(content).hexdigest(),
+                    content if path.rpartition("/")[2] == "MLmodel" and depth != "listing" else None,
+                )
+                for (run_id, path), content in self.store.files.items()
+                if run_id == run.run_id
+            ]
+            yield ArtifactTree(run.run_id, tuple(self._shuffled(files)))
+
+    def outside(self) -> Mapping[str, int | None]:
+        """Nothing else."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _shuffled(self, things: Sequence) -> list:  # type: ignore[type-arg]
+        return self._draw.sample(list(things), len(things))
+
+
+@dataclass(slots=True)
+class Sink:
+    """Keeps the ledger rows."""
+
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        self.rows.append(row)
+
+
+class Silent:
+    """No progress."""
+
+    def add(self, side: SideName, **counts: int) -> None:
+        """Ignore."""
+
+
+@dataclass(slots=True)
+class Audited:
+    """Outcome of an audit of two stores."""
+
+    result: Result
+    rows: list[Row]
+    digests: dict[str, str]
+    readers: dict[str, MemoryReader]
+
+    @property
+    def found(self) -> set[tuple[str, str, str, str]]:
+        """``(name, facet, key, state)`` of every finding."""
+        return {(found.name, found.facet, found.key, str(found.state)) for found in self.result.findings}
+
+
+def run_audit(
+    source: Store,
+    target: Store,
+    *,
+    seed: int = 0,
+    depth: Depth = "digest",
+    include_deleted: bool = True,
+    snapshots: Path | None = None,
+    readers: Mapping[str, MemoryReader] | None = None,
+) -> Audited:
+    """Audit two stores with every check."""
+    settings = Settings(
+        source=Location("http", "http://source", "http://source"),
+        target=Location("http", "http://target", "http://target"),
+        experiments=(),
+        exclude_experiments=(),
+        include_deleted=include_deleted,
+        depth=depth,
+        workers=2,
+        snapshot_dir=None if snapshots is None else str(snapshots),
+        report_dir="reports",
+        max_findings=10_000,
+    )
+    made = {
+        "source": MemoryReader(source, settings.source, seed),
+        "target": MemoryReader(target, settings.target, seed + 1),
+        **(readers or {}),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        audit = Audit(settings, Path(scratch), lambda name: Side(name, made[name].location, made[name]))
+        items = audit.inventory()
+        sink = Sink()
+        result = audit.run(select([promise.name for promise in PROMISES], [item.id for item in items]), sink, Silent())
+        digests = {name: side.snapshot.digest for name, side in audit.sides.items()}
+        return Audited(result, sink.rows, digests, made)
