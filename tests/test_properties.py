@@ -327,7 +327,7 @@ def test_a_lost_run_and_an_added_one_are_found(kind: str, store: Store, data: st
 
     target = COPIES[kind](store)
     again = {**gone.tags, f"{EXIM_PREFIX}run_info.run_id": store.runs[number].run_id}
-    target.runs.append(replace(gone, run_id="d" * 32, tags=again, metrics={}))
+    target.runs.append(replace(gone, run_id="d" * 32, start_time=999_999, tags=again, metrics={}))
     assert run_audit(store, target).found == {(store.runs[number].name, "presence", "", "duplicate")}
 
 
