@@ -98,7 +98,11 @@ def compare_experiment(
     if target is None:
         return
     models = ModelIds()
-    pairs = [pair for pair in pairing.pairs if in_scope(pair, include_deleted=comparison.include_deleted)]
+    # in one order whatever order the pages came in: ids that must map one to one blame the later run
+    pairs = sorted(
+        (pair for pair in pairing.pairs if in_scope(pair, include_deleted=comparison.include_deleted)),
+        key=lambda pair: _order(pair.source),
+    )
     for start in range(0, len(pairs), _CHUNK):
         yield from _pair_rows(source, target, pairs[start : start + _CHUNK], comparison, models)
 
@@ -177,6 +181,10 @@ def _run_row(
     )
 
 
+def _order(run: RunKey) -> tuple[int, str]:
+    return run.start_time or 0, run.run_id
+
+
 def _described(run: RunKey) -> str:
     """Say in a few words which run this is, beside its name and id."""
     started = "unknown"
@@ -194,7 +202,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
     presence = "presence" in comparison.run_facets
     others = [facet for facet in contract.RUN_FACETS if facet in comparison.run_facets and facet != "presence"]
     rule = "run.presence"
-    for run in pairing.missing:
+    for run in sorted(pairing.missing, key=_order):
         if run.deleted and not deleted:
             continue
         if presence:
@@ -229,7 +237,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
         difference = Difference("", State.DUPLICATE, rule, *values, note)
         row = _run_row(experiment, pair.source, pair.target, "presence", State.DUPLICATE, pair.by)
         yield _outcome(row, [difference])
-    for extra in pairing.extra:
+    for extra in sorted(pairing.extra, key=lambda extra: _order(extra.target)):
         if extra.target.deleted and not deleted:
             continue
         difference = Difference("", State.EXTRA, rule, target=_described(extra.target), note=extra.why)
