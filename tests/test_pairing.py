@@ -12,7 +12,7 @@ from mlflow_parity.snapshot.keys import RunKey
 
 def run(run_id: str, name: str = "run", **fields: object) -> RunKey:
     """A finished run; ``content`` is any value that stands for what it holds."""
-    content = digest([name, fields.pop("content", run_id)])  # type: ignore[list-item]
+    content = digest([name, fields.pop("content", run_id)])
     key = RunKey(run_id, name, "FINISHED", 1_000, "active", None, False, False, content)
     return replace(key, **fields)  # type: ignore[arg-type]
 

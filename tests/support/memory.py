@@ -176,5 +176,5 @@ def run_audit(
         items = audit.inventory()
         sink = Sink()
         result = audit.run(select([promise.name for promise in PROMISES], [item.id for item in items]), sink, Silent())
-        digests = {name: side.snapshot.digest for name, side in audit.sides.items()}
+        digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         return Audited(result, sink.rows, digests, made)
