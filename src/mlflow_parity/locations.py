@@ -114,8 +114,8 @@ def parse_location(text: str, *, option: str, custom_endpoint: str | None = None
 
 
 def _parse_http(text: str, option: str) -> Location:
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise LocationError(f"{option}: not a usable URL ({error}); expected http(s)://host[:port]") from None

@@ -72,37 +72,48 @@ class ExperimentPairing:
 
 
 def pair_experiments(source: Sequence[Experiment], target: Sequence[Experiment]) -> ExperimentPairing:
-    """Pair experiments: by the source tags (id and name must both fit), else by name.
+    """Pair experiments: the same one, else by the source tags (id and name must both fit), else by name.
 
-    Experiment ids are small numbers on SQL stores, so an equal id alone is no evidence. Names are unique on
-    a server.
+    Experiment ids are small numbers on SQL stores, so an equal id is evidence only together with the time at
+    which the experiment was made. Names are unique on a server. A stronger key takes its target first: a
+    restored database may hold copies of its own experiments, whose source tags name the originals.
     """
     result = ExperimentPairing()
+    made: dict[tuple[str, int | None], Experiment] = {
+        (item.experiment_id, item.creation_time): item for item in target if item.creation_time is not None
+    }
+    same = {item.experiment_id: made.get((item.experiment_id, item.creation_time)) for item in source}
+    claimed = {copy.experiment_id for copy in same.values() if copy is not None}
     by_tag: dict[tuple[str, str], list[Experiment]] = defaultdict(list)
     for candidate in target:
         tagged = candidate.tags.get(SOURCE_EXPERIMENT_TAG), candidate.tags.get(SOURCE_EXPERIMENT_NAME_TAG)
-        if tagged[0] is not None and tagged[1] is not None:
+        if tagged[0] is not None and tagged[1] is not None and candidate.experiment_id not in claimed:
             by_tag[tagged[0], tagged[1]].append(candidate)
-    by_name = {candidate.name: candidate for candidate in target}
-    claimed: set[str] = set()
+    left: list[Experiment] = []
     for original in source:
         # a copy keeps its name unless it was renamed on purpose, so the namesake comes first among equals
         copies = sorted(
             by_tag.get((original.experiment_id, original.name), []),
             key=lambda copy: (copy.name != original.name, copy.experiment_id),
         )
-        namesake = by_name.get(original.name)
-        if copies:
-            result.pairs.append(ExperimentPair(original, copies[0], "source-tag"))
-            result.duplicates += [ExperimentPair(original, copy, "source-tag") for copy in copies[1:]]
-            claimed.update(copy.experiment_id for copy in copies)
-        elif namesake is not None:
-            same_id = namesake.experiment_id == original.experiment_id
-            same = same_id and namesake.creation_time == original.creation_time
-            result.pairs.append(ExperimentPair(original, namesake, "same-id" if same else "name"))
-            claimed.add(namesake.experiment_id)
+        itself = same[original.experiment_id]
+        if itself is not None:
+            result.pairs.append(ExperimentPair(original, itself, "same-id"))
+        elif copies:
+            result.pairs.append(ExperimentPair(original, copies.pop(0), "source-tag"))
+            claimed.add(result.pairs[-1].target.experiment_id)
         else:
+            left.append(original)
+        result.duplicates += [ExperimentPair(original, copy, "source-tag") for copy in copies]
+        claimed.update(copy.experiment_id for copy in copies)
+    by_name = {candidate.name: candidate for candidate in target if candidate.experiment_id not in claimed}
+    for original in left:
+        namesake = by_name.get(original.name)
+        if namesake is None:
             result.missing.append(original)
+        else:
+            result.pairs.append(ExperimentPair(original, namesake, "name"))
+            claimed.add(namesake.experiment_id)
     result.extra = [candidate for candidate in target if candidate.experiment_id not in claimed]
     return result
 
@@ -140,7 +151,8 @@ def pair_runs(
     candidates = [run for run in free if run.source_run_id is None or run.source_run_id in foreign_ok]
     foreign = [run for run in free if not (run.source_run_id is None or run.source_run_id in foreign_ok)]
     left, candidates = _match(result, left, candidates, "natural-key", lambda run: (run.name, run.start_time))
-    left, candidates = _match(result, left, candidates, "content", lambda run: run.content)
+    # half an import may hold all that is compared here, yet it is a leftover and no copy of a finished run
+    left, candidates = _match(result, left, candidates, "content", lambda run: (run.content, _half_imported(run)))
     left, candidates = _match_unique_names(result, left, candidates)
     result.missing += left
     result.extra += [Extra(run, _describe(run)) for run in candidates]
@@ -231,7 +243,8 @@ def _match_unique_names(
 
 def _grouped(runs: Sequence[RunKey], key: Callable[[RunKey], Hashable]) -> dict[Hashable, list[RunKey]]:
     groups: dict[Hashable, list[RunKey]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: (run.start_time or 0, run.run_id)):
+    # what cannot be told apart is taken in an order that is the same on both sides as far as can be
+    for run in sorted(runs, key=lambda run: (run.start_time or 0, run.status, run.lifecycle_stage, run.run_id)):
         groups[key(run)].append(run)
     return groups
 

@@ -187,6 +187,9 @@ class FreshView:
         from mlflow_parity.digests import series_digest
 
         old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
+        if run_id in self._runs:
+            # a key that the run does not name any more was of the first reading only
+            old = {key: history for key, history in old.items() if key in self._runs[run_id].metrics}
         for key, series in self._histories.get(run_id, {}).items():
             old[key] = HistoryKey(len(series.values), series_digest(series), series.error)
         return old

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 import venv
@@ -22,50 +21,26 @@ def python_of(version: str) -> str:
         return sys.executable
     folder = cache_folder() / "envs" / f"mlflow-{version}"
     python = folder / "bin" / "python"
-    if (folder / _MARKER).exists():
-        return str(python)
+    packages = [f"mlflow=={version}", *BESIDE]
+    marker = folder / _MARKER
+    wanted = "\n".join(packages) + "\n"
     with locked(f"env-{version}"):
-        if not (folder / _MARKER).exists():
-            if not _works(folder, version):
-                _make(folder, version)
-            (folder / _MARKER).write_text(f"mlflow=={version}\n")
+        # the marker is written last and says what is inside: one of an older test suite is brought up to date
+        if not marker.exists() or marker.read_text() != wanted:
+            _make(folder, packages)
+            marker.write_text(wanted)
     return str(python)
 
 
-def _works(folder: Path, version: str) -> bool:
-    """Whether an environment without our marker is there and whole."""
-    program = folder / "bin" / "mlflow"
-    if not program.exists():
-        return False
-    answer = subprocess.run([str(program), "--version"], capture_output=True, text=True, timeout=120)
-    return answer.returncode == 0 and version in answer.stdout
-
-
-def _make(folder: Path, version: str) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
-    packages = [f"mlflow=={version}", *BESIDE]
+def _make(folder: Path, packages: list[str]) -> None:
     python = folder / "bin" / "python"
-    if importlib.util.find_spec("uv") is not None:
-        venv.create(folder, with_pip=False, symlinks=True)
-        _install([sys.executable, "-m", "uv", "pip", "install", "--python", str(python)], packages)
+    uv = importlib.util.find_spec("uv") is not None
+    if not python.exists():
+        venv.create(folder, with_pip=not uv, symlinks=True, clear=True)
+    if uv:
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *packages]
     else:
-        venv.create(folder, with_pip=True, symlinks=True)
-        _install([str(python), "-m", "pip", "install"], packages)
-
-
-def _install(command: list[str], packages: list[str]) -> None:
-    made = subprocess.run([*command, "--quiet", *packages], capture_output=True, text=True, timeout=1800)
+        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *packages]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if made.returncode:
-        raise RuntimeError(f"cannot install {' '.join(packages)}:\n{made.stderr[-3000:]}")
-
-
-def tool_of_2023() -> Path:
-    """Return a folder with the Export Import tool's build of 2023, as ``pip install --target`` lays it out."""
-    folder = cache_folder() / "envs" / "mlflow-export-import-1.2.0"
-    with locked("tool-2023"):
-        if not (folder / _MARKER).exists():
-            packages = ["--no-deps", "mlflow-export-import==1.2.0"]
-            _install([sys.executable, "-m", "pip", "install", "--target", str(folder)], packages)
-            (folder / _MARKER).touch()
-    return folder
+        raise RuntimeError(f"cannot make the environment of {packages[0]}:\n{made.stderr[-3000:]}")

@@ -7,6 +7,8 @@ from mlflow_parity.verdict import State
 
 #: A value longer than this is explained by its first difference, not handed to deepdiff whole.
 _LONG = 4_000
+#: A nested value of more parts than this is not handed to deepdiff, which manages a few thousand a second.
+_MANY = 2_000
 _MAX_LINES = 12
 
 
@@ -24,16 +26,22 @@ class Explainer:
         """Say in a few lines how the two values of a difference differ."""
         if difference.state in (State.EXPECTED, State.UNVERIFIED):
             return difference.note
-        source = {} if difference.state is State.EXTRA else {difference.key: difference.source}
-        target = {} if difference.state is State.MISSING else {difference.key: difference.target}
+        key, ours, theirs = difference.key, difference.source, difference.target
+        if difference.state is State.MISMATCH:
+            key, ours, theirs = _narrowed(key, ours, theirs)
+        source = {} if difference.state is State.EXTRA else {key: ours}
+        target = {} if difference.state is State.MISSING else {key: theirs}
         lines = [difference.note] if difference.note else []
         # an object that is there on one side only has nothing to be compared with
-        if difference.key and not (difference.source is None and difference.target is None):
-            if isinstance(difference.source, str) and isinstance(difference.target, str):
-                cut = _first_difference(difference.source, difference.target)
+        if key and not (ours is None and theirs is None):
+            if isinstance(ours, str) and isinstance(theirs, str):
+                cut = _first_difference(ours, theirs)
                 if cut is not None:
                     lines.append(cut)
-            lines += self._diff(_bounded(source), _bounded(target))
+            lines += self._diff(
+                {name: _bounded(value) for name, value in source.items()},
+                {name: _bounded(value) for name, value in target.items()},
+            )
         return "\n".join(lines[:_MAX_LINES])
 
     def _diff(self, source: object, target: object) -> list[str]:
@@ -46,9 +54,45 @@ class Explainer:
         return text.splitlines()
 
 
+def _parts(value: object) -> int:
+    """Count the parts of a nested value, up to one more than :data:`_MANY`."""
+    count, waiting = 0, [value]
+    while waiting and count <= _MANY:
+        item = waiting.pop()
+        count += 1
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+    return count
+
+
+def _narrowed(key: str, source: object, target: object) -> tuple[str, object, object]:
+    """Go down to the first difference of two values that are too large to be explained whole."""
+    while _parts(source) + _parts(target) > _MANY:
+        inner: object
+        if isinstance(source, dict) and isinstance(target, dict):
+            keys = [name for name in {**source, **target} if source.get(name) != target.get(name)]
+            if not keys:
+                break
+            inner, source, target = keys[0], source.get(keys[0]), target.get(keys[0])
+        elif isinstance(source, list) and isinstance(target, list):
+            at = next((i for i, (a, b) in enumerate(zip(source, target, strict=False)) if a != b), None)
+            inner = at = min(len(source), len(target)) if at is None else at
+            source, target = (side[at] if at < len(side) else None for side in (source, target))
+        else:
+            break
+        key = f"{key}[{inner!r}]"
+    return key, source, target
+
+
 def _bounded(value: object) -> object:
+    if isinstance(value, (dict, list)) and _parts(value) > _MANY:
+        return f"a {type(value).__name__} of {len(value)} items, too large to be explained"
     if isinstance(value, dict):
         return {key: _bounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bounded(item) for item in value]
     if isinstance(value, str) and len(value) > _LONG:
         return f"{value[:_LONG]}… ({len(value)} characters)"
     return value

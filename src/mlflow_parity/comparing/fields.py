@@ -15,6 +15,7 @@ RUN_INFO = EXIM_PREFIX + "run_info."
 FIELD = EXIM_PREFIX + "field."
 MLFLOW_TAG = EXIM_PREFIX + "mlflow_tag."
 _USER_TAG = "mlflow.user"
+_NAME_TAG = "mlflow.runName"
 #: Compared by facets of their own, not as plain tags.
 _RUN_SPECIAL = frozenset({NOTE_TAG, PARENT_TAG, _USER_TAG})
 
@@ -119,7 +120,11 @@ def run_tags(source: Run, target: Run) -> list[Difference]:
     if not tool:
         # source tags on the target alone belong to the facet source_tags
         theirs = {key: value for key, value in theirs.items() if key in ours or not key.startswith(EXIM_PREFIX)}
-    return compare_mappings(ours, theirs, "run.tags")
+    found = []
+    if not source.name and _NAME_TAG not in ours and target.name and theirs.get(_NAME_TAG) == target.name:
+        # the invented name stands in this tag as well
+        found.append(Difference(_NAME_TAG, State.EXPECTED, "run.name.generated", None, theirs.pop(_NAME_TAG)))
+    return found + compare_mappings(ours, theirs, "run.tags")
 
 
 def run_note(source: Run, target: Run) -> list[Difference]:
@@ -253,6 +258,12 @@ def is_default(source: Experiment, target: Experiment) -> bool:
     return all(item.experiment_id == "0" and item.name == "Default" for item in (source, target))
 
 
+def is_original(source: Experiment, target: Experiment) -> bool:
+    """Whether the target's is no new one: the API cannot set a creation time, so equal ones are no accident."""
+    alike = source.experiment_id == target.experiment_id or source.name == target.name
+    return alike and source.creation_time is not None and source.creation_time == target.creation_time
+
+
 def experiment_tags(source: Experiment, target: Experiment) -> list[Difference]:
     """Compare user tags and mlflow.* tags."""
     ours = {key: value for key, value in source.tags.items() if key != NOTE_TAG and not key.startswith(EXIM_PREFIX)}
@@ -271,11 +282,7 @@ def experiment_source_tags(source: Experiment, target: Experiment) -> list[Diffe
     own = _exim(target.tags)
     if not own and is_default(source, target):
         return [Difference("", State.EXPECTED, "experiment.source_tags.default")]
-    if (source.experiment_id, source.name, source.creation_time) == (
-        target.experiment_id,
-        target.name,
-        target.creation_time,
-    ):
+    if is_original(source, target):
         found = compare_mappings(_exim(source.tags), own, rule)
         return found or [Difference("", State.EXPECTED, "experiment.source_tags.not-created")]
     required = {
@@ -299,6 +306,9 @@ def experiment_times(source: Experiment, target: Experiment) -> list[Difference]
             )
         elif is_default(source, target):
             found.append(Difference(values[0], State.EXPECTED, "experiment.times.default", *values[1:]))
+        elif _exim(target.tags):
+            note = "its source tags do not keep the original"
+            found.append(Difference(values[0], State.MISMATCH, "experiment.times.creation", *values[1:], note))
         else:
             found.append(Difference(values[0], State.EXPECTED, "experiment.times.untagged", *values[1:]))
     if source.last_update_time != target.last_update_time:

@@ -37,6 +37,8 @@ def compare_histories(
         if mine is not None and copy is not None:
             if mine.points != copy.points or mine.digest != copy.digest:
                 found += _compare_points(source, target, source_run.run_id, target_run.run_id, key)
+            else:
+                found += _compare_latest(key, source_run, target_run)
         elif mine is not None:
             found.append(Difference(key, State.MISSING, RULE, source=f"{mine.points} points", note=_gone(mine)))
         elif copy is not None:
@@ -46,6 +48,16 @@ def compare_histories(
 
 def _gone(history: HistoryKey) -> str:
     return f"the whole metric is not on the target ({history.points} points)"
+
+
+def _compare_latest(key: str, source_run: Run, target_run: Run) -> list[Difference]:
+    """Compare where the latest point stands: a server keeps it beside the history, and pages show that one."""
+    ours, theirs = source_run.metrics.get(key), target_run.metrics.get(key)
+    if ours is None or theirs is None or (ours.step, ours.timestamp) == (theirs.step, theirs.timestamp):
+        return []
+    shown = [f"step {point.step} at {point.timestamp} ms: {point.value!r}" for point in (ours, theirs)]
+    note = "the histories are equal, but not what stands as the latest point"
+    return [Difference(key, State.MISMATCH, RULE, shown[0], shown[1], note)]
 
 
 def _unread(run: Run, histories: Mapping[str, HistoryKey], side: str) -> list[Difference]:
@@ -94,7 +106,7 @@ def _compare_points(
 def _multiset_difference(
     ours: NDArray[np.int64], theirs: NDArray[np.int64]
 ) -> tuple[Counter[_Point], Counter[_Point], Counter[_Point]]:
-    """Return what only one side has, and what both have (that third only for points repeated on either side)."""
+    """Return what only one side has, and how often the target has what a rule may be asked about."""
     import numpy as np
 
     both = np.concatenate([ours, theirs])
@@ -109,8 +121,10 @@ def _multiset_difference(
         point = (int(unique[row, 0]), int(unique[row, 1]), int(unique[row, 2]))
         surplus = int(left[row]) - int(right[row])
         (only_ours if surplus > 0 else only_theirs)[point] = abs(surplus)
-        if left[row] and right[row]:
-            kept[point] = int(right[row])
+        kept[point] = int(right[row])
+    if any(_image(point) is not None for point in only_ours):
+        for row in np.nonzero(np.isin(unique[:, 2], _IMAGES) & (left == right))[0]:
+            kept[int(unique[row, 0]), int(unique[row, 1]), int(unique[row, 2])] = int(right[row])
     return only_ours, only_theirs, kept
 
 
@@ -118,18 +132,10 @@ def _apply_rules(only_ours: Counter[_Point], only_theirs: Counter[_Point], kept:
     """Take out of both what the contract lets differ; return how many points each rule covers."""
     used: Counter[str] = Counter()
     for point in list(only_ours):
-        step, timestamp, bits = point
-        value = _double(bits)
-        if kept.get(point) == 1:
-            used["run.metrics.repeated"] += only_ours.pop(point)
+        image = _image(point)
+        if image is None:
             continue
-        if value in (float("inf"), float("-inf")):
-            rule, image = "run.metrics.infinity", _bits(_LARGEST if value > 0 else -_LARGEST)
-        elif value == 0.0 and bits != 0:
-            rule, image = "run.metrics.negative-zero", 0
-        else:
-            continue
-        twin = (step, timestamp, image)
+        rule, twin = image
         count = min(only_ours[point], only_theirs.get(twin, 0))
         if count:
             used[rule] += count
@@ -137,21 +143,38 @@ def _apply_rules(only_ours: Counter[_Point], only_theirs: Counter[_Point], kept:
                 side[taken] -= count
                 if not side[taken]:
                     del side[taken]
+        if only_ours.get(point) and kept.get(twin) == 1:
+            # rewritten, it repeats a point that is there already
+            used[rule] += only_ours[point]
+            used["run.metrics.repeated"] += only_ours.pop(point)
+    for point in list(only_ours):
+        if kept.get(point) == 1:
+            used["run.metrics.repeated"] += only_ours.pop(point)
     return used
+
+
+def _image(point: _Point) -> tuple[str, _Point] | None:
+    """Return what a SQL store makes of a point, and by which rule; ``None`` where it keeps it as it is."""
+    step, timestamp, bits = point
+    value = _double(bits)
+    if value in (float("inf"), float("-inf")):
+        return "run.metrics.infinity", (step, timestamp, _bits(_LARGEST if value > 0 else -_LARGEST))
+    if value == 0.0 and bits != 0:
+        return "run.metrics.negative-zero", (step, timestamp, 0)
+    return None
 
 
 def _shown(points: Counter[_Point], where: list[tuple[int, int]]) -> dict[str, object]:
     """Return the first differing points keyed by step, time and occurrence, as deepdiff explains best."""
     first = set(where[:_SHOWN])
     shown: dict[str, object] = {}
+    seen: Counter[tuple[int, int]] = Counter()
     for (step, timestamp, bits), count in sorted(points.items()):
         if (step, timestamp) in first:
-            for _ in range(count):
-                occurrence = 0
-                while (
-                    name := f"step {step} at {timestamp} ms" + (f" #{occurrence + 1}" if occurrence else "")
-                ) in shown:
-                    occurrence += 1
+            for _ in range(min(count, _SHOWN)):
+                occurrence = seen[step, timestamp]
+                seen[step, timestamp] += 1
+                name = f"step {step} at {timestamp} ms" + (f" #{occurrence + 1}" if occurrence else "")
                 shown[name] = _double(bits)
     return shown
 
@@ -164,3 +187,7 @@ def _double(bits: int) -> float:
 def _bits(value: float) -> int:
     bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
     return bits
+
+
+#: What rules turn values into, as bits.
+_IMAGES = (0, _bits(_LARGEST), _bits(-_LARGEST))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference
@@ -14,6 +16,10 @@ RULE = "run.artifacts"
 MLMODEL_RULE = "run.artifacts.mlmodel"
 #: More nodes than this in one MLmodel is a bomb (aliases that multiply), not a model.
 _MAX_NODES = 200_000
+#: PyYAML's parser in C overflows the stack, and the process dies, where a document is nested deeply enough.
+_MAX_DEPTH = 200
+#: A number of more digits than this takes Python long to read, or cannot be printed.
+_HUGE_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXo_:.]{1000,}")
 _MODEL_ID_KEYS = ("model_id", "model_uuid")
 
 
@@ -130,9 +136,8 @@ def compare_mlmodel(
     """Compare two ``MLmodel`` files as YAML, ids through the pairing."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        ours, theirs = yaml.load(mine, loader), yaml.load(copy, loader)  # noqa: S506  (both loaders are safe ones)
+        ours, theirs = _load(mine), _load(copy)
         expected = _through(ours, source_run, target_run, _Budget())
         actual = _through(theirs, None, target_run, _Budget())
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -183,6 +188,46 @@ def _compare_ids(
     return found
 
 
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """Return the safe loader, guarded against merge keys (``<<``) that double with each level."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]  # which base there is depends on how PyYAML was built
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            if len(node.value) > _MAX_NODES:
+                raise ValueError(f"more than {_MAX_NODES} nodes")
+
+    return Loader
+
+
+def _load(content: bytes) -> Any:
+    """Load one YAML document; nothing in it can hang or kill the process.
+
+    Raises:
+        yaml.YAMLError: when it is not YAML.
+        ValueError: when it is too deep or too large to be a model.
+    """
+    import yaml
+
+    loader = _loader()
+    depth = nodes = 0
+    for event in yaml.parse(content, loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
+        if nodes > _MAX_NODES:
+            raise ValueError(f"more than {_MAX_NODES} nodes")
+        scalar = event if isinstance(event, yaml.ScalarEvent) else None
+        if scalar and (scalar.style is None or scalar.tag) and _HUGE_NUMBER.fullmatch(scalar.value):
+            raise ValueError("a number of more than 1,000 digits")
+    return yaml.load(content, loader)  # noqa: S506  (a safe loader)
+
+
 class _Budget:
     """Counts nodes, so that a document of aliases cannot grow without end."""
 
@@ -199,10 +244,13 @@ def _through(value: Any, source_run: Run | None, target_run: Run, budget: _Budge
     """Copy a document; the source's run id and artifact URI below the top level become the target's."""
     budget.spend()
     if isinstance(value, dict):
-        return {
-            str(key): item if key == "run_id" else _through(item, source_run, target_run, budget)
+        items = {
+            _key(key): item if key == "run_id" else _through(item, source_run, target_run, budget)
             for key, item in value.items()
         }
+        if len(items) < len(value):
+            raise ValueError("keys of several types that look alike")
+        return items
     if isinstance(value, list):
         return [_through(item, source_run, target_run, budget) for item in value]
     if isinstance(value, str) and source_run is not None:
@@ -210,6 +258,11 @@ def _through(value: Any, source_run: Run | None, target_run: Run, budget: _Budge
             value = value.replace(source_run.artifact_uri, target_run.artifact_uri)
         return value.replace(source_run.run_id, target_run.run_id)
     return value
+
+
+def _key(key: Any) -> str:
+    """Return a key as text that tells 1 from "1" and from true."""
+    return key if isinstance(key, str) else f"!!{type(key).__name__} {key!r}"
 
 
 def _same(left: Any, right: Any) -> bool:

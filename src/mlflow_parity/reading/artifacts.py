@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Run
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.capabilities import release
+from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.session import Session
 
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
@@ -193,10 +194,12 @@ def read_trees(
     runs: Sequence[Run],
     store_of: Callable[[Run], Store],
     depth: Depth,
-    workers: int,
     redact: Callable[[str], str],
+    *,
+    pool: ThreadPoolExecutor,
+    at_once: int,
 ) -> Iterator[ArtifactTree]:
-    """Yield the tree of each run; at most ``2 × workers`` trees wait in memory."""
+    """Yield the tree of each run, read in ``pool``; at most ``at_once`` trees wait in memory."""
 
     def one(run: Run) -> ArtifactTree:
         try:
@@ -208,22 +211,7 @@ def read_trees(
             return ArtifactTree(run.run_id, tuple(files))
         return ArtifactTree(run.run_id, tuple(_hashed(store, file, depth, redact) for file in files))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="parity-artifacts") as pool:
-        running: set[Future[ArtifactTree]] = set()
-        try:
-            for run in runs:
-                running.add(pool.submit(one, run))
-                if len(running) >= 2 * workers:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
+    yield from drained(pool, one, runs, at_once)
 
 
 def _hashed(store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str]) -> Artifact:

@@ -8,9 +8,9 @@ line, unknown runs are left out silently, NaN stands as a bare ``NaN`` or as a s
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote_plus
 
 import numpy as np
@@ -22,22 +22,27 @@ from mlflow_parity.model import MetricPoint, Run, Series
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.session import Session
 
+T = TypeVar("T")
+R = TypeVar("R")
 #: Rows after which the bulk endpoint cuts silently, and the largest page of ``get-history``.
 CAP = 25_000
 #: Runs in one bulk request: 100 are allowed, but their ids overflow gunicorn's request line of 4,094 bytes.
 RUNS_PER_REQUEST = 90
-#: Points that a bulk request may be expected to bring; the rest is reserve for wrong estimates.
-_EXPECTED = 20_000
+#: Points that a bulk request may be expected to bring: parsed, each takes half a kilobyte until it is in a column.
+_EXPECTED = 10_000
 #: Bulk requests at once; facts: 2–4 connections saturate the server, more bring nothing.
 BULK_AT_ONCE = 4
 _URL = 3_900
 _BULK_ROUTE = len("GET /ajax-api/2.0/mlflow/metrics/get-history-bulk? HTTP/1.1")
 
 
-def read_histories(session: Session, runs: Sequence[Run], *, bulk: bool, workers: int) -> Iterator[list[Series]]:
+def read_histories(
+    session: Session, runs: Sequence[Run], *, bulk: bool, pool: ThreadPoolExecutor, at_once: int
+) -> Iterator[list[Series]]:
     """Yield the history of every metric key of ``runs``, each (run, key) once, in any order.
 
-    At most ``workers`` answers wait in memory. A history that cannot be read in full carries its error.
+    Requests go to ``pool``, at most ``at_once`` of them; so many answers wait in memory at the most. A history
+    that cannot be read in full carries its error.
     """
     latest = {(run.run_id, key): point for run in runs for key, point in run.metrics.items()}
     tasks: list[tuple[str, list[str]]] = []
@@ -58,25 +63,26 @@ def read_histories(session: Session, runs: Sequence[Run], *, bulk: bool, workers
         return _bulk(session, key, run_ids, latest)
 
     # a fat answer keeps a server worker busy for long: a few connections do, and each costs memory
-    workers = min(workers, BULK_AT_ONCE) if bulk else workers
-    # the threads work for each other's requests while one of them parses; more than the pool only wait
-    with ThreadPoolExecutor(workers, thread_name_prefix="parity-history") as pool:
-        coming = iter(tasks)
-        running: set[Future[list[Series]]] = set()
-        try:
-            for task in coming:
-                running.add(pool.submit(one, task))
-                if len(running) >= workers:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            while running:
+    yield from drained(pool, one, tasks, min(at_once, BULK_AT_ONCE) if bulk else at_once)
+
+
+def drained(pool: ThreadPoolExecutor, work: Callable[[T], R], tasks: Iterable[T], at_once: int) -> Iterator[R]:
+    """Yield the results as they come, with at most ``at_once`` tasks begun: nothing piles up before its taker."""
+    running: set[Future[R]] = set()
+    try:
+        for task in tasks:
+            running.add(pool.submit(work, task))
+            if len(running) >= at_once:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
-        finally:
-            for future in running:
-                future.cancel()
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+    finally:
+        for future in running:
+            future.cancel()
 
 
 def _groups(

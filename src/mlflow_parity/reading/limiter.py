@@ -16,28 +16,35 @@ class Limiter:
     def __init__(self, most: int) -> None:
         self.most = most
         self.limit = most
+        self.lowest = most
+        """The lowest limit that there was."""
         self._running = 0
         self._calm = 0
+        self._era = 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Wait for a place and hold it."""
+    def slot(self) -> Iterator[int]:
+        """Wait for a place and hold it; gives the era in which the request began, for :meth:`throttled`."""
         with self._changed:
             self._changed.wait_for(lambda: self._running < self.limit)
             self._running += 1
+            era = self._era
         try:
-            yield
+            yield era
         finally:
             with self._changed:
                 self._running -= 1
                 self._changed.notify()
 
-    def throttled(self) -> None:
-        """The server asked for less."""
+    def throttled(self, era: int) -> None:
+        """The server asked for less. Requests that ran side by side and were all refused count once."""
         with self._changed:
-            self.limit = max(1, self.limit // 2)
             self._calm = 0
+            if era == self._era:
+                self._era += 1
+                self.limit = max(1, self.limit // 2)
+                self.lowest = min(self.lowest, self.limit)
 
     def answered(self) -> None:
         """The server answered in good order."""

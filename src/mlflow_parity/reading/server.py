@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +39,8 @@ class ServerReader:
         self.session = session
         self._credentials = credentials
         self._workers = workers
+        # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="parity-request")
         self._redact = redactor or Redactor.from_environment()
         self._page = page
 
@@ -53,6 +56,7 @@ class ServerReader:
 
     def close(self) -> None:
         """Release connections."""
+        self._pool.shutdown(cancel_futures=True)
         self.session.close()
 
     # --- listings
@@ -137,11 +141,11 @@ class ServerReader:
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """The complete history of every metric key of ``runs``."""
         bulk = self.capabilities.history_bulk
-        return read_histories(self.session, runs, bulk=bulk, workers=self._workers)
+        return read_histories(self.session, runs, bulk=bulk, pool=self._pool, at_once=self._workers)
 
     def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
-        return read_trees(runs, self._store, depth, self._workers, self._redact)
+        return read_trees(runs, self._store, depth, self._redact, pool=self._pool, at_once=2 * self._workers)
 
     def _store(self, run: Run) -> Store:
         if run.artifact_uri.startswith("s3://"):

@@ -7,44 +7,56 @@ is one line and passes the redactor.
 from __future__ import annotations
 
 import email.utils
+import http.cookiejar
 import json
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from mlflow_parity import __version__
-from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ReadError, RequestRefused, TransportError
+from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ParityError, RequestRefused, TransportError
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import Credentials
-from mlflow_parity.reading.endpoints import VERSION, Endpoint, is_allowed
+from mlflow_parity.reading.endpoints import Endpoint, is_allowed
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.redaction import Redactor
 
-#: Bytes below which an answer is parsed as part of the try.
-_SMALL = 65_536
+T = TypeVar("T")
+Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
+_PIECE = 1 << 18
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
+#: A server error of MLflow's own mostly stays; it is not worth as many tries as a gateway's.
+_TRIES_OF_500 = 3
+#: Tries for a server that has not answered yet, or does not any more: a wrong address must show soon.
+_TRIES_OF_SILENT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried."""
+    """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried.
+
+    A file may take longer than ``call`` while it comes with ``slowest`` bytes per second on the average.
+    """
 
     connect: float = 10.0
     read: float = 120.0
     call: float = 600.0
-    tries: int = 7
+    tries: int = 8
     first_wait: float = 0.5
     longest_wait: float = 30.0
+    slowest: float = 100_000.0
 
 
 class _Again(Exception):
@@ -73,26 +85,33 @@ class Session:
         self.limits = limits or Limits()
         self.limiter = Limiter(workers)
         self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._redact = redactor or Redactor.from_environment()
-        self._credentials = credentials
         self._base_path = urlsplit(location.endpoint).path.rstrip("/")
+        self._answered_at: float | None = None
+        self._silent = True
         self._http = requests.Session()
+        # always set, so that requests never looks into .netrc
         self._http.auth = credentials.auth
         self._http.verify = credentials.tls.verify
         self._http.cert = credentials.tls.cert
+        self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._http.headers["User-Agent"] = f"mlflow-parity/{__version__}"
-        self._http.headers["Accept-Encoding"] = "gzip"
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers, pool_block=False, max_retries=0)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
+        if credentials.tls.verify is False:
+            # the user asked for it; a warning per request would bury the report
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._random = random.Random()  # noqa: S311  (jitter, no secret)
 
     @property
     def sent(self) -> int:
         """Requests sent so far, retries included."""
-        return sum(self.counts.values())
+        with self._counting:
+            return sum(self.counts.values())
 
-    def get(self, endpoint: Endpoint, query: Mapping[str, Any] | list[tuple[str, str]] | None = None) -> dict[str, Any]:
+    def get(self, endpoint: Endpoint, query: Query = None) -> dict[str, Any]:
         """Call a GET endpoint and return its JSON object.
 
         Raises:
@@ -100,57 +119,60 @@ class Session:
             TransportError: no usable answer within the limits.
             MalformedAnswer: an answer that is not a JSON object.
         """
-        return self._object(parse(self._call(endpoint, endpoint.path, query=query)), endpoint)
+        return self._call(endpoint, query=query)
 
     def post(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         """Call a POST search endpoint and return its JSON object; errors as for :meth:`get`."""
-        return self._object(parse(self._call(endpoint, endpoint.path, body=orjson.dumps(body))), endpoint)
+        return self._call(endpoint, body=orjson.dumps(body))
 
-    def text(self, endpoint: Endpoint) -> str:
-        """Call a GET endpoint and return its text; errors as for :meth:`get`."""
-        return self._call(endpoint, endpoint.path).decode("utf-8", "replace")
-
-    def status(self, endpoint: Endpoint, query: Mapping[str, Any] | None = None) -> int:
-        """Call a GET endpoint for its status alone: 200, or that of a refusal.
+    def ask(self, endpoint: Endpoint, query: Query = None) -> tuple[int, str]:
+        """Call a GET endpoint for its status and text, whatever they are: what a server lacks is not its failure.
 
         Raises:
-            TransportError: no answer at all.
+            RequestRefused: 401: the credentials are wrong, which says nothing about the endpoint.
+            TransportError: no answer, or only that of a gateway or of a server that throttles.
         """
-        try:
-            self._call(endpoint, endpoint.path, query=query)
-        except RequestRefused as refused:
-            return refused.status
-        return 200
 
-    @contextmanager
-    def stream(
-        self, endpoint: Endpoint, *, below: str = "", query: Mapping[str, Any] | None = None
-    ) -> Iterator[Iterator[bytes]]:
-        """Stream a file in one try; the caller retries. ``below`` is the path under an endpoint that ends in ``*``.
+        def once(deadline: float) -> tuple[int, str]:
+            with self._send(endpoint, endpoint.path, query, None) as answer:
+                status = answer.status_code
+                text = self._body(answer, deadline).decode("utf-8", "replace")
+                switched_off = status == 503 and "disabled" in text
+                if status in (200, 404) or (status not in _PASSING and status != 401) or switched_off:
+                    return status, text
+                self._check(answer, endpoint, text)
+                raise AssertionError("unreachable: every other status raises")
+
+        return self._tried(endpoint, once, lambda found: found)
+
+    def download(
+        self,
+        endpoint: Endpoint,
+        receive: Callable[[Iterator[bytes]], T],
+        *,
+        below: str = "",
+        query: Query = None,
+        size: int | None = None,
+        tries: int | None = None,
+    ) -> T:
+        """Stream a file into ``receive`` and return what it returns; each try calls it anew, from the first byte.
+
+        ``below`` is the path under an endpoint that ends in ``*``, ``size`` the length that is expected.
 
         Raises:
-            ReadError: also while iterating, when the connection breaks or the body is short.
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: the file did not come whole within the limits.
         """
         path = endpoint.path.removesuffix("*") + quote(below, safe="/")
-        with self.limiter.slot():
-            try:
-                answer = self._send(endpoint, path, query, None, stream=True)
-                with answer:
-                    self._check(answer, endpoint)
-                    yield self._pieces(answer, endpoint)
-            except _Again as again:
-                if again.status in _THROTTLED:
-                    self.limiter.throttled()
-                raise self._error(endpoint, again, 1) from None
 
-    def _pieces(self, answer: requests.Response, endpoint: Endpoint) -> Iterator[bytes]:
-        try:
-            yield from answer.iter_content(1 << 20)
-        except (requests.RequestException, OSError) as error:
-            raise TransportError(self._line(endpoint, f"the file broke off: {_reason(error)}")) from None
-        expected, read = answer.headers.get("Content-Length"), answer.raw.tell()
-        if expected is not None and expected.isdigit() and read != int(expected):
-            raise TransportError(self._line(endpoint, f"the file broke off: {read} of {expected} bytes"))
+        def once(deadline: float) -> T:
+            # as it is stored: a compressed transfer would hide its length
+            with self._send(endpoint, path, query, None, encoding="identity") as answer:
+                self._check(answer, endpoint)
+                return receive(self._whole(answer, deadline))
+
+        seconds = self.limits.call + (size or 0) / self.limits.slowest
+        return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
 
     def close(self) -> None:
         """Release connections."""
@@ -158,85 +180,119 @@ class Session:
 
     # --- one call
 
-    def _call(
+    def _call(self, endpoint: Endpoint, *, query: Query = None, body: bytes | None = None) -> dict[str, Any]:
+        def once(deadline: float) -> bytes:
+            with self._send(endpoint, endpoint.path, query, body) as answer:
+                self._check(answer, endpoint)
+                return self._body(answer, deadline)
+
+        return self._tried(endpoint, once, _parsed)
+
+    def _tried(
         self,
         endpoint: Endpoint,
-        path: str,
+        once: Callable[[float], T],
+        understand: Callable[[T], Any],
         *,
-        query: Mapping[str, Any] | list[tuple[str, str]] | None = None,
-        body: bytes | None = None,
-    ) -> bytes:
+        seconds: float | None = None,
+        tries: int | None = None,
+    ) -> Any:
+        """Try until it works; ``once`` holds a slot and a connection, ``understand`` neither."""
         began = time.monotonic()
-        failed: _Again | None = None
-        tries = 0
-        while tries < self.limits.tries:
-            tries += 1
+        deadline = began + (self.limits.call if seconds is None else seconds)
+        tried = throttled = 0
+        while True:
+            tried += 1
+            era = 0
             try:
-                with self.limiter.slot(), self._send(endpoint, path, query, body, stream=False) as answer:
-                    self._check(answer, endpoint)
-                    content: bytes = answer.content
-                if endpoint is not VERSION:
-                    _probe(content)
+                with self.limiter.slot() as era:
+                    found = once(deadline)
+                result = understand(found)
+            except _Again as failed:
+                last = failed
+            else:
+                self._answered_at, self._silent = time.monotonic(), False
                 self.limiter.answered()
-                return content
-            except _Again as again:
-                failed = again
-                if again.status in _THROTTLED:
-                    self.limiter.throttled()
-            wait = self._wait(tries, failed)
-            if tries == self.limits.tries or time.monotonic() - began + wait > self.limits.call:
+                return result
+            if last.status in _THROTTLED:
+                self.limiter.throttled(era)
+            # a server that throttles works: time is the limit then, not the number of tries
+            throttled += last.status == 429 or (last.status == 503 and last.wait is not None)
+            wait = self._wait(tried, last)
+            if tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
                 break
             time.sleep(wait)
-        if failed is None:
-            raise TransportError(self._line(endpoint, "it was not tried"))
-        raise self._error(endpoint, failed, tries)
+        if not last.status and (self._answered_at is None or self._answered_at < began):
+            self._silent = True
+        raise self._error(endpoint, last, tried)
 
-    def _wait(self, tries: int, failed: _Again) -> float:
+    def _tries(self, failed: _Again, given: int | None) -> int:
+        most = self.limits.tries if given is None else given
+        if failed.status == 500:
+            return min(most, _TRIES_OF_500)
+        return min(most, _TRIES_OF_SILENT) if self._silent and not failed.status else most
+
+    def _wait(self, tried: int, failed: _Again) -> float:
+        # jitter: many threads that failed together must not come back together
         if failed.wait is not None:
-            return failed.wait
-        # full jitter: many threads that failed together must not come back together
-        most = min(self.limits.longest_wait, self.limits.first_wait * 2 ** (tries - 1))
+            return failed.wait * self._random.uniform(1.0, 1.1)
+        most = min(self.limits.longest_wait, self.limits.first_wait * 2 ** min(tried - 1, 16))
         return self._random.uniform(most / 4, most)
 
     def _send(
-        self,
-        endpoint: Endpoint,
-        path: str,
-        query: Mapping[str, Any] | list[tuple[str, str]] | None,
-        body: bytes | None,
-        *,
-        stream: bool,
+        self, endpoint: Endpoint, path: str, query: Query, body: bytes | None, *, encoding: str = "gzip"
     ) -> requests.Response:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        request = requests.Request(
-            endpoint.method,
-            self.location.endpoint + path,
-            params=query,
-            data=body,
-            headers=headers,
-        )
-        # netrc and environment proxies are requests' own business, but not credentials: auth is always set
-        prepared = self._http.prepare_request(request)
+        headers = {"Accept-Encoding": encoding}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        url = self.location.endpoint + path
+        parameters: Any = query
+        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers)
+        try:
+            prepared = self._http.prepare_request(request)
+        except ParityError:
+            raise
+        except Exception as error:
+            # signing asks boto3's chain: what goes wrong there has many types and must not become a traceback
+            raise TransportError(self._line(endpoint, f"it could not be signed: {_reason(error)}")) from None
         sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
-        if not (endpoint.allows(endpoint.method, sent_path) and is_allowed(str(prepared.method), sent_path)):
+        # the last look before it leaves, at what is sent and not at what was meant
+        if not (endpoint.allows(str(prepared.method), sent_path) and is_allowed(str(prepared.method), sent_path)):
             raise ForbiddenRequest(f"{prepared.method} {sent_path} is not on the read-only allow-list")
         settings = self._http.merge_environment_settings(
-            str(prepared.url), {}, stream, self._http.verify, self._http.cert
+            str(prepared.url), {}, True, self._http.verify, self._http.cert
         )
-        self.counts[endpoint.name] += 1
+        with self._counting:
+            self.counts[endpoint.name] += 1
         try:
             return self._http.send(
-                prepared,
-                timeout=(self.limits.connect, self.limits.read),
-                allow_redirects=False,
-                **settings,
+                prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
             )
-        except requests.exceptions.SSLError as error:
-            raise TransportError(self._line(endpoint, f"TLS: {_reason(error)}")) from None
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
+                raise TransportError(self._line(endpoint, _reason(error))) from None
             raise _Again(_reason(error)) from None
 
-    def _check(self, answer: requests.Response, endpoint: Endpoint) -> None:
+    def _body(self, answer: requests.Response, deadline: float) -> bytes:
+        return b"".join(self._whole(answer, deadline))
+
+    def _whole(self, answer: requests.Response, deadline: float) -> Iterator[bytes]:
+        """Yield a body as it arrives; a short, damaged or late one is worth another try."""
+        raw: Any = answer.raw
+        # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
+        read = getattr(raw, "read1", None) or raw.read
+        try:
+            while piece := read(_PIECE, decode_content=True):
+                yield piece
+                if time.monotonic() > deadline:
+                    raise _Again("the answer did not come within the time limit")
+        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+            raise _Again(f"the answer broke off: {_reason(error)}") from None
+        expected, came = answer.headers.get("Content-Length"), raw.tell()
+        if expected is not None and expected.isdigit() and came != int(expected):
+            raise _Again(f"the answer broke off: {came} of {expected} bytes")
+
+    def _check(self, answer: requests.Response, endpoint: Endpoint, text: str | None = None) -> None:
         status = answer.status_code
         if status == 200:
             return
@@ -245,74 +301,72 @@ class Session:
                 self._line(endpoint, f"redirected (status {status}); give the address that it redirects to"),
                 status=status,
             )
-        code, message = _error_of(answer)
+        if text is None:
+            text = ""
+            with suppress(_Again):
+                text = self._body(answer, time.monotonic() + self.limits.read).decode("utf-8", "replace")
+        code, message = _error_of(text)
         if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
             raise _Again(message, wait=self._retry_after(answer), status=status, code=code)
         raise RequestRefused(self._line(endpoint, f"status {status} {message}"), status=status, code=code)
 
     def _retry_after(self, answer: requests.Response) -> float | None:
-        given = answer.headers.get("Retry-After")
-        if given is None:
-            return None
+        given = answer.headers.get("Retry-After", "").strip()
         seconds: float | None = None
-        if given.strip().isdigit():
+        if given.isdigit():
             seconds = float(given)
-        else:
+        elif given:
             with suppress(TypeError, ValueError):
                 seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
         return None if seconds is None else min(max(seconds, 0.0), self.limits.longest_wait * 2)
 
-    def _object(self, found: Any, endpoint: Endpoint) -> dict[str, Any]:
-        if not isinstance(found, dict):
-            raise MalformedAnswer(self._line(endpoint, "the answer is not a JSON object"))
-        return found
-
-    def _error(self, endpoint: Endpoint, failed: _Again, tries: int) -> ReadError:
-        often = f" after {tries} tries" if tries > 1 else ""
+    def _error(self, endpoint: Endpoint, failed: _Again, tried: int) -> Exception:
+        often = f" after {tried} tries" if tried > 1 else ""
         if failed.status:
             line = self._line(endpoint, f"status {failed.status}{often} {failed}")
             return RequestRefused(line, status=failed.status, code=failed.code)
-        return TransportError(self._line(endpoint, f"no usable answer{often}: {failed}"))
+        kind = MalformedAnswer if isinstance(failed, _NotJson) else TransportError
+        return kind(self._line(endpoint, f"no usable answer{often}: {failed}"))
 
     def _line(self, endpoint: Endpoint, text: str) -> str:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
         return self._redact(" ".join(f"{where}: {text}".split()))[:600]
 
 
+class _NotJson(_Again):
+    """An answer that is no JSON object; a cut one may be whole the next time."""
+
+
 def parse(content: bytes) -> Any:
-    """Parse JSON; MLflow writes a bare ``NaN``, which is none, in some answers."""
+    """Parse JSON; MLflow writes a bare ``NaN``, which is none, in some answers.
+
+    Raises:
+        ValueError: it is not even that.
+    """
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        try:
-            return json.loads(content)
-        except ValueError:
-            raise MalformedAnswer("the answer is not JSON") from None
+        return json.loads(content)
 
 
-def _probe(content: bytes) -> None:
-    """Refuse what is no whole JSON object; the answer may be whole the next time."""
-    text = content.strip()
-    if not (text.startswith(b"{") and text.endswith(b"}")):
-        raise _Again("the answer is not a whole JSON object")
-    if len(text) < _SMALL:
-        # a large answer that ends in its brace was not cut; parsing it twice would cost as much as reading it
-        try:
-            parse(text)
-        except MalformedAnswer:
-            raise _Again("the answer is not JSON") from None
-
-
-def _error_of(answer: requests.Response) -> tuple[str, str]:
+def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        text = answer.content[:4000].decode("utf-8", "replace")
-    except (requests.RequestException, OSError):
-        return "", ""
-    with suppress(ValueError):
+        found = parse(content)
+    except (ValueError, RecursionError):
+        raise _NotJson("the answer is not JSON") from None
+    if not isinstance(found, dict):
+        raise _NotJson("the answer is not a JSON object")
+    return found
+
+
+def _error_of(text: str) -> tuple[str, str]:
+    """Return MLflow's error code and the message; nothing of an HTML page."""
+    with suppress(ValueError, RecursionError):
         found = json.loads(text)
         if isinstance(found, dict):
-            return str(found.get("error_code", "")), str(found.get("message", found.get("error_code", "")))[:400]
-    return "", "" if text.lstrip().startswith("<") else text[:200]
+            code = str(found.get("error_code", ""))
+            return code, str(found.get("message", found.get("error_code", "")))[:400]
+    return "", "" if text.lstrip().startswith("<") else text[:400]
 
 
 def _reason(error: BaseException) -> str:
@@ -321,4 +375,4 @@ def _reason(error: BaseException) -> str:
     while (inner := seen.__cause__ or seen.__context__) is not None and inner is not seen:
         seen = inner
     text = str(seen).split(">: ")[-1]
-    return f"{type(error).__name__}: {text}"[:300]
+    return f"{type(error).__name__}: {text}"[:400]

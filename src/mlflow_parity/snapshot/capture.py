@@ -79,7 +79,10 @@ def _capture_experiment(
         if part != "runs" and part not in parts:
             continue
         sidecar = snapshot.check(experiment_id, part)
-        if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors") or _shallower(sidecar, depth):
+        if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors"):
+            wanted.append(part)
+        elif _shallower(sidecar, depth) or (include_deleted and sidecar.get("deleted") is False):
+            # the interrupted audit asked for less
             wanted.append(part)
         else:
             resumed += 1
@@ -88,8 +91,8 @@ def _capture_experiment(
     folder = snapshot.folder(experiment_id)
     folder.mkdir(parents=True, exist_ok=True)
     runs = RunsWriter(folder) if "runs" in wanted else None
-    metrics = MetricsWriter(folder) if "metrics" in wanted else None
-    artifacts = ArtifactsWriter(folder, depth) if "artifacts" in wanted else None
+    metrics = MetricsWriter(folder, deleted=include_deleted) if "metrics" in wanted else None
+    artifacts = ArtifactsWriter(folder, depth, deleted=include_deleted) if "artifacts" in wanted else None
     failed: dict[Part, str] = {}
     try:
         try:

@@ -102,7 +102,7 @@ class Snapshot:
                 )
             if finished and snapshot._digest() != manifest["digest"]:
                 raise SnapshotError(f"{root.name}: the manifest does not match its digest; make the snapshot again")
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise SnapshotError(f"{root.name}: {MANIFEST} is damaged; make the snapshot again") from None
         return snapshot
 
@@ -141,11 +141,10 @@ class Snapshot:
         if not path.exists():
             return None
         sidecar = read_json(path)
+        if not all(isinstance(sidecar.get(name), kind) for name, kind in (("files", dict), ("counts", dict))):
+            raise SnapshotError(f"snapshot: {path.name} of experiment {experiment_id} is damaged; make it again")
         recorded = self._manifest["parts"].get(experiment_id, {}).get(part)
-        if recorded is not None and recorded != {
-            "digest": sidecar.get("digest"),
-            "files": sidecar.get("files"),
-        }:
+        if recorded != sidecar and (recorded is not None or self.is_finished):
             raise SnapshotError(f"snapshot: {part} of experiment {experiment_id} is not the one in the manifest")
         return sidecar
 
@@ -175,10 +174,7 @@ class Snapshot:
             for part in PARTS:
                 sidecar = self.sidecar(experiment.experiment_id, part)
                 if sidecar is not None:
-                    parts.setdefault(experiment.experiment_id, {})[part] = {
-                        "digest": sidecar["digest"],
-                        "files": sidecar["files"],
-                    }
+                    parts.setdefault(experiment.experiment_id, {})[part] = sidecar
         self._manifest["parts"] = parts
         self._manifest["digest"] = self._digest()
         self._manifest["finished"] = time.time()

@@ -93,10 +93,11 @@ class RunsWriter:
 
 
 class MetricsWriter:
-    """Writes ``points.parquet`` and ``metrics.parquet``."""
+    """Writes ``points.parquet`` and ``metrics.parquet``; ``deleted``: deleted runs are in scope."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, deleted: bool) -> None:
         self._folder = folder
+        self._deleted = deleted
         self._index = _Table(folder / "metrics.parquet", schemas.HISTORIES)
         self._points = _Table(folder / "points.parquet", schemas.POINTS)
         self._pending: list[Series] = []
@@ -154,7 +155,7 @@ class MetricsWriter:
         self._flush()
         checksums = {"points.parquet": self._points.finish(), "metrics.parquet": self._index.finish()}
         counts = {"histories": len(self._digests), "points": self._row, "errors": self._errors}
-        return _seal(self._folder, "metrics", counts, combine(self._digests), checksums)
+        return _seal(self._folder, "metrics", counts, combine(self._digests), checksums, deleted=self._deleted)
 
     def abandon(self) -> None:
         """Drop what was written."""
@@ -165,9 +166,10 @@ class MetricsWriter:
 class ArtifactsWriter:
     """Writes ``artifacts.parquet``; a tree without files is a row with an empty path, and its error."""
 
-    def __init__(self, folder: Path, depth: str) -> None:
+    def __init__(self, folder: Path, depth: str, *, deleted: bool) -> None:
         self._folder = folder
         self._depth = depth
+        self._deleted = deleted
         self._table = _Table(folder / "artifacts.parquet", schemas.ARTIFACTS)
         self._digests: list[bytes] = []
         self._counts = {"files": 0, "bytes": 0, "errors": 0}
@@ -205,6 +207,7 @@ class ArtifactsWriter:
             combine(self._digests),
             {"artifacts.parquet": checksum},
             depth=self._depth,
+            deleted=self._deleted,
         )
 
     def abandon(self) -> None:
@@ -220,7 +223,7 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
 
 
 def _seal(
-    folder: Path, part: Part, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str
+    folder: Path, part: Part, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
 ) -> dict[str, Any]:
     sidecar = {"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more}
     write_json(folder / f"{part}.json", sidecar)
