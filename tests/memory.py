@@ -11,6 +11,7 @@ import hashlib
 import posixpath
 import random
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -182,8 +183,9 @@ def imported(store: Store, *, user: str = "importer", into: Store | None = None,
         tags = {**item.tags, **mk_source_tags_mlflow_tag(item.tags)}
         set_source_tags_for_field(fields, tags)
         experiments[key] = new
+        made_at = EPOCH + 86_400_000 + zlib.crc32(f"{generation} {key}".encode())
         target.experiments[new] = Experiment(
-            new, item.name, item.lifecycle_stage, f"s3://bucket/{new}", EPOCH + 86_400_000, EPOCH + 86_400_999, tags
+            new, item.name, item.lifecycle_stage, f"s3://{generation}/{new}", made_at, made_at + 999, tags
         )
     for number, run in enumerate(copy.deepcopy(list(store.runs.values()))):
         info = {
@@ -211,7 +213,7 @@ def imported(store: Store, *, user: str = "importer", into: Store | None = None,
             made.name = made.tags["mlflow.runName"] = f"bold-fox-{number}"
         made.user_id = "unknown"
         made.start_time, made.end_time = EPOCH + 86_400_000 + number, EPOCH + 86_400_500 + number
-        made.artifact_uri = f"s3://bucket/{made.experiment_id}/{made.run_id}/artifacts"
+        made.artifact_uri = f"s3://{generation}/{made.experiment_id}/{made.run_id}/artifacts"
         target.add(made)
     return target
 

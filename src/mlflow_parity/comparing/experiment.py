@@ -113,12 +113,15 @@ def in_scope(pair: RunPair, *, include_deleted: bool) -> bool:
 
 
 def extra_experiment(experiment: Experiment, runs: int | None, note: str, kind: State) -> Iterator[Outcome]:
-    """Yield the row of a target experiment that is no source experiment's copy (``runs`` unknown: ``None``)."""
+    """Yield the row of a target experiment that is no source experiment's copy, or one too many (``kind``).
+
+    ``runs`` is ``None`` when they could not be listed.
+    """
     if experiment.experiment_id == "0" and experiment.name == "Default" and runs == 0:
         difference = Difference("", State.EXPECTED, "experiment.presence.default", note="every server makes it")
     else:
         difference = Difference(
-            "", State.EXTRA, "experiment.presence", note=f"{note}; {'unknown' if runs is None else runs} runs"
+            "", kind, "experiment.presence", note=f"{note}; {'unknown' if runs is None else runs} runs"
         )
     yield _outcome(
         Row(

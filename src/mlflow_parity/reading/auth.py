@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
 
 import requests
 from requests.auth import AuthBase
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import boto3
 
 SideName = Literal["source", "target"]
+_TRUE = ("1", "true", "yes")
 #: Assumed-role credentials are cached by the signer for good; it is made anew before the shortest role session ends.
 _SIGNER_SECONDS = 240.0
 
@@ -126,8 +129,33 @@ class Aws:
                 try:
                     self._session = boto3.Session(region_name=region, **{k: v for k, v in own.items() if v})  # type: ignore[arg-type]
                 except Exception as error:
-                    raise UsageProblem(f"--{self._side}: AWS credentials cannot be used: {error}") from None
+                    raise UsageProblem(self._unusable(error)) from None
             return self._session
+
+    @property
+    def found(self) -> bool:
+        """Whether there are credentials at all.
+
+        Raises:
+            UsageProblem: there are, but they cannot be used (a profile that is not there, a login that ran out).
+        """
+        try:
+            return self.session.get_credentials() is not None
+        except UsageProblem:
+            raise
+        except Exception as error:
+            raise UsageProblem(self._unusable(error)) from None
+
+    @cached_property
+    def usable(self) -> bool:
+        """Whether there are credentials that work as far as can be told without asking AWS."""
+        try:
+            return self.found
+        except UsageProblem:
+            return False
+
+    def _unusable(self, error: Exception) -> str:
+        return f"--{self._side}-arn: AWS credentials cannot be used: {' '.join(str(error).split())}"
 
     @property
     def s3(self) -> Any:
@@ -140,13 +168,19 @@ class Aws:
                 endpoint = variable(self._side, "MLFLOW_S3_ENDPOINT_URL", self._environ) or variable(
                     self._side, "AWS_ENDPOINT_URL_S3", self._environ
                 )
+                # MLflow's own variables for stores that are S3 in all but address and certificate
+                style = variable(self._side, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", self._environ)
+                addressing: Any = {"addressing_style": style}
+                no_tls = (variable(self._side, "MLFLOW_S3_IGNORE_TLS", self._environ) or "").lower() in _TRUE
                 config = Config(
                     retries={"max_attempts": 8, "mode": "adaptive"},
                     connect_timeout=10,
                     read_timeout=60,
                     max_pool_connections=64,
+                    s3=addressing if style else None,
                 )
-                self._s3 = session.client("s3", endpoint_url=endpoint, config=config)
+                verify = False if no_tls else None
+                self._s3 = session.client("s3", endpoint_url=endpoint, config=config, verify=verify)
             return self._s3
 
 
@@ -164,7 +198,7 @@ def credentials(location: Location, side: SideName, environ: Mapping[str, str] |
     env = os.environ if environ is None else environ
     aws = Aws(side, env, location.region or None)
     if location.is_arn:
-        if aws.session.get_credentials() is None:
+        if not aws.found:
             raise UsageProblem(
                 f"--{side}-arn: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
                 f"AWS_SECRET_ACCESS_KEY (with the prefix {side.upper()}_ when the two sides differ)"
@@ -176,21 +210,34 @@ def credentials(location: Location, side: SideName, environ: Mapping[str, str] |
 
 def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -> str | None:
     if location.userinfo is not None:
-        from urllib.parse import unquote
-
-        name, password = (unquote(part) for part in location.userinfo)
+        return _basic(*(unquote(part) for part in location.userinfo))
+    own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
+    both = {word: env.get(f"MLFLOW_TRACKING_{word}") for word in own}
+    # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
+    # password that both share
+    if own["USERNAME"] or own["PASSWORD"]:
+        found = {**both, **{word: value for word, value in own.items() if value}, "TOKEN": None}
     else:
-        name = variable(side, "MLFLOW_TRACKING_USERNAME", env) or ""
-        password = variable(side, "MLFLOW_TRACKING_PASSWORD", env) or ""
+        found = own if own["TOKEN"] else both
+    name, password, token = found["USERNAME"], found["PASSWORD"], (found["TOKEN"] or "").strip()
+    if name and password:
+        return _basic(name, password)
+    if token:
+        if not token.isascii() or not token.isprintable():
+            raise UsageProblem(f"{side}: MLFLOW_TRACKING_TOKEN holds characters that no header can carry")
+        return f"Bearer {token}"
     if name or password:
-        # a user of the side's own beats a token that is meant for the other one, as in MLflow itself
-        return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
-    token = variable(side, "MLFLOW_TRACKING_TOKEN", env)
-    return f"Bearer {token}" if token else None
+        lacking = "PASSWORD" if name else "USERNAME"
+        raise UsageProblem(f"{side}: MLFLOW_TRACKING_{lacking} is not set, but its counterpart is; set both")
+    return None
+
+
+def _basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def _tls(side: SideName, env: Mapping[str, str]) -> Tls:
-    insecure = (variable(side, "MLFLOW_TRACKING_INSECURE_TLS", env) or "").lower() in ("1", "true", "yes")
+    insecure = (variable(side, "MLFLOW_TRACKING_INSECURE_TLS", env) or "").lower() in _TRUE
     server = variable(side, "MLFLOW_TRACKING_SERVER_CERT_PATH", env)
     client = variable(side, "MLFLOW_TRACKING_CLIENT_CERT_PATH", env)
     if insecure and server:

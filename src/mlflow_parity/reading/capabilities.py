@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 
-from mlflow_parity.errors import RequestRefused
 from mlflow_parity.model import Capabilities
 from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.session import Query, Session
 
-#: Statuses that say "there is no such endpoint here" (a gateway in front may say 403 for what it does not serve).
-_ABSENT = (403, 404, 405, 501)
 _VERSION = re.compile(r"\d+\.\d+\.\d+[A-Za-z0-9.]*")
+#: MLflow's own codes for "not here"; every other code of its own comes from the endpoint itself.
+_ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
 
 def probe(session: Session) -> Capabilities:
@@ -20,34 +21,36 @@ def probe(session: Session) -> Capabilities:
     Raises:
         ReadError: when it does not answer or refuses the credentials.
     """
-    try:
-        found = _VERSION.fullmatch(session.text(endpoints.VERSION).strip())
-        version = found[0] if found else None
-    except RequestRefused as refused:
-        if refused.status == 401:
-            raise
-        version = None
+    status, text = session.ask(endpoints.VERSION)
+    found = _VERSION.fullmatch(text.strip()) if status == 200 else None
+    proxied = not session.location.is_arn
     return Capabilities(
-        version=version,
-        # without a run id a server that has the endpoint answers 400; run ids that do not exist are left out
-        history_bulk=_present(session, endpoints.HISTORY_BULK, {}),
-        artifact_proxy=not session.location.is_arn and _present(session, endpoints.PROXY_LIST, {"path": "0"}),
-        get_artifact=not session.location.is_arn and _has_get_artifact(session),
+        version=found[0] if found else None,
+        # without a run id the endpoint answers 400 with MLflow's own error, where it is
+        history_bulk=_present(session, endpoints.HISTORY_BULK, None),
+        artifact_proxy=proxied and _present(session, endpoints.PROXY_LIST, {"path": "0"}),
+        # a run that does not exist is MLflow's own 404
+        get_artifact=proxied and _present(session, endpoints.GET_ARTIFACT, {"run_uuid": "0" * 32, "path": "x"}),
     )
 
 
-def _present(session: Session, endpoint: endpoints.Endpoint, query: dict[str, str]) -> bool:
-    status = session.status(endpoint, query)
-    return status not in _ABSENT
+def _present(session: Session, endpoint: endpoints.Endpoint, query: Query) -> bool:
+    """Whether an endpoint is there: it answers, if only with an error of MLflow's own.
 
+    A gateway that does not serve it, a web server that has a page for every address, and MLflow with the endpoint
+    switched off all say something else.
 
-def _has_get_artifact(session: Session) -> bool:
-    """``/get-artifact`` answers a run that does not exist with MLflow's own error, an absent route without one."""
-    try:
-        session.get(endpoints.GET_ARTIFACT, {"run_uuid": "0" * 32, "path": "x"})
-    except RequestRefused as refused:
-        return refused.code != "" or refused.status not in _ABSENT
-    return True
+    Raises:
+        ReadError: the server failed, or wants other credentials.
+    """
+    status, text = session.ask(endpoint, query)
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+    if status == 200:
+        return isinstance(found, dict)
+    code = str(found.get("error_code", "")) if isinstance(found, dict) else ""
+    return status in (400, 404) and code not in _ABSENT_CODES
 
 
 def release(version: str | None) -> tuple[int, int]:

@@ -33,7 +33,7 @@ class Endpoint:
             return path == self.path
         rest = path.removeprefix(self.path[:-1])
         parts = re.split(r"/|%2[fF]|\\|%5[cC]", rest)
-        return path.startswith(self.path[:-1]) and not any(part.replace("%2e", ".") == ".." for part in parts)
+        return path.startswith(self.path[:-1]) and not any(part.lower().replace("%2e", ".") == ".." for part in parts)
 
 
 _API = "/api/2.0/mlflow"

@@ -7,21 +7,24 @@ line, unknown runs are left out silently, NaN stands as a bare ``NaN`` or as a s
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlflow_parity.digests import value_bits
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.errors import MalformedAnswer, ReadError, TransportError
 from mlflow_parity.model import MetricPoint, Run, Series
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.session import Session
 
+#: Steps, timestamps and values, side by side.
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 T = TypeVar("T")
 R = TypeVar("R")
 #: Rows after which the bulk endpoint cuts silently, and the largest page of ``get-history``.
@@ -36,8 +39,34 @@ _URL = 3_900
 _BULK_ROUTE = len("GET /ajax-api/2.0/mlflow/metrics/get-history-bulk? HTTP/1.1")
 
 
+class Lengths:
+    """Learns how many points a history has per step that it reached; safe to use from many threads.
+
+    The latest step says it only where steps count from zero by one. Where they are sparse (a metric every hundred
+    batches) groups would be too small, and too large where every point has step 0.
+    """
+
+    def __init__(self) -> None:
+        self._of_key: dict[str, float] = {}
+
+    def learn(self, key: str, series: Sequence[Series], latest: Mapping[tuple[str, str], MetricPoint]) -> None:
+        """Take in what an answer brought."""
+        whole = [one for one in series if one.error is None]
+        points = sum(len(one.values) for one in whole)
+        if points:
+            steps = sum(max(latest[one.run_id, key].step + 1, 1) for one in whole)
+            self._of_key[key] = points / steps
+
+    def guess(self, key: str, latest: MetricPoint) -> int:
+        """Estimate how many points a history has; at the most what one answer can bring."""
+        steps = max(latest.step + 1, 1)
+        # a fifth more: a group that is too large costs an answer that is thrown away
+        known = self._of_key.get(key)
+        return min(max(math.ceil(steps * 1.2 * known), 1) if known is not None else steps, CAP)
+
+
 def read_histories(
-    session: Session, runs: Sequence[Run], *, bulk: bool, pool: ThreadPoolExecutor, at_once: int
+    session: Session, runs: Sequence[Run], *, bulk: bool, pool: ThreadPoolExecutor, at_once: int, lengths: Lengths
 ) -> Iterator[list[Series]]:
     """Yield the history of every metric key of ``runs``, each (run, key) once, in any order.
 
@@ -45,25 +74,30 @@ def read_histories(
     that cannot be read in full carries its error.
     """
     latest = {(run.run_id, key): point for run in runs for key, point in run.metrics.items()}
-    tasks: list[tuple[str, list[str]]] = []
-    if bulk:
-        by_key: dict[str, list[str]] = defaultdict(list)
-        for run_id, key in latest:
-            by_key[key].append(run_id)
-        prefix = len(session.location.endpoint)
-        for key, run_ids in by_key.items():
-            tasks += [(key, group) for group in _groups(key, run_ids, latest, prefix)]
-    else:
-        tasks = [(key, [run_id]) for run_id, key in latest]
 
     def one(task: tuple[str, list[str]]) -> list[Series]:
         key, run_ids = task
-        if not bulk:
-            return [_one_history(session, run_ids[0], key, latest[run_ids[0], key])]
-        return _bulk(session, key, run_ids, latest)
+        if not bulk or (len(run_ids) == 1 and lengths.guess(key, latest[run_ids[0], key]) >= CAP):
+            return [_one_history(session, run_id, key, latest[run_id, key]) for run_id in run_ids]
+        series = _bulk(session, key, run_ids, latest)
+        lengths.learn(key, series, latest)
+        return series
 
     # a fat answer keeps a server worker busy for long: a few connections do, and each costs memory
+    tasks = _tasks(latest, lengths, len(session.location.endpoint)) if bulk else ((k, [r]) for r, k in latest)
     yield from drained(pool, one, tasks, min(at_once, BULK_AT_ONCE) if bulk else at_once)
+
+
+def _tasks(
+    latest: Mapping[tuple[str, str], MetricPoint], lengths: Lengths, prefix: int
+) -> Iterator[tuple[str, list[str]]]:
+    """Cut the work into bulk requests, as late as possible: earlier answers teach how long histories are."""
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for run_id, key in latest:
+        by_key[key].append(run_id)
+    for key, run_ids in by_key.items():
+        for group in _groups(key, run_ids, latest, lengths, prefix):
+            yield key, group
 
 
 def drained(pool: ThreadPoolExecutor, work: Callable[[T], R], tasks: Iterable[T], at_once: int) -> Iterator[R]:
@@ -86,18 +120,20 @@ def drained(pool: ThreadPoolExecutor, work: Callable[[T], R], tasks: Iterable[T]
 
 
 def _groups(
-    key: str, run_ids: Sequence[str], latest: dict[tuple[str, str], MetricPoint], prefix: int
+    key: str,
+    run_ids: Sequence[str],
+    latest: Mapping[tuple[str, str], MetricPoint],
+    lengths: Lengths,
+    prefix: int,
 ) -> Iterator[list[str]]:
-    """Split runs so that a request stays within the row cap and the request line.
-
-    The latest step is the best guess at the length of a history: steps mostly count from zero.
-    """
-    room = _URL - _BULK_ROUTE - prefix - len(f"metric_key={quote_plus(key)}&max_results={CAP}")
+    """Split runs so that a request stays within the row cap and the request line."""
+    # a signed request writes a space as three letters
+    room = _URL - _BULK_ROUTE - prefix - len(f"metric_key={quote(key, safe='')}&max_results={CAP}")
     group: list[str] = []
     points = letters = 0
     for run_id in run_ids:
-        guess = min(max(latest[run_id, key].step + 1, 1), CAP)
-        size = len(f"&run_id={quote_plus(run_id)}")
+        guess = lengths.guess(key, latest[run_id, key])
+        size = len(f"&run_id={quote(run_id, safe='')}")
         full = len(group) >= RUNS_PER_REQUEST or points + guess > _EXPECTED or letters + size > room
         if group and full:
             yield group
@@ -110,25 +146,26 @@ def _groups(
 
 
 def _bulk(
-    session: Session, key: str, run_ids: Sequence[str], latest: dict[tuple[str, str], MetricPoint]
+    session: Session, key: str, run_ids: Sequence[str], latest: Mapping[tuple[str, str], MetricPoint]
 ) -> list[Series]:
     """Read one key of several runs; what the answer lacks is read run by run."""
     query = [("run_id", run_id) for run_id in run_ids]
     query += [("metric_key", key), ("max_results", str(CAP))]
+    found: dict[str, Series] = {}
     try:
-        rows = session.get(endpoints.HISTORY_BULK, query).get("metrics", [])
-        if len(rows) >= CAP:
+        rows = _rows(session.get(endpoints.HISTORY_BULK, query))
+        if len(rows) < CAP:
+            found = {series.run_id: series for series in _split(rows, key, set(run_ids))}
+        elif len(run_ids) > 1:
             # cut without a word: halve, and at one run take the endpoint that pages
-            if len(run_ids) == 1:
-                return [_one_history(session, run_ids[0], key, latest[run_ids[0], key])]
-            middle = len(run_ids) // 2
-            return [
-                series for half in (run_ids[:middle], run_ids[middle:]) for series in _bulk(session, key, half, latest)
-            ]
-        found = {series.run_id: series for series in _split(rows, key)}
+            return _halves(session, key, run_ids, latest)
+    except TransportError as error:
+        # asking for each run would only take that many times as long to find out the same
+        return [_empty(run_id, key, str(error)) for run_id in run_ids]
     except ReadError:
         # one bad run must not take the others with it
-        return [_one_history(session, run_id, key, latest[run_id, key]) for run_id in run_ids]
+        if len(run_ids) > 1:
+            return _halves(session, key, run_ids, latest)
     return [
         found[run_id]
         if run_id in found and is_complete(found[run_id], latest[run_id, key])
@@ -137,34 +174,38 @@ def _bulk(
     ]
 
 
+def _halves(
+    session: Session, key: str, run_ids: Sequence[str], latest: Mapping[tuple[str, str], MetricPoint]
+) -> list[Series]:
+    middle = len(run_ids) // 2
+    return [series for half in (run_ids[:middle], run_ids[middle:]) for series in _bulk(session, key, half, latest)]
+
+
 def _one_history(session: Session, run_id: str, key: str, latest: MetricPoint) -> Series:
     """Read one history by pages; an error becomes part of the record."""
+    query = {"run_id": run_id, "metric_key": key, "max_results": str(CAP)}
+    pages: list[Columns] = []
+    seen: set[str] = set()
     try:
-        rows: list[dict[str, Any]] = []
-        token: str | None = None
-        seen: set[str] = set()
         while True:
-            query = {"run_id": run_id, "metric_key": key, "max_results": str(CAP)}
-            if token:
-                query["page_token"] = token
             answer = session.get(endpoints.HISTORY, query)
-            page = answer.get("metrics", [])
-            rows += page
+            rows = _rows(answer)
+            pages.append(_columns(rows, key))
             token = answer.get("next_page_token") or None
             if token is None:
                 break
-            if token in seen or not page:
+            if token in seen or not rows:
                 raise MalformedAnswer("get-history repeats a page token or gives an empty page before the end")
             seen.add(token)
-        found = _split([{**row, "run_id": run_id} for row in rows], key)
-        series = found[0] if found else _empty(run_id, key)
-        if is_complete(series, latest):
-            return series
-        return _empty(run_id, key, f"incomplete: {len(rows)} points came, but not the latest one (step {latest.step})")
-    except RequestRefused as error:
-        return _empty(run_id, key, str(error))
+            query["page_token"] = token
     except ReadError as error:
         return _empty(run_id, key, str(error))
+    steps, timestamps, values = (np.concatenate(parts) for parts in zip(*pages, strict=True))
+    order = np.lexsort((value_bits(values), timestamps, steps))
+    series = Series(run_id, key, steps[order], timestamps[order], values[order])
+    if is_complete(series, latest):
+        return series
+    return _empty(run_id, key, f"incomplete: {len(values)} points came, but not the latest one (step {latest.step})")
 
 
 def _empty(run_id: str, key: str, error: str | None = None) -> Series:
@@ -181,29 +222,43 @@ def is_complete(series: Series, latest: MetricPoint) -> bool:
     return bool((at & (value_bits(series.values) == wanted)).any())
 
 
-def _split(rows: Sequence[dict[str, Any]], key: str) -> list[Series]:
+def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = answer.get("metrics", [])
+    if not isinstance(rows, list):
+        raise MalformedAnswer("a metric history is not a list")
+    return rows
+
+
+def _columns(rows: Sequence[dict[str, Any]], key: str) -> Columns:
+    """Turn rows into steps, timestamps and values. Numbers may be texts: NaN, and protobuf's 64-bit integers."""
+    count = len(rows)
+    try:
+        # protobuf's JSON may leave a zero out
+        steps = np.fromiter((int(row.get("step", 0)) for row in rows), np.int64, count)
+        timestamps = np.fromiter((int(row.get("timestamp", 0)) for row in rows), np.int64, count)
+        values = np.fromiter((float(row["value"]) for row in rows), np.float64, count)
+        strangers = {row["key"] for row in rows} - {key}
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise MalformedAnswer(f"a metric point cannot be read: {type(error).__name__}") from None
+    if strangers:
+        raise MalformedAnswer(f"asked for the history of {key!r}, got {sorted(strangers)[0]!r}")
+    return steps, timestamps, values
+
+
+def _split(rows: Sequence[dict[str, Any]], key: str, asked: Set[str]) -> list[Series]:
     """Make one sorted :class:`Series` per run from the rows of an answer."""
     if not rows:
         return []
-    try:
-        names = [row["run_id"] for row in rows]
-        values: NDArray[np.float64] = np.array([row["value"] for row in rows]).astype(np.float64)
-        timestamps: NDArray[np.int64] = np.array([row["timestamp"] for row in rows]).astype(np.int64)
-        # protobuf's JSON leaves a zero out
-        steps: NDArray[np.int64] = np.array([row.get("step", 0) for row in rows]).astype(np.int64)
-        if any(row.get("key", key) != key for row in rows[:1]):
-            raise MalformedAnswer(f"asked for the history of {key!r}, got {rows[0]['key']!r}")
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise MalformedAnswer(f"a metric point cannot be read: {type(error).__name__}: {error}") from None
+    steps, timestamps, values = _columns(rows, key)
     numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int64, len(names))
+    codes = np.fromiter((numbers.setdefault(row.get("run_id", ""), len(numbers)) for row in rows), np.int64, len(rows))
+    if not numbers.keys() <= asked:
+        raise MalformedAnswer("the answer holds points of runs that were not asked for")
     order = np.lexsort((value_bits(values), timestamps, steps, codes))
     codes, steps, timestamps, values = codes[order], steps[order], timestamps[order], values[order]
-    edges = np.flatnonzero(np.diff(codes)) + 1
-    starts = [0, *edges.tolist()]
-    ends = [*edges.tolist(), len(codes)]
+    edges = (np.flatnonzero(np.diff(codes)) + 1).tolist()
     run_ids = list(numbers)
     return [
         Series(run_ids[codes[start]], key, steps[start:end], timestamps[start:end], values[start:end])
-        for start, end in zip(starts, ends, strict=True)
+        for start, end in zip([0, *edges], [*edges, len(codes)], strict=True)
     ]

@@ -6,20 +6,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.errors import MalformedAnswer, ReadError
 from mlflow_parity.model import ArtifactTree, Capabilities, DatasetInput, Experiment, MetricPoint, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.artifacts import ProxyStore, S3Store, ServerStore, Store, read_trees
+from mlflow_parity.reading.artifacts import read_trees
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.capabilities import probe, release
-from mlflow_parity.reading.histories import read_histories
+from mlflow_parity.reading.histories import Lengths, read_histories
 from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.stores import ProxyStore, S3Store, ServerStore, Store
 from mlflow_parity.redaction import Redactor
 
 #: Objects per page: 50,000 are allowed, but 1,000 runs are a good page (facts: 2.9 ms a run).
 PAGE = 1_000
+#: Listings of an experiment's runs before it is given up that rows move while they are read.
+_PASSES = 4
+#: Experiments named in one search.
+_IDS = 500
 _PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 
 
@@ -43,6 +49,7 @@ class ServerReader:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="parity-request")
         self._redact = redactor or Redactor.from_environment()
         self._page = page
+        self._lengths = Lengths()
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -117,45 +124,60 @@ class ServerReader:
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
         }
         seen: set[str] = set()
-        for attempt in range(3):
+        for _ in range(_PASSES):
             moved = False
+            passed: set[str] = set()
             for page in self._pages(endpoints.RUNS, query, "runs"):
                 fresh: list[Run] = []
-                ids: set[str] = set()
                 for entry in page:
                     run = _made(_run, entry)
                     if run.experiment_id != experiment_id:
                         raise MalformedAnswer(f"asked for runs of experiment {experiment_id}, got {run.experiment_id}")
-                    ids.add(run.run_id)
+                    moved |= run.run_id in passed
+                    passed.add(run.run_id)
                     if run.run_id not in seen:
+                        seen.add(run.run_id)
                         fresh.append(run)
-                moved |= len(ids) < len(page) or (len(fresh) < len(page) and attempt == 0)
-                seen |= ids
                 if fresh:
                     yield fresh
             if not moved:
                 return
+        raise MalformedAnswer(
+            f"the runs of experiment {experiment_id} moved during {_PASSES} listings, one after another"
+        )
 
     # --- values
 
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """The complete history of every metric key of ``runs``."""
-        bulk = self.capabilities.history_bulk
-        return read_histories(self.session, runs, bulk=bulk, pool=self._pool, at_once=self._workers)
+        return read_histories(
+            self.session,
+            runs,
+            bulk=self.capabilities.history_bulk,
+            pool=self._pool,
+            at_once=self._workers,
+            lengths=self._lengths,
+        )
 
     def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
-        return read_trees(runs, self._store, depth, self._redact, pool=self._pool, at_once=2 * self._workers)
+        return read_trees(runs, self._stores, depth, self._redact, pool=self._pool, at_once=2 * self._workers)
 
-    def _store(self, run: Run) -> Store:
+    def _stores(self, run: Run) -> Sequence[Store]:
+        """Where a run's artifacts may be read, the best first: the server reaches more than the auditor may."""
         if run.artifact_uri.startswith("s3://"):
-            return S3Store(self._credentials.aws.s3, run)
+            if self.location.is_arn:
+                return [S3Store(self._credentials.aws.s3, run)]
+            server = ServerStore(self.session, run)
+            return [S3Store(self._credentials.aws.s3, run), server] if self._credentials.aws.usable else [server]
         if self.location.is_arn:
             scheme = run.artifact_uri.partition(":")[0]
             raise MalformedAnswer(f"artifacts of a SageMaker App are s3:// URIs; this run has a {scheme}: one")
-        if run.artifact_uri.startswith("mlflow-artifacts:") and self.capabilities.artifact_proxy:
-            return ProxyStore(self.session, run, self.capabilities)
-        return ServerStore(self.session, run)
+        # with a host in it the URI may mean another server, which this one knows how to reach
+        if run.artifact_uri.startswith("mlflow-artifacts:") and not urlsplit(run.artifact_uri).netloc:
+            if self.capabilities.artifact_proxy:
+                return [ProxyStore(self.session, run, self.capabilities)]
+        return [ServerStore(self.session, run)]
 
     def outside(self) -> Mapping[str, int | None]:
         """Count what this audit does not compare.
@@ -163,35 +185,35 @@ class ServerReader:
         The plain model search hides prompts from 2.21 on; raw REST without a filter does not hide models from old
         servers, as the newer clients do.
         """
-        three = release(self.capabilities.version) >= (3, 0)
-        ids = [item.experiment_id for item in self.experiments()]
-        searches: dict[str, tuple[endpoints.Endpoint, dict[str, Any], str, bool]] = {
-            "registered models": (endpoints.REGISTERED_MODELS, {"max_results": 1000}, "registered_models", True),
-            "prompts": (
-                endpoints.REGISTERED_MODELS,
-                {"max_results": 1000, "filter": _PROMPTS},
-                "registered_models",
-                True,
-            ),
-            "model versions": (endpoints.MODEL_VERSIONS, {"max_results": 10_000}, "model_versions", True),
-            "logged models": (
-                endpoints.LOGGED_MODELS,
-                {"experiment_ids": ids, "max_results": 1000},
-                "models",
-                three,
-            ),
+        # a version that is not told may hold everything
+        three = self.capabilities.version is None or release(self.capabilities.version) >= (3, 0)
+        models, versions = {"max_results": 1_000}, {"max_results": 10_000}
+        counts: dict[str, int | None] = {
+            "registered models": self._count(endpoints.REGISTERED_MODELS, models, "registered_models"),
+            "prompts": self._count(endpoints.REGISTERED_MODELS, {**models, "filter": _PROMPTS}, "registered_models"),
+            "model versions": self._count(endpoints.MODEL_VERSIONS, versions, "model_versions"),
+            "logged models": self._logged_models() if three else 0,
+            # searching traces reads them all; whether there are any is for the issue that compares them
+            "traces": None if three else 0,
         }
-        counts: dict[str, int | None] = {}
-        for name, (endpoint, query, field, known) in searches.items():
-            try:
-                counts[name] = sum(len(page) for page in self._pages(endpoint, query, field)) if known else 0
-            except RequestRefused as refused:
-                counts[name] = 0 if refused.status == 404 and self.capabilities.version else None
-            except ReadError:
-                counts[name] = None
-        # searching traces reads them all; whether there are any is for the issue that compares them
-        counts["traces"] = None if three else 0
         return counts
+
+    def _logged_models(self) -> int | None:
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        found = 0
+        for first in range(0, len(ids), _IDS):
+            query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1_000}
+            count = self._count(endpoints.LOGGED_MODELS, query, "models")
+            if count is None:
+                return None
+            found += count
+        return found
+
+    def _count(self, endpoint: endpoints.Endpoint, query: Mapping[str, Any], name: str) -> int | None:
+        try:
+            return sum(len(page) for page in self._pages(endpoint, query, name))
+        except ReadError:
+            return None
 
 
 def _number(experiment_id: str) -> tuple[int, str]:
@@ -202,7 +224,9 @@ def _made(make: Callable[[Mapping[str, Any]], Any], entry: Mapping[str, Any]) ->
     try:
         return make(entry)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MalformedAnswer(f"an object cannot be read: {type(error).__name__}: {error}") from None
+        # the value that does not fit is the server's: it is not put into a message
+        lacking = f" {error}" if isinstance(error, KeyError) else ""
+        raise MalformedAnswer(f"an object cannot be read: {type(error).__name__}{lacking}") from None
 
 
 def _pairs(entries: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -243,7 +267,7 @@ def _run(entry: Mapping[str, Any]) -> Run:
         params=_pairs(data.get("params", [])),
         tags=tags,
         metrics={
-            point["key"]: MetricPoint(int(point.get("step", 0)), int(point["timestamp"]), float(point["value"]))
+            point["key"]: MetricPoint(int(point.get("step", 0)), int(point.get("timestamp", 0)), float(point["value"]))
             for point in data.get("metrics", [])
         },
         inputs=tuple(_input(found) for found in entry.get("inputs", {}).get("dataset_inputs", [])),

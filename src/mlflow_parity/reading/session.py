@@ -25,7 +25,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from mlflow_parity import __version__
-from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ParityError, RequestRefused, TransportError
+from mlflow_parity.errors import (
+    ForbiddenRequest,
+    MalformedAnswer,
+    ParityError,
+    ReadError,
+    RequestRefused,
+    TransportError,
+)
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed
@@ -33,8 +40,10 @@ from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
+R = TypeVar("R")
 Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
 _PIECE = 1 << 18
+_READ_OF_ERROR = 20_000
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 #: A server error of MLflow's own mostly stays; it is not worth as many tries as a gateway's.
@@ -192,11 +201,11 @@ class Session:
         self,
         endpoint: Endpoint,
         once: Callable[[float], T],
-        understand: Callable[[T], Any],
+        understand: Callable[[T], R],
         *,
         seconds: float | None = None,
         tries: int | None = None,
-    ) -> Any:
+    ) -> R:
         """Try until it works; ``once`` holds a slot and a connection, ``understand`` neither."""
         began = time.monotonic()
         deadline = began + (self.limits.call if seconds is None else seconds)
@@ -320,17 +329,19 @@ class Session:
                 seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
         return None if seconds is None else min(max(seconds, 0.0), self.limits.longest_wait * 2)
 
-    def _error(self, endpoint: Endpoint, failed: _Again, tried: int) -> Exception:
+    def _error(self, endpoint: Endpoint, failed: _Again, tried: int) -> ReadError:
         often = f" after {tried} tries" if tried > 1 else ""
-        if failed.status:
+        if failed.status == 500:
             line = self._line(endpoint, f"status {failed.status}{often} {failed}")
             return RequestRefused(line, status=failed.status, code=failed.code)
         kind = MalformedAnswer if isinstance(failed, _NotJson) else TransportError
-        return kind(self._line(endpoint, f"no usable answer{often}: {failed}"))
+        status = f"status {failed.status} " if failed.status else ""
+        return kind(self._line(endpoint, f"no usable answer{often}: {status}{failed}"))
 
     def _line(self, endpoint: Endpoint, text: str) -> str:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
-        return self._redact(" ".join(f"{where}: {text}".split()))[:600]
+        # long enough that what is shown holds no half of a secret, short enough for a page of HTML
+        return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]
 
 
 class _NotJson(_Again):
@@ -365,8 +376,8 @@ def _error_of(text: str) -> tuple[str, str]:
         found = json.loads(text)
         if isinstance(found, dict):
             code = str(found.get("error_code", ""))
-            return code, str(found.get("message", found.get("error_code", "")))[:400]
-    return "", "" if text.lstrip().startswith("<") else text[:400]
+            return code, str(found.get("message", found.get("error_code", "")))
+    return "", "" if text.lstrip().startswith("<") else text
 
 
 def _reason(error: BaseException) -> str:
@@ -375,4 +386,4 @@ def _reason(error: BaseException) -> str:
     while (inner := seen.__cause__ or seen.__context__) is not None and inner is not seen:
         seen = inner
     text = str(seen).split(">: ")[-1]
-    return f"{type(error).__name__}: {text}"[:400]
+    return f"{type(error).__name__}: {text}"

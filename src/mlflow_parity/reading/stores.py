@@ -1,0 +1,259 @@
+"""The stores that runs keep their artifacts in: how each is listed and read, by the server's or the auditor's rights."""
+
+from __future__ import annotations
+
+import base64
+import posixpath
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote, urlparse, urlsplit, urlunparse
+
+from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
+from mlflow_parity.model import Artifact, Capabilities, Run
+from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.capabilities import release
+from mlflow_parity.reading.session import Session
+
+T = TypeVar("T")
+#: Folders below each other; deeper is a loop in the answers, not a tree.
+_DEEPEST = 64
+#: Versions whose proxy handler yields files line by line, at 1.5 MB/s.
+_SLOW_PROXY = ((3, 3), (3, 7))
+#: The first version seen whose proxy gives back every file with a non-ASCII name; ``/get-artifact`` always did.
+_ANY_NAME = (3, 17)
+#: Tries for a way that has another behind it: it may fail for this one name for ever.
+_TRIES_OF_FIRST = 2
+_S3_TRIES = 4
+
+
+class Way(Protocol):
+    """One way to read a file: hands its bytes to ``receive``, anew at each try, and returns what that returns."""
+
+    def __call__(self, receive: Callable[[Iterator[bytes]], T]) -> T:
+        """Read the file.
+
+        Raises:
+            ReadError: it cannot be read this way.
+        """
+        ...
+
+
+class Store(Protocol):
+    """Where the artifacts of one run are."""
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file with its size, unhashed.
+
+        Raises:
+            ReadError: when the tree cannot be listed.
+        """
+        ...
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """Ways to read a file, the best first; none when the store cannot be asked for a file of that name."""
+        ...
+
+    def known_sha256(self, path: str) -> str | None:
+        """The hex SHA-256 that the store vouches for, without reading the file."""
+        ...
+
+
+class ProxyStore:
+    """``mlflow-artifacts:`` URIs: the server's path-based proxy."""
+
+    def __init__(self, session: Session, run: Run, capabilities: Capabilities) -> None:
+        self._session = session
+        self._run = run
+        self._capabilities = capabilities
+        self._root = unquote(urlsplit(run.artifact_uri).path).strip("/")
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        path = posixpath.join(self._root, folder) if folder else self._root
+        answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path)})
+        # this endpoint names files relative to the folder that was asked for
+        return [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in answer.get("files", [])]
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file."""
+        return walk(self._list)
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The proxy's own handler, and ``/get-artifact``; first the one that is fast and knows the name."""
+        below = posixpath.join(self._root, file.path)
+        version = release(self._capabilities.version)
+        slow = _SLOW_PROXY[0] <= version <= _SLOW_PROXY[1]
+        other_first = slow or (version < _ANY_NAME and not file.path.isascii())
+        other = self._capabilities.get_artifact and is_faithful(file.path)
+
+        def proxied(receive: Callable[[Iterator[bytes]], T]) -> T:
+            tries = _TRIES_OF_FIRST if other and not other_first else None
+            return self._session.download(endpoints.PROXY_GET, receive, below=below, size=file.size, tries=tries)
+
+        found: list[Way] = [proxied] if is_faithful(below) else []
+        if other:
+            way = _get_artifact(self._session, self._run, file, _TRIES_OF_FIRST if found and other_first else None)
+            found.insert(0 if other_first else len(found), way)
+        return found
+
+    def known_sha256(self, path: str) -> str | None:
+        """The proxy's ETag is of time and size: it vouches for nothing."""
+        return None
+
+
+class ServerStore:
+    """Any other URI on an ``http`` server: whatever the server itself can reach."""
+
+    def __init__(self, session: Session, run: Run) -> None:
+        self._session = session
+        self._run = run
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        query = {"run_id": self._run.run_id, **({"path": _faithful(folder)} if folder else {})}
+        seen: set[str] = set()
+        while True:
+            answer = self._session.get(endpoints.ARTIFACTS, query)
+            found += answer.get("files", [])
+            token = answer.get("next_page_token") or None
+            if token is None:
+                return found
+            if token in seen:
+                raise MalformedAnswer("artifacts/list repeats a page token")
+            seen.add(token)
+            query["page_token"] = token
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file."""
+        return walk(self._list)
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """``/get-artifact``."""
+        return [_get_artifact(self._session, self._run, file)] if is_faithful(file.path) else []
+
+    def known_sha256(self, path: str) -> str | None:
+        """Nothing is vouched for."""
+        return None
+
+
+class S3Store:
+    """``s3://`` URIs, read with the auditor's own rights: one listing call per thousand files."""
+
+    def __init__(self, client: Any, run: Run) -> None:
+        self._client = client
+        self._bucket = run.artifact_uri.removeprefix("s3://").partition("/")[0]
+        # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
+        self._prefix = run.artifact_uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
+        self._hashed: set[str] = set()
+
+    def files(self) -> Iterator[Artifact]:
+        """Every object below the prefix."""
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            for page in pages:
+                for item in page.get("Contents", []):
+                    path = item["Key"][len(self._prefix) :]
+                    if path and not (path.endswith("/") and item["Size"] == 0):
+                        if "SHA256" in item.get("ChecksumAlgorithm", []):
+                            self._hashed.add(path)
+                        yield Artifact(path, int(item["Size"]))
+        except Exception as error:
+            raise _s3_error(error) from None
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """``GetObject``."""
+
+        def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
+            for tried in range(1, _S3_TRIES + 1):
+                try:
+                    body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
+                    try:
+                        return receive(body.iter_chunks(1 << 20))
+                    finally:
+                        body.close()
+                except Exception as error:
+                    failed = _s3_error(error)
+                    if isinstance(failed, RequestRefused) or tried == _S3_TRIES:
+                        raise failed from None
+                # botocore has tried often to get an answer; this is for a body that breaks off
+                time.sleep(0.5 * tried)
+            raise AssertionError("unreachable")
+
+        return [get_object]
+
+    def known_sha256(self, path: str) -> str | None:
+        """S3's own SHA-256, when it has one and it is of the full object."""
+        if path not in self._hashed:
+            return None
+        try:
+            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path, ChecksumMode="ENABLED")
+        except Exception as error:
+            raise _s3_error(error) from None
+        given = head.get("ChecksumSHA256")
+        # a composite checksum (of parts) ends in -N and is no hash of the bytes
+        if not given or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in given:
+            return None
+        return base64.b64decode(given).hex()
+
+
+def _get_artifact(session: Session, run: Run, file: Artifact, tries: int | None = None) -> Way:
+    def way(receive: Callable[[Iterator[bytes]], T]) -> T:
+        query = {"run_uuid": run.run_id, "path": file.path}
+        return session.download(endpoints.GET_ARTIFACT, receive, query=query, size=file.size, tries=tries)
+
+    return way
+
+
+def is_faithful(path: str) -> bool:
+    """Whether a server that is asked for ``path`` looks for that very path.
+
+    MLflow decodes ``%xx`` until nothing changes and drops what its URL parser drops: asked for ``a%20b.txt`` it
+    sends ``a b.txt`` with status 200 (seen on 2.16 to 3.17). It refuses ``#``.
+    """
+    if "#" in path or path[:1] <= " " or any(letter < " " or letter == "\x7f" for letter in path):
+        return False
+    return urlunparse(urlparse(unquote(path))) == path
+
+
+def _faithful(path: str) -> str:
+    if not is_faithful(path):
+        raise MalformedAnswer(f"the server cannot be asked for a folder of this name, it would list another: {path!r}")
+    return path
+
+
+def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
+    """Walk a tree that is listed folder by folder; paths are relative to the run's root.
+
+    Raises:
+        ReadError: a folder cannot be listed, or the listing makes no sense.
+    """
+    folders: list[tuple[str, int]] = [("", 0)]
+    seen: set[tuple[str, bool]] = {("", True)}
+    while folders:
+        folder, deep = folders.pop()
+        if deep > _DEEPEST:
+            raise MalformedAnswer(f"artifact folders are more than {_DEEPEST} deep: a loop in the listing")
+        for file in listing(folder):
+            path, is_folder = str(file.get("path", "")), bool(file.get("is_dir"))
+            inside = path.startswith(f"{folder}/") if folder else path not in ("", ".")
+            if not inside or path.startswith("/") or ".." in path.split("/"):
+                raise MalformedAnswer(f"the listing of {folder!r} names a path outside of it: {path!r}")
+            if (path, is_folder) in seen:
+                raise MalformedAnswer(f"the listing names {path!r} twice")
+            seen.add((path, is_folder))
+            if is_folder:
+                folders.append((path, deep + 1))
+            else:
+                # protobuf's JSON leaves a zero out
+                yield Artifact(path, int(file.get("file_size", 0)))
+
+
+def _s3_error(error: Exception) -> ReadError:
+    """Name an S3 failure; botocore's own texts hold no secret, its request objects would."""
+    if isinstance(error, ReadError):
+        return error
+    answer = getattr(error, "response", None) or {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    line = f"S3: {code or type(error).__name__}: {' '.join(str(error).split())}"[:600]
+    return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)
