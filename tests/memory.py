@@ -20,12 +20,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import yaml
-from mlflow_export_import.common.source_tags import (
-    ExportTags,
-    mk_source_tags,
-    mk_source_tags_mlflow_tag,
-    set_source_tags_for_field,
-)
 
 from mlflow_parity.audit import Audit, Result
 from mlflow_parity.digests import encode
@@ -160,6 +154,14 @@ def imported(store: Store, *, user: str = "importer", into: Store | None = None,
     As ``import_experiment.py`` and ``run/run_data_importer.py`` do: Default is not created anew, times are those of
     the import, ``mlflow.user`` is the importer, parents are remapped, every ``MLmodel`` is written anew.
     """
+    # imports mlflow, which takes seconds; child processes of the tests do without it
+    from mlflow_export_import.common.source_tags import (
+        ExportTags,
+        mk_source_tags,
+        mk_source_tags_mlflow_tag,
+        set_source_tags_for_field,
+    )
+
     target = into or Store()
     ids = _target_ids(store, generation)
     experiments: dict[str, str] = {}

@@ -466,7 +466,7 @@ def test_a_server_is_its_own_copy(runs: list[RunKey]) -> None:
     """Whatever tags there are: compared with itself every run is itself."""
     pairing = pair_runs(runs, runs)
     assert pairs(pairing) == {run.run_id: (run.run_id, "same-id") for run in runs}
-    assert not (pairing.duplicates or pairing.extra or pairing.missing or pairing.ambiguous)
+    assert [pairing.duplicates, pairing.extra, pairing.missing, pairing.ambiguous] == [[], [], [], []]
 
 
 # --- experiments

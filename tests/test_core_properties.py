@@ -492,7 +492,7 @@ def parent_added(world: World) -> Expected:
 
 def _replace_input(world: World, **changes: str) -> Expected:
     run = world.run()
-    run.inputs[0] = replace(run.inputs[0], **changes)
+    run.inputs[0] = replace(run.inputs[0], **changes)  # type: ignore[arg-type]  # tags are changed elsewhere
     return one("inputs", f"train (training): {next(iter(changes))}")
 
 
@@ -814,7 +814,8 @@ def test_a_lost_object_of_any_store_is_red(store: Store, data: st.DataObject) ->
     kind = data.draw(st.sampled_from(sorted(COPIES)))
     target = COPIES[kind](store)
     run = target.runs[data.draw(st.sampled_from(sorted(target.runs)))]
-    if run.metrics and data.draw(st.booleans()):
+    in_history: bool = data.draw(st.booleans())
+    if run.metrics and in_history:
         points = run.metrics[data.draw(st.sampled_from(sorted(run.metrics)))]
         lost = points[data.draw(st.integers(0, len(points) - 1))]
         # every repeat of it, because a swallowed repeat is no loss

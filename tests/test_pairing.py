@@ -172,11 +172,11 @@ def test_experiments() -> None:
         experiment("15", "foreign", ("4", "not d")),
     ]
     found = pair_experiments(source, target)
-    assert [(pair.source.name, pair.target.name, pair.by) for pair in found.pairs] == [
+    assert {(pair.source.name, pair.target.name, pair.by) for pair in found.pairs} == {
         ("a", "renamed", "source-tag"),
         ("b", "b", "name"),
         ("c", "c", "source-tag"),
-    ]
+    }
     assert [pair.target.name for pair in found.duplicates] == ["c again"]
     assert [item.name for item in found.missing] == ["d"]
     assert [item.name for item in found.extra] == ["foreign"]

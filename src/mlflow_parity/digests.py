@@ -82,7 +82,8 @@ def series_matrix(series: Series) -> NDArray[np.int64]:
     bits = value_bits(series.values)
     matrix = np.empty((len(bits), 3), dtype=np.int64)
     matrix[:, 0], matrix[:, 1], matrix[:, 2] = series.steps, series.timestamps, bits
-    if len(bits) > 1:
+    # steps that only go up are in order whatever else; the rest is looked at point by point
+    if len(bits) > 1 and not bool((matrix[1:, 0] > matrix[:-1, 0]).all()):
         ahead, behind = matrix[1:], matrix[:-1]
         later = ahead[:, 0] > behind[:, 0]
         tied = ahead[:, 0] == behind[:, 0]

@@ -114,6 +114,8 @@ def pair_experiments(source: Sequence[Experiment], target: Sequence[Experiment])
         else:
             result.pairs.append(ExperimentPair(original, namesake, "name"))
             claimed.add(namesake.experiment_id)
+    place = {item.experiment_id: number for number, item in enumerate(source)}
+    result.pairs.sort(key=lambda pair: place[pair.source.experiment_id])
     result.extra = [candidate for candidate in target if candidate.experiment_id not in claimed]
     return result
 

@@ -41,6 +41,21 @@ def _make(folder: Path, packages: list[str]) -> None:
         command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *packages]
     else:
         command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *packages]
+    _install(command)
+
+
+def _install(command: list[str]) -> None:
     made = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     if made.returncode:
-        raise RuntimeError(f"cannot make the environment of {packages[0]}:\n{made.stderr[-3000:]}")
+        raise RuntimeError(f"cannot install {command[-1]} and what goes with it:\n{made.stderr[-3000:]}")
+
+
+def tool_of_2023() -> Path:
+    """Return a folder with the Export Import tool's build of 2023, as ``pip install --target`` lays it out."""
+    folder = cache_folder() / "envs" / "mlflow-export-import-1.2.0"
+    with locked("tool-2023"):
+        if not (folder / _MARKER).exists():
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+            _install([*command, "--no-deps", "mlflow-export-import==1.2.0"])
+            (folder / _MARKER).touch()
+    return folder

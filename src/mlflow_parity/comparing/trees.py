@@ -223,7 +223,7 @@ def _load(content: bytes) -> Any:
         if nodes > _MAX_NODES:
             raise ValueError(f"more than {_MAX_NODES} nodes")
         scalar = event if isinstance(event, yaml.ScalarEvent) else None
-        if scalar and (scalar.style is None or scalar.tag) and _HUGE_NUMBER.fullmatch(scalar.value):
+        if scalar and (not scalar.style or scalar.tag) and _HUGE_NUMBER.fullmatch(scalar.value):
             raise ValueError("a number of more than 1,000 digits")
     return yaml.load(content, loader)  # noqa: S506  (a safe loader)
 

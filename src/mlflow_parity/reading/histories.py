@@ -231,15 +231,18 @@ def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _columns(rows: Sequence[dict[str, Any]], key: str) -> Columns:
     """Turn rows into steps, timestamps and values. Numbers may be texts: NaN, and protobuf's 64-bit integers."""
-    count = len(rows)
     try:
         # protobuf's JSON may leave a zero out
-        steps = np.fromiter((int(row.get("step", 0)) for row in rows), np.int64, count)
-        timestamps = np.fromiter((int(row.get("timestamp", 0)) for row in rows), np.int64, count)
-        values = np.fromiter((float(row["value"]) for row in rows), np.float64, count)
+        steps = np.array([row.get("step", 0) for row in rows], np.int64)
+        timestamps = np.array([row.get("timestamp", 0) for row in rows], np.int64)
+        given = [row["value"] for row in rows]
+        values = np.array(given, np.float64)
         strangers = {row["key"] for row in rows} - {key}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise MalformedAnswer(f"a metric point cannot be read: {type(error).__name__}") from None
+    if values.ndim != 1 or None in given:
+        # numpy takes null for NaN, which would make a value that is not there equal to one
+        raise MalformedAnswer("a metric point has no value")
     if strangers:
         raise MalformedAnswer(f"asked for the history of {key!r}, got {sorted(strangers)[0]!r}")
     return steps, timestamps, values
@@ -251,7 +254,7 @@ def _split(rows: Sequence[dict[str, Any]], key: str, asked: Set[str]) -> list[Se
         return []
     steps, timestamps, values = _columns(rows, key)
     numbers: dict[str, int] = {}
-    codes = np.fromiter((numbers.setdefault(row.get("run_id", ""), len(numbers)) for row in rows), np.int64, len(rows))
+    codes = np.array([numbers.setdefault(row.get("run_id", ""), len(numbers)) for row in rows], np.int64)
     if not numbers.keys() <= asked:
         raise MalformedAnswer("the answer holds points of runs that were not asked for")
     order = np.lexsort((value_bits(values), timestamps, steps, codes))

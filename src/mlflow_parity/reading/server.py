@@ -174,9 +174,9 @@ class ServerReader:
             scheme = run.artifact_uri.partition(":")[0]
             raise MalformedAnswer(f"artifacts of a SageMaker App are s3:// URIs; this run has a {scheme}: one")
         # with a host in it the URI may mean another server, which this one knows how to reach
-        if run.artifact_uri.startswith("mlflow-artifacts:") and not urlsplit(run.artifact_uri).netloc:
-            if self.capabilities.artifact_proxy:
-                return [ProxyStore(self.session, run, self.capabilities)]
+        proxied = run.artifact_uri.startswith("mlflow-artifacts:") and not urlsplit(run.artifact_uri).netloc
+        if proxied and self.capabilities.artifact_proxy:
+            return [ProxyStore(self.session, run, self.capabilities)]
         return [ServerStore(self.session, run)]
 
     def outside(self) -> Mapping[str, int | None]:

@@ -6,9 +6,7 @@ is one line and passes the redactor.
 
 from __future__ import annotations
 
-import email.utils
 import http.cookiejar
-import json
 import random
 import threading
 import time
@@ -34,6 +32,7 @@ from mlflow_parity.errors import (
     TransportError,
 )
 from mlflow_parity.locations import Location
+from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reason, retry_after
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed
 from mlflow_parity.reading.limiter import Limiter
@@ -46,7 +45,7 @@ _PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
-#: A server error of MLflow's own mostly stays; it is not worth as many tries as a gateway's.
+#: A server error of MLflow's own, or a page that is no JSON, mostly stays: not worth as many tries as a gateway's.
 _TRIES_OF_500 = 3
 #: Tries for a server that has not answered yet, or does not any more: a wrong address must show soon.
 _TRIES_OF_SILENT = 3
@@ -66,16 +65,6 @@ class Limits:
     first_wait: float = 0.5
     longest_wait: float = 30.0
     slowest: float = 100_000.0
-
-
-class _Again(Exception):
-    """This try failed in a way that may pass; ``wait`` is what the server asked for, in seconds."""
-
-    def __init__(self, reason: str, *, wait: float | None = None, status: int = 0, code: str = "") -> None:
-        super().__init__(reason)
-        self.wait = wait
-        self.status = status
-        self.code = code
 
 
 class Session:
@@ -195,7 +184,7 @@ class Session:
                 self._check(answer, endpoint)
                 return self._body(answer, deadline)
 
-        return self._tried(endpoint, once, _parsed)
+        return self._tried(endpoint, once, parsed)
 
     def _tried(
         self,
@@ -217,7 +206,7 @@ class Session:
                 with self.limiter.slot() as era:
                     found = once(deadline)
                 result = understand(found)
-            except _Again as failed:
+            except Again as failed:
                 last = failed
             else:
                 self._answered_at, self._silent = time.monotonic(), False
@@ -235,13 +224,13 @@ class Session:
             self._silent = True
         raise self._error(endpoint, last, tried)
 
-    def _tries(self, failed: _Again, given: int | None) -> int:
+    def _tries(self, failed: Again, given: int | None) -> int:
         most = self.limits.tries if given is None else given
-        if failed.status == 500:
+        if failed.status == 500 or isinstance(failed, NotJson):
             return min(most, _TRIES_OF_500)
         return min(most, _TRIES_OF_SILENT) if self._silent and not failed.status else most
 
-    def _wait(self, tried: int, failed: _Again) -> float:
+    def _wait(self, tried: int, failed: Again) -> float:
         # jitter: many threads that failed together must not come back together
         if failed.wait is not None:
             return failed.wait * self._random.uniform(1.0, 1.1)
@@ -263,7 +252,7 @@ class Session:
             raise
         except Exception as error:
             # signing asks boto3's chain: what goes wrong there has many types and must not become a traceback
-            raise TransportError(self._line(endpoint, f"it could not be signed: {_reason(error)}")) from None
+            raise TransportError(self._line(endpoint, f"it could not be signed: {reason(error)}")) from None
         sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
         # the last look before it leaves, at what is sent and not at what was meant
         if not (endpoint.allows(str(prepared.method), sent_path) and is_allowed(str(prepared.method), sent_path)):
@@ -279,8 +268,8 @@ class Session:
             )
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
-                raise TransportError(self._line(endpoint, _reason(error))) from None
-            raise _Again(_reason(error)) from None
+                raise TransportError(self._line(endpoint, reason(error))) from None
+            raise Again(reason(error)) from None
 
     def _body(self, answer: requests.Response, deadline: float) -> bytes:
         return b"".join(self._whole(answer, deadline))
@@ -294,12 +283,12 @@ class Session:
             while piece := read(_PIECE, decode_content=True):
                 yield piece
                 if time.monotonic() > deadline:
-                    raise _Again("the answer did not come within the time limit")
+                    raise Again("the answer did not come within the time limit")
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
-            raise _Again(f"the answer broke off: {_reason(error)}") from None
+            raise Again(f"the answer broke off: {reason(error)}") from None
         expected, came = answer.headers.get("Content-Length"), raw.tell()
         if expected is not None and expected.isdigit() and came != int(expected):
-            raise _Again(f"the answer broke off: {came} of {expected} bytes")
+            raise Again(f"the answer broke off: {came} of {expected} bytes")
 
     def _check(self, answer: requests.Response, endpoint: Endpoint, text: str | None = None) -> None:
         status = answer.status_code
@@ -312,29 +301,24 @@ class Session:
             )
         if text is None:
             text = ""
-            with suppress(_Again):
+            with suppress(Again):
                 text = self._body(answer, time.monotonic() + self.limits.read).decode("utf-8", "replace")
-        code, message = _error_of(text)
+        code, message = error_of(text)
         if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
-            raise _Again(message, wait=self._retry_after(answer), status=status, code=code)
+            raise Again(
+                message,
+                wait=retry_after(answer.headers.get("Retry-After"), self.limits.longest_wait * 2),
+                status=status,
+                code=code,
+            )
         raise RequestRefused(self._line(endpoint, f"status {status} {message}"), status=status, code=code)
 
-    def _retry_after(self, answer: requests.Response) -> float | None:
-        given = answer.headers.get("Retry-After", "").strip()
-        seconds: float | None = None
-        if given.isdigit():
-            seconds = float(given)
-        elif given:
-            with suppress(TypeError, ValueError):
-                seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
-        return None if seconds is None else min(max(seconds, 0.0), self.limits.longest_wait * 2)
-
-    def _error(self, endpoint: Endpoint, failed: _Again, tried: int) -> ReadError:
+    def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
         often = f" after {tried} tries" if tried > 1 else ""
         if failed.status == 500:
             line = self._line(endpoint, f"status {failed.status}{often} {failed}")
             return RequestRefused(line, status=failed.status, code=failed.code)
-        kind = MalformedAnswer if isinstance(failed, _NotJson) else TransportError
+        kind = MalformedAnswer if isinstance(failed, NotJson) else TransportError
         status = f"status {failed.status} " if failed.status else ""
         return kind(self._line(endpoint, f"no usable answer{often}: {status}{failed}"))
 
@@ -342,48 +326,3 @@ class Session:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
         # long enough that what is shown holds no half of a secret, short enough for a page of HTML
         return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]
-
-
-class _NotJson(_Again):
-    """An answer that is no JSON object; a cut one may be whole the next time."""
-
-
-def parse(content: bytes) -> Any:
-    """Parse JSON; MLflow writes a bare ``NaN``, which is none, in some answers.
-
-    Raises:
-        ValueError: it is not even that.
-    """
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return json.loads(content)
-
-
-def _parsed(content: bytes) -> dict[str, Any]:
-    try:
-        found = parse(content)
-    except (ValueError, RecursionError):
-        raise _NotJson("the answer is not JSON") from None
-    if not isinstance(found, dict):
-        raise _NotJson("the answer is not a JSON object")
-    return found
-
-
-def _error_of(text: str) -> tuple[str, str]:
-    """Return MLflow's error code and the message; nothing of an HTML page."""
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        if isinstance(found, dict):
-            code = str(found.get("error_code", ""))
-            return code, str(found.get("message", found.get("error_code", "")))
-    return "", "" if text.lstrip().startswith("<") else text
-
-
-def _reason(error: BaseException) -> str:
-    """Name a failure by its innermost cause, without the object addresses that urllib3 prints."""
-    seen: BaseException = error
-    while (inner := seen.__cause__ or seen.__context__) is not None and inner is not seen:
-        seen = inner
-    text = str(seen).split(">: ")[-1]
-    return f"{type(error).__name__}: {text}"

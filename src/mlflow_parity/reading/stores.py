@@ -1,4 +1,4 @@
-"""The stores that runs keep their artifacts in: how each is listed and read, by the server's or the auditor's rights."""
+"""The stores that runs keep their artifacts in: how each is listed and read."""
 
 from __future__ import annotations
 
