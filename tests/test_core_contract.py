@@ -474,6 +474,6 @@ def test_the_time_of_reading_is_not_in_a_digest(tmp_path: Path) -> None:
     first = audited(tmp_path / "1", source, imported(source))
     second = audited(tmp_path / "2", source, imported(source), workers=1)
     for name in ("source", "target"):
-        sides = [done.audit.sides[name].snapshot for done in (first, second)]  # type: ignore[index]
+        sides = [done.audit.sides[name].snapshot for done in (first, second)]
         assert sides[0].digest == sides[1].digest
         assert sides[0].created >= EPOCH / 1_000

@@ -32,7 +32,7 @@ INPUT = st.builds(
     profile=TEXT,
     tags=st.sampled_from([(), (("mlflow.data.context", "training"),), (("mlflow.data.context", "eval"), ("x", "y"))]),
 )
-SLOW = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+SLOW = settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 
 
 def _latest(points: Points) -> MetricPoint:
@@ -294,7 +294,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("kind", COPIES)
 @pytest.mark.parametrize("change", CHANGES)
-@settings(SLOW, max_examples=8)
+@settings(SLOW, max_examples=4)
 @given(store=stores(), data=st.data(), seed=st.integers(0, 1_000))
 def test_any_single_change_is_red_and_named(
     kind: str, change: Callable[[Store, int], tuple[str, str]], store: Store, data: st.DataObject, seed: int
@@ -311,7 +311,7 @@ def test_any_single_change_is_red_and_named(
 
 
 @pytest.mark.parametrize("kind", COPIES)
-@settings(SLOW, max_examples=20)
+@settings(SLOW, max_examples=10)
 @given(store=stores(least=2), data=st.data())
 def test_a_lost_run_and_an_added_one_are_found(kind: str, store: Store, data: st.DataObject) -> None:
     """A run gone is missing, a second copy is a duplicate, a foreign run is extra."""

@@ -6,10 +6,12 @@ import math
 import random
 import sqlite3
 import struct
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
+import numpy as np
 import pytest
 import requests
 from reading_proxy import Exchange, Fault, Proxy, proxying, status
@@ -18,9 +20,10 @@ from support.seed import EPOCH, Seeder
 from mlflow_parity.locations import parse_location
 from mlflow_parity.model import MetricPoint, Run, Series
 from mlflow_parity.reading import Reader, open_reader
-from mlflow_parity.reading.histories import CAP, Lengths, read_histories
+from mlflow_parity.reading.histories import CAP, Lengths
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.standin.servers import Server
+from mlflow_parity.reading.session import Limits
+from mlflow_parity.standin.servers import Server, free_port
 
 BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 HISTORY = "/api/2.0/mlflow/metrics/get-history"
@@ -49,14 +52,25 @@ def proxy(newest: Server) -> Iterator[Proxy]:
         yield running
 
 
-def fill(server: Server, run: str, key: str, points: Sequence[tuple[int, int, float]]) -> None:
-    """Write a history into the database: a hundred thousand points in a second."""
-    rows = [(key, 0.0 if v != v else v, t, run, s, v != v) for s, t, v in points]
-    last = max(points)
-    columns = "(key, value, timestamp, run_uuid, step, is_nan) VALUES (?, ?, ?, ?, ?, ?)"
+def fill(server: Server, histories: Mapping[tuple[str, str], Sequence[tuple[int, int, float]]]) -> None:
+    """Write histories, by run and key, into the database: a hundred thousand points in a second."""
+    columns = "(run_uuid, key, step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, 0)"
     with closing(sqlite3.connect(server.database_path, timeout=30)) as connection, connection:
-        connection.executemany(f"INSERT INTO metrics {columns}", rows)
-        connection.execute(f"INSERT INTO latest_metrics {columns}", (key, last[2], last[1], run, last[0], False))
+        for (run, key), points in histories.items():
+            connection.executemany(f"INSERT INTO metrics {columns}", [(run, key, *point) for point in points])
+            connection.execute(f"INSERT INTO latest_metrics {columns}", (run, key, *max(points)))
+
+
+def plant_runs(server: Server, experiment: str, count: int) -> list[str]:
+    """Write finished runs into the database and return their ids."""
+    runs = [uuid.uuid4().hex for _ in range(count)]
+    with closing(sqlite3.connect(server.database_path, timeout=30)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO runs (run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage,"
+            " artifact_uri, experiment_id) VALUES (?, '', 'LOCAL', 'ada', 'FINISHED', ?, ?, 'active', ?, ?)",
+            [(run, EPOCH, EPOCH + 9, f"mlflow-artifacts:/{experiment}/{run}", int(experiment)) for run in runs],
+        )
+    return runs
 
 
 def read(reader: ServerReader, experiment: str) -> dict[tuple[str, str], Series]:
@@ -87,8 +101,8 @@ def test_beyond_25000_points_nothing_is_lost(server: Server) -> None:
     expected: dict[tuple[str, str], Points] = {}
     for name, key, points in (("long", "a", long), ("flat 1", "b", flat), ("flat 2", "b", flat)):
         run = seed.run(experiment, name)
-        fill(server, run, key, points)
         expected[run, key] = points
+    fill(server, expected)
     reader = opened(server.uri)
     # the trap itself: what the endpoint gives when it is simply asked
     both = [run for run, key in expected if key == "b"]
@@ -164,22 +178,21 @@ def test_ninety_runs_with_the_longest_key_fit_into_a_request_line(request: pytes
     assert isinstance(server, Server)
     seed = Seeder(server.uri)
     experiment = seed.experiment("request line")
-    # the longest key that MLflow takes, of what quoting makes longest among the letters that it allows
-    keys = ["loss", "validation metrics / " * 11 + "accuracy"]
-    runs = [seed.run(experiment, f"run {number}") for number in range(91)]
-    for number, run in enumerate(runs):
-        seed.log(run, metrics=[(key, number + 0.5, EPOCH, 0) for key in keys])
+    # nearly the longest key that MLflow takes, and quoted twice as long
+    keys = ["loss", "überprüfungsgröße " * 13 + "accuracy"]
+    runs = plant_runs(server, experiment, 91)
+    expected = {(run, key): [(0, EPOCH, number + 0.5)] for number, run in enumerate(runs) for key in keys}
+    fill(server, expected)
     if name != "newest":
-        ids = [("run_id", run) for run in [*runs, *runs[:9]]]
-        overflow = requests.get(server.uri + BULK, params=[*ids, ("metric_key", "loss")], timeout=60)
-        assert overflow.status_code == 400
-        assert "Request Line is too large" in overflow.text
+        for ids, key in (([*runs, *runs[:9]], "training loss"), (runs[:90], keys[1])):
+            query = [*[("run_id", run) for run in ids], ("metric_key", key), ("max_results", str(CAP))]
+            overflow = requests.get(server.uri + BULK, params=query, timeout=60)
+            assert overflow.status_code == 400
+            assert "Request Line is too large" in overflow.text
     with proxying(server.uri) as proxy:
         reader = opened(proxy.uri)
         found = read(reader, experiment)
-        assert {name: points_of(series) for name, series in found.items()} == {
-            (run, key): [(0, EPOCH, number + 0.5)] for number, run in enumerate(runs) for key in keys
-        }
+        assert {name: points_of(series) for name, series in found.items()} == expected
         asked = [seen for seen in proxy.seen if seen.path == BULK and "run_id" in seen.query]
         assert HISTORY not in proxy.paths()
         ids_of = Counter(seen.query.count("run_id=") for seen in asked)
@@ -271,20 +284,24 @@ def test_answers_that_make_no_sense_are_errors(proxy: Proxy, newest: Server, bod
     reader.close()
 
 
-def test_a_dead_server_ends_soon_and_every_history_says_so(newest: Server) -> None:
-    """Each history carries its error, and a hundred of them do not take a hundred times as long."""
-    with proxying(newest.uri) as proxy:
-        reader = opened(proxy.uri)
-        assert reader.capabilities.history_bulk
+def test_a_dead_server_ends_soon_and_every_history_says_so(proxy: Proxy) -> None:
+    """Each history carries its error; once nothing answers any more, nothing is tried as often as before."""
+    reader = opened(proxy.uri)
+    assert reader.capabilities.history_bulk
+    reader.session.limits = Limits(connect=1, first_wait=0.02, longest_wait=0.1)
+    before = len(proxy.seen)
+    proxy.upstream = f"http://127.0.0.1:{free_port()}"
     point = MetricPoint(5, EPOCH, 1.0)
-    keys = [f"m{number}" for number in range(4)]
+    keys = [f"m{number}" for number in range(10)]
     runs = [
         Run(f"{number:032x}", "0", "", "FINISHED", 0, 0, "", "active", "", {}, {}, dict.fromkeys(keys, point), ())
         for number in range(100)
     ]
     found = [series for batch in reader.histories(runs) for series in batch]
-    assert len(found) == 400
+    assert len(found) == 1_000
     assert all("no usable answer" in (series.error or "") for series in found)
+    # twenty groups, four at once: the first four are tried eight times, the others three times
+    assert len(proxy.seen) - before <= 4 * 8 + 16 * 3
     reader.close()
 
 
@@ -292,12 +309,12 @@ def test_sparse_steps_are_learned(proxy: Proxy, newest: Server) -> None:
     """Steps that count batches say ten thousand where there are ten points; groups grow as soon as that shows."""
     seed = Seeder(newest.uri)
     experiment = seed.experiment("sparse")
-    runs = [seed.run(experiment, f"run {number}") for number in range(60)]
-    for run in runs:
-        seed.log(run, metrics=[("loss", step / 3, EPOCH + step, 1_000 * step) for step in range(10)])
+    runs = plant_runs(newest, experiment, 60)
+    points = [(1_000 * step, EPOCH + step, step / 3) for step in range(10)]
+    fill(newest, {(run, "loss"): points for run in runs})
     reader = opened(proxy.uri)
     found = read(reader, experiment)
-    assert all(len(points_of(series)) == 10 for series in found.values())
+    assert {run: points_of(series) for (run, _), series in found.items()} == dict.fromkeys(runs, points)
     asked = [seen.query.count("run_id=") for seen in proxy.seen if seen.path == BULK]
     assert sum(asked) == 60
     assert max(asked) > 40
@@ -312,9 +329,6 @@ def test_lengths_guess_from_what_came() -> None:
     assert lengths.guess("k", latest["r", "k"]) == 1_000
     assert lengths.guess("k", MetricPoint(-7, 0, 0.0)) == 1
     assert lengths.guess("k", MetricPoint(2**60, 0, 0.0)) == CAP
-    assert read_histories.__doc__
-    import numpy as np
-
     column = np.arange(100)
     lengths.learn("k", [Series("r", "k", column, column, column.astype(np.float64))], latest)
     assert lengths.guess("k", latest["r", "k"]) == 120

@@ -52,6 +52,13 @@ class Location:
         return self.endpoint if self.kind == "http" else self.uri
 
     @property
+    def identity(self) -> str:
+        """What two names of the same place have in common."""
+        if self.kind == "snapshot":
+            return str(self.path.resolve())
+        return self.endpoint if self.kind == "http" else self.uri
+
+    @property
     def path(self) -> Path:
         """The snapshot directory (only for snapshots)."""
         return Path(self.uri)
@@ -114,11 +121,15 @@ def parse_location(text: str, *, option: str, custom_endpoint: str | None = None
 
 
 def _parse_http(text: str, option: str) -> Location:
+    if any(letter.isspace() or not letter.isprintable() for letter in text):
+        raise LocationError(f"{option}: white space or control characters in a URL; expected http(s)://host[:port]")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise LocationError(f"{option}: not a usable URL ({error}); expected http(s)://host[:port]") from None
+        # the reason may quote what was taken for a port or host, and is a password
+        reason = "malformed; is a character of the password to be %-encoded?" if "@" in text else str(error)
+        raise LocationError(f"{option}: not a usable URL ({reason}); expected http(s)://host[:port]") from None
     if not host:
         raise LocationError(f"{option}: the URL has no host; expected http(s)://host[:port]")
     if parts.query or parts.fragment:

@@ -150,7 +150,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         report_dir=values["report-dir"],
         max_findings=_count("max-findings", values, most=100_000),
     )
-    if settings.source.uri == settings.target.uri:
+    if settings.source.identity == settings.target.identity:
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
             "proves nothing: give two different ones"
