@@ -68,7 +68,9 @@ def accounted(pairing: RunPairing, source: list[RunKey], target: list[RunKey]) -
 
 
 @pytest.mark.parametrize(
-    ("make", "by"), [(imported, "source-tag"), (same_ids, "same-id"), (natural, "natural-key")], ids=lambda x: str(x)
+    ("make", "by"),
+    [(imported, "source-tag"), (same_ids, "same-id"), (natural, "natural-key")],
+    ids=lambda x: str(getattr(x, "__name__", x)),
 )
 def test_each_key_pairs_every_run(make: Callable[[Store], Store], by: str) -> None:
     """An import with source tags, a restored database and a plain copy are each paired, in any order."""
@@ -386,7 +388,9 @@ def test_a_chained_migration_is_green(tmp_path: Path) -> None:
     assert set(done.result.paired_by) == {"source-tag"}
 
 
-@pytest.mark.parametrize(("make", "by"), [(same_ids, "same-id"), (natural, "natural-key")], ids=lambda x: str(x))
+@pytest.mark.parametrize(
+    ("make", "by"), [(same_ids, "same-id"), (natural, "natural-key")], ids=lambda x: str(getattr(x, "__name__", x))
+)
 def test_a_plain_copy_of_imported_runs_is_green(tmp_path: Path, make: Callable[[Store], Store], by: str) -> None:
     """The source carries source tags of an earlier migration, and the copy the same ones: plain content."""
     source = imported(rich_store(), generation="first")

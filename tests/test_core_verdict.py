@@ -37,7 +37,7 @@ from mlflow_parity.verdict import State
 
 def readers(source: Store, target: Store, side: SideName, **options: Any) -> tuple[MemoryReader, MemoryReader]:
     """Return a reader of each side; ``options`` are for one of them."""
-    made = {"source": source, "target": target}
+    made: dict[SideName, Store] = {"source": source, "target": target}
     first, second = (
         MemoryReader(LOCATIONS[name], store, **(options if name == side else {})) for name, store in made.items()
     )
@@ -445,8 +445,9 @@ def store():
     last = (STEPS - 1, EPOCH + STEPS - 1, 0.5)
     for number in range(RUNS):
         metrics = {f"m{key}": [last] for key in range(KEYS)}
+        place = f"mlflow-artifacts:/1/{run_id(number)}/artifacts"
         made.add(RunData(run_id(number), "1", f"run {number}", start_time=EPOCH + number, metrics=metrics,
-                         params={"number": str(number)}, artifact_uri=f"mlflow-artifacts:/1/{run_id(number)}/artifacts"))
+                         params={"number": str(number)}, artifact_uri=place))
     return made
 
 

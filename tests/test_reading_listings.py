@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -202,7 +200,7 @@ def test_prompts_and_models_that_clients_hide_are_counted(fresh_server: FreshSer
     prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
     seed.call("POST", "registered-models/create", {"name": "a prompt", "tags": prompt})
     # the trap: what a client of 2.21 or later asks
-    hiding = {"filter": "tags.`mlflow.prompt.is_prompt` != 'true'", "max_results": 100}
+    hiding: dict[str, str | int] = {"filter": "tags.`mlflow.prompt.is_prompt` != 'true'", "max_results": 100}
     naive = requests.get(f"{server.uri}/api/2.0/mlflow/registered-models/search", params=hiding, timeout=30).json()
     assert len(naive.get("registered_models", [])) == (0 if version == "2.16.2" else 3)
     reader = opened(server.uri)
@@ -297,19 +295,3 @@ def test_wrong_credentials_end_it_at_once(proxy: Proxy) -> None:
         opened(proxy.uri).experiments()
     assert raised.value.status == 401
     assert len(proxy.seen) == 1
-
-
-def test_runs_without_a_start_time_are_read(newest: Server) -> None:
-    """A column that may be empty: such runs come too."""
-    seed = Seeder(newest.uri)
-    experiment = seed.experiment("no start time")
-    runs = {seed.run(experiment, f"run {number}", start=EPOCH + number) for number in range(5)}
-    with closing(sqlite3.connect(newest.database_path, timeout=30)) as connection, connection:
-        connection.execute(
-            "UPDATE runs SET start_time = NULL WHERE experiment_id = ? AND name IN ('run 1', 'run 3')", (experiment,)
-        )
-    reader = opened(newest.uri, page_size=2)
-    found = runs_of(reader, experiment)
-    assert {run.run_id for run in found} == runs
-    assert sum(run.start_time is None for run in found) == 2
-    reader.close()
