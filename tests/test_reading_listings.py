@@ -196,7 +196,7 @@ def test_prompts_and_models_that_clients_hide_are_counted(fresh_server: FreshSer
     for number in range(3):
         seed.call("POST", "registered-models/create", {"name": f"model {number}"})
     for number in range(2):
-        seed.call("POST", "model-versions/create", {"name": f"model {number}", "source": "mlflow-artifacts:/0/x"})
+        seed.call("POST", "model-versions/create", {"name": f"model {number}", "source": "s3://a-bucket/x"})
     prompt = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
     seed.call("POST", "registered-models/create", {"name": "a prompt", "tags": prompt})
     # the trap: what a client of 2.21 or later asks

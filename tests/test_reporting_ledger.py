@@ -187,7 +187,7 @@ print(seen, one, written, peak - start)
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """300,000 rows are written and read again while resident memory grows by less than 40 MB."""
+    """300,000 rows are written and read again while resident memory grows by less than 100 MB (as objects they would take several times that)."""
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(tmp_path / "ledger.parquet")],
         capture_output=True,
@@ -197,8 +197,8 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     )
     seen, one, written, peak = map(int, done.stdout.split())
     assert (seen, one) == (300_000, 1_334)
-    assert written < 40_000_000
-    assert peak < 40_000_000
+    assert written < 100_000_000
+    assert peak < 100_000_000
 
 
 def test_row_groups_that_cannot_match_are_not_read(tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         for _, state in sorted(result.states.items())
         for facet, cell in state.cells.items()
     )
-    left_out = list(result.selection.left_out())
+    # what one would not guess comes first: the terminal's line may have no room for every facet
+    left_out: list[str] = []
     unselected = len(main.items) - len(result.selection.items)
     if unselected:
         left_out.append(f"{unselected} of {len(main.items)} experiments were not selected")
@@ -187,6 +188,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
     if settings.depth == "listing":
         left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
+    left_out += result.selection.left_out()
     partial = bool(left_out)
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import re
@@ -59,6 +60,7 @@ def require_tool(path: Sequence[str] | None = None) -> str:
 def _providers(path: list[str]) -> dict[str, str]:
     """Return every distribution (normalised name → version) that installs the tool's module."""
     found: dict[str, str] = {}
+    importlib.invalidate_caches()  # a package may just have been installed
     for distribution in importlib.metadata.distributions(path=path):
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         declared = (distribution.read_text("top_level.txt") or "").split()
