@@ -187,7 +187,7 @@ print(seen, one, written, peak - start)
 
 
 def test_memory_stays_bounded(tmp_path: Path) -> None:
-    """300,000 rows are written and read again while resident memory grows by less than 100 MB (as objects they would take several times that)."""
+    """300,000 rows are written and read again while memory grows by less than 100 MB."""
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, str(tmp_path / "ledger.parquet")],
         capture_output=True,
