@@ -263,9 +263,7 @@ def test_snapshot_dir_keeps_the_finished_one_aside(pair: Pair, tmp_path: Path) -
     assert Snapshot.open(aside).digest == Snapshot.open(kept / "source").digest
 
 
-def test_snapshot_dir_resumes_after_a_kill(
-    whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path
-) -> None:
+def test_snapshot_dir_resumes_after_a_kill(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path) -> None:
     """Killed midway, the audit goes on where it was: parts are taken over, the digest is that of an unbroken one."""
     kept = tmp_path / "kept"
     done_waiting = threading.Event()
