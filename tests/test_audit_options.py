@@ -1,4 +1,4 @@
-"""Each option, end to end on two real servers: what it does to the output, the reports, the requests, the exit status."""
+"""Each option, end to end on two real servers: output, reports, requests and exit status."""
 
 from __future__ import annotations
 
