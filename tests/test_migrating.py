@@ -56,6 +56,9 @@ def test_forks_are_refused_by_name(tmp_path: Path, name: str, files: dict[str, s
     (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.9\n")
     for file, text in files.items():
         (folder / file).write_text(text)
+    # what a list of files names has to be there: the backport of importlib.metadata leaves out what is not
+    (tmp_path / "mlflow_export_import").mkdir()
+    (tmp_path / "mlflow_export_import" / "__init__.py").touch()
     with pytest.raises(UsageProblem, match=f"{name.replace('_', '-')} 9.9"):
         require_tool([str(tmp_path)])
 
