@@ -32,7 +32,7 @@ CAP = 25_000
 #: Runs in one bulk request: 100 are allowed, but their ids overflow gunicorn's request line of 4,094 bytes.
 RUNS_PER_REQUEST = 90
 #: Points that a bulk request may be expected to bring: parsed, each takes half a kilobyte until it is in a column.
-_EXPECTED = 10_000
+_EXPECTED = 6_000
 #: Bulk requests at once; facts: 2–4 connections saturate the server, more bring nothing.
 BULK_AT_ONCE = 4
 _URL = 3_900

@@ -18,7 +18,7 @@ from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.files import file_sha256, replace, write_json
 
 #: Points kept in memory before they become a row group: 131,072 × 32 bytes.
-_POINTS_PER_GROUP = 131_072
+_POINTS_PER_GROUP = 65_536
 _ROWS_PER_GROUP = 1_000
 _COMPRESSION = "zstd"
 
