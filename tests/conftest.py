@@ -12,7 +12,6 @@ from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
 from mlflow_parity.standin.servers import Server
 
-
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
 _LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_migrating", "test_versions", "test_audit_exit",
             "test_reading_listings", "test_audit_pairing", "test_core_options", "test_audit_xdist")  # fmt: skip
