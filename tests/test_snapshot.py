@@ -21,7 +21,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.sides import Side
-from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
 
@@ -323,3 +323,15 @@ def test_a_server_that_is_gone_at_the_second_look_leaves_the_finding() -> None:
     audited = run_audit(store, copied, readers={"target": Gone(copied, PLACE, 1)})
     assert {(facet, state) for _, facet, _, state in audited.found} == {("status", "mismatch")}
     assert any("could not be read again" in note for note in audited.result.notes)
+
+
+def test_killed_while_the_manifest_was_written(tmp_path: Path) -> None:
+    """A manifest that was never finished is nobody's file: the next audit begins there, and not where others are."""
+    (tmp_path / ".manifest.json.123.tmp").write_text("{")
+    origin = Origin("http://127.0.0.1:1", "http", None, {})
+    assert not Snapshot.create(tmp_path, origin, []).is_finished
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious").touch()
+    with pytest.raises(SnapshotError, match="other files"):
+        Snapshot.create(other, origin, [])

@@ -40,6 +40,11 @@ def write_json(path: Path, content: Any) -> None:
     replace(temporary, path)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is what a killed audit had not finished writing."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 

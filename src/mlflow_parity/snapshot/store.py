@@ -18,7 +18,7 @@ from mlflow_parity.errors import SnapshotError
 from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.files import file_sha256, folder_name, read_json, write_json
+from mlflow_parity.snapshot.files import file_sha256, folder_name, is_temporary, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -60,7 +60,7 @@ class Snapshot:
                     f"--snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
                     f"{origin.location}; give another folder"
                 )
-        elif root.exists() and any(root.iterdir()):
+        elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
             raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
         root.mkdir(parents=True, exist_ok=True)
         manifest = {
