@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from mlflow_parity.kinds import KINDS
+
 Treatment = Literal["equal", "paired", "expected", "not compared"]
 
 _TOOL = "databricks-mlflow-export-import 1.2.1"
@@ -27,7 +29,7 @@ class Rule:
     """
 
     id: str
-    kind: Literal["experiment", "run"]
+    kind: str
     facet: str
     field: str
     treatment: Treatment
@@ -52,9 +54,18 @@ RUN_FACETS = (
     "source_tags",
     "parent",
     "inputs",
+    "model_inputs",
+    "model_outputs",
     "artifacts",
     "artifact_uri",
 )
+
+#: Facets of every kind of object, experiments and runs first.
+FACETS: dict[str, tuple[str, ...]] = {
+    "experiment": EXPERIMENT_FACETS,
+    "run": RUN_FACETS,
+    **{name: kind.facets for name, kind in KINDS.items()},
+}
 
 RULES: tuple[Rule, ...] = (
     # --- experiments
@@ -163,11 +174,165 @@ RULES: tuple[Rule, ...] = (
     Rule("run.artifact_uri", "run", "artifact_uri", "artifact_uri", "paired",
          "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), else "
          "different from the source's."),
-    # --- outside, named so that nobody takes them for verified
-    Rule("run.outputs", "run", "links", "model inputs and outputs", "not compared",
-         "Links to logged models are not part of this audit yet; the report counts such objects as outside."),
-    Rule("run.metrics.links", "run", "links", "model and dataset links of metrics", "not compared",
-         "MLflow 3 logged-model metrics are not part of this audit yet."),
+    Rule("run.model_inputs", "run", "model_inputs", "logged models that the run used, with steps", "paired",
+         "Each must be the copy of the same logged model: a model that several runs use is one object."),
+    Rule("run.model_outputs", "run", "model_outputs", "logged models that the run made, with steps", "paired",
+         "Each must be the copy of the same logged model."),
+    Rule("run.model_inputs.dangling", "run", "model_inputs", "link to a logged model that is gone", "expected",
+         "The source itself has no such model (any more).", "the model is not on the source, and the copy has no other"),
+    Rule("run.model_outputs.dangling", "run", "model_outputs", "link to a logged model that is gone", "expected",
+         "The source itself has no such model (any more).", "the model is not on the source, and the copy has no other"),
+    # --- outside, named so that nobody takes it for verified
+    Rule("run.metrics.links", "run", "metrics", "model and dataset links of a run's metrics", "not compared",
+         "No read request tells them for a run; the same points stand in the logged model's metrics, which are "
+         "compared with their runs and datasets."),
+    # --- logged models
+    Rule("logged_model.presence", "logged_model", "presence", "the logged model itself", "equal",
+         "Every logged model has exactly one copy in the copy of its experiment, also where several runs use it. Deleted "
+         "ones cannot be listed."),
+    Rule("logged_model.id", "logged_model", "presence", "model_id, experiment_id, artifact_uri", "expected",
+         "The target gives its own ids; the pairing replaces them.", "the model was created on the target"),
+    Rule("logged_model.type", "logged_model", "type", "model_type", "equal", "What the model is."),
+    Rule("logged_model.status", "logged_model", "status", "status and its message", "equal", "READY, FAILED, …"),
+    Rule("logged_model.tags", "logged_model", "tags", "every tag", "equal", "Verbatim."),
+    Rule("logged_model.tags.versions", "logged_model", "tags", "tag mlflow.modelVersions", "expected",
+         "The server names the model's registered versions in it, by its own numbers.",
+         "the tag names the copies of the same versions"),
+    Rule("logged_model.params", "logged_model", "params", "every param", "equal", "Verbatim."),
+    Rule("logged_model.metrics", "logged_model", "metrics", "every metric with step, time, value, dataset and run",
+         "paired", "As a multiset; the run must be the copy of the run; doubles bit for bit."),
+    Rule("logged_model.run", "logged_model", "run", "source_run_id", "paired", "The copy of the run that made it."),
+    Rule("logged_model.run.dangling", "logged_model", "run", "source_run_id of a run that is gone", "expected",
+         "The source itself has no such run (any more).", "the run is not on the source or deleted there"),
+    Rule("logged_model.times", "logged_model", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    Rule("logged_model.files", "logged_model", "files", "every file: path, size, SHA-256", "equal",
+         "Same tree, same bytes."),
+    Rule("logged_model.files.mlmodel", "logged_model", "files", "files named MLmodel", "paired",
+         "Compared as YAML: run_id, model_id and artifact paths through the pairing.", "both files parse as YAML"),
+    # --- traces
+    Rule("trace.presence", "trace", "presence", "the trace itself", "equal",
+         "Every trace has exactly one copy in the copy of its experiment. Deleted ones cannot be listed."),
+    Rule("trace.id", "trace", "presence", "trace_id, experiment_id", "expected",
+         "The target may give its own ids; the pairing replaces them.", "the trace was created on the target"),
+    Rule("trace.state", "trace", "state", "state (status)", "equal", "OK, ERROR, IN_PROGRESS."),
+    Rule("trace.times", "trace", "times", "request time, execution duration", "equal", "They are the trace's content."),
+    Rule("trace.client_request_id", "trace", "client_request_id", "client_request_id", "equal", "The caller's own id."),
+    Rule("trace.previews", "trace", "previews", "request and response preview", "equal", "What people search for."),
+    Rule("trace.tags", "trace", "tags", "every tag but those below", "equal", "Verbatim."),
+    Rule("trace.tags.place", "trace", "tags", "tags mlflow.artifactLocation, mlflow.trace.spansLocation", "expected",
+         "Where the server keeps the spans is its own business.", "the copy's place is not the source's"),
+    Rule("trace.metadata", "trace", "metadata", "every entry but the links below", "equal", "Verbatim."),
+    Rule("trace.run", "trace", "run", "mlflow.sourceRun", "paired", "The copy of the run that the trace was made in."),
+    Rule("trace.run.dangling", "trace", "run", "mlflow.sourceRun of a run that is gone", "expected",
+         "The source itself has no such run (any more).", "the run is not on the source or deleted there"),
+    Rule("trace.logged_model", "trace", "logged_model", "mlflow.modelId", "paired", "The copy of the logged model."),
+    Rule("trace.logged_model.dangling", "trace", "logged_model", "mlflow.modelId of a model that is gone", "expected",
+         "The source itself has no such model (any more).", "the model is not on the source"),
+    Rule("trace.prompts", "trace", "prompts", "linked prompt versions", "paired", "The copies of the versions."),
+    Rule("trace.run_links", "trace", "run_links", "runs linked to the trace", "paired", "The copies of the runs."),
+    Rule("trace.spans", "trace", "spans", "every span: name, type, parent, inputs, outputs, attributes, events, status, "
+         "times", "equal", "Exactly; the trace's own id inside attributes through the pairing."),
+    Rule("trace.spans.ids", "trace", "spans", "span ids", "expected",
+         "A tool that starts spans anew cannot set them; the tree of spans is compared by place.",
+         "everything else in the spans is equal"),
+    Rule("trace.assessments", "trace", "assessments", "feedback and expectations: name, value, source, rationale, "
+         "metadata, span, override", "equal", "As a multiset; an override is told by what it overrides."),
+    Rule("trace.assessments.ids", "trace", "assessments", "assessment ids and times", "expected",
+         "The server gives them.", "everything else in the assessments is equal"),
+    # --- scorers
+    Rule("scorer.presence", "scorer", "presence", "the scorer version itself", "equal",
+         "The Export Import tool moves none: migrate them by hand or waive them."),
+    Rule("scorer.number", "scorer", "number", "version number", "equal", "Callers name it."),
+    Rule("scorer.definition", "scorer", "definition", "the serialized scorer", "equal", "What is run."),
+    # --- registered models
+    Rule("registered_model.presence", "registered_model", "presence", "the registered model itself", "equal",
+         "By its name, which is its id."),
+    Rule("registered_model.description", "registered_model", "description", "description", "equal", "Its note."),
+    Rule("registered_model.tags", "registered_model", "tags", "every tag", "equal", "Verbatim."),
+    Rule("registered_model.aliases", "registered_model", "aliases", "every alias", "paired",
+         "It must point at the copy of the version that it points at on the source."),
+    Rule("registered_model.times", "registered_model", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    Rule("model_version.presence", "model_version", "presence", "the model version itself", "equal",
+         "Every version has exactly one copy under the same model."),
+    Rule("model_version.number", "model_version", "number", "version number", "equal", "Deployments name it."),
+    Rule("model_version.number.import", "model_version", "number", "version number", "expected",
+         "The tool numbers versions 1..n. The original must stand in mlflow_exim.field.version.",
+         "that tag equals the source's number", _TOOL),
+    Rule("model_version.order", "model_version", "order", "order of the versions", "equal",
+         "\"The latest\" must be the same one."),
+    Rule("model_version.status", "model_version", "status", "status and its message", "equal", "READY, …"),
+    Rule("model_version.description", "model_version", "description", "description", "equal", "Its note."),
+    Rule("model_version.tags", "model_version", "tags", "every tag but mlflow_exim.*", "equal", "Verbatim."),
+    Rule("model_version.source_tags", "model_version", "source_tags", "tags mlflow_exim.field.*", "equal",
+         "Where the tool made the version they name it (name, version, run_id) and each that is there is true.",
+         holds_for=_TOOL),
+    Rule("model_version.source_tags.not-created", "model_version", "source_tags", "no tags mlflow_exim.*", "expected",
+         "Not made by the tool: nothing to keep in tags.", "the number is the source's and there are no source tags"),
+    Rule("model_version.user", "model_version", "user", "user_id", "equal", "Who made it."),
+    Rule("model_version.stage", "model_version", "stage", "stage", "equal", "On servers that have stages."),
+    Rule("model_version.run", "model_version", "run", "run_id", "paired", "The copy of the run that made it."),
+    Rule("model_version.run.dangling", "model_version", "run", "run_id of a run that is gone", "expected",
+         "The source itself has no such run (any more).", "the run is not on the source or deleted there"),
+    Rule("model_version.logged_model", "model_version", "logged_model", "model_id", "paired",
+         "The copy of the logged model."),
+    Rule("model_version.logged_model.dangling", "model_version", "logged_model", "model_id of a model that is gone",
+         "expected", "The source itself has no such model (any more).", "the model is not on the source"),
+    Rule("model_version.source", "model_version", "source", "source URI", "paired",
+         "It must name the copy's own place, never the source's run, logged model or store."),
+    Rule("model_version.source.own-place", "model_version", "source", "source URI", "expected",
+         "The copy's files are in a place of its own.", "it names neither run, model nor store of the source"),
+    Rule("model_version.times", "model_version", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    Rule("model_version.files", "model_version", "files", "every file behind the version: path, size, SHA-256", "equal",
+         "The right model behind every version, by bytes."),
+    Rule("model_version.files.mlmodel", "model_version", "files", "files named MLmodel", "paired",
+         "Compared as YAML: run_id, model_id and artifact paths through the pairing.", "both files parse as YAML"),
+    # --- prompts
+    Rule("prompt.presence", "prompt", "presence", "the prompt itself", "equal", "By its name, which is its id."),
+    Rule("prompt.description", "prompt", "description", "description", "equal", "Its note."),
+    Rule("prompt.tags", "prompt", "tags", "every tag", "equal", "Verbatim."),
+    Rule("prompt.aliases", "prompt", "aliases", "every alias", "paired",
+         "It must point at the copy of the version that it points at on the source."),
+    Rule("prompt.times", "prompt", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    Rule("prompt_version.presence", "prompt_version", "presence", "the prompt version itself", "equal",
+         "Every version has exactly one copy."),
+    Rule("prompt_version.number", "prompt_version", "number", "version number", "equal", "Code loads prompts by it."),
+    Rule("prompt_version.template", "prompt_version", "template", "template", "equal", "Character by character."),
+    Rule("prompt_version.commit_message", "prompt_version", "commit_message", "commit message", "equal", "Verbatim."),
+    Rule("prompt_version.tags", "prompt_version", "tags", "every tag", "equal", "Verbatim."),
+    Rule("prompt_version.model_config", "prompt_version", "model_config", "model configuration", "equal", "Verbatim."),
+    Rule("prompt_version.response_format", "prompt_version", "response_format", "response format", "equal",
+         "As JSON."),
+    Rule("prompt_version.type", "prompt_version", "type", "text or chat", "equal", "How it is rendered."),
+    Rule("prompt_version.times", "prompt_version", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    # --- evaluation datasets and webhooks
+    Rule("evaluation_dataset.presence", "evaluation_dataset", "presence", "the evaluation dataset itself", "equal",
+         "By id, else by name."),
+    Rule("evaluation_dataset.tags", "evaluation_dataset", "tags", "every tag", "equal", "Verbatim."),
+    Rule("evaluation_dataset.schema", "evaluation_dataset", "schema", "schema", "equal", "Derived from the records."),
+    Rule("evaluation_dataset.profile", "evaluation_dataset", "profile", "profile", "equal", "Derived from the records."),
+    Rule("evaluation_dataset.digest", "evaluation_dataset", "digest", "digest", "expected",
+         "The server makes it of its own ids and times; the records themselves are compared.",
+         "the records are equal, or their difference is reported under records"),
+    Rule("evaluation_dataset.user", "evaluation_dataset", "user", "created_by, last_updated_by", "equal",
+         "Who made it."),
+    Rule("evaluation_dataset.experiments", "evaluation_dataset", "experiments", "linked experiments", "paired",
+         "It must hang on the copies of its experiments."),
+    Rule("evaluation_dataset.records", "evaluation_dataset", "records", "every record: inputs, outputs, expectations, "
+         "tags, source", "equal", "As a multiset; ids of traces in them through the pairing."),
+    Rule("evaluation_dataset.times", "evaluation_dataset", "times", "creation and update time", "expected",
+         "The server sets them; no API can."),
+    Rule("webhook.presence", "webhook", "presence", "the webhook itself", "equal",
+         "By name. The Export Import tool moves none."),
+    Rule("webhook.description", "webhook", "description", "description", "equal", "Its note."),
+    Rule("webhook.url", "webhook", "url", "url", "equal", "Whom it calls."),
+    Rule("webhook.events", "webhook", "events", "events", "equal", "When it calls."),
+    Rule("webhook.status", "webhook", "status", "status", "equal", "ACTIVE or DISABLED."),
+    Rule("webhook.secret", "webhook", "status", "secret", "not compared", "No server tells it."),
 )  # fmt: skip
 
 BY_ID = {rule.id: rule for rule in RULES}
@@ -199,7 +364,9 @@ def markdown() -> str:
         "",
         "Never tolerated: rounding, truncation, reordering where order is content, a missing or an extra object.",
     ]
-    for kind, title in (("experiment", "Experiments"), ("run", "Runs")):
+    titles = {"experiment": "Experiments", "run": "Runs"}
+    titles.update({name: kind.plural.capitalize() for name, kind in KINDS.items()})
+    for kind, title in titles.items():
         lines += [
             "",
             f"## {title}",

@@ -82,6 +82,33 @@ class Run:
     tags: Mapping[str, str]
     metrics: Mapping[str, MetricPoint]
     inputs: tuple[DatasetInput, ...]
+    model_inputs: tuple[tuple[str, int], ...] = ()
+    """Logged models that the run used: (model id, step), sorted; step 0 where the server tells none."""
+    model_outputs: tuple[tuple[str, int], ...] = ()
+    """Logged models that the run made: (model id, step), sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """Any object beside experiments and runs, its content as facets of plain JSON values.
+
+    Which kinds there are, and the facets of each, stands in :mod:`mlflow_parity.kinds`. Ids in a facet are those
+    of the entity's own server. Times are milliseconds since the epoch.
+    """
+
+    kind: str
+    entity_id: str
+    """Its id on its own server: for registered models and prompts the name, for their versions ``name/number``."""
+    name: str
+    """What a person calls it."""
+    container: str
+    """Id of its experiment, name of its registered model or prompt; empty at server level."""
+    created: int | None
+    facets: Mapping[str, Any]
+    artifact_uri: str | None = None
+    """Where its files are (logged models; model versions: the resolved download URI)."""
+    error: str | None = None
+    """Why it could not be read in full; ``facets`` then hold what is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +147,10 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactTree:
-    """Every artifact file of one run, sorted by path; ``error`` is set when the listing itself failed."""
+    """Every artifact file of one run, logged model or model version, sorted by path.
+
+    ``run_id`` is the id of the run or entity; ``error`` is set when the listing itself failed.
+    """
 
     run_id: str
     files: tuple[Artifact, ...]

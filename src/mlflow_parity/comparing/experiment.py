@@ -92,7 +92,7 @@ def compare_experiment(
             row = Row(
                 experiment.name, "run", "(all runs)", None, None, facet, State.UNVERIFIED, note=f"target {target_id}"
             )
-            yield _outcome(row, [unread])
+            yield outcome(row, [unread])
         return
     yield from _unpaired_rows(source.experiment, pairing, comparison)
     if target is None:
@@ -123,7 +123,7 @@ def extra_experiment(experiment: Experiment, runs: int | None, note: str, kind: 
         difference = Difference(
             "", kind, "experiment.presence", note=f"{note}; {'unknown' if runs is None else runs} runs"
         )
-    yield _outcome(
+    yield outcome(
         Row(
             experiment.name,
             "experiment",
@@ -151,14 +151,14 @@ def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison
             if facet == "presence":
                 gone = Difference("", State.MISSING, "experiment.presence", note="no experiment on the target has its "
                                   "source tag or its name")  # fmt: skip
-                yield _outcome(row(State.MISSING), [gone])
+                yield outcome(row(State.MISSING), [gone])
             else:
                 yield Outcome(row(State.MISSING, "the experiment is missing"))
         elif facet == "presence":
             yield Outcome(row(State.MATCH))
         else:
             found = _EXPERIMENT_FACETS[facet](source, pair.target)
-            yield _outcome(row(facet_state(found)), found)
+            yield outcome(row(facet_state(found)), found)
 
 
 def _run_row(
@@ -211,7 +211,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
         if presence:
             note = "no target run has its source tag, its id, its name and start time, or its content"
             gone = Difference("", State.MISSING, rule, source=_described(run), note=note)
-            yield _outcome(_run_row(experiment, run, None, "presence", State.MISSING), [gone])
+            yield outcome(_run_row(experiment, run, None, "presence", State.MISSING), [gone])
         for facet in others:
             yield Outcome(_run_row(experiment, run, None, facet, State.MISSING, note="the run is missing"))
     for sources, targets, by in pairing.ambiguous:
@@ -220,7 +220,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
         for run in sources:
             if presence:
                 difference = Difference("", State.AMBIGUOUS, rule, source=_described(run), note=note)
-                yield _outcome(_run_row(experiment, run, None, "presence", State.AMBIGUOUS), [difference])
+                yield outcome(_run_row(experiment, run, None, "presence", State.AMBIGUOUS), [difference])
             for facet in others:
                 yield Outcome(_run_row(experiment, run, None, facet, State.AMBIGUOUS, note="the run is ambiguous"))
         if presence:
@@ -228,7 +228,7 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
                 difference = Difference(
                     "", State.AMBIGUOUS, rule, target=_described(run), note=f"one of {len(targets)} alike by {by}"
                 )
-                yield _outcome(_run_row(experiment, None, run, "presence", State.AMBIGUOUS), [difference])
+                yield outcome(_run_row(experiment, None, run, "presence", State.AMBIGUOUS), [difference])
     if not presence:
         return
     kept = {pair.source.run_id: pair.target.run_id for pair in pairing.pairs}
@@ -239,12 +239,12 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
         values = (_described(pair.source), _described(pair.target))
         difference = Difference("", State.DUPLICATE, rule, *values, note)
         row = _run_row(experiment, pair.source, pair.target, "presence", State.DUPLICATE, pair.by)
-        yield _outcome(row, [difference])
+        yield outcome(row, [difference])
     for extra in sorted(pairing.extra, key=lambda extra: _order(extra.target)):
         if extra.target.deleted and not deleted:
             continue
         difference = Difference("", State.EXTRA, rule, target=_described(extra.target), note=extra.why)
-        yield _outcome(_run_row(experiment, None, extra.target, "presence", State.EXTRA), [difference])
+        yield outcome(_run_row(experiment, None, extra.target, "presence", State.EXTRA), [difference])
 
 
 def _pair_rows(
@@ -275,7 +275,7 @@ def _pair_rows(
             else:
                 found = _RUN_FACETS[facet](mine, copy)
             row = _run_row(source.experiment, pair.source, pair.target, facet, facet_state(found), pair.by)
-            yield _outcome(row, found)
+            yield outcome(row, found)
 
 
 def _part_problem(source: ExperimentView, target: ExperimentView, facet: str) -> str | None:
@@ -289,7 +289,8 @@ def _part_problem(source: ExperimentView, target: ExperimentView, facet: str) ->
     return None
 
 
-def _outcome(row: Row, found: Sequence[Difference]) -> Outcome:
+def outcome(row: Row, found: Sequence[Difference]) -> Outcome:
+    """Add to a row what its differences say."""
     from dataclasses import replace
 
     if not found:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.model import Artifact, ArtifactTree, Run
+from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.verdict import State
 
 RULE = "run.artifacts"
@@ -23,12 +24,32 @@ _HUGE_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXo_:.]{1000,}")
 _MODEL_ID_KEYS = ("model_id", "model_uuid")
 
 
-class ModelIds:
-    """Model ids within one experiment: each source id must stand for one target id and the other way round."""
+class Owner(Protocol):
+    """Whose files are compared: a run, or a logged model or model version with the run that it belongs to."""
 
-    def __init__(self) -> None:
+    @property
+    def run_id(self) -> str:
+        """Id of the run; empty when there is none."""
+        ...
+
+    @property
+    def artifact_uri(self) -> str:
+        """Where the files are."""
+        ...
+
+
+class ModelIds:
+    """Model ids within one experiment: each source id must stand for one target id and the other way round.
+
+    ``pairs`` are the logged models whose copies are known.
+    """
+
+    def __init__(self, pairs: Mapping[str, str] | None = None) -> None:
         self._to_target: dict[tuple[str, str], str] = {}
         self._to_source: dict[tuple[str, str], str] = {}
+        for source, target in (pairs or {}).items():
+            self._to_target["model_id", source] = target
+            self._to_source["model_id", target] = source
 
     def agree(self, key: str, source: str, target: str) -> bool:
         """Record a pair of ids; false when either already stands for another one."""
@@ -41,14 +62,32 @@ class ModelIds:
 def compare_trees(
     source: ArtifactTree,
     target: ArtifactTree,
-    source_run: Run,
-    target_run: Run,
+    source_run: Owner,
+    target_run: Owner,
+    pairs: Mapping[str, str],
+    models: ModelIds,
+    *,
+    hashed: bool,
+    rule: str = RULE,
+) -> list[Difference]:
+    """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is.
+
+    ``rule`` is the contract's rule for these files; that for ``MLmodel`` files is ``<rule>.mlmodel``.
+    """
+    found = _compare_trees(source, target, source_run, target_run, pairs, models, hashed=hashed)
+    return found if rule == RULE else [replace(one, rule=one.rule.replace(RULE, rule, 1)) for one in found]
+
+
+def _compare_trees(
+    source: ArtifactTree,
+    target: ArtifactTree,
+    source_run: Owner,
+    target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
     *,
     hashed: bool,
 ) -> list[Difference]:
-    """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is."""
     unread = [
         Difference("", State.UNVERIFIED, RULE, note=f"the {side}'s artifacts could not be listed: {tree.error}")
         for side, tree in (("source", source), ("target", target))
@@ -73,8 +112,8 @@ def compare_trees(
 def _compare_files(
     mine: Artifact,
     copy: Artifact,
-    source_run: Run,
-    target_run: Run,
+    source_run: Owner,
+    target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
     *,
@@ -128,8 +167,8 @@ def compare_mlmodel(
     path: str,
     mine: bytes,
     copy: bytes,
-    source_run: Run,
-    target_run: Run,
+    source_run: Owner,
+    target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
 ) -> list[Difference]:
@@ -165,15 +204,15 @@ def _compare_ids(
     path: str,
     expected: dict[str, Any],
     actual: dict[str, Any],
-    source_run: Run,
-    target_run: Run,
+    source_run: Owner,
+    target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
 ) -> list[Difference]:
     """Compare and take out the ids at the top level; the tool adds ``run_id`` where there was none."""
     found: list[Difference] = []
     original, copied = expected.pop("run_id", None), actual.pop("run_id", None)
-    wanted = target_run.run_id if original in (None, source_run.run_id) else pairs.get(str(original), original)
+    wanted = target_run.run_id if original in (None, source_run.run_id or None) else pairs.get(str(original), original)
     if copied != wanted and not (original is None and copied is None):
         state = State.MISSING if copied is None else State.MISMATCH
         found.append(Difference(f"{path}: run_id", state, MLMODEL_RULE, wanted, copied, "not the copy of its run"))
@@ -240,7 +279,7 @@ class _Budget:
             raise ValueError(f"more than {_MAX_NODES} nodes")
 
 
-def _through(value: Any, source_run: Run | None, target_run: Run, budget: _Budget) -> Any:
+def _through(value: Any, source_run: Owner | None, target_run: Owner, budget: _Budget) -> Any:
     """Copy a document; the source's run id and artifact URI below the top level become the target's."""
     budget.spend()
     if isinstance(value, dict):
@@ -256,7 +295,7 @@ def _through(value: Any, source_run: Run | None, target_run: Run, budget: _Budge
     if isinstance(value, str) and source_run is not None:
         if source_run.artifact_uri:
             value = value.replace(source_run.artifact_uri, target_run.artifact_uri)
-        return value.replace(source_run.run_id, target_run.run_id)
+        return value.replace(source_run.run_id, target_run.run_id) if source_run.run_id else value
     return value
 
 

@@ -1,0 +1,215 @@
+"""Compares the objects of one kind in one container with their copies and yields ledger rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mlflow_parity.comparing.difference import Difference, facet_state
+from mlflow_parity.comparing.experiment import Outcome, outcome
+from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet
+from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import ArtifactTree, Entity
+from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
+from mlflow_parity.verdict import Row, State
+
+_CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    run_id: str
+    artifact_uri: str
+
+
+class ObjectView(Protocol):
+    """The objects of one experiment, or of the server, on one side."""
+
+    def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Entity]:
+        """Whole records, in the order asked for."""
+        ...
+
+    def files(self, kind: str, entity_id: str) -> ArtifactTree:
+        """The files of a logged model or model version."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectComparison:
+    """What to compare: facets in scope per kind, the links, and whether files were hashed."""
+
+    facets: dict[str, frozenset[str]]
+    links: ObjectLinks
+    hashed: bool
+
+
+def compare_objects(
+    label: str,
+    kind: str,
+    pairing: ObjectPairing,
+    source: ObjectView,
+    target: ObjectView | None,
+    comparison: ObjectComparison,
+) -> Iterator[Outcome]:
+    """Yield every row of one kind; ``label`` names the item (experiment, model, prompt, server) in the ledger."""
+    wanted = comparison.facets.get(kind, frozenset())
+    facets = [facet for facet in KINDS[kind].facets if facet in wanted]
+    if not facets:
+        return
+    yield from _unpaired(label, kind, pairing, facets, comparison.links)
+    if target is None:
+        return
+    pairs = sorted(pairing.pairs, key=lambda pair: (pair.source.number or 0, pair.source.created or 0,
+                                                    pair.source.entity_id))  # fmt: skip
+    out_of_order = _out_of_order(pairs) if "order" in facets else set()
+    models = ModelIds(comparison.links.of("logged_model"))
+    for start in range(0, len(pairs), _CHUNK):
+        some = pairs[start : start + _CHUNK]
+        ours = source.entities(kind, [pair.source.entity_id for pair in some])
+        theirs = target.entities(kind, [pair.target.entity_id for pair in some])
+        for pair, mine, copy in zip(some, ours, theirs, strict=True):
+            for facet in facets:
+                rule = f"{kind}.{facet}"
+                unread = [
+                    Difference("", State.UNVERIFIED, rule, note=f"could not be read from the {side}: {one.error}")
+                    for side, one in (("source", mine), ("target", copy))
+                    if one.error is not None
+                ]
+                if facet == "presence":
+                    found: list[Difference] = []
+                elif unread:
+                    found = unread
+                elif facet == "order":
+                    found = out_of_order_difference(pair) if pair.source.entity_id in out_of_order else []
+                elif facet == "files":
+                    trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
+                    found = compare_trees(*trees, _owner(mine), _owner(copy), comparison.links.of("run"), models,
+                                          hashed=comparison.hashed, rule=rule)  # fmt: skip
+                else:
+                    found = compare_facet(facet, mine, copy, comparison.links)
+                row = _row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by)
+                yield outcome(row, found)
+
+
+def unread_rows(label: str, kind: str, facets: frozenset[str], problem: str) -> Iterator[Outcome]:
+    """Yield one unverified row per facet for a kind that could not be listed."""
+    for facet in (facet for facet in KINDS[kind].facets if facet in facets):
+        row = Row(label, kind, f"(all {KINDS[kind].plural})", None, None, facet, State.UNVERIFIED)
+        yield outcome(row, [Difference("", State.UNVERIFIED, f"{kind}.{facet}", note=problem)])
+
+
+def _owner(entity: Entity) -> _Owner:
+    return _Owner(entity.facets.get("run") or "", entity.artifact_uri or "")
+
+
+def _row(
+    label: str,
+    kind: str,
+    source: ObjectKey | None,
+    target: ObjectKey | None,
+    facet: str,
+    state: State,
+    by: str = "",
+    note: str = "",
+) -> Row:
+    shown = source or target
+    return Row(
+        label,
+        kind,
+        (shown.name or shown.entity_id) if shown else "",
+        source.entity_id if source else None,
+        target.entity_id if target else None,
+        facet,
+        state,
+        by,
+        note=note,
+    )
+
+
+def _unpaired(
+    label: str, kind: str, pairing: ObjectPairing, facets: Sequence[str], links: ObjectLinks
+) -> Iterator[Outcome]:
+    title, rule = KINDS[kind].plural[:-1], f"{kind}.presence"
+    presence = "presence" in facets
+    others = [facet for facet in facets if facet != "presence"]
+    for item in sorted(pairing.missing, key=_order):
+        if presence:
+            gone = Difference("", State.MISSING, rule, source=_described(item), note=_why_missing(item, links))
+            yield outcome(_row(label, kind, item, None, "presence", State.MISSING), [gone])
+        for facet in others:
+            yield Outcome(_row(label, kind, item, None, facet, State.MISSING, note=f"the {title} is missing"))
+    for sources, targets, by in pairing.ambiguous:
+        names = ", ".join(item.entity_id for item in targets)
+        note = f"{len(sources)} source and {len(targets)} target {KINDS[kind].plural} have the same {by}: {names}"
+        for item in sources:
+            if presence:
+                difference = Difference("", State.AMBIGUOUS, rule, source=_described(item), note=note)
+                yield outcome(_row(label, kind, item, None, "presence", State.AMBIGUOUS), [difference])
+            for facet in others:
+                row = _row(label, kind, item, None, facet, State.AMBIGUOUS, note=f"the {title} is ambiguous")
+                yield Outcome(row)
+        for item in targets if presence else ():
+            difference = Difference("", State.AMBIGUOUS, rule, target=_described(item), note=f"one of {len(targets)}")
+            yield outcome(_row(label, kind, None, item, "presence", State.AMBIGUOUS), [difference])
+    if not presence:
+        return
+    kept = {pair.source.entity_id: pair.target.entity_id for pair in pairing.pairs}
+    for pair in pairing.duplicates:
+        note = f"a further copy ({pair.by}); it is paired with {kept.get(pair.source.entity_id, 'none')}"
+        difference = Difference("", State.DUPLICATE, rule, _described(pair.source), _described(pair.target), note)
+        yield outcome(_row(label, kind, pair.source, pair.target, "presence", State.DUPLICATE, pair.by), [difference])
+    numbers = {item.number for item in [*pairing.missing, *(pair.source for pair in pairing.pairs)]}
+    for item, why in sorted(pairing.extra, key=lambda extra: _order(extra[0])):
+        if (
+            item.number is not None
+            and numbers
+            and item.number not in numbers
+            and item.number < max(number or 0 for number in numbers)
+        ):
+            why = f"{why}; the source has a gap at number {item.number}: that version was deleted there"
+        difference = Difference("", State.EXTRA, rule, target=_described(item), note=why)
+        yield outcome(_row(label, kind, None, item, "presence", State.EXTRA), [difference])
+
+
+def _order(item: ObjectKey) -> tuple[object, ...]:
+    return (item.number or 0, item.created or 0, item.entity_id)
+
+
+def _described(item: ObjectKey) -> str:
+    made = "" if item.created is None else f", made at {item.created} ms"
+    return f"{KINDS[item.kind].plural[:-1]} {item.name or '(unnamed)'}{made}"
+
+
+def _why_missing(item: ObjectKey, links: ObjectLinks) -> str:
+    note = "no target object has its id, its source tags, its natural key or its content"
+    if item.run is None:
+        return f"{note}; it has no run" if item.kind in ("model_version", "logged_model") else note
+    stage = links.stage("run", item.run)
+    if stage == "deleted":
+        return f"{note}; its run {item.run} is deleted at the source"
+    if stage == "gone":
+        return f"{note}; its run {item.run} is not on the source any more"
+    if stage not in ("unknown",) and item.run not in links.of("run"):
+        return f"{note}; its run {item.run} has no copy either"
+    return note
+
+
+def _out_of_order(pairs: Sequence[ObjectPair]) -> set[str]:
+    """Return the versions whose copy comes before that of an earlier version."""
+    wrong: set[str] = set()
+    highest = -1
+    for pair in pairs:
+        number = pair.target.number if pair.target.number is not None else -1
+        if number < highest:
+            wrong.add(pair.source.entity_id)
+        highest = max(highest, number)
+    return wrong
+
+
+def out_of_order_difference(pair: ObjectPair) -> list[Difference]:
+    """Say that a version comes too early on the target."""
+    note = "its copy comes before the copy of an earlier version"
+    rule = f"{pair.source.kind}.order"
+    return [Difference("order", State.MISMATCH, rule, pair.source.number, pair.target.number, note)]

@@ -1,0 +1,108 @@
+"""The kinds of object beside experiments and runs: where each belongs, which facets it has, what tells copies.
+
+A *family* is what a test item stands for: an experiment with what is in it, a registered model with its versions,
+a prompt with its versions, or the server with what hangs on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlflow_parity.model import EXIM_PREFIX, Entity
+
+Family = Literal["experiment", "model", "prompt", "server"]
+#: Where the snapshot keeps a kind: parts of an experiment, or of the server.
+ObjectPart = Literal["logged_models", "traces", "scorers", "registry", "server_objects"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind. ``content`` are the facets that tell an object from its like; ids, links and times are not."""
+
+    name: str
+    plural: str
+    family: Family
+    part: ObjectPart
+    facets: tuple[str, ...]
+    content: tuple[str, ...]
+    first: str
+    """The first MLflow release that has it."""
+    files: bool = False
+
+
+_KINDS = (
+    Kind("logged_model", "logged models", "experiment", "logged_models",
+         ("presence", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
+         ("type", "params", "tags"), "3.0", files=True),
+    Kind("trace", "traces", "experiment", "traces",
+         ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "logged_model",
+          "prompts", "run_links", "spans", "assessments"),
+         ("state", "client_request_id", "previews"), "2.14"),
+    Kind("scorer", "scorers", "experiment", "scorers",
+         ("presence", "number", "definition"), ("definition",), "3.4"),
+    Kind("registered_model", "registered models", "model", "registry",
+         ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.16"),
+    Kind("model_version", "model versions", "model", "registry",
+         ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
+          "logged_model", "source", "times", "files"),
+         ("description", "tags", "status"), "2.16", files=True),
+    Kind("prompt", "prompts", "prompt", "registry",
+         ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.21"),
+    Kind("prompt_version", "prompt versions", "prompt", "registry",
+         ("presence", "number", "template", "commit_message", "tags", "model_config", "response_format", "type",
+          "times"),
+         ("template", "commit_message", "tags"), "2.21"),
+    Kind("evaluation_dataset", "evaluation datasets", "server", "server_objects",
+         ("presence", "tags", "schema", "profile", "digest", "user", "experiments", "records", "times"),
+         ("tags", "records"), "3.4"),
+    Kind("webhook", "webhooks", "server", "server_objects",
+         ("presence", "description", "url", "events", "status"), ("url", "events", "description"), "3.3"),
+)  # fmt: skip
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
+#: Object parts of an experiment, and of the server.
+EXPERIMENT_PARTS: tuple[ObjectPart, ...] = ("logged_models", "traces", "scorers")
+SERVER_PARTS: tuple[ObjectPart, ...] = ("registry", "server_objects")
+
+
+def of_family(family: Family) -> tuple[Kind, ...]:
+    """Return the kinds of a family, containers first."""
+    return tuple(kind for kind in _KINDS if kind.family == family)
+
+
+def of_part(part: ObjectPart) -> tuple[Kind, ...]:
+    """Return the kinds that a part holds."""
+    return tuple(kind for kind in _KINDS if kind.part == part)
+
+
+def plain_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tags without the source tags that the Export Import tool writes."""
+    return {key: value for key, value in tags.items() if not key.startswith(EXIM_PREFIX)}
+
+
+def origin(entity: Entity) -> str | None:
+    """Return the id of the source object that an entity names in its source tags, if it does."""
+    tags = entity.facets.get("tags") or {}
+    name, version = tags.get(EXIM_PREFIX + "field.name"), tags.get(EXIM_PREFIX + "field.version")
+    return f"{name}/{version}" if entity.kind == "model_version" and name and version else None
+
+
+def content(entity: Entity) -> list[Any]:
+    """Return what tells an entity from its like, without ids, links, times and source tags."""
+    return [
+        plain_tags(entity.facets.get(facet) or {}) if facet == "tags" else entity.facets.get(facet)
+        for facet in KINDS[entity.kind].content
+    ]
+
+
+def natural(entity: Entity) -> list[Any]:
+    """Return the natural key of an entity within its container: what people tell it by."""
+    facets = entity.facets
+    if entity.kind == "trace":
+        return [entity.name, (facets.get("times") or {}).get("request"), facets.get("client_request_id")]
+    if entity.kind in ("scorer", "model_version", "prompt_version"):
+        return [entity.name.rpartition("/")[0] or entity.name, facets.get("number")]
+    if entity.kind == "logged_model":
+        return [entity.name, facets.get("type")]
+    return [entity.name]
