@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import yaml
+from support.no_objects import NoObjects
 
 from mlflow_parity.audit import Audit, Result
 from mlflow_parity.digests import encode
@@ -258,7 +259,7 @@ def _renamed(run: RunData, ids: Mapping[str, str], experiment_id: str) -> RunDat
 # --- reading
 
 
-class MemoryReader:
+class MemoryReader(NoObjects):
     """Reads a store. ``order`` (or ``None``: as stored) shuffles pages, rows, keys, points; ``page`` runs a page.
 
     ``before(method, subject)`` is called before each answer: it may raise, change the store, or count.

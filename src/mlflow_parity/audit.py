@@ -12,19 +12,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
+from mlflow_parity.audit_objects import Objects, Place, parts_of
 from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.errors import ReadError, UsageProblem
-from mlflow_parity.items import Item, ItemState, item_ids
+from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
+from mlflow_parity.kinds import Family
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
 from mlflow_parity.promises import Selection
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import Side, SideName, prepare_folder
-from mlflow_parity.snapshot import ExperimentView, Part
+from mlflow_parity.snapshot import SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.store import SnapshotView
 from mlflow_parity.verdict import Finding, Row, State
 
@@ -52,6 +55,7 @@ class Reading(Protocol):
         points: int = 0,
         artifacts: int = 0,
         size: int = 0,
+        objects: int = 0,
     ) -> None:
         """Add to what was read."""
         ...
@@ -73,6 +77,8 @@ class Result:
     """Differences of the first reading that were gone when the suspects were read again."""
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
     outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    objects: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
+    """Objects beside experiments and runs that were read of each side, by kind."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -91,6 +97,9 @@ class Result:
 
 
 _SIDES: tuple[SideName, SideName] = ("source", "target")
+_NAMED: tuple[Family, ...] = ("model", "prompt")
+#: Kinds beside experiments whose objects name runs, experiments or logged models.
+_LINKING = ("model_version", "evaluation_dataset")
 
 
 @dataclass(slots=True)
@@ -99,6 +108,10 @@ class _Selected:
 
     sources: list[tuple[Item, Experiment, ExperimentPair | None]] = field(default_factory=list)
     surplus: list[tuple[Item, Experiment, str, State]] = field(default_factory=list)
+    others: list[Item] = field(default_factory=list)
+    """Registered models, prompts and the server."""
+    linked: list[tuple[Experiment, ExperimentPair | None]] = field(default_factory=list)
+    """Every experiment that is read: the selected ones, or all in scope where links lead to any."""
 
 
 class Audit:
@@ -167,8 +180,20 @@ class Audit:
                 "proves nothing: check --source-uri, --experiments and --exclude-experiments"
             )
         surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
-        self.items = item_ids(sources, surplus)
+        self.items = item_ids(sources, surplus) + self._other_items()
         return self.items
+
+    def _other_items(self) -> tuple[Item, ...]:
+        """Items of the families that hang on no experiment; none when only some experiments are in scope."""
+        if self.settings.experiments:
+            return ()
+        with ThreadPoolExecutor(2) as pool:
+            listed = {name: pool.submit(self.sides[name].names) for name in _SIDES}
+            ours, theirs = listed["source"].result(), listed["target"].result()
+        items: tuple[Item, ...] = ()
+        for family in _NAMED:
+            items += family_items(family, ours[family], theirs[family])
+        return (*items, Item("server", "", "", surplus=False, family="server"))
 
     def _named(self, name: str) -> bool:
         wanted, unwanted = self.settings.experiments, self.settings.exclude_experiments
@@ -212,6 +237,7 @@ class Audit:
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
         links = self._links(experiments, selection, result)
+        objects = self._objects(experiments, selection, links, result)
         if result.source_runs == 0 and selection.facets("run"):
             raise UsageProblem(
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
@@ -224,15 +250,24 @@ class Audit:
             links,
             self.settings.include_deleted,
             hashed=self.settings.depth != "listing",
+            objects=objects.links,
         )
         for item, source, pair in experiments.sources:
-            state = result.states.setdefault(item.id, ItemState(item))
+            state = result.states.setdefault(item.key, ItemState(item))
             for outcome in self._compare(source, pair, comparison, parts, result):
                 self._record(outcome, state, result, explainer, sink)
+            place = Place(source.experiment_id, None if pair is None else pair.target.experiment_id)
+            for outcome in objects.compare(item.label, "experiment", place):
+                self._record(outcome, state, result, explainer, sink)
         for item, target, note, kind in experiments.surplus:
-            state = result.states.setdefault(item.id, ItemState(item))
+            state = result.states.setdefault(item.key, ItemState(item))
             for outcome in self._surplus(target, note, kind):
                 self._record(outcome, state, result, explainer, sink)
+        for item in experiments.others:
+            state = result.states.setdefault(item.key, ItemState(item))
+            for outcome in self._compare_other(item, objects):
+                self._record(outcome, state, result, explainer, sink)
+        result.notes += objects.notes
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
@@ -243,6 +278,35 @@ class Audit:
         copies = sum(pair is not None for _, _, pair in selected.sources)
         return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
 
+    def _objects(self, experiments: _Selected, selection: Selection, links: Links, result: Result) -> Objects:
+        """Pair everything beside experiments and runs, so that links between objects can be followed."""
+        copies = {source.experiment_id: pair.target.experiment_id for source, pair in experiments.linked if pair}
+        objects = Objects(
+            self.sides,
+            selection,
+            self.settings.depth,
+            self._scratch,
+            ObjectLinks(links, experiments=copies),
+            hashed=self.settings.depth != "listing",
+        )
+        objects.learn(
+            [Place(source.experiment_id, copies.get(source.experiment_id)) for source, _ in experiments.linked],
+            whole=links.complete,
+        )
+        result.objects = {
+            "source": objects.count("source", [source.experiment_id for source, _ in experiments.linked] + [SERVER]),
+            "target": objects.count("target", [*copies.values(), SERVER]),
+        }
+        return objects
+
+    def _compare_other(self, item: Item, objects: Objects) -> Iterator[Outcome]:
+        """Compare a registered model or prompt with its versions, or what belongs to the server."""
+        if item.id == NONE:
+            # nothing on either side, as the whole lists said at first and must say still
+            yield from objects.none(item.label, item.family)
+        else:
+            yield from objects.compare(item.label, item.family, Place(SERVER, SERVER, item.name))
+
     def _selected(self, selection: Selection) -> _Selected:
         chosen = set(selection.items)
         by_source = {pair.source.experiment_id: pair for pair in self.pairing.pairs}
@@ -250,7 +314,10 @@ class Audit:
         every = {name: {item.experiment_id: item for item in self.sides[name].experiments()} for name in _SIDES}
         selected = _Selected()
         for item in self.items:
-            if item.id not in chosen:
+            if item.key not in chosen:
+                continue
+            if item.family != "experiment":
+                selected.others.append(item)
                 continue
             if item.surplus:
                 copy_of = copies.get(item.experiment_id)
@@ -262,12 +329,18 @@ class Audit:
             else:
                 source = every["source"][item.experiment_id]
                 selected.sources.append((item, source, by_source.get(item.experiment_id)))
+        selected.linked = [(source, pair) for _, source, pair in selected.sources]
+        if selected.others and any(selection.facets(name) for name in _LINKING):
+            read = {source.experiment_id for source, _ in selected.linked}
+            scope: list[tuple[Experiment, ExperimentPair | None]] = [(pair.source, pair) for pair in self.pairing.pairs]
+            scope += [(source, None) for source in self.pairing.missing]
+            selected.linked += [entry for entry in scope if entry[0].experiment_id not in read]
         return selected
 
     def _read(self, experiments: _Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
         wanted: dict[SideName, list[Experiment]] = {
-            "source": [source for _, source, _ in experiments.sources],
-            "target": [pair.target for _, _, pair in experiments.sources if pair is not None]
+            "source": [source for source, _ in experiments.linked],
+            "target": [pair.target for _, pair in experiments.linked if pair is not None]
             + [target for _, target, _, _ in experiments.surplus],
         }
 
@@ -278,7 +351,13 @@ class Audit:
             root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
 
             def count(
-                *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0
+                *,
+                experiments: int = 0,
+                runs: int = 0,
+                points: int = 0,
+                artifacts: int = 0,
+                size: int = 0,
+                objects: int = 0,
             ) -> None:
                 progress.add(
                     name,
@@ -287,6 +366,7 @@ class Audit:
                     points=points,
                     artifacts=artifacts,
                     size=size,
+                    objects=objects,
                 )
 
             side.read(
@@ -304,7 +384,7 @@ class Audit:
             result.notes += [note for future in futures if (note := future.result()) is not None]
         for name in _SIDES:
             reader = self.sides[name].reader
-            if reader is not None:
+            if reader is not None and not experiments.others:
                 try:
                     result.outside[name] = dict(reader.outside())
                 except ReadError as error:
@@ -315,8 +395,8 @@ class Audit:
         pairs: dict[str, str] = {}
         copies: dict[str, set[str]] = {}
         known: dict[str, str] = {}
-        if selection.facets("run"):
-            for _, source, pair in experiments.sources:
+        if "runs" in _parts(selection):
+            for source, pair in experiments.linked:
                 ours = self.sides["source"].view(source)
                 theirs = None if pair is None else self.sides["target"].view(pair.target)
                 self._count("source", ours, result)
@@ -334,7 +414,7 @@ class Audit:
                     pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
                     for found in pairing.duplicates:
                         copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
-        read = {source.experiment_id for _, source, _ in experiments.sources}
+        read = {source.experiment_id for source, _ in experiments.linked}
         whole = all(item.experiment_id in read for item in self.sides["source"].experiments())
         return Links(pairs, known, copies, whole)
 
@@ -505,7 +585,7 @@ def _parts(selection: Selection) -> frozenset[Part]:
     facets = selection.facets("run")
     parts: set[Part] = {"runs"}
     parts.update(part for facet, part in PART_OF_FACET.items() if facet in facets)
-    return frozenset(parts)
+    return frozenset(parts) | parts_of(selection)
 
 
 def _deleted(experiment: Experiment) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity.kinds import Family
 from mlflow_parity.model import Experiment
 from mlflow_parity.promises import Promise
 from mlflow_parity.snapshot.files import read_json, write_json
@@ -24,16 +25,70 @@ _LONGEST = 60
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One experiment under test; ``surplus`` ones are on the target only (extra or duplicate)."""
+    """One experiment, registered model, prompt, or the server; ``surplus`` ones are on the target only.
+
+    ``experiment_id`` is empty but for experiments. The item with the id :data:`NONE` stands for a family of which
+    neither side has any.
+    """
 
     id: str
     name: str
     experiment_id: str
     surplus: bool
+    family: Family = "experiment"
+
+    @property
+    def key(self) -> str:
+        """What is unique among the items of all families."""
+        return self.id if self.family == "experiment" else f"{self.family}:{self.id}"
+
+    @property
+    def label(self) -> str:
+        """What ledger and reports call it."""
+        if self.family == "experiment":
+            return self.name
+        if self.id == NONE:
+            return f"(no {FAMILY_TITLES[self.family]})"
+        return "(server)" if self.family == "server" else f"{FAMILY_TITLES[self.family]} {self.name}"
 
     def file_name(self) -> str:
         """Return the name of its state file."""
-        return hashlib.sha256(f"{self.surplus}:{self.experiment_id}:{self.name}".encode()).hexdigest()[:32] + ".json"
+        text = f"{self.family}:{self.surplus}:{self.experiment_id}:{self.name}:{self.id}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32] + ".json"
+
+
+#: Id of the item that stands for a family of which neither side has any.
+NONE = "none-on-either-side"
+FAMILY_TITLES: Mapping[Family, str] = {
+    "experiment": "experiment",
+    "model": "registered model",
+    "prompt": "prompt",
+    "server": "server",
+}
+
+
+def family_items(family: Family, source: Iterable[str], target: Iterable[str]) -> tuple[Item, ...]:
+    """Give every registered model or prompt an id, as :func:`item_ids` does; one item when there is none."""
+    ours = set(source)
+    used: Counter[str] = Counter()
+    items = []
+    for name in sorted(ours | set(target)):
+        plain = _plain(name)
+        if name not in ours:
+            plain += "~target-only"
+        used[plain] += 1
+        if used[plain] > 1 or plain == NONE:
+            plain = f"{plain}~{used[plain]}"
+        items.append(Item(plain, name, "", name not in ours, family))
+    return tuple(items) or (Item(NONE, "", "", surplus=False, family=family),)
+
+
+def _plain(name: str) -> str:
+    plain = _UNSAFE.sub("-", name).strip() or "experiment"
+    if plain != name or len(plain) > _LONGEST:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        plain = f"{plain[:_LONGEST]}~{digest}"
+    return plain
 
 
 def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tuple[Item, ...]:
@@ -45,10 +100,7 @@ def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tu
     used: Counter[str] = Counter()
     items = []
     for experiment, extra in sorted(entries, key=lambda entry: (entry[0].name, entry[1], entry[0].experiment_id)):
-        plain = _UNSAFE.sub("-", experiment.name).strip() or "experiment"
-        if plain != experiment.name or len(plain) > _LONGEST:
-            digest = hashlib.sha256(experiment.name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            plain = f"{plain[:_LONGEST]}~{digest}"
+        plain = _plain(experiment.name)
         if extra:
             plain += "~target-only"
         used[plain] += 1

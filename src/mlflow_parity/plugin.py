@@ -127,9 +127,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.UsageError(
             "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
         )
+    from mlflow_parity.promises import BY_NAME, OWNERS
+
+    name = metafunc.function.__name__.removeprefix("test_")
+    family = BY_NAME[name].family if name in BY_NAME else "experiment"
     # what is on the target only is judged once, by the check that owns it
-    owner = metafunc.function.__name__ == "test_experiment_arrived"
-    items = [item for item in shared.items if owner or not item.surplus]
+    owner = name in OWNERS
+    items = [item for item in shared.items if item.family == family and (owner or not item.surplus)]
     metafunc.parametrize(_FIXTURE, items, ids=[item.id for item in items], indirect=True)
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from mlflow_parity import contract
-
-Kind = Literal["experiment", "run"]
+from mlflow_parity.kinds import KINDS, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +18,14 @@ class Promise:
 
     name: str
     module: str
-    kind: Kind
+    kind: str
     facets: tuple[str, ...]
     text: str
+
+    @property
+    def family(self) -> Family:
+        """What its check is parametrized by."""
+        return KINDS[self.kind].family if self.kind in KINDS else "experiment"
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -60,18 +63,84 @@ PROMISES: tuple[Promise, ...] = (
             "Every run has its artifacts: the same tree, sizes and bytes; MLmodel as the contract says"),
     Promise("artifact_uri", "artifacts", "run", ("artifact_uri",),
             "Every run keeps its artifacts in a place of its own"),
+    Promise("run_model_links", "logged_models", "run", ("model_inputs", "model_outputs"),
+            "Every run names the copies of the logged models that it used and made, with their steps"),
+    Promise("logged_models_arrived_once", "logged_models", "logged_model", ("presence",),
+            "Every logged model is on the target exactly once, also where several runs use it"),
+    Promise("logged_model_content", "logged_models", "logged_model", ("type", "status", "tags", "params", "times"),
+            "Every logged model has its type, status, tags and params"),
+    Promise("logged_model_metrics", "logged_models", "logged_model", ("metrics",),
+            "Every logged model has its metrics, with their datasets and runs"),
+    Promise("logged_model_run", "logged_models", "logged_model", ("run",),
+            "Every logged model hangs on the copy of the run that made it"),
+    Promise("logged_model_files", "logged_models", "logged_model", ("files",),
+            "Every logged model has its files: the same tree, sizes and bytes; MLmodel as the contract says"),
+    Promise("registered_models_arrived", "models", "registered_model", ("presence",),
+            "Every registered model is on the target, and no other"),
+    Promise("registered_model_content", "models", "registered_model", ("description", "tags", "times"),
+            "Every registered model has its description and tags"),
+    Promise("registered_model_aliases", "models", "registered_model", ("aliases",),
+            "Every alias points at the copy of the version that it points at on the source"),
+    Promise("model_versions_arrived_once", "models", "model_version", ("presence",),
+            "Every model version is on the target exactly once"),
+    Promise("model_version_numbers", "models", "model_version", ("number", "order"),
+            "Every model version has its number, or it stands in its source tags, and the order is the same"),
+    Promise("model_version_content", "models", "model_version",
+            ("status", "description", "tags", "source_tags", "user", "stage", "times"),
+            "Every model version has its status, description, tags, user and stage"),
+    Promise("model_version_links", "models", "model_version", ("run", "logged_model", "source"),
+            "Every model version names the copies of its run and logged model, and a source of its own"),
+    Promise("model_version_files", "models", "model_version", ("files",),
+            "The right model stands behind every version, by bytes"),
+    Promise("prompts_arrived", "prompts", "prompt", ("presence",),
+            "Every prompt is on the target, and no other"),
+    Promise("prompt_content", "prompts", "prompt", ("description", "tags", "times"),
+            "Every prompt has its description and tags"),
+    Promise("prompt_aliases", "prompts", "prompt", ("aliases",),
+            "Every alias points at the copy of the prompt version that it points at on the source"),
+    Promise("prompt_versions_arrived_once", "prompts", "prompt_version", ("presence", "number"),
+            "Every prompt version is on the target exactly once, under its number"),
+    Promise("prompt_version_content", "prompts", "prompt_version",
+            ("template", "commit_message", "tags", "model_config", "response_format", "type", "times"),
+            "Every prompt version has its template, commit message, tags, model configuration and response format"),
+    Promise("traces_arrived_once", "traces", "trace", ("presence",),
+            "Every trace is on the target exactly once"),
+    Promise("trace_info", "traces", "trace",
+            ("state", "times", "client_request_id", "previews", "tags", "metadata"),
+            "Every trace has its state, times, previews, tags and metadata"),
+    Promise("trace_spans", "traces", "trace", ("spans",),
+            "Every trace has all its spans, with inputs, outputs, attributes and events"),
+    Promise("trace_assessments", "traces", "trace", ("assessments",),
+            "Every trace has its feedback and expectations, overridden ones included"),
+    Promise("trace_links", "traces", "trace", ("run", "logged_model", "prompts", "run_links"),
+            "Every trace names the copies of its runs, logged model and prompts"),
+    Promise("scorers", "scorers", "scorer", ("presence", "number", "definition"),
+            "Every scorer version is on the target with its definition"),
+    Promise("evaluation_datasets_arrived_once", "evaluation_datasets", "evaluation_dataset", ("presence",),
+            "Every evaluation dataset is on the target exactly once"),
+    Promise("evaluation_dataset_content", "evaluation_datasets", "evaluation_dataset",
+            ("tags", "schema", "profile", "digest", "user", "times"),
+            "Every evaluation dataset has its tags, schema and profile"),
+    Promise("evaluation_dataset_experiments", "evaluation_datasets", "evaluation_dataset", ("experiments",),
+            "Every evaluation dataset hangs on the copies of its experiments"),
+    Promise("evaluation_dataset_records", "evaluation_datasets", "evaluation_dataset", ("records",),
+            "Every evaluation dataset has its records"),
+    Promise("webhooks", "webhooks", "webhook", ("presence", "description", "url", "events", "status"),
+            "Every webhook is on the target, as far as a webhook can be read"),
 )  # fmt: skip
+#: Promises that judge what is on the target only.
+OWNERS = frozenset({"experiment_arrived", "registered_models_arrived", "prompts_arrived"})
 BY_NAME: Mapping[str, Promise] = {promise.name: promise for promise in PROMISES}
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which promises are checked for which experiments (by item id)."""
+    """Which promises are checked for which items (by key)."""
 
     promises: tuple[str, ...]
     items: tuple[str, ...]
 
-    def facets(self, kind: Kind) -> frozenset[str]:
+    def facets(self, kind: str) -> frozenset[str]:
         """Return the facets of a kind that the selected promises rest on."""
         return frozenset(
             facet for name in self.promises if BY_NAME[name].kind == kind for facet in BY_NAME[name].facets
@@ -81,9 +150,9 @@ class Selection:
         """Return the facets that no selected promise rests on, as ``kind facet``."""
         return tuple(
             f"{kind} {facet}"
-            for kind, facets in (("experiment", contract.EXPERIMENT_FACETS), ("run", contract.RUN_FACETS))
+            for kind, facets in contract.FACETS.items()
             for facet in facets
-            if facet not in self.facets("experiment" if kind == "experiment" else "run")
+            if facet not in self.facets(kind)
         )
 
 

@@ -22,6 +22,7 @@ import pytest
 
 from mlflow_parity import __version__, contract
 from mlflow_parity.items import Item, Judgement, load_items, save_items
+from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from mlflow_parity.reporting.report import Report, SideReport
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
+_TITLES: dict[Family, str] = {
+    "experiment": "experiments",
+    "model": "registered models",
+    "prompt": "prompts",
+    "server": "sets of what belongs to the server",
+}
 STATES = "states"
 ITEMS = "items.json"
 
@@ -74,7 +81,7 @@ class Shared:
 
         return check_message(
             promise=promise.text,
-            experiment=item.name,
+            experiment=item.label,
             findings=judgement.findings,
             total=judgement.total,
             counts=judgement.counts,
@@ -140,13 +147,17 @@ class Main(Shared):
         """Return which promises and items the collected node ids stand for."""
         promises: list[str] = []
         items: list[str] = []
-        known = {item.id for item in self.items}
+        known = {(item.family, item.id): item.key for item in self.items}
         for node_id in node_ids:
             found = _ITEM_OF_NODE.search(node_id)
-            if found is None or found["item"] not in known:
+            if found is None:
+                continue
+            promise = PROMISES.get(found["promise"])
+            key = known.get(("experiment" if promise is None else promise.family, found["item"]))
+            if key is None:
                 continue  # not one of our checks
-            promises.append(found["promise"] if found["promise"] in PROMISES else "")
-            items.append(found["item"])
+            promises.append("" if promise is None else promise.name)
+            items.append(key)
         return select(promises, items) if items else Selection((), ())
 
     def finish(self, exit_status: int, *, collect_only: bool) -> int:
@@ -175,15 +186,20 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
 
     settings = main.settings
     coverage = tuple(
-        CoverageRow(state.item.name, facet, cell)
+        CoverageRow(state.item.label, facet, cell)
         for _, state in sorted(result.states.items())
         for facet, cell in state.cells.items()
     )
     # what one would not guess comes first: the terminal's line may have no room for every facet
     left_out: list[str] = []
-    unselected = len(main.items) - len(result.selection.items)
-    if unselected:
-        left_out.append(f"{unselected} of {len(main.items)} experiments were not selected")
+    chosen = set(result.selection.items)
+    for family, title in _TITLES.items():
+        items = [item.key for item in main.items if item.family == family]
+        unselected = sum(key not in chosen for key in items)
+        if unselected:
+            left_out.append(f"{unselected} of {len(items)} {title} were not selected")
+    if settings.experiments:
+        left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
     if settings.depth == "listing":
@@ -209,12 +225,10 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             include_deleted=settings.include_deleted,
             depth=settings.depth,
             facets=tuple(
-                [
-                    f"experiment {facet}"
-                    for facet in contract.EXPERIMENT_FACETS
-                    if facet in result.selection.facets("experiment")
-                ]
-                + [f"run {facet}" for facet in contract.RUN_FACETS if facet in result.selection.facets("run")]
+                f"{kind} {facet}"
+                for kind, facets in contract.FACETS.items()
+                for facet in facets
+                if facet in result.selection.facets(kind)
             ),
             checks=result.selection.promises,
             partial=partial,
@@ -252,19 +266,24 @@ def _reasons(result: Result) -> list[str]:
         for facet, cell in item_state.cells.items():
             sums.setdefault(facet, Counter()).update(cell.counts)
     reasons = []
-    for kind in ("experiment", "run"):
+    for kind in contract.FACETS:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]
             if count:
-                reasons.append(f"{count:,} {kind}{'s are' if count > 1 else ' is'} {phrase}")
+                reasons.append(f"{count:,} {_noun(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
     for facet, counts in sums.items():
         kind, _, name = facet.partition(" ")
         # the facets of an object without a copy are in the same state as the object, which was said above
         told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
         for state, phrase in _PHRASES.items():
             if counts[state] and name != "presence" and state not in told:
-                reasons.append(f"{name} of {counts[state]:,} {kind}{'s' if counts[state] > 1 else ''}: {phrase}")
+                reasons.append(f"{name} of {counts[state]:,} {_noun(kind, counts[state])}: {phrase}")
     return reasons
+
+
+def _noun(kind: str, count: int) -> str:
+    plural = KINDS[kind].plural if kind in KINDS else f"{kind}s"
+    return plural if count > 1 else plural[:-1]
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
@@ -288,6 +307,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         artifact_bytes=counts["bytes"],
         snapshot_digest=snapshot.digest,
         snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
+        objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),
     )
 

@@ -6,19 +6,21 @@ import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from mlflow_parity.errors import SnapshotError
+from mlflow_parity.errors import ReadError, SnapshotError
+from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import Reader
-from mlflow_parity.snapshot import ExperimentView, HistoryKey, Part, RunKey
-from mlflow_parity.snapshot.capture import Count, capture
+from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.keys import run_key
-from mlflow_parity.snapshot.store import MANIFEST, Origin, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import FILES_PART, MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
 
 SideName = Literal["source", "target"]
 
@@ -91,6 +93,36 @@ class Side:
         )
         self._snapshot.finish()
 
+    def names(self) -> dict[Family, list[str]]:
+        """Names of the registered models and prompts; none where they cannot be listed (said when they are read)."""
+        found: dict[Family, list[str]] = {"model": [], "prompt": []}
+        kinds: dict[Family, str] = {"model": "registered_model", "prompt": "prompt"}
+        for family, kind in kinds.items():
+            if self.reader is None:
+                objects = self.snapshot.objects(SERVER)
+                if objects.problem(KINDS[kind].part) is None:
+                    found[family] = [key.entity_id for key in objects.keys(kind)]
+            elif self.reader.supports(kind) is not False:
+                with suppress(ReadError):
+                    found[family] = list(self.reader.names(kind))
+        return found
+
+    def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:
+        """Read one part of a place (experiment id or ``SERVER``) anew into ``root``; ``None`` for a snapshot.
+
+        A part of files is read for the objects that were listed at first.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None:
+            return None
+        again = Snapshot.create(root, self.snapshot.origin, self.experiments())
+        listing = next((KINDS[kind].part for kind, files in FILES_PART.items() if files == part), None)
+        parts = {part} | ({listing} if listing else set())
+        capture_objects(self.reader, again, place, parts, depth, _uncounted)
+        return again.objects(place)
+
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as it was read."""
         return self.snapshot.view(experiment)
@@ -137,6 +169,12 @@ class Side:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
             trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
         return FreshView(view, experiment, runs, histories, trees)
+
+
+def _uncounted(
+    *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
+) -> None:
+    """Count nothing: what is read again was counted before."""
 
 
 def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:

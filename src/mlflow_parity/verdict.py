@@ -59,9 +59,9 @@ class Finding:
 
     experiment: str
     kind: str
-    """``experiment`` or ``run``."""
+    """``experiment``, ``run``, or one of :data:`mlflow_parity.kinds.KINDS`."""
     name: str
-    """Name of the experiment or run."""
+    """Name of the object."""
     source_id: str | None
     target_id: str | None
     facet: str

@@ -22,6 +22,7 @@ from mlflow_parity.options import Depth, Settings
 from mlflow_parity.promises import PROMISES, select
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.verdict import Row
+from support.no_objects import NoObjects
 
 Points = tuple[tuple[int, int, float], ...]
 
@@ -36,7 +37,7 @@ class Store:
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
 
-class MemoryReader:
+class MemoryReader(NoObjects):
     """Delivers a store in an order and page size drawn from ``seed``."""
 
     def __init__(self, store: Store, location: Location, seed: int) -> None:

@@ -11,6 +11,7 @@ from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_values, facet_state
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
+from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.model import Experiment, Run
 from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
@@ -59,6 +60,7 @@ class Comparison:
     links: Links
     include_deleted: bool
     hashed: bool
+    objects: ObjectLinks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def compare_experiment(
     yield from _unpaired_rows(source.experiment, pairing, comparison)
     if target is None:
         return
-    models = ModelIds()
+    models = ModelIds(comparison.objects.of("logged_model") if comparison.objects else None)
     # in one order whatever order the pages came in: ids that must map one to one blame the later run
     pairs = sorted(
         (pair for pair in pairing.pairs if in_scope(pair, include_deleted=comparison.include_deleted)),
@@ -270,6 +272,8 @@ def _pair_rows(
             elif facet == "artifacts":
                 trees = source.artifacts(mine.run_id), target.artifacts(copy.run_id)
                 found = compare_trees(*trees, mine, copy, comparison.links.pairs, models, hashed=comparison.hashed)
+            elif facet in ("model_inputs", "model_outputs"):
+                found = run_models(facet, mine, copy, comparison.objects or ObjectLinks(comparison.links))
             elif facet == "parent":
                 found = fields.run_parent(mine, copy, comparison.links)
             else:

@@ -11,7 +11,7 @@ from mlflow_parity.comparing.difference import Difference, compare_mappings
 from mlflow_parity.comparing.fields import FIELD, Links
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
 from mlflow_parity.kinds import KINDS, plain_tags
-from mlflow_parity.model import EXIM_PREFIX, Entity
+from mlflow_parity.model import EXIM_PREFIX, Entity, Run
 from mlflow_parity.verdict import State
 
 _VERSIONS_TAG = "mlflow.modelVersions"
@@ -72,6 +72,39 @@ def link(key: str, ours: str | None, theirs: str | None, kind: str, links: Objec
 
 def _said(kind: str) -> str:
     return KINDS[kind].plural[:-1] if kind in KINDS else kind
+
+
+def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:
+    """Compare the logged models that a run used or made, with their steps, through the pairing."""
+    rule = f"run.{facet}"
+    ours: tuple[tuple[str, int], ...] = getattr(source, facet)
+    left = list(getattr(target, facet))
+    found: list[Difference] = []
+    open_ends: list[tuple[str, int]] = []
+    for model, step in ours:
+        wanted = links.of("logged_model").get(model)
+        fitting = {wanted, *links.copies.get("logged_model", {}).get(model, ())}
+        twin = next((other for other in left if other[0] in fitting and other[1] == step), None)
+        if twin is not None:
+            left.remove(twin)
+        else:
+            open_ends.append((model, step))
+    for model, step in open_ends:
+        wanted = links.of("logged_model").get(model)
+        same = next((other for other in left if wanted is not None and other[0] == wanted), None)
+        key = f"{model} at step {step}"
+        if same is not None:
+            left.remove(same)
+            found.append(Difference(key, State.MISMATCH, rule, step, same[1], "another step"))
+            continue
+        dead = next((other for other in left if other == (model, step)), None)
+        if dead is not None and wanted is None:
+            left.remove(dead)
+        found += link(key, model, dead and dead[0], "logged_model", links, rule)
+    return found + [
+        Difference(f"{model} at step {step}", State.EXTRA, rule, target=f"{model} at step {step}")
+        for model, step in left
+    ]
 
 
 def _equal(facet: str) -> Callable[[Entity, Entity, ObjectLinks], list[Difference]]:

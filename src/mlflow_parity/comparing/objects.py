@@ -52,13 +52,18 @@ def compare_objects(
     source: ObjectView,
     target: ObjectView | None,
     comparison: ObjectComparison,
+    *,
+    cannot: bool = False,
 ) -> Iterator[Outcome]:
-    """Yield every row of one kind; ``label`` names the item (experiment, model, prompt, server) in the ledger."""
+    """Yield every row of one kind; ``label`` names the item (experiment, model, prompt, server) in the ledger.
+
+    ``cannot``: the target's MLflow has no such kind of object.
+    """
     wanted = comparison.facets.get(kind, frozenset())
     facets = [facet for facet in KINDS[kind].facets if facet in wanted]
     if not facets:
         return
-    yield from _unpaired(label, kind, pairing, facets, comparison.links)
+    yield from _unpaired(label, kind, pairing, facets, comparison.links, cannot=cannot)
     if target is None:
         return
     pairs = sorted(pairing.pairs, key=lambda pair: (pair.source.number or 0, pair.source.created or 0,
@@ -129,14 +134,17 @@ def _row(
 
 
 def _unpaired(
-    label: str, kind: str, pairing: ObjectPairing, facets: Sequence[str], links: ObjectLinks
+    label: str, kind: str, pairing: ObjectPairing, facets: Sequence[str], links: ObjectLinks, *, cannot: bool
 ) -> Iterator[Outcome]:
     title, rule = KINDS[kind].plural[:-1], f"{kind}.presence"
     presence = "presence" in facets
     others = [facet for facet in facets if facet != "presence"]
     for item in sorted(pairing.missing, key=_order):
         if presence:
-            gone = Difference("", State.MISSING, rule, source=_described(item), note=_why_missing(item, links))
+            why = _why_missing(item, links)
+            if cannot:
+                why = f"the target's MLflow cannot hold {KINDS[kind].plural} (they came with {KINDS[kind].first})"
+            gone = Difference("", State.MISSING, rule, source=_described(item), note=why)
             yield outcome(_row(label, kind, item, None, "presence", State.MISSING), [gone])
         for facet in others:
             yield Outcome(_row(label, kind, item, None, facet, State.MISSING, note=f"the {title} is missing"))

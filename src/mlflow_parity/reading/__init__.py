@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Capabilities, Experiment, Run, Series
+from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Run, Series
 from mlflow_parity.options import Depth
 
 
@@ -43,6 +43,30 @@ class Reader(Protocol):
 
     def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
         """The artifact tree of each of ``runs``, in any order."""
+        ...
+
+    def supports(self, kind: str) -> bool | None:
+        """Whether the server can hold a kind of object at all (``None``: cannot be told)."""
+        ...
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all registered models (``registered_model``) or prompts (``prompt``), without their versions."""
+        ...
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """Every registered model, model version, prompt and prompt version, in batches."""
+        ...
+
+    def server_objects(self) -> Iterator[list[Entity]]:
+        """Every evaluation dataset and webhook."""
+        ...
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """Every logged model, trace or scorer of an experiment, as ``kinds`` says."""
+        ...
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The files of logged models and model versions; a tree's ``run_id`` is the entity's id."""
         ...
 
     def outside(self) -> Mapping[str, int | None]:

@@ -21,6 +21,7 @@ class _Side:
     points: int = 0
     artifacts: int = 0
     size: int = 0
+    objects: int = 0
 
 
 class Progress:
@@ -77,8 +78,9 @@ class Progress:
         points: int = 0,
         artifacts: int = 0,
         size: int = 0,
+        objects: int = 0,
     ) -> None:
-        """Count what was read of ``side``; ``size`` is in bytes of artifacts."""
+        """Count what was read of ``side``; ``size``: bytes of artifacts; ``objects``: all but experiments and runs."""
         with self._lock:
             found = self._sides.setdefault(side, _Side())
             found.experiments += experiments
@@ -86,6 +88,7 @@ class Progress:
             found.points += points
             found.artifacts += artifacts
             found.size += size
+            found.objects += objects
 
     def line(self) -> str:
         """Return the current line: ASCII, both sides, counts and the rate that says most."""
@@ -120,6 +123,8 @@ def _of(side: _Side, seconds: float) -> str:
     parts = [f"{done} exp", f"{side.runs:,} runs"]
     if side.points:
         parts.append(f"{_short(side.points)} points")
+    if side.objects:
+        parts.append(f"{_short(side.objects)} objects")
     if side.artifacts:
         parts.append(f"{side.artifacts:,} files {side.size / 1e6:,.1f} MB")
     if side.points:

@@ -62,6 +62,8 @@ class SideReport:
     artifact_bytes: int = 0
     snapshot_digest: str = ""
     snapshot_path: str | None = None
+    objects: Mapping[str, int] = field(default_factory=dict)
+    """Objects beside experiments and runs that were read, by kind."""
     outside: Mapping[str, int | None] = field(default_factory=dict)
 
 

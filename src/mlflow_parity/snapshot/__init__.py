@@ -7,6 +7,9 @@ Layout::
     experiments/<id>/metrics.parquet  one row per history: run, key, points, digest, row in points.parquet
     experiments/<id>/points.parquet   the points
     experiments/<id>/artifacts.parquet  one row per file: path, size, sha256, MLmodel content
+    experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
+    experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
+    server/{registry,server_objects,version_files}.parquet  the same for what belongs to no experiment
     experiments/<id>/<facet>.json     written last: rows, digest and checksums of the part's files
 """
 
@@ -18,10 +21,34 @@ from typing import Literal, Protocol
 from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
 
 #: What is read and stored separately; ``runs`` is always needed, the others when a check asks for them.
-Part = Literal["runs", "metrics", "artifacts"]
-PARTS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
+Part = Literal[
+    "runs",
+    "metrics",
+    "artifacts",
+    "logged_models",
+    "traces",
+    "scorers",
+    "logged_model_files",
+    "registry",
+    "server_objects",
+    "version_files",
+]
+#: Parts of an experiment, in the order in which they are read.
+PARTS: tuple[Part, ...] = (
+    "runs",
+    "metrics",
+    "artifacts",
+    "logged_models",
+    "traces",
+    "scorers",
+    "logged_model_files",
+)
+#: Parts of the server as a whole.
+SERVER_PARTS: tuple[Part, ...] = ("registry", "server_objects", "version_files")
+#: Stands for the server where an experiment's id is asked for.
+SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class ExperimentView(Protocol):
@@ -63,4 +90,14 @@ class ExperimentView(Protocol):
 
 from mlflow_parity.snapshot.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "PARTS", "ExperimentView", "HistoryKey", "Part", "RunKey"]
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "PARTS",
+    "SERVER",
+    "SERVER_PARTS",
+    "ExperimentView",
+    "HistoryKey",
+    "Part",
+    "RunKey",
+]

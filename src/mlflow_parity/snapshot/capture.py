@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError
-from mlflow_parity.model import Experiment, Run
+from mlflow_parity.kinds import KINDS, ObjectPart, of_part
+from mlflow_parity.model import Entity, Experiment, Run
 from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.reading import Reader
-from mlflow_parity.snapshot import PARTS, Part
-from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot.objects import ObjectsWriter
+from mlflow_parity.snapshot.store import FILES_PART, Snapshot
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
 
 #: Experiments read side by side on one server; their requests share the session's connections.
 _EXPERIMENTS_AT_ONCE = 4
+_FILES_AT_ONCE = 500
+#: What hangs on runs; it is read together, page by page.
+RUN_PARTS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
 T = TypeVar("T")
 
 
@@ -24,7 +29,14 @@ class Count(Protocol):
     """Told what was read, for the progress line."""
 
     def __call__(
-        self, *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0
+        self,
+        *,
+        experiments: int = 0,
+        runs: int = 0,
+        points: int = 0,
+        artifacts: int = 0,
+        size: int = 0,
+        objects: int = 0,
     ) -> None:
         """Add to what was read."""
         ...
@@ -50,13 +62,16 @@ def capture(
 
     def one(experiment: Experiment) -> int:
         resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count)
+        place = experiment.experiment_id
+        resumed += capture_objects(reader, snapshot, place, parts, depth, count)
         count(experiments=1)
         return resumed
 
+    resumed = capture_objects(reader, snapshot, SERVER, parts, depth, count)
     with ThreadPoolExecutor(_EXPERIMENTS_AT_ONCE, thread_name_prefix="parity-experiment") as pool:
         futures = [pool.submit(one, experiment) for experiment in experiments]
         try:
-            return sum(future.result() for future in futures)
+            return resumed + sum(future.result() for future in futures)
         except BaseException:
             for future in futures:
                 future.cancel()
@@ -75,17 +90,13 @@ def _capture_experiment(
     experiment_id = experiment.experiment_id
     wanted: list[Part] = []
     resumed = 0
-    for part in PARTS:
+    for part in RUN_PARTS:
         if part != "runs" and part not in parts:
             continue
-        sidecar = snapshot.check(experiment_id, part)
-        if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors"):
-            wanted.append(part)
-        elif _shallower(sidecar, depth) or (include_deleted and sidecar.get("deleted") is False):
-            # the interrupted audit asked for less
-            wanted.append(part)
-        else:
+        if _is_good(snapshot.check(experiment_id, part), depth, include_deleted=include_deleted):
             resumed += 1
+        else:
+            wanted.append(part)
     if not wanted:
         return resumed
     folder = snapshot.folder(experiment_id)
@@ -124,6 +135,87 @@ def _capture_experiment(
                     unfinished.abandon()
         raise
     return resumed
+
+
+def _is_good(sidecar: dict[str, Any] | None, depth: Depth, *, include_deleted: bool) -> bool:
+    """Whether a part of an interrupted audit can stay: whole, without errors, and not asked for less."""
+    if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors"):
+        return False
+    return not (_shallower(sidecar, depth) or (include_deleted and sidecar.get("deleted") is False))
+
+
+def capture_objects(
+    reader: Reader, snapshot: Snapshot, place: str, parts: Collection[Part], depth: Depth, count: Count
+) -> int:
+    """Read the objects of an experiment (by id) or of the server; return how many parts were there already."""
+    names = SERVER_PARTS if place == SERVER else PARTS
+    kept = 0
+    for part in (name for name in names if name in parts and name not in RUN_PARTS):
+        if _is_good(snapshot.check(place, part), depth, include_deleted=False):
+            kept += 1
+            continue
+        folder = snapshot.folder(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        writer: ObjectsWriter | ArtifactsWriter
+        files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
+        if files_of is not None:
+            writer = ArtifactsWriter(folder, depth, deleted=True, part=part)
+        else:
+            writer = ObjectsWriter(folder, object_part(part))
+        try:
+            if isinstance(writer, ArtifactsWriter):
+                problem = snapshot.objects(place).problem(KINDS[files_of or ""].part)
+                if problem is not None:
+                    raise MalformedAnswer(f"the objects could not be listed: {problem}")
+                _read_files(reader, snapshot, place, files_of or "", writer, depth, count)
+                writer.finish()
+            else:
+                kinds = [kind.name for kind in of_part(object_part(part))]
+                held = [kind for kind in kinds if reader.supports(kind) is not False]
+                for batch in _batches(reader, place, part, held):
+                    writer.add(batch)
+                    count(objects=len(batch))
+                writer.finish(unsupported=[kind for kind in kinds if kind not in held])
+        except ReadError as error:
+            writer.abandon()
+            seal_failure(folder, part, str(error))
+        except BaseException:
+            with suppress(Exception):
+                writer.abandon()
+            raise
+    return kept
+
+
+def object_part(part: Part) -> ObjectPart:
+    """Return a part as one that holds objects."""
+    return next(kind.part for kind in KINDS.values() if kind.part == part)
+
+
+def _batches(reader: Reader, place: str, part: Part, kinds: Collection[str]) -> Iterator[Sequence[Entity]]:
+    """Yield what a part holds; an object that pages brought twice is there once."""
+    if not kinds:
+        return
+    if place == SERVER:
+        batches = reader.registry() if part == "registry" else reader.server_objects()
+    else:
+        batches = reader.experiment_objects(place, kinds)
+    seen: set[tuple[str, str]] = set()
+    for batch in batches:
+        fresh = [entity for entity in batch if (entity.kind, entity.entity_id) not in seen]
+        seen.update((entity.kind, entity.entity_id) for entity in fresh)
+        yield fresh
+
+
+def _read_files(
+    reader: Reader, snapshot: Snapshot, place: str, kind: str, writer: ArtifactsWriter, depth: Depth, count: Count
+) -> None:
+    objects = snapshot.objects(place)
+    ids = [key.entity_id for key in objects.keys(kind)]
+    for start in range(0, len(ids), _FILES_AT_ONCE):
+        entities = objects.entities(kind, ids[start : start + _FILES_AT_ONCE])
+        for tree in reader.entity_files(entities, depth):
+            writer.add(tree)
+            count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
 
 
 def _part(name: str) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import pyarrow.parquet as pq
 
 from mlflow_parity.digests import combine, experiment_digest
 from mlflow_parity.errors import SnapshotError
-from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
-from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, HistoryKey, Part, RunKey
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run, Series
+from mlflow_parity.pairing_objects import ObjectKey
+from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.files import file_sha256, folder_name, is_temporary, read_json, write_json
+from mlflow_parity.snapshot.objects import ObjectsTable
 
 MANIFEST = "manifest.json"
 
@@ -128,7 +132,9 @@ class Snapshot:
 
     def folder(self, experiment_id: str) -> Path:
         """Return the folder of an experiment's parts."""
-        return self.root / "experiments" / folder_name(experiment_id)
+        return (
+            self.root / "server" if experiment_id == SERVER else self.root / "experiments" / folder_name(experiment_id)
+        )
 
     def sidecar(self, experiment_id: str, part: Part) -> dict[str, Any] | None:
         """Return a part's sidecar, or ``None`` when the part is not there.
@@ -170,11 +176,12 @@ class Snapshot:
     def finish(self) -> None:
         """Seal: record every part and the digest of all."""
         parts: dict[str, dict[str, Any]] = {}
-        for experiment in self.experiments:
-            for part in PARTS:
-                sidecar = self.sidecar(experiment.experiment_id, part)
+        places = [(experiment.experiment_id, PARTS) for experiment in self.experiments]
+        for place, names in [*places, (SERVER, SERVER_PARTS)]:
+            for part in names:
+                sidecar = self.sidecar(place, part)
                 if sidecar is not None:
-                    parts.setdefault(experiment.experiment_id, {})[part] = sidecar
+                    parts.setdefault(place, {})[part] = sidecar
         self._manifest["parts"] = parts
         self._manifest["digest"] = self._digest()
         self._manifest["finished"] = time.time()
@@ -182,22 +189,22 @@ class Snapshot:
 
     def _digest(self) -> str:
         parts = self._manifest["parts"]
-        return combine(
-            combine(
-                [
-                    experiment_digest(experiment),
-                    *(
-                        name.encode() + bytes.fromhex(part["digest"])
-                        for name, part in parts.get(experiment.experiment_id, {}).items()
-                    ),
-                ]
-            )
-            for experiment in self.experiments
-        ).hex()
+
+        def of(place: str) -> list[bytes]:
+            return [name.encode() + bytes.fromhex(part["digest"]) for name, part in parts.get(place, {}).items()]
+
+        experiments = [
+            combine([experiment_digest(experiment), *of(experiment.experiment_id)]) for experiment in self.experiments
+        ]
+        return combine([*experiments, combine([b"server", *of(SERVER)])]).hex()
 
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as comparing reads it."""
         return SnapshotView(self, experiment)
+
+    def objects(self, place: str) -> PlaceObjects:
+        """Return the objects of an experiment (by id), or of the :data:`~mlflow_parity.snapshot.SERVER`."""
+        return PlaceObjects(self, place)
 
 
 class SnapshotView:
@@ -207,12 +214,12 @@ class SnapshotView:
         self._snapshot = snapshot
         self._experiment = experiment
         self._folder = snapshot.folder(experiment.experiment_id)
-        self._sidecars = {part: snapshot.check(experiment.experiment_id, part) for part in PARTS}
+        own: tuple[Part, ...] = ("runs", "metrics", "artifacts")
+        self._sidecars = {part: snapshot.check(experiment.experiment_id, part) for part in own}
         self._runs: pa.Table | None = None
         self._rows: dict[str, int] = {}
         self._histories: dict[str, dict[str, HistoryKey]] | None = None
-        self._artifacts: dict[str, list[int]] | None = None
-        self._artifact_table: pa.Table | None = None
+        self._artifacts: Trees | None = None
 
     @property
     def experiment(self) -> Experiment:
@@ -303,20 +310,103 @@ class SnapshotView:
     def artifacts(self, run_id: str) -> ArtifactTree:
         """The artifact tree of a run."""
         if self._artifacts is None:
-            table = pq.read_table(self._folder / "artifacts.parquet")
-            self._artifact_table = table.take(
-                pc.sort_indices(table, sort_keys=[("run_id", "ascending"), ("path", "ascending")])
-            )
-            self._artifacts = {}
-            for row, run in enumerate(self._artifact_table.column("run_id").to_pylist()):
-                self._artifacts.setdefault(run, [row, row])[1] = row + 1
-        if self._artifact_table is None or run_id not in self._artifacts:
-            return ArtifactTree(run_id, (), "its artifacts are not in the snapshot")
-        first, last = self._artifacts[run_id]
-        rows = self._artifact_table.slice(first, last - first).to_pylist()
+            self._artifacts = Trees(self._folder / "artifacts.parquet")
+        return self._artifacts.tree(run_id)
+
+
+class Trees:
+    """The artifact trees of one part; the table is sorted once, when opened."""
+
+    def __init__(self, path: Path) -> None:
+        table = pq.read_table(path)
+        self._table = table.take(pc.sort_indices(table, sort_keys=[("run_id", "ascending"), ("path", "ascending")]))
+        self._rows: dict[str, list[int]] = {}
+        for row, owner in enumerate(self._table.column("run_id").to_pylist()):
+            self._rows.setdefault(owner, [row, row])[1] = row + 1
+
+    def tree(self, owner: str) -> ArtifactTree:
+        """Return the tree of a run, logged model or model version."""
+        if owner not in self._rows:
+            return ArtifactTree(owner, (), "its artifacts are not in the snapshot")
+        first, last = self._rows[owner]
+        rows = self._table.slice(first, last - first).to_pylist()
         errors = [row["error"] for row in rows if not row["path"]]
         files = tuple(schemas.row_artifact(row) for row in rows if row["path"])
-        return ArtifactTree(run_id, files, errors[0] if errors else None)
+        return ArtifactTree(owner, files, errors[0] if errors else None)
+
+
+class PlaceObjects:
+    """The objects of one experiment, or of the server; tables are opened when first asked for."""
+
+    def __init__(self, snapshot: Snapshot, place: str) -> None:
+        folder = snapshot.folder(place)
+        names = SERVER_PARTS if place == SERVER else PARTS
+        wanted: list[Part] = [part for part in names if part not in ("runs", "metrics", "artifacts")]
+        self._sidecars = {part: snapshot.check(place, part) for part in wanted}
+        self._folders = dict.fromkeys(wanted, folder)
+        self._tables: dict[str, ObjectsTable] = {}
+        self._trees: dict[str, Trees] = {}
+
+    def renewed(self, parts: Mapping[Part, PlaceObjects]) -> PlaceObjects:
+        """Return these objects with some parts as they were read again."""
+        if not parts:
+            return self
+        other = copy(self)
+        other._sidecars, other._tables, other._trees = dict(self._sidecars), dict(self._tables), dict(self._trees)
+        other._folders = dict(self._folders)
+        for part, fresh in parts.items():
+            other._sidecars[part], other._folders[part] = fresh._sidecars[part], fresh._folders[part]
+            other._tables.pop(part, None)
+            other._trees.pop(part, None)
+        return other
+
+    def problem(self, part: Part) -> str | None:
+        """Why a part is not there as a whole."""
+        sidecar = self._sidecars.get(part)
+        if sidecar is None:
+            return "not in this snapshot"
+        error = sidecar.get("error")
+        return None if error is None else str(error)
+
+    def unsupported(self, part: Part) -> frozenset[str]:
+        """Kinds that this server cannot hold."""
+        return frozenset(filter(None, str((self._sidecars.get(part) or {}).get("unsupported", "")).split(",")))
+
+    def counts(self) -> dict[str, int]:
+        """Return how many objects of each kind there are, by its plural."""
+        merged: dict[str, int] = {}
+        for sidecar in self._sidecars.values():
+            for name, count in (sidecar or {}).get("counts", {}).items():
+                merged[name] = merged.get(name, 0) + int(count)
+        return merged
+
+    def _table(self, kind: str) -> ObjectsTable:
+        part = KINDS[kind].part
+        if part not in self._tables:
+            self._tables[part] = ObjectsTable(self._folders[part] / f"{part}.parquet")
+        return self._tables[part]
+
+    def keys(self, kind: str) -> list[ObjectKey]:
+        """What pairing needs of every object of a kind."""
+        return self._table(kind).keys(kind)
+
+    def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Entity]:
+        """Whole records, in the order asked for."""
+        return self._table(kind).entities(kind, entity_ids)
+
+    def files(self, kind: str, entity_id: str) -> ArtifactTree:
+        """The files of a logged model or model version."""
+        part: Part = FILES_PART[kind]
+        problem = self.problem(part)
+        if problem is not None:
+            return ArtifactTree(entity_id, (), problem)
+        if part not in self._trees:
+            self._trees[part] = Trees(self._folders[part] / f"{part}.parquet")
+        return self._trees[part].tree(entity_id)
+
+
+#: Where the files of a kind are kept.
+FILES_PART: dict[str, Part] = {"logged_model": "logged_model_files", "model_version": "version_files"}
 
 
 def _experiment_row(experiment: Experiment) -> dict[str, Any]:

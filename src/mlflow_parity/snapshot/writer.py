@@ -20,10 +20,11 @@ from mlflow_parity.snapshot.files import file_sha256, replace, write_json
 #: Points kept in memory before they become a row group: 131,072 × 32 bytes.
 _POINTS_PER_GROUP = 65_536
 _ROWS_PER_GROUP = 1_000
+_BYTES_PER_GROUP = 1 << 22
 _COMPRESSION = "zstd"
 
 
-class _Table:
+class Table:
     """A Parquet file written in batches under a temporary name."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
@@ -33,20 +34,24 @@ class _Table:
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._writer = pq.ParquetWriter(self._temporary, schema, compression=_COMPRESSION, compression_level=1)
         self._pending: list[dict[str, Any]] = []
+        self._pending_size = 0
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, row: dict[str, Any], size: int = 0) -> None:
+        """Append a row; ``size`` is about how many bytes it holds, where that may be many."""
         self._pending.append(row)
-        if len(self._pending) >= _ROWS_PER_GROUP:
+        self._pending_size += size
+        if len(self._pending) >= _ROWS_PER_GROUP or self._pending_size >= _BYTES_PER_GROUP:
             self._flush()
 
     def write(self, table: pa.Table) -> None:
+        """Append a table as a row group."""
         self._writer.write_table(table)
         self.rows += table.num_rows
 
     def _flush(self) -> None:
         if self._pending:
             self.write(pa.Table.from_pylist(self._pending, schema=self._schema))
-            self._pending = []
+            self._pending, self._pending_size = [], 0
 
     def finish(self) -> str:
         """Close, put in place, and return the file's SHA-256."""
@@ -57,6 +62,7 @@ class _Table:
         return checksum
 
     def abandon(self) -> None:
+        """Drop what was written."""
         self._writer.close()
         self._temporary.unlink(missing_ok=True)
 
@@ -66,7 +72,7 @@ class RunsWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._table = _Table(folder / "runs.parquet", schemas.RUNS)
+        self._table = Table(folder / "runs.parquet", schemas.RUNS)
         self._digests: list[bytes] = []
 
     def add(self, runs: Iterable[Run]) -> None:
@@ -79,7 +85,7 @@ class RunsWriter:
     def finish(self) -> dict[str, Any]:
         """Put the part in place and return its sidecar."""
         checksum = self._table.finish()
-        return _seal(
+        return seal(
             self._folder,
             "runs",
             {"runs": len(self._digests)},
@@ -98,8 +104,8 @@ class MetricsWriter:
     def __init__(self, folder: Path, *, deleted: bool) -> None:
         self._folder = folder
         self._deleted = deleted
-        self._index = _Table(folder / "metrics.parquet", schemas.HISTORIES)
-        self._points = _Table(folder / "points.parquet", schemas.POINTS)
+        self._index = Table(folder / "metrics.parquet", schemas.HISTORIES)
+        self._points = Table(folder / "points.parquet", schemas.POINTS)
         self._pending: list[Series] = []
         self._pending_points = 0
         self._row = 0
@@ -155,7 +161,7 @@ class MetricsWriter:
         self._flush()
         checksums = {"points.parquet": self._points.finish(), "metrics.parquet": self._index.finish()}
         counts = {"histories": len(self._digests), "points": self._row, "errors": self._errors}
-        return _seal(self._folder, "metrics", counts, combine(self._digests), checksums, deleted=self._deleted)
+        return seal(self._folder, "metrics", counts, combine(self._digests), checksums, deleted=self._deleted)
 
     def abandon(self) -> None:
         """Drop what was written."""
@@ -164,13 +170,14 @@ class MetricsWriter:
 
 
 class ArtifactsWriter:
-    """Writes ``artifacts.parquet``; a tree without files is a row with an empty path, and its error."""
+    """Writes ``<part>.parquet``; a tree without files is a row with an empty path, and its error."""
 
-    def __init__(self, folder: Path, depth: str, *, deleted: bool) -> None:
+    def __init__(self, folder: Path, depth: str, *, deleted: bool, part: Part = "artifacts") -> None:
         self._folder = folder
+        self._part = part
         self._depth = depth
         self._deleted = deleted
-        self._table = _Table(folder / "artifacts.parquet", schemas.ARTIFACTS)
+        self._table = Table(folder / f"{part}.parquet", schemas.ARTIFACTS)
         self._digests: list[bytes] = []
         self._counts = {"files": 0, "bytes": 0, "errors": 0}
 
@@ -200,12 +207,12 @@ class ArtifactsWriter:
         """Put the part in place and return its sidecar."""
         checksum = self._table.finish()
         counts = {**self._counts, "trees": len(self._digests)}
-        return _seal(
+        return seal(
             self._folder,
-            "artifacts",
+            self._part,
             counts,
             combine(self._digests),
-            {"artifacts.parquet": checksum},
+            {f"{self._part}.parquet": checksum},
             depth=self._depth,
             deleted=self._deleted,
         )
@@ -222,9 +229,10 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
     return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(unique.tolist(), pa.string()))
 
 
-def _seal(
-    folder: Path, part: Part, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
+def seal(
+    folder: Path, part: str, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
 ) -> dict[str, Any]:
+    """Write a part's sidecar, which makes it exist, and return it."""
     sidecar = {"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more}
     write_json(folder / f"{part}.json", sidecar)
     return sidecar

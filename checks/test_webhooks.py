@@ -1,0 +1,10 @@
+"""Webhooks, as far as they can be read."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_webhooks(audited: Audited) -> None:
+    """Every webhook is on the target, as far as a webhook can be read."""
+    audited.keeps("webhooks")

@@ -1,0 +1,240 @@
+"""The part of an audit beside experiments and runs: pairs all objects first, then compares item by item.
+
+Links go across items (a model version names a run and a logged model of some experiment), so everything is paired
+before anything is compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
+from mlflow_parity.errors import ReadError
+from mlflow_parity.kinds import KINDS, Family, Kind, of_family
+from mlflow_parity.options import Depth
+from mlflow_parity.pairing_objects import ObjectKey, ObjectPairing, pair_objects
+from mlflow_parity.promises import Selection
+from mlflow_parity.sides import Side, SideName
+from mlflow_parity.snapshot import SERVER, Part
+from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects
+
+_SIDES: tuple[SideName, SideName] = ("source", "target")
+#: Kinds whose pairs are needed to follow the links of a kind.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "run": ("logged_model",),
+    "logged_model": ("model_version",),
+    "model_version": ("logged_model",),
+    "registered_model": ("model_version",),
+    "prompt": ("prompt_version",),
+    "trace": ("logged_model", "prompt_version"),
+    "evaluation_dataset": ("trace",),
+}
+_LINK_FACETS = frozenset({"model_inputs", "model_outputs"})
+
+
+def parts_of(selection: Selection) -> frozenset[Part]:
+    """Return the object parts that a selection needs, those for following links included."""
+    parts: set[Part] = set()
+    kinds = {name for name in KINDS if selection.facets(name)}
+    for name in kinds:
+        if "files" in selection.facets(name):
+            parts.add(FILES_PART[name])
+    if selection.facets("run") & _LINK_FACETS:
+        kinds.add("logged_model")
+    for name in list(kinds):
+        kinds.update(NEEDS.get(name, ()))
+    parts.update(KINDS[name].part for name in kinds)
+    return frozenset(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where objects of a pair of containers are: experiment ids or :data:`SERVER`; target ``None``: no copy."""
+
+    source: str
+    target: str | None
+    container: str = ""
+    """Name of the registered model or prompt; empty: all that is there."""
+
+
+@dataclass(slots=True)
+class Objects:
+    """Everything that is known of the objects of both sides."""
+
+    sides: Mapping[SideName, Side]
+    selection: Selection
+    depth: Depth
+    scratch: Path
+    links: ObjectLinks
+    hashed: bool
+    notes: list[str] = field(default_factory=list)
+    _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
+    _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
+    _grouped: dict[tuple[int, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
+
+    @property
+    def facets(self) -> dict[str, frozenset[str]]:
+        """Facets in scope of each kind."""
+        return {name: self.selection.facets(name) for name in KINDS}
+
+    def view(self, side: SideName, place: str) -> PlaceObjects:
+        """Return the objects of a place as they were first read."""
+        found = self._views.get((side, place))
+        if found is None:
+            found = self._views[side, place] = self.sides[side].snapshot.objects(place)
+        return found
+
+    def keys(self, view: PlaceObjects, kind: str, container: str) -> list[ObjectKey]:
+        """Return the keys of a kind, only those of a model or prompt when one is named."""
+        if not container:
+            return view.keys(kind)
+        groups = self._grouped.get((id(view), kind))
+        if groups is None:
+            groups = self._grouped[id(view), kind] = {}
+            for key in view.keys(kind):
+                groups.setdefault(key.container or key.entity_id, []).append(key)
+        return groups.get(container, [])
+
+    # --- before comparing: every pair, so that links can be followed
+
+    def learn(self, places: Sequence[Place], whole: bool) -> None:
+        """Pair the objects of all places; ``whole``: every experiment of the source is among them."""
+        parts = parts_of(self.selection)
+        read: set[str] = set()
+        for kind in _in_order():
+            if kind.part not in parts:
+                continue
+            complete = whole or kind.family != "experiment"
+            for place in self._places(kind, places):
+                ours = self.view("source", place.source)
+                theirs = None if place.target is None else self.view("target", place.target)
+                if ours.problem(kind.part) is not None:
+                    complete = False
+                    continue
+                keys = self.keys(ours, kind.name, place.container)
+                self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
+                if theirs is not None and theirs.problem(kind.part) is None:
+                    copies = self.keys(theirs, kind.name, place.container)
+                    self._remember(kind.name, pair_objects(keys, copies, self.links.of("run")))
+                read.add(kind.name)
+            if complete:
+                self.links.whole.add(kind.name)
+        if whole:
+            self.links.whole.add("experiment")
+
+    def _places(self, kind: Kind, places: Sequence[Place]) -> list[Place]:
+        if kind.family == "experiment":
+            return [place for place in places if place.source != SERVER]
+        if kind.family == "server":
+            return [Place(SERVER, SERVER)]
+        ours, theirs = self.view("source", SERVER), self.view("target", SERVER)
+        if ours.problem(kind.part) is not None:
+            return [Place(SERVER, SERVER)]
+        names = {key.container or key.entity_id for key in ours.keys(kind.name)}
+        if theirs.problem(kind.part) is None:
+            names |= {key.container or key.entity_id for key in theirs.keys(kind.name)}
+        return [Place(SERVER, SERVER, name) for name in sorted(names)]
+
+    def _remember(self, kind: str, pairing: ObjectPairing) -> None:
+        pairs = self.links.entities.setdefault(kind, {})
+        for pair in pairing.pairs:
+            pairs[pair.source.entity_id] = pair.target.entity_id
+        for pair in pairing.duplicates:
+            copies = self.links.copies.setdefault(kind, {})
+            copies.setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
+
+    # --- comparing
+
+    def compare(self, label: str, family: Family, place: Place) -> Iterator[Outcome]:
+        """Yield the rows of every kind of a family in one place, suspects read once more."""
+        for kind in of_family(family):
+            if not self.facets[kind.name]:
+                continue
+            first = list(self._rows(label, kind, place, fresh=False))
+            red = {outcome.row.facet for outcome in first if not outcome.row.state.green}
+            # files are read again only where nothing else explains: they may be large
+            again: list[Part] = [kind.part]
+            if red == {"files"}:
+                again = [FILES_PART[kind.name]]
+            if not red or not self._refresh(kind, place, again):
+                yield from first
+            else:
+                yield from self._rows(label, kind, place, fresh=True)
+
+    def none(self, label: str, family: Family) -> Iterator[Outcome]:
+        """Yield what contradicts that neither side has any object of a family."""
+        for kind in of_family(family):
+            facets = self.facets[kind.name]
+            for side in _SIDES if facets else ():
+                view = self.view(side, SERVER)
+                problem = view.problem(kind.part)
+                if problem is None and view.keys(kind.name):
+                    problem = f"{len(view.keys(kind.name))} came while the audit was running; repeat it"
+                if problem is not None:
+                    reason = f"the {side}'s {kind.plural} could not be read: {problem}"
+                    yield from unread_rows(label, kind.name, facets, reason)
+                    break
+
+    def _rows(self, label: str, kind: Kind, place: Place, *, fresh: bool) -> Iterator[Outcome]:
+        views: dict[SideName, PlaceObjects | None] = {
+            "source": self._now("source", place.source, fresh=fresh),
+            "target": None if place.target is None else self._now("target", place.target, fresh=fresh),
+        }
+        for side, view in views.items():
+            problem = None if view is None else view.problem(kind.part)
+            if problem is not None:
+                reason = f"the {side}'s {kind.plural} could not be read: {problem}"
+                yield from unread_rows(label, kind.name, self.facets[kind.name], reason)
+                return
+        ours, theirs = views["source"], views["target"]
+        assert ours is not None
+        keys = self.keys(ours, kind.name, place.container)
+        copies = [] if theirs is None else self.keys(theirs, kind.name, place.container)
+        pairing = pair_objects(keys, copies, self.links.of("run"))
+        if fresh:
+            self._remember(kind.name, pairing)
+        comparison = ObjectComparison(self.facets, self.links, self.hashed)
+        cannot = theirs is not None and kind.name in theirs.unsupported(kind.part)
+        yield from compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
+
+    def _now(self, side: SideName, place: str, *, fresh: bool) -> PlaceObjects:
+        view = self.view(side, place)
+        again = {part: found for (name, where, part), found in self._fresh.items() if (name, where) == (side, place)}
+        return view.renewed({part: found for part, found in again.items() if found is not None}) if fresh else view
+
+    def _refresh(self, kind: Kind, place: Place, parts: Sequence[Part]) -> bool:
+        """Read parts of a place once more, once per audit; false when neither side could be read anew."""
+        anew = False
+        for side, where in (("source", place.source), ("target", place.target)):
+            name: SideName = "source" if side == "source" else "target"
+            if where is None or not self.sides[name].live:
+                continue
+            for part in parts:
+                if (name, where, part) not in self._fresh:
+                    folder = self.scratch / "again" / name / part
+                    try:
+                        found = self.sides[name].objects_again(folder, where, part, self.depth)
+                    except ReadError as error:
+                        self.notes.append(f"suspect {kind.plural} could not be read again from the {name}: {error}")
+                        found = None
+                    self._fresh[name, where, part] = found
+                anew |= self._fresh[name, where, part] is not None
+        return anew
+
+    def count(self, side: SideName, places: Sequence[str]) -> Counter[str]:
+        """Count the objects that were read, by the plural of their kind."""
+        counts: Counter[str] = Counter()
+        for place in places:
+            counts.update(self.view(side, place).counts())
+        return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
+
+
+def _in_order() -> list[Kind]:
+    """Kinds in an order in which links can be followed: models before what is made of them."""
+    first = ("logged_model", "model_version", "prompt_version", "trace")
+    return sorted(KINDS.values(), key=lambda kind: first.index(kind.name) if kind.name in first else len(first))

@@ -1,0 +1,42 @@
+"""What a server without any object beside experiments and runs answers: a base of readers in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import ArtifactTree, Entity, Run
+from mlflow_parity.options import Depth
+
+
+class NoObjects:
+    """A server that could hold every kind and holds none."""
+
+    def supports(self, kind: str) -> bool | None:
+        """Every kind."""
+        return kind in KINDS
+
+    def names(self, kind: str) -> list[str]:
+        """None."""
+        return []
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """None."""
+        return iter(())
+
+    def server_objects(self) -> Iterator[list[Entity]]:
+        """None."""
+        return iter(())
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """None."""
+        return iter(())
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """None."""
+        return iter(())
+
+    def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
+        """Runs without links."""
+        return [replace(run, model_inputs=(), model_outputs=()) for run in runs]
