@@ -62,6 +62,12 @@ def object_row(entity: Entity) -> dict[str, Any]:
     }
 
 
+def key_of(entity: Entity) -> ObjectKey:
+    """Return what pairing needs of an entity."""
+    row = object_row(entity)
+    return ObjectKey(entity_id=row["id"], **{name: row[name] for name in _KEY_COLUMNS if name != "id"})
+
+
 def row_object(row: Mapping[str, Any]) -> Entity:
     """Return the entity of a row."""
     return Entity(
