@@ -230,7 +230,8 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.logged_model.dangling", "trace", "logged_model", "mlflow.modelId of a model that is gone", "expected",
          "The source itself has no such model (any more).", "the model is not on the source"),
     Rule("trace.prompts", "trace", "prompts", "linked prompt versions", "paired", "The copies of the versions."),
-    Rule("trace.run_links", "trace", "run_links", "runs linked to the trace", "paired", "The copies of the runs."),
+    Rule("trace.run_links", "trace", "run", "runs linked to the trace beside mlflow.sourceRun", "not compared",
+         "No server lists them for a trace; finding them takes a search for every run."),
     Rule("trace.spans", "trace", "spans", "every span: name, type, parent, inputs, outputs, attributes, events, status, "
          "times", "equal", "Exactly; the trace's own id inside attributes through the pairing."),
     Rule("trace.spans.ids", "trace", "spans", "span ids", "expected",

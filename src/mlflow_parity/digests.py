@@ -146,8 +146,14 @@ def run_digest(run: Run) -> bytes:
             run.tags,
             {key: [point.step, point.timestamp, point.value] for key, point in run.metrics.items()},
             inputs_digest(run.inputs),
+            _links(run.model_inputs),
+            _links(run.model_outputs),
         ]
     )
+
+
+def _links(models: tuple[tuple[str, int], ...] | None) -> object:
+    return None if models is None else sorted(list(link) for link in models)
 
 
 def experiment_digest(experiment: Experiment) -> bytes:

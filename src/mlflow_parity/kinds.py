@@ -38,7 +38,7 @@ _KINDS = (
          ("type", "params", "tags"), "3.0", files=True),
     Kind("trace", "traces", "experiment", "traces",
          ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "logged_model",
-          "prompts", "run_links", "spans", "assessments"),
+          "prompts", "spans", "assessments"),
          ("state", "client_request_id", "previews"), "2.14"),
     Kind("scorer", "scorers", "experiment", "scorers",
          ("presence", "number", "definition"), ("definition",), "3.4"),

@@ -82,10 +82,11 @@ class Run:
     tags: Mapping[str, str]
     metrics: Mapping[str, MetricPoint]
     inputs: tuple[DatasetInput, ...]
-    model_inputs: tuple[tuple[str, int], ...] = ()
-    """Logged models that the run used: (model id, step), sorted; step 0 where the server tells none."""
-    model_outputs: tuple[tuple[str, int], ...] = ()
-    """Logged models that the run made: (model id, step), sorted."""
+    model_inputs: tuple[tuple[str, int], ...] | None = None
+    """Logged models that the run used: (model id, step), sorted; step 0 where the server tells none; not asked for:
+    ``None``."""
+    model_outputs: tuple[tuple[str, int], ...] | None = None
+    """Logged models that the run made, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ FACETS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "trace": {"state": st.sampled_from(["OK", "ERROR"]), "client_request_id": st.none() | names,
               "times": st.fixed_dictionaries({"request": st.integers(0, 3), "duration": st.integers(0, 9)}),
               "previews": st.fixed_dictionaries({"request": texts, "response": texts}), "tags": tags, "metadata": tags,
-              "run": runs, "spans": spans, "assessments": assessments, "run_links": st.just([])},
+              "run": runs, "spans": spans, "assessments": assessments},
     "scorer": {"definition": values},
     "registered_model": {"description": texts, "tags": tags, "times": times},
     "model_version": {"status": status, "description": texts, "tags": tags, "user": texts,

@@ -77,8 +77,12 @@ def _said(kind: str) -> str:
 def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:
     """Compare the logged models that a run used or made, with their steps, through the pairing."""
     rule = f"run.{facet}"
-    ours: tuple[tuple[str, int], ...] = getattr(source, facet)
-    left = list(getattr(target, facet))
+    ours: tuple[tuple[str, int], ...] | None = getattr(source, facet)
+    theirs: tuple[tuple[str, int], ...] | None = getattr(target, facet)
+    if ours is None or theirs is None:
+        side = "source" if ours is None else "target"
+        return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
+    left = list(theirs)
     found: list[Difference] = []
     open_ends: list[tuple[str, int]] = []
     for model, step in ours:
@@ -314,18 +318,6 @@ def _through(value: Any, pairs: Mapping[str, str]) -> Any:
     return pairs.get(value, value) if isinstance(value, str) else value
 
 
-def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    pairs = links.of("run")
-    ours, theirs = source.facets.get("run_links"), target.facets.get("run_links")
-    if ours is None or theirs is None:
-        if ours == theirs or not (ours or theirs):
-            return []
-        note = "one of the servers cannot list the runs of a trace"
-        return [Difference("", State.UNVERIFIED, "trace.run_links", ours, theirs, note)]
-    wanted = [pairs.get(run, run) for run in ours]
-    return compare_multisets("", sorted(wanted), sorted(theirs), "trace.run_links")
-
-
 def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     pairs = links.of("prompt_version")
     ours, theirs = source.facets.get("prompts"), target.facets.get("prompts")
@@ -444,7 +436,6 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("evaluation_dataset", "digest"): _digest,
     ("evaluation_dataset", "experiments"): _experiments,
     ("evaluation_dataset", "records"): _records,
-    ("trace", "run_links"): _run_links,
     ("trace", "prompts"): _prompts,
     ("trace", "spans"): spans,
     ("trace", "assessments"): assessments,

@@ -6,21 +6,23 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from mlflow_parity.errors import ReadError
-from mlflow_parity.model import Artifact, ArtifactTree, Run
+from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.stores import Store
+from mlflow_parity.reading.stores import Owner, Store
 
+Owned = TypeVar("Owned", bound=Owner)
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
 _MLMODEL = 1 << 20
 _TEXT = 1 << 16
 
 
 def read_trees(
-    runs: Sequence[Run],
-    stores_of: Callable[[Run], Sequence[Store]],
+    runs: Sequence[Owned],
+    stores_of: Callable[[Owned], Sequence[Store]],
     depth: Depth,
     redact: Callable[[str], str],
     *,
@@ -33,7 +35,7 @@ def read_trees(
     the one that is read.
     """
 
-    def one(run: Run) -> ArtifactTree:
+    def one(run: Owned) -> ArtifactTree:
         reasons: list[str] = []
         try:
             for store in stores_of(run):

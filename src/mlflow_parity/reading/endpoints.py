@@ -48,7 +48,23 @@ PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts"
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
 REGISTERED_MODELS = Endpoint("registered-models", "GET", f"{_API}/registered-models/search", "SearchRegisteredModels")
 MODEL_VERSIONS = Endpoint("model-versions", "GET", f"{_API}/model-versions/search", "SearchModelVersions")
-LOGGED_MODELS = Endpoint("logged-models", "POST", f"{_API}/logged-models/search")
+DOWNLOAD_URI = Endpoint(
+    "download-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
+)
+RUN = Endpoint("run", "GET", f"{_API}/runs/get", "GetRun")
+LOGGED_MODELS = Endpoint("logged-models", "POST", f"{_API}/logged-models/search", "SearchLoggedModels")
+LOGGED_MODEL = Endpoint("logged-model", "GET", f"{_API}/logged-models/*", "GetLoggedModel")
+LOGGED_MODEL_FILE = Endpoint("logged-model-file", "GET", "/ajax-api/2.0/mlflow/logged-models/*")
+_THIRD = "/api/3.0/mlflow"
+TRACES_V3 = Endpoint("traces", "POST", f"{_THIRD}/traces/search", "SearchTraces")
+TRACES_BATCH = Endpoint("traces-batch", "GET", f"{_THIRD}/traces/batchGet")
+TRACES_V2 = Endpoint("traces-v2", "GET", f"{_API}/traces", "SearchTraces")
+TRACE_FILE = Endpoint("trace-file", "GET", "/ajax-api/2.0/mlflow/get-trace-artifact")
+DATASETS = Endpoint("evaluation-datasets", "POST", f"{_THIRD}/datasets/search")
+DATASET = Endpoint("evaluation-dataset", "GET", f"{_THIRD}/datasets/*")
+SCORERS = Endpoint("scorers", "GET", f"{_THIRD}/scorers/list")
+SCORER_VERSIONS = Endpoint("scorer-versions", "GET", f"{_THIRD}/scorers/versions")
+WEBHOOKS = Endpoint("webhooks", "GET", f"{_API}/webhooks")
 
 ALLOWED: tuple[Endpoint, ...] = (
     VERSION,
@@ -62,7 +78,20 @@ ALLOWED: tuple[Endpoint, ...] = (
     PROXY_GET,
     REGISTERED_MODELS,
     MODEL_VERSIONS,
+    DOWNLOAD_URI,
+    RUN,
     LOGGED_MODELS,
+    LOGGED_MODEL,
+    LOGGED_MODEL_FILE,
+    TRACES_V3,
+    TRACES_BATCH,
+    TRACES_V2,
+    TRACE_FILE,
+    DATASETS,
+    DATASET,
+    SCORERS,
+    SCORER_VERSIONS,
+    WEBHOOKS,
 )
 
 

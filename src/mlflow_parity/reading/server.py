@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow_parity.errors import MalformedAnswer, ReadError
-from mlflow_parity.model import ArtifactTree, Capabilities, DatasetInput, Experiment, MetricPoint, Run, Series
+from mlflow_parity.model import ArtifactTree, Capabilities, DatasetInput, Entity, Experiment, MetricPoint, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.artifacts import read_trees
 from mlflow_parity.reading.auth import Credentials
-from mlflow_parity.reading.capabilities import probe, release
+from mlflow_parity.reading.capabilities import probe
 from mlflow_parity.reading.histories import Lengths, read_histories
+from mlflow_parity.reading.logged_models import with_links
+from mlflow_parity.reading.objects import ObjectReader
+from mlflow_parity.reading.paging import made, milliseconds, pages, tags_of
+from mlflow_parity.reading.registry import read_names
 from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.stores import ProxyStore, S3Store, ServerStore, Store
+from mlflow_parity.reading.stores import Owner, ProxyStore, S3Store, ServerStore, Store
 from mlflow_parity.redaction import Redactor
 
 #: Objects per page: 50,000 are allowed, but 1,000 runs are a good page (facts: 2.9 ms a run).
@@ -26,7 +31,6 @@ PAGE = 1_000
 _PASSES = 4
 #: Experiments named in one search.
 _IDS = 500
-_PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 
 
 class ServerReader:
@@ -69,27 +73,7 @@ class ServerReader:
     # --- listings
 
     def _pages(self, endpoint: endpoints.Endpoint, query: Mapping[str, Any], name: str) -> Iterator[list[Any]]:
-        """Page through a search; a token that repeats or an empty page before the end is an error."""
-        token: str | None = None
-        seen: set[str] = set()
-        while True:
-            asked = {**query, **({"page_token": token} if token else {})}
-            if endpoint.method == "POST":
-                answer = self.session.post(endpoint, asked)
-            else:
-                answer = self.session.get(endpoint, asked)
-            page = answer.get(name, [])
-            if not isinstance(page, list):
-                raise MalformedAnswer(f"{endpoint.path}: {name!r} is not a list")
-            yield page
-            token = answer.get("next_page_token") or None
-            if token is None:
-                return
-            if token in seen:
-                raise MalformedAnswer(f"{endpoint.path} repeats a page token")
-            if not page:
-                raise MalformedAnswer(f"{endpoint.path} gives an empty page before the end")
-            seen.add(token)
+        return pages(self.session, endpoint, query, name)
 
     def experiments(self) -> list[Experiment]:
         """Every experiment, deleted ones included.
@@ -103,7 +87,7 @@ class ServerReader:
         found: dict[str, Experiment] = {}
         for page in self._pages(endpoints.EXPERIMENTS, query, "experiments"):
             for entry in page:
-                experiment = _made(_experiment, entry)
+                experiment = made(_experiment, entry)
                 found[experiment.experiment_id] = experiment
         return sorted(found.values(), key=lambda item: (not item.experiment_id.isdigit(), _number(item.experiment_id)))
 
@@ -130,7 +114,7 @@ class ServerReader:
             for page in self._pages(endpoints.RUNS, query, "runs"):
                 fresh: list[Run] = []
                 for entry in page:
-                    run = _made(_run, entry)
+                    run = made(_run, entry)
                     if run.experiment_id != experiment_id:
                         raise MalformedAnswer(f"asked for runs of experiment {experiment_id}, got {run.experiment_id}")
                     moved |= run.run_id in passed
@@ -163,7 +147,7 @@ class ServerReader:
         """The artifact tree of each run."""
         return read_trees(runs, self._stores, depth, self._redact, pool=self._pool, at_once=2 * self._workers)
 
-    def _stores(self, run: Run) -> Sequence[Store]:
+    def _stores(self, run: Owner) -> Sequence[Store]:
         """Where a run's artifacts may be read, the best first: the server reaches more than the auditor may."""
         if run.artifact_uri.startswith("s3://"):
             if self.location.is_arn:
@@ -179,39 +163,73 @@ class ServerReader:
             return [ProxyStore(self.session, run, self.capabilities)]
         return [ServerStore(self.session, run)]
 
-    def outside(self) -> Mapping[str, int | None]:
-        """Count what this audit does not compare.
+    # --- everything else
 
-        The plain model search hides prompts from 2.21 on; raw REST without a filter does not hide models from old
-        servers, as the newer clients do.
+    @cached_property
+    def _objects(self) -> ObjectReader:
+        return ObjectReader(self.session, self.capabilities, self._stores, pool=self._pool, at_once=self._workers)
+
+    def supports(self, kind: str) -> bool | None:
+        """Whether the server can hold a kind of object at all."""
+        return self._objects.supports(kind)
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all registered models or prompts."""
+        return read_names(self.session, kind)
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """Every registered model, model version, prompt and prompt version."""
+        return self._objects.registry()
+
+    def server_objects(self) -> Iterator[list[Entity]]:
+        """Every evaluation dataset and webhook."""
+        return self._objects.server_objects()
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """Every logged model, trace or scorer of an experiment."""
+        return self._objects.experiment_objects(experiment_id, kinds)
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The files of logged models and model versions."""
+        return read_trees(
+            [self._objects.place(entity) for entity in entities],
+            self._objects.stores,
+            depth,
+            self._redact,
+            pool=self._pool,
+            at_once=2 * self._workers,
+        )
+
+    def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs with the logged models that they used and made.
+
+        A server without any logged model has no such links, and is not asked run by run.
+
+        Raises:
+            ReadError: when a run cannot be read.
         """
-        # a version that is not told may hold everything
-        three = self.capabilities.version is None or release(self.capabilities.version) >= (3, 0)
-        models, versions = {"max_results": 1_000}, {"max_results": 10_000}
-        counts: dict[str, int | None] = {
-            "registered models": self._count(endpoints.REGISTERED_MODELS, models, "registered_models"),
-            "prompts": self._count(endpoints.REGISTERED_MODELS, {**models, "filter": _PROMPTS}, "registered_models"),
-            "model versions": self._count(endpoints.MODEL_VERSIONS, versions, "model_versions"),
-            "logged models": self._logged_models() if three else 0,
-            # searching traces reads them all; whether there are any is for the issue that compares them
-            "traces": None if three else 0,
-        }
-        return counts
+        if not self._has_logged_models:
+            return [replace(run, model_inputs=(), model_outputs=()) for run in runs]
+        return with_links(self.session, runs, self._pool, self._workers)
 
-    def _logged_models(self) -> int | None:
+    @cached_property
+    def _has_logged_models(self) -> bool:
+        if self.supports("logged_model") is False:
+            return False
         ids = [experiment.experiment_id for experiment in self.experiments()]
-        found = 0
         for first in range(0, len(ids), _IDS):
-            query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1_000}
-            count = self._count(endpoints.LOGGED_MODELS, query, "models")
-            if count is None:
-                return None
-            found += count
-        return found
+            query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1}
+            if self.session.post(endpoints.LOGGED_MODELS, query).get("models"):
+                return True
+        return False
 
-    def _count(self, endpoint: endpoints.Endpoint, query: Mapping[str, Any], name: str) -> int | None:
+    def outside(self) -> Mapping[str, int | None]:
+        """Count the registered models and prompts, for an audit that leaves them out."""
+        return {"registered models": self._count("registered_model"), "prompts": self._count("prompt")}
+
+    def _count(self, kind: str) -> int | None:
         try:
-            return sum(len(page) for page in self._pages(endpoint, query, name))
+            return len(self.names(kind))
         except ReadError:
             return None
 
@@ -220,51 +238,33 @@ def _number(experiment_id: str) -> tuple[int, str]:
     return (int(experiment_id), "") if experiment_id.isdigit() else (0, experiment_id)
 
 
-def _made(make: Callable[[Mapping[str, Any]], Any], entry: Mapping[str, Any]) -> Any:
-    try:
-        return make(entry)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        # the value that does not fit is the server's: it is not put into a message
-        lacking = f" {error}" if isinstance(error, KeyError) else ""
-        raise MalformedAnswer(f"an object cannot be read: {type(error).__name__}{lacking}") from None
-
-
-def _pairs(entries: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    return {entry["key"]: entry.get("value", "") for entry in entries}
-
-
-def _time(value: object) -> int | None:
-    """Protobuf's JSON may give int64 as text."""
-    return None if value is None else int(str(value))
-
-
 def _experiment(entry: Mapping[str, Any]) -> Experiment:
     return Experiment(
         experiment_id=str(entry["experiment_id"]),
         name=entry["name"],
         lifecycle_stage=entry.get("lifecycle_stage", "active"),
         artifact_location=entry.get("artifact_location", ""),
-        creation_time=_time(entry.get("creation_time")),
-        last_update_time=_time(entry.get("last_update_time")),
-        tags=_pairs(entry.get("tags", [])),
+        creation_time=milliseconds(entry.get("creation_time")),
+        last_update_time=milliseconds(entry.get("last_update_time")),
+        tags=tags_of(entry.get("tags", [])),
     )
 
 
 def _run(entry: Mapping[str, Any]) -> Run:
     info, data = entry["info"], entry.get("data", {})
-    tags = _pairs(data.get("tags", []))
+    tags = tags_of(data.get("tags", []))
     return Run(
         run_id=info["run_id"],
         experiment_id=str(info["experiment_id"]),
         # servers before 2.0 knew the name as a tag only
         name=info.get("run_name") or tags.get("mlflow.runName", ""),
         status=str(info["status"]),
-        start_time=_time(info.get("start_time")),
-        end_time=_time(info.get("end_time")),
+        start_time=milliseconds(info.get("start_time")),
+        end_time=milliseconds(info.get("end_time")),
         user_id=info.get("user_id", ""),
         lifecycle_stage=info.get("lifecycle_stage", "active"),
         artifact_uri=info.get("artifact_uri", ""),
-        params=_pairs(data.get("params", [])),
+        params=tags_of(data.get("params", [])),
         tags=tags,
         metrics={
             point["key"]: MetricPoint(int(point.get("step", 0)), int(point.get("timestamp", 0)), float(point["value"]))

@@ -109,15 +109,15 @@ class Session:
         with self._counting:
             return sum(self.counts.values())
 
-    def get(self, endpoint: Endpoint, query: Query = None) -> dict[str, Any]:
-        """Call a GET endpoint and return its JSON object.
+    def get(self, endpoint: Endpoint, query: Query = None, below: str = "") -> dict[str, Any]:
+        """Call a GET endpoint and return its JSON object; ``below`` is the path under one that ends in ``*``.
 
         Raises:
             RequestRefused: the server answered with an error that does not pass.
             TransportError: no usable answer within the limits.
             MalformedAnswer: an answer that is not a JSON object.
         """
-        return self._call(endpoint, query=query)
+        return self._call(endpoint, query=query, below=below)
 
     def post(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         """Call a POST search endpoint and return its JSON object; errors as for :meth:`get`."""
@@ -178,9 +178,13 @@ class Session:
 
     # --- one call
 
-    def _call(self, endpoint: Endpoint, *, query: Query = None, body: bytes | None = None) -> dict[str, Any]:
+    def _call(
+        self, endpoint: Endpoint, *, query: Query = None, body: bytes | None = None, below: str = ""
+    ) -> dict[str, Any]:
+        path = endpoint.path.removesuffix("*") + quote(below, safe="/")
+
         def once(deadline: float) -> bytes:
-            with self._send(endpoint, endpoint.path, query, body) as answer:
+            with self._send(endpoint, path, query, body) as answer:
                 self._check(answer, endpoint)
                 return self._body(answer, deadline)
 

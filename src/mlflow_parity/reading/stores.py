@@ -6,11 +6,12 @@ import base64
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
-from mlflow_parity.model import Artifact, Capabilities, Run
+from mlflow_parity.model import Artifact, Capabilities
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.session import Session
@@ -39,6 +40,28 @@ class Way(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Whose files are read: a run, or anything else that has an artifact URI."""
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that the server is to be asked for, or of the entity."""
+        ...
+
+    @property
+    def artifact_uri(self) -> str:
+        """Where the files are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Files that are no run's: of a logged model or model version."""
+
+    run_id: str
+    artifact_uri: str
+
+
 class Store(Protocol):
     """Where the artifacts of one run are."""
 
@@ -62,7 +85,7 @@ class Store(Protocol):
 class ProxyStore:
     """``mlflow-artifacts:`` URIs: the server's path-based proxy."""
 
-    def __init__(self, session: Session, run: Run, capabilities: Capabilities) -> None:
+    def __init__(self, session: Session, run: Owner, capabilities: Capabilities) -> None:
         self._session = session
         self._run = run
         self._capabilities = capabilities
@@ -104,7 +127,7 @@ class ProxyStore:
 class ServerStore:
     """Any other URI on an ``http`` server: whatever the server itself can reach."""
 
-    def __init__(self, session: Session, run: Run) -> None:
+    def __init__(self, session: Session, run: Owner) -> None:
         self._session = session
         self._run = run
 
@@ -136,10 +159,75 @@ class ServerStore:
         return None
 
 
+class LoggedModelStore:
+    """Files of a logged model that only the server can reach."""
+
+    def __init__(self, session: Session, model_id: str) -> None:
+        self._session = session
+        self._model_id = model_id
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        query = {"artifact_directory_path": _faithful(folder)} if folder else {}
+        below = f"{self._model_id}/artifacts/directories"
+        found: list[dict[str, Any]] = []
+        seen: set[str] = set()
+        while True:
+            answer = self._session.get(endpoints.LOGGED_MODEL, query, below)
+            found += answer.get("files", [])
+            token = answer.get("next_page_token") or None
+            if token is None:
+                return found
+            if token in seen:
+                raise MalformedAnswer("the listing of a logged model's files repeats a page token")
+            seen.add(token)
+            query["page_token"] = token
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file."""
+        return walk(self._list)
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The server's own handler."""
+
+        def way(receive: Callable[[Iterator[bytes]], T]) -> T:
+            below, query = f"{self._model_id}/artifacts/files", {"artifact_file_path": file.path}
+            return self._session.download(
+                endpoints.LOGGED_MODEL_FILE, receive, below=below, query=query, size=file.size
+            )
+
+        return [way] if is_faithful(file.path) else []
+
+    def known_sha256(self, path: str) -> str | None:
+        """Nothing is vouched for."""
+        return None
+
+
+class PartOfRun:
+    """Files below a folder of a run's artifacts, through the run's own store (model versions of 2.x)."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store = store
+        self._folder = folder.strip("/") + "/"
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file below the folder."""
+        for file in self._store.files():
+            if file.path.startswith(self._folder):
+                yield replace(file, path=file.path[len(self._folder) :])
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """As the run's store."""
+        return self._store.ways(replace(file, path=self._folder + file.path))
+
+    def known_sha256(self, path: str) -> str | None:
+        """As the run's store."""
+        return self._store.known_sha256(self._folder + path)
+
+
 class S3Store:
     """``s3://`` URIs, read with the auditor's own rights: one listing call per thousand files."""
 
-    def __init__(self, client: Any, run: Run) -> None:
+    def __init__(self, client: Any, run: Owner) -> None:
         self._client = client
         self._bucket = run.artifact_uri.removeprefix("s3://").partition("/")[0]
         # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
@@ -196,7 +284,7 @@ class S3Store:
         return base64.b64decode(given).hex()
 
 
-def _get_artifact(session: Session, run: Run, file: Artifact, tries: int | None = None) -> Way:
+def _get_artifact(session: Session, run: Owner, file: Artifact, tries: int | None = None) -> Way:
     def way(receive: Callable[[Iterator[bytes]], T]) -> T:
         query = {"run_uuid": run.run_id, "path": file.path}
         return session.download(endpoints.GET_ARTIFACT, receive, query=query, size=file.size, tries=tries)

@@ -12,6 +12,7 @@ from mlflow_parity.model import Artifact, DatasetInput, MetricPoint, Run
 from mlflow_parity.snapshot.keys import RunKey, run_key
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
+_MODELS = pa.list_(pa.struct([("model_id", pa.string()), ("step", pa.int64())]))
 
 RUNS = pa.schema(
     [
@@ -55,6 +56,8 @@ RUNS = pa.schema(
                 )
             ),
         ),
+        ("model_inputs", _MODELS),
+        ("model_outputs", _MODELS),
         ("source_run_id", pa.string()),
         ("tagged", pa.bool_()),
         ("empty", pa.bool_()),
@@ -136,12 +139,22 @@ def run_row(run: Run) -> dict[str, Any]:
             }
             for item in run.inputs
         ],
+        "model_inputs": _models(run.model_inputs),
+        "model_outputs": _models(run.model_outputs),
         "source_run_id": key.source_run_id,
         "tagged": key.tagged,
         "empty": key.empty,
         "content": key.content,
         "digest": run_digest(run),
     }
+
+
+def _models(links: tuple[tuple[str, int], ...] | None) -> list[dict[str, Any]] | None:
+    return None if links is None else [{"model_id": model, "step": step} for model, step in links]
+
+
+def _links(rows: Sequence[Mapping[str, Any]] | None) -> tuple[tuple[str, int], ...] | None:
+    return None if rows is None else tuple((row["model_id"], row["step"]) for row in rows)
 
 
 def row_run(row: Mapping[str, Any]) -> Run:
@@ -171,6 +184,8 @@ def row_run(row: Mapping[str, Any]) -> Run:
             )
             for item in row["inputs"]
         ),
+        model_inputs=_links(row["model_inputs"]),
+        model_outputs=_links(row["model_outputs"]),
     )
 
 
