@@ -376,6 +376,7 @@ class Audit:
                 self.settings.depth,
                 include_deleted=self.settings.include_deleted,
                 count=count,
+                model_links=bool(result.selection.facets("run") & {"model_inputs", "model_outputs"}),
             )
             return note
 

@@ -33,6 +33,7 @@ class Side:
         self.location = location
         self.reader = reader
         self.resumed_parts = 0
+        self._model_links = False
         self._snapshot = None if reader is not None else Snapshot.open(location.path)
         self._experiments: list[Experiment] | None = None
 
@@ -66,6 +67,7 @@ class Side:
         *,
         include_deleted: bool,
         count: Count,
+        model_links: bool = False,
     ) -> None:
         """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given."""
         if self.reader is None:
@@ -90,7 +92,9 @@ class Side:
             depth,
             include_deleted=include_deleted,
             count=count,
+            model_links=model_links,
         )
+        self._model_links = model_links
         self._snapshot.finish()
 
     def names(self) -> dict[Family, list[str]]:
@@ -150,6 +154,9 @@ class Side:
         if self.reader is None:
             return None
         runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
+        if self._model_links:
+            with suppress(ReadError):
+                runs = self.reader.with_model_links(runs)
         known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
         came = {run.run_id for run in runs if run.run_id not in known}
         if not include_deleted:

@@ -65,6 +65,10 @@ class Reader(Protocol):
         """Every logged model, trace or scorer of an experiment, as ``kinds`` says."""
         ...
 
+    def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs with the logged models that they used and made."""
+        ...
+
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """The files of logged models and model versions; a tree's ``run_id`` is the entity's id."""
         ...

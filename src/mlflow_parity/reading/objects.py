@@ -177,11 +177,10 @@ class ObjectReader:
             return self._of_model(source.removeprefix("models:/").split("/")[0], uri)
         stores = [] if _is_local(uri) else list(self._stores_of(Place("", uri)))
         run_id, folder = _in_run(uri)
-        if run_id and not uri.startswith("mlflow-artifacts:"):
+        stores = [store for store in stores if not isinstance(store, ServerStore)]
+        if run_id and not uri.startswith("mlflow-artifacts:") and not self._session.location.is_arn:
             # what the auditor cannot reach, the server reaches through the run
-            if not self._session.location.is_arn:
-                stores = [store for store in stores if not isinstance(store, ServerStore)]
-                stores.append(PartOfRun(ServerStore(self._session, Place(run_id, "")), folder))
+            stores.append(PartOfRun(ServerStore(self._session, Place(run_id, "")), folder))
         if not stores:
             raise MalformedAnswer("the version's files are in a place that neither auditor nor server can list")
         return stores

@@ -13,9 +13,7 @@ from mlflow_parity.reading.session import Session
 PASSES = 4
 
 
-def pages(
-    session: Session, endpoint: Endpoint, query: Mapping[str, Any], name: str, below: str = ""
-) -> Iterator[list[Any]]:
+def pages(session: Session, endpoint: Endpoint, query: Mapping[str, Any], name: str) -> Iterator[list[Any]]:
     """Yield the pages of a search; a token that repeats or an empty page before the end is an error.
 
     Raises:
@@ -25,7 +23,7 @@ def pages(
     seen: set[str] = set()
     while True:
         asked = {**query, **({"page_token": token} if token else {})}
-        answer = session.post(endpoint, asked) if endpoint.method == "POST" else session.get(endpoint, asked, below)
+        answer = session.post(endpoint, asked) if endpoint.method == "POST" else session.get(endpoint, asked)
         page = answer.get(name, [])
         if not isinstance(page, list):
             raise MalformedAnswer(f"{endpoint.path}: {name!r} is not a list")

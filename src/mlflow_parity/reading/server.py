@@ -160,7 +160,11 @@ class ServerReader:
         # with a host in it the URI may mean another server, which this one knows how to reach
         proxied = run.artifact_uri.startswith("mlflow-artifacts:") and not urlsplit(run.artifact_uri).netloc
         if proxied and self.capabilities.artifact_proxy:
-            return [ProxyStore(self.session, run, self.capabilities)]
+            known = self.capabilities
+            # the other way asks by run, which the files of a logged model do not have
+            return [
+                ProxyStore(self.session, run, known if isinstance(run, Run) else replace(known, get_artifact=False))
+            ]
         return [ServerStore(self.session, run)]
 
     # --- everything else

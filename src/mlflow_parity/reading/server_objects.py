@@ -29,7 +29,8 @@ def read_datasets(session: Session) -> Iterator[list[Entity]]:
         for entry in page:
             dataset_id = str(entry["dataset_id"])
             linked = session.get(endpoints.DATASET, None, f"{dataset_id}/experiment-ids").get("experiment_ids", [])
-            yield [made(lambda one, linked=linked: _dataset(one, linked, list(_records(session, dataset_id))), entry)]
+            records = list(_records(session, dataset_id))
+            yield [made(_dataset, {**entry, "experiments": linked, "records": records})]
 
 
 def _records(session: Session, dataset_id: str) -> Iterator[dict[str, Any]]:
@@ -52,7 +53,7 @@ def _records(session: Session, dataset_id: str) -> Iterator[dict[str, Any]]:
         query["page_token"] = token
 
 
-def _dataset(entry: Mapping[str, Any], experiments: list[Any], records: list[dict[str, Any]]) -> Entity:
+def _dataset(entry: Mapping[str, Any]) -> Entity:
     times = {
         "creation": milliseconds(entry.get("created_time")),
         "update": milliseconds(entry.get("last_update_time")),
@@ -63,8 +64,8 @@ def _dataset(entry: Mapping[str, Any], experiments: list[Any], records: list[dic
         "profile": _json(entry.get("profile") or "null"),
         "digest": entry.get("digest", ""),
         "user": {"created": entry.get("created_by", ""), "updated": entry.get("last_updated_by", "")},
-        "experiments": sorted(str(experiment) for experiment in experiments),
-        "records": sorted(records, key=encode),
+        "experiments": sorted(str(experiment) for experiment in entry["experiments"]),
+        "records": sorted(entry["records"], key=encode),
         "times": times,
     }
     return Entity("evaluation_dataset", entry["dataset_id"], entry.get("name", ""), "", times["creation"], facets)

@@ -192,9 +192,7 @@ def _entity(info: dict[str, Any], spans: Sequence[Mapping[str, Any]] | None, err
         "metadata": metadata,
         "prompts": prompts,
         "spans": sorted(found, key=lambda span: (span["start_ns"] or 0, span["span_id"] or "")),
-        "assessments": sorted(
-            info["assessments"], key=lambda one: (one["name"], one["kind"], one["created"] or 0, one["id"])
-        ),
+        "assessments": sorted(info["assessments"], key=lambda one: (one["name"], one["created"] or 0, one["id"])),
     }
     return Entity(
         "trace",

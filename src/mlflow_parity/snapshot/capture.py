@@ -51,6 +51,7 @@ def capture(
     *,
     include_deleted: bool,
     count: Count,
+    model_links: bool = False,
 ) -> int:
     """Read what is not in the snapshot yet; return how many parts an earlier, interrupted audit had left.
 
@@ -61,7 +62,7 @@ def capture(
     """
 
     def one(experiment: Experiment) -> int:
-        resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count)
+        resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count, model_links)
         place = experiment.experiment_id
         resumed += capture_objects(reader, snapshot, place, parts, depth, count)
         count(experiments=1)
@@ -86,6 +87,7 @@ def _capture_experiment(
     depth: Depth,
     include_deleted: bool,
     count: Count,
+    model_links: bool,
 ) -> int:
     experiment_id = experiment.experiment_id
     wanted: list[Part] = []
@@ -93,7 +95,9 @@ def _capture_experiment(
     for part in RUN_PARTS:
         if part != "runs" and part not in parts:
             continue
-        if _is_good(snapshot.check(experiment_id, part), depth, include_deleted=include_deleted):
+        sidecar = snapshot.check(experiment_id, part)
+        whole = part != "runs" or not model_links or bool(sidecar and sidecar.get("model_links"))
+        if whole and _is_good(sidecar, depth, include_deleted=include_deleted):
             resumed += 1
         else:
             wanted.append(part)
@@ -101,7 +105,7 @@ def _capture_experiment(
         return resumed
     folder = snapshot.folder(experiment_id)
     folder.mkdir(parents=True, exist_ok=True)
-    runs = RunsWriter(folder) if "runs" in wanted else None
+    runs = RunsWriter(folder, model_links=model_links) if "runs" in wanted else None
     metrics = MetricsWriter(folder, deleted=include_deleted) if "metrics" in wanted else None
     artifacts = ArtifactsWriter(folder, depth, deleted=include_deleted) if "artifacts" in wanted else None
     failed: dict[Part, str] = {}
@@ -110,7 +114,12 @@ def _capture_experiment(
             pages = _ahead(reader.runs(experiment_id)) if runs is not None else _stored_pages(snapshot, experiment)
             for page in pages:
                 if runs is not None:
-                    runs.add(page)
+                    linked = page
+                    if model_links:
+                        # a link that cannot be read is unverified, and the run itself is not
+                        with suppress(ReadError):
+                            linked = reader.with_model_links(page)
+                    runs.add(linked)
                 count(runs=len(page))
                 scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
                 if metrics is not None and "metrics" not in failed:

@@ -70,8 +70,9 @@ class Table:
 class RunsWriter:
     """Writes ``runs.parquet``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, model_links: bool = False) -> None:
         self._folder = folder
+        self._model_links = model_links
         self._table = Table(folder / "runs.parquet", schemas.RUNS)
         self._digests: list[bytes] = []
 
@@ -91,6 +92,7 @@ class RunsWriter:
             {"runs": len(self._digests)},
             combine(self._digests),
             {"runs.parquet": checksum},
+            model_links=self._model_links,
         )
 
     def abandon(self) -> None:
