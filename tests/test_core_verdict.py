@@ -385,7 +385,7 @@ def test_what_is_counted_is_what_there_is(tmp_path: Path) -> None:
     wanted = {"experiments": 2, "runs": 6, "points": points, "files": 24, "bytes": size}
     assert done.result.counts == {"source": wanted, "target": wanted}
     for side in done.progress.counts.values():
-        assert side == {"experiments": 2, "runs": 6, "points": points, "artifacts": 24, "size": size}
+        assert side == {"experiments": 2, "runs": 6, "points": points, "artifacts": 24, "size": size, "objects": 0}
 
 
 def test_a_secret_in_a_value_is_not_in_a_finding(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def store(draw: st.DrawFn) -> Store:
     make("prompt", "greet", "greet", "", aliases=draw(_aliases(numbers)))
     for number in range(draw(st.integers(0, 3))):
         make("trace", f"tr-{number}", draw(names), EXPERIMENT, logged_model=models[0].entity_id if models else None,
-             prompts=draw(st.lists(st.sampled_from([f"greet/{n}" for n in numbers]), max_size=2, unique=True)))  # fmt: skip
+             prompts=draw(st.lists(st.sampled_from([f"greet/{n}" for n in numbers]), unique=True)))  # fmt: skip
     versions = sorted(draw(st.sets(st.integers(1, 6), max_size=4)))
     for number in versions:
         make("model_version", f"churn/{number}", f"churn version {number}", "churn", number=number,
@@ -228,5 +228,5 @@ def _renumber(facets: dict[str, Any], shuffle: random.Random) -> None:
 
 def families() -> list[str]:
     """Kinds in the order in which links can be followed."""
-    return ["logged_model", "model_version", "prompt_version", "trace",
-            *(name for name in kinds.KINDS if name not in ("logged_model", "model_version", "prompt_version", "trace"))]  # fmt: skip
+    first = ["logged_model", "model_version", "prompt_version", "trace"]
+    return [*first, *(name for name in kinds.KINDS if name not in first)]
