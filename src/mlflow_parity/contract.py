@@ -193,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     Rule("logged_model.id", "logged_model", "presence", "model_id, experiment_id, artifact_uri", "expected",
          "The target gives its own ids; the pairing replaces them.", "the model was created on the target"),
     Rule("logged_model.type", "logged_model", "type", "model_type", "equal", "What the model is."),
-    Rule("logged_model.status", "logged_model", "status", "status and its message", "equal", "READY, FAILED, …"),
+    Rule("logged_model.status", "logged_model", "status", "status and its message", "equal", "READY, FAILED or another."),
     Rule("logged_model.tags", "logged_model", "tags", "every tag", "equal", "Verbatim."),
     Rule("logged_model.tags.versions", "logged_model", "tags", "tag mlflow.modelVersions", "expected",
          "The server names the model's registered versions in it, by its own numbers.",
@@ -243,7 +243,8 @@ RULES: tuple[Rule, ...] = (
          "The server gives them.", "everything else in the assessments is equal"),
     # --- scorers
     Rule("scorer.presence", "scorer", "presence", "the scorer version itself", "equal",
-         "The Export Import tool moves none: migrate them by hand or waive them."),
+         "The Export Import tool moves none: migrate them by hand or waive them. Those of a deleted experiment cannot be "
+         "listed."),
     Rule("scorer.number", "scorer", "number", "version number", "equal", "Callers name it."),
     Rule("scorer.definition", "scorer", "definition", "the serialized scorer", "equal", "What is run."),
     # --- registered models
@@ -263,7 +264,7 @@ RULES: tuple[Rule, ...] = (
          "that tag equals the source's number", _TOOL),
     Rule("model_version.order", "model_version", "order", "order of the versions", "equal",
          "\"The latest\" must be the same one."),
-    Rule("model_version.status", "model_version", "status", "status and its message", "equal", "READY, …"),
+    Rule("model_version.status", "model_version", "status", "status and its message", "equal", "READY or another."),
     Rule("model_version.description", "model_version", "description", "description", "equal", "Its note."),
     Rule("model_version.tags", "model_version", "tags", "every tag but mlflow_exim.*", "equal", "Verbatim."),
     Rule("model_version.source_tags", "model_version", "source_tags", "tags mlflow_exim.field.*", "equal",

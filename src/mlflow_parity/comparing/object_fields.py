@@ -332,20 +332,24 @@ def spans(source: Entity, target: Entity, _: ObjectLinks | None = None) -> list[
     """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
-    found: list[Difference] = []
-    if {span["span_id"] for span in ours} != {span["span_id"] for span in theirs}:
-        if source.entity_id == target.entity_id and len(ours) == len(theirs):
-            return compare_json("", ours, theirs, rule)
-        mine, copies = _placed(ours, source.entity_id, target.entity_id), _placed(theirs, target.entity_id, None)
-        found = compare_multisets("", mine, copies, rule, "place")
-        if not found:
-            note = "span ids were given anew"
-            found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note=note)]
-        return found
+    mine_by_id = {span["span_id"]: span for span in ours}
     by_id = {span["span_id"]: span for span in theirs}
-    for span in ours:
-        renamed = _renamed(span, source.entity_id, target.entity_id)
-        found += compare_json(f"{span['name']} ({span['span_id']})", renamed, by_id[span["span_id"]], rule)
+    found: list[Difference] = []
+    if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
+        for span_id in sorted(mine_by_id.keys() | by_id.keys(), key=lambda one: str(one)):
+            mine, copy = mine_by_id.get(span_id), by_id.get(span_id)
+            key = f"{(mine or copy or {}).get('name')} ({span_id})"
+            if mine is None:
+                found.append(Difference(key, State.EXTRA, rule, target=copy))
+            elif copy is None:
+                found.append(Difference(key, State.MISSING, rule, source=mine))
+            else:
+                found += compare_json(key, _renamed(mine, source.entity_id, target.entity_id), copy, rule)
+        return found
+    places = _placed(ours, source.entity_id, target.entity_id), _placed(theirs, target.entity_id, None)
+    found = compare_multisets("", *places, rule, "place")
+    if not found and (ours or theirs):
+        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
     return found
 
 

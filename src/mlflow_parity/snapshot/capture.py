@@ -64,7 +64,9 @@ def capture(
     def one(experiment: Experiment) -> int:
         resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count, model_links)
         place = experiment.experiment_id
-        resumed += capture_objects(reader, snapshot, place, parts, depth, count)
+        # no server lists the scorers of a deleted experiment
+        readable = set(parts) - ({"scorers"} if experiment.lifecycle_stage == "deleted" else set())
+        resumed += capture_objects(reader, snapshot, place, readable, depth, count)
         count(experiments=1)
         return resumed
 
