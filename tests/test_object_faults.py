@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.audits import AuditRun, audit
-from support.seed_objects import seed_objects
+from support.seed_many import seed_many
 from support.servers import FreshServer
 
 from mlflow_parity.kinds import KINDS
@@ -153,7 +153,7 @@ class Copied:
 def copied(module_server: FreshServer) -> Copied:
     """A server with every kind of object, and another on a copy of its database and artifacts."""
     source, target = module_server(), module_server()
-    ids = seed_objects(source.uri, COUNT)
+    ids = seed_many(source.uri, COUNT)
     with (
         closing(sqlite3.connect(source.database_path, timeout=30)) as old,
         closing(sqlite3.connect(target.database_path, timeout=30)) as new,

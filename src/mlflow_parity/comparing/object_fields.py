@@ -15,6 +15,8 @@ from mlflow_parity.model import EXIM_PREFIX, Entity, Run
 from mlflow_parity.verdict import State
 
 _VERSIONS_TAG = "mlflow.modelVersions"
+#: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
+_EXPERIMENTS_TAG = "_mlflow_experiment_ids"
 _PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
 
@@ -145,6 +147,8 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
     found: list[Difference] = []
     if source.kind == "logged_model":
         found += _versions_of(ours.pop(_VERSIONS_TAG, None), theirs.pop(_VERSIONS_TAG, None), links, rule)
+    if source.kind in ("prompt", "prompt_version"):
+        found += _experiments_tag(ours.pop(_EXPERIMENTS_TAG, None), theirs.pop(_EXPERIMENTS_TAG, None), links, rule)
     if source.kind == "trace":
         for key in _PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
@@ -155,6 +159,16 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
                 if not mine.startswith("mlflow-artifacts:"):
                     found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
     return found + compare_mappings(ours, theirs, rule)
+
+
+def _experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
+    """Compare the experiments in which a prompt was used, through the pairing."""
+    if ours == theirs:
+        return []
+    mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
+    if {links.experiments.get(one, one) for one in mine} == copies:
+        return [Difference(_EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
+    return [Difference(_EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
 
 
 def _versions_of(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
