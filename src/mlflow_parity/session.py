@@ -215,6 +215,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     reasons = _reasons(result)
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
+    if result.warning and reasons:
+        reasons.insert(0, result.warning)
     return Report(
         tool_version=__version__,
         created=_iso(time.time()),
@@ -224,6 +226,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             excluded=settings.exclude_experiments,
             include_deleted=settings.include_deleted,
             depth=settings.depth,
+            profile=settings.profile,
             facets=tuple(
                 f"{kind} {facet}"
                 for kind, facets in contract.FACETS.items()
@@ -235,6 +238,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             left_out=tuple(left_out),
         ),
         sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},
+        warning=result.warning,
         reasons=tuple(reasons),
         exit_status=exit_status,
         contract_digest=contract.digest(),

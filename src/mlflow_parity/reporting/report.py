@@ -14,7 +14,7 @@ Verdict = Literal["green", "red"]
 #: The two keys of :attr:`Report.sides`.
 SIDES = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
-_CLOSED = frozenset({"format_version", "verdict", "depth", "kind", "state"})
+_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "kind", "state"})
 _T = TypeVar("_T")
 
 
@@ -31,6 +31,7 @@ class Scope:
     excluded: tuple[str, ...] = ()
     include_deleted: bool = False
     depth: Literal["listing", "digest", "full"] = "digest"
+    profile: Literal["export-import", "same-store"] = "export-import"
     facets: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     partial: bool = False
@@ -118,6 +119,8 @@ class Report:
     verdict: Verdict
     scope: Scope
     sides: Mapping[str, SideReport]
+    warning: str = ""
+    """The first line of every format: that the move looks like one of the other profile; empty when it does not."""
     reasons: tuple[str, ...] = ()
     exit_status: int | None = None
     contract_digest: str = ""

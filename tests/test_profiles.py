@@ -1,0 +1,247 @@
+"""Profiles on real moves: an upgraded database, a restored one, a migrated file store; and the wrong profile named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from support.audits import AuditRun, audit
+from support.environments import python_of
+from support.postgres import postgres
+from support.seed import Seeder, seed_small
+from support.servers import FreshServer, server_of
+from support.tool import migrate
+
+from mlflow_parity.cli import main
+from mlflow_parity.standin.servers import Server, clean_environment
+
+SAME = ("--profile", "same-store", "--include-deleted")
+
+
+def snapshot(uri: str, folder: Path) -> str:
+    """Take a snapshot of a server and return where it is."""
+    assert main(["snapshot", "--source-uri", uri, "--to", str(folder)]) == 0
+    return str(folder / "source")
+
+
+def mlflow(*arguments: str, python: str = sys.executable, folder: Path) -> None:
+    """Run MLflow's own command line."""
+    done = subprocess.run(
+        [python, "-m", "mlflow", *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def assert_green(run: AuditRun) -> None:
+    """The audit is green, and its pairs are objects with the same id."""
+    assert run.status == 0, run.output
+    assert run.report["verdict"] == "green"
+    assert run.report["scope"]["profile"] == "same-store"
+    assert run.report["warning"] == ""
+    assert set(run.report["paired_by"]) == {"same-id"}
+    assert run.report["paired_by"]["same-id"] == run.report["sides"]["source"]["runs"] > 0
+
+
+@pytest.fixture(scope="module")
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Server, str]]:
+    """A 2.22 server on PostgreSQL, its snapshot, and the newest server on the upgraded database (and its DSN)."""
+    folder = tmp_path_factory.mktemp("upgrade")
+    with postgres() as cluster:
+        with server_of("2.22.5", folder / "server", database=cluster.uri()) as old:
+            seed_small(old.uri)
+            before = snapshot(old.uri, folder / "before")
+        mlflow("db", "upgrade", cluster.uri(), folder=folder)
+        with server_of("newest", folder / "server", database=cluster.uri()) as new:
+            yield before, new, cluster.dsn()
+
+
+def test_an_upgraded_database_is_green(upgraded: tuple[str, Server, str], tmp_path: Path) -> None:
+    """``mlflow db upgrade`` from 2.22 to the newest on PostgreSQL: nothing differs."""
+    before, new, _ = upgraded
+    assert_green(audit(tmp_path, before, new.uri, *SAME))
+
+
+#: What is changed in the upgraded database: statement, how to undo it, and the facet that must name it.
+PLANTED = {
+    "start time": ("UPDATE runs SET start_time = start_time + 1 WHERE name = 'sweep-1'",
+                   "UPDATE runs SET start_time = start_time - 1 WHERE name = 'sweep-1'", "times", "start_time"),
+    "user": ("UPDATE runs SET user_id = 'unknown' WHERE name = 'sweep-1'",
+             "UPDATE runs SET user_id = 'ada' WHERE name = 'sweep-1'", "user", "user_id"),
+    "place": ("UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:/', 'mlflow-artifacts:/x/') "
+              "WHERE name = 'killed'",
+              "UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:/x/', 'mlflow-artifacts:/') "
+              "WHERE name = 'killed'", "artifact_uri", "artifact_uri"),
+    "param": ("UPDATE params SET value = '0.12' WHERE key = 'lr' AND value = '0.11'",
+              "UPDATE params SET value = '0.11' WHERE key = 'lr' AND value = '0.12'", "params", "lr"),
+    "creation": ("UPDATE experiments SET creation_time = creation_time + 1 WHERE name = 'churn model'",
+                 "UPDATE experiments SET creation_time = creation_time - 1 WHERE name = 'churn model'", "times",
+                 "creation_time"),
+    "update": ("UPDATE experiments SET last_update_time = last_update_time + 1 WHERE name = 'churn model'",
+               "UPDATE experiments SET last_update_time = last_update_time - 1 WHERE name = 'churn model'", "times",
+               "last_update_time"),
+    "location": ("UPDATE experiments SET artifact_location = artifact_location || 'x' WHERE name = 'churn model'",
+                 "UPDATE experiments SET artifact_location = left(artifact_location, -1) WHERE name = 'churn model'",
+                 "artifact_location", "artifact_location"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_one_change_in_the_upgraded_database_is_red(
+    fault: str, upgraded: tuple[str, Server, str], tmp_path: Path
+) -> None:
+    """One planted change, and only that one, is named; most of these an import is allowed."""
+    before, new, dsn = upgraded
+    plant, undo, facet, key = PLANTED[fault]
+    _execute(dsn, plant)
+    try:
+        run = audit(tmp_path, before, new.uri, *SAME)
+    finally:
+        _execute(dsn, undo)
+    assert run.status == 1, run.output
+    assert {found[:3] for found in run.findings()} == {(facet, key, "mismatch")}
+    assert len(run.red_rows()) == 1
+
+
+def _execute(dsn: str, statement: str) -> None:
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        assert cursor.rowcount == 1
+
+
+def test_a_migrated_file_store(tmp_path: Path) -> None:
+    """``mlflow migrate-filestore`` of a 2.22 file store is green by the contract; one planted change is red."""
+    store = tmp_path / "store"
+    with server_of("2.22.5", tmp_path / "server", database=str(store / "mlruns")) as old:
+        seed_small(old.uri)
+        before = snapshot(old.uri, tmp_path / "before")
+    database = tmp_path / "migrated.db"
+    mlflow("migrate-filestore", "--source", str(store), "--target", f"sqlite:///{database}", folder=tmp_path)
+    with server_of("newest", tmp_path / "server", database=f"sqlite:///{database}") as new:
+        run = audit(tmp_path / "green", before, new.uri, *SAME)
+        assert_green(run)
+        expected = {rule for row in run.rows() if row.state.value == "expected" for rule in row.rules}
+        assert expected == {"run.metrics.infinity", "run.metrics.negative-zero"}
+        with closing(sqlite3.connect(database)) as connection, connection:
+            assert connection.execute("UPDATE runs SET end_time = end_time + 1 WHERE name = 'failed'").rowcount == 1
+        run = audit(tmp_path / "red", before, new.uri, *SAME)
+    assert run.status == 1
+    assert run.findings() == {("times", "end_time", "mismatch", "failed")}
+
+
+def _restored(source: Server, folder: Path, change: Callable[[sqlite3.Connection], None]) -> Path:
+    """Copy a server's SQLite database as a restore would, and its artifacts; change something in the copy."""
+    folder.mkdir()
+    shutil.copytree(source.artifacts_root, folder / "artifacts")
+    copy = folder / "mlflow.db"
+    with closing(sqlite3.connect(source.database_path)) as old, closing(sqlite3.connect(copy)) as new:
+        old.backup(new)
+        change(new)
+        new.commit()
+    return copy
+
+
+def test_a_restored_database(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """A restored SQLite database is green while the original still runs, and a lost run is red."""
+    source = fresh_server()
+    seed_small(source.uri)
+    database = _restored(source, tmp_path / "restored", lambda connection: None)
+    with server_of("newest", database.parent) as target:
+        assert_green(audit(tmp_path / "green", source.uri, target.uri, *SAME))
+        with closing(sqlite3.connect(database)) as connection, connection:
+            [run_id] = connection.execute("SELECT run_uuid FROM runs WHERE name = 'killed'").fetchone()
+            for table in ("tags", "runs"):
+                connection.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run_id,))
+        run = audit(tmp_path / "red", source.uri, target.uri, *SAME)
+        assert run.status == 1
+        assert run.findings() == {("presence", "", "missing", "killed")}
+
+
+def test_a_store_restored_elsewhere(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """One new prefix for all places is expected and named; a run that stayed behind is red."""
+    source = fresh_server()
+    seed_small(source.uri)
+
+    def move(connection: sqlite3.Connection) -> None:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.execute(
+                f"UPDATE {table} SET {column} = replace({column}, 'mlflow-artifacts:/', 'mlflow-artifacts:/old/')"
+            )
+
+    database = _restored(source, tmp_path / "restored", move)
+    artifacts = database.parent / "artifacts"
+    artifacts.rename(database.parent / "old")
+    artifacts.mkdir()
+    (database.parent / "old").rename(artifacts / "old")
+    with server_of("newest", database.parent) as target:
+        run = audit(tmp_path / "green", source.uri, target.uri, *SAME)
+        assert_green(run)
+        rules = {rule for row in run.rows() for rule in row.rules}
+        assert {"experiment.artifact_location.moved", "run.artifact_uri.moved"} <= rules
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, '/old/', '/') WHERE name = 'killed'")
+        run = audit(tmp_path / "red", source.uri, target.uri, *SAME)
+    assert run.status == 1
+    assert run.findings() == {("artifact_uri", "artifact_uri", "mismatch", "killed")}
+
+
+def test_the_wrong_profile_is_named_first(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """An import judged as same-store is red, a same store judged as an import is noted: by the first line of all."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    experiment = seed.experiment("shop")
+    for number in range(3):
+        seed.end(seed.run(experiment, f"run {number}"))
+    migrate(source.uri, target.uri, tmp_path / "export")
+    run = audit(tmp_path / "import", source.uri, target.uri, "--profile", "same-store")
+    assert run.status == 1
+    line = (
+        "3 of 3 runs are on the target only as copies with ids of their own: this looks like export-import; "
+        "give --profile export-import"
+    )
+    assert run.report["reasons"][0] == run.report["warning"] == line
+    assert _first_line(run) == f"parity: {line}"
+    assert line in (run.reports / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
+    assert audit(tmp_path / "right", source.uri, target.uri).report["warning"] == ""
+
+    database = _restored(source, tmp_path / "restored", lambda connection: None)
+    with server_of("newest", database.parent) as restored:
+        run = audit(tmp_path / "same", source.uri, restored.uri)
+    line = (
+        "the ids of 3 of 3 runs are the same: this looks like same-store, which is stricter; give --profile same-store"
+    )
+    assert run.status == 0, run.output
+    assert run.report["warning"] == line
+    assert _first_line(run) == f"parity: {line}"
+
+
+def _first_line(run: AuditRun) -> str:
+    """Return the first line below the heading of the summary."""
+    lines = run.output.splitlines()
+    return next(lines[number + 1] for number, line in enumerate(lines) if line.startswith("=") and " mlflow-parity " in line)
+
+
+def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A folder is no server to take a snapshot of, and a server that is not there is told in one line."""
+    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path / "a")]) == 4
+    assert capsys.readouterr().err.startswith("mlflow-parity: ")
+    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--workers", "0"]) == 4
+    assert "--workers" in capsys.readouterr().err
+
+
+def test_the_old_environment_is_there() -> None:
+    """The upgrade starts from a real 2.22."""
+    assert os.access(python_of("2.22.5"), os.X_OK)
