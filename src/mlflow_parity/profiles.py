@@ -41,7 +41,7 @@ class Kept:
                 self.named.add(run.source_run_id)
 
     def warning(self, profile: Profile) -> str:
-        """Return one line when the move looks like one of the other profile; empty when it does not.
+        """Return one line (it fits the terminal's) when the move looks like one of the other profile, else nothing.
 
         It says what most runs (more than half) show. It never changes the verdict by itself.
         """
@@ -49,17 +49,14 @@ class Kept:
         imported = len((self.source & self.named) - self.target)
         if profile == "export-import" and 2 * same > total:
             return (
-                f"the ids of {same:,} of {total:,} runs are the same: this looks like same-store, which is stricter; "
+                f"the ids of {same:,} of {total:,} runs are the same: this looks like same-store; "
                 "give --profile same-store"
             )
         if profile == "same-store" and 2 * imported > total:
             return (
-                f"{imported:,} of {total:,} runs are on the target only as copies with ids of their own: this looks "
-                "like export-import; give --profile export-import"
+                f"{imported:,} of {total:,} runs have new ids on the target: this looks like export-import; "
+                "give --profile export-import"
             )
         if profile == "same-store" and total and not same:
-            return (
-                f"none of the ids of {total:,} runs is on the target, and a same-store move keeps ids; if the runs "
-                "were imported, give --profile export-import"
-            )
+            return "no run id of the source is on the target; if the runs were imported, give --profile export-import"
         return ""

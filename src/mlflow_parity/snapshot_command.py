@@ -98,7 +98,7 @@ def _unread(side: Side) -> list[str]:
                 found.append(f"{part} of {experiment.name}: {problem}")
     server = side.snapshot.objects(SERVER)
     found += [f"{part}: {problem}" for part in SERVER_PARTS if (problem := server.problem(part)) is not None]
-    redact = Redactor.from_environment(also=[part for part in (side.location.userinfo or ())[1:]])
+    redact = Redactor.from_environment(also=list((side.location.userinfo or ())[1:]))
     return [redact(line) for line in found]
 
 
@@ -114,6 +114,6 @@ def _summary(side: Side, root: Path) -> str:
         objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
     objects += sum(side.snapshot.objects(SERVER).counts().values())
     return (
-        f"snapshot of {side.location.display}: {len(side.experiments()):,} experiments, {runs:,} runs, {points:,} metric "
-        f"points, {files:,} files, {objects:,} other objects\n{root}\ndigest {side.snapshot.digest}"
+        f"snapshot of {side.location.display}: {len(side.experiments()):,} experiments, {runs:,} runs, "
+        f"{points:,} metric points, {files:,} files, {objects:,} other objects\n{root}\ndigest {side.snapshot.digest}"
     )

@@ -97,9 +97,7 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
 
 def bare(tree: ArtifactTree) -> ArtifactTree:
     """Return a tree whose ``MLmodel`` files are files like all others: compared byte by byte, not as YAML."""
-    files = (
-        replace(file, content=None) if posixpath.basename(file.path) == "MLmodel" else file for file in tree.files
-    )
+    files = (replace(file, content=None) if posixpath.basename(file.path) == "MLmodel" else file for file in tree.files)
     return replace(tree, files=tuple(files))
 
 
@@ -167,6 +165,4 @@ def _exim(tags: Any) -> dict[str, str]:
 
 
 def _plain(tags: Any) -> dict[str, str]:
-    return {
-        key: value for key, value in tags.items() if key not in _OWN_FACETS and not key.startswith(EXIM_PREFIX)
-    }
+    return {key: value for key, value in tags.items() if key not in _OWN_FACETS and not key.startswith(EXIM_PREFIX)}
