@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -14,13 +13,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 from support.audits import AuditRun, audit
-from support.environments import python_of
 from support.postgres import postgres
 from support.seed import Seeder, seed_small
 from support.servers import FreshServer, server_of
 from support.tool import migrate
 
+from mlflow_parity import contract
 from mlflow_parity.cli import main
+from mlflow_parity.relocation import Relocation, find
 from mlflow_parity.standin.servers import Server, clean_environment
 
 SAME = ("--profile", "same-store", "--include-deleted")
@@ -145,7 +145,8 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
 def _restored(source: Server, folder: Path, change: Callable[[sqlite3.Connection], None]) -> Path:
     """Copy a server's SQLite database as a restore would, and its artifacts; change something in the copy."""
     folder.mkdir()
-    shutil.copytree(source.artifacts_root, folder / "artifacts")
+    if Path(source.artifacts_root).exists():
+        shutil.copytree(source.artifacts_root, folder / "artifacts")
     copy = folder / "mlflow.db"
     with closing(sqlite3.connect(source.database_path)) as old, closing(sqlite3.connect(copy)) as new:
         old.backup(new)
@@ -239,6 +240,43 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
     assert "--workers" in capsys.readouterr().err
 
 
-def test_the_old_environment_is_there() -> None:
-    """The upgrade starts from a real 2.22."""
-    assert os.access(python_of("2.22.5"), os.X_OK)
+@pytest.mark.parametrize(
+    ("places", "old", "new"),
+    [
+        ([("s3://a/root/1", "s3://b/root/1"), ("s3://a/root/2", "s3://b/root/2")], "s3://a", "s3://b"),
+        ([("mlflow-artifacts:/1", "mlflow-artifacts:/old/1")], "mlflow-artifacts:", "mlflow-artifacts:/old"),
+        # one that was altered while its like stayed, or as many as stayed
+        ([("s3://a/1", "s3://b/1"), ("s3://a/2", "s3://a/2"), ("s3://a/3", "s3://a/3")], "", ""),
+        ([("s3://a/1", "s3://b/1"), ("s3://a/2", "s3://a/2")], "", ""),
+        # the place itself has another name
+        ([("s3://a/1", "s3://a/1x")], "", ""),
+        # most moved; what is elsewhere stays elsewhere
+        ([("/a/1", "/b/1"), ("/a/2", "/b/2"), ("/a/3", "/c/3"), ("s3://own", "s3://own")], "/a", "/b"),
+        ([("same", "same"), ("", "x")], "", ""),
+    ],
+)
+def test_one_prefix_for_all_places(places: list[tuple[str, str]], old: str, new: str) -> None:
+    """A relocation is believed when most places below the old prefix moved, and one altered place is none."""
+    assert find(places) == Relocation(old, new)
+
+
+def test_a_prefix_ends_where_a_part_ends() -> None:
+    """Only what stands below the prefix moves."""
+    moved = Relocation("/a", "/b")
+    assert [moved(place) for place in ("/a", "/a/1", "/ab/1", "s3://a/1")] == ["/b", "/b/1", "/ab/1", "s3://a/1"]
+
+
+def test_no_rule_of_the_import_holds_for_the_same_store() -> None:
+    """What an import may change is no excuse under same-store, and a rule outside the contract excuses nothing."""
+    same = {rule.id for rule in contract.RULES if rule.treatment == "expected" and "same-store" in rule.profiles}
+    assert same == {
+        *(f"run.metrics.{name}" for name in ("infinity", "negative-zero", "repeated")),
+        "experiment.artifact_location.moved",
+        "run.artifact_uri.moved",
+        "model_version.source.moved",
+        "trace.tags.moved",
+    }
+    assert contract.allows("run.times.start", "export-import")
+    assert not contract.allows("run.times.start", "same-store")
+    assert not contract.allows("run.artifact_uri.moved", "export-import")
+    assert not contract.allows("of nobody", "export-import")

@@ -42,9 +42,12 @@ def find(places: Iterable[tuple[str, str]]) -> Relocation:
 
 
 def _prefixes(ours: str, theirs: str) -> tuple[str, str]:
-    """Take the longest common tail of whole path parts off both places."""
+    """Take the longest common tail of whole path parts off both places; empty where they have none."""
     mine, copy = ours.split("/"), theirs.split("/")
     while len(mine) > 1 and len(copy) > 1 and mine[-1] == copy[-1]:
         mine.pop()
         copy.pop()
+    if len(mine) == ours.count("/") + 1:
+        # the place itself has another name: that is no prefix of anything
+        return "", ""
     return "/".join(mine), "/".join(copy)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlflow_parity import __version__, contract
+from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.items import Item, Judgement, load_items, save_items
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
@@ -142,6 +142,7 @@ class Main(Shared):
             self.result = self.audit.run(selection, ledger, progress)
         for state in self.result.states.values():
             state.save(self.folder / STATES)
+        own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
 
     def selection(self, node_ids: Iterable[str]) -> Selection:
         """Return which promises and items the collected node ids stand for."""
@@ -149,6 +150,12 @@ class Main(Shared):
         items: list[str] = []
         known = {(item.family, item.id): item.key for item in self.items}
         for node_id in node_ids:
+            own = own_checks.asked_for(node_id, self.items)
+            if own is not None:
+                # a user's own check may look at anything: everything is read, compared and part of the verdict
+                promises.append("")
+                items += [item.key for item in own]
+                continue
             found = _ITEM_OF_NODE.search(node_id)
             if found is None:
                 continue
