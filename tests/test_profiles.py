@@ -212,7 +212,7 @@ def test_the_wrong_profile_is_named_first(fresh_server: FreshServer, tmp_path: P
     assert run.status == 1
     line = "3 of 3 runs have new ids on the target: this looks like export-import; give --profile export-import"
     assert run.report["reasons"][0] == run.report["warning"] == line
-    assert _first_line(run) == f"parity: {line}"
+    assert _first_line(run) == f"parity: {line}", run.output
     assert line in (run.reports / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
     assert audit(tmp_path / "right", source.uri, target.uri).report["warning"] == ""
 
@@ -222,14 +222,14 @@ def test_the_wrong_profile_is_named_first(fresh_server: FreshServer, tmp_path: P
     line = "the ids of 3 of 3 runs are the same: this looks like same-store; give --profile same-store"
     assert run.status == 0, run.output
     assert run.report["warning"] == line
-    assert _first_line(run) == f"parity: {line}"
+    assert _first_line(run) == f"parity: {line}", run.output
 
 
 def _first_line(run: AuditRun) -> str:
     """Return the first line below the heading of the summary."""
     lines = run.output.splitlines()
     heading = next(n for n, line in enumerate(lines) if line.startswith("=") and " mlflow-parity " in line)
-    return lines[heading + 1]
+    return next(line for line in lines[heading + 1 :] if line)
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
