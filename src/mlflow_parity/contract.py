@@ -158,7 +158,7 @@ RULES: tuple[Rule, ...] = (
          "-0.0 at the source stands as 0.0 at the same step and time", _ANY, PROFILES),
     Rule("run.metrics.repeated", "run", "metrics", "exact repeats of a point", "expected",
          "A SQL store's primary key swallows an exact repeat of (key, time, step, value); file stores keep it.",
-         "the target holds the point (as the rules above rewrite it) once and the source more than once", _ANY, PROFILES),
+         "the target holds the point (as the rules above rewrite it) once and the source more than once", _ANY),
     Rule("run.tags", "run", "tags", "every tag but those below", "equal",
          "User tags and mlflow.* tags are copied verbatim, ids inside them included (mlflow.log-model.history)."),
     Rule("run.note", "run", "note", "tag mlflow.note.content", "equal", "The note is the run's description."),
