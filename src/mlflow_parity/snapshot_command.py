@@ -67,6 +67,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
             (*PARTS, *SERVER_PARTS),
             args.parity_depth,
             include_deleted=True,
+            model_links=True,
             count=_uncounted,
         )
     finally:

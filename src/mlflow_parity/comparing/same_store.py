@@ -91,8 +91,12 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
         return fields.run_inputs(source, target)
     if facet == "artifact_uri":
         return place(facet, source.artifact_uri, target.artifact_uri, moved, "run", facet)
-    ours, theirs = (sorted(getattr(run, facet)) for run in (source, target))
-    return compare_values(facet, ours, theirs, rule)
+    links: list[list[tuple[str, int]]] = []
+    for side, run in (("source", source), ("target", target)):
+        if getattr(run, facet) is None:
+            return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
+        links.append(sorted(getattr(run, facet)))
+    return compare_values(facet, *links, rule)
 
 
 def bare(tree: ArtifactTree) -> ArtifactTree:

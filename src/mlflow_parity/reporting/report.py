@@ -31,11 +31,11 @@ class Scope:
     excluded: tuple[str, ...] = ()
     include_deleted: bool = False
     depth: Literal["listing", "digest", "full"] = "digest"
-    profile: Literal["export-import", "same-store"] = "export-import"
     facets: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     partial: bool = False
     left_out: tuple[str, ...] = ()
+    profile: Literal["export-import", "same-store"] = "export-import"
 
 
 @dataclass(frozen=True, slots=True)
