@@ -51,7 +51,13 @@ class Shell:
         env = clean_environment(self.variables)
         env["PATH"] = f"{self._programs}:{env['PATH']}"
         done = subprocess.run(
-            ["sh", "-e", "-c", block], cwd=self.folder, env=env, capture_output=True, text=True, timeout=300, check=False
+            ["sh", "-e", "-c", block],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         output = done.stdout + done.stderr
         assert done.returncode == status, f"{block}{output}"

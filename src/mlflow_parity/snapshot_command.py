@@ -93,7 +93,9 @@ def _unread(side: Side) -> list[str]:
     found = []
     for experiment in side.experiments():
         objects, view = side.snapshot.objects(experiment.experiment_id), side.view(experiment)
-        for part in PARTS:
+        # no server lists the scorers of a deleted experiment
+        unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
+        for part in (part for part in PARTS if part not in unlisted):
             problem = view.problem(part) if part in ("runs", "metrics", "artifacts") else objects.problem(part)
             if problem is not None:
                 found.append(f"{part} of {experiment.name}: {problem}")
