@@ -32,6 +32,25 @@ def snapshot(uri: str, folder: Path) -> str:
     return str(folder / "source")
 
 
+def seed_store(uri: str) -> None:
+    """Write runs, a registered model with two versions, a gap and an alias, and a prompt."""
+    seeded = seed_small(uri, unicode_files=False)
+    seed = Seeder(uri)
+    tags = [{"key": "owner", "value": "growth"}]
+    seed.call("POST", "registered-models/create", {"name": "churn", "description": "Who leaves", "tags": tags})
+    for name in ("sweep-0", "sweep-1", "sweep-2"):
+        run = seeded.runs[name]
+        body = {"name": "churn", "source": f"mlflow-artifacts:/{seeded.experiments['main']}/{run}/artifacts/plots"}
+        seed.call("POST", "model-versions/create", {**body, "run_id": run, "description": name, "tags": tags})
+    seed.call("DELETE", "model-versions/delete", {"name": "churn", "version": "2"})
+    seed.call("POST", "registered-models/alias", {"name": "churn", "alias": "best", "version": "3"})
+    marker = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    text = [*marker, {"key": "mlflow.prompt.text", "value": "Hello {{name}}"}]
+    seed.call("POST", "registered-models/create", {"name": "greeting", "tags": marker})
+    body = {"name": "greeting", "source": "dummy-source", "description": "first", "tags": text}
+    seed.call("POST", "model-versions/create", body)
+
+
 def mlflow(*arguments: str, python: str = sys.executable, folder: Path) -> None:
     """Run MLflow's own command line."""
     done = subprocess.run(
@@ -62,7 +81,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Se
     folder = tmp_path_factory.mktemp("upgrade")
     with postgres() as cluster:
         with server_of("2.22.5", folder / "server", database=cluster.uri()) as old:
-            seed_small(old.uri)
+            seed_store(old.uri)
             before = snapshot(old.uri, folder / "before")
         mlflow("db", "upgrade", cluster.uri(), folder=folder)
         with server_of("newest", folder / "server", database=cluster.uri()) as new:
@@ -93,6 +112,13 @@ PLANTED = {
     "update": ("UPDATE experiments SET last_update_time = last_update_time + 1 WHERE name = 'churn model'",
                "UPDATE experiments SET last_update_time = last_update_time - 1 WHERE name = 'churn model'", "times",
                "last_update_time"),
+    "alias": ("UPDATE registered_model_aliases SET version = 1 WHERE alias = 'best'",
+              "UPDATE registered_model_aliases SET version = 3 WHERE alias = 'best'", "aliases", "best"),
+    "version": ("UPDATE model_versions SET last_updated_time = last_updated_time + 1 WHERE name = 'churn' AND version = 1",
+                "UPDATE model_versions SET last_updated_time = last_updated_time - 1 WHERE name = 'churn' AND version = 1",
+                "times", "update"),
+    "prompt": ("UPDATE model_version_tags SET value = 'Bye {{name}}' WHERE key = 'mlflow.prompt.text'",
+               "UPDATE model_version_tags SET value = 'Hello {{name}}' WHERE key = 'mlflow.prompt.text'", "template", ""),
     "location": ("UPDATE experiments SET artifact_location = artifact_location || 'x' WHERE name = 'churn model'",
                  "UPDATE experiments SET artifact_location = left(artifact_location, -1) WHERE name = 'churn model'",
                  "artifact_location", "artifact_location"),
@@ -126,7 +152,7 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
     """``mlflow migrate-filestore`` of a 2.22 file store is green by the contract; one planted change is red."""
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "server", database=str(store / "mlruns")) as old:
-        seed_small(old.uri)
+        seed_store(old.uri)
         before = snapshot(old.uri, tmp_path / "before")
     database = tmp_path / "migrated.db"
     mlflow("migrate-filestore", "--source", str(store), "--target", f"sqlite:///{database}", folder=tmp_path)
@@ -250,6 +276,22 @@ def _first_line(run: AuditRun) -> str:
     lines = run.output.splitlines()
     heading = next(n for n, line in enumerate(lines) if line.startswith("=") and " mlflow-parity " in line)
     return next(line for line in lines[heading + 1 :] if line)
+
+
+def test_a_snapshot_that_is_not_whole_says_so(
+    fresh_server: FreshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2.22 cannot give back a model version's file with a non-ASCII name: exit status 1, and the part is named."""
+    old = fresh_server("2.22.5")
+    seed = Seeder(old.uri)
+    experiment = seed.experiment("shop")
+    run = seed.run(experiment, "odd")
+    seed.artifact(run, "model/größe-数据.txt", b"1")
+    seed.call("POST", "registered-models/create", {"name": "odd"})
+    source = f"mlflow-artifacts:/{experiment}/{run}/artifacts/model"
+    seed.call("POST", "model-versions/create", {"name": "odd", "source": source, "run_id": run})
+    assert main(["snapshot", "--source-uri", old.uri, "--to", str(tmp_path)]) == 1
+    assert "not read: 1 of version_files: " in capsys.readouterr().err
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -101,8 +101,23 @@ def _unread(side: Side) -> list[str]:
                 found.append(f"{part} of {experiment.name}: {problem}")
     server = side.snapshot.objects(SERVER)
     found += [f"{part}: {problem}" for part in SERVER_PARTS if (problem := server.problem(part)) is not None]
+    # a part that is there may hold objects that could not be read
+    for path in sorted(side.snapshot.root.rglob("*.parquet")):
+        errors = _errors(path)
+        if errors:
+            found.append(f"{len(errors):,} of {path.stem}: {errors[0]}")
     redact = Redactor.from_environment(also=list((side.location.userinfo or ())[1:]))
     return [redact(line) for line in found]
+
+
+def _errors(path: Path) -> list[str]:
+    """Return the errors that one table keeps."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    if "error" not in file.schema_arrow.names:
+        return []
+    return [str(error) for error in file.read(columns=["error"]).column("error").to_pylist() if error is not None]
 
 
 def _summary(side: Side, root: Path) -> str:
