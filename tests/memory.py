@@ -485,7 +485,7 @@ def audited(
     items = audit.inventory()
     names = tuple(promise.name for promise in PROMISES) if promises is None else tuple(promises)
     ledger, progress = Rows(), Progress()
-    result = audit.run(Selection(names, tuple(item.id for item in items)), ledger, progress)
+    result = audit.run(Selection(names, tuple(item.key for item in items)), ledger, progress)
     audit.close()
     return Audited(audit, result, ledger, progress)
 

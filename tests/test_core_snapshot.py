@@ -23,7 +23,9 @@ from mlflow_parity.snapshot.store import Origin, Snapshot
 ORIGIN = Origin("http://source.invalid", "http", "3.17.2", {})
 
 
-def ignore(*, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0) -> None:
+def ignore(
+    *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
+) -> None:
     """Take no notice of progress."""
 
 

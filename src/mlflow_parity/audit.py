@@ -270,7 +270,7 @@ class Audit:
             state = result.states.setdefault(item.key, ItemState(item))
             for outcome in self._compare(source, pair, comparison, parts, result):
                 self._record(outcome, state, result, explainer, sink)
-            place = Place(source.experiment_id, None if pair is None else pair.target.experiment_id)
+            place = self._place(source, pair)
             for outcome in objects.compare(item.label, "experiment", place):
                 self._record(outcome, state, result, explainer, sink)
         for item, target, note, kind in experiments.surplus:
@@ -306,7 +306,7 @@ class Audit:
             moved=self.moved,
         )
         objects.learn(
-            [Place(source.experiment_id, copies.get(source.experiment_id)) for source, _ in experiments.linked],
+            [self._place(source, pair) for source, pair in experiments.linked],
             whole=links.complete,
         )
         result.objects = {
@@ -314,6 +314,11 @@ class Audit:
             "target": objects.count("target", [*copies.values(), SERVER]),
         }
         return objects
+
+    @staticmethod
+    def _place(source: Experiment, pair: ExperimentPair | None) -> Place:
+        deleted = _deleted(source) or (pair is not None and _deleted(pair.target))
+        return Place(source.experiment_id, None if pair is None else pair.target.experiment_id, deleted=deleted)
 
     def _compare_other(self, item: Item, objects: Objects) -> Iterator[Outcome]:
         """Compare a registered model or prompt with its versions, or what belongs to the server."""

@@ -64,6 +64,8 @@ class Place:
     target: str | None
     container: str = ""
     """Name of the registered model or prompt; empty: all that is there."""
+    deleted: bool = False
+    """Whether the experiment is deleted on either side: no server lists the scorers of such a one."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Objects:
             for place in self._places(kind, places):
                 ours = self.view("source", place.source)
                 theirs = None if place.target is None else self.view("target", place.target)
-                if ours.problem(kind.part) is not None:
+                if (place.deleted and kind.part == "scorers") or ours.problem(kind.part) is not None:
                     complete = False
                     continue
                 keys = self.keys(ours, kind.name, place.container)
@@ -164,7 +166,7 @@ class Objects:
     def compare(self, label: str, family: Family, place: Place) -> Iterator[Outcome]:
         """Yield the rows of every kind of a family in one place, suspects read once more."""
         for kind in of_family(family):
-            if not self.facets[kind.name]:
+            if not self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
                 continue
             first = list(self._rows(label, kind, place, fresh=False))
             red = {outcome.row.facet for outcome in first if not outcome.row.state.green}

@@ -199,6 +199,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     )
     # what one would not guess comes first: the terminal's line may have no room for every facet
     left_out: list[str] = []
+    if settings.depth == "listing":
+        left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
     chosen = set(result.selection.items)
     for family, title in _TITLES.items():
         items = [item.key for item in main.items if item.family == family]
@@ -209,8 +211,6 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
-    if settings.depth == "listing":
-        left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
     left_out += result.selection.left_out()
     partial = bool(left_out)
     if not settings.include_deleted:
@@ -219,6 +219,15 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
+    none = [
+        kind.plural
+        for kind in KINDS.values()
+        if result.selection.facets(kind.name)
+        and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
+    ]
+    if none:
+        notes.append(f"none on either side: {', '.join(none)}")
     reasons = _reasons(result)
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")

@@ -176,6 +176,6 @@ def run_audit(
         audit = Audit(settings, Path(scratch), lambda name: Side(name, made[name].location, made[name]))
         items = audit.inventory()
         sink = Sink()
-        result = audit.run(select([promise.name for promise in PROMISES], [item.id for item in items]), sink, Silent())
+        result = audit.run(select([promise.name for promise in PROMISES], [item.key for item in items]), sink, Silent())
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         return Audited(result, sink.rows, digests, made)

@@ -15,6 +15,8 @@ from mlflow_parity.model import EXIM_PREFIX, Entity, Run
 from mlflow_parity.verdict import State
 
 _VERSIONS_TAG = "mlflow.modelVersions"
+#: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
+_EXPERIMENTS_TAG = "_mlflow_experiment_ids"
 _PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
 
@@ -145,6 +147,8 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
     found: list[Difference] = []
     if source.kind == "logged_model":
         found += _versions_of(ours.pop(_VERSIONS_TAG, None), theirs.pop(_VERSIONS_TAG, None), links, rule)
+    if source.kind in ("prompt", "prompt_version"):
+        found += _experiments_tag(ours.pop(_EXPERIMENTS_TAG, None), theirs.pop(_EXPERIMENTS_TAG, None), links, rule)
     if source.kind == "trace":
         for key in _PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
@@ -155,6 +159,16 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
                 if not mine.startswith("mlflow-artifacts:"):
                     found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
     return found + compare_mappings(ours, theirs, rule)
+
+
+def _experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
+    """Compare the experiments in which a prompt was used, through the pairing."""
+    if ours == theirs:
+        return []
+    mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
+    if {links.experiments.get(one, one) for one in mine} == copies:
+        return [Difference(_EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
+    return [Difference(_EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
 
 
 def _versions_of(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
@@ -332,20 +346,24 @@ def spans(source: Entity, target: Entity, _: ObjectLinks | None = None) -> list[
     """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
-    found: list[Difference] = []
-    if {span["span_id"] for span in ours} != {span["span_id"] for span in theirs}:
-        if source.entity_id == target.entity_id and len(ours) == len(theirs):
-            return compare_json("", ours, theirs, rule)
-        mine, copies = _placed(ours, source.entity_id, target.entity_id), _placed(theirs, target.entity_id, None)
-        found = compare_multisets("", mine, copies, rule, "place")
-        if not found:
-            note = "span ids were given anew"
-            found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note=note)]
-        return found
+    mine_by_id = {span["span_id"]: span for span in ours}
     by_id = {span["span_id"]: span for span in theirs}
-    for span in ours:
-        renamed = _renamed(span, source.entity_id, target.entity_id)
-        found += compare_json(f"{span['name']} ({span['span_id']})", renamed, by_id[span["span_id"]], rule)
+    found: list[Difference] = []
+    if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
+        for span_id in sorted(mine_by_id.keys() | by_id.keys(), key=lambda one: str(one)):
+            mine, copy = mine_by_id.get(span_id), by_id.get(span_id)
+            key = f"{(mine or copy or {}).get('name')} ({span_id})"
+            if mine is None:
+                found.append(Difference(key, State.EXTRA, rule, target=copy))
+            elif copy is None:
+                found.append(Difference(key, State.MISSING, rule, source=mine))
+            else:
+                found += compare_json(key, _renamed(mine, source.entity_id, target.entity_id), copy, rule)
+        return found
+    places = _placed(ours, source.entity_id, target.entity_id), _placed(theirs, target.entity_id, None)
+    found = compare_multisets("", *places, rule, "place")
+    if not found and (ours or theirs):
+        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
     return found
 
 

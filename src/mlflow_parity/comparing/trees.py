@@ -212,7 +212,12 @@ def _compare_ids(
     """Compare and take out the ids at the top level; the tool adds ``run_id`` where there was none."""
     found: list[Difference] = []
     original, copied = expected.pop("run_id", None), actual.pop("run_id", None)
-    wanted = target_run.run_id if original in (None, source_run.run_id or None) else pairs.get(str(original), original)
+    if original is None:
+        wanted: Any = target_run.run_id
+    elif original == source_run.run_id:
+        wanted = pairs.get(str(original), target_run.run_id)
+    else:
+        wanted = pairs.get(str(original), original)
     if copied != wanted and not (original is None and copied is None):
         state = State.MISSING if copied is None else State.MISMATCH
         found.append(Difference(f"{path}: run_id", state, MLMODEL_RULE, wanted, copied, "not the copy of its run"))

@@ -1,4 +1,4 @@
-"""Artifact trees: listed and hashed in the way that the run's store and the server's version allow."""
+"""Artifact trees: listed and hashed in the way that the owner's store and the server's version allow."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from mlflow_parity.errors import ReadError
 from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.stores import Owner, Store
+from mlflow_parity.reading.stores import Store
 
-Owned = TypeVar("Owned", bound=Owner)
+T = TypeVar("T")
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
 _MLMODEL = 1 << 20
 _TEXT = 1 << 16
 
 
 def read_trees(
-    runs: Sequence[Owned],
-    stores_of: Callable[[Owned], Sequence[Store]],
+    owners: Sequence[T],
+    name_of: Callable[[T], str],
+    stores_of: Callable[[T], Sequence[Store]],
     depth: Depth,
     redact: Callable[[str], str],
     *,
     pool: ThreadPoolExecutor,
     at_once: int,
 ) -> Iterator[ArtifactTree]:
-    """Yield the tree of each run, read in ``pool``; at most ``at_once`` trees wait in memory.
+    """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
-    ``stores_of`` gives the stores through which a run's artifacts may be reached; the first that can be listed is
-    the one that is read.
+    ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
+    first that can be listed is the one that is read.
     """
 
-    def one(run: Owned) -> ArtifactTree:
+    def one(owner: T) -> ArtifactTree:
+        name = name_of(owner)
         reasons: list[str] = []
         try:
-            for store in stores_of(run):
+            for store in stores_of(owner):
                 try:
                     files = sorted(store.files(), key=lambda file: file.path)
                 except ReadError as error:
                     reasons.append(str(error))
                     continue
                 if depth == "listing":
-                    return ArtifactTree(run.run_id, tuple(files))
-                return ArtifactTree(run.run_id, tuple(_hashed(store, file, depth, redact) for file in files))
+                    return ArtifactTree(name, tuple(files))
+                return ArtifactTree(name, tuple(_hashed(store, file, depth, redact) for file in files))
         except ReadError as error:
             reasons.append(str(error))
-        return ArtifactTree(run.run_id, (), redact("; ".join(reasons)))
+        return ArtifactTree(name, (), redact("; ".join(reasons)))
 
-    yield from drained(pool, one, runs, at_once)
+    yield from drained(pool, one, owners, at_once)
 
 
 def _hashed(store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str]) -> Artifact:

@@ -12,7 +12,7 @@ from mlflow_parity.reading.session import Query, Session
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+[A-Za-z0-9.]*")
 #: MLflow's own codes for "not here"; every other code of its own comes from the endpoint itself.
-_ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
 
 def probe(session: Session) -> Capabilities:
@@ -50,7 +50,7 @@ def _present(session: Session, endpoint: endpoints.Endpoint, query: Query) -> bo
     if status == 200:
         return isinstance(found, dict)
     code = str(found.get("error_code", "")) if isinstance(found, dict) else ""
-    return status in (400, 404) and code not in _ABSENT_CODES
+    return status in (400, 404) and code not in ABSENT_CODES
 
 
 def release(version: str | None) -> tuple[int, int]:

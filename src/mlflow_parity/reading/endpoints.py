@@ -40,6 +40,8 @@ _API = "/api/2.0/mlflow"
 VERSION = Endpoint("version", "GET", "/version")
 EXPERIMENTS = Endpoint("experiments", "POST", f"{_API}/experiments/search", "SearchExperiments")
 RUNS = Endpoint("runs", "POST", f"{_API}/runs/search", "SearchRuns")
+#: The only one that tells which logged models a run used.
+RUN = Endpoint("run", "GET", f"{_API}/runs/get", "GetRun")
 HISTORY = Endpoint("history", "GET", f"{_API}/metrics/get-history", "GetMetricHistory")
 HISTORY_BULK = Endpoint("history-bulk", "GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk")
 ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list", "ListArtifacts")
@@ -48,28 +50,32 @@ PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts"
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
 REGISTERED_MODELS = Endpoint("registered-models", "GET", f"{_API}/registered-models/search", "SearchRegisteredModels")
 MODEL_VERSIONS = Endpoint("model-versions", "GET", f"{_API}/model-versions/search", "SearchModelVersions")
-DOWNLOAD_URI = Endpoint(
-    "download-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
+VERSION_URI = Endpoint(
+    "version-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
 )
-RUN = Endpoint("run", "GET", f"{_API}/runs/get", "GetRun")
 LOGGED_MODELS = Endpoint("logged-models", "POST", f"{_API}/logged-models/search", "SearchLoggedModels")
+#: A logged model itself, and (another action) the list of its files.
 LOGGED_MODEL = Endpoint("logged-model", "GET", f"{_API}/logged-models/*", "GetLoggedModel")
-LOGGED_MODEL_FILE = Endpoint("logged-model-file", "GET", "/ajax-api/2.0/mlflow/logged-models/*")
-_THIRD = "/api/3.0/mlflow"
-TRACES_V3 = Endpoint("traces", "POST", f"{_THIRD}/traces/search", "SearchTraces")
-TRACES_BATCH = Endpoint("traces-batch", "GET", f"{_THIRD}/traces/batchGet")
+MODEL_FILES = Endpoint("model-files", "GET", f"{_API}/logged-models/*", "ListLoggedModelArtifacts")
+MODEL_FILE = Endpoint("model-file", "GET", "/ajax-api/2.0/mlflow/logged-models/*")
+VERSION_FILE = Endpoint("version-file", "GET", "/model-versions/get-artifact")
+TRACES = Endpoint("traces", "POST", "/api/3.0/mlflow/traces/search", "SearchTraces")
 TRACES_V2 = Endpoint("traces-v2", "GET", f"{_API}/traces", "SearchTraces")
+TRACE_BATCH = Endpoint("trace-batch", "GET", "/api/3.0/mlflow/traces/batchGet")
+TRACE_GET = Endpoint("trace-get", "GET", "/api/3.0/mlflow/traces/get")
 TRACE_FILE = Endpoint("trace-file", "GET", "/ajax-api/2.0/mlflow/get-trace-artifact")
-DATASETS = Endpoint("evaluation-datasets", "POST", f"{_THIRD}/datasets/search")
-DATASET = Endpoint("evaluation-dataset", "GET", f"{_THIRD}/datasets/*")
-SCORERS = Endpoint("scorers", "GET", f"{_THIRD}/scorers/list")
-SCORER_VERSIONS = Endpoint("scorer-versions", "GET", f"{_THIRD}/scorers/versions")
+DATASETS = Endpoint("datasets", "POST", "/api/3.0/mlflow/datasets/search")
+#: ``<id>/records`` and ``<id>/experiment-ids``; every GET below it only reads.
+DATASET = Endpoint("dataset", "GET", "/api/3.0/mlflow/datasets/*")
+SCORERS = Endpoint("scorers", "GET", "/api/3.0/mlflow/scorers/list")
+SCORER_VERSIONS = Endpoint("scorer-versions", "GET", "/api/3.0/mlflow/scorers/versions")
 WEBHOOKS = Endpoint("webhooks", "GET", f"{_API}/webhooks")
 
 ALLOWED: tuple[Endpoint, ...] = (
     VERSION,
     EXPERIMENTS,
     RUNS,
+    RUN,
     HISTORY,
     HISTORY_BULK,
     ARTIFACTS,
@@ -78,14 +84,16 @@ ALLOWED: tuple[Endpoint, ...] = (
     PROXY_GET,
     REGISTERED_MODELS,
     MODEL_VERSIONS,
-    DOWNLOAD_URI,
-    RUN,
+    VERSION_URI,
+    VERSION_FILE,
     LOGGED_MODELS,
     LOGGED_MODEL,
-    LOGGED_MODEL_FILE,
-    TRACES_V3,
-    TRACES_BATCH,
+    MODEL_FILES,
+    MODEL_FILE,
+    TRACES,
     TRACES_V2,
+    TRACE_BATCH,
+    TRACE_GET,
     TRACE_FILE,
     DATASETS,
     DATASET,

@@ -1,179 +1,181 @@
-"""Registered models and prompts with their versions: two searches each, whole pages, no call per object.
+"""The model registry: registered models and their versions, prompts and theirs.
 
-A prompt is a registered model with a tag. Servers from 2.21 on leave prompts out of a search without filter; older
-ones know none, and list whatever carries the tag among the models.
+MLflow keeps prompts as registered models with a marker tag. Servers from 2.21 on hide them from the plain searches,
+older ones do not know them and list them like any model: so both searches are made, and the tag decides.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mlflow_parity.model import Entity
 from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.paging import complete, made, milliseconds, tags_of
+from mlflow_parity.reading.listing import Entry, each_once, made, pages, pairs, text, whole
 from mlflow_parity.reading.session import Session
 
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 PROMPTS = f"tags.`{_IS_PROMPT}` = 'true'"
 _TEXT = "mlflow.prompt.text"
+#: Written since prompts have types; before, a prompt was a text.
 _TYPE = "_mlflow_prompt_type"
 _FORMAT = "_mlflow_prompt_response_format"
 _CONFIG = "_mlflow_prompt_model_config"
-#: The server's own lists of experiments in which a prompt was used; ids of that server.
-_EXPERIMENTS = "_mlflow_experiment_ids"
-_MODELS_A_PAGE = 1_000
-_VERSIONS_A_PAGE = 10_000
+#: Largest pages that every version since 2.16 gives; versions are small, and their cap is 200,000.
+_MODELS = 1_000
+_VERSIONS = 5_000
 
 
-def read_registry(session: Session) -> Iterator[list[Entity]]:
-    """Yield every registered model, model version, prompt and prompt version.
+def read_registry(session: Session, page: int | None = None) -> Iterator[list[Entity]]:
+    """Yield every registered model and prompt, then every version of them, in pages, each once.
 
     Raises:
-        ReadError: when a list cannot be read.
+        ReadError: a list cannot be read in full.
     """
     prompts: set[str] = set()
-    for page in _search(session, endpoints.REGISTERED_MODELS, "registered_models", _MODELS_A_PAGE, prompts=True):
-        prompts.update(str(entry["name"]) for entry in page)
-        yield [made(_prompt, entry) for entry in page]
-    for page in _search(session, endpoints.REGISTERED_MODELS, "registered_models", _MODELS_A_PAGE, prompts=False):
-        yield [made(_model, entry) for entry in page if entry.get("name") not in prompts]
-    for page in _search(session, endpoints.MODEL_VERSIONS, "model_versions", _VERSIONS_A_PAGE, prompts=True):
-        yield [made(_prompt_version, entry) for entry in page]
-    for page in _search(session, endpoints.MODEL_VERSIONS, "model_versions", _VERSIONS_A_PAGE, prompts=False):
-        yield [made(_version, entry) for entry in page if entry.get("name") not in prompts]
+    seen: set[str] = set()
+    for query in ({}, {"filter": PROMPTS}):
+        asked = {"max_results": page or _MODELS, "order_by": ["name ASC"], **query}
+        listed = each_once(
+            lambda asked=asked: pages(session, endpoints.REGISTERED_MODELS, asked, "registered_models"),  # type: ignore[misc]
+            _model,
+            lambda entity: entity.entity_id,
+            "the registered models",
+        )
+        for found in listed:
+            fresh = [entity for entity in found if entity.entity_id not in seen]
+            seen.update(entity.entity_id for entity in fresh)
+            prompts.update(entity.entity_id for entity in fresh if entity.kind == "prompt")
+            if fresh:
+                yield fresh
+    versions: set[str] = set()
+
+    def version(entry: Entry) -> Entity:
+        # a version is what its model is, whatever tags of its own say: by them the searches hide it
+        return _prompt_version(entry) if entry["name"] in prompts else _model_version(entry)
+
+    for query in ({}, {"filter": PROMPTS}):
+        asked = {"max_results": page or _VERSIONS, "order_by": ["name ASC", "version_number ASC"], **query}
+        listed = each_once(
+            lambda asked=asked: pages(session, endpoints.MODEL_VERSIONS, asked, "model_versions"),  # type: ignore[misc]
+            version,
+            lambda entity: entity.entity_id,
+            "the model versions",
+        )
+        for found in listed:
+            fresh = [entity for entity in found if entity.entity_id not in versions]
+            versions.update(entity.entity_id for entity in fresh)
+            if fresh:
+                yield fresh
 
 
-def read_names(session: Session, kind: str) -> list[str]:
-    """Names of all registered models or prompts.
+def read_names(session: Session, kind: str, page: int | None = None) -> list[str]:
+    """Names of all registered models (``registered_model``) or prompts (``prompt``), without their versions.
 
     Raises:
-        ReadError: when the list cannot be read.
+        ReadError: a list cannot be read in full.
     """
-    prompts = [
-        str(entry["name"])
-        for page in _search(session, endpoints.REGISTERED_MODELS, "registered_models", _MODELS_A_PAGE, prompts=True)
-        for entry in page
-    ]
-    if kind == "prompt":
-        return prompts
-    hidden = set(prompts)
-    pages = _search(session, endpoints.REGISTERED_MODELS, "registered_models", _MODELS_A_PAGE, prompts=False)
-    return [name for page in pages for entry in page if (name := str(entry["name"])) not in hidden]
+    found: dict[str, str] = {}
+    for query in ({}, {"filter": PROMPTS}):
+        asked = {"max_results": page or _MODELS, "order_by": ["name ASC"], **query}
+        for entry in (
+            entry
+            for entries in pages(session, endpoints.REGISTERED_MODELS, asked, "registered_models")
+            for entry in entries
+        ):
+            entity = made(_model, entry)
+            found[entity.entity_id] = entity.kind
+    return sorted(name for name, found_kind in found.items() if found_kind == kind)
 
 
-def _search(
-    session: Session, endpoint: endpoints.Endpoint, name: str, size: int, *, prompts: bool
-) -> Iterator[list[dict[str, Any]]]:
-    query: dict[str, Any] = {"max_results": size}
-    if prompts:
-        query["filter"] = PROMPTS
-    yield from complete(session, endpoint, query, name, lambda entry: (entry["name"], str(entry.get("version", ""))))
-
-
-def _times(entry: Mapping[str, Any]) -> dict[str, int | None]:
-    return {
-        "creation": milliseconds(entry.get("creation_timestamp")),
-        "update": milliseconds(entry.get("last_updated_timestamp")),
-    }
-
-
-def _aliases(entry: Mapping[str, Any]) -> dict[str, str]:
-    return {item["alias"]: str(item["version"]) for item in entry.get("aliases", [])}
-
-
-def _model(entry: Mapping[str, Any]) -> Entity:
-    facets = {
-        "description": entry.get("description", ""),
-        "tags": tags_of(entry.get("tags")),
-        "aliases": _aliases(entry),
-        "times": _times(entry),
-    }
-    return Entity("registered_model", entry["name"], entry["name"], "", facets["times"]["creation"], facets)
-
-
-def _version(entry: Mapping[str, Any]) -> Entity:
-    source = entry.get("source", "")
-    logged = entry.get("model_id") or ""
-    if not logged and source.startswith("models:/m-"):
-        logged = source.removeprefix("models:/").split("/")[0]
-    facets = {
-        "number": int(entry["version"]),
-        "status": {"status": entry.get("status", "READY"), "message": entry.get("status_message", "")},
-        "description": entry.get("description", ""),
-        "tags": tags_of(entry.get("tags")),
-        "user": entry.get("user_id", ""),
-        "stage": entry.get("current_stage"),
-        "run": entry.get("run_id") or None,
-        "logged_model": logged or None,
-        "source": source,
-        "times": _times(entry),
-    }
-    name = entry["name"]
+def _model(entry: Entry) -> Entity:
+    tags = pairs(entry.get("tags"))
+    is_prompt = tags.get(_IS_PROMPT) == "true"
+    created, updated = whole(entry.get("creation_timestamp")), whole(entry.get("last_updated_timestamp"))
     return Entity(
+        kind="prompt" if is_prompt else "registered_model",
+        entity_id=entry["name"],
+        name=entry["name"],
+        container="",
+        created=created,
+        facets={
+            "description": entry.get("description", ""),
+            "tags": _own(tags) if is_prompt else tags,
+            "aliases": {alias["alias"]: str(alias["version"]) for alias in entry.get("aliases", [])},
+            "times": {"creation": created, "update": updated},
+        },
+    )
+
+
+def _model_version(entry: Entry) -> Entity:
+    stage = entry.get("current_stage")
+    return _version(
+        entry,
         "model_version",
-        f"{name}/{facets['number']}",
-        f"{name} version {facets['number']}",
-        name,
-        facets["times"]["creation"],
-        facets,
+        {
+            "status": {"status": entry.get("status"), "message": text(entry.get("status_message"))},
+            "description": entry.get("description", ""),
+            "tags": pairs(entry.get("tags")),
+            "user": text(entry.get("user_id")),
+            "stage": text(stage),
+            "run": text(entry.get("run_id")),
+            "logged_model": text(entry.get("model_id")) or _model_id(entry.get("source")),
+            "source": entry.get("source", ""),
+        },
+        artifact_uri=text(entry.get("source")),
     )
 
 
-def _prompt(entry: Mapping[str, Any]) -> Entity:
-    tags = tags_of(entry.get("tags"))
-    for key in (_IS_PROMPT, _EXPERIMENTS):
-        tags.pop(key, None)
-    facets = {
-        "description": entry.get("description", ""),
-        "tags": tags,
-        "aliases": {**_aliases(entry), **_old_aliases(tags)},
-        "times": _times(entry),
-    }
-    return Entity("prompt", entry["name"], entry["name"], "", facets["times"]["creation"], facets)
-
-
-def _old_aliases(tags: dict[str, str]) -> dict[str, str]:
-    """2.21 kept a prompt's aliases in tags of their own."""
-    prefix = "mlflow.prompt.alias."
-    found = [key for key in tags if key.startswith(prefix)]
-    return {key.removeprefix(prefix): tags.pop(key) for key in found}
-
-
-def _prompt_version(entry: Mapping[str, Any]) -> Entity:
-    tags = tags_of(entry.get("tags"))
-    kind = tags.pop(_TYPE, "text")
-    text = tags.pop(_TEXT, None)
-    response_format, config = tags.pop(_FORMAT, None), tags.pop(_CONFIG, None)
-    for key in (_IS_PROMPT, _EXPERIMENTS):
-        tags.pop(key, None)
-    facets = {
-        "number": int(entry["version"]),
-        "template": _json(text) if kind == "chat" else text,
-        "commit_message": entry.get("description", ""),
-        "tags": tags,
-        "model_config": _json(config),
-        "response_format": _json(response_format),
-        "type": kind,
-        "times": _times(entry),
-    }
-    name = entry["name"]
-    return Entity(
+def _prompt_version(entry: Entry) -> Entity:
+    tags = pairs(entry.get("tags"))
+    kind, template = tags.get(_TYPE), tags.get(_TEXT)
+    return _version(
+        entry,
         "prompt_version",
-        f"{name}/{facets['number']}",
-        f"{name} version {facets['number']}",
-        name,
-        facets["times"]["creation"],
-        facets,
+        {
+            "template": _json(template) if kind == "chat" else template,
+            # MLflow keeps it as the version's description
+            "commit_message": entry.get("description", ""),
+            "tags": _own(tags),
+            "model_config": _json(tags.get(_CONFIG)),
+            "response_format": _json(tags.get(_FORMAT)),
+            "type": kind or "text",
+        },
     )
 
 
-def _json(text: str | None) -> Any:
-    """Return JSON as a value, where it is JSON."""
-    if text is None:
+def _version(entry: Entry, kind: str, facets: Mapping[str, Any], artifact_uri: str | None = None) -> Entity:
+    name, number = entry["name"], int(entry["version"])
+    created, updated = whole(entry.get("creation_timestamp")), whole(entry.get("last_updated_timestamp"))
+    return Entity(
+        kind=kind,
+        entity_id=f"{name}/{number}",
+        name=f"{name} version {number}",
+        container=name,
+        created=created,
+        facets={"number": number, **facets, "times": {"creation": created, "update": updated}},
+        artifact_uri=artifact_uri,
+    )
+
+
+def _model_id(source: object) -> str | None:
+    """Return the logged model's id of a source ``models:/m-…``."""
+    below = str(source).removeprefix("models:/") if str(source).startswith("models:/") else ""
+    return below if below.startswith("m-") and "/" not in below else None
+
+
+def _own(tags: Mapping[str, str]) -> dict[str, str]:
+    """Leave out the tags in which MLflow keeps what has a facet of its own."""
+    markers = (_IS_PROMPT, _TEXT, _TYPE, _FORMAT, _CONFIG)
+    return {key: value for key, value in tags.items() if key not in markers}
+
+
+def _json(value: str | None) -> Any:
+    """Return what a tag's JSON says; a text that is none stays as it is."""
+    if value is None:
         return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    with suppress(ValueError):
+        return json.loads(value)
+    return value

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
-from mlflow_parity.errors import MalformedAnswer, ReadError
-from mlflow_parity.model import ArtifactTree, Capabilities, DatasetInput, Entity, Experiment, MetricPoint, Run, Series
+from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Run, Series
 from mlflow_parity.options import Depth
-from mlflow_parity.reading import endpoints
+from mlflow_parity.reading import endpoints, records
 from mlflow_parity.reading.artifacts import read_trees
 from mlflow_parity.reading.auth import Credentials
-from mlflow_parity.reading.capabilities import probe
-from mlflow_parity.reading.histories import Lengths, read_histories
-from mlflow_parity.reading.logged_models import with_links
-from mlflow_parity.reading.objects import ObjectReader
-from mlflow_parity.reading.paging import made, milliseconds, pages, tags_of
-from mlflow_parity.reading.registry import read_names
+from mlflow_parity.reading.capabilities import probe, release
+from mlflow_parity.reading.histories import Lengths, drained, read_histories
+from mlflow_parity.reading.listing import each_once, made, pages
+from mlflow_parity.reading.logged_models import read_logged_models
+from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
+from mlflow_parity.reading.places import Places
+from mlflow_parity.reading.registry import read_names, read_registry
 from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.stores import Owner, ProxyStore, S3Store, ServerStore, Store
+from mlflow_parity.reading.stores import Store
+from mlflow_parity.reading.support import Support, is_absent
+from mlflow_parity.reading.traces import BATCHES, TRACES, TraceReader
 from mlflow_parity.redaction import Redactor
 
+T = TypeVar("T")
 #: Objects per page: 50,000 are allowed, but 1,000 runs are a good page (facts: 2.9 ms a run).
 PAGE = 1_000
-#: Listings of an experiment's runs before it is given up that rows move while they are read.
-_PASSES = 4
 #: Experiments named in one search.
 _IDS = 500
 
@@ -53,7 +54,10 @@ class ServerReader:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="parity-request")
         self._redact = redactor or Redactor.from_environment()
         self._page = page
+        self._small = page if page < PAGE else None
         self._lengths = Lengths()
+        self._places = Places(session, credentials, lambda: self.capabilities)
+        self._support = Support(lambda: self.capabilities.version)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -87,7 +91,7 @@ class ServerReader:
         found: dict[str, Experiment] = {}
         for page in self._pages(endpoints.EXPERIMENTS, query, "experiments"):
             for entry in page:
-                experiment = made(_experiment, entry)
+                experiment = made(records.experiment, entry)
                 found[experiment.experiment_id] = experiment
         return sorted(found.values(), key=lambda item: (not item.experiment_id.isdigit(), _number(item.experiment_id)))
 
@@ -107,28 +111,50 @@ class ServerReader:
             "max_results": self._page,
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
         }
-        seen: set[str] = set()
-        for _ in range(_PASSES):
-            moved = False
-            passed: set[str] = set()
-            for page in self._pages(endpoints.RUNS, query, "runs"):
-                fresh: list[Run] = []
-                for entry in page:
-                    run = made(_run, entry)
-                    if run.experiment_id != experiment_id:
-                        raise MalformedAnswer(f"asked for runs of experiment {experiment_id}, got {run.experiment_id}")
-                    moved |= run.run_id in passed
-                    passed.add(run.run_id)
-                    if run.run_id not in seen:
-                        seen.add(run.run_id)
-                        fresh.append(run)
-                if fresh:
-                    yield fresh
-            if not moved:
-                return
-        raise MalformedAnswer(
-            f"the runs of experiment {experiment_id} moved during {_PASSES} listings, one after another"
-        )
+
+        def make(entry: Mapping[str, Any]) -> Run:
+            run = records.run(entry)
+            if run.experiment_id != experiment_id:
+                raise MalformedAnswer(f"asked for runs of experiment {experiment_id}, got {run.experiment_id}")
+            return run
+
+        what = f"the runs of experiment {experiment_id}"
+        yield from each_once(lambda: self._pages(endpoints.RUNS, query, "runs"), make, lambda run: run.run_id, what)
+
+    def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs with the logged models that they used and made: one call a run, the search does not tell.
+
+        A server without any logged model has no such links, and is not asked run by run.
+
+        Raises:
+            ReadError: when a run cannot be read.
+        """
+        if not self._has_models:
+            return [replace(run, model_inputs=(), model_outputs=()) for run in runs]
+
+        def one(run: Run) -> Run:
+            answer = self.session.get(endpoints.RUN, {"run_id": run.run_id})
+            used, made_by = made(lambda found: records.model_links(found["run"]), answer)
+            return replace(run, model_inputs=used, model_outputs=made_by)
+
+        found = {run.run_id: run for run in drained(self._pool, one, runs, self._workers)}
+        return [found[run.run_id] for run in runs]
+
+    @cached_property
+    def _has_models(self) -> bool:
+        """Whether there may be logged models; without any no run has links to them, deleted ones apart."""
+        if self._support.supports("logged_model") is False:
+            return False
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        try:
+            for first in range(0, len(ids), _IDS):
+                query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1}
+                if self.session.post(endpoints.LOGGED_MODELS, query).get("models"):
+                    return True
+        except RequestRefused as error:
+            # refused is not absent: then there may be some
+            return not is_absent(error)
+        return False
 
     # --- values
 
@@ -145,87 +171,92 @@ class ServerReader:
 
     def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
-        return read_trees(runs, self._stores, depth, self._redact, pool=self._pool, at_once=2 * self._workers)
+        return self._trees(runs, lambda run: run.run_id, self._places.of_run, depth)
 
-    def _stores(self, run: Owner) -> Sequence[Store]:
-        """Where a run's artifacts may be read, the best first: the server reaches more than the auditor may."""
-        if run.artifact_uri.startswith("s3://"):
-            if self.location.is_arn:
-                return [S3Store(self._credentials.aws.s3, run)]
-            server = ServerStore(self.session, run)
-            return [S3Store(self._credentials.aws.s3, run), server] if self._credentials.aws.usable else [server]
-        if self.location.is_arn:
-            scheme = run.artifact_uri.partition(":")[0]
-            raise MalformedAnswer(f"artifacts of a SageMaker App are s3:// URIs; this run has a {scheme}: one")
-        # with a host in it the URI may mean another server, which this one knows how to reach
-        proxied = run.artifact_uri.startswith("mlflow-artifacts:") and not urlsplit(run.artifact_uri).netloc
-        if proxied and self.capabilities.artifact_proxy:
-            known = self.capabilities
-            # the other way asks by run, which the files of a logged model do not have
-            return [
-                ProxyStore(self.session, run, known if isinstance(run, Run) else replace(known, get_artifact=False))
-            ]
-        return [ServerStore(self.session, run)]
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The files of each logged model and model version; ``run_id`` of a tree is the entity's id.
+
+        Raises:
+            ValueError: an entity of a kind that has no files.
+        """
+        if wrong := {entity.kind for entity in entities} - {"logged_model", "model_version"}:
+            raise ValueError(f"kinds without files: {', '.join(sorted(wrong))}")
+        return self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth)
+
+    def _trees(
+        self, owners: Sequence[T], name_of: Callable[[T], str], stores_of: Callable[[T], Sequence[Store]], depth: Depth
+    ) -> Iterator[ArtifactTree]:
+        at_once = 2 * self._workers
+        return read_trees(owners, name_of, stores_of, depth, self._redact, pool=self._pool, at_once=at_once)
 
     # --- everything else
 
-    @cached_property
-    def _objects(self) -> ObjectReader:
-        return ObjectReader(self.session, self.capabilities, self._stores, pool=self._pool, at_once=self._workers)
-
     def supports(self, kind: str) -> bool | None:
-        """Whether the server can hold a kind of object at all."""
-        return self._objects.supports(kind)
+        """Whether the server can hold objects of a kind; ``None`` when that cannot be told.
 
-    def names(self, kind: str) -> list[str]:
-        """Names of all registered models or prompts."""
-        return read_names(self.session, kind)
+        It is known from the server's version, and better after a listing: an endpoint may be missing all the same.
+        """
+        return self._support.supports(kind)
 
     def registry(self) -> Iterator[list[Entity]]:
-        """Every registered model, model version, prompt and prompt version."""
-        return self._objects.registry()
-
-    def server_objects(self) -> Iterator[list[Entity]]:
-        """Every evaluation dataset and webhook."""
-        return self._objects.server_objects()
-
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
-        """Every logged model, trace or scorer of an experiment."""
-        return self._objects.experiment_objects(experiment_id, kinds)
-
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
-        """The files of logged models and model versions."""
-        return read_trees(
-            [self._objects.place(entity) for entity in entities],
-            self._objects.stores,
-            depth,
-            self._redact,
-            pool=self._pool,
-            at_once=2 * self._workers,
-        )
-
-    def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
-        """Return runs with the logged models that they used and made.
-
-        A server without any logged model has no such links, and is not asked run by run.
+        """Registered models, prompts and the versions of both, in pages, each once.
 
         Raises:
-            ReadError: when a run cannot be read.
+            ReadError: when a list cannot be read.
         """
-        if not self._has_logged_models:
-            return [replace(run, model_inputs=(), model_outputs=()) for run in runs]
-        return with_links(self.session, runs, self._pool, self._workers)
+        return self._support.listed("registered_model", lambda: read_registry(self.session, self._small))
+
+    def server_objects(self) -> Iterator[list[Entity]]:
+        """Evaluation datasets and webhooks, in pages, each once.
+
+        Raises:
+            ReadError: when a list cannot be read.
+        """
+        pool, workers = self._pool, self._workers
+        yield from self._support.listed(
+            "evaluation_dataset", lambda: read_datasets(self.session, pool, workers, self._redact, self._small)
+        )
+        yield from self._support.listed("webhook", lambda: read_webhooks(self.session, self._small))
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """Logged models, traces and scorers of an experiment, those of ``kinds``, in batches, each once.
+
+        Raises:
+            ReadError: when a list cannot be read.
+            ValueError: a kind that experiments do not hold.
+        """
+        listings: dict[str, Callable[[], Iterator[list[Entity]]]] = {
+            "logged_model": lambda: read_logged_models(self.session, experiment_id, self._small),
+            "trace": lambda: self._traces.read(experiment_id),
+            "scorer": lambda: read_scorers(self.session, experiment_id),
+        }
+        if wrong := set(kinds) - listings.keys():
+            raise ValueError(f"no objects of experiments: {', '.join(sorted(wrong))}")
+        for kind, listing in listings.items():
+            if kind in kinds:
+                yield from self._support.listed(kind, listing)
 
     @cached_property
-    def _has_logged_models(self) -> bool:
-        if self.supports("logged_model") is False:
-            return False
-        ids = [experiment.experiment_id for experiment in self.experiments()]
-        for first in range(0, len(ids), _IDS):
-            query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1}
-            if self.session.post(endpoints.LOGGED_MODELS, query).get("models"):
-                return True
-        return False
+    def _traces(self) -> TraceReader:
+        version = release(self.capabilities.version)
+        return TraceReader(
+            self.session,
+            self._pool,
+            self._workers,
+            three=None if version == (0, 0) else version >= (3, 0),
+            batches=version == (0, 0) or version >= BATCHES,
+            store_of=self._places.of_trace,
+            redact=self._redact,
+            page=min(self._page, TRACES),
+        )
+
+    def names(self, kind: str) -> list[str]:
+        """Names of all registered models (``registered_model``) or prompts (``prompt``).
+
+        Raises:
+            ReadError: when the list cannot be read.
+        """
+        return read_names(self.session, kind, self._small)
 
     def outside(self) -> Mapping[str, int | None]:
         """Count the registered models and prompts, for an audit that leaves them out."""
@@ -240,52 +271,3 @@ class ServerReader:
 
 def _number(experiment_id: str) -> tuple[int, str]:
     return (int(experiment_id), "") if experiment_id.isdigit() else (0, experiment_id)
-
-
-def _experiment(entry: Mapping[str, Any]) -> Experiment:
-    return Experiment(
-        experiment_id=str(entry["experiment_id"]),
-        name=entry["name"],
-        lifecycle_stage=entry.get("lifecycle_stage", "active"),
-        artifact_location=entry.get("artifact_location", ""),
-        creation_time=milliseconds(entry.get("creation_time")),
-        last_update_time=milliseconds(entry.get("last_update_time")),
-        tags=tags_of(entry.get("tags", [])),
-    )
-
-
-def _run(entry: Mapping[str, Any]) -> Run:
-    info, data = entry["info"], entry.get("data", {})
-    tags = tags_of(data.get("tags", []))
-    return Run(
-        run_id=info["run_id"],
-        experiment_id=str(info["experiment_id"]),
-        # servers before 2.0 knew the name as a tag only
-        name=info.get("run_name") or tags.get("mlflow.runName", ""),
-        status=str(info["status"]),
-        start_time=milliseconds(info.get("start_time")),
-        end_time=milliseconds(info.get("end_time")),
-        user_id=info.get("user_id", ""),
-        lifecycle_stage=info.get("lifecycle_stage", "active"),
-        artifact_uri=info.get("artifact_uri", ""),
-        params=tags_of(data.get("params", [])),
-        tags=tags,
-        metrics={
-            point["key"]: MetricPoint(int(point.get("step", 0)), int(point.get("timestamp", 0)), float(point["value"]))
-            for point in data.get("metrics", [])
-        },
-        inputs=tuple(_input(found) for found in entry.get("inputs", {}).get("dataset_inputs", [])),
-    )
-
-
-def _input(entry: Mapping[str, Any]) -> DatasetInput:
-    dataset = entry["dataset"]
-    return DatasetInput(
-        name=dataset["name"],
-        digest=dataset["digest"],
-        source_type=dataset.get("source_type", ""),
-        source=dataset.get("source", ""),
-        schema=dataset.get("schema", ""),
-        profile=dataset.get("profile", ""),
-        tags=tuple(sorted((tag["key"], tag.get("value", "")) for tag in entry.get("tags", []))),
-    )

@@ -109,7 +109,7 @@ class Session:
         with self._counting:
             return sum(self.counts.values())
 
-    def get(self, endpoint: Endpoint, query: Query = None, below: str = "") -> dict[str, Any]:
+    def get(self, endpoint: Endpoint, query: Query = None, *, below: str = "") -> dict[str, Any]:
         """Call a GET endpoint and return its JSON object; ``below`` is the path under one that ends in ``*``.
 
         Raises:

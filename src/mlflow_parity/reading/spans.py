@@ -1,151 +1,133 @@
-"""Spans and assessments in the forms that servers give, as one form.
+"""Spans as plain values, whatever the form in which a server's version keeps and sends them.
 
-Servers from 3.6 on answer with OTLP's JSON (typed values, ids in base64). Where the spans are a file of the trace
-(``traces.json``: every server before 3.6, and such traces after an upgrade) attributes are JSON texts, and the file
-of 2.x has ids as ``0x…`` and other names.
+Three forms are about: ``traces.json`` with ``context`` (2.14 to 3.x), ``traces.json`` in the manner of OpenTelemetry
+(3.x), and the answer of ``traces/batchGet``, which is OpenTelemetry's protobuf as JSON. Files keep each attribute as
+JSON text, the protobuf keeps it as a typed value.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-_OWN = ("mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs")
+from mlflow_parity.reading.listing import Entry, text
+
+#: Attributes that have a facet of their own.
+_TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs"
+#: The trace's own id, repeated in each span.
 _TRACE_ID = "mlflow.traceRequestId"
+_HEX = 16
 
 
-def iso_milliseconds(value: object) -> int | None:
-    """Return an ISO 8601 time, or a number of milliseconds, as milliseconds."""
-    if value in (None, ""):
-        return None
-    text = str(value)
-    if text.lstrip("-").isdigit():
-        return int(text)
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return seconds * 1000 + int((fraction + "000")[:3])
+def spans_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Return the spans of one trace, sorted by start and id.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: an entry is not a span.
+    """
+    return sorted((_span(entry) for entry in entries), key=lambda span: (span["start_ns"], span["span_id"]))
 
 
-def duration_milliseconds(value: object) -> int | None:
-    """Return protobuf's ``"0.138s"``, or a number of milliseconds, as milliseconds."""
-    if value in (None, ""):
-        return None
-    text = str(value)
-    return int(Decimal(text.removesuffix("s")) * 1000) if text.endswith("s") else int(text)
-
-
-def span_of(entry: Mapping[str, Any], trace_id: str) -> dict[str, Any]:
-    """Return one span in its one form; attributes that have a place of their own are taken out of ``attributes``."""
+def _span(entry: Entry) -> dict[str, Any]:
+    if "context" in entry:
+        parts: dict[str, Any] = {
+            "span_id": span_id(entry["context"]["span_id"]),
+            "parent_id": span_id(entry.get("parent_id")),
+            "events": entry.get("events") or [],
+            "status": {"code": entry.get("status_code"), "message": entry.get("status_message")},
+            "start_ns": entry["start_time"],
+            "end_ns": entry.get("end_time"),
+        }
+    else:
+        parts = {
+            "span_id": span_id(entry["span_id"]),
+            "parent_id": span_id(entry.get("parent_span_id")),
+            "events": entry.get("events") or [],
+            "status": entry.get("status") or {},
+            "start_ns": entry["start_time_unix_nano"],
+            "end_ns": entry.get("end_time_unix_nano"),
+        }
     given = entry.get("attributes") or {}
-    attributes = _typed(given) if isinstance(given, list) else {key: _text(value) for key, value in given.items()}
-    if attributes.get(_TRACE_ID) == trace_id:
-        del attributes[_TRACE_ID]
-    context = entry.get("context") or {}
-    status = entry.get("status") or {}
-    if isinstance(status, str):
-        status = {"code": status}
-    code = status.get("code") or entry.get("status_code") or "UNSET"
+    # a list of key and value is protobuf's, values typed; a mapping is a file's, values as JSON text
+    attributes = {key: _loads(value) for key, value in given.items()} if isinstance(given, Mapping) else _typed(given)
+    attributes.pop(_TRACE_ID, None)
     return {
-        "span_id": _id(entry.get("span_id") or context.get("span_id")),
-        "parent_id": _id(entry.get("parent_span_id") or entry.get("parent_id")),
+        "span_id": parts["span_id"],
+        "parent_id": parts["parent_id"],
         "name": entry.get("name", ""),
-        "type": attributes.pop(_OWN[0], None),
-        "inputs": attributes.pop(_OWN[1], None),
-        "outputs": attributes.pop(_OWN[2], None),
+        "type": attributes.pop(_TYPE, None),
+        "inputs": attributes.pop(_INPUTS, None),
+        "outputs": attributes.pop(_OUTPUTS, None),
         "attributes": attributes,
-        "events": [_event(event) for event in entry.get("events") or []],
-        "status": {
-            "code": str(code).removeprefix("STATUS_CODE_"),
-            "message": status.get("message") or entry.get("status_message") or "",
-        },
-        "start_ns": _number(entry.get("start_time_unix_nano", entry.get("start_time"))),
-        "end_ns": _number(entry.get("end_time_unix_nano", entry.get("end_time"))),
+        "events": [_event(event) for event in parts["events"]],
+        "status": _status(parts["status"]),
+        "start_ns": int(parts["start_ns"]),
+        "end_ns": int(parts["end_ns"]) if parts["end_ns"] else None,
+        "links": [_link(link) for link in entry.get("links") or []],
     }
 
 
-def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
-    given = entry.get("attributes") or {}
-    return {
-        "name": entry.get("name", ""),
-        "time_ns": _number(entry.get("time_unix_nano", entry.get("timestamp"))),
-        "attributes": _typed(given) if isinstance(given, list) else dict(given),
-    }
-
-
-def _id(value: object) -> str | None:
-    """Return a span id as 16 hexadecimal digits."""
-    if value in (None, ""):
+def span_id(value: str | None) -> str | None:
+    """Return a span's id as 16 hex digits: files have them so, with ``0x`` or as base64, protobuf as base64."""
+    if not value:
         return None
-    text = str(value)
-    if text.startswith("0x"):
-        return text[2:].rjust(16, "0")
-    if len(text) == 12 and text.endswith("="):
-        return base64.b64decode(text).hex()
-    return text
+    plain = value.removeprefix("0x")
+    if len(plain) == _HEX or value != plain:
+        return plain.lower().rjust(_HEX, "0")
+    return base64.b64decode(plain, validate=True).hex()
 
 
-def _number(value: object) -> int | None:
-    return None if value in (None, "") else int(str(value))
+def _event(entry: Entry) -> dict[str, Any]:
+    given = entry.get("attributes") or {}
+    at = entry.get("timestamp", entry.get("time_unix_nano", 0))
+    attributes = dict(given) if isinstance(given, Mapping) else _typed(given)
+    return {"name": entry.get("name", ""), "time_ns": int(at or 0), "attributes": attributes}
 
 
-def _text(value: object) -> Any:
-    """Return what an attribute's JSON text stands for."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+def _link(entry: Entry) -> dict[str, Any]:
+    given = entry.get("attributes") or {}
+    trace = str(entry.get("trace_id", ""))
+    # a file has MLflow's id of the trace, protobuf the bytes that it is made of
+    if not trace.startswith(("tr-", "trace:")):
+        with suppress(ValueError):
+            trace = f"tr-{base64.b64decode(trace, validate=True).hex()}"
+    return {
+        "trace_id": trace,
+        "span_id": span_id(entry.get("span_id")),
+        "attributes": dict(given) if isinstance(given, Mapping) else _typed(given),
+    }
 
 
-def _typed(entries: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _status(entry: Entry) -> dict[str, Any]:
+    code = str(entry.get("code") or "UNSET").removeprefix("STATUS_CODE_").removeprefix("StatusCode.")
+    return {"code": code, "message": text(entry.get("message"))}
+
+
+def _loads(value: object) -> Any:
+    """Return what an attribute's JSON text says; what other tools wrote may be no JSON."""
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def _typed(entries: Sequence[Entry]) -> dict[str, Any]:
     return {entry["key"]: _value(entry.get("value") or {}) for entry in entries}
 
 
-def _value(value: Mapping[str, Any]) -> Any:
-    """Return an OTLP value."""
-    for kind, content in value.items():
-        if kind == "int_value":
-            return int(content)
-        if kind == "double_value":
-            return float(content)
-        if kind == "array_value":
-            return [_value(item) for item in (content or {}).get("values", [])]
-        if kind == "kvlist_value":
-            return _typed((content or {}).get("values", []))
-        return content
+def _value(typed: Entry) -> Any:
+    """Return an OpenTelemetry value; one that is not set is None."""
+    for name, value in typed.items():
+        if name == "int_value":
+            return int(value)
+        if name == "double_value":
+            return float(value)
+        if name == "array_value":
+            return [_value(item) for item in value.get("values", [])]
+        if name == "kvlist_value":
+            return _typed(value.get("values", []))
+        return value
     return None
-
-
-def assessment_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one assessment in its one form."""
-    kind, value, error = "feedback", None, None
-    if "expectation" in entry:
-        kind, found = "expectation", entry["expectation"] or {}
-        serialized = found.get("serialized_value")
-        value = _text(serialized.get("value")) if serialized else found.get("value")
-    elif "issue" in entry:
-        kind, value = "issue", entry["issue"]
-    elif "feedback" in entry:
-        found = entry["feedback"] or {}
-        value, error = found.get("value"), found.get("error") or entry.get("error")
-    source = entry.get("source") or {}
-    return {
-        "id": entry.get("assessment_id", ""),
-        "name": entry.get("assessment_name", ""),
-        "kind": kind,
-        "value": value,
-        "error": error,
-        "rationale": entry.get("rationale") or "",
-        "source": {"type": source.get("source_type", ""), "id": source.get("source_id", "")},
-        "metadata": dict(entry.get("metadata") or {}),
-        "span_id": _id(entry.get("span_id")),
-        "overrides": entry.get("overrides") or None,
-        "valid": bool(entry.get("valid", True)),
-        "created": iso_milliseconds(entry.get("create_time")),
-        "updated": iso_milliseconds(entry.get("last_update_time")),
-    }

@@ -1,4 +1,4 @@
-"""The stores that runs keep their artifacts in: how each is listed and read."""
+"""The stores that runs and models keep their artifacts in: how each is listed and read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 
@@ -40,30 +40,25 @@ class Way(Protocol):
         ...
 
 
-class Owner(Protocol):
-    """Whose files are read: a run, or anything else that has an artifact URI."""
-
-    @property
-    def run_id(self) -> str:
-        """Id of the run that the server is to be asked for, or of the entity."""
-        ...
-
-    @property
-    def artifact_uri(self) -> str:
-        """Where the files are."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Files that are no run's: of a logged model or model version."""
+    """Where the files of one owner are, and what the server calls that place.
 
-    run_id: str
-    artifact_uri: str
+    ``owner`` is the id that the tree gets, ``uri`` the root of its files. ``run_id`` with ``folder`` (below the run's
+    root), ``model_id`` (a logged model) and ``version`` (name and number) are the names by which the server itself can
+    be asked.
+    """
+
+    owner: str
+    uri: str
+    run_id: str | None = None
+    folder: str = ""
+    model_id: str | None = None
+    version: tuple[str, int] | None = None
 
 
 class Store(Protocol):
-    """Where the artifacts of one run are."""
+    """One way to the files of one place."""
 
     def files(self) -> Iterator[Artifact]:
         """Every file with its size, unhashed.
@@ -85,11 +80,11 @@ class Store(Protocol):
 class ProxyStore:
     """``mlflow-artifacts:`` URIs: the server's path-based proxy."""
 
-    def __init__(self, session: Session, run: Owner, capabilities: Capabilities) -> None:
+    def __init__(self, session: Session, place: Place, capabilities: Capabilities) -> None:
         self._session = session
-        self._run = run
+        self._place = place
         self._capabilities = capabilities
-        self._root = unquote(urlsplit(run.artifact_uri).path).strip("/")
+        self._root = unquote(urlsplit(place.uri).path).strip("/")
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         path = posixpath.join(self._root, folder) if folder else self._root
@@ -102,12 +97,12 @@ class ProxyStore:
         return walk(self._list)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
-        """The proxy's own handler, and ``/get-artifact``; first the one that is fast and knows the name."""
+        """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
         below = posixpath.join(self._root, file.path)
         version = release(self._capabilities.version)
         slow = _SLOW_PROXY[0] <= version <= _SLOW_PROXY[1]
         other_first = slow or (version < _ANY_NAME and not file.path.isascii())
-        other = self._capabilities.get_artifact and is_faithful(file.path)
+        other = self._capabilities.get_artifact and is_faithful(posixpath.join(self._place.folder, file.path))
 
         def proxied(receive: Callable[[Iterator[bytes]], T]) -> T:
             tries = _TRIES_OF_FIRST if other and not other_first else None
@@ -115,7 +110,7 @@ class ProxyStore:
 
         found: list[Way] = [proxied] if is_faithful(below) else []
         if other:
-            way = _get_artifact(self._session, self._run, file, _TRIES_OF_FIRST if found and other_first else None)
+            way = _by_owner(self._session, self._place, file, _TRIES_OF_FIRST if found and other_first else None)
             found.insert(0 if other_first else len(found), way)
         return found
 
@@ -127,111 +122,63 @@ class ProxyStore:
 class ServerStore:
     """Any other URI on an ``http`` server: whatever the server itself can reach."""
 
-    def __init__(self, session: Session, run: Owner) -> None:
+    def __init__(self, session: Session, place: Place) -> None:
         self._session = session
-        self._run = run
+        self._place = place
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
+        place = self._place
+        asked = _faithful(posixpath.join(place.folder, folder)) if place.folder or folder else ""
+        if place.model_id is not None:
+            endpoint, below = endpoints.MODEL_FILES, f"{place.model_id}/artifacts/directories"
+            query = {"artifact_directory_path": asked} if asked else {}
+        elif place.run_id is not None:
+            endpoint, below = endpoints.ARTIFACTS, ""
+            query = {"run_id": place.run_id, **({"path": asked} if asked else {})}
+        else:
+            raise MalformedAnswer("its files are neither a run's nor a logged model's: the server cannot list them")
         found: list[dict[str, Any]] = []
-        query = {"run_id": self._run.run_id, **({"path": _faithful(folder)} if folder else {})}
         seen: set[str] = set()
         while True:
-            answer = self._session.get(endpoints.ARTIFACTS, query)
+            answer = self._session.get(endpoint, query, below=below)
             found += answer.get("files", [])
             token = answer.get("next_page_token") or None
             if token is None:
-                return found
+                break
             if token in seen:
                 raise MalformedAnswer("artifacts/list repeats a page token")
             seen.add(token)
             query["page_token"] = token
+        if not place.folder:
+            return found
+        # the server names files from the run's root on
+        start = f"{place.folder}/"
+        if not all(str(file.get("path", "")).startswith(start) for file in found):
+            raise MalformedAnswer(f"the listing of {asked!r} names a path outside of it")
+        return [{**file, "path": str(file["path"])[len(start) :]} for file in found]
 
     def files(self) -> Iterator[Artifact]:
         """Every file."""
         return walk(self._list)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
-        """``/get-artifact``."""
-        return [_get_artifact(self._session, self._run, file)] if is_faithful(file.path) else []
+        """The server's handler for the owner's files."""
+        faithful = is_faithful(posixpath.join(self._place.folder, file.path))
+        return [_by_owner(self._session, self._place, file)] if faithful else []
 
     def known_sha256(self, path: str) -> str | None:
         """Nothing is vouched for."""
         return None
-
-
-class LoggedModelStore:
-    """Files of a logged model that only the server can reach."""
-
-    def __init__(self, session: Session, model_id: str) -> None:
-        self._session = session
-        self._model_id = model_id
-
-    def _list(self, folder: str) -> list[dict[str, Any]]:
-        query = {"artifact_directory_path": _faithful(folder)} if folder else {}
-        below = f"{self._model_id}/artifacts/directories"
-        found: list[dict[str, Any]] = []
-        seen: set[str] = set()
-        while True:
-            answer = self._session.get(endpoints.LOGGED_MODEL, query, below)
-            found += answer.get("files", [])
-            token = answer.get("next_page_token") or None
-            if token is None:
-                return found
-            if token in seen:
-                raise MalformedAnswer("the listing of a logged model's files repeats a page token")
-            seen.add(token)
-            query["page_token"] = token
-
-    def files(self) -> Iterator[Artifact]:
-        """Every file."""
-        return walk(self._list)
-
-    def ways(self, file: Artifact) -> Sequence[Way]:
-        """The server's own handler."""
-
-        def way(receive: Callable[[Iterator[bytes]], T]) -> T:
-            below, query = f"{self._model_id}/artifacts/files", {"artifact_file_path": file.path}
-            return self._session.download(
-                endpoints.LOGGED_MODEL_FILE, receive, below=below, query=query, size=file.size
-            )
-
-        return [way] if is_faithful(file.path) else []
-
-    def known_sha256(self, path: str) -> str | None:
-        """Nothing is vouched for."""
-        return None
-
-
-class PartOfRun:
-    """Files below a folder of a run's artifacts, through the run's own store (model versions of 2.x)."""
-
-    def __init__(self, store: Store, folder: str) -> None:
-        self._store = store
-        self._folder = folder.strip("/") + "/"
-
-    def files(self) -> Iterator[Artifact]:
-        """Every file below the folder."""
-        for file in self._store.files():
-            if file.path.startswith(self._folder):
-                yield replace(file, path=file.path[len(self._folder) :])
-
-    def ways(self, file: Artifact) -> Sequence[Way]:
-        """As the run's store."""
-        return self._store.ways(replace(file, path=self._folder + file.path))
-
-    def known_sha256(self, path: str) -> str | None:
-        """As the run's store."""
-        return self._store.known_sha256(self._folder + path)
 
 
 class S3Store:
     """``s3://`` URIs, read with the auditor's own rights: one listing call per thousand files."""
 
-    def __init__(self, client: Any, run: Owner) -> None:
+    def __init__(self, client: Any, place: Place) -> None:
         self._client = client
-        self._bucket = run.artifact_uri.removeprefix("s3://").partition("/")[0]
+        self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
         # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
-        self._prefix = run.artifact_uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
+        self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
         self._hashed: set[str] = set()
 
     def files(self) -> Iterator[Artifact]:
@@ -284,10 +231,22 @@ class S3Store:
         return base64.b64decode(given).hex()
 
 
-def _get_artifact(session: Session, run: Owner, file: Artifact, tries: int | None = None) -> Way:
+def _by_owner(session: Session, place: Place, file: Artifact, tries: int | None = None) -> Way:
+    """The handler that sends a file by its owner's name: the run's, the logged model's or the version's."""
+    path = posixpath.join(place.folder, file.path)
+    if place.model_id is not None:
+        endpoint, below = endpoints.MODEL_FILE, f"{place.model_id}/artifacts/files"
+        query = {"artifact_file_path": path}
+    elif place.version is not None:
+        endpoint, below = endpoints.VERSION_FILE, ""
+        # a version's root is its own, not the run's
+        query = {"name": place.version[0], "version": str(place.version[1]), "path": file.path}
+    else:
+        endpoint, below = endpoints.GET_ARTIFACT, ""
+        query = {"run_uuid": place.run_id or "", "path": path}
+
     def way(receive: Callable[[Iterator[bytes]], T]) -> T:
-        query = {"run_uuid": run.run_id, "path": file.path}
-        return session.download(endpoints.GET_ARTIFACT, receive, query=query, size=file.size, tries=tries)
+        return session.download(endpoint, receive, below=below, query=query, size=file.size, tries=tries)
 
     return way
 

@@ -1,215 +1,199 @@
-"""Traces of an experiment: infos by pages of a search, spans by batches, or file by file where a server has no batch.
-
-facts: the third API came with 3.0, ``traces/batchGet`` with 3.6; 2.14 to 2.22 have the second API only, which tells
-no assessments.
-"""
+"""Traces: infos in pages, spans in batches where the server has them, one file a trace where it has not."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.model import Entity
+from mlflow_parity.model import Artifact, Entity
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.answers import parse
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.paging import complete, made, tags_of
+from mlflow_parity.reading.listing import Entry, each_once, made, pages
 from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.spans import assessment_of, duration_milliseconds, iso_milliseconds, span_of
+from mlflow_parity.reading.spans import spans_of
+from mlflow_parity.reading.stores import Store
+from mlflow_parity.reading.support import is_absent
+from mlflow_parity.reading.trace_infos import trace_v2, trace_v3
 
-_PAGE = 200
-#: Letters of trace ids in one request: gunicorn's request line ends at 4,094.
-_LETTERS = 3_000
-_MOST_IDS = 50
-_PROMPTS_TAG = "mlflow.linkedPrompts"
-_RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
-_STORED = "TRACKING_STORE"
+#: Traces per page, the most that servers give.
+TRACES = 500
+#: First release with ``traces/batchGet``.
+BATCHES = (3, 6)
+#: Ids per batch, and letters of all of them together: 2 ms a trace from 20 on, and a request line that fits.
+_BATCH, _LETTERS = 60, 3_000
+_LOCATION, _FILES = "mlflow.trace.spansLocation", "mlflow.artifactLocation"
+_IN_DATABASE = ("TRACKING_STORE", "ARCHIVE_REPO")
+_STATS = "mlflow.trace.sizeStats"
+_FILE = "traces.json"
 
-#: Reads the file ``traces.json`` of a trace, given its id and the tag ``mlflow.artifactLocation``.
-SpansFile = Callable[[str, str], bytes]
 
+@dataclass(slots=True)
+class TraceReader:
+    """Reads the traces of one server.
 
-def read_traces(
-    session: Session,
-    experiment_id: str,
-    *,
-    third: bool,
-    batches: bool,
-    spans_file: SpansFile,
-    pool: ThreadPoolExecutor,
-    at_once: int,
-) -> Iterator[list[Entity]]:
-    """Yield the traces of an experiment with their spans (deleted ones cannot be listed).
-
-    ``third``: the server has the third API; ``batches``: and ``traces/batchGet``. A trace whose spans cannot be read
-    carries the error.
-
-    Raises:
-        ReadError: when the list cannot be read.
+    ``batches``: whether ``traces/batchGet`` is tried; ``three``: whether the V3 search is tried (``None``: it is, and
+    V2 where it is not there); ``store_of`` gives the store in which a trace's folder is, for a server that cannot be
+    asked for the file (``None``: ask the server); ``redact`` cleans what is shown of an error.
     """
-    for page in _infos(session, experiment_id, third=third):
-        stored = [info for info in page if batches and info["tags"].get("mlflow.trace.spansLocation") == _STORED]
-        known = {id(info) for info in stored}
-        filed = [info for info in page if id(info) not in known]
 
-        def batch(infos: Sequence[dict[str, Any]]) -> list[Entity]:
-            return _with_batch(session, infos, spans_file)
+    session: Session
+    pool: ThreadPoolExecutor
+    at_once: int
+    three: bool | None
+    batches: bool
+    store_of: Callable[[str, str], Store | None]
+    redact: Callable[[str], str]
+    page: int = TRACES
 
-        def file(info: dict[str, Any]) -> list[Entity]:
-            return [_with_file(info, spans_file)]
+    def read(self, experiment_id: str) -> Iterator[list[Entity]]:
+        """Yield every trace of an experiment with its spans, each once.
 
-        yield from drained(pool, batch, _groups(stored), at_once)
-        yield from drained(pool, file, filed, at_once)
+        What cannot be read of one trace is its ``error``.
+
+        Raises:
+            ReadError: the list cannot be read in full, or the server refuses spans altogether.
+        """
+        infos = self._infos(experiment_id)
+        yield from drained(self.pool, self._filled, (group for page in infos for group in _groups(page)), self.at_once)
+
+    # --- infos
+
+    def _infos(self, experiment_id: str) -> Iterator[list[Entity]]:
+        if self.three is not False:
+            body = {
+                "locations": [
+                    {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}},
+                ],
+                "max_results": self.page,
+                "order_by": ["timestamp_ms ASC"],
+            }
+            try:
+                yield from self._each(experiment_id, endpoints.TRACES, body, trace_v3)
+            except RequestRefused as error:
+                if self.three or not is_absent(error):
+                    raise
+                self.three = False
+            else:
+                return
+        query = {"experiment_ids": [experiment_id], "max_results": self.page, "order_by": ["timestamp_ms ASC"]}
+        yield from self._each(experiment_id, endpoints.TRACES_V2, query, trace_v2)
+
+    def _each(
+        self,
+        experiment_id: str,
+        endpoint: endpoints.Endpoint,
+        query: Mapping[str, Any],
+        make: Callable[[Entry], Entity],
+    ) -> Iterator[list[Entity]]:
+        def trace(entry: Entry) -> Entity:
+            found = make(entry)
+            if found.container != experiment_id:
+                raise MalformedAnswer(f"asked for traces of experiment {experiment_id}, got {found.container}")
+            return found
+
+        what = f"the traces of experiment {experiment_id}"
+        yield from each_once(
+            lambda: pages(self.session, endpoint, query, "traces"), trace, lambda one: one.entity_id, what
+        )
+
+    # --- spans
+
+    def _filled(self, traces: list[Entity]) -> list[Entity]:
+        """Return traces with their spans."""
+        in_database = [
+            trace for trace in traces if trace.facets["tags"].get(_LOCATION) in ("TRACKING_STORE", "ARCHIVE_REPO")
+        ]
+        spans = self._batch([trace.entity_id for trace in in_database]) if self.batches and in_database else {}
+        return [
+            _with_spans(trace, spans[trace.entity_id]) if trace.entity_id in spans else self._alone(trace)
+            for trace in traces
+        ]
+
+    def _batch(self, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the spans of the traces that the server has whole; one bad trace must not take the others along."""
+        try:
+            answer = self.session.get(endpoints.TRACE_BATCH, [("trace_ids", trace_id) for trace_id in ids])
+        except RequestRefused as error:
+            if is_absent(error):
+                self.batches = False
+                return {}
+            if error.status in (401, 403):
+                raise
+            if len(ids) == 1:
+                return {}
+            half = len(ids) // 2
+            return {**self._batch(ids[:half]), **self._batch(ids[half:])}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for entry in answer.get("traces", []):
+            trace_id, spans = made(lambda one: (one["trace_info"]["trace_id"], spans_of(one.get("spans", []))), entry)
+            found[trace_id] = spans
+        return found
+
+    def _alone(self, trace: Entity) -> Entity:
+        """Return one trace with the spans of its file; what a batch leaves out is not whole, but may be had in part."""
+        store: Store | None = None
+        try:
+            location = trace.facets["tags"].get(_FILES)
+            store = self.store_of(trace.entity_id, location) if location else None
+            found = self._from_store(store) if store else self._from_server(trace.entity_id)
+            entries = made(lambda one: list(one["spans"]), found)
+            return _with_spans(trace, made(lambda _: spans_of(entries), {}))
+        except ReadError as error:
+            missing = isinstance(error, RequestRefused) and error.status == 404
+            if isinstance(error, RequestRefused) and error.status in (401, 403) and store is None:
+                raise
+            if missing and trace.facets["state"] == "IN_PROGRESS":
+                # its spans are written when it ends
+                return trace
+            return replace(trace, error=self.redact(f"its spans cannot be read: {error}"))
+
+    def _from_server(self, trace_id: str) -> Mapping[str, Any]:
+        return _object(self.session.download(endpoints.TRACE_FILE, b"".join, query={"request_id": trace_id}))
+
+    def _from_store(self, store: Store) -> Mapping[str, Any]:
+        [way, *_] = store.ways(Artifact(_FILE, None))
+        return _object(way(b"".join))
 
 
-def _infos(session: Session, experiment_id: str, *, third: bool) -> Iterator[list[dict[str, Any]]]:
-    if third:
-        location = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}
-        query: dict[str, Any] = {"locations": [location], "max_results": _PAGE, "order_by": ["timestamp_ms ASC"]}
-        for page in complete(session, endpoints.TRACES_V3, query, "traces", lambda entry: entry["trace_id"]):
-            yield [made(_third, entry) for entry in page]
-        return
-    query = {"experiment_ids": experiment_id, "max_results": _PAGE, "order_by": "timestamp_ms ASC"}
-    for page in complete(session, endpoints.TRACES_V2, query, "traces", lambda entry: entry["request_id"]):
-        yield [made(_second, entry) for entry in page]
+def _object(content: bytes) -> Mapping[str, Any]:
+    try:
+        found = parse(content)
+    except (ValueError, RecursionError):
+        raise MalformedAnswer(f"{_FILE} is not JSON") from None
+    if not isinstance(found, dict):
+        raise MalformedAnswer(f"{_FILE} is not a JSON object")
+    return found
 
 
-def _third(entry: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = dict(entry.get("trace_metadata") or {})
-    location = (entry.get("trace_location") or {}).get("mlflow_experiment") or {}
-    return {
-        "trace_id": entry["trace_id"],
-        "experiment_id": str(location.get("experiment_id", "")),
-        "state": entry.get("state", "STATE_UNSPECIFIED"),
-        "times": {
-            "request": iso_milliseconds(entry.get("request_time")),
-            "duration": duration_milliseconds(entry.get("execution_duration")),
-        },
-        "client_request_id": entry.get("client_request_id") or None,
-        "previews": _previews(entry.get("request_preview"), entry.get("response_preview"), metadata),
-        "tags": dict(entry.get("tags") or {}),
-        "metadata": metadata,
-        "assessments": [assessment_of(one) for one in entry.get("assessments") or []],
-    }
+def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]]) -> Entity:
+    told = _told(trace)
+    error = None
+    if told is not None and len(spans) < told and trace.facets["state"] != "IN_PROGRESS":
+        error = f"{len(spans)} of its {told} spans are there"
+    return replace(trace, facets={**trace.facets, "spans": list(spans)}, error=error)
 
 
-def _second(entry: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = tags_of(entry.get("request_metadata"))
-    return {
-        "trace_id": entry["request_id"],
-        "experiment_id": str(entry.get("experiment_id", "")),
-        "state": entry.get("status", "STATE_UNSPECIFIED"),
-        "times": {
-            "request": iso_milliseconds(entry.get("timestamp_ms")),
-            "duration": duration_milliseconds(entry.get("execution_time_ms")),
-        },
-        "client_request_id": None,
-        "previews": _previews(None, None, metadata),
-        "tags": tags_of(entry.get("tags")),
-        "metadata": metadata,
-        "assessments": [],
-    }
+def _told(trace: Entity) -> int | None:
+    """Return the number of spans that the trace says it has."""
+    try:
+        return int(parse(str(trace.facets["metadata"][_STATS]).encode())["num_spans"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
-def _previews(request: str | None, response: str | None, metadata: Mapping[str, str]) -> dict[str, str | None]:
-    """The second API has them in the metadata only; so do its traces after an upgrade."""
-    return {
-        "request": request or metadata.get("mlflow.traceInputs"),
-        "response": response or metadata.get("mlflow.traceOutputs"),
-    }
-
-
-def _groups(infos: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    group: list[dict[str, Any]] = []
+def _groups(traces: Sequence[Entity]) -> Iterator[list[Entity]]:
+    group: list[Entity] = []
     letters = 0
-    for info in infos:
-        size = len(info["trace_id"]) + len("&trace_ids=")
-        if group and (len(group) >= _MOST_IDS or letters + size > _LETTERS):
+    for trace in traces:
+        size = len(trace.entity_id) + len("trace_ids=&")
+        if group and (len(group) == _BATCH or letters + size > _LETTERS):
             yield group
             group, letters = [], 0
-        group.append(info)
+        group.append(trace)
         letters += size
     if group:
         yield group
-
-
-def _with_batch(session: Session, infos: Sequence[dict[str, Any]], spans_file: SpansFile) -> list[Entity]:
-    """Read the spans of some traces; what an answer lacks is read by itself."""
-    try:
-        answer = session.get(endpoints.TRACES_BATCH, [("trace_ids", info["trace_id"]) for info in infos])
-        given = {entry["trace_info"]["trace_id"]: entry.get("spans", []) for entry in answer.get("traces", [])}
-    except (KeyError, TypeError) as error:
-        return [_entity(info, None, f"its spans cannot be read: {type(error).__name__}") for info in infos]
-    except RequestRefused as error:
-        if len(infos) == 1:
-            return [_entity(infos[0], None, str(error))]
-        # one bad trace must not take the others with it
-        middle = len(infos) // 2
-        return [made for half in (infos[:middle], infos[middle:]) for made in _with_batch(session, half, spans_file)]
-    except ReadError as error:
-        return [_entity(info, None, str(error)) for info in infos]
-    return [
-        _entity(info, given[info["trace_id"]], None) if info["trace_id"] in given else _with_file(info, spans_file)
-        for info in infos
-    ]
-
-
-def _with_file(info: dict[str, Any], spans_file: SpansFile) -> Entity:
-    """Read the spans of one trace from its file."""
-    try:
-        content = json.loads(spans_file(info["trace_id"], info["tags"].get("mlflow.artifactLocation", "")))
-        if not isinstance(content, dict) or not isinstance(content.get("spans"), list):
-            raise MalformedAnswer("the trace's file holds no spans")
-        return _entity(info, content["spans"], None)
-    except ReadError as error:
-        if info["state"] == "IN_PROGRESS" and "not found" in str(error).lower():
-            return _entity(info, [], None)
-        return _entity(info, None, str(error))
-    except (ValueError, RecursionError):
-        return _entity(info, None, "the trace's file is not JSON")
-
-
-def _entity(info: dict[str, Any], spans: Sequence[Mapping[str, Any]] | None, error: str | None) -> Entity:
-    trace_id = info["trace_id"]
-    found: list[dict[str, Any]] = []
-    if spans is not None:
-        try:
-            found = [span_of(span, trace_id) for span in spans]
-        except (KeyError, TypeError, ValueError, AttributeError) as failed:
-            error = f"a span cannot be read: {type(failed).__name__}"
-    tags, metadata = dict(info["tags"]), dict(info["metadata"])
-    prompts = _prompts(tags.pop(_PROMPTS_TAG, None))
-    facets = {
-        "state": info["state"],
-        "times": info["times"],
-        "client_request_id": info["client_request_id"],
-        "previews": info["previews"],
-        "tags": tags,
-        "run": metadata.pop(_RUN, None),
-        "logged_model": metadata.pop(_MODEL, None),
-        "metadata": metadata,
-        "prompts": prompts,
-        "spans": sorted(found, key=lambda span: (span["start_ns"] or 0, span["span_id"] or "")),
-        "assessments": sorted(info["assessments"], key=lambda one: (one["name"], one["created"] or 0, one["id"])),
-    }
-    return Entity(
-        "trace",
-        trace_id,
-        tags.get("mlflow.traceName", ""),
-        info["experiment_id"],
-        info["times"]["request"],
-        facets,
-        error=error,
-    )
-
-
-def _prompts(text: str | None) -> list[str]:
-    """Return the prompt versions that a trace names, as ``name/version``."""
-    if not text:
-        return []
-    try:
-        return sorted(f"{entry['name']}/{entry['version']}" for entry in json.loads(text))
-    except (ValueError, KeyError, TypeError):
-        return [text]

@@ -64,7 +64,9 @@ def capture(
     def one(experiment: Experiment) -> int:
         resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count, model_links)
         place = experiment.experiment_id
-        resumed += capture_objects(reader, snapshot, place, parts, depth, count)
+        # no server lists the scorers of a deleted experiment
+        readable = set(parts) - ({"scorers"} if experiment.lifecycle_stage == "deleted" else set())
+        resumed += capture_objects(reader, snapshot, place, readable, depth, count)
         count(experiments=1)
         return resumed
 
@@ -180,11 +182,11 @@ def capture_objects(
                 writer.finish()
             else:
                 kinds = [kind.name for kind in of_part(object_part(part))]
-                held = [kind for kind in kinds if reader.supports(kind) is not False]
-                for batch in _batches(reader, place, part, held):
+                for batch in _batches(reader, place, part, kinds):
                     writer.add(batch)
                     count(objects=len(batch))
-                writer.finish(unsupported=[kind for kind in kinds if kind not in held])
+                # asked afterwards: a listing tells what a version number may not
+                writer.finish(unsupported=[kind for kind in kinds if reader.supports(kind) is False])
         except ReadError as error:
             writer.abandon()
             seal_failure(folder, part, str(error))
@@ -202,8 +204,6 @@ def object_part(part: Part) -> ObjectPart:
 
 def _batches(reader: Reader, place: str, part: Part, kinds: Collection[str]) -> Iterator[Sequence[Entity]]:
     """Yield what a part holds; an object that pages brought twice is there once."""
-    if not kinds:
-        return
     if place == SERVER:
         batches = reader.registry() if part == "registry" else reader.server_objects()
     else:

@@ -1,0 +1,111 @@
+"""Lists that come in pages: each object once, and an error for a list that cannot be whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from mlflow_parity.errors import MalformedAnswer
+from mlflow_parity.reading.endpoints import Endpoint
+from mlflow_parity.reading.session import Session
+
+T = TypeVar("T")
+Entry = Mapping[str, Any]
+#: Listings before it is given up that rows move while they are read.
+_PASSES = 4
+
+
+def pages(
+    session: Session, endpoint: Endpoint, query: Mapping[str, Any], name: str, *, below: str = ""
+) -> Iterator[list[Any]]:
+    """Page through a search whose answers hold a list called ``name``.
+
+    Raises:
+        ReadError: a page cannot be read, a token repeats, or a page is empty before the end.
+    """
+    token: str | None = None
+    seen: set[str] = set()
+    while True:
+        asked = {**query, **({"page_token": token} if token else {})}
+        if endpoint.method == "POST":
+            answer = session.post(endpoint, asked)
+        else:
+            answer = session.get(endpoint, asked, below=below)
+        page = answer.get(name, [])
+        if not isinstance(page, list):
+            raise MalformedAnswer(f"{endpoint.path}: {name!r} is not a list")
+        token = answer.get("next_page_token") or None
+        if token is None:
+            yield page
+            return
+        if token in seen:
+            yield page
+            raise MalformedAnswer(f"{endpoint.path} repeats a page token")
+        if not page:
+            raise MalformedAnswer(f"{endpoint.path} gives an empty page before the end")
+        seen.add(token)
+        yield page
+
+
+def each_once(
+    listing: Callable[[], Iterator[list[Any]]],
+    make: Callable[[Entry], T],
+    identity: Callable[[T], str],
+    what: str,
+) -> Iterator[list[T]]:
+    """Yield what a paged listing holds, page by page, each object once.
+
+    Pages go by offset, so the order must not change while they are read. Where an object is seen twice all the same,
+    rows were moved, and another listing brings what the first may have passed over. ``what`` names the list.
+
+    Raises:
+        ReadError: a page cannot be read, or rows moved during every one of the listings.
+    """
+    seen: set[str] = set()
+    for _ in range(_PASSES):
+        moved = False
+        passed: set[str] = set()
+        for page in listing():
+            fresh: list[T] = []
+            for entry in page:
+                found = made(make, entry)
+                key = identity(found)
+                moved |= key in passed
+                passed.add(key)
+                if key not in seen:
+                    seen.add(key)
+                    fresh.append(found)
+            if fresh:
+                yield fresh
+        if not moved:
+            return
+    raise MalformedAnswer(f"{what} moved during {_PASSES} listings, one after another")
+
+
+def made(make: Callable[[Entry], T], entry: Entry) -> T:
+    """Make a record of an answer's entry.
+
+    Raises:
+        MalformedAnswer: the entry is not what the API promises.
+    """
+    try:
+        return make(entry)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        # the value that does not fit is the server's: it is not put into a message
+        lacking = f" {error}" if isinstance(error, KeyError) else ""
+        raise MalformedAnswer(f"an object cannot be read: {type(error).__name__}{lacking}") from None
+
+
+def pairs(entries: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
+    """Return MLflow's list of key and value as a mapping."""
+    return {entry["key"]: entry.get("value", "") for entry in entries or ()}
+
+
+def whole(value: object) -> int | None:
+    """Return an integer that protobuf's JSON may give as text."""
+    return None if value is None else int(str(value))
+
+
+def text(value: object) -> str | None:
+    """Return a text, and None for an empty one: protobuf does not tell the two apart on every version."""
+    return str(value) if value not in (None, "") else None

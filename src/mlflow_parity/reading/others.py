@@ -1,0 +1,193 @@
+"""Evaluation datasets, scorers and webhooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.model import Entity
+from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.listing import Entry, each_once, made, pages, text, whole
+from mlflow_parity.reading.session import Session
+
+_DATASETS = 1_000
+_RECORDS = 1_000
+_WEBHOOKS = 1_000
+#: What MLflow says of a list that it gives for active experiments only.
+_NOT_ACTIVE = "active"
+
+
+def read_datasets(
+    session: Session, pool: ThreadPoolExecutor, at_once: int, redact: Callable[[str], str], page: int | None = None
+) -> Iterator[list[Entity]]:
+    """Yield every evaluation dataset with its records and links, each once.
+
+    Raises:
+        ReadError: the list cannot be read in full, or the server refuses the records.
+    """
+    query = {"max_results": page or _DATASETS, "order_by": ["created_time ASC"]}
+
+    def filled(dataset: Entity) -> Entity:
+        try:
+            records = _records(session, dataset.entity_id, page)
+            answer = session.get(endpoints.DATASET, below=f"{quote(dataset.entity_id, safe='')}/experiment-ids")
+            experiments = sorted(str(one) for one in answer.get("experiment_ids", []))
+        except ReadError as error:
+            if isinstance(error, RequestRefused) and error.status in (401, 403):
+                raise
+            return replace(dataset, error=redact(f"its records cannot be read: {error}"))
+        return replace(dataset, facets={**dataset.facets, "records": records, "experiments": experiments})
+
+    listed = each_once(
+        lambda: pages(session, endpoints.DATASETS, query, "datasets"),
+        _dataset,
+        lambda dataset: dataset.entity_id,
+        "the evaluation datasets",
+    )
+    for found in listed:
+        yield list(drained(pool, filled, found, at_once))
+
+
+def _dataset(entry: Entry) -> Entity:
+    created = whole(entry.get("created_time"))
+    return Entity(
+        kind="evaluation_dataset",
+        entity_id=entry["dataset_id"],
+        name=entry.get("name", ""),
+        container="",
+        created=created,
+        facets={
+            "tags": _json(entry.get("tags")) or {},
+            "schema": _json(entry.get("schema")),
+            "profile": _json(entry.get("profile")),
+            "digest": text(entry.get("digest")),
+            "user": text(entry.get("created_by")),
+            "experiments": sorted(str(one) for one in entry.get("experiment_ids", [])),
+            "times": {"creation": created, "update": whole(entry.get("last_update_time"))},
+            "records": [],
+        },
+    )
+
+
+def _records(session: Session, dataset_id: str, page: int | None) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    token: str | None = None
+    seen: set[str] = set()
+    while True:
+        query = {"max_results": page or _RECORDS, **({"page_token": token} if token else {})}
+        answer = session.get(endpoints.DATASET, query, below=f"{quote(dataset_id, safe='')}/records")
+        # the list is a text within the JSON
+        entries = _json(answer.get("records")) or []
+        if not isinstance(entries, list):
+            raise MalformedAnswer("the records of a dataset are not a list")
+        for entry in entries:
+            key, record = made(lambda one: (str(one["dataset_record_id"]), _record(one)), entry)
+            if key in found:
+                raise MalformedAnswer("a record of a dataset came twice: rows moved while they were read")
+            found[key] = record
+        token = answer.get("next_page_token") or None
+        if token is None:
+            return sorted(found.values(), key=_canonical)
+        if token in seen or not entries:
+            raise MalformedAnswer("the records of a dataset repeat a page token, or give an empty page before the end")
+        seen.add(token)
+
+
+def _record(entry: Entry) -> dict[str, Any]:
+    source = entry.get("source") or {}
+    return {
+        "inputs": entry["inputs"],
+        # newer servers give an empty object where there are none, and so cannot tell the two apart
+        "outputs": entry.get("outputs") or None,
+        "expectations": entry.get("expectations") or {},
+        "tags": entry.get("tags") or {},
+        "source": {
+            "type": source.get("source_type") or entry.get("source_type"),
+            "data": source.get("source_data"),
+        },
+        "user": text(entry.get("created_by")),
+    }
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def read_scorers(session: Session, experiment_id: str) -> Iterator[list[Entity]]:
+    """Yield every version of every scorer of an experiment; those of a deleted experiment cannot be listed.
+
+    Raises:
+        ReadError: the list cannot be read.
+    """
+    query = {"experiment_id": experiment_id}
+    try:
+        answer = session.get(endpoints.SCORERS, query)
+    except RequestRefused as error:
+        if error.status == 400 and _NOT_ACTIVE in str(error):
+            return
+        raise
+    for latest in answer.get("scorers", []):
+        name = made(lambda one: str(one["scorer_name"]), latest)
+        versions = session.get(endpoints.SCORER_VERSIONS, {**query, "name": name}).get("scorers", [])
+        # the list names the latest version only; it must be among all of them
+        found = {scorer.entity_id: scorer for scorer in (made(_scorer, entry) for entry in versions)}
+        if made(_scorer, latest).entity_id not in found or len(found) != len(versions):
+            raise MalformedAnswer("the versions of a scorer are not those of the list")
+        yield sorted(found.values(), key=lambda scorer: int(scorer.facets["number"]))
+
+
+def _scorer(entry: Entry) -> Entity:
+    experiment, name, number = str(entry["experiment_id"]), entry["scorer_name"], int(entry["scorer_version"])
+    return Entity(
+        kind="scorer",
+        entity_id=f"{experiment}/{name}/{number}",
+        name=name,
+        container=experiment,
+        created=whole(entry.get("creation_time")),
+        facets={"number": number, "definition": _json(entry.get("serialized_scorer"))},
+    )
+
+
+def read_webhooks(session: Session, page: int | None = None) -> Iterator[list[Entity]]:
+    """Yield every webhook; their secrets are not readable.
+
+    Raises:
+        ReadError: the list cannot be read in full.
+    """
+    yield from each_once(
+        lambda: pages(session, endpoints.WEBHOOKS, {"max_results": page or _WEBHOOKS}, "webhooks"),
+        _webhook,
+        lambda webhook: webhook.entity_id,
+        "the webhooks",
+    )
+
+
+def _webhook(entry: Entry) -> Entity:
+    return Entity(
+        kind="webhook",
+        entity_id=entry["webhook_id"],
+        name=entry.get("name", ""),
+        container="",
+        created=whole(entry.get("creation_timestamp")),
+        facets={
+            "description": entry.get("description", ""),
+            "url": entry.get("url", ""),
+            "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
+            "status": entry.get("status"),
+        },
+    )
+
+
+def _json(value: object) -> Any:
+    """Return what a JSON text says; one that is none stays as it is."""
+    if isinstance(value, str) and value:
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value or None

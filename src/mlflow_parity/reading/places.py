@@ -1,0 +1,116 @@
+"""Where the files of runs, logged models and model versions are, and through which stores they may be reached."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from threading import Lock
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mlflow_parity.errors import MalformedAnswer
+from mlflow_parity.model import Capabilities, Entity, Run
+from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.auth import Credentials
+from mlflow_parity.reading.listing import made
+from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.stores import Place, ProxyStore, S3Store, ServerStore, Store
+
+
+class Places:
+    """Finds the places of one server's files; safe to use from many threads."""
+
+    def __init__(self, session: Session, credentials: Credentials, capabilities: Callable[[], Capabilities]) -> None:
+        self._session = session
+        self._credentials = credentials
+        self._ask = capabilities
+        self._uris: dict[str, str] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def _capabilities(self) -> Capabilities:
+        return self._ask()
+
+    def of_run(self, run: Run) -> Sequence[Store]:
+        """Stores of a run's artifacts."""
+        return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id))
+
+    def of_entity(self, entity: Entity) -> Sequence[Store]:
+        """Stores of the files of a logged model or a model version.
+
+        Raises:
+            ReadError: its place cannot be found out.
+        """
+        return self.stores(self.place(entity))
+
+    def place(self, entity: Entity) -> Place:
+        """Return where a logged model's or a model version's files are.
+
+        A version's source may be another object (``models:/…``, ``runs:/…``): then the server is asked, once a version.
+
+        Raises:
+            ReadError: the server does not tell.
+        """
+        uri = entity.artifact_uri or ""
+        if entity.kind == "logged_model":
+            return Place(entity.entity_id, uri or self._model_uri(entity.entity_id), model_id=entity.entity_id)
+        name, number = entity.container, int(entity.facets["number"])
+        if not uri.startswith(("models:", "runs:")):
+            return self._version(entity, uri, (name, number))
+        if not uri.startswith("models:/m-"):
+            answer = self._session.get(endpoints.VERSION_URI, {"name": name, "version": str(number)})
+            uri = str(answer.get("artifact_uri", ""))
+        if uri.startswith("models:/m-"):
+            model_id, _, folder = uri.removeprefix("models:/").partition("/")
+            root = self._model_uri(model_id)
+            uri = posixpath.join(root, folder) if folder else root
+            return Place(entity.entity_id, uri, model_id=model_id, folder=folder)
+        if not uri or uri.startswith(("models:", "runs:")):
+            raise MalformedAnswer("the server does not tell where the version's files are")
+        return self._version(entity, uri, (name, number))
+
+    def _version(self, entity: Entity, uri: str, version: tuple[str, int]) -> Place:
+        run_id = entity.facets["run"]
+        # below the run's own root the server can list the files, whatever its store is
+        _, found, folder = uri.partition(f"/{run_id}/artifacts/") if run_id else ("", "", "")
+        if found:
+            return Place(entity.entity_id, uri, run_id=run_id, folder=unquote(folder).strip("/"), version=version)
+        return Place(entity.entity_id, uri, version=version)
+
+    def _model_uri(self, model_id: str) -> str:
+        with self._lock:
+            known = self._uris.get(model_id)
+        if known is None:
+            answer = self._session.get(endpoints.LOGGED_MODEL, below=model_id)
+            known = made(lambda one: str(one["model"]["info"]["artifact_uri"]), answer)
+            with self._lock:
+                self._uris[model_id] = known
+        return known
+
+    def of_trace(self, trace_id: str, location: str) -> Store | None:
+        """Store of a trace's folder, where the server itself cannot be asked for it."""
+        if not self._session.location.is_arn:
+            return None
+        [store] = self.stores(Place(trace_id, location))
+        return store
+
+    def stores(self, place: Place) -> Sequence[Store]:
+        """Where a place's files may be read, the best first: the server reaches more than the auditor may.
+
+        Raises:
+            ReadError: they cannot be read at all.
+        """
+        is_arn = self._session.location.is_arn
+        if place.uri.startswith("s3://"):
+            own: Any = S3Store(self._credentials.aws.s3, place) if is_arn or self._credentials.aws.usable else None
+            server = ServerStore(self._session, place)
+            return [own] if is_arn else [own, server] if own else [server]
+        if is_arn:
+            scheme = place.uri.partition(":")[0]
+            raise MalformedAnswer(f"artifacts of a SageMaker App are s3:// URIs; this is a {scheme}: one")
+        # with a host in it the URI may mean another server, which this one knows how to reach
+        proxied = place.uri.startswith("mlflow-artifacts:") and not urlsplit(place.uri).netloc
+        if proxied and self._capabilities.artifact_proxy:
+            return [ProxyStore(self._session, place, self._capabilities)]
+        return [ServerStore(self._session, place)]

@@ -1,0 +1,70 @@
+"""Which kinds of objects a server can hold, by its version and by what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from mlflow_parity.errors import RequestRefused
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.reading.capabilities import ABSENT_CODES, release
+
+T = TypeVar("T")
+#: First release whose tracking server serves the kind (2.13 is the oldest that SageMaker offers).
+FIRST: dict[str, tuple[int, int]] = {
+    "registered_model": (1, 0),
+    "model_version": (1, 0),
+    "logged_model": (3, 0),
+    "trace": (2, 14),
+    "prompt": (2, 21),
+    "prompt_version": (2, 21),
+    "evaluation_dataset": (3, 4),
+    "scorer": (3, 4),
+    "webhook": (3, 3),
+}
+
+
+class Support:
+    """What one server supports: known from its version, corrected by an endpoint that is not there."""
+
+    def __init__(self, version: Callable[[], str | None]) -> None:
+        self._version = version
+        self._absent: set[str] = set()
+        self._present: set[str] = set()
+
+    def supports(self, kind: str) -> bool | None:
+        """Whether the server can hold objects of a kind; ``None`` when it cannot be told (yet).
+
+        Raises:
+            ValueError: no such kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"no such kind: {kind}")
+        if kind in self._absent:
+            return False
+        if kind in self._present:
+            return True
+        version = release(self._version())
+        return None if version == (0, 0) else version >= FIRST[kind]
+
+    def listed(self, kind: str, listing: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """Yield a listing; nothing, without a request, where the server cannot hold the kind.
+
+        Raises:
+            ReadError: the list cannot be read, for any other reason than that its endpoint is not there.
+        """
+        if self.supports(kind) is False:
+            return
+        try:
+            yield from listing()
+        except RequestRefused as error:
+            if not is_absent(error) or kind in self._present:
+                raise
+            self._absent.add(kind)
+        else:
+            self._present.add(kind)
+
+
+def is_absent(error: RequestRefused) -> bool:
+    """Whether a refusal says that the endpoint itself is not there."""
+    return error.status in (404, 405) and error.code in ABSENT_CODES
