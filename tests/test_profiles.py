@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from reading_proxy import Fault, proxying, status
 from support.audits import AuditRun, audit
 from support.postgres import postgres
 from support.seed import Seeder, seed_small
@@ -40,15 +41,16 @@ def seed_store(uri: str) -> None:
     seed.call("POST", "registered-models/create", {"name": "churn", "description": "Who leaves", "tags": tags})
     for name in ("sweep-0", "sweep-1", "sweep-2"):
         run = seeded.runs[name]
-        body = {"name": "churn", "source": f"mlflow-artifacts:/{seeded.experiments['main']}/{run}/artifacts/plots"}
-        seed.call("POST", "model-versions/create", {**body, "run_id": run, "description": name, "tags": tags})
+        source = f"mlflow-artifacts:/{seeded.experiments['main']}/{run}/artifacts/plots"
+        version = {"name": "churn", "source": source, "run_id": run, "description": name, "tags": tags}
+        seed.call("POST", "model-versions/create", version)
     seed.call("DELETE", "model-versions/delete", {"name": "churn", "version": "2"})
     seed.call("POST", "registered-models/alias", {"name": "churn", "alias": "best", "version": "3"})
     marker = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
     text = [*marker, {"key": "mlflow.prompt.text", "value": "Hello {{name}}"}]
     seed.call("POST", "registered-models/create", {"name": "greeting", "tags": marker})
-    body = {"name": "greeting", "source": "dummy-source", "description": "first", "tags": text}
-    seed.call("POST", "model-versions/create", body)
+    first = {"name": "greeting", "source": "dummy-source", "description": "first", "tags": text}
+    seed.call("POST", "model-versions/create", first)
 
 
 def mlflow(*arguments: str, python: str = sys.executable, folder: Path) -> None:
@@ -114,11 +116,12 @@ PLANTED = {
                "last_update_time"),
     "alias": ("UPDATE registered_model_aliases SET version = 1 WHERE alias = 'best'",
               "UPDATE registered_model_aliases SET version = 3 WHERE alias = 'best'", "aliases", "best"),
-    "version": ("UPDATE model_versions SET last_updated_time = last_updated_time + 1 WHERE name = 'churn' AND version = 1",
-                "UPDATE model_versions SET last_updated_time = last_updated_time - 1 WHERE name = 'churn' AND version = 1",
+    "version": ("UPDATE model_versions SET last_updated_time = last_updated_time + 1 WHERE description = 'sweep-0'",
+                "UPDATE model_versions SET last_updated_time = last_updated_time - 1 WHERE description = 'sweep-0'",
                 "times", "update"),
     "prompt": ("UPDATE model_version_tags SET value = 'Bye {{name}}' WHERE key = 'mlflow.prompt.text'",
-               "UPDATE model_version_tags SET value = 'Hello {{name}}' WHERE key = 'mlflow.prompt.text'", "template", ""),
+               "UPDATE model_version_tags SET value = 'Hello {{name}}' WHERE key = 'mlflow.prompt.text'",
+               "template", ""),
     "location": ("UPDATE experiments SET artifact_location = artifact_location || 'x' WHERE name = 'churn model'",
                  "UPDATE experiments SET artifact_location = left(artifact_location, -1) WHERE name = 'churn model'",
                  "artifact_location", "artifact_location"),
@@ -281,17 +284,19 @@ def _first_line(run: AuditRun) -> str:
 def test_a_snapshot_that_is_not_whole_says_so(
     fresh_server: FreshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """2.22 cannot give back a model version's file with a non-ASCII name: exit status 1, and the part is named."""
-    old = fresh_server("2.22.5")
-    seed = Seeder(old.uri)
-    experiment = seed.experiment("shop")
-    run = seed.run(experiment, "odd")
-    seed.artifact(run, "model/größe-数据.txt", b"1")
-    seed.call("POST", "registered-models/create", {"name": "odd"})
-    source = f"mlflow-artifacts:/{experiment}/{run}/artifacts/model"
-    seed.call("POST", "model-versions/create", {"name": "odd", "source": source, "run_id": run})
-    assert main(["snapshot", "--source-uri", old.uri, "--to", str(tmp_path)]) == 1
-    assert "not read: 1 of version_files: " in capsys.readouterr().err
+    """Histories that the server refuses: exit status 1, and what was not read is named; nothing of it is green."""
+    server = fresh_server()
+    seed = Seeder(server.uri)
+    run = seed.run(seed.experiment("shop"), "one")
+    seed.log(run, metrics=[("loss", 1.0, 5, 0), ("gain", 2.0, 5, 0)])
+    seed.end(run)
+    with proxying(server.uri) as proxy:
+        proxy.faults.append(Fault("/metrics/get-history", status(403, body=b"{}"), times=10_000))
+        assert main(["snapshot", "--source-uri", proxy.uri, "--to", str(tmp_path)]) == 1
+    assert "not read: 2 of metrics: " in capsys.readouterr().err
+    done = audit(tmp_path / "audit", str(tmp_path / "source"), server.uri, *SAME)
+    assert done.status == 1
+    assert {(row.facet, row.state.value) for row in done.red_rows()} == {("metrics", "unverified")}
 
 
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

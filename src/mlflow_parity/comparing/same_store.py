@@ -96,7 +96,7 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
         if getattr(run, facet) is None:
             return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
         links.append(sorted(getattr(run, facet)))
-    return compare_values(facet, *links, rule)
+    return compare_values(facet, links[0], links[1], rule)
 
 
 def bare(tree: ArtifactTree) -> ArtifactTree:
