@@ -18,16 +18,21 @@ from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
 from mlflow_parity.kinds import Family
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
+from mlflow_parity.pairing_same import same_experiments, same_runs
+from mlflow_parity.profiles import Kept
 from mlflow_parity.promises import Selection
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.relocation import Relocation, find
 from mlflow_parity.sides import Side, SideName, prepare_folder
 from mlflow_parity.snapshot import SERVER, ExperimentView, Part
+from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
 from mlflow_parity.verdict import Finding, Row, State
 
@@ -73,6 +78,8 @@ class Result:
     timings: dict[str, float] = field(default_factory=dict)
     explained: int = 0
     source_runs: int = 0
+    warning: str = ""
+    """One line when the move looks like one of the other profile."""
     settled: int = 0
     """Differences of the first reading that were gone when the suspects were read again."""
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
@@ -131,6 +138,7 @@ class Audit:
         for name in _SIDES:
             self.sides[name] = open_side(name)
         self.pairing = ExperimentPairing()
+        self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
 
     def close(self) -> None:
@@ -152,11 +160,15 @@ class Audit:
         with ThreadPoolExecutor(2) as pool:
             listed = {name: pool.submit(self.sides[name].experiments) for name in _SIDES}
             source, target = listed["source"].result(), listed["target"].result()
-        pairing = pair_experiments(source, target)
+        same = self.settings.profile == "same-store"
+        pair_all = same_experiments if same else pair_experiments
+        pairing = pair_all(source, target)
         if self._in_scope(pairing.missing) or self._in_scope(pairing.extra):
             # an eventually consistent list, or an experiment made in between: look once more
             source, target = (self.sides[name].experiments(again=True) for name in _SIDES)
-            pairing = pair_experiments(source, target)
+            pairing = pair_all(source, target)
+        if same:
+            self.moved = find((pair.source.artifact_location, pair.target.artifact_location) for pair in pairing.pairs)
         self._check_patterns(source)
         deleted = self.settings.include_deleted
         self.pairing = ExperimentPairing(
@@ -251,6 +263,8 @@ class Audit:
             self.settings.include_deleted,
             hashed=self.settings.depth != "listing",
             objects=objects.links,
+            profile=self.settings.profile,
+            moved=self.moved,
         )
         for item, source, pair in experiments.sources:
             state = result.states.setdefault(item.key, ItemState(item))
@@ -288,6 +302,8 @@ class Audit:
             self._scratch,
             ObjectLinks(links, experiments=copies),
             hashed=self.settings.depth != "listing",
+            profile=self.settings.profile,
+            moved=self.moved,
         )
         objects.learn(
             [self._place(source, pair) for source, pair in experiments.linked],
@@ -401,6 +417,7 @@ class Audit:
         pairs: dict[str, str] = {}
         copies: dict[str, set[str]] = {}
         known: dict[str, str] = {}
+        kept = Kept()
         if "runs" in _parts(selection):
             for source, pair in experiments.linked:
                 ours = self.sides["source"].view(source)
@@ -413,13 +430,21 @@ class Audit:
                     result.source_runs += 1
                     continue
                 keys = ours.run_keys()
+                kept.add_source(keys)
                 known.update({key.run_id: key.lifecycle_stage for key in keys})
                 result.source_runs += sum(self.settings.include_deleted or not key.deleted for key in keys)
                 if theirs is not None and not theirs.problem("runs"):
-                    pairing = pair_runs(keys, theirs.run_keys())
+                    copies_of = theirs.run_keys()
+                    kept.add_target(copies_of)
+                    pairing = _pair_runs(keys, copies_of, same_store=self.settings.profile == "same-store")
                     pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
                     for found in pairing.duplicates:
                         copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
+            for _, surplus, _, _ in experiments.surplus:
+                view = self.sides["target"].view(surplus)
+                if not view.problem("runs"):
+                    kept.add_target(view.run_keys())
+        result.warning = kept.warning(self.settings.profile)
         read = {source.experiment_id for source, _ in experiments.linked}
         whole = all(item.experiment_id in read for item in self.sides["source"].experiments())
         return Links(pairs, known, copies, whole)
@@ -518,7 +543,7 @@ class Audit:
         view = self.sides["target"].view(target)
         problem = view.problem("runs")
         runs = 0 if problem else sum(self.settings.include_deleted or not key.deleted for key in view.run_keys())
-        yield from extra_experiment(target, None if problem else runs, note, kind)
+        yield from refuse(extra_experiment(target, None if problem else runs, note, kind), self.settings.profile)
 
     def _record(self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink) -> None:
         row = outcome.row
@@ -579,12 +604,17 @@ def _compare_views(
             if reason is not None:
                 problem = f"the {name}'s runs could not be read: {reason}"
         if problem is None:
-            pairing = pair_runs(source.run_keys(), [] if target is None else target.run_keys())
+            copies = [] if target is None else target.run_keys()
+            pairing = _pair_runs(source.run_keys(), copies, same_store=comparison.same_store)
             for found in pairing.pairs:
                 comparison.links.pairs[found.source.run_id] = found.target.run_id
             for found in pairing.duplicates:
                 comparison.links.copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
-    yield from compare_experiment(source, target, pair, pairing, comparison, problem)
+    yield from refuse(compare_experiment(source, target, pair, pairing, comparison, problem), comparison.profile)
+
+
+def _pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store: bool) -> RunPairing:
+    return same_runs(source, target) if same_store else pair_runs(source, target)
 
 
 def _parts(selection: Selection) -> frozenset[Part]:

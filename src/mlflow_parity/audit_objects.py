@@ -14,11 +14,15 @@ from pathlib import Path
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
+from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError
 from mlflow_parity.kinds import KINDS, Family, Kind, of_family
 from mlflow_parity.options import Depth
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPairing, pair_objects
+from mlflow_parity.pairing_same import same_objects
+from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import Selection
+from mlflow_parity.relocation import Relocation
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects
@@ -74,6 +78,8 @@ class Objects:
     scratch: Path
     links: ObjectLinks
     hashed: bool
+    profile: Profile = "export-import"
+    moved: Relocation = field(default_factory=Relocation)
     notes: list[str] = field(default_factory=list)
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
@@ -122,7 +128,7 @@ class Objects:
                 self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
-                    self._remember(kind.name, pair_objects(keys, copies, self.links.of("run")))
+                    self._remember(kind.name, self._pair(keys, copies))
                 read.add(kind.name)
             if complete:
                 self.links.whole.add(kind.name)
@@ -141,6 +147,11 @@ class Objects:
         if theirs.problem(kind.part) is None:
             names |= {key.container or key.entity_id for key in theirs.keys(kind.name)}
         return [Place(SERVER, SERVER, name) for name in sorted(names)]
+
+    def _pair(self, source: Sequence[ObjectKey], target: Sequence[ObjectKey]) -> ObjectPairing:
+        if self.profile == "same-store":
+            return same_objects(source, target)
+        return pair_objects(source, target, self.links.of("run"))
 
     def _remember(self, kind: str, pairing: ObjectPairing) -> None:
         pairs = self.links.entities.setdefault(kind, {})
@@ -197,12 +208,14 @@ class Objects:
         assert ours is not None
         keys = self.keys(ours, kind.name, place.container)
         copies = [] if theirs is None else self.keys(theirs, kind.name, place.container)
-        pairing = pair_objects(keys, copies, self.links.of("run"))
+        pairing = self._pair(keys, copies)
         if fresh:
             self._remember(kind.name, pairing)
-        comparison = ObjectComparison(self.facets, self.links, self.hashed)
+        same = self.profile == "same-store"
+        comparison = ObjectComparison(self.facets, self.links, self.hashed, same_store=same, moved=self.moved)
         cannot = theirs is not None and kind.name in theirs.unsupported(kind.part)
-        yield from compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
+        rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
+        yield from refuse(rows, self.profile)
 
     def _now(self, side: SideName, place: str, *, fresh: bool) -> PlaceObjects:
         view = self.view(side, place)

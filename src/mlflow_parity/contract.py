@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Treatment = Literal["equal", "paired", "expected", "not compared"]
 
@@ -26,6 +27,10 @@ class Rule:
     ``equal``: must be the same. ``paired``: compared through the pairing (an id on the source must be the id of
     its copy on the target). ``expected``: may differ under the condition ``when``, which is verified, with the
     evidence that ``reason`` names. ``not compared``: outside this audit; the report says so.
+
+    ``profiles`` are the kinds of move for which it holds. Left empty, ``equal`` and ``not compared`` hold for all,
+    ``paired``, ``expected`` and what only the tool does for ``export-import`` alone: what an import may change is no
+    excuse for a store that only went on.
     """
 
     id: str
@@ -36,6 +41,13 @@ class Rule:
     reason: str
     when: str = ""
     holds_for: str = _ANY
+    profiles: tuple[Profile, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the profiles that the treatment implies."""
+        if not self.profiles:
+            every = self.treatment in ("equal", "not compared") and self.holds_for != _TOOL
+            object.__setattr__(self, "profiles", PROFILES if every else EXPORT_IMPORT)
 
 
 #: Facets in the order in which reports show them.
@@ -140,10 +152,10 @@ RULES: tuple[Rule, ...] = (
          "As a multiset of (step, timestamp, value); doubles bit for bit, NaN equals NaN."),
     Rule("run.metrics.infinity", "run", "metrics", "value ±inf", "expected",
          "SQL stores keep ±inf as ±1.7976931348623157e308, the largest double; file stores keep ±inf.",
-         "±inf at the source stands as the largest double of the same sign at the same step and time", _ANY),
+         "±inf at the source stands as the largest double of the same sign at the same step and time", _ANY, PROFILES),
     Rule("run.metrics.negative-zero", "run", "metrics", "value -0.0", "expected",
          "SQL stores keep -0.0 as 0.0, which is numerically equal.",
-         "-0.0 at the source stands as 0.0 at the same step and time", _ANY),
+         "-0.0 at the source stands as 0.0 at the same step and time", _ANY, PROFILES),
     Rule("run.metrics.repeated", "run", "metrics", "exact repeats of a point", "expected",
          "A SQL store's primary key swallows an exact repeat of (key, time, step, value); file stores keep it.",
          "the target holds the point (as the rules above rewrite it) once and the source more than once", _ANY),
@@ -343,12 +355,38 @@ RULES: tuple[Rule, ...] = (
     Rule("webhook.secret", "webhook", "status", "secret", "not compared", "No server tells it."),
 )  # fmt: skip
 
+_SAME = "The store itself went on, so nothing may differ: ids, times, users, all tags, links and places, files byte by byte."
+_MOVED = (
+    "A restored store may stand elsewhere. One prefix for the whole server, read from the experiments' locations; what "
+    "stands below the old prefix must stand at the same place below the new one."
+)
+_MOVED_WHEN = "more experiments below the old prefix moved to the new one than stayed"
+RULES += tuple(
+    Rule(f"{kind}.same-store", kind, "presence", "every field", "equal", _SAME, profiles=SAME_STORE) for kind in FACETS
+)
+RULES += (
+    Rule("experiment.artifact_location.moved", "experiment", "artifact_location", "artifact_location", "expected",
+         _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+    Rule("run.artifact_uri.moved", "run", "artifact_uri", "artifact_uri", "expected",
+         _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+    Rule("model_version.source.moved", "model_version", "source", "source", "expected",
+         _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+    Rule("trace.tags.moved", "trace", "tags", "tags mlflow.artifactLocation and mlflow.trace.spansLocation", "expected",
+         _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+)  # fmt: skip
+
 BY_ID = {rule.id: rule for rule in RULES}
 
 
 def rules_of(kind: str, facet: str) -> list[Rule]:
     """Return the rules of one facet."""
     return [rule for rule in RULES if rule.kind == kind and rule.facet == facet]
+
+
+def allows(rule_id: str, profile: Profile) -> bool:
+    """Whether a rule lets something differ under a profile; what is not in the contract lets nothing differ."""
+    rule = BY_ID.get(rule_id)
+    return rule is not None and profile in rule.profiles
 
 
 def digest() -> str:
@@ -371,6 +409,19 @@ def markdown() -> str:
         "passes only under the condition in the table, and every such pass names its rule in the ledger.",
         "",
         "Never tolerated: rounding, truncation, reordering where order is content, a missing or an extra object.",
+        "",
+        "## Profiles",
+        "",
+        "`--profile` says what kind of move it was. A rule holds only for the profiles that its row names.",
+        "",
+        "- `export-import` (default): the objects were created anew on the target. Ids, times and places differ; the",
+        "  source tags keep the originals.",
+        "- `same-store`: the store itself went on: `mlflow db upgrade`, a restored database,",
+        "  `mlflow migrate-filestore`. Objects are paired by equal ids alone, and all fields must be equal. What may",
+        "  differ: the place, by one prefix for the whole server (rules `….moved`), and what a SQL store cannot hold",
+        "  (rules `run.metrics.…`: `mlflow migrate-filestore` writes ±inf as the largest double).",
+        "",
+        "When most runs look like the other profile, the first line of the report says so.",
     ]
     titles = {"experiment": "Experiments", "run": "Runs"}
     titles.update({name: kind.plural.capitalize() for name, kind in KINDS.items()})
@@ -379,8 +430,8 @@ def markdown() -> str:
             "",
             f"## {title}",
             "",
-            "| field | treatment | when | reason | holds for | rule |",
-            "|---|---|---|---|---|---|",
+            "| field | treatment | when | reason | holds for | profile | rule |",
+            "|---|---|---|---|---|---|---|",
         ]
         lines += [_markdown_row(rule) for rule in RULES if rule.kind == kind]
     return "\n".join(lines) + "\n"
@@ -393,6 +444,7 @@ def _markdown_row(rule: Rule) -> str:
         rule.when or "always",
         rule.reason,
         rule.holds_for,
+        "all" if rule.profiles == PROFILES else ", ".join(rule.profiles),
         f"`{rule.id}`",
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
     import pytest
@@ -65,6 +66,13 @@ OPTIONS: tuple[Option, ...] = (
         "Artifacts: listing (sizes only), digest (SHA-256), full (digest, and differences of text explained)",
         choices=DEPTHS,
     ),
+    Option(
+        "profile",
+        "choice",
+        "export-import",
+        "What kind of move it was: export-import (new ids) or same-store (upgrade, restore: ids and times are kept)",
+        choices=PROFILES,
+    ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
@@ -87,6 +95,7 @@ class Settings:
     snapshot_dir: str | None
     report_dir: str
     max_findings: int
+    profile: Profile = "export-import"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -138,6 +147,9 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     depth = values.get("parity-depth", "digest")
     if depth not in DEPTHS:
         raise UsageProblem(f"--parity-depth: {depth!r} is not one of {', '.join(DEPTHS)}")
+    profile = values.get("profile", "export-import")
+    if profile not in PROFILES:
+        raise UsageProblem(f"--profile: {profile!r} is not one of {', '.join(PROFILES)}")
     settings = Settings(
         source=_side("source", values, env),
         target=_side("target", values, env),
@@ -149,6 +161,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         snapshot_dir=values.get("snapshot-dir"),
         report_dir=values["report-dir"],
         max_findings=_count("max-findings", values, most=100_000),
+        profile=next(name for name in PROFILES if name == profile),
     )
     if settings.source.identity == settings.target.identity:
         raise UsageProblem(

@@ -16,12 +16,16 @@ from mlflow_parity.errors import ParityError
 
 if TYPE_CHECKING:
     from mlflow_parity.checking import Audited
+    from mlflow_parity.items import Item
+    from mlflow_parity.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
     from mlflow_parity.session import Main, Shared
 
 _FOLDER = "mlflow_parity_folder"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "audited"
+_SCOPE = "parity_scope"
+_OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -120,13 +124,22 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one test per check and experiment."""
-    if _FIXTURE not in metafunc.fixturenames:
+    if not {_FIXTURE, _SCOPE} & set(metafunc.fixturenames):
         return
     shared = metafunc.config.stash.get(_SHARED, None)
     if shared is None:
         raise pytest.UsageError(
             "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
         )
+    if _SCOPE in metafunc.fixturenames:
+        from mlflow_parity.own_checks import WHOLE, test_id
+
+        each = "experiment" in metafunc.fixturenames
+        items = [item for item in shared.items if each and item.family == "experiment" and not item.surplus]
+        names = [test_id(item) for item in items] if each else [WHOLE]
+        metafunc.parametrize(_SCOPE, items if each else [None], ids=names, indirect=True)
+    if _FIXTURE not in metafunc.fixturenames:
+        return
     from mlflow_parity.promises import BY_NAME, OWNERS
 
     name = metafunc.function.__name__.removeprefix("test_")
@@ -146,6 +159,53 @@ def audited(request: pytest.FixtureRequest) -> Audited:
     shared = request.config.stash[_SHARED]
     name = request.function.__name__.removeprefix("test_")
     return load(shared.folder / STATES, request.param, name, shared.message)
+
+
+@pytest.fixture
+def parity_scope(request: pytest.FixtureRequest) -> Item | None:
+    """The experiment that an own check is about (``None``: all in scope); the fixtures below ask for it."""
+    item: Item | None = request.param
+    return item
+
+
+def _own(request: pytest.FixtureRequest) -> OwnChecks:
+    from mlflow_parity.own_checks import OwnChecks
+
+    stash = request.config.stash
+    if _OWN not in stash:
+        stash[_OWN] = OwnChecks(stash[_SHARED])
+    return stash[_OWN]
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
+    """What was read of the source, for own checks."""
+    return _own(request).source
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
+    """What was read of the target, for own checks."""
+    return _own(request).target
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnComparison:
+    """One source experiment and its copy, for own checks: one test for each experiment in scope."""
+    assert parity_scope is not None
+    return _own(request).comparison(parity_scope)
+
+
+@pytest.fixture
+def pairs(experiment: OwnComparison) -> list[OwnPair]:
+    """The runs of the experiment with their copies, for own checks."""
+    return list(experiment.pairs)
+
+
+@pytest.fixture
+def audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnAudit:
+    """Verdict, counts and ledger of the audit so far, for own checks."""
+    return _own(request).audit
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlflow_parity import __version__, contract
+from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.items import Item, Judgement, load_items, save_items
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
@@ -142,6 +142,7 @@ class Main(Shared):
             self.result = self.audit.run(selection, ledger, progress)
         for state in self.result.states.values():
             state.save(self.folder / STATES)
+        own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
 
     def selection(self, node_ids: Iterable[str]) -> Selection:
         """Return which promises and items the collected node ids stand for."""
@@ -149,6 +150,12 @@ class Main(Shared):
         items: list[str] = []
         known = {(item.family, item.id): item.key for item in self.items}
         for node_id in node_ids:
+            own = own_checks.asked_for(node_id, self.items)
+            if own is not None:
+                # a user's own check may look at anything: everything is read, compared and part of the verdict
+                promises.append("")
+                items += [item.key for item in own]
+                continue
             found = _ITEM_OF_NODE.search(node_id)
             if found is None:
                 continue
@@ -224,6 +231,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     reasons = _reasons(result)
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
+    if result.warning and reasons:
+        reasons.insert(0, result.warning)
     return Report(
         tool_version=__version__,
         created=_iso(time.time()),
@@ -233,6 +242,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             excluded=settings.exclude_experiments,
             include_deleted=settings.include_deleted,
             depth=settings.depth,
+            profile=settings.profile,
             facets=tuple(
                 f"{kind} {facet}"
                 for kind, facets in contract.FACETS.items()
@@ -244,6 +254,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             left_out=tuple(left_out),
         ),
         sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},
+        warning=result.warning,
         reasons=tuple(reasons),
         exit_status=exit_status,
         contract_digest=contract.digest(),

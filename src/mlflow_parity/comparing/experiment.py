@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from mlflow_parity import contract
-from mlflow_parity.comparing import fields
+from mlflow_parity.comparing import fields, same_store
 from mlflow_parity.comparing.difference import Difference, compare_values, facet_state
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
@@ -15,6 +15,8 @@ from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.model import Experiment, Run
 from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
+from mlflow_parity.profiles import Profile
+from mlflow_parity.relocation import Relocation
 from mlflow_parity.snapshot import ExperimentView, Part, RunKey
 from mlflow_parity.verdict import Row, State
 
@@ -61,6 +63,14 @@ class Comparison:
     include_deleted: bool
     hashed: bool
     objects: ObjectLinks | None = None
+    profile: Profile = "export-import"
+    moved: Relocation = field(default_factory=Relocation)
+    """Where the whole store moved to (``same-store`` only)."""
+
+    @property
+    def same_store(self) -> bool:
+        """Whether objects are compared with themselves."""
+        return self.profile == "same-store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +161,19 @@ def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison
 
         if pair is None:
             if facet == "presence":
-                gone = Difference("", State.MISSING, "experiment.presence", note="no experiment on the target has its "
-                                  "source tag or its name")  # fmt: skip
+                what = "id" if comparison.same_store else "source tag or its name"
+                note = f"no experiment on the target has its {what}"
+                gone = Difference("", State.MISSING, "experiment.presence", note=note)
                 yield outcome(row(State.MISSING), [gone])
             else:
                 yield Outcome(row(State.MISSING, "the experiment is missing"))
         elif facet == "presence":
             yield Outcome(row(State.MATCH))
         else:
-            found = _EXPERIMENT_FACETS[facet](source, pair.target)
+            if comparison.same_store:
+                found = same_store.experiment_facet(facet, source, pair.target, comparison.moved)
+            else:
+                found = _EXPERIMENT_FACETS[facet](source, pair.target)
             yield outcome(row(facet_state(found)), found)
 
 
@@ -212,6 +226,8 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
             continue
         if presence:
             note = "no target run has its source tag, its id, its name and start time, or its content"
+            if comparison.same_store:
+                note = "no run of this experiment on the target has its id"
             gone = Difference("", State.MISSING, rule, source=_described(run), note=note)
             yield outcome(_run_row(experiment, run, None, "presence", State.MISSING), [gone])
         for facet in others:
@@ -271,7 +287,11 @@ def _pair_rows(
                 found = compare_histories(source, target, mine, copy)
             elif facet == "artifacts":
                 trees = source.artifacts(mine.run_id), target.artifacts(copy.run_id)
+                if comparison.same_store:
+                    trees = same_store.bare(trees[0]), same_store.bare(trees[1])
                 found = compare_trees(*trees, mine, copy, comparison.links.pairs, models, hashed=comparison.hashed)
+            elif comparison.same_store:
+                found = same_store.run_facet(facet, mine, copy, comparison.moved)
             elif facet in ("model_inputs", "model_outputs"):
                 found = run_models(facet, mine, copy, comparison.objects or ObjectLinks(comparison.links))
             elif facet == "parent":

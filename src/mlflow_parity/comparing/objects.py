@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet
+from mlflow_parity.comparing.same_store import bare, object_facet
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import ArtifactTree, Entity
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
+from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import Row, State
 
 _CHUNK = 200
@@ -43,6 +45,8 @@ class ObjectComparison:
     facets: dict[str, frozenset[str]]
     links: ObjectLinks
     hashed: bool
+    same_store: bool = False
+    moved: Relocation = field(default_factory=Relocation)
 
 
 def compare_objects(
@@ -93,10 +97,13 @@ def compare_objects(
                     found = out_of_order_difference(pair) if pair.source.entity_id in out_of_order else []
                 elif facet == "files":
                     trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
+                    if comparison.same_store:
+                        trees = bare(trees[0]), bare(trees[1])
                     found = compare_trees(*trees, _owner(mine), _owner(copy), comparison.links.of("run"), models,
                                           hashed=comparison.hashed, rule=rule)  # fmt: skip
                 else:
-                    found = compare_facet(facet, mine, copy, comparison.links)
+                    strict = object_facet(facet, mine, copy, comparison.moved) if comparison.same_store else None
+                    found = compare_facet(facet, mine, copy, comparison.links) if strict is None else strict
                 row = _row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by)
                 yield outcome(row, found)
 

@@ -174,6 +174,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     return [
         ("Tool", f"mlflow-parity {report.tool_version}"),
         ("Created", report.created),
+        ("Profile", report.scope.profile),
         ("Exit status", "not known yet" if report.exit_status is None else str(report.exit_status)),
         ("Digest of the contract", report.contract_digest or "–"),
         ("Paired by", paired or "–"),

@@ -14,7 +14,7 @@ Verdict = Literal["green", "red"]
 #: The two keys of :attr:`Report.sides`.
 SIDES = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
-_CLOSED = frozenset({"format_version", "verdict", "depth", "kind", "state"})
+_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "kind", "state"})
 _T = TypeVar("_T")
 
 
@@ -35,6 +35,7 @@ class Scope:
     checks: tuple[str, ...] = ()
     partial: bool = False
     left_out: tuple[str, ...] = ()
+    profile: Literal["export-import", "same-store"] = "export-import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ class Report:
     verdict: Verdict
     scope: Scope
     sides: Mapping[str, SideReport]
+    warning: str = ""
+    """The first line of every format: that the move looks like one of the other profile; empty when it does not."""
     reasons: tuple[str, ...] = ()
     exit_status: int | None = None
     contract_digest: str = ""

@@ -29,7 +29,8 @@ def summary_lines(
     """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters."""
     clean = redact or Redactor()
     report = report.redacted(clean)
-    head = [_verdict_line(report)]
+    head = [f"parity: {visible(report.warning)}"] if report.warning else []
+    head.append(_verdict_line(report))
     for name in SIDES:
         head += _side_lines(name, report.sides[name])
     if report.scope.partial:

@@ -1,0 +1,172 @@
+"""Facets where the store itself went on: everything is equal, but for one prefix of all places.
+
+Each function returns the differences of one facet of one object that was paired with itself.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from mlflow_parity import contract
+from mlflow_parity.comparing import fields
+from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
+from mlflow_parity.comparing.json_values import compare_json
+from mlflow_parity.kinds import plain_tags
+from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.profiles import Profile
+from mlflow_parity.relocation import Relocation
+from mlflow_parity.verdict import State
+
+_USER_TAG = "mlflow.user"
+_OWN_FACETS = frozenset({NOTE_TAG, PARENT_TAG, _USER_TAG})
+_PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
+#: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
+_AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "previews", "records"})
+
+
+def rule_of(kind: str, facet: str) -> str:
+    """Return the rule that a difference breaks: the facet's own where it asks for equality, else the profile's."""
+    own = contract.BY_ID.get(f"{kind}.{facet}")
+    fits = own is not None and own.treatment == "equal" and "same-store" in own.profiles
+    return f"{kind}.{facet}" if fits else f"{kind}.same-store"
+
+
+def place(key: str, ours: str, theirs: str, moved: Relocation, kind: str, facet: str) -> list[Difference]:
+    """Compare a place: the same, or where the store's one new prefix puts it."""
+    if moved(ours) == theirs:
+        if ours == theirs:
+            return []
+        note = f"everything below {moved.old} stands below {moved.new}"
+        return [Difference(key, State.EXPECTED, f"{kind}.{facet}.moved", ours, theirs, note)]
+    note = f"by the move of the whole store it would be {moved(ours)}" if moved(ours) != ours else ""
+    return [Difference(key, State.MISMATCH, rule_of(kind, facet), ours, theirs, note)]
+
+
+def experiment_facet(facet: str, source: Experiment, target: Experiment, moved: Relocation) -> list[Difference]:
+    """Compare one facet of an experiment with itself."""
+    rule = rule_of("experiment", facet)
+    if facet == "name":
+        return compare_values("name", source.name, target.name, rule)
+    if facet == "lifecycle":
+        return compare_values("lifecycle_stage", source.lifecycle_stage, target.lifecycle_stage, rule)
+    if facet == "times":
+        return _attributes(("creation_time", "last_update_time"), source, target, rule)
+    if facet == "artifact_location":
+        return place(facet, source.artifact_location, target.artifact_location, moved, "experiment", facet)
+    if facet == "tags":
+        return fields.experiment_tags(source, target)
+    if facet == "note":
+        return fields.experiment_note(source, target)
+    return compare_mappings(_exim(source.tags), _exim(target.tags), rule)
+
+
+def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[Difference]:
+    """Compare one facet of a run with itself (all but metrics and artifacts)."""
+    rule = rule_of("run", facet)
+    if facet == "name":
+        return compare_values("run_name", source.name, target.name, rule)
+    if facet == "status":
+        return compare_values("status", source.status, target.status, rule)
+    if facet == "lifecycle":
+        return compare_values("lifecycle_stage", source.lifecycle_stage, target.lifecycle_stage, rule)
+    if facet == "times":
+        return _attributes(("start_time", "end_time"), source, target, rule)
+    if facet == "user":
+        found = compare_values("user_id", source.user_id, target.user_id, rule)
+        return found + compare_mappings(_only(source.tags, _USER_TAG), _only(target.tags, _USER_TAG), rule)
+    if facet == "params":
+        return compare_mappings(source.params, target.params, rule)
+    if facet == "tags":
+        return compare_mappings(_plain(source.tags), _plain(target.tags), rule)
+    if facet == "note":
+        return compare_mappings(_only(source.tags, NOTE_TAG), _only(target.tags, NOTE_TAG), rule)
+    if facet == "source_tags":
+        return compare_mappings(_exim(source.tags), _exim(target.tags), rule)
+    if facet == "parent":
+        return compare_mappings(_only(source.tags, PARENT_TAG), _only(target.tags, PARENT_TAG), rule)
+    if facet == "inputs":
+        return fields.run_inputs(source, target)
+    if facet == "artifact_uri":
+        return place(facet, source.artifact_uri, target.artifact_uri, moved, "run", facet)
+    links: list[list[tuple[str, int]]] = []
+    for side, run in (("source", source), ("target", target)):
+        if getattr(run, facet) is None:
+            return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
+        links.append(sorted(getattr(run, facet)))
+    return compare_values(facet, links[0], links[1], rule)
+
+
+def bare(tree: ArtifactTree) -> ArtifactTree:
+    """Return a tree whose ``MLmodel`` files are files like all others: compared byte by byte, not as YAML."""
+    files = (replace(file, content=None) if posixpath.basename(file.path) == "MLmodel" else file for file in tree.files)
+    return replace(tree, files=tuple(files))
+
+
+def object_facet(facet: str, source: Entity, target: Entity, moved: Relocation) -> list[Difference] | None:
+    """Compare one facet of any other object with itself; ``None`` for those compared as for every move."""
+    if facet in _AS_EVER:
+        return None
+    ours, theirs = source.facets.get(facet), target.facets.get(facet)
+    kind = source.kind
+    if kind == "model_version" and facet == "source":
+        return place(facet, ours or "", theirs or "", moved, kind, facet)
+    if kind == "model_version" and facet in ("tags", "source_tags"):
+        part = _exim if facet == "source_tags" else plain_tags
+        ours, theirs = part(source.facets.get("tags") or {}), part(target.facets.get("tags") or {})
+    found: list[Difference] = []
+    if kind == "trace" and facet == "tags":
+        ours, theirs = dict(ours or {}), dict(theirs or {})
+        for key in _PLACE_TAGS:
+            if key in ours and key in theirs:
+                found += place(key, ours.pop(key), theirs.pop(key), moved, kind, facet)
+    return found + compare_json("", ours, theirs, rule_of(kind, facet))
+
+
+def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:
+    """Turn what a rule lets differ into a mismatch where the rule does not hold for the profile."""
+    from mlflow_parity.comparing.experiment import outcome
+
+    for one in outcomes:
+        excused = [
+            found.state is State.EXPECTED and not contract.allows(found.rule, profile) for found in one.differences
+        ]
+        if not any(excused):
+            yield one
+            continue
+        judged = [
+            replace(found, state=State.MISMATCH, note=f"{found.note}; " * bool(found.note) + f"not under {profile}")
+            if wrong
+            else found
+            for found, wrong in zip(one.differences, excused, strict=True)
+        ]
+        yield outcome(replace(one.row, state=_state(one.row.state, judged)), judged)
+
+
+def _state(before: State, judged: list[Difference]) -> State:
+    from mlflow_parity.comparing.difference import facet_state
+
+    # the row of an object itself keeps its own kind of red; an excused one becomes a mismatch
+    return facet_state(judged) if before.green or before is State.MISMATCH else before
+
+
+def _attributes(names: Iterable[str], source: object, target: object, rule: str) -> list[Difference]:
+    return [
+        difference
+        for name in names
+        for difference in compare_values(name, getattr(source, name), getattr(target, name), rule)
+    ]
+
+
+def _only(tags: Any, key: str) -> dict[str, str]:
+    return {key: tags[key]} if key in tags else {}
+
+
+def _exim(tags: Any) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key.startswith(EXIM_PREFIX)}
+
+
+def _plain(tags: Any) -> dict[str, str]:
+    return {key: value for key, value in tags.items() if key not in _OWN_FACETS and not key.startswith(EXIM_PREFIX)}

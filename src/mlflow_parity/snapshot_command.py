@@ -1,0 +1,137 @@
+"""``mlflow-parity snapshot``: reads one server whole into a folder that can stand for it in later audits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.options import DEPTHS
+
+if TYPE_CHECKING:
+    from mlflow_parity.sides import Side
+
+_HELP = "Read one server whole into a folder that can stand for it in later audits"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("snapshot", help=_HELP, description=f"{_HELP}.")
+    location = parser.add_mutually_exclusive_group(required=True)
+    location.add_argument("--source-uri", metavar="URI", help="http(s):// tracking server or ARN")
+    location.add_argument("--source-arn", metavar="ARN", help="ARN of a SageMaker MLflow App or tracking server")
+    parser.add_argument("--to", required=True, metavar="DIR", help="Folder; the snapshot is DIR/source")
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
+    parser.add_argument(
+        "--parity-depth", choices=DEPTHS, default="digest", help="How artifacts are read (default: digest)"
+    )
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> int:
+    """Take the snapshot; return 0 when everything was read and 1 when something could not be.
+
+    Deleted experiments and runs are read too, so that every later audit finds what its scope names. An interrupted
+    snapshot is taken up again; a finished one is kept beside the new one.
+
+    Raises:
+        ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
+    """
+    from mlflow_parity.locations import parse_arn, parse_location
+    from mlflow_parity.reading import open_reader
+    from mlflow_parity.sides import Side, prepare_folder
+    from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+
+    env = os.environ if environ is None else environ
+    custom = env.get("SOURCE_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    if args.source_arn:
+        location = parse_arn(args.source_arn, option="--source-arn", custom_endpoint=custom)
+    else:
+        location = parse_location(args.source_uri, option="--source-uri", custom_endpoint=custom)
+    if location.kind == "snapshot":
+        raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
+    if not 1 <= args.workers <= 64:
+        raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
+    reader = open_reader(location, "source", args.workers)
+    try:
+        side = Side("source", location, reader)
+        experiments = side.experiments()
+        root, note = prepare_folder(args.to, "source", Path(args.to))
+        side.read(
+            root,
+            experiments,
+            (*PARTS, *SERVER_PARTS),
+            args.parity_depth,
+            include_deleted=True,
+            model_links=True,
+            count=_uncounted,
+        )
+    finally:
+        reader.close()
+    unread = _unread(side)
+    if note is not None:
+        print(note)
+    print(_summary(side, root))
+    for line in unread:
+        print(f"not read: {line}", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def _uncounted(**_: int) -> None:
+    """Show no progress."""
+
+
+def _unread(side: Side) -> list[str]:
+    """Say what could not be read, one line each; what an audit would call unverified later."""
+    from mlflow_parity.redaction import Redactor
+    from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+
+    found = []
+    for experiment in side.experiments():
+        objects, view = side.snapshot.objects(experiment.experiment_id), side.view(experiment)
+        # no server lists the scorers of a deleted experiment
+        unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
+        for part in (part for part in PARTS if part not in unlisted):
+            problem = view.problem(part) if part in ("runs", "metrics", "artifacts") else objects.problem(part)
+            if problem is not None:
+                found.append(f"{part} of {experiment.name}: {problem}")
+    server = side.snapshot.objects(SERVER)
+    found += [f"{part}: {problem}" for part in SERVER_PARTS if (problem := server.problem(part)) is not None]
+    # a part that is there may hold objects that could not be read
+    for path in sorted(side.snapshot.root.rglob("*.parquet")):
+        errors = _errors(path)
+        if errors:
+            found.append(f"{len(errors):,} of {path.stem}: {errors[0]}")
+    redact = Redactor.from_environment(also=list((side.location.userinfo or ())[1:]))
+    return [redact(line) for line in found]
+
+
+def _errors(path: Path) -> list[str]:
+    """Return the errors that one table keeps."""
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    if "error" not in file.schema_arrow.names:
+        return []
+    return [str(error) for error in file.read(columns=["error"]).column("error").to_pylist() if error is not None]
+
+
+def _summary(side: Side, root: Path) -> str:
+    from mlflow_parity.snapshot import SERVER
+
+    runs = points = files = objects = 0
+    for experiment in side.experiments():
+        counts = side.view(experiment).counts()
+        runs += int(counts.get("runs", 0))
+        points += int(counts.get("points", 0))
+        files += int(counts.get("files", 0))
+        objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
+    objects += sum(side.snapshot.objects(SERVER).counts().values())
+    return (
+        f"snapshot of {side.location.display}: {len(side.experiments()):,} experiments, {runs:,} runs, "
+        f"{points:,} metric points, {files:,} files, {objects:,} other objects\n{root}\ndigest {side.snapshot.digest}"
+    )
