@@ -286,7 +286,7 @@ def test_everything_by_arn(sagemaker_app: StandIn) -> None:
     experiment = seed.experiment("objects by ARN")
     made = seed_objects(uri, experiment, prefix="arn-", upload=upload, environment=sagemaker_app.environment())
     # a trace as clients write it to an App: its spans in a file in S3
-    info = {
+    info: dict[str, Any] = {
         "trace_id": "tr-00000000000000000000000000000001",
         "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
         "request_time": "2023-11-14T22:13:20Z",
@@ -295,7 +295,13 @@ def test_everything_by_arn(sagemaker_app: StandIn) -> None:
     location = seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")["trace"]["trace_info"][
         "tags"
     ]["mlflow.artifactLocation"]
-    span = {"trace_id": "AA==", "span_id": "AAAAAAAAAAE=", "parent_span_id": "", "name": "s", "attributes": {}}
+    span: dict[str, Any] = {
+        "trace_id": "AA==",
+        "span_id": "AAAAAAAAAAE=",
+        "parent_span_id": "",
+        "name": "s",
+        "attributes": {},
+    }
     span |= {"start_time_unix_nano": 1, "end_time_unix_nano": 2, "status": {"code": "STATUS_CODE_OK"}, "events": []}
     upload(location, "traces.json", json.dumps({"spans": [span]}).encode())
     environ = sagemaker_app.environment("SOURCE_")
