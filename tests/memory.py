@@ -431,6 +431,7 @@ def settings(**changes: Any) -> Settings:
         "experiments": (),
         "exclude_experiments": (),
         "include_deleted": True,
+        "load_models": False,
         "depth": "digest",
         "workers": 4,
         "snapshot_dir": None,

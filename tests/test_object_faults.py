@@ -215,8 +215,7 @@ def test_nothing_else_is_blamed(copied: Copied, broken: AuditRun) -> None:
     rest = found - wanted
     # model 00 is gone: both runs named it, and so did the versions that are made of it
     lost = {("run", "maker", "model_outputs"), ("run", "user", "model_inputs")}
-    allowed = {(kind, facet) for kind, facet in (("model_version", "logged_model"), ("model_version", "source"),
-                                                 ("model_version", "files"))}  # fmt: skip
+    allowed = {("model_version", facet) for facet in ("logged_model", "source", "files", "access")}
     assert {one for one in rest - lost if (one[0], one[2]) not in allowed} == set()
     blamed = {one[1] for one in rest if one[0] == "model_version"}
     made_of = {f"churn {(place - version) % COUNT:02} version {version + 1}"

@@ -22,6 +22,7 @@ from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
 from mlflow_parity.kinds import Family
+from mlflow_parity.loading import Loader
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
@@ -304,6 +305,7 @@ class Audit:
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.moved,
+            load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
         )
         objects.learn(
             [self._place(source, pair) for source, pair in experiments.linked],

@@ -7,10 +7,11 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
@@ -46,7 +47,7 @@ def parts_of(selection: Selection) -> frozenset[Part]:
     parts: set[Part] = set()
     kinds = {name for name in KINDS if selection.facets(name)}
     for name in kinds:
-        if "files" in selection.facets(name):
+        if selection.facets(name) & {"files", "access"}:
             parts.add(FILES_PART[name])
     if selection.facets("run") & _LINK_FACETS:
         kinds.add("logged_model")
@@ -80,6 +81,7 @@ class Objects:
     hashed: bool
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
+    load: Callable[[str, int], list[Difference]] | None = None
     notes: list[str] = field(default_factory=list)
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
@@ -212,7 +214,9 @@ class Objects:
         if fresh:
             self._remember(kind.name, pairing)
         same = self.profile == "same-store"
-        comparison = ObjectComparison(self.facets, self.links, self.hashed, same_store=same, moved=self.moved)
+        comparison = ObjectComparison(
+            self.facets, self.links, self.hashed, same_store=same, moved=self.moved, load=self.load
+        )
         cannot = theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)

@@ -303,6 +303,12 @@ RULES: tuple[Rule, ...] = (
          "The right model behind every version, by bytes."),
     Rule("model_version.files.mlmodel", "model_version", "files", "files named MLmodel", "paired",
          "Compared as YAML: run_id, model_id and artifact paths through the pairing.", "both files parse as YAML"),
+    Rule("model_version.access", "model_version", "access", "every file behind the version on the target", "equal",
+         "Each can be downloaded with the auditor's own credentials, and MLmodel parses; a version whose MLmodel does not "
+         "parse on the source either is none of the migration's faults."),
+    Rule("model_version.loads", "model_version", "loads", "mlflow.pyfunc.load_model of the version on the target", "equal",
+         "Only with --load-models. A model that needs a library which is absent here, or longer than five minutes, is "
+         "unverified."),
     # --- prompts
     Rule("prompt.presence", "prompt", "presence", "the prompt itself", "equal", "By its name, which is its id."),
     Rule("prompt.description", "prompt", "description", "description", "equal", "Its note."),

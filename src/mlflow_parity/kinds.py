@@ -46,7 +46,7 @@ _KINDS = (
          ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.16"),
     Kind("model_version", "model versions", "model", "registry",
          ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
-          "logged_model", "source", "times", "files"),
+          "logged_model", "source", "times", "files", "access", "loads"),
          ("description", "tags", "status"), "2.16", files=True),
     Kind("prompt", "prompts", "prompt", "registry",
          ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.21"),
@@ -60,6 +60,8 @@ _KINDS = (
     Kind("webhook", "webhooks", "server", "server_objects",
          ("presence", "description", "url", "events", "status"), ("url", "events", "description"), "3.3"),
 )  # fmt: skip
+#: Facets that are judged only where an option asks for it.
+OPTIONAL = frozenset({("model_version", "loads")})
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 #: Object parts of an experiment, and of the server.
 EXPERIMENT_PARTS: tuple[ObjectPart, ...] = ("logged_models", "traces", "scorers")

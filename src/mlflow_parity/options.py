@@ -73,6 +73,12 @@ OPTIONS: tuple[Option, ...] = (
         "What kind of move it was: export-import (new ids) or same-store (upgrade, restore: ids and times are kept)",
         choices=PROFILES,
     ),
+    Option(
+        "load-models",
+        "flag",
+        "false",
+        "Load every model version of the target with mlflow.pyfunc, in a process each: runs the models' code",
+    ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
@@ -90,6 +96,7 @@ class Settings:
     experiments: tuple[str, ...]
     exclude_experiments: tuple[str, ...]
     include_deleted: bool
+    load_models: bool
     depth: Depth
     workers: int
     snapshot_dir: str | None
@@ -156,6 +163,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         experiments=_names(values.get("experiments", "")),
         exclude_experiments=_names(values.get("exclude-experiments", "")),
         include_deleted=_flag("include-deleted", values),
+        load_models=_flag("load-models", values),
         depth=next(d for d in DEPTHS if d == depth),
         workers=_count("workers", values, most=64),
         snapshot_dir=values.get("snapshot-dir"),

@@ -24,6 +24,7 @@ _FOLDER = "mlflow_parity_folder"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "audited"
+_LOADS = "test_model_versions_load["
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 
@@ -148,6 +149,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     owner = name in OWNERS
     items = [item for item in shared.items if item.family == family and (owner or not item.surplus)]
     metafunc.parametrize(_FIXTURE, items, ids=[item.id for item in items], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the check that loads models, unless it was asked for: it runs their code."""
+    shared = config.stash.get(_SHARED, None)
+    if shared is None or shared.settings.load_models:
+        return
+    unwanted = [item for item in items if item.path.parent == checks_folder() and item.name.startswith(_LOADS)]
+    if unwanted:
+        items[:] = [item for item in items if item not in unwanted]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_parity import contract
-from mlflow_parity.kinds import KINDS, Family
+from mlflow_parity.kinds import KINDS, OPTIONAL, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ PROMISES: tuple[Promise, ...] = (
             "Every model version names the copies of its run and logged model, and a source of its own"),
     Promise("model_version_files", "models", "model_version", ("files",),
             "The right model stands behind every version, by bytes"),
+    Promise("model_versions_are_accessible", "access", "model_version", ("access",),
+            "Every model version's files can be downloaded from the target, and its MLmodel parses"),
+    Promise("model_versions_load", "access", "model_version", ("loads",),
+            "Every model version is loaded by mlflow.pyfunc (--load-models)"),
     Promise("prompts_arrived", "prompts", "prompt", ("presence",),
             "Every prompt is on the target, and no other"),
     Promise("prompt_content", "prompts", "prompt", ("description", "tags", "times"),
@@ -152,7 +156,7 @@ class Selection:
             f"{kind} {facet}"
             for kind, facets in contract.FACETS.items()
             for facet in facets
-            if facet not in self.facets(kind)
+            if facet not in self.facets(kind) and (kind, facet) not in OPTIONAL
         )
 
 

@@ -213,6 +213,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
     left_out += result.selection.left_out()
     partial = bool(left_out)
+    if not settings.load_models:
+        left_out.append("loading of models (--load-models)")
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
         left_out.append("deleted experiments and runs (--include-deleted)")

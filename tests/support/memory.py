@@ -161,6 +161,7 @@ def run_audit(
         experiments=(),
         exclude_experiments=(),
         include_deleted=include_deleted,
+        load_models=False,
         depth=depth,
         workers=2,
         snapshot_dir=None if snapshots is None else str(snapshots),

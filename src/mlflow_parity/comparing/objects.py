@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mlflow_parity.comparing.access import compare_access
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet
@@ -45,6 +46,7 @@ class ObjectComparison:
     facets: dict[str, frozenset[str]]
     links: ObjectLinks
     hashed: bool
+    load: Callable[[str, int], list[Difference]] | None = None
     same_store: bool = False
     moved: Relocation = field(default_factory=Relocation)
 
@@ -95,6 +97,12 @@ def compare_objects(
                     found = [one for one in differing if not one.state.green] or unread
                 elif facet == "order":
                     found = out_of_order_difference(pair) if pair.source.entity_id in out_of_order else []
+                elif facet == "access":
+                    found = compare_access(source.files(kind, mine.entity_id), target.files(kind, copy.entity_id))
+                elif facet == "loads":
+                    found = comparison.load(copy.container, int(copy.facets["number"])) if comparison.load else [
+                        Difference("", State.UNVERIFIED, rule, note="not asked for")
+                    ]  # fmt: skip
                 elif facet == "files":
                     trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
                     if comparison.same_store:

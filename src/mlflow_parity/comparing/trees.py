@@ -272,6 +272,17 @@ def _load(content: bytes) -> Any:
     return yaml.load(content, loader)  # noqa: S506  (a safe loader)
 
 
+def parses(content: bytes) -> str | None:
+    """Return why an ``MLmodel`` is no YAML mapping, or ``None`` when it is one."""
+    import yaml
+
+    try:
+        found = _load(content)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None if isinstance(found, dict) else "it is not a mapping"
+
+
 class _Budget:
     """Counts nodes, so that a document of aliases cannot grow without end."""
 

@@ -29,11 +29,13 @@ def read_trees(
     *,
     pool: ThreadPoolExecutor,
     at_once: int,
+    touch: bool = False,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
     ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
-    first that can be listed is the one that is read.
+    first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
+    fetched, to know that they can be had, and an ``MLmodel`` whole.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -46,6 +48,8 @@ def read_trees(
                 except ReadError as error:
                     reasons.append(str(error))
                     continue
+                if depth == "listing" and touch:
+                    return ArtifactTree(name, tuple(_touched(store, file, redact) for file in files))
                 if depth == "listing":
                     return ArtifactTree(name, tuple(files))
                 return ArtifactTree(name, tuple(_hashed(store, file, depth, redact) for file in files))
@@ -80,6 +84,22 @@ def _hashed(store: Store, file: Artifact, depth: Depth, redact: Callable[[str], 
         if content is not None and not is_mlmodel and not _is_text(content):
             content = None
         return Artifact(file.path, size, sha256, content)
+    return Artifact(file.path, file.size, error=redact(reason))
+
+
+def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Artifact:
+    """Fetch the beginning of a file, of an ``MLmodel`` all of it; what is known of the file stays as listed."""
+    if posixpath.basename(file.path) == "MLmodel":
+        whole = _hashed(store, file, "digest", redact)
+        return Artifact(file.path, file.size, content=whole.content, error=whole.error)
+    reason = "the server cannot be asked for a file of this name, it would send another"
+    for way in store.ways(file):
+        try:
+            way(lambda pieces: next(pieces, b""))
+        except ReadError as error:
+            reason = str(error)
+        else:
+            return file
     return Artifact(file.path, file.size, error=redact(reason))
 
 

@@ -181,13 +181,22 @@ class ServerReader:
         """
         if wrong := {entity.kind for entity in entities} - {"logged_model", "model_version"}:
             raise ValueError(f"kinds without files: {', '.join(sorted(wrong))}")
-        return self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth)
+        touch = any(entity.kind == "model_version" for entity in entities)
+        return self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
 
     def _trees(
-        self, owners: Sequence[T], name_of: Callable[[T], str], stores_of: Callable[[T], Sequence[Store]], depth: Depth
+        self,
+        owners: Sequence[T],
+        name_of: Callable[[T], str],
+        stores_of: Callable[[T], Sequence[Store]],
+        depth: Depth,
+        *,
+        touch: bool = False,
     ) -> Iterator[ArtifactTree]:
         at_once = 2 * self._workers
-        return read_trees(owners, name_of, stores_of, depth, self._redact, pool=self._pool, at_once=at_once)
+        return read_trees(
+            owners, name_of, stores_of, depth, self._redact, pool=self._pool, at_once=at_once, touch=touch
+        )
 
     # --- everything else
 

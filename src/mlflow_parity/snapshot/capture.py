@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError
 from mlflow_parity.kinds import KINDS, ObjectPart, of_part
-from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter
-from mlflow_parity.snapshot.store import FILES_PART, Snapshot
+from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects, Snapshot
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
 
 #: Experiments read side by side on one server; their requests share the session's connections.
@@ -70,15 +71,16 @@ def capture(
         count(experiments=1)
         return resumed
 
-    resumed = capture_objects(reader, snapshot, SERVER, parts, depth, count)
     with ThreadPoolExecutor(_EXPERIMENTS_AT_ONCE, thread_name_prefix="parity-experiment") as pool:
         futures = [pool.submit(one, experiment) for experiment in experiments]
         try:
-            return resumed + sum(future.result() for future in futures)
+            resumed = sum(future.result() for future in futures)
         except BaseException:
             for future in futures:
                 future.cancel()
             raise
+    # last: a version's files may be those of a logged model, which were just read
+    return resumed + capture_objects(reader, snapshot, SERVER, parts, depth, count)
 
 
 def _capture_experiment(
@@ -215,14 +217,41 @@ def _batches(reader: Reader, place: str, part: Part, kinds: Collection[str]) -> 
         yield fresh
 
 
+class _ModelFiles:
+    """The files of logged models that were read already, for the versions that are made of them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._places: dict[str, PlaceObjects] = {}
+        for experiment in snapshot.experiments:
+            objects = snapshot.objects(experiment.experiment_id)
+            if objects.problem("logged_models") is None and objects.problem("logged_model_files") is None:
+                self._places.update({key.entity_id: objects for key in objects.keys("logged_model")})
+
+    def of(self, version: Entity) -> ArtifactTree | None:
+        """Return the files of the logged model that is the version, where they were read without an error."""
+        model = str(version.facets.get("source") or "").removeprefix("models:/")
+        if model not in self._places:
+            return None
+        tree = self._places[model].files("logged_model", model)
+        whole = tree.error is None and all(file.error is None for file in tree.files)
+        return tree if whole else None
+
+
 def _read_files(
     reader: Reader, snapshot: Snapshot, place: str, kind: str, writer: ArtifactsWriter, depth: Depth, count: Count
 ) -> None:
     objects = snapshot.objects(place)
     ids = [key.entity_id for key in objects.keys(kind)]
+    # at depth listing files of versions are touched, which those of logged models are not
+    models = _ModelFiles(snapshot) if kind == "model_version" and depth != "listing" else None
     for start in range(0, len(ids), _FILES_AT_ONCE):
         entities = objects.entities(kind, ids[start : start + _FILES_AT_ONCE])
-        for tree in reader.entity_files(entities, depth):
+        known = {entity.entity_id: models.of(entity) for entity in entities} if models is not None else {}
+        for entity_id, found in known.items():
+            if found is not None:
+                writer.add(replace(found, run_id=entity_id))
+        rest = [entity for entity in entities if known.get(entity.entity_id) is None]
+        for tree in reader.entity_files(rest, depth) if rest else ():
             writer.add(tree)
             count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
 

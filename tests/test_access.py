@@ -1,0 +1,140 @@
+"""Whether model versions can be used from the target: files that can be had, MLmodel that parses, models that load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from reading_proxy import Fault, proxying, status
+from support.audits import AuditRun, audit
+from support.servers import FreshServer
+
+from mlflow_parity.standin.servers import Server, clean_environment
+
+#: Registers one model for each loader: it loads, needs a library, fails, or takes too long.
+_SEED = """
+import json, sys
+from pathlib import Path
+import mlflow
+from mlflow import MlflowClient
+mlflow.set_tracking_uri(sys.argv[1]); mlflow.set_registry_uri(sys.argv[1])
+client = MlflowClient()
+experiment = client.create_experiment("loadable")
+run = client.create_run(experiment).info.run_id
+ids = {}
+for name, body in json.loads(sys.argv[2]).items():
+    folder = Path(name); (folder / "code").mkdir(parents=True)
+    (folder / "code" / f"{name}_loader.py").write_text(f"def _load_pyfunc(path):\\n    {body}\\n")
+    (folder / "MLmodel").write_text(
+        f"flavors:\\n  python_function:\\n    loader_module: {name}_loader\\n    code: code\\n")
+    model = client.create_logged_model(experiment, name=name, source_run_id=run)
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_registered_model(name)
+    client.create_model_version(name, f"models:/{model.model_id}", run_id=run, model_id=model.model_id)
+    ids[name] = model.model_id
+client.set_terminated(run)
+print(json.dumps(ids))
+"""
+LOADERS = {
+    "good": "return type('M', (), {'predict': lambda self, data: data})()",
+    "lacking": "import a_library_that_nobody_has",
+    "broken": "raise ValueError('no weights')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """A source, its copy, and the logged models by name."""
+
+    source: Server
+    target: Server
+    models: dict[str, str]
+
+    def file(self, name: str, path: str) -> Path:
+        """A file of a model in the target's store."""
+        [found] = Path(self.target.artifacts_root).glob(f"**/{self.models[name]}/artifacts/{path}")
+        return found
+
+
+@pytest.fixture(scope="module")
+def copied(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Copied:
+    """Three registered models, and a copy of the server."""
+    source, target = module_server(), module_server()
+    done = subprocess.run(
+        [sys.executable, "-c", _SEED, source.uri, json.dumps(LOADERS)], env=clean_environment(),
+        cwd=tmp_path_factory.mktemp("seed"), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    with (
+        closing(sqlite3.connect(source.database_path, timeout=30)) as old,
+        closing(sqlite3.connect(target.database_path, timeout=30)) as new,
+    ):
+        old.backup(new)
+    shutil.copytree(source.artifacts_root, target.artifacts_root, dirs_exist_ok=True)
+    return Copied(source, target, json.loads(done.stdout.splitlines()[-1]))
+
+
+def _found(done: AuditRun, facet: str) -> dict[str, tuple[str, str, str]]:
+    return {
+        finding["name"]: (finding["key"], finding["state"], finding["explanation"])
+        for finding in done.report["findings"]
+        if finding["facet"] == facet
+    }
+
+
+def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
+    """No model's code runs; that is said, and makes the audit no partial one."""
+    done = audit(tmp_path, copied.source.uri, copied.target.uri)
+    assert done.status == 0, done.output
+    assert "test_model_versions_load" not in done.output
+    assert not done.report["scope"]["partial"]
+    assert any("--load-models" in line for line in done.report["scope"]["left_out"])
+
+
+def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
+    """One loads; one needs a library that is absent: unverified; one fails: a mismatch."""
+    done = audit(tmp_path, copied.source.uri, copied.target.uri, "--load-models", "-k", "model_versions_load")
+    assert done.status == 1, done.output
+    found = _found(done, "loads")
+    assert set(found) == {"lacking version 1", "broken version 1"}
+    assert found["lacking version 1"][1] == "unverified"
+    assert "a_library_that_nobody_has" in found["lacking version 1"][2]
+    assert found["broken version 1"][1] == "mismatch"
+    assert "ValueError" in found["broken version 1"][2]
+
+
+@pytest.mark.parametrize("depth", ["digest", "listing"])
+def test_an_mlmodel_that_does_not_parse(copied: Copied, tmp_path: Path, depth: str) -> None:
+    """Broken on the target: red for its access, also where sizes are all that is compared."""
+    file = copied.file("good", "MLmodel")
+    kept = file.read_bytes()
+    file.write_bytes(b"{" * len(kept))
+    done = audit(tmp_path, copied.source.uri, copied.target.uri, "-k", "accessible", "--parity-depth", depth)
+    file.write_bytes(kept)
+    assert done.status == 1, done.output
+    key, state, why = _found(done, "access")["good version 1"]
+    assert (key, state) == ("MLmodel", "mismatch")
+    assert "does not parse" in why
+    assert set(_found(done, "access")) == {"good version 1"}
+
+
+@pytest.mark.parametrize("depth", ["digest", "listing"])
+def test_a_file_that_cannot_be_had(copied: Copied, tmp_path: Path, depth: str) -> None:
+    """Listed, but refused: unverified, by name, whatever the depth."""
+    with proxying(copied.target.uri) as proxy:
+        refusal = status(403, body=b'{"error_code": "PERMISSION_DENIED", "message": "not for you"}')
+        for path in ("good_loader.py", "artifacts/files", "get-artifact"):
+            proxy.faults.append(Fault(path, refusal, times=1_000))
+        done = audit(tmp_path, copied.source.uri, proxy.uri, "-k", "accessible", "--parity-depth", depth)
+    assert done.status == 1, done.output
+    key, state, why = _found(done, "access")["good version 1"]
+    assert (key, state) == ("code/good_loader.py", "unverified")
+    assert "cannot be downloaded" in why
