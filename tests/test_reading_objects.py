@@ -50,7 +50,7 @@ def seeded(request: pytest.FixtureRequest, module_server: FreshServer) -> Iterat
     experiment = Seeder(server.uri).experiment("everything")
     made = seed_objects(server.uri, experiment, version=request.param)
     reader = opened(server.uri)
-    runs = {run.name: run for page in reader.runs(experiment) for run in page}
+    runs = {run.name: run for page in reader.runs(experiment) for run in reader.with_model_links(page)}
     found = everything(reader, experiment)
     keyed = {(entity.kind, entity.entity_id): entity for entity in found}
     assert len(keyed) == len(found)
@@ -180,7 +180,9 @@ def test_runs_know_the_models_that_they_made_and_used(seeded: Seeded) -> None:
     assert use.model_inputs == (((model, 0),) if model else ())
     assert train.model_inputs == use.model_outputs == ()
     reader = opened(seeded.server.uri)
-    list(reader.runs(seeded.made.experiment))
+    [page] = reader.runs(seeded.made.experiment)
+    assert {run.model_inputs for run in page} == {None}
+    reader.with_model_links(page)
     assert reader.session.counts["run"] == (2 if model else 0)
     reader.close()
 

@@ -55,6 +55,7 @@ def seed_objects(
     upload: Upload | None = None,
     environment: Mapping[str, str] | None = None,
     traces: bool = True,
+    more_traces: int = 0,
 ) -> Objects:
     """Write everything that the server can hold into an experiment and the registry.
 
@@ -66,6 +67,7 @@ def seed_objects(
         upload: puts a file below an artifact URI; the server's proxy when not given.
         environment: further variables for that client.
         traces: write traces, which takes a process of its own and some seconds.
+        more_traces: as many small ones beside them, all of one time.
     """
     seed, made = Seeder(uri), Objects(experiment)
     put = upload or _proxied(uri)
@@ -81,7 +83,7 @@ def seed_objects(
     if found >= (2, 21):
         _prompts(seed, prefix, chat=found >= (3, 0))
     if traces:
-        _traces(seed, made, version, environment or {}, link=found >= (3, 4))
+        _traces(seed, made, version, environment or {}, more_traces, link=found >= (3, 4))
     if found >= (3, 4):
         _dataset(seed, made, prefix)
         for text in (SCORER, {**SCORER, "aggregations": ["max"]}):
@@ -179,9 +181,11 @@ def _prompts(seed: Seeder, prefix: str, *, chat: bool) -> None:
     seed.call("POST", "registered-models/alias", body)
 
 
-def _traces(seed: Seeder, made: Objects, version: str, environment: Mapping[str, str], *, link: bool) -> None:
+def _traces(
+    seed: Seeder, made: Objects, version: str, environment: Mapping[str, str], more: int, *, link: bool
+) -> None:
     model = made.models.get("forest", "")
-    told = {"uri": seed.uri, "experiment": made.experiment, "run": made.runs["train"], "model": model}
+    told = {"uri": seed.uri, "experiment": made.experiment, "run": made.runs["train"], "model": model, "more": more}
     done = subprocess.run(
         [python_of(version), str(_WRITER), json.dumps(told)],
         env=clean_environment({"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", **environment}),

@@ -1,6 +1,6 @@
 """Writes traces with the client of the interpreter that runs this file: each version writes its own form.
 
-Called as ``python write_traces.py '{"uri": …, "experiment": …, "run": …, "model": …}'``; prints the ids as JSON.
+Called as ``python write_traces.py '{"uri": …, …}'`` with the parameters of :func:`written`; prints the ids as JSON.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ EPOCH = 1_700_000_000_000
 NS = 1_000_000
 
 
-def written(uri: str, experiment: str, run: str, model: str) -> dict[str, str]:
-    """Write a trace with every field, one that failed, and, where the version has them, assessments."""
+def written(uri: str, experiment: str, run: str, model: str, more: int = 0) -> dict[str, str]:
+    """Write a trace with every field, one that failed, ``more`` small ones, and assessments where there are any."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=experiment)
     client = MlflowClient()
@@ -54,6 +54,9 @@ def written(uri: str, experiment: str, run: str, model: str) -> dict[str, str]:
     child.add_event(SpanEvent("exception", timestamp=start + 1_002 * NS, attributes=event))
     client.end_span(trace, child.span_id, status="ERROR", end_time_ns=start + 1_003 * NS)
     client.end_trace(trace, status="ERROR", end_time_ns=start + 1_004 * NS)
+    for number in range(more):
+        root = client.start_trace("more", inputs=number, experiment_id=experiment, start_time_ns=start)
+        client.end_trace(root.trace_id if three else root.request_id, end_time_ns=start + NS)
     if three:
         _assess(ids)
         _preview(ids, model)

@@ -88,8 +88,11 @@ def compare_objects(
                 ]
                 if facet == "presence":
                     found: list[Difference] = []
-                elif unread:
-                    found = unread
+                elif unread and _is_incomplete(facet, mine, copy):
+                    # what is there may differ all the same, which says more
+                    known = facet in mine.facets and facet in copy.facets
+                    differing = compare_facet(facet, mine, copy, comparison.links) if known else []
+                    found = [one for one in differing if not one.state.green] or unread
                 elif facet == "order":
                     found = out_of_order_difference(pair) if pair.source.entity_id in out_of_order else []
                 elif facet == "files":
@@ -103,6 +106,18 @@ def compare_objects(
                     found = compare_facet(facet, mine, copy, comparison.links) if strict is None else strict
                 row = _row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by)
                 yield outcome(row, found)
+
+
+#: Facets that an error of a kind leaves incomplete; the others were read before it.
+_INCOMPLETE = {"trace": ("spans",), "evaluation_dataset": ("records",)}
+
+
+def _is_incomplete(facet: str, *entities: Entity) -> bool:
+    """Whether an entity's error touches a facet."""
+    return any(
+        entity.error is not None and (facet not in entity.facets or facet in _INCOMPLETE.get(entity.kind, (facet,)))
+        for entity in entities
+    )
 
 
 def unread_rows(label: str, kind: str, facets: frozenset[str], problem: str) -> Iterator[Outcome]:

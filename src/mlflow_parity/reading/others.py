@@ -16,6 +16,7 @@ from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import Entry, each_once, made, pages, text, whole
 from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.support import is_absent
 
 _DATASETS = 1_000
 _RECORDS = 1_000
@@ -135,7 +136,13 @@ def read_scorers(session: Session, experiment_id: str) -> Iterator[list[Entity]]
         raise
     for latest in answer.get("scorers", []):
         name = made(lambda one: str(one["scorer_name"]), latest)
-        versions = session.get(endpoints.SCORER_VERSIONS, {**query, "name": name}).get("scorers", [])
+        try:
+            versions = session.get(endpoints.SCORER_VERSIONS, {**query, "name": name}).get("scorers", [])
+        except RequestRefused as error:
+            if is_absent(error):
+                # not the same as a server without scorers
+                raise MalformedAnswer(f"scorers are listed, but not their versions: {error}") from None
+            raise
         # the list names the latest version only; it must be among all of them
         found = {scorer.entity_id: scorer for scorer in (made(_scorer, entry) for entry in versions)}
         if made(_scorer, latest).entity_id not in found or len(found) != len(versions):

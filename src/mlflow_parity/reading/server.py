@@ -204,7 +204,7 @@ class ServerReader:
         Raises:
             ReadError: when a list cannot be read.
         """
-        return self._support.listed("registered_model", lambda: read_registry(self.session, self._small))
+        return read_registry(self.session, self._small)
 
     def server_objects(self) -> Iterator[list[Entity]]:
         """Evaluation datasets and webhooks, in pages, each once.

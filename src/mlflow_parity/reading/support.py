@@ -56,7 +56,10 @@ class Support:
         if self.supports(kind) is False:
             return
         try:
-            yield from listing()
+            for found in listing():
+                # what has given something is there: if it vanishes, the list is not whole
+                self._present.add(kind)
+                yield found
         except RequestRefused as error:
             if not is_absent(error) or kind in self._present:
                 raise

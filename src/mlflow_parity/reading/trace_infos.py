@@ -55,7 +55,7 @@ def trace_v2(entry: Entry) -> Entity:
             "client_request_id": None,
             "previews": {
                 "request": metadata.get("mlflow.traceInputs"),
-                "response": metadata.get("mlflow.traceOutputs"),
+                "response": text(metadata.get("mlflow.traceOutputs")),
             },
         },
         tags,
