@@ -69,6 +69,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
+    Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
@@ -87,6 +88,7 @@ class Settings:
     snapshot_dir: str | None
     report_dir: str
     max_findings: int
+    waivers: str | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -149,6 +151,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         snapshot_dir=values.get("snapshot-dir"),
         report_dir=values["report-dir"],
         max_findings=_count("max-findings", values, most=100_000),
+        waivers=values.get("waivers"),
     )
     if settings.source.identity == settings.target.identity:
         raise UsageProblem(
