@@ -251,7 +251,7 @@ def _entry(entry: Any, where: str) -> Waiver:
         if name not in _ENTRY:
             raise UsageProblem(f"{where} has the unknown {name!r}; known are {', '.join(_ENTRY)}")
     thing = entry["object"]
-    if not isinstance(thing, list) or len(thing) != 3 or not all(isinstance(part, str) and part for part in thing):
+    if not isinstance(thing, list) or len(thing) != 3 or not all(isinstance(part, str) for part in thing):
         # a list, because names hold "/" and anything else
         raise UsageProblem(f'{where}: object is a list of three texts: ["experiment", "kind", "name"]')
     for name in ("facet", "reason", "owner"):
@@ -266,7 +266,7 @@ def _entry(entry: Any, where: str) -> Waiver:
     states = {state.value: state for state in WAIVABLE}
     if text is not None and text not in states:
         raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
-    waiver = Waiver(*thing, entry["facet"], entry.get("key", "*"), None if text is None else states[text],
+    waiver = Waiver(thing[0], thing[1], thing[2], entry["facet"], entry.get("key", "*"), None if text is None else states[text],
                     entry["reason"].strip(), entry["owner"].strip(), expires)  # fmt: skip
     if not waiver.kinds:
         kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
