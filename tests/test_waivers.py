@@ -23,8 +23,9 @@ DAY = date(2027, 1, 31)
 
 def run(number: int, name: str, experiment: str = "1") -> Run:
     """A finished run with two params."""
-    return Run(f"{number:032x}", experiment, name, "FINISHED", 1000 + number, 2000 + number, "ada", "active",
-               f"mlflow-artifacts:/{experiment}/{number}", {"a": "1", "b": "2"}, {"mlflow.user": "ada"}, {}, ())  # fmt: skip
+    uri, params = f"mlflow-artifacts:/{experiment}/{number}", {"a": "1", "b": "2"}
+    start, end, run_id = 1000 + number, 2000 + number, f"{number:032x}"
+    return Run(run_id, experiment, name, "FINISHED", start, end, "ada", "active", uri, params, {}, {}, ())
 
 
 def pair(*alter: Alter) -> tuple[Store, Store]:
@@ -64,7 +65,8 @@ def gone(number: int) -> Alter:
 
 def entry(thing: str, facet: str, more: str = "", *, expires: str = "2099-01-01") -> str:
     """One entry of a file."""
-    return f'[[waiver]]\nobject = {thing}\nfacet = "{facet}"\nreason = "agreed"\nowner = "Ada"\nexpires = {expires}\n{more}\n'
+    lines = ["[[waiver]]", f"object = {thing}", f'facet = "{facet}"', 'reason = "agreed"', 'owner = "Ada"']
+    return "\n".join([*lines, f"expires = {expires}", more, ""])
 
 
 def audited(tmp_path: Path, stores: tuple[Store, Store], text: str, **more: object) -> Audited:

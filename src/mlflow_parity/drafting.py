@@ -64,8 +64,8 @@ def draft(report: Mapping[str, Any], today: date | None = None) -> str:
         parts = [_escaped(experiment), kind, _escaped(name)]
         lines.append(f"object = [{', '.join(_toml(part) for part in parts)}]")
         lines.append(f"facet = {_toml(facet)}")
-        if key:
-            lines.append(f"key = {_toml(_escaped(key))}")
+        # also where it is empty: without it every key of the facet would be covered
+        lines.append(f"key = {_toml(_escaped(key))}")
         lines += [f"state = {_toml(state)}", 'reason = ""', 'owner = ""', f"expires = {expires.isoformat()}"]
     return "\n".join(lines) + "\n"
 

@@ -266,8 +266,17 @@ def _entry(entry: Any, where: str) -> Waiver:
     states = {state.value: state for state in WAIVABLE}
     if text is not None and text not in states:
         raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
-    waiver = Waiver(thing[0], thing[1], thing[2], entry["facet"], entry.get("key", "*"), None if text is None else states[text],
-                    entry["reason"].strip(), entry["owner"].strip(), expires)  # fmt: skip
+    waiver = Waiver(
+        thing[0],
+        thing[1],
+        thing[2],
+        entry["facet"],
+        entry.get("key", "*"),
+        None if text is None else states[text],
+        entry["reason"].strip(),
+        entry["owner"].strip(),
+        expires,
+    )
     if not waiver.kinds:
         kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
         if not kinds:
