@@ -83,7 +83,7 @@ def test_waived_is_green_and_listed(
         assert SECRET not in text
     summary = done.output.partition("parity: GREEN")[2].splitlines()
     assert sum(line.startswith("  waiver: ") for line in summary) == 2
-    assert len([line for line in summary if line.startswith("  ")]) < SUMMARY_LINES
+    assert len([line for line in summary if line.startswith("  ")]) <= SUMMARY_LINES
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])

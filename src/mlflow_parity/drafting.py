@@ -40,7 +40,7 @@ def draft(report: Mapping[str, Any], today: date | None = None) -> str:
         elif any(MASK in finding[name] for name in ("experiment", "name", "key")):
             hidden += 1  # what is redacted in the report cannot be named
         else:
-            entry: Entry = tuple(finding[name] for name in _KEYS)  # type: ignore[assignment]
+            entry: Entry = tuple(finding[name] for name in _KEYS)
             entries[entry] = entries.get(entry, 0) + 1
     if not entries:
         raise UsageProblem("the report has no difference that could be waived (mismatch, missing or extra)")
