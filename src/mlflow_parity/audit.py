@@ -21,7 +21,7 @@ from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
-from mlflow_parity.kinds import Family
+from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.loading import Loader
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
@@ -36,6 +36,7 @@ from mlflow_parity.snapshot import SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
 from mlflow_parity.verdict import Finding, Row, State
+from mlflow_parity.waivers import Used, Waiver, WaiverBook, load_waivers
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000
@@ -87,6 +88,8 @@ class Result:
     outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
     objects: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
     """Objects beside experiments and runs that were read of each side, by kind."""
+    waivers: tuple[Used, ...] = ()
+    waivers_digest: str = ""
 
     @property
     def findings(self) -> list[Finding]:
@@ -101,7 +104,8 @@ class Result:
     @property
     def green(self) -> bool:
         """Whether everything in scope was judged and is green."""
-        return bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
+        judged = bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
+        return judged and not any(used.red for used in self.waivers)
 
 
 _SIDES: tuple[SideName, SideName] = ("source", "target")
@@ -135,6 +139,9 @@ class Audit:
         self.settings = settings
         self._redact = redact or Redactor()
         self._scratch = scratch
+        # before anything is asked of a server: a malformed file ends the audit at once
+        self._waiver_file = load_waivers(settings.waivers)
+        self._waivers = WaiverBook(self._waiver_file.waivers)
         self.sides: dict[SideName, Side] = {}
         for name in _SIDES:
             self.sides[name] = open_side(name)
@@ -283,6 +290,8 @@ class Audit:
             for outcome in self._compare_other(item, objects):
                 self._record(outcome, state, result, explainer, sink)
         result.notes += objects.notes
+        result.waivers = self._waivers.close(lambda waiver: self._looked_at(waiver, selection))
+        result.waivers_digest = self._waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
@@ -548,6 +557,7 @@ class Audit:
         yield from refuse(extra_experiment(target, None if problem else runs, note, kind), self.settings.profile)
 
     def _record(self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink) -> None:
+        outcome = self._waivers.apply(outcome)
         row = outcome.row
         sink.add(row)
         result.totals[row.state] += 1
@@ -575,6 +585,24 @@ class Audit:
                     explanation=explainer(difference),
                 )
             )
+
+    def _looked_at(self, waiver: Waiver, selection: Selection) -> bool:
+        """Whether all that a waiver could speak of was in scope, so that matching nothing means it is not needed."""
+        if any(waiver.facet not in selection.facets(kind) for kind in waiver.kinds):
+            return False
+        if self.settings.depth == "listing" and waiver.facet in ("artifacts", "files"):
+            return False
+        chosen = set(selection.items)
+        read = {item.label for item in self.items if item.key in chosen}
+        families = {KINDS[kind].family if kind in KINDS else "experiment" for kind in waiver.kinds}
+        if self.settings.experiments and families != {"experiment"}:
+            return False  # the option leaves the other families out, whatever they hold
+        every = {item.label for item in self.items if item.family in families}
+        if "experiment" in families:
+            limited = bool(self.settings.experiments or self.settings.exclude_experiments)
+            names = [item.name for name in _SIDES for item in self.sides[name].experiments()]
+            every |= {name for name in names if limited and not self._named(name)}
+        return not any(fnmatchcase(name, waiver.experiment) for name in every - read)
 
     def _clean(self, difference: Difference) -> Difference:
         source, target = (_redacted(value, self._redact) for value in (difference.source, difference.target))

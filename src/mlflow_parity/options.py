@@ -83,6 +83,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
+    Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
@@ -103,6 +104,7 @@ class Settings:
     report_dir: str
     max_findings: int
     profile: Profile = "export-import"
+    waivers: str | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -170,6 +172,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         report_dir=values["report-dir"],
         max_findings=_count("max-findings", values, most=100_000),
         profile=next(name for name in PROFILES if name == profile),
+        waivers=values.get("waivers"),
     )
     if settings.source.identity == settings.target.identity:
         raise UsageProblem(

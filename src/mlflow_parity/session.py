@@ -230,7 +230,10 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     ]
     if none:
         notes.append(f"none on either side: {', '.join(none)}")
-    reasons = _reasons(result)
+    reasons = [used.problem for used in result.waivers if used.red] + _reasons(result)
+    unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
+    if unseen:
+        notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     if result.warning and reasons:
@@ -267,6 +270,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         explained=result.explained,
         command=main.command,
         notes=tuple(notes),
+        waivers=tuple(used.to_text() for used in result.waivers),
+        waivers_digest=result.waivers_digest,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
 

@@ -153,12 +153,15 @@ def run_audit(
     include_deleted: bool = True,
     snapshots: Path | None = None,
     readers: Mapping[str, MemoryReader] | None = None,
+    waivers: Path | None = None,
+    checks: Sequence[str] | None = None,
+    experiments: tuple[str, ...] = (),
 ) -> Audited:
-    """Audit two stores with every check."""
+    """Audit two stores with every check, or with ``checks``."""
     settings = Settings(
         source=Location("http", "http://source", "http://source"),
         target=Location("http", "http://target", "http://target"),
-        experiments=(),
+        experiments=experiments,
         exclude_experiments=(),
         include_deleted=include_deleted,
         load_models=False,
@@ -167,6 +170,7 @@ def run_audit(
         snapshot_dir=None if snapshots is None else str(snapshots),
         report_dir="reports",
         max_findings=10_000,
+        waivers=None if waivers is None else str(waivers),
     )
     made = {
         "source": MemoryReader(source, settings.source, seed),
@@ -177,6 +181,7 @@ def run_audit(
         audit = Audit(settings, Path(scratch), lambda name: Side(name, made[name].location, made[name]))
         items = audit.inventory()
         sink = Sink()
-        result = audit.run(select([promise.name for promise in PROMISES], [item.key for item in items]), sink, Silent())
+        names = [promise.name for promise in PROMISES] if checks is None else checks
+        result = audit.run(select(names, [item.key for item in items]), sink, Silent())
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         return Audited(result, sink.rows, digests, made)

@@ -177,6 +177,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Profile", report.scope.profile),
         ("Exit status", "not known yet" if report.exit_status is None else str(report.exit_status)),
         ("Digest of the contract", report.contract_digest or "–"),
+        ("Digest of the waivers", report.waivers_digest or "–"),
         ("Paired by", paired or "–"),
         ("Explained by deepdiff", f"{report.explained:,}"),
         ("Time taken", timings or "–"),

@@ -132,6 +132,7 @@ class Report:
     command: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     waivers: tuple[Mapping[str, str], ...] = ()
+    waivers_digest: str = ""
     timings: Mapping[str, float] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 

@@ -17,6 +17,7 @@ MESSAGE_LINES = 39
 COLUMNS = 120
 _REASONS = 3
 _WORST = 3
+_WAIVERS = 3
 #: Columns of a facet's name: the longest is "experiment artifact_location".
 _FACET = 28
 _FINDING_LINES = 5
@@ -38,6 +39,7 @@ def summary_lines(
         head.append(f"  partial: not compared: {left_out}")
     head += _outside_lines(report)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
+    head += _waiver_lines(report)
     tail = _worst_lines(report)
     tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
     facets = _facet_lines(report, max_lines - len(head) - len(tail))
@@ -165,6 +167,20 @@ def _outside_lines(report: Report) -> list[str]:
         f"{'unknown' if count is None else f'{count:,}'} {visible(name)}" for name, count in seen.items()
     )
     return [f"  outside this audit, on the source: {counted}"]
+
+
+def _waiver_lines(report: Report) -> list[str]:
+    """Return one line for each waiver, those that are red first."""
+    lines = []
+    ordered = sorted(report.waivers, key=lambda waiver: waiver.get("status") not in ("expired", "unused"))
+    for waiver in ordered:
+        told = {name: visible(text) for name, text in waiver.items()}
+        what = f"{shorten(told.get('object', ''), 44)} / {shorten(told.get('facet', ''), 20)}"
+        status, covered = told.get("status", ""), told.get("covered", "0")
+        state = f"covers {covered}" if status == "used" else status.upper()
+        who = f"{shorten(told.get('owner', ''), 20)}, until {told.get('expires', '')}"
+        lines.append(f"  waiver: {what}: {state} ({who}): {told.get('reason', '')}")
+    return _capped(lines, _WAIVERS, "more waivers, see report.html")
 
 
 def _facet_lines(report: Report, room: int) -> list[str]:

@@ -1,0 +1,290 @@
+"""Waivers: differences that somebody accepted, with a reason, an owner and a day on which that ends.
+
+A waiver is strict, as ``xfail(strict=True)`` is: one that expired, or that matches nothing any more, is red.
+The file is TOML; ``docs/waivers.md`` says what stands in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow_parity import contract
+from mlflow_parity.comparing import Difference, Outcome
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.verdict import Row, State
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
+WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})
+_ENTRY = ("object", "facet", "key", "state", "reason", "owner", "expires")
+_NEEDED = ("object", "facet", "reason", "owner", "expires")
+#: ``used``: it covered something; ``not looked at``: its objects were not all in this audit's scope.
+Status = Literal["used", "unused", "expired", "not looked at"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """One entry of the file; ``experiment``, ``kind``, ``name`` and ``key`` are globs, ``facet`` is a name.
+
+    ``expires`` is the last day on which it holds; ``state`` is ``None`` where any waivable state is meant.
+    """
+
+    experiment: str
+    kind: str
+    name: str
+    facet: str
+    key: str
+    state: State | None
+    reason: str
+    owner: str
+    expires: date
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of object that it speaks of."""
+        return tuple(
+            kind for kind, facets in contract.FACETS.items() if _fits(kind, self.kind) and self.facet in facets
+        )
+
+    def names(self, row: Row) -> bool:
+        """Whether it speaks of the row's object."""
+        return _fits(row.experiment, self.experiment) and _fits(row.kind, self.kind) and _fits(row.name, self.name)
+
+    def covers_row(self, row: Row) -> bool:
+        """Whether it covers the row of an object that is on one side only: all its facets go with its presence."""
+        return self.facet == "presence" and self._is(row.state) and _fits("", self.key) and self.names(row)
+
+    def covers(self, row: Row, difference: Difference) -> bool:
+        """Whether it covers one difference between an object and its copy."""
+        return (
+            self.facet == row.facet
+            and self._is(difference.state)
+            and _fits(difference.key, self.key)
+            and self.names(row)
+        )
+
+    def _is(self, state: State) -> bool:
+        return state in WAIVABLE and (self.state is None or self.state is state)
+
+    def __str__(self) -> str:
+        parts = [self.experiment, self.kind, self.name, self.facet]
+        return " / ".join([*parts, *([] if self.key == "*" else [self.key])])
+
+
+@dataclass(frozen=True, slots=True)
+class WaiverFile:
+    """The entries of a file, in its order, and the SHA-256 of its bytes."""
+
+    waivers: tuple[Waiver, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What became of one waiver: ``covered`` counts the differences that it turned into ``waived``."""
+
+    waiver: Waiver
+    status: Status
+    covered: int
+
+    @property
+    def red(self) -> bool:
+        """Whether it makes the verdict red."""
+        return self.status in ("unused", "expired")
+
+    @property
+    def problem(self) -> str:
+        """One line for the report's reasons; empty when it is in order."""
+        if self.status == "expired":
+            return f"the waiver {self.waiver} expired on {self.waiver.expires}: renew or remove it"
+        return f"the waiver {self.waiver} matches nothing any more: remove it" if self.status == "unused" else ""
+
+    def to_text(self) -> dict[str, str]:
+        """Return what reports say of it."""
+        waiver = self.waiver
+        return {
+            "object": " / ".join((waiver.experiment, waiver.kind, waiver.name)),
+            "facet": waiver.facet,
+            "key": waiver.key,
+            "state": "any" if waiver.state is None else waiver.state.value,
+            "reason": waiver.reason,
+            "owner": waiver.owner,
+            "expires": waiver.expires.isoformat(),
+            "status": self.status,
+            "covered": str(self.covered),
+        }
+
+
+class WaiverBook:
+    """Applies waivers to the rows of one audit and knows afterwards what became of each."""
+
+    def __init__(self, waivers: Sequence[Waiver] = (), today: date | None = None) -> None:
+        day = today or date.today()
+        self.waivers = tuple(waivers)
+        self._valid = [number for number, waiver in enumerate(self.waivers) if waiver.expires >= day]
+        self._covered = [0] * len(self.waivers)
+        self._unread: set[int] = set()
+
+    def apply(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with what is waived turned into ``waived``.
+
+        A row is waived only where each of its red differences is covered; where only some are, those are, and
+        the row stays as it was.
+        """
+        row = outcome.row
+        if not self._valid or row.state.green:
+            return outcome
+        if row.state is State.UNVERIFIED:
+            self._unread.update(
+                number
+                for number in self._valid
+                if self.waivers[number].names(row) or (row.name.startswith("(all ") and self._about(number, row))
+            )
+            return outcome
+        if row.state in (State.MISSING, State.EXTRA):
+            found = [number for number in self._valid if self.waivers[number].covers_row(row)]
+            if not found:
+                return outcome
+            self._count(found, 1)
+            waived = tuple(replace(one, state=State.WAIVED) for one in outcome.differences)
+            return Outcome(self._noted(row, found, State.WAIVED, 0), waived)
+        if row.state is not State.MISMATCH:
+            return outcome
+        return self._differences(outcome)
+
+    def _differences(self, outcome: Outcome) -> Outcome:
+        row = outcome.row
+        used: list[int] = []
+        differences = []
+        for difference in outcome.differences:
+            found = [number for number in self._valid if self.waivers[number].covers(row, difference)]
+            if difference.state is State.UNVERIFIED:
+                self._unread.update(number for number in self._valid if self.waivers[number].names(row))
+            if found:
+                self._count(found, 1)
+                used += [number for number in found if number not in used]
+                difference = replace(difference, state=State.WAIVED)
+            differences.append(difference)
+        if not used:
+            return outcome
+        red = [difference.state for difference in differences if not difference.state.green]
+        # what stays may only be that something could not be read
+        state = State.WAIVED if not red else State.UNVERIFIED if set(red) == {State.UNVERIFIED} else row.state
+        return Outcome(self._noted(row, used, state, len(red)), tuple(differences))
+
+    def _about(self, number: int, row: Row) -> bool:
+        waiver = self.waivers[number]
+        return _fits(row.experiment, waiver.experiment) and _fits(row.kind, waiver.kind)
+
+    def _count(self, found: Iterable[int], number: int) -> None:
+        for index in found:
+            self._covered[index] += number
+
+    def _noted(self, row: Row, found: Sequence[int], state: State, findings: int) -> Row:
+        told = "; ".join(
+            f"waived until {waiver.expires} by {waiver.owner}: {waiver.reason}"
+            for waiver in (self.waivers[number] for number in found)
+        )
+        return replace(row, state=state, findings=findings, note=f"{row.note}; {told}" if row.note else told)
+
+    def close(self, looked_at: Callable[[Waiver], bool]) -> tuple[Used, ...]:
+        """Return what became of each waiver, in the order of the file.
+
+        ``looked_at`` says whether all that a waiver could speak of was in the audit's scope.
+        """
+        valid = set(self._valid)
+        told = []
+        for number, waiver in enumerate(self.waivers):
+            covered = self._covered[number]
+            status: Status = "used"
+            if number not in valid:
+                status = "expired"
+            elif not covered:
+                status = "unused" if number not in self._unread and looked_at(waiver) else "not looked at"
+            told.append(Used(waiver, status, covered))
+        return tuple(told)
+
+
+def load_waivers(path: str | None) -> WaiverFile:
+    """Read a file of waivers; no path gives none.
+
+    Raises:
+        UsageProblem: one line saying what is wrong, in which entry, and how to mend it.
+    """
+    if path is None:
+        return WaiverFile()
+    try:
+        content = Path(path).read_bytes()
+        document = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise UsageProblem(f"--waivers: cannot read {path}: {error.strerror or error}; give a TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        why = " ".join(str(error).split())
+        raise UsageProblem(f"--waivers: {path} is not TOML: {why}; see docs/waivers.md") from None
+    entries = document.get("waiver")
+    unknown = sorted(document.keys() - {"waiver"})
+    if unknown or not isinstance(entries, list) or not entries:
+        what = f"it has {unknown[0]!r}" if unknown else "it has no [[waiver]]"
+        raise UsageProblem(f"--waivers: {path}: {what}; it holds entries [[waiver]] and nothing else")
+    made = tuple(_entry(entry, f"--waivers: {path}, waiver {number}") for number, entry in enumerate(entries, 1))
+    return WaiverFile(made, hashlib.sha256(content).hexdigest())
+
+
+def _entry(entry: Any, where: str) -> Waiver:
+    if not isinstance(entry, Mapping):
+        raise UsageProblem(f"{where} is not a table; write [[waiver]]")
+    for name in _NEEDED:
+        if name not in entry:
+            raise UsageProblem(f"{where} has no {name!r}; each needs {', '.join(_NEEDED)}")
+    for name in entry:
+        if name not in _ENTRY:
+            raise UsageProblem(f"{where} has the unknown {name!r}; known are {', '.join(_ENTRY)}")
+    thing = entry["object"]
+    if not isinstance(thing, list) or len(thing) != 3 or not all(isinstance(part, str) for part in thing):
+        # a list, because names hold "/" and anything else
+        raise UsageProblem(f'{where}: object is a list of three texts: ["experiment", "kind", "name"]')
+    for name in ("facet", "reason", "owner"):
+        if not isinstance(entry[name], str) or not entry[name].strip():
+            raise UsageProblem(f"{where}: {name} is empty; say it, nobody can sign a waiver without")
+    if not isinstance(entry.get("key", "*"), str):
+        raise UsageProblem(f"{where}: key is a text; leave it out to mean every key")
+    expires = entry["expires"]
+    if not isinstance(expires, date) or isinstance(expires, datetime):
+        raise UsageProblem(f"{where}: expires is not a day; write it without quotes, as expires = 2027-01-31")
+    text = entry.get("state")
+    states = {state.value: state for state in WAIVABLE}
+    if text is not None and text not in states:
+        raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
+    waiver = Waiver(
+        thing[0],
+        thing[1],
+        thing[2],
+        entry["facet"],
+        entry.get("key", "*"),
+        None if text is None else states[text],
+        entry["reason"].strip(),
+        entry["owner"].strip(),
+        expires,
+    )
+    if not waiver.kinds:
+        kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
+        if not kinds:
+            raise UsageProblem(f"{where}: no kind is called {waiver.kind!r}; known are {', '.join(contract.FACETS)}")
+        known = dict.fromkeys(facet for kind in kinds for facet in contract.FACETS[kind])
+        raise UsageProblem(f"{where}: {waiver.kind} has no facet {waiver.facet!r}; known are {', '.join(known)}")
+    return waiver
+
+
+def _fits(text: str, pattern: str) -> bool:
+    return fnmatchcase(text, pattern)

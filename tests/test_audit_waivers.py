@@ -1,0 +1,126 @@
+"""``--waivers``, end to end on two real servers: from a red audit by a draft to a green one, and back to red."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from support.audits import AuditRun, audit
+from support.seed import Seeder, seed_small
+from support.servers import FreshServer
+from support.tool import migrate
+
+from mlflow_parity.__main__ import main
+from mlflow_parity.reporting.terminal import SUMMARY_LINES
+from mlflow_parity.standin.servers import Server
+from mlflow_parity.verdict import State
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.fixture(scope="module")
+def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+    """A source, and a copy with one tag and one param too many."""
+    source, target = module_server(), module_server()
+    seed_small(source.uri)
+    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    seed = Seeder(target.uri)
+    experiments = seed.call("POST", "experiments/search", {"max_results": 100})["experiments"]
+    body = {"experiment_ids": [item["experiment_id"] for item in experiments]}
+    runs = {run["info"]["run_name"]: run["info"]["run_id"] for run in seed.call("POST", "runs/search", body)["runs"]}
+    seed.log(runs["sweep-2"], params={"surplus": "1"})
+    seed.log(runs["failed"], tags={"reason": "none"})
+    return source, target
+
+
+@pytest.fixture(scope="module")
+def waivers(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The draft of the red audit, filled in; one reason holds a secret."""
+    folder = tmp_path_factory.mktemp("red")
+    red = audit(folder, servers[0].uri, servers[1].uri)
+    assert red.status == 1, red.output
+    assert {(facet, key) for facet, key, _, _ in red.findings()} == {("params", "surplus"), ("tags", "reason")}
+    file = folder / "waivers.toml"
+    assert main(["waive", "--from", str(red.reports / "report.json"), "-o", str(file)]) == 0
+    refused = audit(folder / "draft", servers[0].uri, servers[1].uri, "--waivers", str(file))
+    assert refused.status == 4
+    assert "reason is empty" in refused.output
+    text = file.read_text(encoding="utf-8").replace('owner = ""', 'owner = "Ada"')
+    text = text.replace('reason = ""', f'reason = "see http://bob:{SECRET}@host/1"', 1)
+    file.write_text(text.replace('reason = ""', 'reason = "agreed"'), encoding="utf-8")
+    return file
+
+
+def covered(done: AuditRun) -> set[tuple[str, str, str]]:
+    """Facet, status and count of each waiver in the report."""
+    return {(waiver["facet"], waiver["status"], waiver["covered"]) for waiver in done.report["waivers"]}
+
+
+def run(folder: Path, servers: tuple[Server, Server], file: Path, *more: str) -> AuditRun:
+    """Audit with a file of waivers."""
+    return audit(folder, servers[0].uri, servers[1].uri, "--waivers", str(file), *more)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_waived_is_green_and_listed(
+    servers: tuple[Server, Server], waivers: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    """Exit status 0, no failed check; terminal, JSON, HTML and ledger name reason and owner, and no secret."""
+    done = run(tmp_path, servers, waivers, *workers)
+    assert done.status == 0, done.output
+    assert done.failed() == set()
+    assert done.report["verdict"] == "green"
+    assert done.report["totals"]["waived"] == 2
+    assert covered(done) == {("params", "used", "1"), ("tags", "used", "1")}
+    assert len(done.report["waivers_digest"]) == 64
+    html = (done.reports / "report.html").read_text(encoding="utf-8")
+    notes = [row.note for row in done.rows() if row.state is State.WAIVED]
+    for text in (done.output, html, " ".join(notes)):
+        assert "agreed" in text
+        assert "Ada" in text
+    for text in (done.output, html, " ".join(notes), (done.reports / "report.json").read_text(encoding="utf-8")):
+        assert SECRET not in text
+    summary = done.output.partition("parity: GREEN")[2].splitlines()
+    assert sum(line.startswith("  waiver: ") for line in summary) == 2
+    assert len([line for line in summary if line.startswith("  ")]) <= SUMMARY_LINES
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_expired_and_unused_are_red_and_named(
+    servers: tuple[Server, Server], waivers: Path, tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    """No check fails for the unused one, yet the exit status is 1; the expired one covers nothing."""
+    file = tmp_path / "unused.toml"
+    more = '[[waiver]]\nobject = ["no such", "run", "*"]\nfacet = "status"\nreason = "r"\nowner = "o"\n'
+    more += "expires = 2099-01-01\n"
+    file.write_text(waivers.read_text(encoding="utf-8") + more, encoding="utf-8")
+    done = run(tmp_path / "unused", servers, file, *workers)
+    assert done.status == 1, done.output
+    assert done.failed() == set()
+    assert done.report["reasons"] == ["the waiver no such / run / * / status matches nothing any more: remove it"]
+    assert done.report["reasons"][0] in done.output
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub("expires = [0-9-]+", "expires = 2026-01-01", text), encoding="utf-8")
+    done = run(tmp_path / "expired", servers, file, *workers)
+    assert done.status == 1, done.output
+    assert done.failed() == {"test_params", "test_run_tags_and_note"}
+    assert sum("expired on 2026-01-01" in reason for reason in done.report["reasons"]) == 3
+
+
+def test_a_part_of_the_scope(servers: tuple[Server, Server], waivers: Path, tmp_path: Path) -> None:
+    """With ``-k`` the waiver of a facet that was not looked at is named in a note, and nothing fails."""
+    done = run(tmp_path, servers, waivers, "-k", "params")
+    assert done.status == 0, done.output
+    assert covered(done) == {("params", "used", "1"), ("tags", "not looked at", "0")}
+    assert any("not all looked at" in note for note in done.report["notes"])
+
+
+def test_a_malformed_file(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """One line, exit status 4, no report."""
+    file = tmp_path / "bad.toml"
+    file.write_text("[[waiver]")
+    done = run(tmp_path, servers, file)
+    assert done.status == 4
+    assert [line for line in done.output.splitlines() if line.startswith("ERROR: --waivers: ")]
+    assert not (done.reports / "report.json").exists()
