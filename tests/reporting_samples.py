@@ -14,7 +14,10 @@ from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 #: For property tests: the machine may be busy, so no example fails for being slow.
 unhurried = settings(deadline=None)
-FACETS = tuple(dict.fromkeys(["presence", *EXPERIMENT_FACETS, *RUN_FACETS]))
+#: Those of experiments and runs, but for the links to logged models.
+FACETS = tuple(
+    dict.fromkeys(["presence", *EXPERIMENT_FACETS, *(name for name in RUN_FACETS if not name.startswith("model_"))])
+)
 #: What a hostile or careless user can put into a name, tag or value.
 HOSTILE = (
     "<script>document.title='owned'</script>",

@@ -302,7 +302,7 @@ def test_a_snapshot_that_is_not_whole_says_so(
 def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A folder is no server to take a snapshot of, and a server that is not there is told in one line."""
     assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path / "a")]) == 4
-    assert capsys.readouterr().err.startswith("mlflow-parity: ")
+    assert capsys.readouterr().err.startswith("ERROR: ")
     assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--workers", "0"]) == 4
     assert "--workers" in capsys.readouterr().err
 
