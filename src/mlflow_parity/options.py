@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
@@ -13,6 +13,8 @@ from mlflow_parity.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
     import pytest
+
+    from mlflow_parity.recheck import Recheck
 
 Depth = Literal["listing", "digest", "full"]
 GROUP = "mlflow-parity"
@@ -83,6 +85,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
+    Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
     Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
@@ -105,6 +108,7 @@ class Settings:
     max_findings: int
     profile: Profile = "export-import"
     waivers: str | None = None
+    recheck: Recheck | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -179,6 +183,10 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
             "proves nothing: give two different ones"
         )
+    if values.get("recheck"):
+        from mlflow_parity.recheck import load_recheck
+
+        settings = replace(settings, recheck=load_recheck(values["recheck"], settings.source, settings.target))
     return settings
 
 

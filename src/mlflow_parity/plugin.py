@@ -153,13 +153,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the check that loads models, unless it was asked for: it runs their code."""
+    """Leave out the check that loads models, unless it was asked for, and what a recheck does not ask for."""
     shared = config.stash.get(_SHARED, None)
-    if shared is None or shared.settings.load_models:
+    if shared is None:
         return
-    unwanted = [item for item in items if item.path.parent == checks_folder() and item.name.startswith(_LOADS)]
-    if unwanted:
-        items[:] = [item for item in items if item not in unwanted]
+    recheck = shared.settings.recheck
+    kept = []
+    for item in items:
+        ours = item.path.parent == checks_folder()
+        if ours and item.name.startswith(_LOADS) and not shared.settings.load_models:
+            continue
+        # a recheck is of our own checks alone: others have no earlier verdict
+        if recheck is None or (ours and recheck.wants(item.name)):
+            kept.append(item)
+    items[:] = kept
 
 
 @pytest.fixture

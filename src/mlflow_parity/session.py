@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -100,6 +100,8 @@ class Main(Shared):
         self.result: Result | None = None
         self.report: Report | None = None
         self.written: dict[str, Path] = {}
+        self.unfound: tuple[str, ...] = ()
+        """Checks of the report that is rechecked which have no test any more."""
 
     def take_inventory(self) -> None:
         """List both sides and write the inventory.
@@ -131,7 +133,7 @@ class Main(Shared):
         from mlflow_parity.reporting.progress import Progress
         from mlflow_parity.reporting.write import LEDGER_NAME, prepare_directory
 
-        selection = self.selection(node_ids)
+        selection = self.selection(list(node_ids))
         if self.audit is None or not selection.items or not selection.promises:
             return
         directory = prepare_directory(self.settings.report_dir)
@@ -144,7 +146,7 @@ class Main(Shared):
             state.save(self.folder / STATES)
         own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
 
-    def selection(self, node_ids: Iterable[str]) -> Selection:
+    def selection(self, node_ids: Sequence[str]) -> Selection:
         """Return which promises and items the collected node ids stand for."""
         promises: list[str] = []
         items: list[str] = []
@@ -165,6 +167,9 @@ class Main(Shared):
                 continue  # not one of our checks
             promises.append("" if promise is None else promise.name)
             items.append(key)
+        if self.settings.recheck is not None:
+            collected = {_check_of(node_id) for node_id in node_ids}
+            self.unfound = tuple(sorted(self.settings.recheck.checks - collected))
         return select(promises, items) if items else Selection((), ())
 
     def finish(self, exit_status: int, *, collect_only: bool) -> int:
@@ -174,7 +179,7 @@ class Main(Shared):
             return int(pytest.ExitCode.NO_TESTS_COLLECTED) if exit_status == 0 and not collect_only else exit_status
         from mlflow_parity.reporting.write import write_reports
 
-        if exit_status == 0 and not self.result.green:
+        if exit_status == 0 and (not self.result.green or self.unfound):
             exit_status = 1
         self.report = build_report(self, self.audit, self.result, exit_status)
         self.written = write_reports(self.report, Path(self.settings.report_dir), self.redactor)
@@ -199,6 +204,10 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     )
     # what one would not guess comes first: the terminal's line may have no room for every facet
     left_out: list[str] = []
+    recheck = settings.recheck
+    not_green = _not_green(result)
+    if recheck is not None:
+        left_out.append(f"everything that was green in {recheck.title}: this is a recheck of the rest")
     if settings.depth == "listing":
         left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
     chosen = set(result.selection.items)
@@ -230,10 +239,17 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     ]
     if none:
         notes.append(f"none on either side: {', '.join(none)}")
+    if recheck is not None:
+        done = len(recheck.checks) - len(main.unfound)
+        again = len(set(not_green) & recheck.checks)
+        notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [used.problem for used in result.waivers if used.red] + _reasons(result)
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
+    if main.unfound:
+        names = ", ".join(main.unfound[:5])
+        reasons.insert(0, f"{len(main.unfound)} checks of {recheck and recheck.title} have no object any more: {names}")
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     if result.warning and reasons:
@@ -272,6 +288,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         notes=tuple(notes),
         waivers=tuple(used.to_text() for used in result.waivers),
         waivers_digest=result.waivers_digest,
+        not_green=not_green,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
 
@@ -306,6 +323,22 @@ def _reasons(result: Result) -> list[str]:
             if counts[state] and name != "presence" and state not in told:
                 reasons.append(f"{name} of {counts[state]:,} {_noun(kind, counts[state])}: {phrase}")
     return reasons
+
+
+def _not_green(result: Result) -> tuple[str, ...]:
+    """Return the checks whose part of the ledger is not green, as ``promise[item id]``."""
+    selected = [PROMISES[name] for name in result.selection.promises]
+    return tuple(
+        f"{promise.name}[{state.item.id}]"
+        for _, state in sorted(result.states.items())
+        for promise in selected
+        if promise.family == state.item.family and not state.judge(promise).green
+    )
+
+
+def _check_of(node_id: str) -> str:
+    found = _ITEM_OF_NODE.search(node_id)
+    return f"{found['promise']}[{found['item']}]" if found else ""
 
 
 def _noun(kind: str, count: int) -> str:

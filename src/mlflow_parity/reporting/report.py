@@ -133,6 +133,8 @@ class Report:
     notes: tuple[str, ...] = ()
     waivers: tuple[Mapping[str, str], ...] = ()
     waivers_digest: str = ""
+    not_green: tuple[str, ...] = ()
+    """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--recheck`` judges them again."""
     timings: Mapping[str, float] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 

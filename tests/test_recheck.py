@@ -1,0 +1,105 @@
+"""``--recheck report.json``: only what was not green is judged again, and never more is claimed than that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.audits import AuditRun, audit
+from support.seed import Seeder, seed_small
+from support.servers import FreshServer
+from support.tool import migrate
+
+from mlflow_parity.standin.servers import Server
+
+
+@pytest.fixture(scope="module")
+def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+    """A source and its copy by the tool."""
+    source, target = module_server(), module_server()
+    seed_small(source.uri)
+    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    return source, target
+
+
+def _run(server: Server, name: str) -> str:
+    seed = Seeder(server.uri)
+    found = seed.call("POST", "experiments/search", {"max_results": 99})["experiments"]
+    ids = [item["experiment_id"] for item in found]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": ids, "max_results": 99})["runs"]
+    return str(next(run["info"]["run_id"] for run in runs if run["info"]["run_name"] == name))
+
+
+@pytest.fixture(scope="module")
+def red(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> AuditRun:
+    """A red audit: one tag too many on one run of the target."""
+    Seeder(servers[1].uri).log(_run(servers[1], "failed"), tags={"surplus": "1"})
+    return audit(tmp_path_factory.mktemp("red"), servers[0].uri, servers[1].uri)
+
+
+def _removed(server: Server) -> None:
+    Seeder(server.uri).call("POST", "runs/delete-tag", {"run_id": _run(server, "failed"), "key": "surplus"})
+
+
+def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
+    """The one red check alone is run again: red while the fault is there, then green, and partial all the same."""
+    source, target = servers
+    report = str(red.reports / "report.json")
+    assert red.report["not_green"] == ["run_tags_and_note[churn model]"]
+    again = audit(tmp_path / "again", source.uri, target.uri, "--recheck", report)
+    assert again.status == 1, again.output
+    assert again.findings() == red.findings()
+    assert again.failed() == {"test_run_tags_and_note"}
+    _removed(target)
+    try:
+        for number, more in enumerate(((), ("-n", "2"))):
+            mended = audit(tmp_path / f"mended {number}", source.uri, target.uri, "--recheck", report, *more)
+            assert mended.status == 0, mended.output
+            assert mended.report["scope"]["partial"]
+            assert "this is a recheck" in mended.report["scope"]["left_out"][0]
+            assert any("1 of 1 red checks are green now" in note for note in mended.report["notes"])
+            assert mended.report["scope"]["checks"] == ["run_tags_and_note"]
+            assert "1 passed" in mended.output
+            assert "GREEN (partial)" in mended.output
+    finally:
+        Seeder(target.uri).log(_run(target, "failed"), tags={"surplus": "1"})
+
+
+def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
+    """What was red and has no experiment any more was not mended but lost sight of."""
+    other = json.loads((red.reports / "report.json").read_text())
+    other["not_green"].append("params[an experiment that is gone]")
+    (tmp_path / "report.json").write_text(json.dumps(other))
+    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--recheck", str(tmp_path / "report.json"))
+    assert done.status == 1
+    assert "params[an experiment that is gone]" in done.report["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"not_green": []}, "nothing to judge again"),
+        ({"not_green": 3}, "does not say which checks"),
+        ({"format_version": "0"}, "not a report of format"),
+        ({"findings": None}, "damaged"),
+    ],
+)
+def test_a_report_that_will_not_do(
+    servers: tuple[Server, Server], red: AuditRun, tmp_path: Path, change: dict[str, object], says: str
+) -> None:
+    """One line, exit status 4."""
+    content = {**json.loads((red.reports / "report.json").read_text()), **change}
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--recheck", str(tmp_path / "report.json"))
+    assert done.status == 4, done.output
+    assert says in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_report_of_other_servers(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
+    """Source and target exchanged: refused, both named."""
+    report = str(red.reports / "report.json")
+    done = audit(tmp_path, servers[1].uri, servers[0].uri, "--recheck", report)
+    assert done.status == 4
+    assert "of another source" in done.output
