@@ -20,6 +20,7 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 
 from support.postgres import postgres  # noqa: E402
 
+from benchmarks.objects import HEADING  # noqa: E402
 from benchmarks.seed_sql import fill  # noqa: E402
 from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
 
@@ -126,7 +127,10 @@ def main() -> None:
     )
     print(text)
     if not given.quick:
-        (Path(__file__).parent / "RESULTS.md").write_text(text, encoding="utf-8")
+        path = Path(__file__).parent / "RESULTS.md"
+        # the part of the other benchmark stays
+        _, found, rest = path.read_text(encoding="utf-8").partition(HEADING) if path.exists() else ("", "", "")
+        path.write_text(f"{text}\n{found}{rest}" if found else text, encoding="utf-8")
 
 
 def _version() -> str:

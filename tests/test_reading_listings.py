@@ -205,36 +205,22 @@ def test_prompts_and_models_that_clients_hide_are_counted(fresh_server: FreshSer
     assert len(naive.get("registered_models", [])) == (0 if version == "2.16.2" else 3)
     reader = opened(server.uri)
     counts = reader.outside()
-    # 2.16 knows no prompts: there it is a model like any other
-    assert counts["registered models"] == (4 if version == "2.16.2" else 3)
-    assert counts["prompts"] == 1
-    assert counts["model versions"] == 2
-    assert counts["logged models"] == 0
-    assert counts["traces"] == (None if version == "newest" else 0)
-    reader.close()
-
-
-def test_logged_models_are_counted(fresh_server: FreshServer) -> None:
-    """Across experiments."""
-    server = fresh_server()
-    seed = Seeder(server.uri)
-    for name in ("one", "two"):
-        experiment = seed.experiment(name)
-        seed.call("POST", "logged-models", {"experiment_id": experiment, "name": f"model of {name}"})
-    reader = opened(server.uri)
-    assert reader.outside()["logged models"] == 2
+    # 2.16 knows no prompts, but the tag says what it is
+    assert counts == {"registered models": 3, "prompts": 1}
+    kinds = [entity.kind for batch in reader.registry() for entity in batch]
+    assert sorted(kinds) == ["model_version"] * 2 + ["prompt"] + ["registered_model"] * 3
     reader.close()
 
 
 def test_what_cannot_be_counted_is_not_none_at_all(proxy: Proxy) -> None:
-    """A server that refuses a list, or does not tell its version, may hold anything: unknown, never zero."""
-    for path in ("registered-models", "logged-models", "/version"):
+    """A server that refuses a list may hold anything: unknown, never zero; and reading it is an error."""
+    for path in ("registered-models", "/version"):
         proxy.faults.append(Fault(path, status(404, body=b"{}"), times=99))
     reader = opened(proxy.uri)
-    counts = reader.outside()
+    assert reader.outside() == {"registered models": None, "prompts": None}
     assert reader.capabilities.version is None
-    assert counts["registered models"] is counts["prompts"] is counts["logged models"] is counts["traces"] is None
-    assert counts["model versions"] is not None
+    with pytest.raises(RequestRefused, match="404"):
+        list(reader.registry())
     reader.close()
 
 

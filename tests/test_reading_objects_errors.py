@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -89,12 +90,20 @@ def test_a_failing_or_cut_list_is_an_error(seeded: Seeded, proxy: Proxy, path: s
 
 @pytest.mark.parametrize("path", [path for path in LISTS if "models" not in path and "model-" not in path])
 def test_a_list_that_is_not_served_is_absent(seeded: Seeded, proxy: Proxy, path: str) -> None:
-    """Then the server cannot hold the kind, and says so; all else is read."""
-    reader = opened(proxy.uri)
+    """Where no version says otherwise the server cannot hold the kind then; all else is read.
+
+    A server of a version that has it hides it: that is an error, and no empty list.
+    """
     kind = LISTS[path]
-    assert reader.supports(kind) is True
-    # a server of version 3 has V3 traces; V2 is not asked for then
     proxy.faults.append(Fault(path, status(404, body=b"<html>Not Found</html>"), times=99))
+    hiding = opened(proxy.uri)
+    assert hiding.supports(kind) is True
+    with pytest.raises(RequestRefused, match="404"):
+        everything(hiding, seeded.made.experiment)
+    hiding.close()
+    reader = opened(proxy.uri)
+    reader.capabilities = dataclasses.replace(reader.capabilities, version=None)
+    assert reader.supports(kind) is None
     found = {entity.kind for entity in everything(reader, seeded.made.experiment)}
     assert reader.supports(kind) is False
     assert kind not in found

@@ -46,7 +46,8 @@ def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path
     """The one red check alone is run again: red while the fault is there, then green, and partial all the same."""
     source, target = servers
     report = str(red.reports / "report.json")
-    assert red.report["not_green"] == ["run_tags_and_note[churn model]"]
+    [check] = red.report["not_green"]
+    assert check.startswith("run_tags_and_note[")
     again = audit(tmp_path / "again", source.uri, target.uri, "--recheck", report)
     assert again.status == 1, again.output
     assert again.findings() == red.findings()

@@ -57,7 +57,7 @@ class ServerReader:
         self._small = page if page < PAGE else None
         self._lengths = Lengths()
         self._places = Places(session, credentials, lambda: self.capabilities)
-        self._support = Support(lambda: self.capabilities.version)
+        self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property
     def capabilities(self) -> Capabilities:

@@ -22,13 +22,17 @@ FIRST: dict[str, tuple[int, int]] = {
     "scorer": (3, 4),
     "webhook": (3, 3),
 }
+#: Every server that is read is of this release or newer.
+_EVERY = (2, 0)
 
 
 class Support:
     """What one server supports: known from its version, corrected by an endpoint that is not there."""
 
-    def __init__(self, version: Callable[[], str | None]) -> None:
+    def __init__(self, version: Callable[[], str | None], *, strict: bool = True) -> None:
+        """``strict``: a server of a version serves all that the version has (SageMaker may leave endpoints out)."""
         self._version = version
+        self._strict = strict
         self._absent: set[str] = set()
         self._present: set[str] = set()
 
@@ -61,7 +65,9 @@ class Support:
                 self._present.add(kind)
                 yield found
         except RequestRefused as error:
-            if not is_absent(error) or kind in self._present:
+            # what every version has, or this one, is hidden and not absent: that is no empty list
+            known = FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
+            if not is_absent(error) or kind in self._present or known:
                 raise
             self._absent.add(kind)
         else:
