@@ -101,6 +101,8 @@ def test_a_list_that_is_not_served_is_absent(seeded: Seeded, proxy: Proxy, path:
     with pytest.raises(RequestRefused, match="404"):
         everything(hiding, seeded.made.experiment)
     hiding.close()
+    if kind == "trace":
+        return  # without a version the second API is asked, which the server has as well
     reader = opened(proxy.uri)
     reader.capabilities = dataclasses.replace(reader.capabilities, version=None)
     assert reader.supports(kind) is None
