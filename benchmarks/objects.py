@@ -43,7 +43,8 @@ with mlflow.start_span("root") as root:
             span.set_outputs({"answer": number, "text": "x" * 200})
 mlflow.flush_trace_async_logging()
 client.create_registered_model("model 0")
-client.create_model_version("model 0", "mlflow-artifacts:/benchmark/model", tags={"a": "1"}, description="one")
+run = client.create_run(experiment).info
+client.create_model_version("model 0", run.artifact_uri + "/model", run_id=run.run_id, tags={"a": "1"}, description="one")
 print(experiment)
 """
 
