@@ -11,7 +11,7 @@ demo: $(VENV)/.ready-demo
 	$(BIN)/python migrate.py demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
