@@ -44,7 +44,7 @@ with mlflow.start_span("root") as root:
 mlflow.flush_trace_async_logging()
 client.create_registered_model("model 0")
 run = client.create_run(experiment).info
-client.create_model_version("model 0", run.artifact_uri + "/model", run_id=run.run_id, tags={"a": "1"}, description="one")
+client.create_model_version("model 0", run.artifact_uri + "/model", run_id=run.run_id, tags={"a": "1"})
 print(experiment)
 """
 
