@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from support.memory import Store, run_audit
-from test_properties import imported, restored
+from support.stores import imported, restored
 
 from mlflow_parity import contract
 from mlflow_parity.comparing import fields

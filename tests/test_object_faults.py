@@ -190,6 +190,7 @@ def test_an_undamaged_copy_is_green(whole: AuditRun) -> None:
     assert whole.report["sides"]["source"]["objects"] == whole.report["sides"]["target"]["objects"]
     assert whole.report["sides"]["source"]["objects"]["traces"] == COUNT
     assert whole.report["sides"]["source"]["objects"]["model versions"] == 2 * COUNT
+    assert "none on either side: webhooks" in whole.report["notes"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.id))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from support.memory import MemoryReader, Store, run_audit
+from support.stores import restored, stores
 from test_contract import source as sample
 from test_contract import target
-from test_properties import restored, stores
 
 from mlflow_parity.errors import ReadError, SnapshotError, TransportError
 from mlflow_parity.locations import Location

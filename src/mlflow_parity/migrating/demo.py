@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -43,6 +44,8 @@ class Result:
     named: Mapping[str, str]
     audit_exit: int
     verdict: str
+    others: Mapping[str, int]
+    """Objects beside experiments and runs that the audit calls missing, by the plural of their kind."""
 
     def problem(self) -> str | None:
         """Return why this is not what the demo promises, ``None`` when it is."""
@@ -79,7 +82,9 @@ def run_demo(work: Path, reports: Path) -> int:
         exit_status = _audit(source, target, reports)
         runs, lost = _lost(source, target)
     report = _read_report(reports)
-    result = Result(exported, imported, runs, lost, _missing(report), exit_status, str(report.get("verdict")))
+    result = Result(
+        exported, imported, runs, lost, _missing(report), exit_status, str(report.get("verdict")), _others(report)
+    )
     _conclude(result, reports, time.monotonic() - started)
     return 0 if result.problem() is None else 1
 
@@ -170,12 +175,27 @@ def _missing(report: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def _others(report: Mapping[str, Any]) -> dict[str, int]:
+    """Count what else is missing, by kind."""
+    from mlflow_parity.kinds import KINDS
+
+    missing = (
+        KINDS[finding["kind"]].plural
+        for finding in report.get("findings", ())
+        if finding["kind"] in KINDS and finding["facet"] == "presence" and finding["state"] == "missing"
+    )
+    return dict(Counter(missing))
+
+
 def _conclude(result: Result, reports: Path, seconds: float) -> None:
     _step("What happened")
     _say(f"The tool ended well by its own account, and lost {len(result.lost)} of {result.runs} runs:")
     for identity, name in sorted(result.lost.items(), key=lambda item: item[1]):
         mark = "named by the audit" if identity in result.named else "NOT named by the audit"
         _say(f"    {name}  ({mark})")
+    if result.others:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(result.others.items()))
+        _say(f"The audit also misses on the target: {told}.")
     _say("A run that uses a logged model stops the tool's import of its experiment (KeyError: 'step'), which its")
     _say("summary does not count. The audit read both servers in full, so it cannot miss what is not there.")
     _say(f"Verdict {result.verdict}, exit status {result.audit_exit}. Report: {reports / 'report.html'}")

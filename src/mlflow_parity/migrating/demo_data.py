@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SWEEP = "churn / sweep"
 FORECAST = "demand forecast"
 IMAGES = "image quality"
+ASSISTANT = "support assistant"
+PROMPT = "support-answer"
 #: The run that uses a logged model: it cuts the import of its experiment short.
 USING = "backtest with last week's model"
 _STEPS = 60
@@ -40,6 +42,7 @@ def fill(uri: str) -> None:
         _sweep(client, chance, Path(folder))
         _forecasts(client, chance, Path(folder))
         _images(client, chance, Path(folder))
+        _assistant(client)
 
 
 def _sweep(client: MlflowClient, chance: random.Random, folder: Path) -> None:
@@ -103,6 +106,26 @@ def _images(client: MlflowClient, chance: random.Random, folder: Path) -> None:
             )
             _files(client, run, folder, {"frames/a/1.txt": "ok", "frames/b/2.txt": "blurred", "empty.log": ""})
         client.set_terminated(run, status)
+
+
+def _assistant(client: MlflowClient) -> None:
+    """Register a prompt with two versions, and answer two questions with it: traces with feedback, without a run."""
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    mlflow.set_experiment(ASSISTANT)
+    client.register_prompt(PROMPT, "Answer kindly: {{question}}", commit_message="first")
+    client.register_prompt(PROMPT, "Answer kindly and in one line: {{question}}", commit_message="shorter")
+    client.set_prompt_alias(PROMPT, "production", 2)
+    for number, question in enumerate(("Where is my order?", "Wie groß ist die Packung?")):
+        with mlflow.start_span(f"answer {number}", span_type="CHAIN") as span:
+            span.set_inputs({"question": question})
+            with mlflow.start_span("look up", span_type="RETRIEVER") as inner:
+                inner.set_outputs({"rows": number})
+            span.set_outputs("Here it is.")
+        mlflow.flush_trace_async_logging()
+        source = AssessmentSource("HUMAN", "ada")
+        mlflow.log_feedback(trace_id=span.trace_id, name="kind", value=True, source=source)
 
 
 def _curves(chance: random.Random, keys: Sequence[str]) -> list[Metric]:
