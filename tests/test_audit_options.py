@@ -104,7 +104,8 @@ def names(done: AuditRun) -> set[str]:
 def pytest_alone(folder: Path, env: dict[str, str]) -> AuditRun:
     """Run ``pytest`` without any option of ours on the command line."""
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfE"]
+    # Hypothesis takes a second of each start, and no check uses it
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rfE"]
     done = subprocess.run(
         command, cwd=folder, env=clean_environment(env), capture_output=True, text=True, timeout=120, check=False
     )

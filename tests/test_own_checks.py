@@ -40,7 +40,19 @@ def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
 
 def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> AuditRun:
     """Run pytest on the checks in ``folder`` as a user's repository would."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "--report-dir", "reports", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:hypothesispytest",
+        "-rA",
+        "--report-dir",
+        "reports",
+        str(folder),
+    ]
     command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri, *arguments]
     done = subprocess.run(
         command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
