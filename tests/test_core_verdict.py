@@ -418,12 +418,13 @@ def _finished(audit: Audit, items: list[str]) -> Audited:
 
 #: Audits two sides of generated points; prints peak memory in MB, seconds of reading and of comparing, and counts.
 _LARGE = """
-import json, resource, sys, tempfile
+import json, sys, tempfile
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from memory import EPOCH, LOCATIONS, MemoryReader, RunData, Store, audited, experiment, run_id
 from mlflow_parity.model import Series
+from support.memory_peak import peak_mb
 
 RUNS, KEYS, STEPS = map(int, sys.argv[2:5])
 
@@ -458,7 +459,7 @@ print(json.dumps({
     "green": done.result.green,
     "points": done.result.counts["target"]["points"],
     "explained": done.result.explained,
-    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "peak": peak_mb(),
     **done.result.timings,
 }))
 """
