@@ -39,6 +39,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "trace": ("logged_model", "prompt_version"),
     "evaluation_dataset": ("trace",),
 }
+#: Facets that are judged by files alone.
+_ON_FILES = frozenset({"files", "access", "loads"})
 _LINK_FACETS = frozenset({"model_inputs", "model_outputs"})
 
 
@@ -115,7 +117,6 @@ class Objects:
     def learn(self, places: Sequence[Place], whole: bool) -> None:
         """Pair the objects of all places; ``whole``: every experiment of the source is among them."""
         parts = parts_of(self.selection)
-        read: set[str] = set()
         for kind in _in_order():
             if kind.part not in parts:
                 continue
@@ -131,7 +132,6 @@ class Objects:
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
                     self._remember(kind.name, self._pair(keys, copies))
-                read.add(kind.name)
             if complete:
                 self.links.whole.add(kind.name)
         if whole:
@@ -174,7 +174,7 @@ class Objects:
             red = {outcome.row.facet for outcome in first if not outcome.row.state.green}
             # files are read again only where nothing else explains: they may be large
             again: list[Part] = [kind.part]
-            if red == {"files"}:
+            if red and red <= _ON_FILES:
                 again = [FILES_PART[kind.name]]
             if not red or not self._refresh(kind, place, again):
                 yield from first

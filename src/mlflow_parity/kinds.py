@@ -63,9 +63,6 @@ _KINDS = (
 #: Facets that are judged only where an option asks for it.
 OPTIONAL = frozenset({("model_version", "loads")})
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
-#: Object parts of an experiment, and of the server.
-EXPERIMENT_PARTS: tuple[ObjectPart, ...] = ("logged_models", "traces", "scorers")
-SERVER_PARTS: tuple[ObjectPart, ...] = ("registry", "server_objects")
 
 
 def of_family(family: Family) -> tuple[Kind, ...]:

@@ -6,7 +6,8 @@ like it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from mlflow_parity.model import Experiment
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, Extra, RunPair, RunPairing
@@ -14,45 +15,40 @@ from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
 from mlflow_parity.snapshot.keys import RunKey
 
 _BY = "same-id"
+T = TypeVar("T")
+
+
+def _by_id(
+    source: Sequence[T], target: Sequence[T], id_of: Callable[[T], str]
+) -> tuple[list[tuple[T, T]], list[T], list[T]]:
+    """Return what has the same id on both sides, what is on the source only, and what on the target only."""
+    there = {id_of(item): item for item in target}
+    pairs: list[tuple[T, T]] = []
+    missing: list[T] = []
+    for original in source:
+        itself = there.pop(id_of(original), None)
+        if itself is None:
+            missing.append(original)
+        else:
+            pairs.append((original, itself))
+    return pairs, missing, list(there.values())
 
 
 def same_experiments(source: Sequence[Experiment], target: Sequence[Experiment]) -> ExperimentPairing:
     """Pair experiments by id."""
-    there = {item.experiment_id: item for item in target}
-    result = ExperimentPairing()
-    for original in source:
-        itself = there.pop(original.experiment_id, None)
-        if itself is None:
-            result.missing.append(original)
-        else:
-            result.pairs.append(ExperimentPair(original, itself, _BY))
-    result.extra = list(there.values())
-    return result
+    pairs, missing, extra = _by_id(source, target, lambda item: item.experiment_id)
+    return ExperimentPairing([ExperimentPair(*pair, _BY) for pair in pairs], missing, extra)
 
 
 def same_runs(source: Sequence[RunKey], target: Sequence[RunKey]) -> RunPairing:
     """Pair the runs of one experiment by id."""
-    there = {run.run_id: run for run in target}
-    result = RunPairing()
-    for original in source:
-        itself = there.pop(original.run_id, None)
-        if itself is None:
-            result.missing.append(original)
-        else:
-            result.pairs.append(RunPair(original, itself, _BY))
-    result.extra = [Extra(run, "no run of this source experiment has its id") for run in there.values()]
-    return result
+    pairs, missing, extra = _by_id(source, target, lambda run: run.run_id)
+    why = "no run of this source experiment has its id"
+    return RunPairing([RunPair(*pair, _BY) for pair in pairs], missing, [Extra(run, why) for run in extra])
 
 
 def same_objects(source: Sequence[ObjectKey], target: Sequence[ObjectKey]) -> ObjectPairing:
     """Pair the objects of one kind in one container by id."""
-    there = {item.entity_id: item for item in target}
-    result = ObjectPairing()
-    for original in source:
-        itself = there.pop(original.entity_id, None)
-        if itself is None:
-            result.missing.append(original)
-        else:
-            result.pairs.append(ObjectPair(original, itself, _BY))
-    result.extra = [(item, "no source object has its id") for item in there.values()]
-    return result
+    pairs, missing, extra = _by_id(source, target, lambda item: item.entity_id)
+    why = "no source object has its id"
+    return ObjectPairing([ObjectPair(*pair, _BY) for pair in pairs], missing, [(item, why) for item in extra])

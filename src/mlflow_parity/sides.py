@@ -124,7 +124,7 @@ class Side:
         again = Snapshot.create(root, self.snapshot.origin, self.experiments())
         listing = next((KINDS[kind].part for kind, files in FILES_PART.items() if files == part), None)
         parts = {part} | ({listing} if listing else set())
-        capture_objects(self.reader, again, place, parts, depth, _uncounted)
+        capture_objects(self.reader, again, place, parts, depth, uncounted)
         return again.objects(place)
 
     def view(self, experiment: Experiment) -> SnapshotView:
@@ -178,7 +178,7 @@ class Side:
         return FreshView(view, experiment, runs, histories, trees)
 
 
-def _uncounted(
+def uncounted(
     *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
 ) -> None:
     """Count nothing: what is read again was counted before."""

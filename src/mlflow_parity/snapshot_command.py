@@ -13,7 +13,7 @@ from mlflow_parity.errors import UsageProblem
 from mlflow_parity.options import DEPTHS
 
 if TYPE_CHECKING:
-    from mlflow_parity.sides import Side
+    from mlflow_parity.sides import Side, uncounted
 
 _HELP = "Read one server whole into a folder that can stand for it in later audits"
 
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
             args.parity_depth,
             include_deleted=True,
             model_links=True,
-            count=_uncounted,
+            count=uncounted,
         )
     finally:
         reader.close()
@@ -79,10 +79,6 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     for line in unread:
         print(f"not read: {line}", file=sys.stderr)
     return 1 if unread else 0
-
-
-def _uncounted(**_: int) -> None:
-    """Show no progress."""
 
 
 def _unread(side: Side) -> list[str]:

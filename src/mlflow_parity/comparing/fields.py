@@ -14,10 +14,10 @@ from mlflow_parity.verdict import State
 RUN_INFO = EXIM_PREFIX + "run_info."
 FIELD = EXIM_PREFIX + "field."
 MLFLOW_TAG = EXIM_PREFIX + "mlflow_tag."
-_USER_TAG = "mlflow.user"
+USER_TAG = "mlflow.user"
 _NAME_TAG = "mlflow.runName"
 #: Compared by facets of their own, not as plain tags.
-_RUN_SPECIAL = frozenset({NOTE_TAG, PARENT_TAG, _USER_TAG})
+RUN_SPECIAL = frozenset({NOTE_TAG, PARENT_TAG, USER_TAG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +83,10 @@ def run_times(source: Run, target: Run) -> list[Difference]:
 def run_user(source: Run, target: Run) -> list[Difference]:
     """Compare the user: equal, or the importer's with the original in the source tags."""
     found = []
-    ours = source.tags.get(_USER_TAG)
+    ours = source.tags.get(USER_TAG)
     for key, original, copy, tag in (
         ("user_id", source.user_id or None, target.user_id or None, RUN_INFO + "user_id"),
-        (_USER_TAG, ours, target.tags.get(_USER_TAG), MLFLOW_TAG + "user"),
+        (USER_TAG, ours, target.tags.get(USER_TAG), MLFLOW_TAG + "user"),
     ):
         if original == copy:
             continue
@@ -113,7 +113,7 @@ def run_tags(source: Run, target: Run) -> list[Difference]:
         return {
             key: value
             for key, value in tags.items()
-            if key not in _RUN_SPECIAL and not (tool and key.startswith(EXIM_PREFIX))
+            if key not in RUN_SPECIAL and not (tool and key.startswith(EXIM_PREFIX))
         }
 
     ours, theirs = plain(source.tags), plain(target.tags)
@@ -137,9 +137,9 @@ def run_source_tags(source: Run, target: Run) -> list[Difference]:
     rule = "run.source_tags"
     own = {key: value for key, value in target.tags.items() if key.startswith(EXIM_PREFIX)}
     same_times = (source.start_time, source.end_time) == (target.start_time, target.end_time)
-    if target.run_id == source.run_id or (same_times and own == _exim(source.tags)):
+    if target.run_id == source.run_id or (same_times and own == exim_tags(source.tags)):
         # chained migrations: the source may carry tags of an earlier one, which are plain content here
-        ours = _exim(source.tags)
+        ours = exim_tags(source.tags)
         found = compare_mappings(ours, own, rule)
         return found or [Difference("", State.EXPECTED, "run.source_tags.not-created")]
     required = {
@@ -279,11 +279,11 @@ def experiment_note(source: Experiment, target: Experiment) -> list[Difference]:
 def experiment_source_tags(source: Experiment, target: Experiment) -> list[Difference]:
     """Compare the source tags with what the source says."""
     rule = "experiment.source_tags"
-    own = _exim(target.tags)
+    own = exim_tags(target.tags)
     if not own and is_default(source, target):
         return [Difference("", State.EXPECTED, "experiment.source_tags.default")]
     if is_original(source, target):
-        found = compare_mappings(_exim(source.tags), own, rule)
+        found = compare_mappings(exim_tags(source.tags), own, rule)
         return found or [Difference("", State.EXPECTED, "experiment.source_tags.not-created")]
     required = {
         FIELD + field: text(getattr(source, field))
@@ -306,7 +306,7 @@ def experiment_times(source: Experiment, target: Experiment) -> list[Difference]
             )
         elif is_default(source, target):
             found.append(Difference(values[0], State.EXPECTED, "experiment.times.default", *values[1:]))
-        elif _exim(target.tags):
+        elif exim_tags(target.tags):
             note = "its source tags do not keep the original"
             found.append(Difference(values[0], State.MISMATCH, "experiment.times.creation", *values[1:], note))
         else:
@@ -345,7 +345,8 @@ def _note(source: Mapping[str, str], target: Mapping[str, str], rule: str) -> li
     return compare_mappings(ours, theirs, rule)
 
 
-def _exim(tags: Mapping[str, str]) -> dict[str, str]:
+def exim_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the source tags that the Export Import tool wrote."""
     return {key: value for key, value in tags.items() if key.startswith(EXIM_PREFIX)}
 
 
@@ -367,7 +368,7 @@ def _source_tags(
         },
     }
     wanted.update({key: value for key, value in optional.items() if key in own})
-    earlier = _exim(source_tags)
+    earlier = exim_tags(source_tags)
     found = []
     for key, value in sorted(wanted.items()):
         if key not in own:

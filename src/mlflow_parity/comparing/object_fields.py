@@ -17,7 +17,7 @@ from mlflow_parity.verdict import State
 _VERSIONS_TAG = "mlflow.modelVersions"
 #: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
 _EXPERIMENTS_TAG = "_mlflow_experiment_ids"
-_PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
+PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
 
 @dataclass(slots=True)
@@ -150,11 +150,11 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
     if source.kind in ("prompt", "prompt_version"):
         found += _experiments_tag(ours.pop(_EXPERIMENTS_TAG, None), theirs.pop(_EXPERIMENTS_TAG, None), links, rule)
     if source.kind == "trace":
-        for key in _PLACE_TAGS:
+        for key in PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
             if mine != copy:
                 found.append(Difference(key, State.EXPECTED, "trace.tags.place", mine, copy))
-            elif mine and source.entity_id != target.entity_id and key == _PLACE_TAGS[0]:
+            elif mine and source.entity_id != target.entity_id and key == PLACE_TAGS[0]:
                 note = "the copy keeps its spans in the source's place: they go when the source goes"
                 if not mine.startswith("mlflow-artifacts:"):
                     found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))

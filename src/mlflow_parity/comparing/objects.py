@@ -72,8 +72,7 @@ def compare_objects(
     yield from _unpaired(label, kind, pairing, facets, comparison.links, cannot=cannot)
     if target is None:
         return
-    pairs = sorted(pairing.pairs, key=lambda pair: (pair.source.number or 0, pair.source.created or 0,
-                                                    pair.source.entity_id))  # fmt: skip
+    pairs = sorted(pairing.pairs, key=lambda pair: _order(pair.source))
     out_of_order = _out_of_order(pairs) if "order" in facets else set()
     models = ModelIds(comparison.links.of("logged_model"))
     for start in range(0, len(pairs), _CHUNK):
@@ -96,7 +95,7 @@ def compare_objects(
                     differing = compare_facet(facet, mine, copy, comparison.links) if known else []
                     found = [one for one in differing if not one.state.green] or unread
                 elif facet == "order":
-                    found = out_of_order_difference(pair) if pair.source.entity_id in out_of_order else []
+                    found = _too_early(pair) if pair.source.entity_id in out_of_order else []
                 elif facet == "access":
                     found = compare_access(source.files(kind, mine.entity_id), target.files(kind, copy.entity_id))
                 elif facet == "loads":
@@ -199,13 +198,9 @@ def _unpaired(
         difference = Difference("", State.DUPLICATE, rule, _described(pair.source), _described(pair.target), note)
         yield outcome(_row(label, kind, pair.source, pair.target, "presence", State.DUPLICATE, pair.by), [difference])
     numbers = {item.number for item in [*pairing.missing, *(pair.source for pair in pairing.pairs)]}
+    highest = max((number or 0 for number in numbers), default=0)
     for item, why in sorted(pairing.extra, key=lambda extra: _order(extra[0])):
-        if (
-            item.number is not None
-            and numbers
-            and item.number not in numbers
-            and item.number < max(number or 0 for number in numbers)
-        ):
+        if item.number is not None and item.number not in numbers and item.number < highest:
             why = f"{why}; the source has a gap at number {item.number}: that version was deleted there"
         difference = Difference("", State.EXTRA, rule, target=_described(item), note=why)
         yield outcome(_row(label, kind, None, item, "presence", State.EXTRA), [difference])
@@ -229,7 +224,7 @@ def _why_missing(item: ObjectKey, links: ObjectLinks) -> str:
         return f"{note}; its run {item.run} is deleted at the source"
     if stage == "gone":
         return f"{note}; its run {item.run} is not on the source any more"
-    if stage not in ("unknown",) and item.run not in links.of("run"):
+    if stage != "unknown" and item.run not in links.of("run"):
         return f"{note}; its run {item.run} has no copy either"
     return note
 
@@ -246,7 +241,7 @@ def _out_of_order(pairs: Sequence[ObjectPair]) -> set[str]:
     return wrong
 
 
-def out_of_order_difference(pair: ObjectPair) -> list[Difference]:
+def _too_early(pair: ObjectPair) -> list[Difference]:
     """Say that a version comes too early on the target."""
     note = "its copy comes before the copy of an earlier version"
     rule = f"{pair.source.kind}.order"

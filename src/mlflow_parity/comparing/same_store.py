@@ -14,15 +14,13 @@ from mlflow_parity import contract
 from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
 from mlflow_parity.comparing.json_values import compare_json
+from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.kinds import plain_tags
 from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.profiles import Profile
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import State
 
-_USER_TAG = "mlflow.user"
-_OWN_FACETS = frozenset({NOTE_TAG, PARENT_TAG, _USER_TAG})
-_PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
 _AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "previews", "records"})
 
@@ -60,7 +58,7 @@ def experiment_facet(facet: str, source: Experiment, target: Experiment, moved: 
         return fields.experiment_tags(source, target)
     if facet == "note":
         return fields.experiment_note(source, target)
-    return compare_mappings(_exim(source.tags), _exim(target.tags), rule)
+    return compare_mappings(fields.exim_tags(source.tags), fields.exim_tags(target.tags), rule)
 
 
 def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[Difference]:
@@ -76,7 +74,7 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
         return _attributes(("start_time", "end_time"), source, target, rule)
     if facet == "user":
         found = compare_values("user_id", source.user_id, target.user_id, rule)
-        return found + compare_mappings(_only(source.tags, _USER_TAG), _only(target.tags, _USER_TAG), rule)
+        return found + compare_mappings(_only(source.tags, fields.USER_TAG), _only(target.tags, fields.USER_TAG), rule)
     if facet == "params":
         return compare_mappings(source.params, target.params, rule)
     if facet == "tags":
@@ -84,7 +82,7 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
     if facet == "note":
         return compare_mappings(_only(source.tags, NOTE_TAG), _only(target.tags, NOTE_TAG), rule)
     if facet == "source_tags":
-        return compare_mappings(_exim(source.tags), _exim(target.tags), rule)
+        return compare_mappings(fields.exim_tags(source.tags), fields.exim_tags(target.tags), rule)
     if facet == "parent":
         return compare_mappings(_only(source.tags, PARENT_TAG), _only(target.tags, PARENT_TAG), rule)
     if facet == "inputs":
@@ -114,12 +112,12 @@ def object_facet(facet: str, source: Entity, target: Entity, moved: Relocation) 
     if kind == "model_version" and facet == "source":
         return place(facet, ours or "", theirs or "", moved, kind, facet)
     if kind == "model_version" and facet in ("tags", "source_tags"):
-        part = _exim if facet == "source_tags" else plain_tags
+        part = fields.exim_tags if facet == "source_tags" else plain_tags
         ours, theirs = part(source.facets.get("tags") or {}), part(target.facets.get("tags") or {})
     found: list[Difference] = []
     if kind == "trace" and facet == "tags":
         ours, theirs = dict(ours or {}), dict(theirs or {})
-        for key in _PLACE_TAGS:
+        for key in PLACE_TAGS:
             if key in ours and key in theirs:
                 found += place(key, ours.pop(key), theirs.pop(key), moved, kind, facet)
     return found + compare_json("", ours, theirs, rule_of(kind, facet))
@@ -164,9 +162,7 @@ def _only(tags: Any, key: str) -> dict[str, str]:
     return {key: tags[key]} if key in tags else {}
 
 
-def _exim(tags: Any) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if key.startswith(EXIM_PREFIX)}
-
-
 def _plain(tags: Any) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if key not in _OWN_FACETS and not key.startswith(EXIM_PREFIX)}
+    return {
+        key: value for key, value in tags.items() if key not in fields.RUN_SPECIAL and not key.startswith(EXIM_PREFIX)
+    }

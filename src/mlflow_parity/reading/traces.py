@@ -104,9 +104,7 @@ class TraceReader:
 
     def _filled(self, traces: list[Entity]) -> list[Entity]:
         """Return traces with their spans."""
-        in_database = [
-            trace for trace in traces if trace.facets["tags"].get(_LOCATION) in ("TRACKING_STORE", "ARCHIVE_REPO")
-        ]
+        in_database = [trace for trace in traces if trace.facets["tags"].get(_LOCATION) in _IN_DATABASE]
         spans = self._batch([trace.entity_id for trace in in_database]) if self.batches and in_database else {}
         return [
             _with_spans(trace, spans[trace.entity_id]) if trace.entity_id in spans else self._alone(trace)
