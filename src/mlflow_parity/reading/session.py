@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 import orjson
@@ -41,6 +41,8 @@ from mlflow_parity.redaction import Redactor
 T = TypeVar("T")
 R = TypeVar("R")
 Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
+#: JSON, or a file that is sent as it is (only :mod:`mlflow_parity.migrating.writing` sends files).
+Body = bytes | BinaryIO | None
 _PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
 _THROTTLED = (429, 503)
@@ -242,10 +244,10 @@ class Session:
         return self._random.uniform(most / 4, most)
 
     def _send(
-        self, endpoint: Endpoint, path: str, query: Query, body: bytes | None, *, encoding: str = "gzip"
+        self, endpoint: Endpoint, path: str, query: Query, body: Body, *, encoding: str = "gzip"
     ) -> requests.Response:
         headers = {"Accept-Encoding": encoding}
-        if body is not None:
+        if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
         url = self.location.endpoint + path
         parameters: Any = query
@@ -259,8 +261,7 @@ class Session:
             raise TransportError(self._line(endpoint, f"it could not be signed: {reason(error)}")) from None
         sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
         # the last look before it leaves, at what is sent and not at what was meant
-        if not (endpoint.allows(str(prepared.method), sent_path) and is_allowed(str(prepared.method), sent_path)):
-            raise ForbiddenRequest(f"{prepared.method} {sent_path} is not on the read-only allow-list")
+        self._permit(endpoint, str(prepared.method), sent_path)
         settings = self._http.merge_environment_settings(
             str(prepared.url), {}, True, self._http.verify, self._http.cert
         )
@@ -274,6 +275,11 @@ class Session:
             if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
                 raise TransportError(self._line(endpoint, reason(error))) from None
             raise Again(reason(error)) from None
+
+    def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
+        """Refuse what is not on the allow-list; ``path`` is the one that would be sent."""
+        if not (endpoint.allows(method, path) and is_allowed(method, path)):
+            raise ForbiddenRequest(f"{method} {path} is not on the read-only allow-list")
 
     def _body(self, answer: requests.Response, deadline: float) -> bytes:
         return b"".join(self._whole(answer, deadline))

@@ -1,0 +1,95 @@
+"""Uploads the export's files to the target's artifact stores."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mlflow_parity.errors import ParityError, ReadError
+from mlflow_parity.migrating.writing import Writer
+from mlflow_parity.model import Artifact
+from mlflow_parity.reading.auth import Credentials
+from mlflow_parity.reading.saving import Blobs
+from mlflow_parity.reading.stores import is_faithful
+
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+Rewrite = Callable[[Artifact, bytes], bytes]
+
+
+class NotUploaded(ParityError):
+    """A file could not be put where it belongs; the message says which and why."""
+
+
+class Uploads:
+    """Puts files below an artifact URI of the target; safe to use from many threads."""
+
+    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs) -> None:
+        self._writer = writer
+        self._credentials = credentials
+        self._blobs = blobs
+
+    def upload(self, uri: str, files: Sequence[Artifact], rewrite: Rewrite | None = None) -> int:
+        """Put the files of one tree below ``uri`` and return the bytes sent. ``rewrite`` may change an ``MLmodel``.
+
+        Raises:
+            NotUploaded: at the first file that cannot be put there.
+        """
+        sent = 0
+        put = self._way(uri)
+        for file in files:
+            if file.error is not None or file.sha256 is None:
+                raise NotUploaded(f"{file.path}: it could not be read at the source: {file.error or 'no digest'}")
+            try:
+                blob = self._blobs.path(file.sha256)
+                size = blob.stat().st_size
+            except OSError:
+                raise NotUploaded(f"{file.path}: the export does not hold its bytes any more; export again") from None
+            content: bytes | None = None
+            if rewrite is not None and posixpath.basename(file.path) == "MLmodel":
+                content = rewrite(file, blob.read_bytes())
+                size = len(content)
+            try:
+                put(file.path, blob if content is None else content, size)
+            except ReadError as error:
+                raise NotUploaded(f"{file.path}: {error}") from None
+            sent += size
+        return sent
+
+    def _way(self, uri: str) -> Callable[[str, Any, int], None]:
+        parts = urlsplit(uri)
+        if parts.scheme == "mlflow-artifacts":
+            root = unquote(parts.path).strip("/")
+
+            def by_proxy(path: str, content: Any, size: int) -> None:
+                below = posixpath.join(root, path)
+                # MLflow decodes what is not to be decoded: the file would land under another name
+                if not is_faithful(below):
+                    raise NotUploaded(f"{path}: the target's artifact proxy would store it under another name")
+                self._writer.put(_PROXY + below, content, size=size)
+
+            return by_proxy
+        if parts.scheme == "s3":
+            bucket = parts.netloc
+            prefix = uri[len(f"s3://{bucket}") :].strip("/")
+            client: Any = self._credentials.aws.s3
+
+            def by_s3(path: str, content: Any, size: int) -> None:
+                key = posixpath.join(prefix, path)
+                try:
+                    if isinstance(content, bytes):
+                        client.put_object(Bucket=bucket, Key=key, Body=content)
+                    else:
+                        client.upload_file(str(content), bucket, key)
+                except Exception as error:
+                    # botocore's own texts hold no secret; its request objects would
+                    raise NotUploaded(
+                        f"{path}: S3: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    ) from None
+
+            return by_s3
+        raise NotUploaded(
+            f"the target keeps artifacts at {parts.scheme or 'a path'}: only its own machine can write there; "
+            "run it with --serve-artifacts, or with an S3 root"
+        )

@@ -1,0 +1,41 @@
+"""What every importer is handed, and the order in which they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.export_folder import ExportFolder
+    from mlflow_parity.migrating.files import Uploads
+    from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.migrating.writing import Writer
+    from mlflow_parity.reading.server import ServerReader
+
+
+class Told(Protocol):
+    """Told what was written, for the progress line."""
+
+    def __call__(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
+        """Add to what was written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """Both ends of an import: the export's folder, and the target to write to and to look at.
+
+    ``renames`` maps names of source experiments and models to those on the target; ``workers`` is how many requests
+    may be under way at once.
+    """
+
+    writer: Writer
+    reader: ServerReader
+    export: ExportFolder
+    journal: Journal
+    uploads: Uploads
+    renames: Mapping[str, str]
+    workers: int
+    include_deleted: bool
+    told: Told

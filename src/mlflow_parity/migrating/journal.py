@@ -1,0 +1,185 @@
+"""The journal of a migration: which source object became which target object, and how far it came.
+
+One SQLite file in the work folder. It is written before and after each step on the target, so that a migration that
+was killed goes on where it stopped, and makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlflow_parity.errors import UsageProblem
+
+#: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
+#: API cannot write it.
+State = Literal["begun", "done", "failed", "unmovable"]
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS objects (
+    kind TEXT NOT NULL, source_id TEXT NOT NULL, target_id TEXT, state TEXT NOT NULL,
+    place TEXT NOT NULL, name TEXT NOT NULL, reason TEXT, digest TEXT, changed REAL NOT NULL,
+    PRIMARY KEY (kind, source_id)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object: ``place`` is the source id of its experiment (empty at server level), ``changed`` in seconds."""
+
+    kind: str
+    source_id: str
+    target_id: str | None
+    state: State
+    place: str
+    name: str
+    reason: str | None
+    digest: str | None
+    changed: float
+
+
+class Journal:
+    """The journal in ``path``; safe to use from many threads, and after a kill at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        try:
+            # autocommit: each note is on disk before the next request is sent
+            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            self._file.execute("PRAGMA journal_mode = WAL")
+            self._file.execute("PRAGMA synchronous = NORMAL")
+            self._file.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise UsageProblem(
+                f"{path} is no journal of a migration ({error}); move it away, or give another --work-dir"
+            ) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+
+    def bind(self, **about: str) -> None:
+        """Say whose journal this is (``source``, ``target``); another one's is refused.
+
+        Raises:
+            UsageProblem: the journal belongs to a migration between other servers.
+        """
+        about["format"] = str(_FORMAT)
+        with self._lock:
+            known = dict(self._file.execute("SELECT key, value FROM about"))
+            for key, value in about.items():
+                if known.setdefault(key, value) != value:
+                    raise UsageProblem(
+                        f"the work folder's journal is of another migration: its {key} is {known[key]}, not {value}; "
+                        "give another --work-dir"
+                    )
+            self._file.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", list(about.items()))
+
+    def about(self, key: str) -> str | None:
+        """Return what :meth:`bind` was told."""
+        with self._lock:
+            row = self._file.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    # --- what happened
+
+    def begin(self, kind: str, source_id: str, *, place: str = "", name: str = "") -> None:
+        """Note that an object is about to be made, or gone on with; its target id stays."""
+        self._write(
+            "INSERT INTO objects VALUES (?, ?, NULL, 'begun', ?, ?, NULL, NULL, ?) ON CONFLICT (kind, source_id) "
+            "DO UPDATE SET state = 'begun', reason = NULL, place = excluded.place, name = excluded.name, "
+            "changed = excluded.changed",
+            (kind, source_id, place, name, time.time()),
+        )
+
+    def created(self, kind: str, source_id: str, target_id: str) -> None:
+        """Note what it became on the target, right after it was made or found there."""
+        self._change(kind, source_id, "target_id = ?", target_id)
+
+    def done(self, kind: str, source_id: str, digest: str | None = None) -> None:
+        """Note that it is whole; ``digest`` of the source object tells a later run whether it changed since."""
+        self._change(kind, source_id, "state = 'done', reason = NULL, digest = ?", digest)
+
+    def failed(self, kind: str, source_id: str, reason: str) -> None:
+        """Note why it could not be moved this time."""
+        self._change(kind, source_id, "state = 'failed', reason = ?", reason)
+
+    def unmovable(self, kind: str, source_id: str, reason: str) -> None:
+        """Note that MLflow's API cannot write it."""
+        self._change(kind, source_id, "state = 'unmovable', reason = ?", reason)
+
+    def forget(self, kind: str, source_id: str) -> None:
+        """Drop an object, so that it is moved anew."""
+        self._write("DELETE FROM objects WHERE kind = ? AND source_id = ?", (kind, source_id))
+
+    # --- what is known
+
+    def entry(self, kind: str, source_id: str) -> Entry | None:
+        """Return an object's entry."""
+        with self._lock:
+            row = self._file.execute(
+                "SELECT * FROM objects WHERE kind = ? AND source_id = ?", (kind, source_id)
+            ).fetchone()
+        return None if row is None else Entry(*row)
+
+    def target(self, kind: str, source_id: str) -> str | None:
+        """Return the target id of a source object, where it is known."""
+        entry = self.entry(kind, source_id)
+        return None if entry is None else entry.target_id
+
+    def state(self, kind: str, source_id: str) -> State | None:
+        """Return how far an object came; ``None``: not begun."""
+        entry = self.entry(kind, source_id)
+        return None if entry is None else entry.state
+
+    def ids(self, kind: str) -> dict[str, str]:
+        """Return source id → target id of every object of a kind that is on the target, whole or in part."""
+        with self._lock:
+            rows = self._file.execute(
+                "SELECT source_id, target_id FROM objects WHERE kind = ? AND target_id IS NOT NULL", (kind,)
+            ).fetchall()
+        return dict(rows)
+
+    def entries(self, *, kind: str | None = None, state: State | None = None) -> Iterator[Entry]:
+        """Yield entries, all or those of a kind and in a state, in order of kind and id."""
+        with self._lock:
+            rows = self._file.execute(
+                "SELECT * FROM objects WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2) "
+                "ORDER BY kind, source_id",
+                (kind, state),
+            ).fetchall()
+        for row in rows:
+            yield Entry(*row)
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        """Return how many objects there are by kind and state."""
+        with self._lock:
+            rows = self._file.execute("SELECT kind, state, count(*) FROM objects GROUP BY kind, state").fetchall()
+        return {(kind, state): count for kind, state, count in rows}
+
+    def _change(self, kind: str, source_id: str, change: str, value: str | None) -> None:
+        with (
+            self._lock,
+            closing(
+                self._file.execute(
+                    f"UPDATE objects SET {change}, changed = ? WHERE kind = ? AND source_id = ?",  # noqa: S608 - our own text
+                    (value, time.time(), kind, source_id),
+                )
+            ) as cursor,
+        ):
+            if cursor.rowcount != 1:
+                raise KeyError(f"{kind} {source_id} was not begun")
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._lock:
+            self._file.execute(statement, values)

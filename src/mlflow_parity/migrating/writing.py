@@ -1,0 +1,139 @@
+"""Writes to the target: the reading room's session (signing, retries, redaction) with a table of writes of its own.
+
+Nothing in the audit imports this module; the audit's own session refuses every request that is not a reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import orjson
+
+from mlflow_parity.errors import ForbiddenRequest, ReadError, RequestRefused, TransportError
+from mlflow_parity.locations import Location
+from mlflow_parity.reading.answers import parsed
+from mlflow_parity.reading.auth import Credentials, SideName, credentials
+from mlflow_parity.reading.endpoints import Endpoint
+from mlflow_parity.reading.session import Limits, Query, Session
+from mlflow_parity.redaction import Redactor
+
+T = TypeVar("T")
+#: What a migration may call; a path that is none of these never leaves.
+_ROOTS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/api/2.0/mlflow-artifacts/artifacts/")
+_METHODS = ("POST", "PATCH", "PUT", "DELETE")
+#: Tries of a call that makes something new; before each but the first the target is asked whether it was made.
+_TRIES_OF_CREATE = 5
+
+
+class Writer(Session):
+    """Talks to the target of a migration; safe to use from many threads.
+
+    Errors are those of reading: ``RequestRefused`` with ``status`` and ``code``, ``TransportError``.
+    """
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Query = None,
+        tries: int | None = None,
+    ) -> dict[str, Any]:
+        """Send a call that may safely be sent twice, and return its JSON object.
+
+        ``path`` starts with ``/api/``; it is sent as given, so quote what comes from data.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: no usable answer within the limits.
+        """
+        endpoint = Endpoint(path, method, path)
+        payload = None if body is None else orjson.dumps(body)
+
+        def once(deadline: float) -> bytes:
+            with self._send(endpoint, path, query, payload) as answer:
+                self._check(answer, endpoint)
+                return self._body(answer, deadline)
+
+        return self._tried(endpoint, once, lambda text: parsed(text) if text.strip() else {}, tries=tries)
+
+    def create(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        find: Callable[[], T | None],
+        made: Callable[[dict[str, Any]], T],
+        method: str = "POST",
+    ) -> T:
+        """Make something new exactly once: when a try ends in doubt, ``find`` looks for it before the next.
+
+        ``made`` takes the answer, ``find`` asks the server; both return what tells the object, mostly its id.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: no usable answer within the limits.
+        """
+        last: ReadError | None = None
+        for number in range(_TRIES_OF_CREATE):
+            if number:
+                found = find()
+                if found is not None:
+                    return found
+            try:
+                return made(self.call(method, path, body, tries=1))
+            except RequestRefused as error:
+                # a server error may come after the object was made
+                if error.status < 500:
+                    raise
+                last = error
+            except TransportError as error:
+                last = error
+        found = find()
+        if found is not None:
+            return found
+        assert last is not None
+        raise last
+
+    def put(self, path: str, content: Path | bytes, *, size: int) -> None:
+        """Send a file, or bytes, with PUT; each try sends it from the first byte on. ``path`` is not quoted yet.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: the file could not be sent whole within the limits.
+        """
+        quoted = quote(path, safe="/")
+        endpoint = Endpoint("put", "PUT", quoted)
+
+        def once(deadline: float) -> None:
+            # an empty file object would be sent in chunks, which older servers and signatures do not take
+            with ExitStack() as stack:
+                body = stack.enter_context(content.open("rb")) if isinstance(content, Path) and size else b""
+                answer = stack.enter_context(
+                    self._send(endpoint, quoted, None, content if isinstance(content, bytes) else body)
+                )
+                self._check(answer, endpoint)
+                self._body(answer, deadline)
+
+        seconds = self.limits.call + size / self.limits.slowest
+        self._tried(endpoint, once, lambda found: found, seconds=seconds)
+
+    def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
+        known = method in _METHODS and path.startswith(_ROOTS)
+        if not known or any(part.lower().replace("%2e", ".") == ".." for part in path.split("/")):
+            raise ForbiddenRequest(f"{method} {path} is no call of a migration")
+
+
+def open_writer(location: Location, side: SideName = "target", workers: int = 8) -> tuple[Writer, Credentials]:
+    """Open a session that writes to a server or an ARN; nothing is sent yet. Its credentials also reach S3.
+
+    Raises:
+        UsageProblem: when the credentials contradict each other or are missing.
+    """
+    found = credentials(location, side)
+    redactor = Redactor.from_environment(also=list((location.userinfo or ())[1:]))
+    return Writer(location, found, workers=workers, redactor=redactor, limits=Limits()), found
