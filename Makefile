@@ -21,6 +21,8 @@ check: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.objects
+	$(BIN)/python -m benchmarks.migrating
 
 clean:
 	rm -rf $(VENV) demo-work

@@ -22,6 +22,7 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 
 from support.postgres import postgres  # noqa: E402
 
+from benchmarks.results import write_part  # noqa: E402
 from mlflow_parity.locations import parse_location  # noqa: E402
 from mlflow_parity.reading import open_reader  # noqa: E402
 from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
@@ -173,9 +174,7 @@ def main() -> None:
     )
     print(text)
     if not given.quick:
-        path = Path(__file__).parent / "RESULTS.md"
-        before = path.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
-        path.write_text(f"{before}\n\n{text}", encoding="utf-8")
+        write_part(HEADING, text)
 
 
 if __name__ == "__main__":

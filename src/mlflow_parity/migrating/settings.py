@@ -1,0 +1,132 @@
+"""The options of ``migrate.py``: one table of arguments, validated into settings."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.locations import Location, parse_arn, parse_location
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one call of ``migrate.py`` was told.
+
+    ``source`` and ``target`` are ``None`` where the step does not need them and they were not given. ``experiments``
+    and ``models`` are names or globs; empty: all.
+    """
+
+    source: Location | None
+    target: Location | None
+    work: Path
+    reports: Path
+    experiments: tuple[str, ...]
+    models: tuple[str, ...]
+    rename: Path | None
+    batch_size: int
+    workers: int
+    include_deleted: bool
+    discard_export: bool
+    into_existing: bool
+
+    @property
+    def export_root(self) -> Path:
+        """Folder of the export."""
+        return self.work / "export"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the tool's own output."""
+        return self.work / "logs"
+
+    def journal_path(self) -> Path:
+        """The journal of this target: one export may be imported to several."""
+        assert self.target is not None
+        name = hashlib.sha256(self.target.identity.encode()).hexdigest()[:12]
+        return self.work / f"journal-{name}.sqlite"
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool) -> None:
+    """Add the arguments that the steps share; ``source`` and ``target``: which ends the step talks to."""
+    for side, wanted, what in (("source", source, "what is migrated"), ("target", target, "where it goes")):
+        if wanted:
+            group = parser.add_mutually_exclusive_group()
+            group.add_argument(f"--{side}-uri", metavar="URI", help=f"http(s):// tracking server or ARN: {what}")
+            group.add_argument(f"--{side}-arn", metavar="ARN", help="ARN of a SageMaker MLflow App or tracking server")
+    add = parser.add_argument
+    add(
+        "--work-dir", type=Path, default=Path("migration"), metavar="DIR", help="Export, journal and logs (%(default)s)"
+    )
+    add("--report-dir", type=Path, default=Path("reports"), metavar="DIR", help="The audit's reports (%(default)s)")
+    add("--experiments", action="append", metavar="NAMES", help="Only these experiments (names or globs, with commas)")
+    add("--models", action="append", metavar="NAMES", help="Only these registered models and prompts (names or globs)")
+    add("--rename", type=Path, metavar="FILE", help="TOML file of new names for experiments, models and prompts")
+    add("--batch-size", type=int, default=20, metavar="N", help="Experiments per batch (%(default)s)")
+    add("--workers", type=int, default=8, metavar="N", help="Connections per server (%(default)s)")
+    add("--include-deleted", action="store_true", help="Deleted experiments and runs too")
+    keep = parser.add_mutually_exclusive_group()
+    keep.add_argument("--keep-export", action="store_true", help="Keep the bytes of all files (default)")
+    keep.add_argument("--discard-export", action="store_true", help="Drop a batch's files once they are on the target")
+    add("--into-existing", action="store_true", help="Allow objects of the same names on the target")
+
+
+def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
+    """Validate the arguments.
+
+    Raises:
+        UsageProblem: one line for the first thing that is wrong.
+    """
+    env = os.environ if environ is None else environ
+    for name, most in (("batch_size", 100_000), ("workers", 64)):
+        value = getattr(args, name)
+        if not 1 <= value <= most:
+            raise UsageProblem(f"--{name.replace('_', '-')}: {value} is out of range; give a whole number, 1 to {most}")
+    source, target = _side("source", args, env), _side("target", args, env)
+    if target is not None and target.kind == "snapshot":
+        raise UsageProblem("--target-uri: a folder cannot be migrated to; give a tracking server or an ARN")
+    if source is not None and target is not None and source.identity == target.identity:
+        raise UsageProblem(f"source and target are the same location ({source.display}); give two different ones")
+    return Settings(
+        source=source,
+        target=target,
+        work=args.work_dir.expanduser(),
+        reports=args.report_dir.expanduser(),
+        experiments=_names(args.experiments),
+        models=_names(args.models),
+        rename=args.rename,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        include_deleted=args.include_deleted,
+        discard_export=args.discard_export,
+        into_existing=args.into_existing,
+    )
+
+
+def needed(settings: Settings, *, source: bool = False, target: bool = False) -> None:
+    """Refuse a step whose ends were not named.
+
+    Raises:
+        UsageProblem: one is missing.
+    """
+    for side, wanted in (("source", source), ("target", target)):
+        if wanted and getattr(settings, side) is None:
+            raise UsageProblem(f"no {side} is given; add --{side}-uri or --{side}-arn")
+
+
+def _side(side: str, args: argparse.Namespace, env: Mapping[str, str]) -> Location | None:
+    uri, arn = getattr(args, f"{side}_uri", None), getattr(args, f"{side}_arn", None)
+    custom = env.get(f"{side.upper()}_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    if arn is not None:
+        return parse_arn(arn, option=f"--{side}-arn", custom_endpoint=custom)
+    if uri is None:
+        return None
+    return parse_location(uri, option=f"--{side}-uri", custom_endpoint=custom)
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(part.strip() for text in given or () for part in text.split(",") if part.strip())

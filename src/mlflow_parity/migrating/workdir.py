@@ -1,0 +1,75 @@
+"""The work folder of a migration: one process at a time, and how far the latest one came."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.errors import UsageProblem
+
+_MARKER = "mlflow-parity-migration.json"
+
+
+@dataclass(slots=True)
+class Progressed:
+    """How far a migration came, kept in the work folder.
+
+    ``exported`` says that the export is whole; ``batches`` are the ids of source experiments whose batch is on the
+    target (only with ``--discard-export``, where their files are gone); ``target`` is the one they went to.
+    """
+
+    exported: bool = False
+    batches: list[str] = field(default_factory=list)
+    target: str = ""
+
+
+class WorkDir:
+    """The folder, locked for as long as the object is open."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._file = root / _MARKER
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            foreign = [item.name for item in root.iterdir() if item.name != ".lock"] if not self._file.exists() else []
+            if foreign:
+                raise UsageProblem(
+                    f"--work-dir: {root} holds other files and no migration ({foreign[0]}); give an empty folder"
+                )
+            self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise UsageProblem(f"--work-dir: cannot write to {root} ({error.strerror}); give another folder") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise UsageProblem(f"--work-dir: another migration works in {root}; wait for its end") from None
+        if not self._file.exists():
+            self.save(Progressed())
+
+    def load(self) -> Progressed:
+        """Return how far it came.
+
+        Raises:
+            UsageProblem: the note is damaged.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
+            return Progressed(**found)
+        except (OSError, ValueError, TypeError):
+            raise UsageProblem(f"--work-dir: {self._file.name} is damaged; give another folder, or remove it") from None
+
+    def save(self, progressed: Progressed) -> None:
+        """Note how far it came; a kill leaves the old note or the new one."""
+        temporary = self._file.with_suffix(".tmp")
+        content = {"exported": progressed.exported, "batches": progressed.batches, "target": progressed.target}
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(temporary, self._file)
+
+    def close(self) -> None:
+        """Let others in."""
+        os.close(self._lock)
