@@ -87,6 +87,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
     Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
+    Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
@@ -109,6 +110,7 @@ class Settings:
     profile: Profile = "export-import"
     waivers: str | None = None
     recheck: Recheck | None = None
+    rename: str | None = None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -177,7 +179,10 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         max_findings=_count("max-findings", values, most=100_000),
         profile=next(name for name in PROFILES if name == profile),
         waivers=values.get("waivers"),
+        rename=values.get("rename"),
     )
+    if settings.rename and settings.target.kind == "snapshot":
+        raise UsageProblem("--rename: a snapshot cannot be read under other names; give the target's server")
     if settings.source.identity == settings.target.identity:
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "

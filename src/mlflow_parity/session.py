@@ -33,6 +33,7 @@ from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
     from mlflow_parity.audit import Audit, Result
+    from mlflow_parity.renames import Renames
     from mlflow_parity.reporting.report import Report, SideReport
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
@@ -100,6 +101,7 @@ class Main(Shared):
         self.result: Result | None = None
         self.report: Report | None = None
         self.written: dict[str, Path] = {}
+        self.renames: Renames | None = None
         self.unfound: tuple[str, ...] = ()
         """Checks of the report that is rechecked which have no test any more."""
 
@@ -110,13 +112,19 @@ class Main(Shared):
             ParityError: one line for what is wrong with a location, an option or a server.
         """
         from mlflow_parity.audit import Audit
-        from mlflow_parity.reading import open_reader
+        from mlflow_parity.reading import Reader, open_reader
+        from mlflow_parity.renames import RenamedReader, load_renames
+
+        self.renames = load_renames(self.settings.rename)
 
         def open_side(name: SideName) -> Side:
             location = self.settings.source if name == "source" else self.settings.target
             if location.kind == "snapshot":
                 return Side(name, location, None)
-            return Side(name, location, open_reader(location, name, self.settings.workers))
+            reader: Reader = open_reader(location, name, self.settings.workers)
+            if name == "target" and self.renames:
+                reader = RenamedReader(reader, self.renames)
+            return Side(name, location, reader)
 
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
         self._items = self.audit.inventory()
@@ -239,6 +247,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     ]
     if none:
         notes.append(f"none on either side: {', '.join(none)}")
+    if main.renames:
+        notes.append(main.renames.note)
     if recheck is not None:
         done = len(recheck.checks) - len(main.unfound)
         again = len(set(not_green) & recheck.checks)

@@ -118,6 +118,10 @@ class Journal:
         """Note that MLflow's API cannot write it."""
         self._change(kind, source_id, "state = 'unmovable', reason = ?", reason)
 
+    def again(self, kind: str, source_id: str) -> None:
+        """Say that an object is to be gone on with, as if it had not been done; its target id stays."""
+        self._change(kind, source_id, "state = 'begun', reason = NULL, digest = ?", None)
+
     def forget(self, kind: str, source_id: str) -> None:
         """Drop an object, so that it is moved anew."""
         self._write("DELETE FROM objects WHERE kind = ? AND source_id = ?", (kind, source_id))

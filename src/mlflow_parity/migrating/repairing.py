@@ -1,0 +1,184 @@
+"""``repair``: what a red audit names is moved again; what is replaced on the target must be ours by the journal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from mlflow_parity.errors import RequestRefused, UsageProblem
+from mlflow_parity.verdict import Row, State
+
+if TYPE_CHECKING:
+    from mlflow_parity.locations import Location
+    from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.migrating.writing import Writer
+
+#: Versions cannot be replaced one by one, because a number is never given twice: their container is.
+_CONTAINER = {"model_version": "registered_model", "prompt_version": "prompt"}
+_SAYS_NOTHING = frozenset({State.MATCH, State.EXPECTED, State.WAIVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One source object of which something is not green, and the target objects that the audit names with it."""
+
+    kind: str
+    source_id: str
+    experiment: str
+    name: str
+    states: frozenset[State]
+    targets: frozenset[str]
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no copy at all."""
+        return not self.targets
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a repair cannot touch, and why."""
+
+    kind: str
+    identity: str
+    name: str
+    why: str
+
+
+def read_damage(report: Path, source: Location, target: Location) -> tuple[list[Damage], list[Left]]:
+    """Return what an audit found, object by object, from the ledger beside its report.
+
+    Raises:
+        UsageProblem: it is no report, of other servers, its ledger is gone, or nothing in it is red.
+    """
+    from mlflow_parity.drafting import read_report
+    from mlflow_parity.reporting.ledger import read_rows
+
+    content = read_report(str(report), "--report")
+    # a snapshot may have stood for the source
+    told = content["sides"]["target"]["location"]
+    if told != target.display:
+        raise UsageProblem(f"--report: {report} is of another target ({told}, not {target.display}); give its report")
+    ledger = report.with_name("ledger.parquet")
+    if not ledger.exists():
+        raise UsageProblem(f"--report: {ledger} is not there; audit again, and give that report")
+    found, left = gather(row for row in read_rows(ledger) if row.state not in _SAYS_NOTHING)
+    if not found and not left:
+        raise UsageProblem(f"--report: {report} has nothing that is not green: there is nothing to repair")
+    return found, left
+
+
+def gather(rows: Iterable[Row]) -> tuple[list[Damage], list[Left]]:
+    """Gather rows that are not green by their source object; what has none is left."""
+    states: dict[tuple[str, str], set[State]] = defaultdict(set)
+    targets: dict[tuple[str, str], set[str]] = defaultdict(set)
+    names: dict[tuple[str, str], tuple[str, str]] = {}
+    left: dict[tuple[str, str], Left] = {}
+    for row in rows:
+        if row.source_id is None:
+            identity = row.target_id or ""
+            why = "it is only on the target: the source has no such object, so it is not ours to delete"
+            left[row.kind, identity] = Left(row.kind, identity, row.name or row.experiment, why)
+            continue
+        key = row.kind, row.source_id
+        states[key].add(row.state)
+        names[key] = row.experiment, row.name
+        if row.target_id is not None:
+            targets[key].add(row.target_id)
+    found = [
+        Damage(
+            kind,
+            identity,
+            *names[kind, identity],
+            frozenset(states[kind, identity]),
+            frozenset(targets[kind, identity]),
+        )
+        for kind, identity in sorted(states)
+    ]
+    return found, list(left.values())
+
+
+def mend(journal: Journal, damage: Iterable[Damage]) -> None:
+    """First try: what is there is gone on with, as after a kill; what is missing is made.
+
+    A copy that somebody deleted is not gone on with: the journal forgets it.
+    """
+    for one in damage:
+        if journal.entry(one.kind, one.source_id) is None:
+            continue
+        if one.missing:
+            journal.forget(one.kind, one.source_id)
+        else:
+            journal.again(one.kind, one.source_id)
+
+
+def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experiments: Mapping[str, str]) -> list[Left]:
+    """Second try: delete our copies of what is still not green, so that they are made anew; return what is not ours.
+
+    ``experiments`` maps source experiment ids to those of the target.
+
+    Raises:
+        ReadError: the target does not answer.
+    """
+    left: list[Left] = []
+    done: set[tuple[str, str]] = set()
+    for one in damage:
+        kind = _CONTAINER.get(one.kind, one.kind)
+        identity = one.source_id if kind == one.kind else one.source_id.rpartition("/")[0]
+        if (kind, identity) in done:
+            continue
+        done.add((kind, identity))
+        entry = journal.entry(kind, identity)
+        ours = None if entry is None else entry.target_id
+        foreign = {copy for copy in one.targets if kind == one.kind and copy != ours}
+        left += [
+            Left(kind, copy, one.name, "this copy was not made by this migration (its journal does not know it)")
+            for copy in sorted(foreign)
+        ]
+        if entry is None or ours is None:
+            continue
+        if kind == "experiment":
+            # an experiment is mended in place: deleting it would take along what is in it
+            journal.again(kind, identity)
+            continue
+        _delete(writer, kind, ours, experiments.get(entry.place, ""))
+        journal.forget(kind, identity)
+        for child, container in _CONTAINER.items():
+            if container == kind:
+                for version in list(journal.entries(kind=child)):
+                    if version.source_id.rpartition("/")[0] == identity:
+                        journal.forget(child, version.source_id)
+    return left
+
+
+def _delete(writer: Writer, kind: str, identity: str, experiment: str) -> None:
+    api, three = "/api/2.0/mlflow", "/api/3.0/mlflow"
+    calls: dict[str, tuple[str, str, dict[str, object] | None]] = {
+        "run": ("POST", f"{api}/runs/delete", {"run_id": identity}),
+        "logged_model": ("DELETE", f"{api}/logged-models/{quote(identity, safe='')}", None),
+        "trace": (
+            "POST",
+            f"{api}/traces/delete-traces",
+            {"experiment_id": experiment, "request_ids": [identity]},
+        ),
+        "registered_model": ("DELETE", f"{api}/registered-models/delete", {"name": identity}),
+        "prompt": ("DELETE", f"{api}/registered-models/delete", {"name": identity}),
+        "evaluation_dataset": ("DELETE", f"{three}/datasets/{quote(identity, safe='')}", None),
+        "webhook": ("DELETE", f"{api}/webhooks/{quote(identity, safe='')}", None),
+        "scorer": (
+            "DELETE",
+            f"{three}/scorers/delete",
+            {"experiment_id": experiment, "name": identity.rpartition("/")[0]},
+        ),
+    }
+    method, path, body = calls[kind]
+    try:
+        writer.call(method, path, body)
+    except RequestRefused as error:
+        # somebody deleted it already
+        if error.status != 404 and error.code != "RESOURCE_DOES_NOT_EXIST":
+            raise

@@ -1,0 +1,164 @@
+"""``--rename FILE``: objects that a migration gave other names on purpose; the target is read under its old names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.model import ArtifactTree, Entity, Experiment
+
+if TYPE_CHECKING:
+    from mlflow_parity.options import Depth
+    from mlflow_parity.reading import Reader
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_TABLES = ("experiments", "models", "prompts")
+#: Names, in a logged model's tag, of the registered versions that are made of it.
+_VERSIONS_TAG = "mlflow.modelVersions"
+
+
+@dataclass(frozen=True, slots=True)
+class Renames:
+    """New names by old ones, per kind; ``digest`` is the file's SHA-256 (hex; empty without a file)."""
+
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.experiments or self.models or self.prompts)
+
+    @property
+    def note(self) -> str:
+        """What the report says of it."""
+        counts = ", ".join(f"{len(getattr(self, name))} {name}" for name in _TABLES if getattr(self, name))
+        return f"read on the target under their names of the source (--rename): {counts} (SHA-256 {self.digest[:16]}…)"
+
+
+def load_renames(path: str | None) -> Renames:
+    """Read a TOML file with the tables ``[experiments]``, ``[models]``, ``[prompts]``: ``"old" = "new"``.
+
+    Raises:
+        UsageProblem: one line saying what is wrong with it.
+    """
+    if path is None:
+        return Renames()
+    try:
+        content = Path(path).read_bytes()
+        document = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise UsageProblem(f"--rename: cannot read {path}: {error.strerror or error}; give a TOML file") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageProblem(f"--rename: {path} is not TOML: {' '.join(str(error).split())}") from None
+    known = ", ".join(f"[{name}]" for name in _TABLES)
+    for name, table in document.items():
+        if name not in _TABLES or not isinstance(table, Mapping):
+            raise UsageProblem(f"--rename: {path} has {name!r}; it holds the tables {known} and nothing else")
+        for old, new in table.items():
+            if not isinstance(new, str) or not new.strip():
+                raise UsageProblem(f"--rename: {path}: the new name of {old!r} in [{name}] is no text")
+        if len(set(table.values())) < len(table):
+            twice = next(new for new in table.values() if list(table.values()).count(new) > 1)
+            raise UsageProblem(f"--rename: {path}: two objects in [{name}] are to be called {twice!r}")
+    both = {**document.get("models", {}), **document.get("prompts", {})}
+    if len(set(both.values())) < len(both):
+        raise UsageProblem(f"--rename: {path}: a model and a prompt are to have the same name; they share one registry")
+    if not any(document.values()):
+        raise UsageProblem(f"--rename: {path} renames nothing; it holds the tables {known}")
+    digest = hashlib.sha256(content).hexdigest()
+    return Renames(**{name: dict(document.get(name, {})) for name in _TABLES}, digest=digest)
+
+
+class RenamedReader:
+    """Reads a target as if nothing had been renamed; otherwise the reader that it wraps."""
+
+    def __init__(self, reader: Reader, renames: Renames) -> None:
+        self._reader = reader
+        self._experiments = {new: old for old, new in renames.experiments.items()}
+        self._names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
+        self._own = {old: new for new, old in self._names.items()}
+        # an object of the target that has the old name of another one by itself: it is not that one's copy
+        self._strange = {old: f"{old} (not renamed)" for old in self._own if old not in self._names}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment, under its old name."""
+        found = self._reader.experiments()
+        return [replace(item, name=self._experiments.get(item.name, item.name)) for item in found]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of registered models or prompts, the old ones."""
+        known = {**self._strange, **self._names}
+        return sorted(known.get(name, name) for name in self._reader.names(kind))
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """Registered models, prompts and their versions, under their old names."""
+        for batch in self._reader.registry():
+            yield [_named(entity, {**self._strange, **self._names}) for entity in batch]
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """Objects of an experiment; where they name models or prompts, by the old names."""
+        for batch in self._reader.experiment_objects(experiment_id, kinds):
+            yield [self._linked(entity) for entity in batch]
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """Files of logged models and versions, asked for by the names that they have."""
+        own = {**{strange: old for old, strange in self._strange.items()}, **self._own}
+        asked = [_named(entity, own) for entity in entities]
+        real = {there.entity_id: entity.entity_id for there, entity in zip(asked, entities, strict=True)}
+        for tree in self._reader.entity_files(asked, depth):
+            yield replace(tree, run_id=real[tree.run_id])
+
+    def _linked(self, entity: Entity) -> Entity:
+        facets = dict(entity.facets)
+        if entity.kind == "trace" and facets.get("prompts"):
+            facets["prompts"] = [_version_id(link, self._names) for link in facets["prompts"]]
+        tags = facets.get("tags") or {}
+        if entity.kind == "logged_model" and _VERSIONS_TAG in tags:
+            try:
+                versions = json.loads(tags[_VERSIONS_TAG])
+                renamed = [{**one, "name": self._names.get(one["name"], one["name"])} for one in versions]
+            except (ValueError, TypeError, KeyError):
+                return entity
+            if renamed != versions:
+                facets["tags"] = {**tags, _VERSIONS_TAG: json.dumps(renamed)}
+        return replace(entity, facets=facets)
+
+
+def _version_id(identity: str, names: Mapping[str, str]) -> str:
+    name, slash, number = identity.rpartition("/")
+    return f"{names.get(name, name)}{slash}{number}" if slash else names.get(identity, identity)
+
+
+def _named(entity: Entity, names: Mapping[str, str]) -> Entity:
+    """Return an entity of the registry under another name."""
+    if entity.kind in ("registered_model", "prompt"):
+        new = names.get(entity.entity_id, entity.entity_id)
+        return replace(entity, entity_id=new, name=new) if new != entity.entity_id else entity
+    if entity.kind not in ("model_version", "prompt_version") or entity.container not in names:
+        return entity
+    old, new = entity.container, names[entity.container]
+    facets = dict(entity.facets)
+    source = facets.get("source")
+    if isinstance(source, str) and source.startswith(f"models:/{old}/"):
+        facets["source"] = f"models:/{new}/{source.removeprefix(f'models:/{old}/')}"
+    return replace(
+        entity,
+        entity_id=f"{new}/{entity.entity_id.rpartition('/')[2]}",
+        name=new + entity.name.removeprefix(old) if entity.name.startswith(old) else entity.name,
+        container=new,
+        facets=facets,
+    )
