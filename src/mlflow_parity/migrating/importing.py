@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.renames import Renames
 
 
 class Told(Protocol):
@@ -26,7 +26,7 @@ class Told(Protocol):
 class Import:
     """Both ends of an import: the export's folder, and the target to write to and to look at.
 
-    ``renames`` maps names of source experiments and models to those on the target; ``workers`` is how many requests
+    ``renames`` are the new names of experiments, models and prompts by the old ones; ``workers`` is how many requests
     may be under way at once.
     """
 
@@ -35,7 +35,7 @@ class Import:
     export: ExportFolder
     journal: Journal
     uploads: Uploads
-    renames: Mapping[str, str]
+    renames: Renames
     workers: int
     include_deleted: bool
     told: Told
