@@ -14,7 +14,7 @@ from support.stores import imported, restored
 
 from mlflow_parity import contract
 from mlflow_parity.comparing import fields
-from mlflow_parity.model import Experiment, MetricPoint, Run
+from mlflow_parity.model import REPLACED_TAG, Experiment, MetricPoint, Run
 from mlflow_parity.promises import PROMISES
 
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
@@ -72,6 +72,25 @@ def with_dead_parent(store: Store) -> Store:
     return store
 
 
+def replaced(store: Store, *, of: str = f"{1:032x}", stage: str = "deleted", tag: str = REPLACED_TAG) -> Store:
+    """Leave in the trash a copy that a repair replaced."""
+    store.runs.append(
+        replace(store.runs[1], run_id="e" * 32, lifecycle_stage=stage, tags={tag: of}, metrics={}, params={"lr": "9"})
+    )
+    return store
+
+
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [({"stage": "active"}, "extra"), ({"of": DEAD}, "extra"), ({"tag": "replaced"}, "extra")],
+    ids=["not deleted", "of no source run", "another tag"],
+)
+def test_only_a_replaced_copy_may_lie_in_the_trash(change: dict[str, str], state: str) -> None:
+    """Deleted, and marked as the former copy of a run that has another one now: else it is an extra run."""
+    audited = run_audit(source(), replaced(target(), **change))
+    assert {(facet, found) for _, facet, _, found in audited.found} == {("presence", state)}
+
+
 def used(source_store: Store, target_store: Store) -> set[str]:
     """Audit, insist on green, and return the rules that let something differ."""
     audited = run_audit(source_store, target_store)
@@ -96,6 +115,8 @@ def test_every_expected_rule_has_its_case() -> None:
     audited = run_audit(source(), _by_hand(target()))
     rules |= {rule for row in audited.rows for rule in row.rules}
     assert {(facet, state) for _, facet, _, state in audited.found} == {("source_tags", "missing")}
+
+    rules |= used(source(), replaced(target()))
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]

@@ -20,6 +20,8 @@ NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."
+#: Tag by which ``migrate.py repair`` marks a run that it replaced: the source run's id.
+REPLACED_TAG = "mlflow_parity.replaced"
 
 
 @dataclass(frozen=True, slots=True)

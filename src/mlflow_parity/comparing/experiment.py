@@ -13,7 +13,7 @@ from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
-from mlflow_parity.model import Experiment, Run
+from mlflow_parity.model import REPLACED_TAG, Experiment, Run
 from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
 from mlflow_parity.profiles import Profile
 from mlflow_parity.relocation import Relocation
@@ -106,7 +106,7 @@ def compare_experiment(
             )
             yield outcome(row, [unread])
         return
-    yield from _unpaired_rows(source.experiment, pairing, comparison)
+    yield from _unpaired_rows(source.experiment, pairing, comparison, target)
     if target is None:
         return
     models = ModelIds(comparison.objects.of("logged_model") if comparison.objects else None)
@@ -216,7 +216,9 @@ def _described(run: RunKey) -> str:
     return f"{run.status} run, {run.lifecycle_stage}, started {started}"
 
 
-def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comparison) -> Iterator[Outcome]:
+def _unpaired_rows(
+    experiment: Experiment, pairing: RunPairing, comparison: Comparison, target: ExperimentView | None
+) -> Iterator[Outcome]:
     deleted = comparison.include_deleted
     presence = "presence" in comparison.run_facets
     others = [facet for facet in contract.RUN_FACETS if facet in comparison.run_facets and facet != "presence"]
@@ -261,8 +263,24 @@ def _unpaired_rows(experiment: Experiment, pairing: RunPairing, comparison: Comp
     for extra in sorted(pairing.extra, key=lambda extra: _order(extra.target)):
         if extra.target.deleted and not deleted:
             continue
+        original = _replaces(extra.target, target, comparison)
+        if original in kept:
+            note = f"it was replaced by {kept[original]}"
+            difference = Difference(
+                "", State.EXPECTED, "run.presence.replaced", target=_described(extra.target), note=note
+            )
+            yield outcome(_run_row(experiment, None, extra.target, "presence", State.EXPECTED), [difference])
+            continue
         difference = Difference("", State.EXTRA, rule, target=_described(extra.target), note=extra.why)
         yield outcome(_run_row(experiment, None, extra.target, "presence", State.EXTRA), [difference])
+
+
+def _replaces(run: RunKey, target: ExperimentView | None, comparison: Comparison) -> str | None:
+    """Return the source run of which a deleted run was the copy before a repair replaced it."""
+    if not run.deleted or target is None or comparison.same_store:
+        return None
+    [found] = target.runs([run.run_id])
+    return found.tags.get(REPLACED_TAG)
 
 
 def _pair_rows(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mlflow_parity.errors import RequestRefused, UsageProblem
+from mlflow_parity.model import REPLACED_TAG
+from mlflow_parity.snapshot.keys import SOURCE_RUN_TAG
 from mlflow_parity.verdict import Row, State
 
 if TYPE_CHECKING:
@@ -145,6 +148,8 @@ def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experime
             # an experiment is mended in place: deleting it would take along what is in it
             journal.again(kind, identity)
             continue
+        if kind == "run":
+            _mark(writer, ours, identity)
         _delete(writer, kind, ours, experiments.get(entry.place, ""))
         journal.forget(kind, identity)
         for child, container in _CONTAINER.items():
@@ -153,6 +158,24 @@ def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experime
                     if version.source_id.rpartition("/")[0] == identity:
                         journal.forget(child, version.source_id)
     return left
+
+
+def _mark(writer: Writer, run_id: str, source_id: str) -> None:
+    """Say of a run that it is replaced: in the trash it stays visible, and must not pass for a second copy."""
+    runs = "/api/2.0/mlflow/runs"
+    with _gone():
+        writer.call("POST", f"{runs}/set-tag", {"run_id": run_id, "key": REPLACED_TAG, "value": source_id})
+        writer.call("POST", f"{runs}/delete-tag", {"run_id": run_id, "key": SOURCE_RUN_TAG})
+
+
+@contextmanager
+def _gone() -> Iterator[None]:
+    """Pass over what somebody deleted already, or what was done before a kill."""
+    try:
+        yield
+    except RequestRefused as error:
+        if error.status != 404 and error.code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
 
 
 def _delete(writer: Writer, kind: str, identity: str, experiment: str) -> None:
@@ -176,9 +199,5 @@ def _delete(writer: Writer, kind: str, identity: str, experiment: str) -> None:
         ),
     }
     method, path, body = calls[kind]
-    try:
+    with _gone():
         writer.call(method, path, body)
-    except RequestRefused as error:
-        # somebody deleted it already
-        if error.status != 404 and error.code != "RESOURCE_DOES_NOT_EXIST":
-            raise
