@@ -110,6 +110,10 @@ class Journal:
         """Note that it is whole; ``digest`` of the source object tells a later run whether it changed since."""
         self._change(kind, source_id, "state = 'done', reason = NULL, digest = ?", digest)
 
+    def digested(self, kind: str, source_id: str, digest: str) -> None:
+        """Note which state of the source object was written, whatever else is to be said of it."""
+        self._change(kind, source_id, "digest = ?", digest)
+
     def failed(self, kind: str, source_id: str, reason: str) -> None:
         """Note why it could not be moved this time."""
         self._change(kind, source_id, "state = 'failed', reason = ?", reason)

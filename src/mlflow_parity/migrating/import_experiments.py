@@ -1,0 +1,148 @@
+"""Experiments: made on the target with all their tags at once, or brought up to date where they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mlflow_parity.digests import digest
+from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.kinds import of_family
+from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.run_writing import NotMoved
+from mlflow_parity.migrating.target_client import experiment_source_tags
+from mlflow_parity.model import Experiment
+from mlflow_parity.reading import endpoints, records
+from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG, RunKey
+from mlflow_parity.snapshot.store import Snapshot
+
+_API = "/api/2.0/mlflow/experiments/"
+
+
+def import_experiment(context: Import, experiment: Experiment) -> str | None:
+    """Bring an experiment to the target and return its id there; ``None`` where it cannot be, as the journal says.
+
+    One that is there already (``Default`` always is) gets the tags and the note. A deleted one that this migration
+    made is restored while there is something to write to it; :func:`~.lifecycle.apply_lifecycle` deletes it again.
+    """
+    journal, source_id = context.journal, experiment.experiment_id
+    name = context.renames.get(experiment.name, experiment.name)
+    state = digest([asdict(experiment), name]).hex()
+    entry = journal.entry("experiment", source_id)
+    if entry is not None and entry.state == "done" and entry.digest == state and entry.target_id is not None:
+        if experiment.lifecycle_stage == "deleted" and work_left(context, experiment):
+            _restore(context, entry.target_id)
+        return entry.target_id
+    journal.begin("experiment", source_id, name=name)
+    try:
+        refused = _write(context, experiment, name)
+    except ParityError as error:
+        journal.failed("experiment", source_id, str(error))
+        return journal.target("experiment", source_id)
+    if refused:
+        journal.failed("experiment", source_id, "; ".join(refused))
+    else:
+        journal.done("experiment", source_id, state)
+    return journal.target("experiment", source_id)
+
+
+def work_left(context: Import, experiment: Experiment) -> bool:
+    """Whether anything in an experiment was not moved yet."""
+    journal, snapshot, place = context.journal, context.export.snapshot, experiment.experiment_id
+    settled = {(one.kind, one.source_id) for state in ("done", "unmovable") for one in journal.entries(state=state)}
+    wanted = {("run", key.run_id) for key in _run_keys(snapshot, experiment)}
+    objects = snapshot.objects(place)
+    for kind in of_family("experiment"):
+        if objects.problem(kind.part) is None:
+            wanted |= {(kind.name, key.entity_id) for key in objects.keys(kind.name)}
+    return not wanted <= settled
+
+
+def _run_keys(snapshot: Snapshot, experiment: Experiment) -> list[RunKey]:
+    view = snapshot.view(experiment)
+    return [] if view.problem("runs") is not None else view.run_keys()
+
+
+def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
+    """Make the experiment or find it, set its tags, and return what was refused."""
+    tags = all_tags(experiment)
+    known = context.journal.target("experiment", experiment.experiment_id)
+    found = _find(context, known=known) if known is not None else None
+    if found is None:
+        found = _create(context, experiment, name, tags)
+        context.journal.created("experiment", experiment.experiment_id, found.experiment_id)
+    if found.lifecycle_stage == "deleted":
+        ours = known is not None or found.tags.get(SOURCE_EXPERIMENT_TAG) == experiment.experiment_id
+        if not ours:
+            raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
+        _restore(context, found.experiment_id)
+    if found.name != name:
+        context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
+    refused = []
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            body = {"experiment_id": found.experiment_id, "key": key, "value": value}
+            try:
+                context.writer.call("POST", f"{_API}set-experiment-tag", body)
+            except RequestRefused as error:
+                if error.status in (401, 403, 404) or error.status >= 500:
+                    raise
+                refused.append(f"tag {key!r}: {error}")
+    return refused
+
+
+def all_tags(experiment: Experiment) -> dict[str, str]:
+    """Return the tags of an experiment's copy, source tags included."""
+    fields = {key: value for key, value in asdict(experiment).items() if key != "tags"}
+    # a source that was migrated itself has source tags of its own: the new ones win, as with the tool
+    return {**experiment.tags, **experiment_source_tags(fields, experiment.tags)}
+
+
+def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[str, str]) -> Experiment:
+    """Make the experiment, or return the one that has its name."""
+
+    def find() -> Experiment | None:
+        return _find(context, name=name)
+
+    if name == "Default":
+        # every server has made it for itself
+        there = find()
+        if there is not None:
+            return there
+    for some in (tags, {SOURCE_EXPERIMENT_TAG: experiment.experiment_id}):
+
+        def made(answer: Mapping[str, Any], some: Mapping[str, str] = some) -> Experiment:
+            return Experiment(str(answer["experiment_id"]), name, "active", "", None, None, dict(some))
+
+        body = {"name": name, "tags": pairs(some)}
+        try:
+            return context.writer.create(f"{_API}create", body, find=find, made=made)
+        except RequestRefused as error:
+            there = find()
+            if there is not None:
+                return there
+            # a tag that the target does not take must not keep back all the runs: it is refused on its own
+            if error.status in (401, 403, 404) or some is not tags:
+                raise
+    raise AssertionError("unreachable: the second try returns or raises")
+
+
+def _find(context: Import, *, name: str | None = None, known: str | None = None) -> Experiment | None:
+    """Find a target experiment by its name or its id, deleted ones included."""
+    query: dict[str, object] = {"view_type": "ALL", "max_results": 1_000}
+    quote = next((mark for mark in "'\"" if name is not None and mark not in name), None)
+    if quote is not None and name is not None and "\\" not in name:
+        query["filter"] = f"name = {quote}{name}{quote}"
+        found = context.reader.session.post(endpoints.EXPERIMENTS, query).get("experiments", [])
+        made = [records.experiment(entry) for entry in found]
+    else:
+        made = context.reader.experiments()
+    return next((one for one in made if known == one.experiment_id or (known is None and one.name == name)), None)
+
+
+def _restore(context: Import, experiment_id: str) -> None:
+    found = _find(context, known=experiment_id)
+    if found is not None and found.lifecycle_stage == "deleted":
+        context.writer.call("POST", f"{_API}restore", {"experiment_id": experiment_id})

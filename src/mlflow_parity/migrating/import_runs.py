@@ -1,0 +1,211 @@
+"""Runs: every one of an experiment, side by side, parents before their children where that can be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mlflow_parity.digests import digest
+from mlflow_parity.errors import ParityError
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.mlmodel import model_ids
+from mlflow_parity.migrating.model_points import ModelPoints
+from mlflow_parity.migrating.run_writing import NotMoved, Problems, RunWriter
+from mlflow_parity.migrating.target_client import run_draft
+from mlflow_parity.model import PARENT_TAG, ArtifactTree, Experiment, Run
+from mlflow_parity.reading.histories import drained
+from mlflow_parity.snapshot.store import SnapshotView
+
+#: Why a run is not done although its own content is there: what it points at comes later.
+WAITS = "its parent, its logged models or their metrics are not written yet"
+_PIECE = 1 << 20
+
+
+def import_runs(context: Import, experiment: Experiment) -> None:
+    """Bring every run of an experiment to the target, those in part there included.
+
+    A run with a parent elsewhere, or with logged models, is finished by :func:`~.linking.link_runs`.
+    """
+    source_id = experiment.experiment_id
+    view = context.export.snapshot.view(experiment)
+    if view.problem("runs") is not None:
+        context.journal.begin("experiment", source_id, name=experiment.name)
+        context.journal.failed("experiment", source_id, f"its runs are not in the export: {view.problem('runs')}")
+        return
+    importer = _Importer(context, experiment, view)
+    with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-import") as pool:
+        later = importer.drain(pool, None)
+        while later:
+            left = importer.drain(pool, later)
+            # a circle of parents: nobody can be first
+            importer.in_order = left != later
+            later = left
+
+
+class _Importer:
+    def __init__(self, context: Import, experiment: Experiment, view: SnapshotView) -> None:
+        self._context = context
+        self._experiment = experiment
+        self._view = view
+        target = context.journal.target("experiment", experiment.experiment_id)
+        self._target = target
+        self._writer = RunWriter(context, target or "")
+        self._held = ModelPoints(context, experiment)
+        self._parents = parents_within(context, experiment)
+        self.in_order = True
+
+    def drain(self, pool: ThreadPoolExecutor, only: set[str] | None) -> set[str]:
+        """Bring all runs, or some, and return those whose parent was not there in time."""
+        later: set[str] = set()
+        # twice as many tasks as threads: the next one waits ready, and nothing piles up
+        for _ in drained(pool, self._one, self._ready(only, later), 2 * self._context.workers):
+            pass
+        return later
+
+    def _ready(self, only: set[str] | None, later: set[str]) -> Iterator[Run]:
+        context = self._context
+        for run in self._view.all_runs():
+            if (only is not None and run.run_id not in only) or not in_scope(context, run):
+                continue
+            if self._must_wait(run):
+                later.add(run.run_id)
+                continue
+            yield run
+
+    def _must_wait(self, run: Run) -> bool:
+        """Whether the run's parent will be on the target soon, and is not yet."""
+        parent = run.tags.get(PARENT_TAG)
+        if not self.in_order or parent not in self._parents or parent == run.run_id:
+            return False
+        found = self._context.journal.entry("run", parent)
+        return found is None or (found.target_id is None and found.state == "begun")
+
+    def _one(self, run: Run) -> None:
+        context, journal = self._context, self._context.journal
+        entry = journal.entry("run", run.run_id)
+        try:
+            tree = self._view.artifacts(run.run_id)
+            state = run_digest(context.export.run_dir(run.experiment_id, run.run_id), tree)
+            if is_settled(entry, state):
+                return
+            journal.begin("run", run.run_id, place=run.experiment_id, name=run.name)
+            problems, waits = self._write(run, tree, entry)
+            journal.digested("run", run.run_id, state)
+            context.told(runs=1)
+            if problems.failed or not waits:
+                problems.check()
+                journal.done("run", run.run_id, state)
+            else:
+                journal.failed("run", run.run_id, "; ".join([WAITS, *problems.impossible]))
+        except Exception as error:
+            # the tool raises what it likes; one run must not keep back the others
+            record(context, "run", run.run_id, error, place=run.experiment_id, name=run.name)
+
+    def _write(self, run: Run, tree: ArtifactTree, entry: Entry | None) -> tuple[Problems, bool]:
+        """Write a run; return what was refused, and whether it has to wait for what it points at."""
+        context = self._context
+        if self._target is None:
+            raise NotMoved("its experiment is not on the target")
+        folder = context.export.run_dir(run.experiment_id, run.run_id)
+        draft = run_draft(folder, context.writer.location.endpoint, self._target)
+        if lacking := run.metrics.keys() - {point[0] for point in draft.points}:
+            raise NotMoved(f"the export lacks the history of {', '.join(map(repr, sorted(lacking)))}")
+        draft.points = self._held.without(run.run_id, draft.points)
+        parent = run.tags.get(PARENT_TAG)
+        copy = None if parent is None else context.journal.target("run", parent)
+        known = None if entry is None else entry.target_id
+        problems = self._writer.write(run, draft, tree, known, copy or parent, begun=entry is not None)
+        named = {model for file in tree.files if file.content is not None for model in model_ids(file.content)}
+        waits = (
+            (parent is not None and copy is None)
+            or run.model_inputs != ()
+            or run.model_outputs != ()
+            or run.run_id in self._held
+            or any(context.journal.target("logged_model", model) is None for model in named)
+        )
+        return problems, waits
+
+
+def is_settled(entry: Entry | None, state: str) -> bool:
+    """Whether this state of an object is on the target, as far as it can be before what it points at is there."""
+    if entry is None or entry.digest != state:
+        return False
+    return entry.state in ("done", "unmovable") or is_waiting(entry)
+
+
+def is_waiting(entry: Entry) -> bool:
+    """Whether an object is there, but for what it points at."""
+    return entry.state == "failed" and (entry.reason or "").startswith(WAITS)
+
+
+def record(context: Import, kind: str, source_id: str, error: Exception, *, place: str, name: str) -> None:
+    """Note why an object was not moved."""
+    journal = context.journal
+    if journal.entry(kind, source_id) is None:
+        journal.begin(kind, source_id, place=place, name=name)
+    if isinstance(error, NotMoved) and error.for_good:
+        journal.unmovable(kind, source_id, str(error))
+    elif isinstance(error, ParityError):
+        journal.failed(kind, source_id, str(error))
+    else:
+        journal.failed(kind, source_id, f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
+
+
+def in_scope(context: Import, run: Run) -> bool:
+    """Whether a run is to be moved."""
+    return context.include_deleted or run.lifecycle_stage != "deleted"
+
+
+def run_digest(folder: Path, tree: ArtifactTree) -> str:
+    """Return a digest of what the export holds of a run; when and where it was exported is left out.
+
+    Raises:
+        NotMoved: the run is not in the export.
+    """
+    whole = hashlib.sha256(digest([[file.path, file.sha256, file.error] for file in tree.files]))
+    try:
+        with (folder / "run.json").open("rb") as file:
+            head = file.read(_PIECE)
+            _, _, rest = head.partition(b'"mlflow": {')
+            while rest:
+                whole.update(rest)
+                rest = file.read(_PIECE)
+    except OSError as error:
+        raise NotMoved(f"it is not in the export ({error.strerror}); export again") from None
+    return whole.hexdigest()
+
+
+def parents_within(context: Import, experiment: Experiment) -> set[str]:
+    """Return the runs of an experiment that are parents of others in it, and are to be moved."""
+    path = context.export.snapshot.folder(experiment.experiment_id) / "runs.parquet"
+    parents: set[str] = set()
+    file = pq.ParquetFile(path)
+    for group in range(file.num_row_groups):
+        tags = file.read_row_group(group, columns=["tags"]).column("tags").combine_chunks()
+        for chunk in [tags] if isinstance(tags, pa.Array) else tags.chunks:
+            found: Any = pc.map_lookup(chunk, PARENT_TAG, "first")
+            parents.update(filter(None, pc.unique(found).to_pylist()))
+    return runs_among(context, [experiment], parents)
+
+
+def runs_among(context: Import, experiments: Iterable[Experiment], wanted: set[str]) -> set[str]:
+    """Return those of ``wanted`` that are runs of the experiments, and to be moved."""
+    found: set[str] = set()
+    for experiment in experiments if wanted else ():
+        path = context.export.snapshot.folder(experiment.experiment_id) / "runs.parquet"
+        if context.export.snapshot.view(experiment).problem("runs") is not None:
+            continue
+        table = pq.read_table(path, columns=["run_id", "lifecycle_stage"])
+        mask = pc.is_in(table.column("run_id"), pa.array(sorted(wanted), pa.string()))
+        if not context.include_deleted:
+            mask = pc.and_(mask, pc.not_equal(table.column("lifecycle_stage"), "deleted"))
+        found.update(table.filter(mask).column("run_id").to_pylist())
+    return found

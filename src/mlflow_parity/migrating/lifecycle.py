@@ -1,0 +1,52 @@
+"""Deletes on the target what is deleted on the source: last, because nothing can be written to it afterwards."""
+
+from __future__ import annotations
+
+from mlflow_parity.errors import ReadError
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.model import Experiment
+
+
+def apply_lifecycle(context: Import) -> None:
+    """Delete the copies of deleted runs and experiments; what is deleted already is left alone.
+
+    Raises:
+        ReadError: the target's experiments cannot be listed.
+    """
+    if not context.include_deleted:
+        return
+    stages = {one.experiment_id: one.lifecycle_stage for one in context.reader.experiments()}
+    for experiment in context.export.snapshot.experiments:
+        target = context.journal.target("experiment", experiment.experiment_id)
+        if target is None or stages.get(target) != "active":
+            continue
+        try:
+            if experiment.lifecycle_stage == "deleted":
+                # its runs go with it
+                context.writer.call("POST", "/api/2.0/mlflow/experiments/delete", {"experiment_id": target})
+            else:
+                _delete_runs(context, experiment, target)
+        except ReadError as error:
+            context.journal.failed("experiment", experiment.experiment_id, f"it could not be deleted: {error}")
+
+
+def _delete_runs(context: Import, experiment: Experiment, target: str) -> None:
+    view = context.export.snapshot.view(experiment)
+    if view.problem("runs") is not None:
+        return
+    gone = {key.run_id for key in view.run_keys() if key.deleted}
+    copies = {context.journal.target("run", run_id): run_id for run_id in gone}
+    copies.pop(None, None)
+    if not copies:
+        return
+    active = [
+        run.run_id
+        for page in context.reader.runs(target)
+        for run in page
+        if run.run_id in copies and run.lifecycle_stage == "active"
+    ]
+    for run_id in active:
+        try:
+            context.writer.call("POST", "/api/2.0/mlflow/runs/delete", {"run_id": run_id})
+        except ReadError as error:
+            context.journal.failed("run", str(copies[run_id]), f"it could not be deleted: {error}")

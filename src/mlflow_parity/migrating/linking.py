@@ -1,0 +1,244 @@
+"""Links among runs and logged models, written when both ends are there."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from mlflow_parity.migrating.batches import Entry as LogEntry
+from mlflow_parity.migrating.batches import double, entries, log
+from mlflow_parity.migrating.import_models import KIND, VERSIONS_TAG, import_logged_models
+from mlflow_parity.migrating.import_runs import WAITS, is_waiting, record
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.mlmodel import Place, model_ids
+from mlflow_parity.migrating.model_points import ModelPoints, logged_models, run_value
+from mlflow_parity.migrating.run_writing import NotMoved, Problems, metric_points
+from mlflow_parity.migrating.target_client import Point
+from mlflow_parity.migrating.uploading import put_tree
+from mlflow_parity.model import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.reading import endpoints, records
+from mlflow_parity.reading.capabilities import release
+from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.listing import pairs as mapping
+
+_RUNS = "/api/2.0/mlflow/runs/"
+_MODELS = "/api/2.0/mlflow/logged-models"
+#: Versions before this one lose a request that brings known points with more than 100 others.
+_REPEATS = (3, 17)
+_CHUNK = 500
+
+
+def link_runs(context: Import, experiment: Experiment, *, last: bool = False) -> None:
+    """Write the links of an experiment's runs and logged models, where what they point at is on the target.
+
+    What waits for another experiment is left for the ``last`` call, which tells dead links from lost ones.
+    """
+    linker = _Linker(context, experiment, last)
+    with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-links") as pool:
+        models = linker.waiting(KIND)
+        ids = {entry.source_id: entry for entry in models}
+        found = (model for model in logged_models(context, experiment) if model.entity_id in ids) if ids else ()
+        for _ in drained(pool, lambda model: linker.model(model, ids[model.entity_id]), found, 2 * context.workers):
+            pass
+        runs = linker.waiting("run")
+        for _ in drained(pool, linker.run, runs, 2 * context.workers):
+            pass
+
+
+def link_rest(context: Import) -> None:
+    """Write what waits for other experiments; called when every experiment was imported."""
+    for experiment in context.export.snapshot.experiments:
+        if context.journal.target("experiment", experiment.experiment_id) is not None:
+            import_logged_models(context, experiment, last=True)
+    for experiment in context.export.snapshot.experiments:
+        link_runs(context, experiment, last=True)
+
+
+class _Linker:
+    def __init__(self, context: Import, experiment: Experiment, last: bool) -> None:
+        self._context = context
+        self._experiment = experiment
+        self._last = last
+        self._view = context.export.snapshot.view(experiment)
+        self._held: ModelPoints | None = None
+        version = release(context.reader.capabilities.version)
+        self._most = 1_000 if version >= _REPEATS else 100
+
+    def waiting(self, kind: str) -> list[Entry]:
+        """Return what waits in this experiment."""
+        found = self._context.journal.entries(kind=kind, state="failed")
+        waiting = [entry for entry in found if entry.place == self._experiment.experiment_id and is_waiting(entry)]
+        if kind == "run" and waiting and self._held is None:
+            self._held = ModelPoints(self._context, self._experiment)
+        return waiting
+
+    def _settle(self, entry: Entry, problems: Problems) -> None:
+        """Note how an object came out; what was found impossible earlier stands in the entry's reason."""
+        earlier = (entry.reason or "")[len(WAITS) :].removeprefix("; ")
+        problems.impossible += [earlier] if earlier else []
+        problems.check()
+        self._context.journal.done(entry.kind, entry.source_id, entry.digest)
+
+    # --- logged models
+
+    def model(self, model: Entity, entry: Entry) -> None:
+        """Log the points of a logged model, each to the copy of its run."""
+        journal = self._context.journal
+        by_run: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for point in model.facets.get("metrics") or ():
+            by_run[point["run"] or ""].append(point)
+        copies = {run: journal.target("run", run) for run in by_run}
+        if None in copies.values() and not self._last:
+            return
+        try:
+            problems = Problems()
+            there = self._points_of(str(entry.target_id))
+            for run, points in by_run.items():
+                copy = copies[run]
+                if copy is None:
+                    gone = journal.state("run", run) is None
+                    line = f"{len(points)} metric points of run {run or 'none'}, which is not on the target"
+                    (problems.impossible if gone else problems.failed).append(line)
+                    continue
+                new = [p for p in points if (p["key"], p["timestamp"], p["step"], copy) not in there]
+                logged = self._entries(str(entry.target_id), run, new)
+                problems.failed += log(self._context.writer, copy, logged, self._most)
+                self._context.told(points=len(new))
+            self._settle(entry, problems)
+        except Exception as error:
+            record(self._context, KIND, model.entity_id, error, place=entry.place, name=entry.name)
+
+    def _points_of(self, model_id: str) -> set[tuple[str, int, int, str]]:
+        found = self._context.reader.session.get(endpoints.LOGGED_MODEL, below=model_id)["model"]
+        return {
+            (one["key"], int(one.get("timestamp", 0)), int(one.get("step", 0)), one.get("run_id", ""))
+            for one in found.get("data", {}).get("metrics", [])
+        }
+
+    def _entries(self, model_id: str, run: str, points: Sequence[Mapping[str, Any]]) -> list[LogEntry]:
+        # only a zero may stand for NaN
+        of_run = self._run_points(run) if any(point["value"] == 0.0 for point in points) else []
+        found: list[LogEntry] = []
+        for point in points:
+            entry = {
+                "key": point["key"],
+                "value": double(run_value(point, of_run)),
+                "timestamp": point["timestamp"],
+                "step": point["step"],
+                "model_id": model_id,
+            }
+            links = {name: point[name] for name in ("dataset_name", "dataset_digest") if point[name]}
+            found.append(("metrics", {**entry, **links}))
+        return found
+
+    def _run_points(self, run: str) -> list[Point]:
+        entry = self._context.journal.entry("run", run)
+        place = self._experiment.experiment_id if entry is None else entry.place
+        path = self._context.export.run_dir(place, run) / "run.json"
+        if not path.is_file():
+            return []
+        return metric_points(json.loads(path.read_text(encoding="utf-8"))["mlflow"]["metrics"])
+
+    # --- runs
+
+    def run(self, entry: Entry) -> None:
+        """Write a run's parent, the logged models that it used and made, and what it shares with them."""
+        try:
+            [run] = self._view.runs([entry.source_id])
+            tree = self._view.artifacts(run.run_id)
+            problems = Problems()
+            if self._link(run, tree, str(entry.target_id), problems):
+                self._settle(entry, problems)
+        except Exception as error:
+            record(self._context, "run", entry.source_id, error, place=entry.place, name=entry.name)
+
+    def _link(self, run: Run, tree: ArtifactTree, target: str, problems: Problems) -> bool:
+        """Write the links of one run; false: one of them has to wait."""
+        journal, writer = self._context.journal, self._context.writer
+        if run.model_inputs is None or run.model_outputs is None:
+            raise NotMoved("the logged models that it used and made could not be read at the source; export again")
+        named = [file for file in tree.files if file.content is not None and model_ids(file.content)]
+        linked = {model for model, _ in (*run.model_inputs, *run.model_outputs)}
+        linked |= {model for file in named for model in model_ids(file.content or b"")}
+        copies = {model: journal.target(KIND, model) for model in linked}
+        parent = run.tags.get(PARENT_TAG)
+        parents_copy = journal.target("run", parent) if parent else None
+        assert self._held is not None
+        sharing = {model for model in self._held.models(run.run_id) if journal.state(KIND, model) != "done"}
+        if not self._last and (None in copies.values() or (parent and parents_copy is None) or sharing):
+            return False
+        answer = self._context.reader.session.get(endpoints.RUN, {"run_id": target})["run"]
+        present, (inputs, outputs) = records.run(answer), records.model_links(answer)
+        if parent and parents_copy is None and journal.state("run", parent) is not None:
+            problems.failed.append(f"its parent {parent} is not on the target")
+        elif parents_copy is not None and present.tags.get(PARENT_TAG) != parents_copy:
+            writer.call("POST", f"{_RUNS}set-tag", {"run_id": target, "key": PARENT_TAG, "value": parents_copy})
+        for model in sorted(model for model, copy in copies.items() if copy is None):
+            # one that is not on the source (any more) is a dead link there, too
+            if journal.state(KIND, model) is not None:
+                problems.failed.append(f"its logged model {model} is not on the target")
+        self._models(target, run.model_inputs, copies, inputs, f"{_RUNS}log-inputs")
+        self._models(target, run.model_outputs, copies, outputs, f"{_RUNS}outputs")
+        if named:
+            put = put_tree(
+                self._context.uploads,
+                replace(tree, files=tuple(named), error=None),
+                Place(run.run_id, run.artifact_uri),
+                Place(target, present.artifact_uri),
+                lambda source: journal.target("run", source),
+                lambda source: journal.target(KIND, source),
+            )
+            problems.failed += put.failed
+        if sharing:
+            # what was to come with a model that did not come
+            points = self._run_points(run.run_id)
+            left = {id(point) for point in self._held.without(run.run_id, points)}
+            rest = [point for point in points if id(point) not in left]
+            problems.failed += log(writer, target, entries({}, rest, {}), self._most)
+        return True
+
+    def _models(
+        self,
+        target: str,
+        wanted: Sequence[tuple[str, int]],
+        copies: Mapping[str, str | None],
+        present: Sequence[tuple[str, int]],
+        path: str,
+    ) -> None:
+        there = {model for model, _ in present}
+        new = [(str(copies[model]), step) for model, step in wanted if copies[model] and copies[model] not in there]
+        if new:
+            models = [{"model_id": model, "step": step} for model, step in new]
+            self._context.writer.call("POST", path, {"run_id": target, "models": models})
+
+
+def mend_version_tags(context: Import) -> None:
+    """Let each logged model name its registered versions as on the source; called after the registry was imported.
+
+    The server writes this tag when a version is registered, so there is something to mend only where it names a
+    version that is not on the source any more.
+    """
+    versions = context.journal.ids("model_version")
+
+    def named(text: str | None) -> list[str]:
+        return [f"{one['name']}/{one['version']}" for one in json.loads(text or "[]")]
+
+    for experiment in context.export.snapshot.experiments:
+        for model in logged_models(context, experiment):
+            text = (model.facets.get("tags") or {}).get(VERSIONS_TAG)
+            target = context.journal.target(KIND, model.entity_id)
+            if not text or target is None:
+                continue
+            wanted = [versions.get(name, name) for name in named(text)]
+            answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
+            if set(wanted) != set(named(mapping(answer["info"].get("tags")).get(VERSIONS_TAG))):
+                value = [dict(zip(("name", "version"), name.rsplit("/", 1), strict=True)) for name in wanted]
+                # versions are numbers as the server writes them
+                told = json.dumps([{"name": one["name"], "version": int(one["version"])} for one in value])
+                body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": told}]}
+                context.writer.call("PATCH", f"{_MODELS}/{target}/tags", body)

@@ -1,0 +1,75 @@
+"""Runs the import of experiments, runs and logged models from an export, in the order of a migration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.locations import parse_location
+from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.migrating.files import Uploads
+from mlflow_parity.migrating.import_experiments import import_experiment
+from mlflow_parity.migrating.import_models import import_logged_models
+from mlflow_parity.migrating.import_runs import import_runs
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.journal import Journal
+from mlflow_parity.migrating.lifecycle import apply_lifecycle
+from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.migrating.writing import open_writer
+from mlflow_parity.reading import open_reader
+
+
+class Migration:
+    """One import of an export into one target; the journal may be that of an earlier one."""
+
+    def __init__(
+        self,
+        export: ExportFolder,
+        target: str,
+        journal: Path,
+        *,
+        endpoint: str | None = None,
+        include_deleted: bool = True,
+        **renames: str,
+    ) -> None:
+        location = parse_location(target, option="--target", custom_endpoint=endpoint)
+        writer, found = open_writer(location, "target", 4)
+        reader: Any = open_reader(location, "target", 4)
+        self.told: dict[str, int] = {}
+        self.context = Import(
+            writer=writer,
+            reader=reader,
+            export=export,
+            journal=Journal(journal),
+            uploads=Uploads(writer, found, export.blobs),
+            renames=renames,
+            workers=4,
+            include_deleted=include_deleted,
+            told=self._tell,
+        )
+
+    def _tell(self, **counts: int) -> None:
+        for name, count in counts.items():
+            self.told[name] = self.told.get(name, 0) + count
+
+    def run(self) -> None:
+        """Import everything, delete what is deleted on the source, and end the sessions."""
+        for experiment in self.context.export.snapshot.experiments:
+            if import_experiment(self.context, experiment) is not None:
+                import_runs(self.context, experiment)
+                import_logged_models(self.context, experiment)
+                link_runs(self.context, experiment)
+        link_rest(self.context)
+        mend_version_tags(self.context)
+        apply_lifecycle(self.context)
+
+    def close(self) -> None:
+        """Close sessions and journal."""
+        self.context.writer.close()
+        self.context.reader.close()
+        self.context.journal.close()
+
+    def reasons(self) -> dict[str, str]:
+        """Return what was not moved, by name, and why."""
+        entries = self.context.journal.entries()
+        return {entry.name: entry.reason or "begun" for entry in entries if entry.state != "done"}
