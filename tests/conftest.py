@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from support import warm
 from support.servers import FreshServer, ServerPool
 
+from mlflow_parity.standin import servers
 from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
 from mlflow_parity.standin.servers import Server
@@ -17,6 +19,9 @@ _LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_profiles",
             "test_reading_objects", "test_reading_objects_errors", "test_audit_waivers", "test_access", "test_howtos",
             "test_own_checks", "test_object_faults", "test_audit_exit", "test_reading_listings", "test_audit_pairing",
             "test_core_options", "test_recheck", "test_audit_xdist")  # fmt: skip
+
+
+servers.launch = warm.launch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

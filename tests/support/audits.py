@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,10 @@ from typing import Any
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.standin.servers import clean_environment
 from mlflow_parity.verdict import Row
+from support import warm
+
+#: ``python`` with these arguments is an audit; plugins of other packages take a second to start and no check uses them.
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio", "-rfE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,7 @@ def audit(
 ) -> AuditRun:
     """Run ``pytest --source-uri source --target-uri target …`` in ``folder``; an ARN goes to ``--…-arn``."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Hypothesis takes a second of each start, and no check uses it
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rfE"]
+    command = [*PYTEST]
     for side, location in (("source", source), ("target", target)):
         command += [f"--{side}-{'arn' if location.startswith('arn:') else 'uri'}", location]
     reports = folder / "reports"
@@ -67,7 +68,5 @@ def audit(
     else:
         command += ["--report-dir", str(reports)]
     command += arguments
-    done = subprocess.run(
-        command, cwd=folder, env=clean_environment(env), capture_output=True, text=True, timeout=timeout, check=False
-    )
+    done = warm.run(command, kind="audit", cwd=folder, env=clean_environment(env), timeout=timeout)
     return AuditRun(done.returncode, done.stdout + done.stderr, reports)

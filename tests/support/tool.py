@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from mlflow_parity.standin.servers import clean_environment
+from support import warm
 from support.environments import python_of
 
 _EXPORT = "from mlflow_export_import.bulk.export_all import main; main()"
@@ -36,14 +36,8 @@ def import_(target: str, folder: Path, *, source_tags: bool = True) -> str:
 
 
 def _run(version: str, program: str, uri: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [python_of(version), "-c", program, *arguments],
-        env=clean_environment({"MLFLOW_TRACKING_URI": uri}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    env = clean_environment({"MLFLOW_TRACKING_URI": uri})
+    done = warm.run(["-c", program, *arguments], kind="mlflow", cwd=Path.cwd(), env=env, python=python_of(version))
     # it exits 0 whatever it lost; anything else is a defect of this set-up
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout + done.stderr

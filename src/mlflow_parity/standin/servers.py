@@ -13,11 +13,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from mlflow_parity.errors import ParityError
 from mlflow_parity.standin.cache import VARIABLE, cache_folder, locked
@@ -31,6 +32,26 @@ _CREATE_TABLES = (
     "import sys; from mlflow.store.db import utils; "
     "utils._initialize_tables(utils.create_sqlalchemy_engine_with_retry(sys.argv[1]))"
 )
+
+
+class Process(Protocol):
+    """A running process, as far as it is used here: :class:`subprocess.Popen` is one."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code, once it is known that it ended."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, ``None`` while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return the exit code; ``subprocess.TimeoutExpired`` after ``timeout`` seconds."""
+
+
+#: Begins a server's process; called like :class:`subprocess.Popen`. The tests put a quicker way here.
+launch: Callable[..., Process] = subprocess.Popen
 
 
 class ServerFailed(ParityError):
@@ -51,7 +72,7 @@ class Server:
     artifacts_root: str
     database_uri: str
     log_path: Path
-    process: subprocess.Popen[bytes] = field(repr=False)
+    process: Process = field(repr=False)
 
     def stop(self, *, grace: float = 8.0) -> None:
         """End the server and what it started; ``grace`` is the time in seconds before it is killed."""
@@ -63,7 +84,7 @@ class Server:
         return Path(self.database_uri.removeprefix("sqlite:///"))
 
 
-def stop_group(process: subprocess.Popen[bytes], *, grace: float = 8.0) -> None:
+def stop_group(process: Process, *, grace: float = 8.0) -> None:
     """End a process that was started in a session of its own, with everything that it started."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
@@ -173,7 +194,7 @@ def start_server(
     for attempt in range(1, _STARTS + 1):
         port = free_port()
         with log.open("ab") as output:
-            process = subprocess.Popen(
+            process = launch(
                 [*command, "--port", str(port)],
                 cwd=folder,
                 env=_server_environment(python, env),
@@ -224,7 +245,7 @@ def serving(
         server.stop()
 
 
-def wait_healthy(url: str, process: subprocess.Popen[bytes], log: Path, *, timeout: float) -> None:
+def wait_healthy(url: str, process: Process, log: Path, *, timeout: float) -> None:
     """Wait until ``url`` answers 200 while ``process`` lives.
 
     Raises:

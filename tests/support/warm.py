@@ -1,0 +1,177 @@
+"""Python programs without the price of starting: each is forked from a process that has imported its libraries.
+
+An ``mlflow server`` takes 8 s of processor time to start, an audit or the tool 3 s, nearly all of it for imports.
+What is run here is the same program with the same arguments, environment, folder and files, in a process of its own;
+only the third-party libraries are there already (:data:`LIBRARIES`). Our own package is imported anew each time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.standin.servers import clean_environment, stop_group
+
+_PROGRAM = Path(__file__).with_name("warm_main.py")
+#: Seconds that the imports of a warm process may take.
+_START = 120.0
+#: What is imported once, by name; modules that an environment does not have are passed over.
+LIBRARIES: Mapping[str, Sequence[str]] = {
+    # neither our package nor anything with a pytest plugin: pytest could not rewrite their assertions any more
+    "audit": ("pytest", "execnet", "requests", "boto3", "numpy", "pandas", "pyarrow.parquet", "pyarrow.compute",
+              "orjson", "yaml", "jinja2", "deepdiff"),
+    # the web servers come first: MLflow looks whether they are there
+    "mlflow": ("gunicorn.app.wsgiapp", "uvicorn.main", "mlflow.cli", "mlflow.server", "mlflow.server.fastapi_app",
+               "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
+}  # fmt: skip
+
+
+class Process:
+    """A running program; what :class:`subprocess.Popen` has, as far as it is needed."""
+
+    def __init__(self, pid: int, connection: socket.socket) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._connection = connection
+
+    def poll(self) -> int | None:
+        """Return its exit code, ``None`` while it runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self._ended()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end and return its exit code; ``subprocess.TimeoutExpired`` after ``timeout`` seconds."""
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+            self._ended()
+        assert self.returncode is not None
+        return self.returncode
+
+    def _ended(self) -> None:
+        # without an answer the warm process itself has ended, and has killed what it ran
+        self.returncode = int(_line(self._connection) or -signal.SIGKILL)
+        self._connection.close()
+
+
+class _Warm:
+    """A warm process: the libraries of one kind in one interpreter."""
+
+    def __init__(self, python: str, kind: str) -> None:
+        # the address of a Unix socket is short
+        self._folder = Path(tempfile.mkdtemp(prefix="warm-"))
+        self.address = str(self._folder / "s")
+        # threads of a library would not live in the children
+        env = {**clean_environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [python, str(_PROGRAM), self.address, ",".join(LIBRARIES[kind])],
+                cwd=self._folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], _START)[0] or not self._process.stdout.readline():
+            raise RuntimeError(f"no warm process:\n{(self._folder / 'log').read_text()[-3000:]}")
+
+    def begin(self, request: Mapping[str, Any], files: Sequence[int]) -> Process:
+        """Run a program with these three as standard input, output and error."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self.address)
+        text = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(connection, [text], list(files))
+        connection.sendall(text[sent:])
+        return Process(int(_line(connection)), connection)
+
+    def close(self) -> None:
+        """End it, and what it still runs."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_warm: dict[tuple[str, str], _Warm] = {}
+
+
+@atexit.register
+def _close() -> None:
+    while _warm:
+        _warm.popitem()[1].close()
+
+
+def _line(connection: socket.socket) -> str:
+    text = b""
+    while not text.endswith(b"\n"):
+        more = connection.recv(1)
+        if not more:
+            break
+        text += more
+    return text.decode()
+
+
+def begin(
+    arguments: Sequence[str],
+    *,
+    kind: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    python: str = sys.executable,
+) -> Process:
+    """Run ``python ARGUMENTS`` (``-m module …``, ``-c program …`` or a file) and do not wait; it leads a group."""
+    if (python, kind) not in _warm:
+        _warm[python, kind] = _Warm(python, kind)
+    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+    with open(os.devnull, "rb") as nothing:
+        return _warm[python, kind].begin(request, (nothing.fileno(), stdout, stderr))
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    kind: str,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float = 300.0,
+    python: str = sys.executable,
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python ARGUMENTS`` to its end; output and errors come as text.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than ``timeout`` seconds, and was killed.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = begin(
+            arguments, kind=kind, cwd=cwd, env=env, stdout=output.fileno(), stderr=errors.fileno(), python=python
+        )
+        try:
+            status = process.wait(timeout)
+        except BaseException:
+            stop_group(process, grace=0)
+            raise
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    return subprocess.CompletedProcess([python, *arguments], status, *texts)
+
+
+def launch(command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: Any, **others: Any) -> Any:
+    """Begin a server as :class:`subprocess.Popen` does; an ``mlflow server`` of one process comes warm."""
+    python, *arguments = command
+    if arguments[:3] != ["-m", "mlflow", "server"] or arguments[arguments.index("--workers") + 1] != "1":
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=stdout, **others)
+    files = {"stdout": stdout.fileno(), "stderr": stdout.fileno()}
+    return begin(arguments, kind="mlflow", cwd=cwd, env=env, python=python, **files)

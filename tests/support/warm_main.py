@@ -1,0 +1,161 @@
+"""Program of a warm process: imports a list of modules once, then forks a child for each Python program asked for.
+
+``python warm_main.py SOCKET MODULE,…`` listens on a Unix socket until its standard input ends. It runs in the
+environments of old MLflow versions too: standard library only. One connection is one program; what goes over it is
+told in :mod:`support.warm`.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+from types import ModuleType
+from typing import Any
+
+
+def main() -> None:
+    """Import, serve, and in a child run what was asked for."""
+    address, modules = sys.argv[1], sys.argv[2].split(",")
+    # this file's folder is none of the programs' business
+    del sys.path[0]
+    for name in modules:
+        # not every environment has each of them
+        with suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+    if sys.dont_write_bytecode:
+        # what the programs import beside that would be compiled each time; nothing is written to the checkout
+        sys.pycache_prefix = os.path.dirname(address)
+        sys.dont_write_bytecode = False
+    # pages that the collector does not touch stay shared
+    gc.collect()
+    gc.freeze()
+    request = _serve(address)
+    if request is not None:
+        _run(request)
+
+
+def _serve(address: str) -> dict[str, Any] | None:
+    """Fork a child for each connection; return in a child, with its request, or at the end, with ``None``."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(address)
+    listening.listen(32)
+    print("ready", flush=True)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    before = signal.set_wakeup_fd(wake)
+    running: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([listening, woken, sys.stdin], [], [])
+        if sys.stdin in ready:
+            for pid in running:
+                with suppress(OSError):
+                    os.killpg(pid, signal.SIGKILL)
+            return None
+        if woken in ready:
+            os.read(woken, 4096)
+            _reap(running)
+        if listening not in ready:
+            continue
+        connection, _ = listening.accept()
+        request, files = _receive(connection)
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(before)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setpgid(0, 0)
+            for number, file in enumerate(files):
+                os.dup2(file, number)
+            for left in (listening, connection, *running.values()):
+                left.close()
+            for number in (*files, woken, wake):
+                os.close(number)
+            return request
+        # in parent and child, so that the group is there for whoever comes first
+        with suppress(OSError):
+            os.setpgid(pid, pid)
+        for file in files:
+            os.close(file)
+        running[pid] = connection
+        connection.sendall(f"{pid}\n".encode())
+
+
+def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Read one request, a line of JSON, and the three files that come with it."""
+    files = array.array("i")
+    text, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(3 * files.itemsize))
+    for _, _, data in rights:
+        files.frombytes(data)
+    while not text.endswith(b"\n"):
+        text += connection.recv(65536)
+    return json.loads(text), list(files)
+
+
+def _reap(running: dict[int, socket.socket]) -> None:
+    while running:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        connection = running.pop(pid)
+        code = os.waitstatus_to_exitcode(status)
+        with suppress(OSError):
+            connection.sendall(f"{code}\n".encode())
+        connection.close()
+
+
+def _run(request: dict[str, Any]) -> None:
+    """Do what ``python ARGUMENTS`` does, in this process."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    tempfile.tempdir = None
+    first, *rest = request["arguments"]
+    if first == "-m":
+        sys.path.insert(0, os.getcwd())
+        sys.argv = ["-m", *rest[1:]]
+        if rest[:2] == ["mlflow", "server"]:
+            _serve_in_this_process()
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first == "-c":
+        sys.path.insert(0, "")
+        sys.argv = ["-c", *rest[1:]]
+        program = ModuleType("__main__")
+        sys.modules["__main__"] = program
+        exec(compile(rest[0], "<string>", "exec"), program.__dict__)
+    else:
+        sys.argv = [first, *rest]
+        sys.path.insert(0, os.path.dirname(os.path.abspath(first)))
+        runpy.run_path(first, run_name="__main__")
+
+
+def _serve_in_this_process() -> None:
+    """Let ``mlflow server`` become the web server that it would start with the same interpreter."""
+    import mlflow.server
+
+    def become(command: list[str], *, extra_env: dict[str, str], **_: Any) -> None:
+        if command[:2] != [sys.executable, "-m"]:
+            raise RuntimeError(f"not a Python program: {command}")
+        os.environ.update(extra_env)
+        sys.argv = command[2:]
+        runpy.run_module(command[2], run_name="__main__", alter_sys=True)
+        # the command waits for what it started, and nothing is left to wait for
+        raise SystemExit(0)
+
+    mlflow.server._exec_cmd = become
+
+
+if __name__ == "__main__":
+    main()
