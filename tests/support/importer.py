@@ -17,6 +17,7 @@ from mlflow_parity.migrating.lifecycle import apply_lifecycle
 from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
 from mlflow_parity.migrating.writing import open_writer
 from mlflow_parity.reading import open_reader
+from mlflow_parity.renames import Renames
 
 
 class Migration:
@@ -42,7 +43,7 @@ class Migration:
             export=export,
             journal=Journal(journal),
             uploads=Uploads(writer, found, export.blobs),
-            renames=renames,
+            renames=Renames(experiments=renames),
             workers=4,
             include_deleted=include_deleted,
             told=self._tell,

@@ -28,7 +28,7 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
     made is restored while there is something to write to it; :func:`~.lifecycle.apply_lifecycle` deletes it again.
     """
     journal, source_id = context.journal, experiment.experiment_id
-    name = context.renames.get(experiment.name, experiment.name)
+    name = context.renames.experiments.get(experiment.name, experiment.name)
     state = digest([asdict(experiment), name]).hex()
     entry = journal.entry("experiment", source_id)
     if entry is not None and entry.state == "done" and entry.digest == state and entry.target_id is not None:
