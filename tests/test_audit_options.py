@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -17,14 +14,15 @@ from pathlib import Path
 
 import pytest
 from reading_proxy import Exchange, Fault, Proxy, proxying
-from support.audits import AuditRun, audit
+from support import warm
+from support.audits import PYTEST, AuditRun, audit
 from support.seed import UMLAUT, Seeder, seed_small
 from support.servers import FreshServer
 from support.tool import migrate
 
 from mlflow_parity.reading.endpoints import ALLOWED, is_allowed
 from mlflow_parity.snapshot.store import Snapshot
-from mlflow_parity.standin.servers import Server, clean_environment
+from mlflow_parity.standin.servers import Server, clean_environment, stop_group
 
 CHURN = "churn model"
 ACTIVE = {"sweep", "sweep-0", "sweep-1", "sweep-2", "failed", "killed", "running"}
@@ -104,11 +102,7 @@ def names(done: AuditRun) -> set[str]:
 def pytest_alone(folder: Path, env: dict[str, str]) -> AuditRun:
     """Run ``pytest`` without any option of ours on the command line."""
     folder.mkdir(exist_ok=True)
-    # Hypothesis takes a second of each start, and no check uses it
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rfE"]
-    done = subprocess.run(
-        command, cwd=folder, env=clean_environment(env), capture_output=True, text=True, timeout=120, check=False
-    )
+    done = warm.run(PYTEST, kind="audit", cwd=folder, env=clean_environment(env))
     return AuditRun(done.returncode, done.stdout + done.stderr, folder / "out")
 
 
@@ -275,17 +269,16 @@ def test_snapshot_dir_resumes_after_a_kill(whole: tuple[AuditRun, Proxy, Proxy],
 
     with proxying(pair.source.uri) as source:
         source.faults.append(Fault("/api/2.0/mlflow-artifacts/artifacts/", stall, times=1_000))
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--snapshot-dir", str(kept)]
-        command += ["--source-uri", source.uri, "--target-uri", pair.target.uri, "--report-dir", str(tmp_path / "r")]
-        killed = subprocess.Popen(command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.DEVNULL)
+        command = [*PYTEST, "--snapshot-dir", str(kept), "--report-dir", str(tmp_path / "r")]
+        command += ["--source-uri", source.uri, "--target-uri", pair.target.uri]
+        killed = warm.begin(command, kind="audit", cwd=tmp_path, env=clean_environment())
         try:
             limit = time.monotonic() + 60
             while len([*kept.glob("source/experiments/*/artifacts.json")]) < 2 and time.monotonic() < limit:
                 assert killed.poll() is None
                 time.sleep(0.05)
         finally:
-            killed.send_signal(signal.SIGKILL)
-            killed.wait()
+            stop_group(killed, grace=0)
             source.faults.clear()
             done_waiting.set()
         with pytest.raises(Exception, match="unfinished"):

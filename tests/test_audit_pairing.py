@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ import pytest
 from support.audits import AuditRun, audit
 from support.seed import EPOCH, Seeder, seed_small
 from support.servers import FreshServer
-from support.tool import export, import_, migrate
+from support.tool import begin_import, export, import_, migrate
 
-from mlflow_parity.standin.servers import Server, clean_environment
+from mlflow_parity.standin.servers import Server, stop_group
 
-_IMPORT = "from mlflow_export_import.bulk.import_all import main; main()"
 RUNS = {"sweep", "sweep-0", "sweep-1", "sweep-2", "failed", "killed", "running"}
 
 
@@ -140,12 +138,7 @@ def test_killed_import(fresh_server: FreshServer, tmp_path: Path) -> None:
             seed.artifact(run, f"files/{file}.txt", f"{name} {file}".encode())
         seed.end(run)
     export(source.uri, tmp_path / "export")
-    killed = subprocess.Popen(
-        [sys.executable, "-c", _IMPORT, "--input-dir", str(tmp_path / "export"), "--import-source-tags", "True"],
-        env=clean_environment({"MLFLOW_TRACKING_URI": target.uri}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    killed = begin_import(target.uri, tmp_path / "export")
     try:
         with closing(sqlite3.connect(target.database_path, timeout=30)) as database:
             limit = time.monotonic() + 120
@@ -153,15 +146,14 @@ def test_killed_import(fresh_server: FreshServer, tmp_path: Path) -> None:
                 assert killed.poll() is None, "the import came to its end"
                 # two runs are done, a third is at work: hold it there and look again, for it may just have ended
                 if _begun(database) == (2, 1):
-                    killed.send_signal(signal.SIGSTOP)
+                    os.kill(killed.pid, signal.SIGSTOP)
                     time.sleep(0.5)
                     if _begun(database) == (2, 1):
                         break
-                    killed.send_signal(signal.SIGCONT)
+                    os.kill(killed.pid, signal.SIGCONT)
                 time.sleep(0.01)
     finally:
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        stop_group(killed, grace=0)
     done = audit(tmp_path, source.uri, target.uri)
     assert done.status == 1, done.output
     presence = [finding for finding in done.report["findings"] if finding["facet"] == "presence"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from support import warm
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, server_of
 from support.tool import migrate
@@ -38,9 +38,14 @@ class Shell:
         self._left = steps(page)
         self._programs = folder / "programs"
         self._programs.mkdir(parents=True)
-        for name, module in (("pytest", "pytest"), ("mlflow", "mlflow"), ("mlflow-parity", "mlflow_parity.cli")):
+        for name, module, kind in (
+            ("pytest", "pytest", "audit"),
+            ("mlflow", "mlflow", "mlflow"),
+            ("mlflow-parity", "mlflow_parity.cli", "audit"),
+        ):
             program = self._programs / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+            command = warm.shell_command("-m", module, kind=kind)
+            program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             program.chmod(0o755)
 
     def step(self) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.audits import AuditRun
+from support import warm
+from support.audits import PYTEST, AuditRun
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 from support.tool import migrate
@@ -40,23 +39,9 @@ def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
 
 def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> AuditRun:
     """Run pytest on the checks in ``folder`` as a user's repository would."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:hypothesispytest",
-        "-rA",
-        "--report-dir",
-        "reports",
-        str(folder),
-    ]
+    command = [*PYTEST, "-rA", "--report-dir", "reports", str(folder)]
     command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri, *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = warm.run(command, kind="audit", cwd=folder, env=clean_environment())
     return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
 
 
@@ -146,15 +131,7 @@ def test_what_was_not_read_is_an_error(servers: tuple[Server, Server], project: 
 
 def test_without_an_audit_own_checks_are_refused(project: Path) -> None:
     """A plain pytest run of the repository is told what is missing; it is not green."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", str(project)],
-        cwd=project,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = warm.run(["-m", "pytest", str(project)], kind="audit", cwd=project, env=clean_environment())
     assert done.returncode != 0
     assert "give --source-uri" in done.stdout + done.stderr
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from reading_proxy import Fault, proxying, status
+from support import warm
 from support.audits import AuditRun, audit
 from support.postgres import postgres
 from support.seed import Seeder, seed_small
@@ -53,17 +52,9 @@ def seed_store(uri: str) -> None:
     seed.call("POST", "model-versions/create", first)
 
 
-def mlflow(*arguments: str, python: str = sys.executable, folder: Path) -> None:
+def mlflow(*arguments: str, folder: Path) -> None:
     """Run MLflow's own command line."""
-    done = subprocess.run(
-        [python, "-m", "mlflow", *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    done = warm.run(["-m", "mlflow", *arguments], kind="mlflow", cwd=folder, env=clean_environment())
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,11 +16,11 @@ from mlflow_parity.standin.servers import clean_environment
 
 def seed_many(uri: str, count: int = 2) -> dict[str, Any]:
     """Run this file as a program; return the ids that it prints."""
-    command = [sys.executable, __file__, uri, str(count)]
+    from support import warm
+
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            command, env=clean_environment(), cwd=folder, capture_output=True, text=True, timeout=300, check=False
-        )
+        arguments = [__file__, uri, str(count)]
+        done = warm.run(arguments, kind="mlflow", cwd=Path(folder), env=clean_environment())
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

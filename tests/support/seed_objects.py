@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import requests
 
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.standin.servers import clean_environment
+from support import warm
 from support.environments import python_of
 from support.seed import EPOCH, UMLAUT, Seeder, pairs
 
@@ -186,14 +186,9 @@ def _traces(
 ) -> None:
     model = made.models.get("forest", "")
     told = {"uri": seed.uri, "experiment": made.experiment, "run": made.runs["train"], "model": model, "more": more}
-    done = subprocess.run(
-        [python_of(version), str(_WRITER), json.dumps(told)],
-        env=clean_environment({"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", **environment}),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    env = clean_environment({"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", **environment})
+    arguments = [str(_WRITER), json.dumps(told)]
+    done = warm.run(arguments, kind="mlflow", cwd=_WRITER.parent, env=env, python=python_of(version))
     assert done.returncode == 0, done.stderr[-3000:]
     made.traces = json.loads(done.stdout.split("RESULT")[-1])
     if link:

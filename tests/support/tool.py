@@ -35,6 +35,12 @@ def import_(target: str, folder: Path, *, source_tags: bool = True) -> str:
     return _run("newest", _IMPORT, target, "--input-dir", str(folder), "--import-source-tags", str(source_tags))
 
 
+def begin_import(target: str, folder: Path) -> warm.Process:
+    """Begin to import ``folder`` to ``target``, with source tags, and do not wait."""
+    arguments = ["-c", _IMPORT, "--input-dir", str(folder), "--import-source-tags", "True"]
+    return warm.begin(arguments, kind="mlflow", cwd=Path.cwd(), env=clean_environment({"MLFLOW_TRACKING_URI": target}))
+
+
 def _run(version: str, program: str, uri: str, *arguments: str) -> str:
     env = clean_environment({"MLFLOW_TRACKING_URI": uri})
     done = warm.run(["-c", program, *arguments], kind="mlflow", cwd=Path.cwd(), env=env, python=python_of(version))

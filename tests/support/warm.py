@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -110,6 +111,18 @@ def _close() -> None:
         _warm.popitem()[1].close()
 
 
+def _started(python: str, kind: str) -> _Warm:
+    if (python, kind) not in _warm:
+        _warm[python, kind] = _Warm(python, kind)
+    return _warm[python, kind]
+
+
+def shell_command(*arguments: str, kind: str) -> str:
+    """Return the shell's command for ``python ARGUMENTS``, for scripts that call programs by name."""
+    client = [sys.executable, "-S", str(_PROGRAM.with_name("warm_client.py")), _started(sys.executable, kind).address]
+    return shlex.join([*client, *arguments])
+
+
 def _line(connection: socket.socket) -> str:
     text = b""
     while not text.endswith(b"\n"):
@@ -126,16 +139,26 @@ def begin(
     kind: str,
     cwd: Path,
     env: Mapping[str, str],
-    stdout: int,
-    stderr: int,
+    stdout: int | None = None,
+    stderr: int | None = None,
     python: str = sys.executable,
 ) -> Process:
-    """Run ``python ARGUMENTS`` (``-m module …``, ``-c program …`` or a file) and do not wait; it leads a group."""
-    if (python, kind) not in _warm:
-        _warm[python, kind] = _Warm(python, kind)
+    """Run ``python ARGUMENTS`` (``-m module …``, ``-c program …`` or a file) and do not wait; it leads a group.
+
+    Args:
+        arguments: those of the interpreter.
+        kind: which libraries are there already: ``"audit"`` or ``"mlflow"``.
+        cwd: folder that it runs in.
+        env: its whole environment.
+        stdout: file number of its output; ``None`` throws it away.
+        stderr: likewise.
+        python: interpreter of the environment whose libraries it uses.
+    """
     request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
-    with open(os.devnull, "rb") as nothing:
-        return _warm[python, kind].begin(request, (nothing.fileno(), stdout, stderr))
+    with open(os.devnull, "r+b") as nothing:
+        none = nothing.fileno()
+        files = (none, none if stdout is None else stdout, none if stderr is None else stderr)
+        return _started(python, kind).begin(request, files)
 
 
 def run(
