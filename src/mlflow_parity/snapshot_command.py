@@ -13,7 +13,7 @@ from mlflow_parity.errors import UsageProblem
 from mlflow_parity.options import DEPTHS
 
 if TYPE_CHECKING:
-    from mlflow_parity.sides import Side, uncounted
+    from mlflow_parity.sides import Side
 
 _HELP = "Read one server whole into a folder that can stand for it in later audits"
 
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     """
     from mlflow_parity.locations import parse_arn, parse_location
     from mlflow_parity.reading import open_reader
-    from mlflow_parity.sides import Side, prepare_folder
+    from mlflow_parity.sides import Side, prepare_folder, uncounted
     from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 
     env = os.environ if environ is None else environ
