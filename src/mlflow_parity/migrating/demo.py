@@ -1,4 +1,4 @@
-"""The demo: migrate a source server with the plain Export Import tool, then see what the audit says of it."""
+"""The demo: migrate one source with the plain Export Import tool and with ours, and see what the audits say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,12 +16,14 @@ from typing import Any
 
 from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.migrating.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
-from mlflow_parity.standin.sagemaker import StandIn, stand_in
+from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
 from mlflow_parity.standin.servers import Server, clean_environment, serving
 
 #: Tells a folder of ours from one that must not be emptied.
 _MARKER = ".mlflow-parity-demo"
 _SOURCE_TAG = "mlflow_exim.run_info.run_id"
+#: A second App in the same account, with credentials of its own.
+_SECOND = APP_ARN.replace("STANDIN00001", "STANDIN00002")
 
 
 class DemoFailed(ParityError):
@@ -30,11 +31,31 @@ class DemoFailed(ParityError):
 
 
 @dataclass(frozen=True, slots=True)
+class Audited:
+    """One migration as its audit saw it: exit status, verdict, objects by state, and its report."""
+
+    status: int
+    report: Mapping[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """The report's verdict."""
+        return str(self.report.get("verdict"))
+
+    def missing(self, kind: str) -> int:
+        """Objects of a kind that are not on the target."""
+        return sum(
+            finding["kind"] == kind and finding["facet"] == "presence" and finding["state"] == "missing"
+            for finding in self.report.get("findings", ())
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What came of it: the tool's own words, and the runs lost, as the servers and as the audit tell it.
 
-    ``lost`` are the source runs (id → ``experiment / run``) without a copy on the target, found by asking both
-    servers directly; ``named`` those that the audit's report calls missing.
+    ``lost`` are the source runs (id → ``experiment / run``) without a copy on the target of the plain tool, found by
+    asking both servers directly; ``named`` those that the audit's report calls missing.
     """
 
     exported: Outcome
@@ -42,10 +63,8 @@ class Result:
     runs: int
     lost: Mapping[str, str]
     named: Mapping[str, str]
-    audit_exit: int
-    verdict: str
-    others: Mapping[str, int]
-    """Objects beside experiments and runs that the audit calls missing, by the plural of their kind."""
+    tool: Audited
+    ours: Audited
 
     def problem(self) -> str | None:
         """Return why this is not what the demo promises, ``None`` when it is."""
@@ -53,17 +72,21 @@ class Result:
             return "the tool did not say that all went well; see its log"
         if not self.lost:
             return "the tool lost no run"
-        if self.audit_exit != 1 or self.verdict != "red":
-            return f"the audit ended with exit status {self.audit_exit} and verdict {self.verdict}, not red"
+        if self.tool.status != 1 or self.tool.verdict != "red":
+            return f"the audit of the tool's work ended with {self.tool.status} and {self.tool.verdict}, not red"
         if self.named != self.lost:
             return (
                 f"the audit names {sorted(self.named.values())} as missing, but lost are {sorted(self.lost.values())}"
             )
+        if self.ours.status != 0 or self.ours.verdict != "green":
+            return f"migrate.py run ended with {self.ours.status} and {self.ours.verdict}, not green"
         return None
 
 
 def run_demo(work: Path, reports: Path) -> int:
-    """Run the whole demo in the folder ``work``; return 0 when the audit went red and named the lost runs.
+    """Run the whole demo in the folder ``work``; return 0 when it came out as it should.
+
+    The plain tool's audit must be red and name the lost runs; ``migrate.py run`` must end green.
 
     Raises:
         UsageProblem: ``work`` is somebody else's folder, or the tool is missing or the wrong one.
@@ -73,18 +96,19 @@ def run_demo(work: Path, reports: Path) -> int:
     version = require_tool()
     work, reports = work.resolve(), reports.resolve()  # each step has a working folder of its own
     _prepare(work)
-    with _both_servers(work) as (source, target):
-        _say(f"Source: MLflow {source.version} at {source.uri}, three experiments of a small team")
-        _say(f"Target: stand-in of a SageMaker MLflow App, {target.arn}")
+    with _servers(work) as (source, plain, target):
+        _say(f"Source: MLflow {source.version} at {source.uri}, four experiments of a small team")
+        _say(f"Targets: stand-ins of two SageMaker MLflow Apps, {plain.arn} and {target.arn}")
         _step(f"Migrating with the plain Export Import tool ({DISTRIBUTION} {version}), as the public guide does it")
-        exported, imported = _migrate(work, source, target)
-        _step("Auditing")
-        exit_status = _audit(source, target, reports)
-        runs, lost = _lost(source, target)
-    report = _read_report(reports)
-    result = Result(
-        exported, imported, runs, lost, _missing(report), exit_status, str(report.get("verdict")), _others(report)
-    )
+        exported, imported = _migrate(work, source, plain)
+        _step("Auditing what it did")
+        status = _audit(source, plain, reports / "tool")
+        runs, lost = _lost(source, plain)
+        _step("Migrating the same source with migrate.py run, which ends in the audit")
+        ended = _run(work, source, target, reports / "migrate")
+    tool = Audited(status, _read_report(reports / "tool"))
+    ours = Audited(ended, _read_report(reports / "migrate"))
+    result = Result(exported, imported, runs, lost, _missing(tool.report), tool, ours)
     _conclude(result, reports, time.monotonic() - started)
     return 0 if result.problem() is None else 1
 
@@ -98,14 +122,19 @@ def _prepare(work: Path) -> None:
 
 
 @contextmanager
-def _both_servers(work: Path) -> Iterator[tuple[Server, StandIn]]:
-    """Start both sides at once, and fill the source while the target still starts."""
-    _step("Starting a source server and a stand-in SageMaker on loopback, and filling the source")
+def _servers(work: Path) -> Iterator[tuple[Server, StandIn, StandIn]]:
+    """Start all at once, and fill the source while the targets still start."""
+    _step("Starting a source server and two stand-ins of SageMaker on loopback, and filling the source")
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
-        target_starting = pool.submit(lambda: stack.enter_context(stand_in(work / "target")))
+
+        def targets() -> tuple[StandIn, StandIn]:
+            first = stack.enter_context(stand_in(work / "app-1"))
+            return first, stack.enter_context(stand_in(work / "app-2", arn=_SECOND, s3=first.s3))
+
+        starting = pool.submit(targets)
         with serving(work / "source") as source:
             _run_module("mlflow_parity.migrating.demo_data", [source.uri], work / "fill.log")
-            yield source, target_starting.result()
+            yield source, *starting.result()
 
 
 def _migrate(work: Path, source: Server, target: StandIn) -> tuple[Outcome, Outcome]:
@@ -122,11 +151,22 @@ def _migrate(work: Path, source: Server, target: StandIn) -> tuple[Outcome, Outc
 
 def _audit(source: Server, target: StandIn, reports: Path) -> int:
     options = ["--source-uri", source.uri, "--target-arn", target.arn, "--report-dir", str(reports)]
-    print(f"      pytest {' '.join(options)}\n", flush=True)
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options]
+    return _shown("pytest", options, command, target)
+
+
+def _run(work: Path, source: Server, target: StandIn, reports: Path) -> int:
+    options = ["run", "--source-uri", source.uri, "--target-arn", target.arn]
+    options += ["--work-dir", str(work / "migration"), "--report-dir", str(reports)]
+    command = [sys.executable, "-m", "mlflow_parity.migrating.command", *options]
+    return _shown("python migrate.py", options, command, target)
+
+
+def _shown(program: str, options: list[str], command: list[str], target: StandIn) -> int:
+    """Run a command as a user would, who sees what it prints; return its exit status."""
+    print(f"      {program} {' '.join(options)}\n", flush=True)
     env = clean_environment(target.environment())
     env.pop("PYTEST_ADDOPTS", None)
-    (reports / "report.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options]
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, timeout=600).returncode
 
 
@@ -175,30 +215,29 @@ def _missing(report: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _others(report: Mapping[str, Any]) -> dict[str, int]:
-    """Count what else is missing, by kind."""
+def _conclude(result: Result, reports: Path, seconds: float) -> None:
     from mlflow_parity.kinds import KINDS
 
-    missing = (
-        KINDS[finding["kind"]].plural
-        for finding in report.get("findings", ())
-        if finding["kind"] in KINDS and finding["facet"] == "presence" and finding["state"] == "missing"
-    )
-    return dict(Counter(missing))
-
-
-def _conclude(result: Result, reports: Path, seconds: float) -> None:
-    _step("What happened")
-    _say(f"The tool ended well by its own account, and lost {len(result.lost)} of {result.runs} runs:")
+    _step("Side by side")
+    rows = [
+        ("", "export-all, import-all", "migrate.py run"),
+        ("it says", f'"exceptions": {result.imported.exceptions}', f"exit status {result.ours.status}"),
+        ("the audit says", result.tool.verdict, result.ours.verdict),
+    ]
+    for kind, plural in [("run", "runs"), *((kind.name, kind.plural) for kind in KINDS.values())]:
+        first, second = result.tool.missing(kind), result.ours.missing(kind)
+        if first or second:
+            rows.append((f"{plural} lost", str(first), str(second)))
+    for name, tool, ours in rows:
+        _say(f"{name:24}{tool:26}{ours}")
+    _say("")
+    _say(f"Lost by the plain tool are {len(result.lost)} of {result.runs} runs:")
     for identity, name in sorted(result.lost.items(), key=lambda item: item[1]):
         mark = "named by the audit" if identity in result.named else "NOT named by the audit"
         _say(f"    {name}  ({mark})")
-    if result.others:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(result.others.items()))
-        _say(f"The audit also misses on the target: {told}.")
     _say("A run that uses a logged model stops the tool's import of its experiment (KeyError: 'step'), which its")
     _say("summary does not count. The audit read both servers in full, so it cannot miss what is not there.")
-    _say(f"Verdict {result.verdict}, exit status {result.audit_exit}. Report: {reports / 'report.html'}")
+    _say(f"Reports: {reports / 'tool' / 'report.html'}, {reports / 'migrate' / 'report.html'}")
     _say(f"The tool's logs: {result.exported.log}, {result.imported.log}")
     problem = result.problem()
     _say(

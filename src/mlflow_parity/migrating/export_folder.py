@@ -9,38 +9,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.snapshot.store import Snapshot
 
 
-@dataclass(frozen=True)
 class ExportFolder:
     """The export below ``root``."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._snapshot: Snapshot | None = None
+        #: The bytes of the files.
+        self.blobs = Blobs(root / "files")
 
     @property
     def snapshot_root(self) -> Path:
         """Where the snapshot of the source is."""
         return self.root / "snapshot" / "source"
 
-    @cached_property
+    @property
     def snapshot(self) -> Snapshot:
         """The snapshot, whether it is finished or not.
 
         Raises:
             SnapshotError: there is none, or it is damaged.
         """
-        return Snapshot.open(self.snapshot_root, finished=False)
+        if self._snapshot is None:
+            self._snapshot = Snapshot.open(self.snapshot_root, finished=False)
+        return self._snapshot
 
-    @cached_property
-    def blobs(self) -> Blobs:
-        """The bytes of the files."""
-        return Blobs(self.root / "files")
+    def use(self, snapshot: Snapshot) -> None:
+        """Take a snapshot that was begun anew."""
+        self._snapshot = snapshot
 
     def experiment_dir(self, experiment_id: str) -> Path:
         """Folder of an experiment, as the tool lays it out."""

@@ -12,6 +12,7 @@ from mlflow_parity.errors import ReadError
 from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.saving import Blob, Blobs
 from mlflow_parity.reading.stores import Store
 
 T = TypeVar("T")
@@ -30,12 +31,13 @@ def read_trees(
     pool: ThreadPoolExecutor,
     at_once: int,
     touch: bool = False,
+    save_to: Blobs | None = None,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
     ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
     first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
-    fetched, to know that they can be had, and an ``MLmodel`` whole.
+    fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -52,7 +54,7 @@ def read_trees(
                     return ArtifactTree(name, tuple(_touched(store, file, redact) for file in files))
                 if depth == "listing":
                     return ArtifactTree(name, tuple(files))
-                return ArtifactTree(name, tuple(_hashed(store, file, depth, redact) for file in files))
+                return ArtifactTree(name, tuple(_hashed(store, file, depth, redact, save_to) for file in files))
         except ReadError as error:
             reasons.append(str(error))
         return ArtifactTree(name, (), redact("; ".join(reasons)))
@@ -60,7 +62,9 @@ def read_trees(
     yield from drained(pool, one, owners, at_once)
 
 
-def _hashed(store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str]) -> Artifact:
+def _hashed(
+    store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str], save_to: Blobs | None = None
+) -> Artifact:
     """Hash a file by streaming it, trying every way to read it."""
     is_mlmodel = posixpath.basename(file.path) == "MLmodel"
     keep = _MLMODEL if is_mlmodel else _TEXT if depth == "full" else 0
@@ -68,13 +72,13 @@ def _hashed(store: Store, file: Artifact, depth: Depth, redact: Callable[[str], 
     try:
         if not (keep and (file.size is None or file.size <= keep)):
             known = store.known_sha256(file.path)
-            if known is not None:
+            if known is not None and (save_to is None or save_to.has(known)):
                 return Artifact(file.path, file.size, known)
     except ReadError as error:
         return Artifact(file.path, file.size, error=redact(str(error)))
     for way in store.ways(file):
         try:
-            size, sha256, content = way(_receiver(keep))
+            size, sha256, content = way(_receiver(keep, save_to))
         except ReadError as error:
             reason = str(error)
             continue
@@ -103,8 +107,18 @@ def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Arti
     return Artifact(file.path, file.size, error=redact(reason))
 
 
-def _receiver(keep: int) -> Callable[[Iterator[bytes]], tuple[int, str, bytes | None]]:
+def _receiver(keep: int, save_to: Blobs | None = None) -> Callable[[Iterator[bytes]], tuple[int, str, bytes | None]]:
     """Return what hashes a stream: gives its size, SHA-256 and, up to ``keep`` bytes, itself."""
+
+    def saved(pieces: Iterator[bytes]) -> tuple[int, str, bytes | None]:
+        assert save_to is not None
+        blob = save_to.open()
+        try:
+            found = receive(_copied(pieces, blob))
+            blob.keep(found[1])
+        finally:
+            blob.drop()
+        return found
 
     def receive(pieces: Iterator[bytes]) -> tuple[int, str, bytes | None]:
         whole, size = hashlib.sha256(), 0
@@ -118,7 +132,13 @@ def _receiver(keep: int) -> Callable[[Iterator[bytes]], tuple[int, str, bytes | 
                     kept = None
         return size, whole.hexdigest(), None if kept is None else bytes(kept)
 
-    return receive
+    return receive if save_to is None else saved
+
+
+def _copied(pieces: Iterator[bytes], blob: Blob) -> Iterator[bytes]:
+    for piece in pieces:
+        blob.write(piece)
+        yield piece
 
 
 def _is_text(content: bytes) -> bool:

@@ -21,6 +21,7 @@ from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
 from mlflow_parity.reading.places import Places
 from mlflow_parity.reading.registry import read_names, read_registry
+from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.stores import Store
 from mlflow_parity.reading.support import Support, is_absent
@@ -48,6 +49,8 @@ class ServerReader:
     ) -> None:
         self.location = session.location
         self.session = session
+        #: Where the bytes of files are kept while they are hashed; an audit keeps none.
+        self.save_to: Blobs | None = None
         self._credentials = credentials
         self._workers = workers
         # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
@@ -195,7 +198,15 @@ class ServerReader:
     ) -> Iterator[ArtifactTree]:
         at_once = 2 * self._workers
         return read_trees(
-            owners, name_of, stores_of, depth, self._redact, pool=self._pool, at_once=at_once, touch=touch
+            owners,
+            name_of,
+            stores_of,
+            depth,
+            self._redact,
+            pool=self._pool,
+            at_once=at_once,
+            touch=touch,
+            save_to=self.save_to,
         )
 
     # --- everything else

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from mlflow_parity.snapshot.files import file_sha256, folder_name, is_temporary,
 from mlflow_parity.snapshot.objects import ObjectsTable
 
 MANIFEST = "manifest.json"
+#: Row groups of points that stay in memory: one is about one and a half megabytes.
+_GROUPS_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,7 @@ class SnapshotView:
         self._rows: dict[str, int] = {}
         self._histories: dict[str, dict[str, HistoryKey]] | None = None
         self._artifacts: Trees | None = None
+        self._points: PointGroups | None = None
 
     @property
     def experiment(self) -> Experiment:
@@ -284,16 +290,9 @@ class SnapshotView:
     def points(self, run_id: str, key: str) -> Series:
         """One whole history, read from the row groups that hold it."""
         entry = self.histories(run_id)[key]
-        file = pq.ParquetFile(self._folder / "points.parquet")
-        first, last = entry.row, entry.row + entry.points
-        pieces, at = [], 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if at < last and at + rows > first:
-                start = max(first - at, 0)
-                table = file.read_row_group(group, columns=["step", "timestamp", "value"])
-                pieces.append(table.slice(start, min(last - at, rows) - start))
-            at += rows
+        if self._points is None:
+            self._points = PointGroups(self._folder / "points.parquet")
+        pieces = self._points.rows(entry.row, entry.row + entry.points)
         empty = np.empty(0, np.int64)
         if not pieces:
             return Series(run_id, key, empty, empty, np.empty(0, np.float64), entry.error)
@@ -312,6 +311,39 @@ class SnapshotView:
         if self._artifacts is None:
             self._artifacts = Trees(self._folder / "artifacts.parquet")
         return self._artifacts.tree(run_id)
+
+
+class PointGroups:
+    """The points of one part, read by row group; the latest groups stay, because series of one run lie together."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+        self._starts = [0, *accumulate(sizes)]
+        self._groups: dict[int, pa.Table] = {}
+        self._lock = threading.Lock()
+
+    def rows(self, first: int, last: int) -> list[pa.Table]:
+        """Return the rows from ``first`` to before ``last``, in pieces."""
+        pieces = []
+        if last > first:
+            for group in range(bisect_right(self._starts, first) - 1, len(self._starts) - 1):
+                at = self._starts[group]
+                if at >= last:
+                    break
+                start = max(first - at, 0)
+                pieces.append(self._group(group).slice(start, min(last, self._starts[group + 1]) - at - start))
+        return pieces
+
+    def _group(self, group: int) -> pa.Table:
+        with self._lock:
+            table = self._groups.pop(group, None)
+            if table is None:
+                table = self._file.read_row_group(group, columns=["step", "timestamp", "value"])
+            self._groups[group] = table
+            while len(self._groups) > _GROUPS_KEPT:
+                self._groups.pop(next(iter(self._groups)))
+            return table
 
 
 class Trees:

@@ -1,0 +1,89 @@
+"""The command line of ``migrate.py``: arguments, and which steps each command takes."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow_parity.errors import ParityError
+from mlflow_parity.migrating.settings import add_arguments, settings_of
+
+_STEPS = {
+    "plan": "What would move, what will differ, what stands in the way; nothing is written",
+    "export": "Read the source into the work folder; also a backup",
+    "import": "Bring what was exported to the target",
+    "verify": "Audit source and target",
+    "run": "Preflight, export, import and audit",
+    "repair": "Move again what a report calls missing, duplicated or different",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    main = argparse.ArgumentParser(
+        prog="migrate.py",
+        description="Migrate an MLflow tracking server without loss. docs/migrate.md is the how-to.",
+        epilog="Exit status: 0 all moved (and the audit green), 1 something was not, 2 bad input.",
+    )
+    steps = main.add_subparsers(dest="step", required=True, metavar="COMMAND")
+    for name, text in _STEPS.items():
+        step = steps.add_parser(name, help=text, description=f"{text}.")
+        add_arguments(step, source=True, target=name != "export")
+        if name == "verify":
+            step.add_argument("--from-export", action="store_true", help="Audit against the export, not the source")
+        if name == "run":
+            step.add_argument("--no-verify", action="store_true", help="Leave the audit for later")
+        if name in ("run", "plan"):
+            step.add_argument(
+                "--create-app", metavar="NAME", help="Make a SageMaker MLflow App first, and migrate to it"
+            )
+            step.add_argument("--artifact-store", metavar="S3_URI", help="Where the new App keeps its artifacts")
+            step.add_argument("--role-arn", metavar="ARN", help="Role of the new App")
+        if name == "repair":
+            step.add_argument("--report", type=Path, required=True, metavar="REPORT", help="report.json of a red audit")
+        step.set_defaults(main=_step)
+    demo = steps.add_parser("demo", help="Show on loopback what the plain tool loses and what this does")
+    demo.add_argument("--work-dir", type=Path, default=Path("demo-work"), help="For databases, exports and logs")
+    demo.add_argument("--report-dir", type=Path, default=Path("reports"), help="For the audits' reports")
+    demo.set_defaults(main=_demo)
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run the command that it names; return the exit status."""
+    options = parser().parse_args(arguments)
+    # being ended is an exit like any other: what was started is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return int(options.main(options))
+    except ParityError as error:
+        from mlflow_parity.redaction import Redactor
+
+        print(f"migrate.py {options.step}: {Redactor.from_environment()(str(error))}", file=sys.stderr)
+        return 2
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from mlflow_parity.migrating.demo import run_demo
+
+    return run_demo(options.work_dir, options.report_dir)
+
+
+def _step(options: argparse.Namespace) -> int:
+    from mlflow_parity.migrating.migration import Migration
+
+    with Migration(settings_of(options)) as migration:
+        if options.step == "export":
+            return migration.export()
+        if options.step == "import":
+            return migration.import_()
+        if options.step == "verify":
+            return migration.verify(from_export=options.from_export)
+        return migration.run(check=not options.no_verify)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""The steps of a migration, from the two ends to the audit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.locations import Location
+from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.migrating.settings import Settings, needed
+from mlflow_parity.migrating.workdir import Progressed, WorkDir
+from mlflow_parity.renames import load_renames
+from mlflow_parity.reporting.text import visible
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.exporting import Exporter, Unread
+    from mlflow_parity.migrating.importing import Import
+    from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.model import Experiment
+    from mlflow_parity.reading.auth import SideName
+    from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reporting.progress import Progress
+
+
+class Migration:
+    """One call of ``migrate.py``: opens what its step needs, and closes it at the end of a ``with`` block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = ExportFolder(settings.export_root)
+        self.renames = load_renames(None if settings.rename is None else str(settings.rename))
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Migration:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    # --- what a step needs
+
+    @cached_property
+    def work(self) -> WorkDir:
+        """The work folder, locked."""
+        work = WorkDir(self.settings.work)
+        self._stack.callback(work.close)
+        return work
+
+    @cached_property
+    def source(self) -> ServerReader:
+        """Reads the source."""
+        needed(self.settings, source=True)
+        assert self.settings.source is not None
+        if self.settings.source.kind == "snapshot":
+            raise UsageProblem("--source-uri: a folder cannot be exported; give a tracking server or an ARN")
+        return self._reader(self.settings.source, "source")
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What was done on this target so far."""
+        from mlflow_parity.migrating.journal import Journal
+
+        needed(self.settings, target=True)
+        assert self.settings.target is not None
+        _ = self.work
+        journal = Journal(self.settings.journal_path())
+        self._stack.callback(journal.close)
+        return journal
+
+    @cached_property
+    def importing(self) -> Import:
+        """Both ends of the import."""
+        from mlflow_parity.migrating.files import Uploads
+        from mlflow_parity.migrating.importing import Import
+        from mlflow_parity.migrating.writing import open_writer
+
+        needed(self.settings, target=True)
+        assert self.settings.target is not None
+        reader = self._reader(self.settings.target, "target")
+        writer, credentials = open_writer(self.settings.target, "target", self.settings.workers)
+        self._stack.callback(writer.close)
+        return Import(
+            writer=writer,
+            reader=reader,
+            export=self.folder,
+            journal=self.journal,
+            uploads=Uploads(writer, credentials, self.folder.blobs),
+            renames=self.renames,
+            workers=self.settings.workers,
+            include_deleted=self.settings.include_deleted,
+            told=self._told,
+        )
+
+    def _told(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
+        self.progress.add("target", runs=runs, points=points, artifacts=files, size=size, objects=objects)
+
+    def _reader(self, location: Location, side: SideName) -> ServerReader:
+        from mlflow_parity.reading import open_reader
+
+        reader = cast("ServerReader", open_reader(location, side, self.settings.workers))
+        self._stack.callback(reader.close)
+        return reader
+
+    @cached_property
+    def progress(self) -> Progress:
+        """The line on the terminal; silent elsewhere."""
+        from mlflow_parity.reporting.progress import Progress
+
+        return self._stack.enter_context(Progress(sys.stderr.write, isatty=sys.stderr.isatty()))
+
+    # --- the steps
+
+    def export(self) -> int:
+        """Read the source whole; return the exit status."""
+        return self._conclude(self._export())
+
+    def import_(self) -> int:
+        """Bring the export to the target; return the exit status."""
+        if not (self.folder.snapshot_root / "manifest.json").exists():
+            raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; run `migrate.py export` first")
+        return self._conclude(self._import())
+
+    def run(self, *, check: bool) -> int:
+        """Export, import and, with ``check``, audit; return the exit status."""
+        status = self._conclude(self._discarding() if self.settings.discard_export else self._keeping())
+        return max(status, self.verify(from_export=False)) if check else status
+
+    def verify(self, *, from_export: bool, more: Sequence[str] = ()) -> int:
+        """Audit; return 0 when it is green, else 1."""
+        from mlflow_parity.locations import parse_location
+        from mlflow_parity.migrating.verifying import verify
+
+        needed(self.settings, source=not from_export, target=True)
+        if from_export:
+            source = parse_location(str(self.folder.snapshot_root), option="--work-dir")
+        else:
+            assert self.settings.source is not None
+            source = self.settings.source
+        say("Auditing")
+        return min(verify(self.settings, source, more), 1)
+
+    # --- what they consist of
+
+    def _export(self) -> list[Unread]:
+        exporter, experiments = self._exporter()
+        say(f"Reading {len(experiments):,} experiments of {self.source.location.display}")
+        for batch in self._batches(experiments):
+            exporter.batch(batch)
+        exporter.server()
+        return exporter.finish()
+
+    def _import(self) -> list[Unread]:
+        from mlflow_parity.migrating.exporting import unread
+        from mlflow_parity.migrating.ordering import import_batch, import_rest
+
+        context = self.importing
+        self._bind()
+        experiments = list(self.folder.snapshot.experiments)
+        say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
+        for batch in self._batches(experiments):
+            import_batch(context, batch)
+        import_rest(context, experiments)
+        return unread(self.folder.snapshot, include_deleted=self.settings.include_deleted)
+
+    def _keeping(self) -> list[Unread]:
+        """Export, then import; an import that was interrupted goes on with the export that is there."""
+        needed(self.settings, source=True, target=True)
+        progressed = self.work.load()
+        assert self.settings.target is not None
+        target = self.settings.target.identity
+        if not (progressed.exported and progressed.target == target):
+            self._export()
+            self.work.save(Progressed(exported=True, target=target))
+        left = self._import()
+        # whole: the next run reads what is new
+        self.work.save(Progressed(target=target))
+        return left
+
+    def _discarding(self) -> list[Unread]:
+        """Batch by batch, so that the disk holds the files of one."""
+        from mlflow_parity.migrating.exporting import discard
+        from mlflow_parity.migrating.ordering import import_batch, import_rest
+
+        needed(self.settings, source=True, target=True)
+        assert self.settings.target is not None
+        progressed = self.work.load()
+        if progressed.target != self.settings.target.identity:
+            progressed = Progressed(target=self.settings.target.identity)
+        exporter, experiments = self._exporter()
+        context = self.importing
+        self._bind()
+        say(f"Moving {len(experiments):,} experiments in batches of {self.settings.batch_size}")
+        for batch in self._batches(experiments):
+            if all(one.experiment_id in progressed.batches for one in batch):
+                continue
+            exporter.batch(batch)
+            import_batch(context, batch)
+            progressed.batches += [one.experiment_id for one in batch]
+            self.work.save(progressed)
+            discard(self.folder, batch)
+        exporter.server()
+        left = exporter.finish()
+        import_rest(context, experiments)
+        self.work.save(Progressed(target=progressed.target))
+        return left
+
+    def _exporter(self) -> tuple[Exporter, list[Experiment]]:
+        from mlflow_parity.migrating.exporting import Exporter
+
+        _ = self.work
+        exporter = Exporter(
+            self.source,
+            self.folder,
+            include_deleted=self.settings.include_deleted,
+            log=self.settings.logs / "export.log",
+            count=partial(self.progress.add, "source"),
+        )
+        experiments = self._in_scope(self.source.experiments())
+        self.progress.expect("source", len(experiments))
+        exporter.begin(experiments)
+        return exporter, experiments
+
+    def _in_scope(self, experiments: Iterable[Experiment]) -> list[Experiment]:
+        wanted = self.settings.experiments
+        return [
+            one
+            for one in experiments
+            if (not wanted or any(fnmatchcase(one.name, name) for name in wanted))
+            and (self.settings.include_deleted or one.lifecycle_stage != "deleted")
+        ]
+
+    def _batches(self, experiments: Sequence[Experiment]) -> Iterator[Sequence[Experiment]]:
+        size = self.settings.batch_size
+        for first in range(0, len(experiments), size):
+            yield experiments[first : first + size]
+
+    def _bind(self) -> None:
+        origin = self.folder.snapshot.origin
+        self.journal.bind(source=origin.location)
+
+    def _conclude(self, left: Sequence[Unread]) -> int:
+        """Say what was not moved and why; return the exit status."""
+        lines = [f"{one.kind} {one.name} ({one.source_id}): not read: {one.why}" for one in left]
+        if self.settings.target is not None:
+            lines += [
+                f"{entry.kind} {entry.name} ({entry.source_id}): {entry.state}: {entry.reason}"
+                for entry in self.journal.entries()
+                if entry.state != "done"
+            ]
+        for line in lines:
+            say(visible(line))
+        return 1 if lines else 0
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    print(text, flush=True)

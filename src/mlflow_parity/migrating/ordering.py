@@ -1,0 +1,29 @@
+"""The order in which everything is brought to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlflow_parity.migrating.import_experiments import import_experiment
+from mlflow_parity.migrating.import_models import import_logged_models
+from mlflow_parity.migrating.import_runs import import_runs
+from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.lifecycle import apply_lifecycle
+from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.model import Experiment
+
+
+def import_batch(context: Import, experiments: Sequence[Experiment]) -> None:
+    """Bring some experiments with all that is in them; what points at others waits for :func:`import_rest`."""
+    for experiment in experiments:
+        if import_experiment(context, experiment) is not None:
+            import_runs(context, experiment)
+            import_logged_models(context, experiment)
+            link_runs(context, experiment)
+
+
+def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
+    """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
+    link_rest(context)
+    mend_version_tags(context)
+    apply_lifecycle(context)
