@@ -41,11 +41,14 @@ class Uploads:
         for file in files:
             if file.error is not None or file.sha256 is None:
                 raise NotUploaded(f"{file.path}: it could not be read at the source: {file.error or 'no digest'}")
+            blob = self._blobs.path(file.sha256)
             try:
-                blob = self._blobs.path(file.sha256)
                 size = blob.stat().st_size
+                whole = self._blobs.is_whole(file.sha256)
             except OSError:
                 raise NotUploaded(f"{file.path}: the export does not hold its bytes any more; export again") from None
+            if not whole:
+                raise NotUploaded(f"{file.path}: its bytes in the export are damaged; export again")
             content: bytes | None = None
             if rewrite is not None and posixpath.basename(file.path) == "MLmodel":
                 content = rewrite(file, blob.read_bytes())

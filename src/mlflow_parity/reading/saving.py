@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,18 @@ class Blobs:
     def has(self, sha256: str) -> bool:
         """Whether the bytes are there."""
         return self.path(sha256).is_file()
+
+    def is_whole(self, sha256: str) -> bool:
+        """Whether the bytes are still those that were kept.
+
+        Raises:
+            OSError: they are not there.
+        """
+        whole = hashlib.sha256()
+        with self.path(sha256).open("rb") as file:
+            while piece := file.read(1 << 20):
+                whole.update(piece)
+        return whole.hexdigest() == sha256
 
     def open(self) -> Blob:
         """Begin to keep a file whose digest is not known yet."""
