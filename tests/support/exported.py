@@ -42,10 +42,10 @@ def export(server: Server, root: Path, *, include_deleted: bool = True) -> Expor
         reader.close()
     for file in Path(server.artifacts_root).rglob("*"):
         if file.is_file():
-            content = file.read_bytes()
+            whole = file.read_bytes()
             blob = folder.blobs.open()
-            blob.write(content)
-            blob.keep(hashlib.sha256(content).hexdigest())
+            blob.write(whole)
+            blob.keep(hashlib.sha256(whole).hexdigest())
     for experiment in snapshot.experiments:
         view, objects = snapshot.view(experiment), snapshot.objects(experiment.experiment_id)
         for run in view.all_runs():

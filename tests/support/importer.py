@@ -31,7 +31,7 @@ class Migration:
         *,
         endpoint: str | None = None,
         include_deleted: bool = True,
-        **renames: str,
+        renames: Renames | None = None,
     ) -> None:
         location = parse_location(target, option="--target", custom_endpoint=endpoint)
         writer, found = open_writer(location, "target", 4)
@@ -43,7 +43,7 @@ class Migration:
             export=export,
             journal=Journal(journal),
             uploads=Uploads(writer, found, export.blobs),
-            renames=Renames(experiments=renames),
+            renames=renames or Renames(),
             workers=4,
             include_deleted=include_deleted,
             told=self._tell,

@@ -82,6 +82,8 @@ def _step(options: argparse.Namespace) -> int:
             return migration.import_()
         if options.step == "verify":
             return migration.verify(from_export=options.from_export)
+        if options.step == "repair":
+            return migration.repair(options.report)
         return migration.run(check=not options.no_verify)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,11 +63,15 @@ class _Importer:
         self._target = context.journal.target("experiment", experiment.experiment_id)
         self._coming = coming
         self._last = last
+        self._reading = threading.Lock()
 
     def group(self, ids: Sequence[str]) -> None:
         """Bring models one after another."""
         for first in range(0, len(ids), _CHUNK):
-            for model in self._objects.entities(KIND, ids[first : first + _CHUNK]):
+            # tables of a snapshot are read by one thread at a time
+            with self._reading:
+                models = self._objects.entities(KIND, ids[first : first + _CHUNK])
+            for model in models:
                 self._one(model)
 
     def _one(self, model: Entity) -> None:
@@ -75,7 +80,8 @@ class _Importer:
         if run in self._coming and journal.state("run", run) is None and not self._last:
             return
         try:
-            tree = self._objects.files(KIND, model_id)
+            with self._reading:
+                tree = self._objects.files(KIND, model_id)
             files = [[file.path, file.sha256, file.error] for file in tree.files]
             state = digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
             entry = journal.entry(KIND, model_id)

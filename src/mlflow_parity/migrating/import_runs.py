@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,6 +61,7 @@ class _Importer:
         self._writer = RunWriter(context, target or "")
         self._held = ModelPoints(context, experiment)
         self._parents = parents_within(context, experiment)
+        self._reading = threading.Lock()
         self.in_order = True
 
     def drain(self, pool: ThreadPoolExecutor, only: set[str] | None) -> set[str]:
@@ -92,7 +94,8 @@ class _Importer:
         context, journal = self._context, self._context.journal
         entry = journal.entry("run", run.run_id)
         try:
-            tree = self._view.artifacts(run.run_id)
+            with self._reading:
+                tree = tree_of(self._view, run.run_id)
             state = run_digest(context.export.run_dir(run.experiment_id, run.run_id), tree)
             if is_settled(entry, state):
                 return
@@ -157,6 +160,12 @@ def record(context: Import, kind: str, source_id: str, error: Exception, *, plac
         journal.failed(kind, source_id, str(error))
     else:
         journal.failed(kind, source_id, f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
+
+
+def tree_of(view: SnapshotView, run_id: str) -> ArtifactTree:
+    """Return the files of a run, or why they are not known."""
+    problem = view.problem("artifacts")
+    return view.artifacts(run_id) if problem is None else ArtifactTree(run_id, (), problem)
 
 
 def in_scope(context: Import, run: Run) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any
 from mlflow_parity.migrating.batches import Entry as LogEntry
 from mlflow_parity.migrating.batches import double, entries, log
 from mlflow_parity.migrating.import_models import KIND, VERSIONS_TAG, import_logged_models
-from mlflow_parity.migrating.import_runs import WAITS, is_waiting, record
+from mlflow_parity.migrating.import_runs import WAITS, is_waiting, record, tree_of
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.mlmodel import Place, model_ids
@@ -66,6 +67,7 @@ class _Linker:
         self._last = last
         self._view = context.export.snapshot.view(experiment)
         self._held: ModelPoints | None = None
+        self._reading = threading.Lock()
         version = release(context.reader.capabilities.version)
         self._most = 1_000 if version >= _REPEATS else 100
 
@@ -149,8 +151,10 @@ class _Linker:
     def run(self, entry: Entry) -> None:
         """Write a run's parent, the logged models that it used and made, and what it shares with them."""
         try:
-            [run] = self._view.runs([entry.source_id])
-            tree = self._view.artifacts(run.run_id)
+            # tables of a snapshot are read by one thread at a time
+            with self._reading:
+                [run] = self._view.runs([entry.source_id])
+                tree = tree_of(self._view, run.run_id)
             problems = Problems()
             if self._link(run, tree, str(entry.target_id), problems):
                 self._settle(entry, problems)
@@ -224,9 +228,15 @@ def mend_version_tags(context: Import) -> None:
     version that is not on the source any more.
     """
     versions = context.journal.ids("model_version")
+    renamed = context.renames.models
 
-    def named(text: str | None) -> list[str]:
-        return [f"{one['name']}/{one['version']}" for one in json.loads(text or "[]")]
+    def copy(name: str, number: Any) -> tuple[str, int]:
+        there = versions.get(f"{name}/{number}") or f"{renamed.get(name, name)}/{number}"
+        name, _, number = there.rpartition("/")
+        return name, int(number)
+
+    def named(text: str | None) -> list[tuple[str, Any]]:
+        return [(str(one["name"]), one["version"]) for one in json.loads(text or "[]")]
 
     for experiment in context.export.snapshot.experiments:
         for model in logged_models(context, experiment):
@@ -234,11 +244,10 @@ def mend_version_tags(context: Import) -> None:
             target = context.journal.target(KIND, model.entity_id)
             if not text or target is None:
                 continue
-            wanted = [versions.get(name, name) for name in named(text)]
+            wanted = [copy(name, number) for name, number in named(text)]
             answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
-            if set(wanted) != set(named(mapping(answer["info"].get("tags")).get(VERSIONS_TAG))):
-                value = [dict(zip(("name", "version"), name.rsplit("/", 1), strict=True)) for name in wanted]
-                # versions are numbers as the server writes them
-                told = json.dumps([{"name": one["name"], "version": int(one["version"])} for one in value])
-                body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": told}]}
+            there = named(mapping(answer["info"].get("tags")).get(VERSIONS_TAG))
+            if sorted(wanted) != sorted((name, int(number)) for name, number in there):
+                value = json.dumps([{"name": name, "version": number} for name, number in wanted])
+                body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": value}]}
                 context.writer.call("PATCH", f"{_MODELS}/{target}/tags", body)

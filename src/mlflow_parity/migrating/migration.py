@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
@@ -133,21 +134,53 @@ class Migration:
         status = self._conclude(self._discarding() if self.settings.discard_export else self._keeping())
         return max(status, self.verify(from_export=False)) if check else status
 
-    def verify(self, *, from_export: bool, more: Sequence[str] = ()) -> int:
+    def verify(self, *, from_export: bool) -> int:
         """Audit; return 0 when it is green, else 1."""
+        needed(self.settings, source=not from_export, target=True)
+        return self._audit(from_export=from_export)
+
+    def repair(self, report: Path) -> int:
+        """Move again what a report calls missing, doubled or different; return the exit status.
+
+        First what is on the target is gone on with, in place. What is still not green then is replaced, if it is ours.
+        """
+        from mlflow_parity.migrating.repairing import mend, read_damage, replace
+
+        needed(self.settings, target=True)
+        assert self.settings.target is not None
+        found, left = read_damage(report, self.settings.target)
+        if not (self.folder.snapshot_root / "manifest.json").exists():
+            raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
+        live = self.settings.source is not None
+        unread = self._export() if live else []
+        say(f"Repairing {len(found):,} objects")
+        mend(self.journal, found)
+        self._import()
+        again, status = self.settings.reports / "repair", 1
+        recheck = ["--recheck", str(report)]
+        if found:
+            status = self._audit(from_export=not live, more=recheck, reports=again)
+        if found and status and (again / "ledger.parquet").exists():
+            found, more = read_damage(again / "report.json", self.settings.target)
+            say(f"Replacing {len(found):,} objects")
+            left += more + replace(self.journal, self.importing.writer, found, self.journal.ids("experiment"))
+            self._import()
+            status = self._audit(from_export=not live, more=recheck, reports=again)
+        for one in {(one.kind, one.identity): one for one in left}.values():
+            say(visible(f"left alone: {one.kind} {one.name} ({one.identity}): {one.why}"))
+        return max(self._conclude(unread), status)
+
+    # --- what they consist of
+
+    def _audit(self, *, from_export: bool, more: Sequence[str] = (), reports: Path | None = None) -> int:
         from mlflow_parity.locations import parse_location
         from mlflow_parity.migrating.verifying import verify
 
-        needed(self.settings, source=not from_export, target=True)
-        if from_export:
+        source = self.settings.source
+        if from_export or source is None:
             source = parse_location(str(self.folder.snapshot_root), option="--work-dir")
-        else:
-            assert self.settings.source is not None
-            source = self.settings.source
         say("Auditing")
-        return min(verify(self.settings, source, more), 1)
-
-    # --- what they consist of
+        return min(verify(self.settings, source, more, reports=reports), 1)
 
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()

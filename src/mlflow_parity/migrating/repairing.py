@@ -52,7 +52,7 @@ class Left:
     why: str
 
 
-def read_damage(report: Path, source: Location, target: Location) -> tuple[list[Damage], list[Left]]:
+def read_damage(report: Path, target: Location) -> tuple[list[Damage], list[Left]]:
     """Return what an audit found, object by object, from the ledger beside its report.
 
     Raises:

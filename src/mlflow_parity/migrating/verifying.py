@@ -6,27 +6,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.settings import Settings
 
 
-def audit_arguments(settings: Settings, more: Sequence[str] = ()) -> list[str]:
+def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ()) -> list[str]:
     """Return the audit's options; the two ends go into its environment, where no list of processes shows them."""
     arguments = ["-q", "--no-header", "-p", "no:cacheprovider"]
     if settings.experiments:
         arguments += ["--experiments", ",".join(settings.experiments)]
     if settings.include_deleted:
         arguments += ["--include-deleted"]
-    return [*arguments, "--report-dir", str(settings.reports), "--workers", str(settings.workers), *more]
+    if settings.rename is not None:
+        arguments += ["--rename", str(settings.rename)]
+    return [*arguments, "--report-dir", str(reports), "--workers", str(settings.workers), *more]
 
 
 def verify(
-    settings: Settings, source: Location, more: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    settings: Settings,
+    source: Location,
+    more: Sequence[str] = (),
+    *,
+    reports: Path | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> int:
     """Audit ``source`` (the server, or the export's snapshot) against the target; return the exit status (0: green).
 
-    What the audit prints is not held back.
+    What the audit prints is not held back. ``reports`` is another folder than that of the settings.
     """
     assert settings.target is not None
     env = dict(os.environ if environ is None else environ)
@@ -35,9 +43,10 @@ def verify(
     for side, location in (("SOURCE", source), ("TARGET", settings.target)):
         env.pop(f"MLFLOW_PARITY_{side}_ARN", None)
         env[f"MLFLOW_PARITY_{side}_URI"] = location.uri
-    settings.reports.mkdir(parents=True, exist_ok=True)
+    folder = settings.reports if reports is None else reports
+    folder.mkdir(parents=True, exist_ok=True)
     # a report of an earlier audit must not pass for one of this
     for name in ("report.json", "report.html", "ledger.parquet"):
-        (settings.reports / name).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", *audit_arguments(settings, more)]
+        (folder / name).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", *audit_arguments(settings, folder, more)]
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL).returncode
