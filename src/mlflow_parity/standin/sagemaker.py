@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.locations import Location, parse_arn
-from mlflow_parity.standin.control import Resource, control_plane
+from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.gateway import Gateway, Policy, Rules, gateway
+from mlflow_parity.standin.plane import Plane, Resource
 from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.servers import Server, serving
 from mlflow_parity.standin.sigv4 import Credentials
@@ -32,6 +33,8 @@ class StandIn:
     server: Server
     s3: S3
     control_endpoint: str
+    plane: Plane
+    """What the control plane knows; it can be looked at and told to misbehave."""
 
     @property
     def arn(self) -> str:
@@ -112,5 +115,6 @@ def stand_in(
         rules = Rules(location, identity, blocked, policy, prefix)
         front = stack.enter_context(gateway(server.uri, rules))
         resource = Resource(location, root, server.version, time.time())
-        control = stack.enter_context(control_plane(resource, identity))
-        yield StandIn(location, identity, front, server, store, control)
+        plane = Plane.around(resource)
+        control = stack.enter_context(control_plane(resource, identity, plane))
+        yield StandIn(location, identity, front, server, store, control, plane)
