@@ -47,7 +47,7 @@ def check_new(new: NewApp) -> None:
         )
     if not _STORE.fullmatch(new.artifact_store) or len(new.artifact_store) > 1024:
         raise UsageProblem(
-            f"--artifact-store: {new.artifact_store!r} is not a place in S3; give s3://BUCKET/PATH (not the bucket's ARN)"
+            f"--artifact-store: {new.artifact_store!r} is not a place in S3; give s3://BUCKET/PATH, no ARN"
         )
     if not _ROLE.fullmatch(new.role_arn):
         raise UsageProblem(

@@ -1,0 +1,231 @@
+"""Whether a report is evidence enough to retire the source that it speaks of: no I/O, every refusal at once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from mlflow_parity import contract
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.locations import Location
+from mlflow_parity.options import DEPTHS, Depth
+from mlflow_parity.promises import BY_NAME
+from mlflow_parity.verdict import State
+
+_GREEN = frozenset(state.value for state in State if state.green)
+#: A clock may be ahead of another by so much.
+_SKEW = timedelta(minutes=5)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_AUDIT = "audit all of it: without --experiments, --exclude-experiments, -k and --recheck, with bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason against retiring a server: what, why, and the mend."""
+
+    what: str
+    why: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}; {self.mend}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a report says, as far as retiring its source rests on it.
+
+    ``counts`` is what was read of the source, by kind; ``totals`` are the states as told, ``counted`` as its coverage
+    adds up; ``experiments`` are the names that the coverage has.
+    """
+
+    created: datetime
+    tool_version: str
+    contract_digest: str
+    verdict: str
+    exit_status: int | None
+    reasons: tuple[str, ...]
+    source: str
+    source_kind: str
+    source_digest: str
+    target: str
+    target_kind: str
+    target_resumed: int
+    depth: Depth
+    checks: frozenset[str]
+    only: tuple[str, ...]
+    excluded: tuple[str, ...]
+    include_deleted: bool
+    partial: bool
+    left_out: tuple[str, ...]
+    objects: int
+    verified: int
+    totals: Mapping[str, int]
+    counted: Mapping[str, int]
+    counts: Mapping[str, int]
+    experiments: frozenset[str]
+
+
+def parse_age(text: str) -> timedelta:
+    """Return an age given as ``30m``, ``24h`` or ``2d``.
+
+    Raises:
+        UsageProblem: it is none.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageProblem(f"--max-age: {text!r} is not an age; give for instance 30m, 24h or 2d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
+    """Take out of a report what is needed.
+
+    Raises:
+        UsageProblem: parts of it are not there, or of another type.
+    """
+    try:
+        scope, source, target = content["scope"], content["sides"]["source"], content["sides"]["target"]
+        counted: Counter[str] = Counter()
+        for row in content["coverage"]:
+            counted.update({str(state): int(count) for state, count in row["counts"].items()})
+        counts = {name: int(source[name]) for name in ("experiments", "runs", "points", "artifacts")}
+        counts.update({str(name): int(count) for name, count in source["objects"].items()})
+        return Evidence(
+            created=datetime.strptime(content["created"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
+            tool_version=str(content["tool_version"]),
+            contract_digest=str(content["contract_digest"]),
+            verdict=str(content["verdict"]),
+            exit_status=content["exit_status"],
+            reasons=_texts(content["reasons"]),
+            source=str(source["location"]),
+            source_kind=str(source["kind"]),
+            source_digest=str(source["snapshot_digest"]),
+            target=str(target["location"]),
+            target_kind=str(target["kind"]),
+            target_resumed=int(target["resumed_parts"]),
+            depth=DEPTHS[DEPTHS.index(scope["depth"])],
+            checks=frozenset(_texts(scope["checks"])),
+            only=_texts(scope["experiments"]),
+            excluded=_texts(scope["excluded"]),
+            include_deleted=scope["include_deleted"] is True,
+            partial=scope["partial"] is not False,
+            left_out=_texts(scope["left_out"]),
+            objects=int(content["objects"]),
+            verified=int(content["verified"]),
+            totals={str(state): int(count) for state, count in content["totals"].items() if count},
+            counted={state: count for state, count in counted.items() if count},
+            counts=counts,
+            experiments=frozenset(str(row["experiment"]) for row in content["coverage"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageProblem(f"--report: {path} is damaged: parts of the report are not there; audit again") from None
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list):
+        raise TypeError("not a list")
+    return tuple(str(item) for item in given)
+
+
+def judge(evidence: Evidence, server: Location, *, now: datetime, max_age: timedelta, delete: bool) -> list[Refusal]:
+    """Return every reason in the report itself against retiring ``server``."""
+    return [
+        *_not_of(evidence, server),
+        *_not_green(evidence),
+        *_not_whole(evidence),
+        *_too_old(evidence, now, max_age, delete=delete),
+    ]
+
+
+def _not_of(evidence: Evidence, server: Location) -> list[Refusal]:
+    found = []
+    if evidence.source_kind == "snapshot":
+        why = f"its source is the folder {evidence.source}, which nothing ties to the server"
+        found.append(Refusal("the report is not of this server", why, "audit with --source-arn of the server itself"))
+    elif evidence.source != server.uri:
+        why = f"its source is {evidence.source}, not {server.uri}"
+        found.append(Refusal("the report is of another server", why, "give the report of an audit of this one"))
+    if evidence.target_kind == "snapshot":
+        why = f"its target is the folder {evidence.target}, so it does not say what is on the new server"
+        found.append(Refusal("the report is not of the new server", why, "audit with the new server as target"))
+    if evidence.target == server.uri:
+        why = "its target is the server that is to be retired"
+        found.append(
+            Refusal("the report has this server as target", why, "give the report of the migration away from it")
+        )
+    return found
+
+
+def _not_green(evidence: Evidence) -> list[Refusal]:
+    """Count again instead of believing the first line."""
+    found = []
+    bad = {state: count for state, count in evidence.counted.items() if state not in _GREEN}
+    if evidence.verdict != "green" or evidence.reasons or evidence.exit_status != 0 or bad:
+        more = f" (and {len(evidence.reasons) - 1} more)" if len(evidence.reasons) > 1 else ""
+        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(bad.items()))
+        why = f"{evidence.reasons[0]}{more}" if evidence.reasons else counts or f"exit status {evidence.exit_status}"
+        mend = "`migrate.py repair --report …` moves what is missing; then audit again"
+        found.append(Refusal("the report is not green", why, mend))
+    if evidence.totals != evidence.counted or sum(evidence.counted.values()) != evidence.objects:
+        why = "its coverage does not add up to its totals"
+        found.append(Refusal("the report contradicts itself", why, "audit again"))
+    left = max(evidence.counted.get("unverified", 0), evidence.objects - evidence.verified)
+    if left or not evidence.objects:
+        why = f"{left:,} of {evidence.objects:,} were not verified" if evidence.objects else "nothing was compared"
+        found.append(Refusal("coverage is not 100 %", why, "mend what kept them from being read, and audit again"))
+    return found
+
+
+def _not_whole(evidence: Evidence) -> list[Refusal]:
+    found = []
+    limits = [f"--experiments {', '.join(evidence.only)}"] if evidence.only else []
+    limits += [f"--exclude-experiments {', '.join(evidence.excluded)}"] if evidence.excluded else []
+    # loading a model is no comparison, and off by default
+    if unchecked := sorted(set(BY_NAME) - evidence.checks - {"model_versions_load"}):
+        limits.append(f"{len(unchecked)} checks were not selected (test_{', test_'.join(unchecked[:3])}, …)")
+    if evidence.depth == "listing":
+        limits.append("depth listing compares no bytes")
+    if evidence.partial and not limits:
+        limits += evidence.left_out[:3] or ("it says so itself",)
+    if limits:
+        found.append(Refusal("the report is partial", "; ".join(limits), _AUDIT))
+    if evidence.contract_digest != contract.digest():
+        why = f"mlflow-parity {evidence.tool_version} judged by another contract than this version's"
+        found.append(Refusal("the report is of another version", why, "audit again with this version"))
+    if not re.fullmatch(r"[0-9a-f]{64}", evidence.source_digest):
+        found.append(Refusal("the report has no digest of the source", "its state cannot be compared", "audit again"))
+    return found
+
+
+def _too_old(evidence: Evidence, now: datetime, max_age: timedelta, *, delete: bool) -> list[Refusal]:
+    found = []
+    age = now - evidence.created
+    if age > max_age:
+        why = f"it was made {in_words(age)} ago, and --max-age is {in_words(max_age)}"
+        found.append(Refusal("the report is too old", why, "audit again"))
+    elif age < -_SKEW:
+        why = f"it was made at {evidence.created:%Y-%m-%d %H:%M} UTC, which is yet to come"
+        found.append(Refusal("the report's age cannot be told", why, "set the clock right, and audit again"))
+    if delete and evidence.target_resumed:
+        why = (
+            f"{evidence.target_resumed} parts of the target were read by an earlier, interrupted audit, of unknown age"
+        )
+        found.append(Refusal("the report rests on older readings", why, "audit again without that --snapshot-dir"))
+    return found
+
+
+def in_words(age: timedelta) -> str:
+    """Return an age in the unit that says most.
+
+    >>> in_words(timedelta(hours=50))
+    '2.1 days'
+    """
+    hours = age.total_seconds() / 3600
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
