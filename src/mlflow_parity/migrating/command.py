@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow_parity.errors import ParityError
+from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
 
 _STEPS = {
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
         if name == "repair":
             step.add_argument("--report", type=Path, required=True, metavar="REPORT", help="report.json of a red audit")
         step.set_defaults(main=_step)
+    add_app_parser(steps)
+    add_retire_parser(steps)
     demo = steps.add_parser("demo", help="Show on loopback what the plain tool loses and what this does")
     demo.add_argument("--work-dir", type=Path, default=Path("demo-work"), help="For databases, exports and logs")
     demo.add_argument("--report-dir", type=Path, default=Path("reports"), help="For the audits' reports")
