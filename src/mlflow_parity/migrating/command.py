@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow_parity.errors import ParityError
+from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
 
@@ -75,9 +75,22 @@ def _demo(options: argparse.Namespace) -> int:
     return run_demo(options.work_dir, options.report_dir)
 
 
+def _create_app(options: argparse.Namespace) -> str:
+    """Make the App that ``run`` is to migrate to; one that an interrupted run made is taken."""
+    from mlflow_parity.migrating.apps import create_app_for
+
+    if options.target_uri or options.target_arn:
+        raise UsageProblem("--create-app: there is a target already; leave --target-uri and --target-arn out")
+    if not options.artifact_store or not options.role_arn:
+        raise UsageProblem("--create-app: an App needs a bucket and a role; add --artifact-store and --role-arn")
+    return create_app_for(options.create_app, options.artifact_store, options.role_arn, resume=True)
+
+
 def _step(options: argparse.Namespace) -> int:
     from mlflow_parity.migrating.migration import Migration
 
+    if options.step == "run" and options.create_app:
+        options.target_arn = _create_app(options)
     with Migration(settings_of(options)) as migration:
         if options.step == "export":
             return migration.export()
