@@ -1,25 +1,16 @@
-"""Backup and restore drill, as its how-to has it; and a backup that was damaged is not restored without a word."""
+"""Backup and restore drill; and a backup that was damaged is not restored without a word."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
+from support.migrations import migrate_py
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
 
-from mlflow_parity.standin.servers import Server, clean_environment
-
-_ROOT = Path(__file__).resolve().parent.parent
-
-
-def _migrate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(_ROOT / "migrate.py"), *arguments], env=clean_environment(), cwd=folder,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+from mlflow_parity.standin.servers import Server
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +23,47 @@ def source(module_server: FreshServer) -> Server:
 
 @pytest.fixture(scope="module")
 def backup(source: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which ``backup`` is."""
+    """A backup of it."""
     folder = tmp_path_factory.mktemp("backup")
-    done = _migrate(folder, "export", "--source-uri", source.uri, "--include-deleted", "--work-dir", "backup")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    done = migrate_py(folder, "export", "--source-uri", source.uri, "--include-deleted", "--work-dir", "kept")
+    assert done.status == 0, done.output
+    return folder / "kept"
+
+
+def _import(folder: Path, target: Server) -> str:
+    done = migrate_py(folder, "import", "--target-uri", target.uri, "--include-deleted", "--work-dir", "copy")
+    assert done.status == 1, done.output
+    return done.output
+
+
+def test_a_damaged_file_is_named(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """One byte altered in one file, another file gone: both are named, and exit status 1; nothing else is lost."""
+    shutil.copytree(backup, tmp_path / "copy")
+    kept = {file.read_bytes(): file for file in (tmp_path / "copy" / "export" / "files").glob("??/*")}
+    kept[b"shared"].write_bytes(b"sharef")
+    kept[b"orphan"].unlink()
+    output = _import(tmp_path, fresh_server())
+    told = [line for line in output.splitlines() if "weights.bin" in line]
+    assert len(told) == 2, output
+    assert any("shared" in line and "damaged" in line for line in told)
+    assert any("orphan" in line and "does not hold its bytes" in line for line in told)
+
+
+def test_an_altered_record_is_refused(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """One byte altered in a table of the snapshot: one line, exit status 2, and nothing is written."""
+    shutil.copytree(backup, tmp_path / "copy")
+    table = next((tmp_path / "copy" / "export" / "snapshot").rglob("runs.parquet"))
+    content = bytearray(table.read_bytes())
+    content[len(content) // 2] ^= 1
+    table.write_bytes(content)
+    done = migrate_py(tmp_path, "import", "--target-uri", fresh_server().uri, "--work-dir", "copy")
+    assert done.status == 2, done.output
+    assert "damaged or truncated" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_no_export_is_said(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """An empty work folder: one line that says what to do."""
+    done = migrate_py(tmp_path, "import", "--target-uri", fresh_server().uri, "--work-dir", "none")
+    assert done.status == 2
+    assert "holds no export; run `migrate.py export` first" in done.output

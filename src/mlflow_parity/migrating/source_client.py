@@ -114,7 +114,7 @@ class SnapshotClient:
     def get_logged_model(self, model_id: str) -> Shown:
         """A logged model."""
         [model] = self._objects.entities("logged_model", [model_id])
-        return _logged_model(model, self._nowhere.as_uri())
+        return _logged_model(model, self._nowhere.resolve().as_uri())
 
     def search_traces(self, *_: Any, **__: Any) -> Page:
         """None: the tool cannot bring them back, so they are moved from the snapshot."""
@@ -154,11 +154,17 @@ def _dataset(one: DatasetInput) -> Shown:
 def _logged_model(model: Entity, nowhere: str) -> Shown:
     facets = model.facets
     points = facets.get("metrics") or ()
-    return Shown(
+
+    class Elsewhere(Shown):
+        """The tool writes down the real place of the files, and looks for them where there are none."""
+
+        artifact_location = nowhere
+
+    return Elsewhere(
         experiment_id=model.container,
         model_id=model.entity_id,
         name=model.name,
-        artifact_location=nowhere,
+        artifact_location=model.artifact_uri,
         creation_timestamp=model.created,
         last_updated_timestamp=(facets.get("times") or {}).get("update"),
         model_type=facets.get("type"),
