@@ -12,7 +12,7 @@ from mlflow_parity.migrating.import_experiments import import_experiment
 from mlflow_parity.migrating.import_models import import_logged_models
 from mlflow_parity.migrating.import_runs import import_runs
 from mlflow_parity.migrating.importing import Import
-from mlflow_parity.migrating.journal import Journal
+from mlflow_parity.migrating.journal import Entry, Journal
 from mlflow_parity.migrating.lifecycle import apply_lifecycle
 from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
 from mlflow_parity.migrating.writing import open_writer
@@ -37,6 +37,8 @@ class Migration:
         writer, found = open_writer(location, "target", 4)
         reader: Any = open_reader(location, "target", 4)
         self.told: dict[str, int] = {}
+        self.left: dict[str, str] = {}
+        self.entries: list[Entry] = []
         self.context = Import(
             writer=writer,
             reader=reader,
@@ -63,14 +65,12 @@ class Migration:
         link_rest(self.context)
         mend_version_tags(self.context)
         apply_lifecycle(self.context)
+        # what was not moved, by name, and why
+        self.entries = [entry for entry in self.context.journal.entries() if entry.state != "done"]
+        self.left = {entry.name: entry.reason or "begun" for entry in self.entries}
 
     def close(self) -> None:
         """Close sessions and journal."""
         self.context.writer.close()
         self.context.reader.close()
         self.context.journal.close()
-
-    def reasons(self) -> dict[str, str]:
-        """Return what was not moved, by name, and why."""
-        entries = self.context.journal.entries()
-        return {entry.name: entry.reason or "begun" for entry in entries if entry.state != "done"}

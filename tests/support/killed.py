@@ -1,7 +1,7 @@
 """Imports an export again and again, each time killed at another point, until one attempt comes to its end.
 
-``python killed.py EXPORT TARGET JOURNAL SEED`` prints how many attempts were killed. Each is a process of its own that
-is forked, so that no time goes into starting it, and ended by SIGKILL: half of them right before or after a chosen request
+``python killed.py EXPORT TARGET JOURNAL SEED`` prints how many attempts were killed. Each is a process of its own,
+forked so that no time goes into starting it, and ended by SIGKILL: half of them right before or after a chosen request
 to the target, half after a random time.
 """
 
