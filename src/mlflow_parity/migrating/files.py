@@ -60,6 +60,17 @@ class Uploads:
             sent += size
         return sent
 
+    def put(self, uri: str, path: str, content: bytes) -> None:
+        """Put bytes at ``path`` below ``uri``.
+
+        Raises:
+            NotUploaded: they cannot be put there.
+        """
+        try:
+            self._way(uri)(path, content, len(content))
+        except ReadError as error:
+            raise NotUploaded(f"{path}: {error}") from None
+
     def _way(self, uri: str) -> Callable[[str, Any, int], None]:
         parts = urlsplit(uri)
         if parts.scheme == "mlflow-artifacts":

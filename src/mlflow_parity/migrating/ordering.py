@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from mlflow_parity.migrating.import_experiments import import_experiment
 from mlflow_parity.migrating.import_models import import_logged_models
+from mlflow_parity.migrating.import_others import import_datasets, import_scorers, import_webhooks
+from mlflow_parity.migrating.import_registry import import_registry
 from mlflow_parity.migrating.import_runs import import_runs
+from mlflow_parity.migrating.import_traces import import_traces
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.lifecycle import apply_lifecycle
 from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
@@ -20,10 +23,15 @@ def import_batch(context: Import, experiments: Sequence[Experiment]) -> None:
             import_runs(context, experiment)
             import_logged_models(context, experiment)
             link_runs(context, experiment)
+            import_traces(context, experiment)
+            import_scorers(context, experiment)
 
 
 def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
     """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
     link_rest(context)
+    import_registry(context)
+    import_datasets(context)
+    import_webhooks(context)
     mend_version_tags(context)
     apply_lifecycle(context)

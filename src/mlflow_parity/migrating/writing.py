@@ -24,7 +24,7 @@ from mlflow_parity.redaction import Redactor
 T = TypeVar("T")
 #: What a migration may call; a path that is none of these never leaves.
 _ROOTS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/api/2.0/mlflow-artifacts/artifacts/")
-_METHODS = ("POST", "PATCH", "PUT", "DELETE")
+_METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 #: Tries of a call that makes something new; before each but the first the target is asked whether it was made.
 _TRIES_OF_CREATE = 5
 
