@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import warm
-from support.servers import FreshServer, ServerPool
+from support.servers import FreshServer, ServerPool, keep_pristine
 
 from mlflow_parity.standin import servers
 from mlflow_parity.standin.s3 import S3, s3_server
@@ -117,6 +117,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def sagemaker_app(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
     """A stand-in MLflow App with temporary credentials, shared by all tests."""
     with stand_in(tmp_path_factory.mktemp("app"), arn=APP_ARN, s3=s3) as running:
+        keep_pristine(running.server)
         yield running
 
 
@@ -125,4 +126,5 @@ def sagemaker_server(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterat
     """A stand-in managed tracking server of another region and account identity, shared by all tests."""
     identity = new_credentials(temporary=False)
     with stand_in(tmp_path_factory.mktemp("managed"), arn=SERVER_ARN, s3=s3, credentials=identity) as running:
+        keep_pristine(running.server)
         yield running

@@ -50,7 +50,7 @@ class ServerPool:
         self._count += 1
         folder = self.folder / f"{version}-{self._count}"
         server = self._stack.enter_context(server_of(version, folder, artifacts=PROXIED))
-        _copy(server.database_path, _pristine(server))
+        keep_pristine(server)
         return server
 
     def give_back(self, version: str, server: Server) -> None:
@@ -65,6 +65,23 @@ class ServerPool:
     def _empty(server: Server) -> None:
         _copy(_pristine(server), server.database_path)
         shutil.rmtree(server.artifacts_root, ignore_errors=True)
+
+
+@contextmanager
+def emptied(server: Server) -> Iterator[None]:
+    """Make a shared server empty for the length of a ``with`` block; :func:`keep_pristine` was called at its start."""
+    kept = server.database_path.with_suffix(".kept")
+    _copy(server.database_path, kept)
+    _copy(_pristine(server), server.database_path)
+    try:
+        yield
+    finally:
+        _copy(kept, server.database_path)
+
+
+def keep_pristine(server: Server) -> None:
+    """Keep a copy of a new server's database, for :func:`emptied`."""
+    _copy(server.database_path, _pristine(server))
 
 
 def _pristine(server: Server) -> Path:

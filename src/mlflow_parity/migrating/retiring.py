@@ -196,20 +196,30 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
         examined.refusals.append(Refusal("the server could not be read as a whole", why, "mend that, and try again"))
     elif state.digest != evidence.source_digest:
         changes = [
-            f"{count - evidence.counts.get(name, 0):+,} {name.replace('_', ' ')}"
+            _noun(count - evidence.counts.get(name, 0), name, sign="+")
             for name, count in state.counts.items()
             if count != evidence.counts.get(name, 0)
         ]
         why = ", ".join(changes) or "no object came or went, but one has another content"
         examined.refusals.append(Refusal("the server has changed since the report", why, _AGAIN))
-    trash = ", ".join(f"{count:,} {what}" for what, count in state.trash.items() if count)
+    trash = " and ".join(_noun(count, what) for what, count in sorted(state.trash.items()) if count)
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
-            why = f"{trash} are in its trash, and the report does not speak of them"
+            why = f"in its trash: {trash}, of which the report does not speak"
             mend = "migrate and audit with --include-deleted, or say --leave-deleted to lose them"
             examined.refusals.append(Refusal("something would be lost", why, mend))
         else:
-            examined.notes.append(f"{trash} are in its trash, and the report does not speak of them")
+            examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
+
+
+def _noun(count: int, plural: str, sign: str = "") -> str:
+    """Say how many of what.
+
+    >>> _noun(-1, "model_versions", sign="+")
+    '-1 model version'
+    """
+    name = plural.replace("_", " ")
+    return f"{count:{sign},} {name[:-1] if abs(count) == 1 else name}"
 
 
 def read_state(server: Location, evidence: Evidence, workers: int) -> State:

@@ -1,0 +1,338 @@
+"""``migrate.py retire``: the old managed server is stopped on proof only, and every refusal says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.audits import audit
+from support.seed import EPOCH, Seeder
+from support.servers import emptied
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.migrating import app_command
+from mlflow_parity.migrating.retire_evidence import evidence_of, judge, parse_age
+from mlflow_parity.standin.sagemaker import StandIn
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An old managed server, the App that holds its copy, and the report of a green audit."""
+
+    old: StandIn
+    new: StandIn
+    report: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the old server."""
+        return self.old.arn.rsplit("/", 1)[-1]
+
+    def content(self) -> Any:
+        """The report."""
+        return json.loads(self.report.read_text(encoding="utf-8"))
+
+    def edited(self, folder: Path, edit: Callable[[Any], object]) -> Path:
+        """Return a copy of the report with something else in it."""
+        content = self.content()
+        edit(content)
+        copy = folder / "report.json"
+        copy.write_text(json.dumps(content), encoding="utf-8")
+        return copy
+
+
+def _seed(running: StandIn) -> dict[str, str]:
+    """Write the same to either: two runs with a file, a deleted run, a deleted experiment, a registered model."""
+    seed = Seeder(running.server.uri)
+    client = running.s3.client(running.credentials, running.location.region)
+    experiment = seed.experiment("shop")
+    runs = {}
+    for number, name in enumerate(("first", "second", "deleted")):
+        run = runs[name] = seed.run(experiment, name, start=EPOCH + number)
+        seed.log(run, params={"lr": f"0.{number}"}, metrics=[("loss", 1.5, EPOCH, 0)])
+        uri = str(seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"])
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        client.put_object(Bucket=bucket, Key=f"{prefix}/notes.txt", Body=name.encode())
+        seed.end(run)
+    seed.delete_run(runs["deleted"])
+    seed.delete_experiment(seed.experiment("given up"))
+    seed.call("POST", "registered-models/create", {"name": "churn", "description": "who leaves"})
+    return runs
+
+
+def _tag_copy(old: StandIn, new: StandIn) -> None:
+    """Give the copy of the experiment the source tags that an import gives it."""
+    by_name = {"experiment_name": "shop"}
+    source = Seeder(old.server.uri).call("GET", "experiments/get-by-name", by_name)["experiment"]
+    target = Seeder(new.server.uri).call("GET", "experiments/get-by-name", by_name)["experiment"]
+    for name in ("experiment_id", "name", "artifact_location", "lifecycle_stage", "last_update_time", "creation_time"):
+        key = f"mlflow_exim.field.{name}"
+        Seeder(new.server.uri).set_experiment_tag(target["experiment_id"], key, str(source[name]))
+
+
+@pytest.fixture(scope="module")
+def proof(
+    sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proof]:
+    """Both sides with the same content, and the report of their audit."""
+    with ExitStack() as stack:
+        for running in (sagemaker_server, sagemaker_app):
+            stack.enter_context(emptied(running.server))
+            _seed(running)
+        _tag_copy(sagemaker_server, sagemaker_app)
+        env = {**sagemaker_server.environment("SOURCE_"), **sagemaker_app.environment("TARGET_")}
+        done = audit(tmp_path_factory.mktemp("audit"), sagemaker_server.arn, sagemaker_app.arn, env=env)
+        assert done.status == 0, done.output[-4000:]
+        yield Proof(sagemaker_server, sagemaker_app, done.reports / "report.json")
+
+
+Retire = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def retire(proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Retire]:
+    """Run ``retire`` on the old server; gives exit status and all output. The server is started again afterwards."""
+    for prefix, running in (("SOURCE_", proof.old), ("TARGET_", proof.new)):
+        for name, value in running.environment(prefix).items():
+            monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, report: Path | None = None, arn: str | None = None) -> tuple[int, str]:
+        where = ["--source-arn", arn or proof.old.arn, "--report", str(report or proof.report)]
+        status = app_command.main(["retire", *where, *arguments])
+        said = capsys.readouterr()
+        output = said.out + said.err
+        for running in (proof.old, proof.new):
+            assert running.credentials.secret_key not in output
+        return status, output
+
+    plane = proof.old.plane
+    held = plane.servers[proof.name]
+    yield run
+    plane.servers[proof.name] = held
+    held.status, held.then = "Created", ""
+    plane.failing.clear()
+    plane.describes = 0
+
+
+def test_it_is_stopped_on_proof_and_yes_only(proof: Proof, retire: Retire) -> None:
+    """Without ``--yes`` all is examined and nothing done; with it the server is stopped; again is no error."""
+    plane = proof.old.plane
+    status, output = retire()
+    assert status == 1, output
+    assert "with --yes this would stop" in output
+    assert "are green in a report" in output
+    assert "note: in its trash: 1 experiment and 1 run, of which" in output
+    assert plane.servers[proof.name].status == "Created"
+    assert not [name for name, _ in plane.calls if name.startswith(("Stop", "Delete"))]
+    plane.describes = 2
+    status, output = retire("--yes")
+    assert status == 0, output
+    assert "Stopping" in output
+    assert "can be started again" in output
+    assert plane.servers[proof.name].status == "Stopped"
+    status, output = retire("--yes")
+    assert status == 0
+    assert "nothing to do" in output
+
+
+def test_deleting_wants_to_know_of_the_trash(proof: Proof, retire: Retire) -> None:
+    """``--delete`` is refused while something deleted was not compared; ``--leave-deleted`` is a decision."""
+    status, output = retire("--delete", "--yes")
+    assert status == 1
+    assert "refused: something would be lost: in its trash: 1 experiment and 1 run" in output
+    assert proof.name in proof.old.plane.servers
+    status, output = retire("--delete", "--leave-deleted", "--yes")
+    assert status == 0, output
+    assert "deleted; its files in S3 are left" in output
+    assert proof.name not in proof.old.plane.servers
+    status, output = retire("--delete", "--yes")
+    assert status == 2
+    assert "there is no tracking server" in output
+
+
+def test_a_server_that_does_not_stop_is_told(proof: Proof, retire: Retire) -> None:
+    """A stop that fails is an error with the status in it."""
+    proof.old.plane.failing.add("stop")
+    status, output = retire("--yes")
+    assert status == 2
+    assert "ended as StopFailed" in output
+
+
+def _set(*keys: str | int, to: object) -> Callable[[Any], object]:
+    """Return an edit that sets one value of a report."""
+
+    def edit(content: Any) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = to
+
+    return edit
+
+
+def _made(hours: float) -> str:
+    """Return the time so many hours ago, as reports write it."""
+    return (datetime.now(timezone.utc) - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _unverified(content: Any) -> None:
+    """Make one facet unverified everywhere in a report, as an audit would that could not read it."""
+    row = content["coverage"][0]
+    row["counts"] = {"unverified": row["total"]}
+    states = [state for row in content["coverage"] for state in row["counts"]]
+    content["totals"] = {
+        state: sum(row["counts"].get(state, 0) for row in content["coverage"])
+        for state in (*content["totals"], *states)
+    }
+    content["verified"] = content["objects"] - row["total"]
+    content.update(verdict="red", reasons=["presence of 1 experiment: not verified"], exit_status=1)
+
+
+def _other_target(content: Any) -> None:
+    content["sides"]["target"].update(kind="snapshot", location="/backup/target")
+
+
+EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "red": (lambda content: content.update(verdict="red", reasons=["1 run is missing", "and more"], exit_status=1),
+            "the report is not green: 1 run is missing (and 1 more)"),
+    "ended badly": (_set("exit_status", to=1), "the report is not green: exit status 1"),
+    "painted green": (_set("coverage", 0, "counts", to={"missing": 2}), "the report is not green: 2 missing"),
+    "does not add up": (_set("totals", "match", to=1), "the report contradicts itself"),
+    "unverified": (_unverified, "coverage is not 100 %: 1 of "),
+    "empty": (lambda content: content.update(coverage=[], objects=0, verified=0, totals={}), "nothing was compared"),
+    "stale": (_set("created", to=_made(25)), "the report is too old: it was made 25.0 hours ago, and --max-age is"),
+    "of tomorrow": (_set("created", to=_made(-2)), "the report's age cannot be told"),
+    "other server": (_set("sides", "source", "location", to="arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/b"),
+                     "the report is of another server: its source is arn:aws"),
+    "source is a folder": (_set("sides", "source", "kind", to="snapshot"), "the report is not of this server"),
+    "target is a folder": (_other_target, "the report is not of the new server: its target is the folder /backup"),
+    "some experiments": (_set("scope", "experiments", to=["shop"]), "the report is partial: --experiments shop;"),
+    "not all": (_set("scope", "excluded", to=["s*"]), "the report is partial: --exclude-experiments s*"),
+    "-k": (_set("scope", "checks", to=["params"]), "checks were not selected (test_artifact"),
+    "recheck": (lambda content: content["scope"].update(partial=True, left_out=["everything that was green in r"]),
+                "the report is partial: everything that was green in r; audit all of it"),
+    "no bytes": (_set("scope", "depth", to="listing"), "depth listing compares no bytes"),
+    "other contract": (_set("contract_digest", to="0" * 64), "the report is of another version"),
+    "no digest": (_set("sides", "source", "snapshot_digest", to=""), "the report has no digest of the source"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_report_that_proves_less_is_refused(proof: Proof, edit: str) -> None:
+    """The green report itself is no reason against it; with one thing changed it is exactly one, said in one line."""
+    change, words = EDITS[edit]
+    content = proof.content()
+    now = datetime.now(timezone.utc)
+
+    def refusals() -> list[str]:
+        evidence = evidence_of(content, "report.json")
+        return [str(one) for one in judge(evidence, proof.old.location, now=now, max_age=DAY, delete=False)]
+
+    assert refusals() == []
+    change(content)
+    found = refusals()
+    assert [text for text in found if words in text], found
+    assert all("\n" not in text and text.count("; ") >= 1 for text in found)
+    # what is not read contradicts more than one promise
+    assert len(found) == 1 or edit in ("unverified", "painted green", "empty"), found
+
+
+def test_deleting_wants_a_target_that_was_read_in_one_go(proof: Proof) -> None:
+    """Parts of the target that an interrupted audit left are of unknown age: enough for a stop, not for the end."""
+    content = proof.content()
+    content["sides"]["target"]["resumed_parts"] = 3
+    evidence, now = evidence_of(content, "report.json"), datetime.now(timezone.utc)
+    judged = [judge(evidence, proof.old.location, now=now, max_age=DAY, delete=delete) for delete in (False, True)]
+    assert [len(found) for found in judged] == [0, 1]
+    assert "older readings" in str(judged[1][0])
+
+
+@pytest.mark.parametrize("path", [("sides",), ("scope", "checks"), ("coverage",), ("totals", "waived"), ("created",)])
+def test_a_damaged_report_is_refused(proof: Proof, tmp_path: Path, retire: Retire, path: tuple[str, ...]) -> None:
+    """A part of another type is one clear line, never a traceback and never a pass."""
+    status, output = retire("--yes", report=proof.edited(tmp_path, _set(*path, to="?")))
+    assert status == 2, output
+    assert "--report: " in output
+    assert "audit again" in output or "run the audit again" in output
+
+
+def test_all_refusals_come_at_once(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """Report, server and target are each looked at; the server is not read while anything of that is wrong."""
+
+    def spoil(content: Any) -> None:
+        for change in (EDITS["red"][0], EDITS["stale"][0], EDITS["some experiments"][0]):
+            change(content)
+
+    app = proof.new.plane.apps[proof.new.arn]
+    proof.old.plane.servers[proof.name].status = "MaintenanceInProgress"
+    app.status = "Deleting"
+    before, asked = len(proof.old.gateway.recorded), len(proof.old.plane.calls)
+    try:
+        status, output = retire("--yes", report=proof.edited(tmp_path, spoil))
+    finally:
+        app.status = "Created"
+    lines = [line for line in output.splitlines() if line.startswith("refused: ")]
+    assert status == 1
+    assert len(lines) == 5, output
+    for words in (
+        "not green",
+        "too old",
+        "partial",
+        "the server is MaintenanceInProgress",
+        f"{proof.new.arn} is Deleting",
+    ):
+        assert [line for line in lines if words in line], words
+    assert "was not touched" in output
+    assert len(proof.old.gateway.recorded) == before
+    assert {name for name, _ in proof.old.plane.calls[asked:]} == {"DescribeMlflowTrackingServer"}
+
+
+def test_only_managed_servers_are_retired(proof: Proof, retire: Retire) -> None:
+    """An App and an http server are refused, and so is a server that is not there, or that nobody may see."""
+    status, output = retire(arn=proof.new.arn)
+    assert (status, "is an App; only managed tracking servers" in output) == (2, True)
+    status, output = retire(arn="http://127.0.0.1:5000")
+    assert (status, "stop any other server where it runs" in output) == (2, True)
+    status, output = retire(arn=proof.old.arn + "x")
+    assert (status, "there is no tracking server" in output) == (2, True)
+    status, output = retire("--max-age", "soon")
+    assert (status, "--max-age: 'soon' is not an age" in output) == (2, True)
+    proof.old.plane.denied.add("DescribeMlflowTrackingServer")
+    try:
+        status, output = retire("--yes")
+    finally:
+        proof.old.plane.denied.clear()
+    assert status == 2
+    assert "give this identity the right to sagemaker:DescribeMlflowTrackingServer" in output
+
+
+def test_ages() -> None:
+    """Minutes, hours and days; nothing else."""
+    assert [parse_age(text) for text in ("30m", "24h", "2d")] == [timedelta(minutes=30), DAY, 2 * DAY]
+    for text in ("", "24", "0h", "-1h", "1w"):
+        with pytest.raises(UsageProblem, match="give for instance"):
+            parse_age(text)
+
+
+def test_a_changed_server_is_refused(proof: Proof, retire: Retire) -> None:
+    """One tag written after the audit, or one run more, and the report is no proof any more."""
+    seed = Seeder(proof.old.server.uri)
+    experiments = seed.call("POST", "experiments/search", {"max_results": 9})["experiments"]
+    shop = next(item["experiment_id"] for item in experiments if item["name"] == "shop")
+    run = seed.call("POST", "runs/search", {"experiment_ids": [shop]})["runs"][0]["info"]["run_id"]
+    seed.log(run, tags={"late": "yes"})
+    status, output = retire("--yes")
+    assert status == 1
+    assert "refused: the server has changed since the report: no object came or went" in output
+    seed.run(shop, "late", start=EPOCH + 9)
+    status, output = retire("--yes")
+    assert status == 1
+    assert "refused: the server has changed since the report: +1 run;" in output
+    assert proof.old.plane.servers[proof.name].status == "Created"
