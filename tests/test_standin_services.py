@@ -16,8 +16,11 @@ import requests
 from botocore.exceptions import ClientError
 from support.signing import BODY, SEARCH, assert_refused, send_search, sign, signed_search
 
+from mlflow_parity.locations import parse_arn
+from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.gateway import Rules, gateway
-from mlflow_parity.standin.sagemaker import StandIn
+from mlflow_parity.standin.plane import Held, Plane, Resource
+from mlflow_parity.standin.sagemaker import SERVER_ARN, StandIn, new_credentials
 from mlflow_parity.standin.servers import clean_environment, free_port
 
 
@@ -82,6 +85,49 @@ def test_control_plane_describes_tracking_server(sagemaker_server: StandIn) -> N
     described = _boto3(sagemaker_server, sagemaker_server).describe_mlflow_tracking_server(TrackingServerName=name)
     assert described["TrackingServerArn"] == sagemaker_server.arn
     assert described["MlflowVersion"] == sagemaker_server.server.version
+
+
+def test_control_plane_moves_from_status_to_status() -> None:
+    """What is on its way cannot be ordered about; a deleted App is described for a while; operations have names."""
+    location = parse_arn(SERVER_ARN, option="arn")
+    identity = new_credentials()
+    plane = Plane.around(Resource(location, "s3://bucket", "3.0.0", 1.0))
+    app = Held("arn:aws:sagemaker:eu-west-1:000000000000:mlflow-app/app-1", "app", "s3://bucket", "", "3.10.1", 1.0)
+    plane.apps[app.arn] = app
+    plane.describes = 1
+    with control_plane(Resource(location, "s3://bucket", "3.0.0", 1.0), identity, plane) as endpoint:
+        client = boto3.client(
+            "sagemaker",
+            endpoint_url=endpoint,
+            region_name=location.region,
+            aws_access_key_id=identity.access_key,
+            aws_secret_access_key=identity.secret_key,
+            aws_session_token=identity.token,
+        )
+        name = {"TrackingServerName": "stand-in"}
+
+        def status() -> str:
+            return str(client.describe_mlflow_tracking_server(**name)["TrackingServerStatus"])
+
+        with pytest.raises(client.exceptions.ConflictException):
+            client.start_mlflow_tracking_server(**name)
+        client.stop_mlflow_tracking_server(**name)
+        with pytest.raises(client.exceptions.ConflictException):
+            client.delete_mlflow_tracking_server(**name)
+        assert [status(), status()] == ["Stopping", "Stopped"]
+        client.start_mlflow_tracking_server(**name)
+        assert [status(), status()] == ["Starting", "Started"]
+        client.delete_mlflow_app(Arn=app.arn)
+        seen = [client.describe_mlflow_app(Arn=app.arn)["Status"] for _ in range(3)]
+        assert seen == ["Deleting", "Deleted", "Deleted"]
+        client.delete_mlflow_tracking_server(**name)
+        assert status() == "Deleting"
+        with pytest.raises(client.exceptions.ResourceNotFound):
+            status()
+        with pytest.raises(ClientError, match=r"UnknownOperationException.*No operation UpdateMlflowApp"):
+            client.update_mlflow_app(Arn=app.arn)
+        with pytest.raises(ClientError, match=r"ValidationException.*'roleArn' failed to satisfy constraint"):
+            client.create_mlflow_app(Name="a", ArtifactStoreUri="s3://bucket", RoleArn="arn:aws:iam::0:role/x")
 
 
 def _boto3(running: StandIn, identity: StandIn) -> Any:

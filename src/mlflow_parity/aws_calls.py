@@ -65,29 +65,29 @@ class Calls:
 
     def call(self, operation: str, *, again: bool = True, **arguments: Any) -> dict[str, Any]:
         """Call one operation; ``again``: it may be called twice, so it is tried again where that may help."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
+        from botocore import exceptions as boto
 
         for number in range(_TRIES if again else 1):
             last = number == _TRIES - 1 or not again
             try:
                 answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
                 return answer
-            except ClientError as error:
+            except boto.ClientError as error:
                 status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
                 code = str(error.response.get("Error", {}).get("Code", ""))
                 if last or not (status >= 500 or "Throttl" in code or code == "TooManyRequestsException"):
                     self._refused(
                         error.operation_name, status, code, str(error.response.get("Error", {}).get("Message", ""))
                     )
-            except HTTPClientError as error:
+            except (boto.HTTPClientError, boto.ConnectionError) as error:
                 if last:
                     raise TransportError(
                         f"SageMaker's control plane in {self.region} does not answer ({self._line(error)}); "
                         "check the network and the region"
                     ) from None
-            except ParamValidationError as error:
+            except boto.ParamValidationError as error:
                 raise UsageProblem(f"SageMaker would refuse this: {self._line(error)}") from None
-            except BotoCoreError as error:
+            except boto.BotoCoreError as error:
                 raise UsageProblem(f"AWS cannot be asked: {self._line(error)}") from None
             time.sleep(0.2 * 2**number)
         raise AssertionError("unreachable")
