@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import Aws, SideName, variable
 from mlflow_parity.redaction import Redactor
 
+if TYPE_CHECKING:
+    import boto3
+
 _TRIES = 5
+#: An assumed role's credentials are asked for again after this time; the plugin's cache knows how long they last.
+_ROLE_SECONDS = 240.0
 #: What mends a refusal, by a part of its code.
 _MENDS = (
     ("AccessDenied", "give this identity the right to sagemaker:OPERATION"),
@@ -38,10 +43,19 @@ class Calls:
     reason), ``TransportError`` when it does not answer, ``UsageProblem`` when there is nothing to call it with.
     """
 
-    def __init__(self, client: Any, region: str, redact: Callable[[str], str]) -> None:
-        self._client = client
+    def __init__(self, connect: Callable[[], Any], region: str, redact: Callable[[str], str], lasts: float) -> None:
+        self._connect = connect
+        self._client: Any = None
+        self._made = 0.0
+        self._lasts = lasts
         self.region = region
         self._redact = redact
+
+    def _current(self) -> Any:
+        """Return the client; made anew every ``lasts`` seconds, because an assumed role's credentials run out."""
+        if self._client is None or time.monotonic() - self._made > self._lasts:
+            self._client, self._made = self._connect(), time.monotonic()
+        return self._client
 
     def found(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
         """Call an operation that describes a resource; ``None`` when there is none."""
@@ -70,7 +84,7 @@ class Calls:
         for number in range(_TRIES if again else 1):
             last = number == _TRIES - 1 or not again
             try:
-                answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+                answer: dict[str, Any] = getattr(self._current(), operation)(**arguments)
                 return answer
             except boto.ClientError as error:
                 status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
@@ -133,23 +147,37 @@ def open_calls(
     session = aws.session
     if not session.region_name:
         raise UsageProblem("no AWS region is known; give --region, or set AWS_DEFAULT_REGION")
-    identity: dict[str, Any] = {}
     role = variable(side, "SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN", env)
-    if role:
-        from sagemaker_mlflow.auth import AuthBoto
+    endpoint = variable(side, "AWS_ENDPOINT_URL_SAGEMAKER", env)
+    redact = Redactor.from_environment(env)
 
-        # the same one, from the same cache, that the data plane is called with
-        found = AuthBoto(session.region_name, "sagemaker", role, session).creds.get_frozen_credentials()
-        identity = {
-            "aws_access_key_id": found.access_key,
-            "aws_secret_access_key": found.secret_key,
-            "aws_session_token": found.token,
-        }
-    client = session.client(
-        "sagemaker",
-        endpoint_url=variable(side, "AWS_ENDPOINT_URL_SAGEMAKER", env),
-        # one try: creating is not to be repeated blindly, and the rest is tried again here
-        config=Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1, "mode": "standard"}),
-        **identity,
-    )
-    return Calls(client, session.region_name, Redactor.from_environment(env))
+    def connect() -> Any:
+        identity: Any = _assumed(session, role, redact) if role else {}
+        return session.client(
+            "sagemaker",
+            endpoint_url=endpoint,
+            # one try: creating is not to be repeated blindly, and the rest is tried again here
+            config=Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1, "mode": "standard"}),
+            **identity,
+        )
+
+    return Calls(connect, session.region_name, redact, _ROLE_SECONDS if role else float("inf"))
+
+
+def _assumed(session: boto3.Session, role: str, redact: Callable[[str], str]) -> dict[str, str | None]:
+    """Return a role's credentials: the same, from the same cache, that the data plane is called with."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from sagemaker_mlflow.auth import AuthBoto
+
+    try:
+        found = AuthBoto(str(session.region_name), "sagemaker", role, session).creds.get_frozen_credentials()
+    except (BotoCoreError, ClientError) as error:
+        why = " ".join(redact(str(error)).split())
+        raise UsageProblem(
+            f"SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN: the role {role} cannot be assumed: {why}; let it trust this identity"
+        ) from None
+    return {
+        "aws_access_key_id": found.access_key,
+        "aws_secret_access_key": found.secret_key,
+        "aws_session_token": found.token,
+    }

@@ -204,8 +204,8 @@ def _check_state(app: App) -> list[AppFinding]:
                 "automatic model registration is enabled on the App",
                 "it adds the tag sagemaker.model_package_arn to model versions while they are compared, and fails for "
                 "names with spaces",
-                f"aws sagemaker update-mlflow-app --arn {app.arn} --model-registration-mode "
-                "AutoModelRegistrationDisabled, until the migration is accepted",
+                f"`aws sagemaker update-mlflow-app --region {app.arn.split(':')[3]} --arn {app.arn} "
+                "--model-registration-mode AutoModelRegistrationDisabled`, until the migration is accepted",
             )
         )
     return found

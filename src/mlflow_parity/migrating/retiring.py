@@ -153,7 +153,8 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     now = datetime.now(timezone.utc)
     examined = Examined(judge(evidence, wish.server, now=now, max_age=wish.max_age, delete=wish.delete))
     if not server.ready:
-        mend = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}, then audit again"
+        start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
+        mend = f"`{start} --region {wish.server.region}`, then audit again"
         why = "what it holds now cannot be read, so nothing proves that the report still tells it"
         examined.refusals.append(Refusal(f"the server is {server.status}", why, mend))
     _look_at_target(evidence, environ, examined)
