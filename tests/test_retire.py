@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.audits import audit
+from support.migrations import migrate_py
 from support.seed import EPOCH, Seeder
+from support.seed_objects import seed_objects
 from support.servers import emptied
 
 from mlflow_parity.errors import UsageProblem
@@ -25,7 +26,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """An old managed server, the App that holds its copy, and the report of a green audit."""
+    """An old managed server, the App that holds its copy, and the report of the migration's audit."""
 
     old: StandIn
     new: StandIn
@@ -49,49 +50,51 @@ class Proof:
         return copy
 
 
-def _seed(running: StandIn) -> dict[str, str]:
-    """Write the same to either: two runs with a file, a deleted run, a deleted experiment, a registered model."""
+def _seed(running: StandIn) -> None:
+    """Write two runs with a file, a deleted run, a deleted experiment, and everything else that a server can hold."""
     seed = Seeder(running.server.uri)
     client = running.s3.client(running.credentials, running.location.region)
+
+    def upload(root: str, path: str, content: bytes) -> None:
+        bucket, _, key = root.removeprefix("s3://").partition("/")
+        client.put_object(Bucket=bucket, Key=f"{key}/{path}", Body=content)
+
     experiment = seed.experiment("shop")
     runs = {}
     for number, name in enumerate(("first", "second", "deleted")):
         run = runs[name] = seed.run(experiment, name, start=EPOCH + number)
         seed.log(run, params={"lr": f"0.{number}"}, metrics=[("loss", 1.5, EPOCH, 0)])
-        uri = str(seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"])
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        client.put_object(Bucket=bucket, Key=f"{prefix}/notes.txt", Body=name.encode())
+        root = str(seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"])
+        upload(root, "notes.txt", name.encode())
         seed.end(run)
     seed.delete_run(runs["deleted"])
     seed.delete_experiment(seed.experiment("given up"))
-    seed.call("POST", "registered-models/create", {"name": "churn", "description": "who leaves"})
-    return runs
-
-
-def _tag_copy(old: StandIn, new: StandIn) -> None:
-    """Give the copy of the experiment the source tags that an import gives it."""
-    by_name = {"experiment_name": "shop"}
-    source = Seeder(old.server.uri).call("GET", "experiments/get-by-name", by_name)["experiment"]
-    target = Seeder(new.server.uri).call("GET", "experiments/get-by-name", by_name)["experiment"]
-    for name in ("experiment_id", "name", "artifact_location", "lifecycle_stage", "last_update_time", "creation_time"):
-        key = f"mlflow_exim.field.{name}"
-        Seeder(new.server.uri).set_experiment_tag(target["experiment_id"], key, str(source[name]))
+    objects = seed.experiment("objects")
+    seed_objects(running.server.uri, objects, upload=upload, environment=running.environment(), traces=False)
 
 
 @pytest.fixture(scope="module")
 def proof(
     sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proof]:
-    """Both sides with the same content, and the report of their audit."""
+    """What ``migrate.py run --create-app`` leaves: the old server, a new App with its copy, a green report.
+
+    The control plane has no App at first, and gives the one that is created the ARN of the stand-in.
+    """
+    folder, plane = tmp_path_factory.mktemp("migration"), sagemaker_app.plane
+    held = plane.apps.pop(sagemaker_app.arn)
+    plane.next_arns.append(sagemaker_app.arn)
     with ExitStack() as stack:
+        stack.callback(plane.apps.update, {sagemaker_app.arn: held})
         for running in (sagemaker_server, sagemaker_app):
             stack.enter_context(emptied(running.server))
-            _seed(running)
-        _tag_copy(sagemaker_server, sagemaker_app)
+        _seed(sagemaker_server)
         env = {**sagemaker_server.environment("SOURCE_"), **sagemaker_app.environment("TARGET_")}
-        done = audit(tmp_path_factory.mktemp("audit"), sagemaker_server.arn, sagemaker_app.arn, env=env)
+        new = ["--create-app", "new", "--artifact-store", held.artifact_store, "--role-arn", held.role]
+        done = migrate_py(folder, "run", "--source-arn", sagemaker_server.arn, *new, env=env)
         assert done.status == 0, done.output[-4000:]
-        yield Proof(sagemaker_server, sagemaker_app, done.reports / "report.json")
+        assert f"App new: {sagemaker_app.arn}, ordered" in done.output
+        yield Proof(sagemaker_server, sagemaker_app, folder / "reports" / "report.json")
 
 
 Retire = Callable[..., tuple[int, str]]
