@@ -18,7 +18,7 @@ from mlflow_parity.standin.servers import Server
 _LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_profiles", "test_migrating", "test_versions",
             "test_reading_objects", "test_reading_objects_errors", "test_audit_waivers", "test_access", "test_howtos",
             "test_own_checks", "test_object_faults", "test_audit_exit", "test_reading_listings", "test_audit_pairing",
-            "test_core_options", "test_recheck", "test_audit_xdist")  # fmt: skip
+            "test_core_options", "test_retire", "test_recheck", "test_audit_xdist")  # fmt: skip
 
 
 servers.launch = warm.launch

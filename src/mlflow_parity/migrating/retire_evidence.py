@@ -228,4 +228,4 @@ def in_words(age: timedelta) -> str:
     hours = age.total_seconds() / 3600
     if hours >= 48:
         return f"{hours / 24:.1f} days"
-    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} min"

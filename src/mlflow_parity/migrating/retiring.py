@@ -154,9 +154,10 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     examined = Examined(judge(evidence, wish.server, now=now, max_age=wish.max_age, delete=wish.delete))
     if not server.ready:
         start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
-        mend = f"`{start} --region {wish.server.region}`, then audit again"
+        settled = server.status in ("Stopped", "StartFailed")
+        mend = f"`{start} --region {wish.server.region}`" if settled else "wait until it is Started or Created"
         why = "what it holds now cannot be read, so nothing proves that the report still tells it"
-        examined.refusals.append(Refusal(f"the server is {server.status}", why, mend))
+        examined.refusals.append(Refusal(f"the server is {server.status}", why, f"{mend}, then audit again"))
     _look_at_target(evidence, environ, examined)
     if examined.refusals:
         examined.notes.append("the server itself was not read: that comes when the above is mended")
