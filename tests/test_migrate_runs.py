@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from support.audits import audit
 from support.exported import export
 from support.importer import Migration
@@ -46,10 +45,11 @@ class Source:
     def _odd(self) -> None:
         """Add runs in ways that only old clients and people find."""
         seed = self.seed
-        seed.set_experiment_tag("0", "team", "growth")
+        # longer than older servers take, where the experiment is there already
+        seed.set_experiment_tag("0", "long", "x" * 6_000)
         seed.set_experiment_tag("0", "mlflow.note.content", "# The default")
         seed.end(seed.run("0", "in Default"))
-        one = seed.experiment("odd runs", {"long": "x" * 6_000})
+        one = seed.experiment("odd runs", {"long": "x" * 4_000})
         # the child is older than its parent, and a run can be its own parent
         child = seed.run(one, "child", start=EPOCH)
         parent = seed.run(one, "parent", start=EPOCH + 9)
@@ -219,10 +219,10 @@ def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer
     blob = folder.blobs.path(str(notes.sha256))
     blob.rename(tmp_path / "blob")
     left = moved(folder, target.uri, tmp_path / "journal").left
-    assert left.keys() == {"sweep-0", "odd runs", "abandoned", "in deleted experiment"}
+    assert left.keys() == {"sweep-0", "Default", "abandoned", "in deleted experiment"}
     assert left["sweep-0"].startswith("file notes.txt: the export does not hold its bytes")
-    assert left["odd runs"].startswith("tag 'long': ")
-    assert "5000" in left["odd runs"]
+    assert left["Default"].startswith("tag 'long': ")
+    assert "5000" in left["Default"]
     assert left["abandoned"].startswith("the target has a deleted experiment of this name")
     assert left["in deleted experiment"] == "its experiment is not on the target"
     # made good, the run is completed and not made again
@@ -232,8 +232,8 @@ def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer
     assert again.context.writer.counts["/api/2.0/mlflow/runs/create"] == 0
     done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted")
     red = Counter((row.experiment, row.kind, row.state.value) for row in done.red_rows())
-    assert {experiment for experiment, _, _ in red} == {"abandoned", "odd runs"}
-    assert {kind for experiment, kind, _ in red if experiment == "odd runs"} == {"experiment"}
+    assert {experiment for experiment, _, _ in red} == {"abandoned", "Default"}
+    assert {kind for experiment, kind, _ in red if experiment == "Default"} == {"experiment"}
 
 
 def test_refused_entries_do_not_keep_back_others(fresh_server: FreshServer, tmp_path: Path) -> None:
@@ -329,9 +329,6 @@ def test_mlmodel_is_rewritten_as_the_audit_wants_it(content: str, lines: bool) -
         for mine, copy in ({**RUNS, **MODELS}).items():
             undone = undone.replace(copy.encode(), mine.encode())
         assert undone == old
-    # ids below the top level are the model's own data
-    nested = yaml.safe_load(old).get("flavors") or yaml.safe_load(old).get("x")
-    assert yaml.safe_load(new).get("flavors", yaml.safe_load(new).get("x")) == nested or "aaaa" not in content
 
 
 @pytest.mark.parametrize("content", [b"{run_id: " + b"a" * 32, b"- " + b"a" * 32, b"\xff\xfe\x00", b""])

@@ -72,11 +72,10 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
     found = _find(context, known=known) if known is not None else None
     if found is None:
         found = _create(context, experiment, name, tags)
+        if found.lifecycle_stage == "deleted" and found.tags.get(SOURCE_EXPERIMENT_TAG) != experiment.experiment_id:
+            raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
         context.journal.created("experiment", experiment.experiment_id, found.experiment_id)
     if found.lifecycle_stage == "deleted":
-        ours = known is not None or found.tags.get(SOURCE_EXPERIMENT_TAG) == experiment.experiment_id
-        if not ours:
-            raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
         _restore(context, found.experiment_id)
     if found.name != name:
         context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
