@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.store import FILES_PART, Origin, PlaceObjects, Snapshot, SnapshotView
 
 if TYPE_CHECKING:
+    from mlflow_parity.migrating.journal import Entry, Journal
     from mlflow_parity.reading.server import ServerReader
 
 _DONE = "experiment.json"
@@ -192,27 +194,47 @@ def _of_tree(tree: ArtifactTree) -> list[str]:
     return whole + [f"file {file.path!r} could not be read: {file.error}" for file in tree.files if file.error]
 
 
-def discard(folder: ExportFolder, experiments: Collection[Experiment]) -> int:
+def discard(folder: ExportFolder, experiments: Collection[Experiment], journal: Journal) -> int:
     """Remove the bytes of a batch's files, which are on the target; return how many bytes were freed.
 
-    A digest that another experiment's files share may go, too: its own batch reads it again.
+    A digest that another experiment's files share may go, too: its own batch reads it again. What waits for another
+    batch, or failed, keeps its files.
     """
     freed = 0
+    needed = {file.sha256 for tree in _unmoved(folder, journal) for file in tree.files}
     for experiment in experiments:
         view, objects = folder.snapshot.view(experiment), folder.snapshot.objects(experiment.experiment_id)
         if view.problem("artifacts") is None and view.problem("runs") is None:
             for key in view.run_keys():
-                freed += _drop(folder, view.artifacts(key.run_id))
+                freed += _drop(folder, view.artifacts(key.run_id), needed)
         if objects.problem("logged_model_files") is None:
             for model in objects.keys("logged_model"):
-                freed += _drop(folder, objects.files("logged_model", model.entity_id))
+                freed += _drop(folder, objects.files("logged_model", model.entity_id), needed)
     return freed
 
 
-def _drop(folder: ExportFolder, tree: ArtifactTree) -> int:
+def _unmoved(folder: ExportFolder, journal: Journal) -> Iterator[ArtifactTree]:
+    """Yield the files of what was begun, in any batch, and is not whole on the target."""
+    places: dict[str, list[Entry]] = defaultdict(list)
+    for kind in ("run", "logged_model"):
+        for entry in journal.entries(kind=kind):
+            if entry.state in ("begun", "failed"):
+                places[entry.place].append(entry)
+    for experiment in folder.snapshot.experiments:
+        entries = places.get(experiment.experiment_id)
+        if entries:
+            view, objects = folder.snapshot.view(experiment), folder.snapshot.objects(experiment.experiment_id)
+            for entry in entries:
+                if entry.kind == "logged_model" and objects.problem("logged_model_files") is None:
+                    yield objects.files("logged_model", entry.source_id)
+                elif entry.kind == "run" and view.problem("artifacts") is None:
+                    yield view.artifacts(entry.source_id)
+
+
+def _drop(folder: ExportFolder, tree: ArtifactTree, needed: Collection[str | None]) -> int:
     freed = 0
     for file in tree.files:
-        if file.sha256 is not None:
+        if file.sha256 is not None and file.sha256 not in needed:
             path = folder.blobs.path(file.sha256)
             if path.is_file():
                 freed += path.stat().st_size

@@ -11,12 +11,12 @@ from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.run_ids import stages
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.migrating.target_client import experiment_source_tags
 from mlflow_parity.model import Experiment
 from mlflow_parity.reading import endpoints, records
-from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG, RunKey
-from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG
 
 _API = "/api/2.0/mlflow/experiments/"
 
@@ -52,17 +52,12 @@ def work_left(context: Import, experiment: Experiment) -> bool:
     """Whether anything in an experiment was not moved yet."""
     journal, snapshot, place = context.journal, context.export.snapshot, experiment.experiment_id
     settled = {(one.kind, one.source_id) for state in ("done", "unmovable") for one in journal.entries(state=state)}
-    wanted = {("run", key.run_id) for key in _run_keys(snapshot, experiment)}
+    wanted = {("run", run_id) for run_id in stages(context, experiment).column("run_id").to_pylist()}
     objects = snapshot.objects(place)
     for kind in of_family("experiment"):
         if objects.problem(kind.part) is None:
             wanted |= {(kind.name, key.entity_id) for key in objects.keys(kind.name)}
     return not wanted <= settled
-
-
-def _run_keys(snapshot: Snapshot, experiment: Experiment) -> list[RunKey]:
-    view = snapshot.view(experiment)
-    return [] if view.problem("runs") is not None else view.run_keys()
 
 
 def _write(context: Import, experiment: Experiment, name: str) -> list[str]:

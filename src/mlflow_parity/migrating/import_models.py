@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from mlflow_parity.digests import digest
 from mlflow_parity.migrating.batches import pairs
-from mlflow_parity.migrating.import_runs import WAITS, is_settled, record, runs_among
+from mlflow_parity.migrating.import_runs import WAITS, is_settled, record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.mlmodel import Place
+from mlflow_parity.migrating.run_ids import runs_to_come
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.target_client import Draft, model_draft
 from mlflow_parity.migrating.uploading import put_tree
@@ -50,7 +51,7 @@ def import_logged_models(context: Import, experiment: Experiment, *, last: bool 
     for key in sorted(objects.keys(KIND), key=lambda key: (key.created or 0, key.entity_id)):
         groups[key.natural, key.run].append(key.entity_id)
     absent = {run for _, run in groups if run and context.journal.target("run", run) is None}
-    importer = _Importer(context, experiment, runs_among(context, context.export.snapshot.experiments, absent), last)
+    importer = _Importer(context, experiment, runs_to_come(context, experiment, absent), last)
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-models") as pool:
         for _ in drained(pool, importer.group, list(groups.values()), 2 * context.workers):
             pass
@@ -78,6 +79,9 @@ class _Importer:
         context, journal, model_id = self._context, self._context.journal, model.entity_id
         run = model.facets.get("run")
         if run in self._coming and journal.state("run", run) is None and not self._last:
+            # named until then, so that a migration that ends here does not pass for whole
+            journal.begin(KIND, model_id, place=model.container, name=model.name)
+            journal.failed(KIND, model_id, f"the run {run} that made it is not written yet")
             return
         try:
             with self._reading:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError
@@ -19,6 +14,7 @@ from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.mlmodel import model_ids
 from mlflow_parity.migrating.model_points import ModelPoints
+from mlflow_parity.migrating.run_ids import parents_within
 from mlflow_parity.migrating.run_writing import NotMoved, Problems, RunWriter
 from mlflow_parity.migrating.target_client import run_draft
 from mlflow_parity.model import PARENT_TAG, ArtifactTree, Experiment, Run
@@ -190,31 +186,3 @@ def run_digest(folder: Path, tree: ArtifactTree) -> str:
     except OSError as error:
         raise NotMoved(f"it is not in the export ({error.strerror}); export again") from None
     return whole.hexdigest()
-
-
-def parents_within(context: Import, experiment: Experiment) -> set[str]:
-    """Return the runs of an experiment that are parents of others in it, and are to be moved."""
-    path = context.export.snapshot.folder(experiment.experiment_id) / "runs.parquet"
-    parents: set[str] = set()
-    file = pq.ParquetFile(path)
-    for group in range(file.num_row_groups):
-        tags = file.read_row_group(group, columns=["tags"]).column("tags").combine_chunks()
-        for chunk in [tags] if isinstance(tags, pa.Array) else tags.chunks:
-            found: Any = pc.map_lookup(chunk, PARENT_TAG, "first")
-            parents.update(filter(None, pc.unique(found).to_pylist()))
-    return runs_among(context, [experiment], parents)
-
-
-def runs_among(context: Import, experiments: Iterable[Experiment], wanted: set[str]) -> set[str]:
-    """Return those of ``wanted`` that are runs of the experiments, and to be moved."""
-    found: set[str] = set()
-    for experiment in experiments if wanted else ():
-        path = context.export.snapshot.folder(experiment.experiment_id) / "runs.parquet"
-        if context.export.snapshot.view(experiment).problem("runs") is not None:
-            continue
-        table = pq.read_table(path, columns=["run_id", "lifecycle_stage"])
-        mask = pc.is_in(table.column("run_id"), pa.array(sorted(wanted), pa.string()))
-        if not context.include_deleted:
-            mask = pc.and_(mask, pc.not_equal(table.column("lifecycle_stage"), "deleted"))
-        found.update(table.filter(mask).column("run_id").to_pylist())
-    return found

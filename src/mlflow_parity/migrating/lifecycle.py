@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlflow_parity.errors import ReadError
 from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.run_ids import deleted_runs
 from mlflow_parity.model import Experiment
 
 
@@ -31,11 +32,7 @@ def apply_lifecycle(context: Import) -> None:
 
 
 def _delete_runs(context: Import, experiment: Experiment, target: str) -> None:
-    view = context.export.snapshot.view(experiment)
-    if view.problem("runs") is not None:
-        return
-    gone = {key.run_id for key in view.run_keys() if key.deleted}
-    copies = {context.journal.target("run", run_id): run_id for run_id in gone}
+    copies = {context.journal.target("run", run_id): run_id for run_id in deleted_runs(context, experiment)}
     copies.pop(None, None)
     if not copies:
         return

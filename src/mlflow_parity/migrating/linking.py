@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from mlflow_parity.migrating.batches import Entry as LogEntry
@@ -26,6 +27,7 @@ from mlflow_parity.reading import endpoints, records
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import pairs as mapping
+from mlflow_parity.snapshot.store import SnapshotView
 
 _RUNS = "/api/2.0/mlflow/runs/"
 _MODELS = "/api/2.0/mlflow/logged-models"
@@ -65,11 +67,15 @@ class _Linker:
         self._context = context
         self._experiment = experiment
         self._last = last
-        self._view = context.export.snapshot.view(experiment)
         self._held: ModelPoints | None = None
         self._reading = threading.Lock()
         version = release(context.reader.capabilities.version)
         self._most = 1_000 if version >= _REPEATS else 100
+
+    @cached_property
+    def _view(self) -> SnapshotView:
+        # opening it checks every byte of its tables: only where something waits
+        return self._context.export.snapshot.view(self._experiment)
 
     def waiting(self, kind: str) -> list[Entry]:
         """Return what waits in this experiment."""

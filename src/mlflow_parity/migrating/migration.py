@@ -238,7 +238,7 @@ class Migration:
             import_batch(context, batch)
             progressed.batches += [one.experiment_id for one in batch]
             self.work.save(progressed)
-            discard(self.folder, batch)
+            discard(self.folder, batch, self.journal)
         exporter.server()
         left = exporter.finish()
         import_rest(context, experiments)
