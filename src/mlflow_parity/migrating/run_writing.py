@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_parity.errors import ParityError
@@ -15,6 +15,7 @@ from mlflow_parity.migrating.target_client import Draft, Point
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.model import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.reading import endpoints, records
+from mlflow_parity.reading.capabilities import release
 from mlflow_parity.snapshot.keys import SOURCE_RUN_TAG
 
 _API = "/api/2.0/mlflow/runs/"
@@ -22,6 +23,8 @@ _NAME_TAG = "mlflow.runName"
 #: A longer value may be cut without a word: servers shorten what is over their own limit.
 _SURE = 500
 _DATASETS = 100
+#: Versions before this one may take another experiment's dataset of the same name and digest for this one.
+_OWN_DATASETS = (3, 10)
 
 
 class NotMoved(ParityError):
@@ -93,8 +96,9 @@ class RunWriter:
         self._log_datasets(run, draft, present, problems)
         sent = self._put_files(run, present, tree, problems)
         self._end(run, present)
-        if any(len(value) > _SURE for value in (*wanted.values(), *changed.values())):
-            self._check_values(target, draft.params, tags, problems)
+        long = any(len(value) > _SURE for value in (*wanted.values(), *changed.values()))
+        if long or (run.inputs and release(self._context.reader.capabilities.version) < _OWN_DATASETS):
+            self._look_again(run, target, tags, problems)
         self._context.told(points=len(new), files=sent[0], size=sent[1])
         return problems
 
@@ -204,17 +208,24 @@ class RunWriter:
         if body:
             self._writer.call("POST", f"{_API}update", {"run_id": present.run_id, **body})
 
-    def _check_values(
-        self, target: str, params: Mapping[str, str], tags: Mapping[str, str], problems: Problems
-    ) -> None:
+    def _look_again(self, run: Run, target: str, tags: Mapping[str, str], problems: Problems) -> None:
+        """Find what the target changed without a word."""
         found = records.run(self._context.reader.session.get(endpoints.RUN, {"run_id": target})["run"])
-        for kind, ours, theirs in (("param", params, found.params), ("tag", tags, found.tags)):
+        for kind, ours, theirs in (("param", run.params, found.params), ("tag", tags, found.tags)):
             for key, value in ours.items():
                 copy = theirs.get(key)
                 if len(value) > _SURE and copy is not None and copy != value:
                     problems.impossible.append(
                         f"{kind} {key!r}: the target cut its {len(value)} characters to {len(copy)}"
                     )
+        there = {(one.name, one.digest): one for one in found.inputs}
+        for one in run.inputs:
+            other = there.get((one.name, one.digest))
+            if other is not None and replace(other, tags=one.tags) != one:
+                problems.impossible.append(
+                    f"dataset {one.name!r} with digest {one.digest!r}: the target's MLflow keeps one for all "
+                    "experiments, and has it with another source, schema or profile"
+                )
 
 
 def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
