@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from support.audits import audit
 from support.exported import export
 from support.importer import Migration
 from support.killed import import_killed
-from support.seed import EPOCH, UMLAUT, Seeder, seed_small
+from support.seed import EPOCH, FILES, UMLAUT, Seeder, seed_small
 from support.seed_models import MLMODEL, seed_models
 from support.servers import FreshServer
 
@@ -211,24 +212,24 @@ def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer
     seed.delete_experiment(seed.experiment("abandoned"))
     folder = ExportFolder(tmp_path / "export")
     shutil.copytree(source.export.root, folder.root)
-    run = source.small.runs["sweep-0"]
-    main = next(one for one in folder.snapshot.experiments if one.name == "churn model")
-    tree = folder.snapshot.view(main).artifacts(run)
-    notes = next(file for file in tree.files if file.path == "notes.txt")
-    blob = folder.blobs.path(str(notes.sha256))
-    blob.rename(tmp_path / "blob")
+    # a file of a run, and one of a logged model whose run will be deleted before it can be completed
+    lost = [folder.blobs.path(_sha256(content)) for content in (FILES["notes.txt"], b"left")]
+    for number, blob in enumerate(lost):
+        blob.rename(tmp_path / f"blob-{number}")
     left = moved(folder, target.uri, tmp_path / "journal").left
-    assert left.keys() == {"sweep-0", "Default", "abandoned", "user"}
+    assert left.keys() == {"sweep-0", "left", "Default", "abandoned", "user"}
     assert left["sweep-0"].startswith("file notes.txt: the export does not hold its bytes")
+    assert left["left"].startswith("file data/weights.bin: the export does not hold its bytes")
     assert left["Default"].startswith("tag 'long': ")
     assert "5000" in left["Default"]
     assert left["abandoned"].startswith("the target has a deleted experiment of this name")
     # such a server finds a dataset by its name and digest in any experiment
     assert left["user"].startswith("dataset 'customers' with digest 'd1': the target's MLflow keeps one")
-    # made good, the run is completed and not made again
-    (tmp_path / "blob").rename(blob)
+    # made good, both are completed and not made again
+    for number, blob in enumerate(lost):
+        (tmp_path / f"blob-{number}").rename(blob)
     again = moved(folder, target.uri, tmp_path / "journal")
-    assert again.left.keys() == left.keys() - {"sweep-0"}
+    assert again.left.keys() == left.keys() - {"sweep-0", "left"}
     assert again.context.writer.counts["/api/2.0/mlflow/runs/create"] == 0
     done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted")
     red = {(row.experiment, row.kind, row.facet) for row in done.red_rows() if row.experiment != "abandoned"}
@@ -296,8 +297,6 @@ def test_names_of_files(
 
 
 def _sha256(content: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(content).hexdigest()
 
 

@@ -71,7 +71,7 @@ def seed_models(uri: str) -> dict[str, str]:
         models[f"twin {number}"] = made.model(one, "twin", runs["maker"], weights=bytes([number]))
     models["orphan"] = made.model(one, "orphan", None, status="UPLOAD_FAILED")
     models["pending"] = made.model(one, "pending", runs["user"], status=None)
-    models["left"] = made.model(one, "left", runs["deleted maker"])
+    models["left"] = made.model(one, "left", runs["deleted maker"], weights=b"left")
     models["of a stranger"] = made.model(one, "of a stranger", runs["stranger"])
     models["elsewhere"] = made.model(two, "elsewhere", runs["maker"])
     seed.call("POST", "runs/outputs", {"run_id": runs["maker"], "models": [{"model_id": forest, "step": 7}]})

@@ -93,6 +93,11 @@ def _batches(found: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
         yield waiting
 
 
+def is_deleted(error: RequestRefused) -> bool:
+    """Whether a request was refused because the run is in the trash."""
+    return "'active' state" in str(error)
+
+
 def _send(writer: Writer, run_id: str, batch: Sequence[Entry]) -> list[str]:
     body: dict[str, Any] = {"run_id": run_id}
     for kind, entry in batch:
@@ -101,7 +106,7 @@ def _send(writer: Writer, run_id: str, batch: Sequence[Entry]) -> list[str]:
         writer.call("POST", "/api/2.0/mlflow/runs/log-batch", body)
     except RequestRefused as error:
         # halving what a broken server refuses would only send it more
-        if error.status in _OF_ALL or error.status >= 500:
+        if error.status in _OF_ALL or error.status >= 500 or is_deleted(error):
             raise
         if len(batch) == 1:
             [(kind, entry)] = batch

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.migrating.batches import Entry as LogEntry
-from mlflow_parity.migrating.batches import double, entries, log
+from mlflow_parity.migrating.batches import double, entries, is_deleted, log
 from mlflow_parity.migrating.import_models import KIND, VERSIONS_TAG, import_logged_models
 from mlflow_parity.migrating.import_runs import WAITS, is_waiting, record, tree_of
 from mlflow_parity.migrating.importing import Import
@@ -115,11 +116,22 @@ class _Linker:
                     continue
                 new = [p for p in points if (p["key"], p["timestamp"], p["step"], copy) not in there]
                 logged = self._entries(str(entry.target_id), run, new)
-                problems.failed += log(self._context.writer, copy, logged, self._most)
+                try:
+                    problems.failed += log(self._context.writer, copy, logged, self._most)
+                except RequestRefused as error:
+                    if not is_deleted(error):
+                        raise
+                    # by an earlier import, which ended without this model
+                    self._restore(copy)
+                    problems.failed += log(self._context.writer, copy, logged, self._most)
                 self._context.told(points=len(new))
             self._settle(entry, problems)
         except Exception as error:
             record(self._context, KIND, model.entity_id, error, place=entry.place, name=entry.name)
+
+    def _restore(self, run_id: str) -> None:
+        """Take a run out of the trash while something is written to it; it is deleted again at the end."""
+        self._context.writer.call("POST", f"{_RUNS}restore", {"run_id": run_id})
 
     def _points_of(self, model_id: str) -> set[tuple[str, int, int, str]]:
         found = self._context.reader.session.get(endpoints.LOGGED_MODEL, below=model_id)["model"]
@@ -184,6 +196,8 @@ class _Linker:
             return False
         answer = self._context.reader.session.get(endpoints.RUN, {"run_id": target})["run"]
         present, (inputs, outputs) = records.run(answer), records.model_links(answer)
+        if present.lifecycle_stage == "deleted":
+            self._restore(target)
         if parent and parents_copy is None and journal.state("run", parent) is not None:
             problems.failed.append(f"its parent {parent} is not on the target")
         elif parents_copy is not None and present.tags.get(PARENT_TAG) != parents_copy:
