@@ -12,6 +12,7 @@ from support.audits import audit
 from support.exported import export
 from support.importer import Migration
 from support.killed import import_killed
+from support.migrations import migrate_py
 from support.seed import EPOCH, FILES, UMLAUT, Seeder, seed_small
 from support.seed_models import MLMODEL, seed_models
 from support.servers import FreshServer
@@ -21,6 +22,7 @@ from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.batches import entries, log
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.files import Uploads
+from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.mlmodel import Place, model_ids, rewritten
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.migrating.writing import open_writer
@@ -203,6 +205,18 @@ def test_incremental_import_moves_what_is_new(fresh_server: FreshServer, tmp_pat
     assert again.told["points"] == 1
     done = audit(tmp_path / "audit", server.uri, target.uri, "--include-deleted")
     assert done.status == 0, done.output[-3000:]
+
+
+def test_discarded_batches_keep_what_waits(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """With one experiment a batch, files of a logged model whose run comes later are there when they are needed."""
+    server, target = fresh_server(), fresh_server()
+    models = seed_models(server.uri)
+    command = ["run", "--source-uri", server.uri, "--target-uri", target.uri, "--work-dir", str(tmp_path / "work")]
+    done = migrate_py(tmp_path, *command, "--discard-export", "--batch-size", "1", "--include-deleted")
+    assert done.status == 0, done.output[-3000:]
+    journal = Journal(next((tmp_path / "work").rglob("journal*.sqlite")))
+    assert journal.state("logged_model", models["of a stranger"]) == "done"
+    journal.close()
 
 
 def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
