@@ -16,6 +16,7 @@ from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, fam
 from mlflow_parity import contract
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.kinds import KINDS, OPTIONAL
@@ -48,7 +49,7 @@ def compared(source: Store, target: Store, *, same_ids: bool) -> list[Outcome]:
     pairings = {}
     for kind in families():
         ours, theirs = source.keys(kind), target.keys(kind)
-        pairings[kind] = pair_objects(ours, theirs, runs)
+        pairings[kind] = pair_objects(ours, theirs, runs, (Likeness(source, links), Likeness(target)))
         links.entities[kind] = {pair.source.entity_id: pair.target.entity_id for pair in pairings[kind].pairs}
         links.known[kind] = {key.entity_id for key in ours}
     comparison = ObjectComparison({name: in_scope(name) for name in KINDS}, links, hashed=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
 from mlflow_parity.comparing.same_store import refuse
@@ -131,7 +132,7 @@ class Objects:
                 self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
-                    self._remember(kind.name, self._pair(keys, copies))
+                    self._remember(kind.name, self._pair(keys, copies, ours, theirs))
             if complete:
                 self.links.whole.add(kind.name)
         if whole:
@@ -150,10 +151,17 @@ class Objects:
             names |= {key.container or key.entity_id for key in theirs.keys(kind.name)}
         return [Place(SERVER, SERVER, name) for name in sorted(names)]
 
-    def _pair(self, source: Sequence[ObjectKey], target: Sequence[ObjectKey]) -> ObjectPairing:
+    def _pair(
+        self,
+        source: Sequence[ObjectKey],
+        target: Sequence[ObjectKey],
+        ours: PlaceObjects,
+        theirs: PlaceObjects | None,
+    ) -> ObjectPairing:
         if self.profile == "same-store":
             return same_objects(source, target)
-        return pair_objects(source, target, self.links.of("run"))
+        evidence = None if theirs is None else (Likeness(ours, self.links), Likeness(theirs))
+        return pair_objects(source, target, self.links.of("run"), evidence)
 
     def _remember(self, kind: str, pairing: ObjectPairing) -> None:
         pairs = self.links.entities.setdefault(kind, {})
@@ -210,7 +218,7 @@ class Objects:
         assert ours is not None
         keys = self.keys(ours, kind.name, place.container)
         copies = [] if theirs is None else self.keys(theirs, kind.name, place.container)
-        pairing = self._pair(keys, copies)
+        pairing = self._pair(keys, copies, ours, theirs)
         if fresh:
             self._remember(kind.name, pairing)
         same = self.profile == "same-store"

@@ -10,13 +10,14 @@ from typing import Any
 from mlflow_parity.comparing.difference import Difference, compare_mappings
 from mlflow_parity.comparing.fields import FIELD, Links
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
+from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.kinds import KINDS, plain_tags
 from mlflow_parity.model import EXIM_PREFIX, Entity, Run
 from mlflow_parity.verdict import State
 
-_VERSIONS_TAG = "mlflow.modelVersions"
+VERSIONS_TAG = "mlflow.modelVersions"
 #: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
-_EXPERIMENTS_TAG = "_mlflow_experiment_ids"
+EXPERIMENTS_TAG = "_mlflow_experiment_ids"
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
 
@@ -146,9 +147,9 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
         ours, theirs = plain_tags(ours), plain_tags(theirs)
     found: list[Difference] = []
     if source.kind == "logged_model":
-        found += _versions_of(ours.pop(_VERSIONS_TAG, None), theirs.pop(_VERSIONS_TAG, None), links, rule)
+        found += _versions_of(ours.pop(VERSIONS_TAG, None), theirs.pop(VERSIONS_TAG, None), links, rule)
     if source.kind in ("prompt", "prompt_version"):
-        found += _experiments_tag(ours.pop(_EXPERIMENTS_TAG, None), theirs.pop(_EXPERIMENTS_TAG, None), links, rule)
+        found += _experiments_tag(ours.pop(EXPERIMENTS_TAG, None), theirs.pop(EXPERIMENTS_TAG, None), links, rule)
     if source.kind == "trace":
         for key in PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
@@ -167,8 +168,8 @@ def _experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, r
         return []
     mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
     if {links.experiments.get(one, one) for one in mine} == copies:
-        return [Difference(_EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
-    return [Difference(_EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
+        return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
+    return [Difference(EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
 
 
 def _versions_of(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
@@ -179,11 +180,11 @@ def _versions_of(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
         mine = {f"{entry['name']}/{entry['version']}" for entry in json.loads(ours or "[]")}
         copies = {f"{entry['name']}/{entry['version']}" for entry in json.loads(theirs or "[]")}
     except (ValueError, TypeError, KeyError):
-        return [Difference(_VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
+        return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
     pairs = links.of("model_version")
     if {pairs.get(name, name) for name in mine} == copies:
-        return [Difference(_VERSIONS_TAG, State.EXPECTED, "logged_model.tags.versions", ours, theirs)]
-    return [Difference(_VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
+        return [Difference(VERSIONS_TAG, State.EXPECTED, "logged_model.tags.versions", ours, theirs)]
+    return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
 
 
 def _aliases(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -320,15 +321,16 @@ def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Dif
 def _records(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """Records of an evaluation dataset, as a multiset; ids of traces in them through the pairing."""
     pairs = links.of("trace")
-    ours = [_through(record, pairs) for record in source.facets.get("records") or []]
+    ours = [through(record, pairs) for record in source.facets.get("records") or []]
     return compare_multisets("record", ours, list(target.facets.get("records") or []), "evaluation_dataset.records")
 
 
-def _through(value: Any, pairs: Mapping[str, str]) -> Any:
+def through(value: Any, pairs: Mapping[str, str]) -> Any:
+    """Return a JSON value in which each text that is a source id is that of its copy."""
     if isinstance(value, dict):
-        return {key: _through(item, pairs) for key, item in value.items()}
+        return {key: through(item, pairs) for key, item in value.items()}
     if isinstance(value, list):
-        return [_through(item, pairs) for item in value]
+        return [through(item, pairs) for item in value]
     return pairs.get(value, value) if isinstance(value, str) else value
 
 
@@ -340,106 +342,6 @@ def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
             return []
         return [Difference("", State.UNVERIFIED, "trace.prompts", ours, theirs, "one of the servers cannot tell them")]
     return compare_multisets("", sorted(pairs.get(name, name) for name in ours), sorted(theirs), "trace.prompts")
-
-
-def spans(source: Entity, target: Entity, _: ObjectLinks | None = None) -> list[Difference]:
-    """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
-    rule = "trace.spans"
-    ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
-    mine_by_id = {span["span_id"]: span for span in ours}
-    by_id = {span["span_id"]: span for span in theirs}
-    found: list[Difference] = []
-    if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
-        for span_id in sorted(mine_by_id.keys() | by_id.keys(), key=lambda one: str(one)):
-            mine, copy = mine_by_id.get(span_id), by_id.get(span_id)
-            key = f"{(mine or copy or {}).get('name')} ({span_id})"
-            if mine is None:
-                found.append(Difference(key, State.EXTRA, rule, target=copy))
-            elif copy is None:
-                found.append(Difference(key, State.MISSING, rule, source=mine))
-            else:
-                found += compare_json(key, _renamed(mine, source.entity_id, target.entity_id), copy, rule)
-        return found
-    places = _placed(ours, source.entity_id, target.entity_id), _placed(theirs, target.entity_id, None)
-    found = compare_multisets("", *places, rule, "place")
-    if not found and (ours or theirs):
-        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
-    return found
-
-
-def _renamed(span: Mapping[str, Any], trace: str, copy: str | None) -> dict[str, Any]:
-    """The trace's own id inside a span's attributes becomes the copy's."""
-    if copy is None or trace == copy:
-        return dict(span)
-    attributes = {key: copy if value == trace else value for key, value in (span.get("attributes") or {}).items()}
-    return {**span, "attributes": attributes}
-
-
-def _placed(spans: list[dict[str, Any]], trace: str, copy: str | None) -> list[dict[str, Any]]:
-    """Name spans by their way from the root instead of by id."""
-    by_id = {span["span_id"]: span for span in spans}
-    children: dict[Any, list[str]] = {}
-    for span in sorted(spans, key=lambda one: (one.get("start_ns") or 0, one.get("name") or "", one["span_id"])):
-        parent = span.get("parent_id")
-        children.setdefault(parent if parent in by_id else None, []).append(span["span_id"])
-    placed: list[dict[str, Any]] = []
-    stack: list[tuple[str, str]] = [(span_id, str(n)) for n, span_id in enumerate(children.get(None, []), 1)]
-    while stack:
-        span_id, place = stack.pop()
-        span = _renamed(by_id[span_id], trace, copy)
-        placed.append({**{k: v for k, v in span.items() if k not in ("span_id", "parent_id")}, "place": place})
-        stack += [(child, f"{place}.{n}") for n, child in enumerate(children.get(span_id, []), 1)]
-    return placed
-
-
-def assessments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """Compare assessments as a multiset; ids given anew are replaced by what they stand for."""
-    rule = "trace.assessments"
-    ours, theirs = list(source.facets.get("assessments") or []), list(target.facets.get("assessments") or [])
-    same_spans = {span["span_id"] for span in source.facets.get("spans") or []} == {
-        span["span_id"] for span in target.facets.get("spans") or []
-    }
-    found = compare_multisets(
-        "", _judged(ours, source, same_spans, links.of("run")), _judged(theirs, target, same_spans, {}), rule, "name"
-    )
-    if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
-        found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
-    return found
-
-
-def _stamps(items: list[dict[str, Any]]) -> list[str]:
-    return [f"{one['id']} {one.get('created')} {one.get('updated')}" for one in items]
-
-
-def _judged(
-    items: list[dict[str, Any]], trace: Entity, same_spans: bool, runs: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Assessments without ids and times: an override is told by what it overrides, a span by its place."""
-    places = {span["span_id"]: placed["place"] for span, placed in _zip_places(list(trace.facets.get("spans") or []))}
-    by_id = {one["id"]: one for one in items}
-
-    def value(one: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
-        rest = {key: item for key, item in one.items() if key not in ("id", "created", "updated", "overrides")}
-        span = rest.get("span_id")
-        if span and not same_spans:
-            rest["span_id"] = places.get(span, span)
-        metadata = rest.get("metadata")
-        if isinstance(metadata, dict):
-            rest["metadata"] = {key: runs.get(item, item) if isinstance(item, str) else item
-                                for key, item in metadata.items()}  # fmt: skip
-        over = one.get("overrides")
-        if over:
-            known = by_id.get(over)
-            rest["overrides"] = value(known, depth + 1) if known is not None and depth < 20 else "an unknown one"
-        return rest
-
-    return [value(one) for one in items]
-
-
-def _zip_places(spans: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    marked = [{**span, "_id": span["span_id"]} for span in spans]
-    by_id = {span["span_id"]: span for span in spans}
-    return [(by_id[placed["_id"]], placed) for placed in _placed(marked, "", None)]
 
 
 def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -455,8 +357,8 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("evaluation_dataset", "experiments"): _experiments,
     ("evaluation_dataset", "records"): _records,
     ("trace", "prompts"): _prompts,
-    ("trace", "spans"): spans,
-    ("trace", "assessments"): assessments,
+    ("trace", "spans"): compare_spans,
+    ("trace", "assessments"): compare_assessments,
     ("trace", "metadata"): _metadata,
 }
 _SHARED: Mapping[str, Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {

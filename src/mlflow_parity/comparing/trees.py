@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -281,6 +281,24 @@ def parses(content: bytes) -> str | None:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None if isinstance(found, dict) else "it is not a mapping"
+
+
+def without_ids(content: bytes, own: Sequence[str]) -> str:
+    """Return an ``MLmodel`` as text that is the same for a model and its copy; ``own``: its place and ids."""
+    import yaml
+
+    try:
+        found = _load(content)
+        if not isinstance(found, dict):
+            return repr(content)
+        for key in ("run_id", "artifact_path", *_MODEL_ID_KEYS):
+            found.pop(key, None)
+        text = str(yaml.safe_dump(found, width=1_000_000))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return repr(content)
+    for one in own:
+        text = text.replace(one, "")
+    return text
 
 
 class _Budget:

@@ -1,0 +1,143 @@
+"""Spans and assessments of one pair of traces, whose ids a tool may have given anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.comparing.json_values import compare_json, compare_multisets
+from mlflow_parity.digests import digest
+from mlflow_parity.model import Entity
+from mlflow_parity.verdict import State
+
+if TYPE_CHECKING:
+    from mlflow_parity.comparing.object_fields import ObjectLinks
+
+
+def compare_spans(source: Entity, target: Entity, _: ObjectLinks | None = None) -> list[Difference]:
+    """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
+    rule = "trace.spans"
+    ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
+    mine_by_id = {span["span_id"]: span for span in ours}
+    by_id = {span["span_id"]: span for span in theirs}
+    found: list[Difference] = []
+    if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
+        for span_id in sorted(mine_by_id.keys() | by_id.keys(), key=lambda one: str(one)):
+            mine, copy = mine_by_id.get(span_id), by_id.get(span_id)
+            key = f"{(mine or copy or {}).get('name')} ({span_id})"
+            if mine is None:
+                found.append(Difference(key, State.EXTRA, rule, target=copy))
+            elif copy is None:
+                found.append(Difference(key, State.MISSING, rule, source=mine))
+            else:
+                found += compare_json(key, _renamed(mine, source.entity_id, target.entity_id), copy, rule)
+        return found
+    places = placed(ours, source.entity_id, target.entity_id), placed(theirs, target.entity_id, None)
+    found = compare_multisets("", *places, rule, "place")
+    if not found and (ours or theirs):
+        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
+    return found
+
+
+def _renamed(span: Mapping[str, Any], trace: str, copy: str | None) -> dict[str, Any]:
+    """The trace's own id inside a span's attributes becomes the copy's."""
+    if copy is None or trace == copy:
+        return dict(span)
+    attributes = {key: copy if value == trace else value for key, value in (span.get("attributes") or {}).items()}
+    return {**span, "attributes": attributes}
+
+
+def placed(spans: list[dict[str, Any]], trace: str, copy: str | None) -> list[dict[str, Any]]:
+    """Name spans by their way from the root instead of by id."""
+    by_id = {span["span_id"]: _renamed(span, trace, copy) for span in spans}
+    children: dict[Any, list[str]] = {}
+    for span_id, span in by_id.items():
+        parent = span.get("parent_id")
+        children.setdefault(parent if parent in by_id else None, []).append(span_id)
+    looks = _looks(by_id, children)
+    for siblings in children.values():
+        siblings.sort(key=lambda one: (by_id[one].get("start_ns") or 0, by_id[one].get("name") or "", looks[one]))
+    found: list[dict[str, Any]] = []
+    reached = [(span_id, str(n)) for n, span_id in enumerate(children.get(None, []), 1)]
+    while reached:
+        span_id, place = reached.pop()
+        found.append({**_bare(by_id.pop(span_id)), "place": place})
+        reached += [(child, f"{place}.{n}") for n, child in enumerate(children.get(span_id, []), 1)]
+    # spans that are each other's parents hang on no root
+    return found + [{**_bare(span), "place": "?"} for span in by_id.values()]
+
+
+def _bare(span: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in span.items() if key not in ("span_id", "parent_id")}
+
+
+def _looks(by_id: Mapping[str, Mapping[str, Any]], children: Mapping[Any, Sequence[str]]) -> dict[str, bytes]:
+    """Return a digest of each span with all below it, without ids: siblings of one time and name are told by it."""
+    looks: dict[str, bytes] = {}
+    waiting = list(by_id)
+    open_ones: set[str] = set()
+    while waiting:
+        span_id = waiting[-1]
+        below = [child for child in children.get(span_id, []) if child not in looks and child not in open_ones]
+        if below and span_id not in looks:
+            open_ones.add(span_id)
+            waiting += below
+            continue
+        waiting.pop()
+        open_ones.discard(span_id)
+        if span_id not in looks:
+            parts = sorted(looks.get(child, b"") for child in children.get(span_id, []))
+            looks[span_id] = digest([_bare(by_id[span_id]), parts])
+    return looks
+
+
+def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Compare assessments as a multiset; ids given anew are replaced by what they stand for."""
+    rule = "trace.assessments"
+    ours, theirs = list(source.facets.get("assessments") or []), list(target.facets.get("assessments") or [])
+    same_spans = {span["span_id"] for span in source.facets.get("spans") or []} == {
+        span["span_id"] for span in target.facets.get("spans") or []
+    }
+    found = compare_multisets(
+        "", judged(ours, source, same_spans, links.of("run")), judged(theirs, target, same_spans, {}), rule, "name"
+    )
+    if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
+        found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
+    return found
+
+
+def _stamps(items: list[dict[str, Any]]) -> list[str]:
+    return [f"{one['id']} {one.get('created')} {one.get('updated')}" for one in items]
+
+
+def judged(
+    items: list[dict[str, Any]], trace: Entity, same_spans: bool, runs: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Assessments without ids and times: an override is told by what it overrides, a span by its place."""
+    places = _places(list(trace.facets.get("spans") or []))
+    by_id = {one["id"]: one for one in items}
+
+    def value(one: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+        rest = {key: item for key, item in one.items() if key not in ("id", "created", "updated", "overrides")}
+        span = rest.get("span_id")
+        if span and not same_spans:
+            rest["span_id"] = places.get(span, span)
+        metadata = rest.get("metadata")
+        if isinstance(metadata, dict):
+            rest["metadata"] = {key: runs.get(item, item) if isinstance(item, str) else item
+                                for key, item in metadata.items()}  # fmt: skip
+        over = one.get("overrides")
+        if over:
+            known = by_id.get(over)
+            rest["overrides"] = value(known, depth + 1) if known is not None and depth < 20 else "an unknown one"
+        return rest
+
+    return [value(one) for one in items]
+
+
+def _places(spans: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the place in the tree of each span, by its id."""
+    return {
+        span["_id"]: span["place"] for span in placed([{**span, "_id": span["span_id"]} for span in spans], "", None)
+    }
