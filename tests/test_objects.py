@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
-from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, families, migrated, store
+from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, migrated, store
+from support.object_audit import Known, compare_stores, in_scope, red
 
 from mlflow_parity import contract
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
-from mlflow_parity.kinds import KINDS, OPTIONAL
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import Artifact, Entity
 from mlflow_parity.pairing_objects import pair_objects
 from mlflow_parity.verdict import State
@@ -33,36 +33,10 @@ slow = settings(
 )
 
 
-def in_scope(kind: str) -> frozenset[str]:
-    """Facets that every audit judges."""
-    return frozenset(facet for facet in KINDS[kind].facets if (kind, facet) not in OPTIONAL)
-
-
 def compared(source: Store, target: Store, *, same_ids: bool) -> list[Outcome]:
     """Every row of every kind, as the audit makes them."""
     runs = {run: run if same_ids else made for run, made in RUN_COPIES.items()}
-    links = ObjectLinks(
-        Links(runs, dict.fromkeys(RUN_COPIES, "active"), {}, True),
-        experiments={EXPERIMENT: EXPERIMENT if same_ids else EXPERIMENT_COPY},
-        whole={*KINDS, "experiment"},
-    )
-    pairings = {}
-    for kind in families():
-        ours, theirs = source.keys(kind), target.keys(kind)
-        pairings[kind] = pair_objects(ours, theirs, runs, (Likeness(source, links), Likeness(target)))
-        links.entities[kind] = {pair.source.entity_id: pair.target.entity_id for pair in pairings[kind].pairs}
-        links.known[kind] = {key.entity_id for key in ours}
-    comparison = ObjectComparison({name: in_scope(name) for name in KINDS}, links, hashed=True)
-    return [
-        outcome
-        for kind, pairing in pairings.items()
-        for outcome in compare_objects("here", kind, pairing, source, target, comparison)
-    ]
-
-
-def red(outcomes: list[Outcome]) -> set[tuple[str, str, str]]:
-    """What is not green: kind, facet and state."""
-    return {(one.row.kind, one.row.facet, one.row.state.value) for one in outcomes if not one.row.state.green}
+    return compare_stores(source, target, Known(runs, {EXPERIMENT: EXPERIMENT if same_ids else EXPERIMENT_COPY}))
 
 
 @pytest.mark.parametrize("same_ids", [True, False])

@@ -17,7 +17,7 @@ from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_exp
 from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.object_fields import ObjectLinks, own_stores
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
@@ -146,6 +146,7 @@ class Audit:
         for name in _SIDES:
             self.sides[name] = open_side(name)
         self.pairing = ExperimentPairing()
+        self._copies: dict[str, str] = {}
         self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
 
@@ -178,6 +179,7 @@ class Audit:
         if same:
             self.moved = find((pair.source.artifact_location, pair.target.artifact_location) for pair in pairing.pairs)
         self._check_patterns(source)
+        self._copies = {pair.source.experiment_id: pair.target.experiment_id for pair in pairing.pairs}
         deleted = self.settings.include_deleted
         self.pairing = ExperimentPairing(
             pairs=[
@@ -310,7 +312,13 @@ class Audit:
             selection,
             self.settings.depth,
             self._scratch,
-            ObjectLinks(links, experiments=copies),
+            ObjectLinks(
+                links,
+                # also of those out of scope: the lists tell their pairs, and objects in scope name them
+                experiments=self._copies,
+                known={"experiment": {source.experiment_id for source, _ in experiments.linked}},
+                stores=own_stores(self.sides["source"].experiments(), self.sides["target"].experiments()),
+            ),
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.moved,

@@ -132,7 +132,7 @@ class Objects:
                 self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
-                    self._remember(kind.name, self._pair(keys, copies, ours, theirs))
+                    self.links.remember(kind.name, self._pair(keys, copies, ours, theirs))
             if complete:
                 self.links.whole.add(kind.name)
         if whole:
@@ -162,14 +162,6 @@ class Objects:
             return same_objects(source, target)
         evidence = None if theirs is None else (Likeness(ours, self.links), Likeness(theirs))
         return pair_objects(source, target, self.links.of("run"), evidence)
-
-    def _remember(self, kind: str, pairing: ObjectPairing) -> None:
-        pairs = self.links.entities.setdefault(kind, {})
-        for pair in pairing.pairs:
-            pairs[pair.source.entity_id] = pair.target.entity_id
-        for pair in pairing.duplicates:
-            copies = self.links.copies.setdefault(kind, {})
-            copies.setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
 
     # --- comparing
 
@@ -220,7 +212,7 @@ class Objects:
         copies = [] if theirs is None else self.keys(theirs, kind.name, place.container)
         pairing = self._pair(keys, copies, ours, theirs)
         if fresh:
-            self._remember(kind.name, pairing)
+            self.links.remember(kind.name, pairing)
         same = self.profile == "same-store"
         comparison = ObjectComparison(
             self.facets, self.links, self.hashed, same_store=same, moved=self.moved, load=self.load

@@ -30,6 +30,7 @@ class ObjectKey:
     natural: bytes
     content: bytes
     error: str | None = None
+    artifact_uri: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

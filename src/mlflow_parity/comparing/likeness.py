@@ -10,13 +10,8 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlflow_parity.comparing.object_fields import (
-    EXPERIMENTS_TAG,
-    PLACE_TAGS,
-    VERSIONS_TAG,
-    ObjectLinks,
-    through,
-)
+from mlflow_parity.comparing.object_fields import PLACE_TAGS, ObjectLinks, through
+from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.comparing.trace_fields import judged, placed
 from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.digests import combine, digest, encode
@@ -114,7 +109,9 @@ def _files(entity: Entity, tree: ArtifactTree) -> bytes:
     """Digest paths, sizes and hashes; of an ``MLmodel`` only what is not its own id or place."""
     if tree.error is not None:
         return digest("unread")
-    own = [one for one in (entity.artifact_uri, entity.facets.get("run"), entity.entity_id) if one]
+    facets = entity.facets
+    named = (entity.artifact_uri, facets.get("run"), facets.get("logged_model"), entity.entity_id)
+    own = [one for one in named if one]
     return combine(
         encode(
             [file.path, file.size, file.sha256]

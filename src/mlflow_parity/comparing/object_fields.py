@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings
-from mlflow_parity.comparing.fields import FIELD, Links
+from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
+from mlflow_parity.comparing.registry_fields import (
+    EXPERIMENTS_TAG,
+    VERSIONS_TAG,
+    compare_aliases,
+    compare_number,
+    compare_source,
+    compare_source_tags,
+    experiments_tag,
+    versions_tag,
+)
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.kinds import KINDS, plain_tags
-from mlflow_parity.model import EXIM_PREFIX, Entity, Run
+from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.pairing_objects import ObjectPairing
 from mlflow_parity.verdict import State
 
-VERSIONS_TAG = "mlflow.modelVersions"
-#: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
-EXPERIMENTS_TAG = "_mlflow_experiment_ids"
+_SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
 
@@ -26,7 +35,9 @@ class ObjectLinks:
     """What is known of objects all over the server, so that links between them can be followed.
 
     ``entities`` maps, for each kind, source ids to those of their copies; ``known`` holds the source ids that were
-    read, and ``whole`` the kinds (and ``run``) of which every object of the source was read.
+    read, and ``whole`` the kinds (and ``run``) of which every object of the source was read. ``stores`` are the
+    places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids of
+    the source's logged models to where their files and those of their copies are.
     """
 
     runs: Links
@@ -35,6 +46,23 @@ class ObjectLinks:
     known: dict[str, set[str]] = field(default_factory=dict)
     copies: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    stores: frozenset[str] = frozenset()
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def remember(self, kind: str, pairing: ObjectPairing) -> None:
+        """Take in the pairs of a kind."""
+        pairs = self.entities.setdefault(kind, {})
+        for pair in pairing.pairs:
+            pairs[pair.source.entity_id] = pair.target.entity_id
+            if kind == "logged_model" and pair.source.artifact_uri and pair.target.artifact_uri:
+                self.places[pair.source.entity_id] = (pair.source.artifact_uri, pair.target.artifact_uri)
+        for pair in pairing.duplicates:
+            self.copies.setdefault(kind, {}).setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
+
+    def in_source_store(self, place: str) -> bool:
+        """Whether a place is where an experiment of the source keeps its files."""
+        parts = place.rstrip("/").split("/")
+        return any("/".join(parts[:end]) in self.stores for end in range(len(parts), 0, -1))
 
     def of(self, kind: str) -> Mapping[str, str]:
         """Return the pairs of a kind, runs and experiments included."""
@@ -50,6 +78,15 @@ class ObjectLinks:
         if source_id in self.known.get(kind, ()):
             return "active"
         return "gone" if kind in self.whole else "unknown"
+
+
+def own_stores(source: Iterable[Experiment], target: Iterable[Experiment]) -> frozenset[str]:
+    """Return the places in which experiments of the source, and none of the target, keep their files."""
+    ours, theirs = (
+        {one.artifact_location.rstrip("/") for one in side if "://" in one.artifact_location}
+        for side in (source, target)
+    )
+    return frozenset(ours - theirs)
 
 
 def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:
@@ -126,17 +163,22 @@ def _times(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
     ours, theirs = source.facets.get("times") or {}, target.facets.get("times") or {}
     if source.kind == "trace":
         return compare_json("", ours, theirs, "trace.times")
-    return [
-        Difference(key, State.EXPECTED, f"{source.kind}.times", ours.get(key), theirs.get(key))
-        for key in sorted(ours.keys() | theirs.keys())
+    rule = f"{source.kind}.times"
+    found = [
+        Difference(key, State.EXPECTED, rule, ours.get(key), theirs.get(key))
+        for key in _SERVER_TIMES
         if ours.get(key) != theirs.get(key)
     ]
+    mine, copy = ({key: value for key, value in one.items() if key not in _SERVER_TIMES} for one in (ours, theirs))
+    return found + compare_json("", mine, copy, rule)
 
 
 def _digest(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
     """A dataset's digest is made of its server's own ids: it says nothing beside the records."""
     ours, theirs = source.facets.get("digest"), target.facets.get("digest")
     rule = f"{source.kind}.digest"
+    if ours and not theirs:
+        return [Difference("digest", State.MISSING, rule, ours)]
     return [] if ours == theirs else [Difference("digest", State.EXPECTED, rule, ours, theirs)]
 
 
@@ -147,110 +189,27 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
         ours, theirs = plain_tags(ours), plain_tags(theirs)
     found: list[Difference] = []
     if source.kind == "logged_model":
-        found += _versions_of(ours.pop(VERSIONS_TAG, None), theirs.pop(VERSIONS_TAG, None), links, rule)
+        found += versions_tag(ours.pop(VERSIONS_TAG, None), theirs.pop(VERSIONS_TAG, None), links, rule)
     if source.kind in ("prompt", "prompt_version"):
-        found += _experiments_tag(ours.pop(EXPERIMENTS_TAG, None), theirs.pop(EXPERIMENTS_TAG, None), links, rule)
+        found += experiments_tag(ours.pop(EXPERIMENTS_TAG, None), theirs.pop(EXPERIMENTS_TAG, None), links, rule)
     if source.kind == "trace":
         for key in PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
-            if mine != copy:
-                found.append(Difference(key, State.EXPECTED, "trace.tags.place", mine, copy))
-            elif mine and source.entity_id != target.entity_id and key == PLACE_TAGS[0]:
+            if key == PLACE_TAGS[0] and keeps_ours(mine, copy, source.entity_id == target.entity_id, links):
                 note = "the copy keeps its spans in the source's place: they go when the source goes"
-                if not mine.startswith("mlflow-artifacts:"):
-                    found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
+                found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
+            elif mine != copy:
+                found.append(Difference(key, State.EXPECTED, "trace.tags.place", mine, copy))
     return found + compare_mappings(ours, theirs, rule)
 
 
-def _experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
-    """Compare the experiments in which a prompt was used, through the pairing."""
-    if ours == theirs:
-        return []
-    mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
-    if {links.experiments.get(one, one) for one in mine} == copies:
-        return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
-    return [Difference(EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
-
-
-def _versions_of(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
-    """Compare the tag in which a logged model names its registered versions, through the pairing."""
-    if ours == theirs:
-        return []
-    try:
-        mine = {f"{entry['name']}/{entry['version']}" for entry in json.loads(ours or "[]")}
-        copies = {f"{entry['name']}/{entry['version']}" for entry in json.loads(theirs or "[]")}
-    except (ValueError, TypeError, KeyError):
-        return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
-    pairs = links.of("model_version")
-    if {pairs.get(name, name) for name in mine} == copies:
-        return [Difference(VERSIONS_TAG, State.EXPECTED, "logged_model.tags.versions", ours, theirs)]
-    return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
-
-
-def _aliases(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """An alias must point at the copy of the version that it points at on the source."""
-    rule = f"{source.kind}.aliases"
-    pairs = links.of("prompt_version" if source.kind == "prompt" else "model_version")
-    ours, theirs = source.facets.get("aliases") or {}, target.facets.get("aliases") or {}
-    found = []
-    for alias in sorted(ours.keys() | theirs.keys()):
-        mine, copy = ours.get(alias), theirs.get(alias)
-        if mine is None:
-            found.append(Difference(alias, State.EXTRA, rule, target=copy))
-        elif copy is None:
-            found.append(Difference(alias, State.MISSING, rule, source=mine))
-        else:
-            wanted = pairs.get(f"{source.entity_id}/{mine}")
-            if wanted is None:
-                note = f"version {mine}, which it points at, has no copy"
-                found.append(Difference(alias, State.MISMATCH, rule, mine, copy, note))
-            elif wanted != f"{target.entity_id}/{copy}":
-                note = f"points at the wrong copy: that of version {mine} is {wanted.rpartition('/')[2]}"
-                found.append(Difference(alias, State.MISMATCH, rule, mine, copy, note))
-    return found
-
-
-def _number(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
-    ours, theirs = source.facets.get("number"), target.facets.get("number")
-    if ours == theirs:
-        return []
-    kept = (target.facets.get("tags") or {}).get(FIELD + "version")
-    if source.kind == "model_version" and kept == str(ours):
-        note = f"original kept in {FIELD}version"
-        return [Difference("number", State.EXPECTED, "model_version.number.import", ours, theirs, note)]
-    note = "renumbered, and no source tag keeps the original" if kept is None else f"source tag says {kept}"
-    return [Difference("number", State.MISMATCH, f"{source.kind}.number", ours, theirs, note)]
-
-
-def _version_source_tags(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
-    """Source tags on a version: each that is there must be true; name, version and run id say which it was."""
-    rule = "model_version.source_tags"
-    own = {key: value for key, value in (target.facets.get("tags") or {}).items() if key.startswith(EXIM_PREFIX)}
-    earlier = {key: value for key, value in (source.facets.get("tags") or {}).items() if key.startswith(EXIM_PREFIX)}
-    if own == earlier:
-        same = source.facets.get("number") == target.facets.get("number")
-        rule = "model_version.source_tags.not-created"
-        return [Difference("", State.EXPECTED, rule)] if same and not own else []
-    facets = source.facets
-    truth = {
-        "name": source.container,
-        "version": str(facets.get("number")),
-        "description": facets.get("description") or "",
-        "current_stage": str(facets.get("stage")),
-        "source": str(facets.get("source")),
-        "run_id": str(facets.get("run")),
-        "status": str((facets.get("status") or {}).get("status")),
-        "creation_timestamp": str((facets.get("times") or {}).get("creation")),
-    }
-    found = []
-    for name in ("name", "version", "run_id"):
-        if FIELD + name not in own and not (name == "run_id" and not facets.get("run")):
-            found.append(Difference(FIELD + name, State.MISSING, rule, source=truth[name]))
-    for name, value in truth.items():
-        given = own.get(FIELD + name)
-        if given is not None and given != value and not (value in ("", "None") and given in ("", "None")):
-            found.append(Difference(FIELD + name, State.MISMATCH, rule, value, given))
-    return found
+def keeps_ours(mine: str | None, copy: str | None, same: bool, links: ObjectLinks) -> bool:
+    """Whether a copy has its files where the source has them; ``same``: by its id it may be the object itself."""
+    if not copy or re.match("mlflow-artifacts:/(?!/)", copy):
+        return False  # each server's own
+    if mine and copy.rstrip("/") == mine.rstrip("/"):
+        return not same or links.in_source_store(copy)
+    return links.in_source_store(copy)
 
 
 def _run(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -261,34 +220,6 @@ def _logged_model(source: Entity, target: Entity, links: ObjectLinks) -> list[Di
     rule = f"{source.kind}.logged_model"
     ours, theirs = source.facets.get("logged_model"), target.facets.get("logged_model")
     return link("logged_model", ours, theirs, "logged_model", links, rule)
-
-
-def _version_source(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """The copy's source must be its own place: never the source server's run, model or store."""
-    rule = "model_version.source"
-    ours, theirs = source.facets.get("source") or "", target.facets.get("source") or ""
-    if source.entity_id == target.entity_id and ours == theirs and _same_ids(source, target, links):
-        return []
-    if ours.startswith("models:/m-") or theirs.startswith("models:/m-"):
-        wanted = links.of("logged_model").get(ours.removeprefix("models:/").split("/")[0])
-        if wanted is not None and theirs.removeprefix("models:/").split("/")[0] == wanted:
-            return []
-    for kind in ("run", "logged_model"):
-        mine = source.facets.get(kind)
-        if mine and mine in theirs and links.of(kind).get(mine) != mine:
-            note = f"names the source's {_said(kind)}: it goes when the source goes"
-            return [Difference("source", State.MISMATCH, rule, ours, theirs, note)]
-    if ours and ours == theirs and "://" in ours:
-        note = "the copy's files are in the source's place: they go when the source goes"
-        return [Difference("source", State.MISMATCH, rule, ours, theirs, note)]
-    return [] if ours == theirs else [Difference("source", State.EXPECTED, f"{rule}.own-place", ours, theirs)]
-
-
-def _same_ids(source: Entity, target: Entity, links: ObjectLinks) -> bool:
-    return all(
-        not source.facets.get(kind) or links.of(kind).get(source.facets[kind]) == source.facets[kind]
-        for kind in ("run", "logged_model")
-    )
 
 
 def _metrics(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -350,8 +281,8 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
 
 
 _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
-    ("model_version", "source_tags"): _version_source_tags,
-    ("model_version", "source"): _version_source,
+    ("model_version", "source_tags"): compare_source_tags,
+    ("model_version", "source"): compare_source,
     ("logged_model", "metrics"): _metrics,
     ("evaluation_dataset", "digest"): _digest,
     ("evaluation_dataset", "experiments"): _experiments,
@@ -364,8 +295,8 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
 _SHARED: Mapping[str, Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
     "times": _times,
     "tags": _tags,
-    "aliases": _aliases,
-    "number": _number,
+    "aliases": compare_aliases,
+    "number": compare_number,
     "run": _run,
     "logged_model": _logged_model,
 }

@@ -9,8 +9,8 @@ from typing import Protocol
 from mlflow_parity.comparing.access import compare_access
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
-from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet
-from mlflow_parity.comparing.same_store import bare, object_facet
+from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, keeps_ours
+from mlflow_parity.comparing.same_store import bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import ArtifactTree, Entity
@@ -106,8 +106,12 @@ def compare_objects(
                     trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
                     if comparison.same_store:
                         trees = bare(trees[0]), bare(trees[1])
+                    # a version's MLmodel may name the place of the logged model that it was made of
+                    place_of_model = comparison.links.places.get(mine.facets.get("logged_model") or "")
+                    places = (place_of_model,) if place_of_model else ()
                     found = compare_trees(*trees, _owner(mine), _owner(copy), comparison.links.of("run"), models,
-                                          hashed=comparison.hashed, rule=rule)  # fmt: skip
+                                          hashed=comparison.hashed, rule=rule, places=places)  # fmt: skip
+                    found += _stands(mine, copy, comparison) if kind == "logged_model" else []
                 else:
                     strict = object_facet(facet, mine, copy, comparison.moved) if comparison.same_store else None
                     found = compare_facet(facet, mine, copy, comparison.links) if strict is None else strict
@@ -132,6 +136,17 @@ def unread_rows(label: str, kind: str, facets: frozenset[str], problem: str) -> 
     for facet in (facet for facet in KINDS[kind].facets if facet in facets):
         row = Row(label, kind, f"(all {KINDS[kind].plural})", None, None, facet, State.UNVERIFIED)
         yield outcome(row, [Difference("", State.UNVERIFIED, f"{kind}.{facet}", note=problem)])
+
+
+def _stands(source: Entity, target: Entity, comparison: ObjectComparison) -> list[Difference]:
+    """A logged model's copy keeps its files in a place of its own; the model itself, where the store put it."""
+    ours, theirs = source.artifact_uri or "", target.artifact_uri or ""
+    if comparison.same_store:
+        return place("artifact_uri", ours, theirs, comparison.moved, source.kind, "files")
+    if not keeps_ours(ours, theirs, source.entity_id == target.entity_id, comparison.links):
+        return []
+    note = "the copy's files are in the source's place: they go when the source goes"
+    return [Difference("artifact_uri", State.MISMATCH, "logged_model.id", ours, theirs, note)]
 
 
 def _owner(entity: Entity) -> _Owner:

@@ -22,6 +22,8 @@ _MAX_DEPTH = 200
 #: A number of more digits than this takes Python long to read, or cannot be printed.
 _HUGE_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXo_:.]{1000,}")
 _MODEL_ID_KEYS = ("model_id", "model_uuid")
+#: Places or ids of the source, each with the one that its copy has.
+Places = Sequence[tuple[str, str]]
 
 
 class Owner(Protocol):
@@ -69,12 +71,14 @@ def compare_trees(
     *,
     hashed: bool,
     rule: str = RULE,
+    places: Places = (),
 ) -> list[Difference]:
     """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is.
 
-    ``rule`` is the contract's rule for these files; that for ``MLmodel`` files is ``<rule>.mlmodel``.
+    ``rule`` is the contract's rule for these files; that for ``MLmodel`` files is ``<rule>.mlmodel``. ``places`` are
+    further places of the source that an ``MLmodel`` may name, each with that of its copy.
     """
-    found = _compare_trees(source, target, source_run, target_run, pairs, models, hashed=hashed)
+    found = _compare_trees(source, target, source_run, target_run, pairs, models, places, hashed=hashed)
     return found if rule == RULE else [replace(one, rule=one.rule.replace(RULE, rule, 1)) for one in found]
 
 
@@ -85,6 +89,7 @@ def _compare_trees(
     target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
+    places: Places,
     *,
     hashed: bool,
 ) -> list[Difference]:
@@ -105,7 +110,7 @@ def _compare_trees(
         elif mine is None and copy is not None:
             found.append(Difference(path, State.EXTRA, RULE, target=_facts(copy)))
         elif mine is not None and copy is not None:
-            found += _compare_files(mine, copy, source_run, target_run, pairs, models, hashed=hashed)
+            found += _compare_files(mine, copy, source_run, target_run, pairs, models, places, hashed=hashed)
     return found
 
 
@@ -116,6 +121,7 @@ def _compare_files(
     target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
+    places: Places,
     *,
     hashed: bool,
 ) -> list[Difference]:
@@ -141,7 +147,7 @@ def _compare_files(
         return [Difference(path, State.UNVERIFIED, RULE, note="one side was read without hashes")]
     if is_mlmodel and mine.content is not None and copy.content is not None:
         # also when the bytes are equal: a verbatim copy names the source's run id, which is wrong there
-        return compare_mlmodel(path, mine.content, copy.content, source_run, target_run, pairs, models)
+        return compare_mlmodel(path, mine.content, copy.content, source_run, target_run, pairs, models, places)
     if mine.sha256 == copy.sha256 and mine.size == copy.size:
         return []
     note = "same size, other bytes" if mine.size == copy.size else ""
@@ -171,14 +177,16 @@ def compare_mlmodel(
     target_run: Owner,
     pairs: Mapping[str, str],
     models: ModelIds,
+    places: Places = (),
 ) -> list[Difference]:
     """Compare two ``MLmodel`` files as YAML, ids through the pairing."""
     import yaml
 
     try:
         ours, theirs = _load(mine), _load(copy)
-        expected = _through(ours, source_run, target_run, _Budget())
-        actual = _through(theirs, None, target_run, _Budget())
+        moved = [(source_run.artifact_uri, target_run.artifact_uri), *places, (source_run.run_id, target_run.run_id)]
+        expected = _through(ours, [(old, new) for old, new in moved if old], _Budget())
+        actual = _through(theirs, (), _Budget())
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if mine == copy:
             return []
@@ -313,23 +321,19 @@ class _Budget:
             raise ValueError(f"more than {_MAX_NODES} nodes")
 
 
-def _through(value: Any, source_run: Owner | None, target_run: Owner, budget: _Budget) -> Any:
-    """Copy a document; the source's run id and artifact URI below the top level become the target's."""
+def _through(value: Any, moved: Places, budget: _Budget) -> Any:
+    """Copy a document; the source's places and run id below the top level become the target's."""
     budget.spend()
     if isinstance(value, dict):
-        items = {
-            _key(key): item if key == "run_id" else _through(item, source_run, target_run, budget)
-            for key, item in value.items()
-        }
+        items = {_key(key): item if key == "run_id" else _through(item, moved, budget) for key, item in value.items()}
         if len(items) < len(value):
             raise ValueError("keys of several types that look alike")
         return items
     if isinstance(value, list):
-        return [_through(item, source_run, target_run, budget) for item in value]
-    if isinstance(value, str) and source_run is not None:
-        if source_run.artifact_uri:
-            value = value.replace(source_run.artifact_uri, target_run.artifact_uri)
-        return value.replace(source_run.run_id, target_run.run_id) if source_run.run_id else value
+        return [_through(item, moved, budget) for item in value]
+    if isinstance(value, str):
+        for old, new in moved:
+            value = value.replace(old, new)
     return value
 
 

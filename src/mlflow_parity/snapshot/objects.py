@@ -35,7 +35,10 @@ OBJECTS = pa.schema(
         ("digest", pa.binary(32)),
     ]
 )
-_KEY_COLUMNS = ["kind", "id", "name", "container", "created", "run", "number", "origin", "natural", "content", "error"]
+_KEY_COLUMNS = [
+    "kind", "id", "name", "container", "created", "run", "number", "origin", "natural", "content", "error",
+    "artifact_uri",
+]  # fmt: skip
 #: Row groups that stay in memory: one is about four megabytes.
 _GROUPS_KEPT = 4
 

@@ -1,0 +1,215 @@
+"""Facets of registered models, prompts and their versions, and the tags in which servers name them elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.comparing.fields import FIELD
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import EXIM_PREFIX, Entity
+from mlflow_parity.verdict import State
+
+if TYPE_CHECKING:
+    from mlflow_parity.comparing.object_fields import ObjectLinks
+
+#: In it the server names the registered versions of a logged model.
+VERSIONS_TAG = "mlflow.modelVersions"
+#: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
+EXPERIMENTS_TAG = "_mlflow_experiment_ids"
+_MODELS = "models:/"
+_RUN_IDS = re.compile(r"(?<![0-9A-Za-z-])[0-9a-f]{32}(?![0-9A-Za-z])")
+_MODEL_IDS = re.compile(r"(?<![0-9A-Za-z-])m-[0-9a-f]{32}(?![0-9A-Za-z])")
+
+
+def experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
+    """Compare the experiments in which a prompt was used, through the pairing."""
+    mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
+    for one in sorted(mine):
+        if one not in links.experiments and links.stage("experiment", one) == "unknown":
+            note = f"experiment {one}, which it lists, is outside this audit's scope"
+            return [Difference(EXPERIMENTS_TAG, State.UNVERIFIED, f"{rule}.experiments", ours, theirs, note)]
+    dead = {one for one in mine if links.stage("experiment", one) == "gone" and one not in links.experiments}
+    wanted = {links.experiments.get(one, "") for one in mine - dead}
+    # an id that is on no experiment of the source may stay as it is, or go
+    if wanted <= copies and copies - wanted <= dead:
+        if ours == theirs:
+            return []
+        return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
+    return [Difference(EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
+
+
+def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
+    """Compare the tag in which a logged model names its registered versions, through the pairing."""
+    try:
+        mine, copies = (
+            sorted(f"{entry['name']}/{entry['version']}" for entry in json.loads(text or "[]"))
+            for text in (ours, theirs)
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return [] if ours == theirs else [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
+    pairs = links.of("model_version")
+    # a version that is on the source and has no copy cannot be named by its copy
+    lost = [one for one in mine if one not in pairs and links.stage("model_version", one) == "active"]
+    if lost or sorted(pairs.get(one, one) for one in mine) != copies:
+        return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
+    return [] if ours == theirs else [Difference(VERSIONS_TAG, State.EXPECTED, f"{rule}.versions", ours, theirs)]
+
+
+def compare_aliases(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """An alias must point at the copy of the version that it points at on the source."""
+    rule = f"{source.kind}.aliases"
+    pairs = links.of("prompt_version" if source.kind == "prompt" else "model_version")
+    ours, theirs = source.facets.get("aliases") or {}, target.facets.get("aliases") or {}
+    found = []
+    for alias in sorted(ours.keys() | theirs.keys()):
+        mine, copy = ours.get(alias), theirs.get(alias)
+        if mine is None:
+            found.append(Difference(alias, State.EXTRA, rule, target=copy))
+        elif copy is None:
+            found.append(Difference(alias, State.MISSING, rule, source=mine))
+        else:
+            wanted = pairs.get(f"{source.entity_id}/{mine}")
+            if wanted is None:
+                note = f"version {mine}, which it points at, has no copy"
+                found.append(Difference(alias, State.MISMATCH, rule, mine, copy, note))
+            elif wanted != f"{target.entity_id}/{copy}":
+                note = f"points at the wrong copy: that of version {mine} is {wanted.rpartition('/')[2]}"
+                found.append(Difference(alias, State.MISMATCH, rule, mine, copy, note))
+    return found
+
+
+def compare_number(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
+    """A version number may be another one only where a source tag keeps the original."""
+    ours, theirs = source.facets.get("number"), target.facets.get("number")
+    if ours == theirs:
+        return []
+    kept = (target.facets.get("tags") or {}).get(FIELD + "version")
+    if source.kind == "model_version" and kept == str(ours):
+        note = f"original kept in {FIELD}version"
+        return [Difference("number", State.EXPECTED, "model_version.number.import", ours, theirs, note)]
+    note = "renumbered, and no source tag keeps the original" if kept is None else f"source tag says {kept}"
+    return [Difference("number", State.MISMATCH, f"{source.kind}.number", ours, theirs, note)]
+
+
+def compare_source_tags(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
+    """Source tags on a version: each that is there must be true; name, version and run id say which it was."""
+    rule = "model_version.source_tags"
+    own, earlier = _exim_tags(target), _exim_tags(source)
+    if own == earlier:
+        same = source.facets.get("number") == target.facets.get("number")
+        rule = "model_version.source_tags.not-created"
+        return [Difference("", State.EXPECTED, rule)] if same and not own else []
+    facets = source.facets
+    status, times = facets.get("status") or {}, facets.get("times") or {}
+    truth = {
+        "name": source.container,
+        "version": facets.get("number"),
+        "description": facets.get("description"),
+        "current_stage": facets.get("stage"),
+        "source": facets.get("source"),
+        "run_id": facets.get("run"),
+        "model_id": facets.get("logged_model"),
+        "user_id": facets.get("user"),
+        "status": status.get("status"),
+        "status_message": status.get("message"),
+        "creation_timestamp": times.get("creation"),
+        "last_updated_timestamp": times.get("update"),
+    }
+    found = []
+    for name, value in truth.items():
+        wanted, given = str(value), own.get(FIELD + name)
+        nothing = wanted in ("", "None")
+        if given is None:
+            if name in ("name", "version") or (name == "run_id" and not nothing):
+                found.append(Difference(FIELD + name, State.MISSING, rule, source=wanted))
+        elif given != wanted and not (nothing and given in ("", "None")) and not (
+            # the server itself may name the logged model in the version's source only
+            name == "model_id" and given in ("", "None")
+        ):  # fmt: skip
+            found.append(Difference(FIELD + name, State.MISMATCH, rule, wanted, given))
+    return found
+
+
+def _exim_tags(entity: Entity) -> dict[str, str]:
+    return {key: value for key, value in (entity.facets.get("tags") or {}).items() if key.startswith(EXIM_PREFIX)}
+
+
+def compare_source(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """The copy's source must be its own place: never the source server's run, model or store."""
+    rule = "model_version.source"
+    ours, theirs = source.facets.get("source") or "", target.facets.get("source") or ""
+    wrong = _named(ours, theirs, links) or _foreign(source, theirs, links) or _another(source, ours, theirs, links)
+    if not wrong and ours and ours == theirs and "://" in ours and not _same_store(source, target, links):
+        wrong = "the copy's files are in the source's place: they go when the source goes"
+    if not wrong and ours and not theirs:
+        wrong = "the copy names no place"
+    if wrong:
+        return [Difference("source", State.MISMATCH, rule, ours, theirs, wrong)]
+    mine, copy = _referred(ours), _referred(theirs)
+    if ours == theirs or (mine and copy and mine[0] == copy[0]):
+        # what both name is each other's copy
+        return []
+    return [Difference("source", State.EXPECTED, f"{rule}.own-place", ours, theirs)]
+
+
+def _referred(uri: str) -> tuple[str, str] | None:
+    """Return kind and id of the object that a source ``models:/…`` names."""
+    if not uri.startswith(_MODELS):
+        return None
+    first, _, rest = uri.removeprefix(_MODELS).partition("/")
+    if first.startswith("m-"):
+        return "logged_model", first
+    return ("model_version", f"{first}/{rest}") if rest.isdigit() else None
+
+
+def _named(ours: str, theirs: str, links: ObjectLinks) -> str:
+    """Say what is wrong where both sides name a logged model or another version."""
+    mine, copy = _referred(ours), _referred(theirs)
+    if mine is None or copy is None or mine[0] != copy[0]:
+        return ""
+    kind, one = mine
+    wanted = links.of(kind).get(one)
+    if wanted is None:
+        return f"{one} has no copy on the target" if links.stage(kind, one) == "active" else ""
+    fitting = {wanted, *links.copies.get(kind, {}).get(one, ())}
+    return "" if copy[1] in fitting else f"the copy of {one} is {wanted}"
+
+
+def _foreign(source: Entity, theirs: str, links: ObjectLinks) -> str:
+    """Say which run, logged model or store of the source a place on the target names."""
+    for kind, pattern in (("run", _RUN_IDS), ("logged_model", _MODEL_IDS)):
+        mine = source.facets.get(kind)
+        known = links.runs.known if kind == "run" else links.known.get(kind, ())
+        named = {one for one in pattern.findall(theirs) if one in known} | (
+            {mine} if mine and mine in theirs else set()
+        )
+        if any(links.of(kind).get(one) != one for one in named):
+            return (
+                f"names the source's {KINDS[kind].plural[:-1] if kind in KINDS else kind}: it goes when the source goes"
+            )
+    return "is in the source's store: it goes when the source goes" if links.in_source_store(theirs) else ""
+
+
+def _another(source: Entity, ours: str, theirs: str, links: ObjectLinks) -> str:
+    """Say which run or logged model it should name where the source names its own and the copy another one's."""
+    for kind, pattern in (("run", _RUN_IDS), ("logged_model", _MODEL_IDS)):
+        mine = source.facets.get(kind)
+        wanted = links.of(kind).get(mine or "")
+        fitting = {wanted, *(links.runs.copies if kind == "run" else links.copies.get(kind, {})).get(mine or "", ())}
+        named = set(pattern.findall(theirs))
+        if mine and wanted and mine in ours and named and not named & fitting:
+            return (
+                f"names another {KINDS[kind].plural[:-1] if kind in KINDS else kind}: the copy of its own is {wanted}"
+            )
+    return ""
+
+
+def _same_store(source: Entity, target: Entity, links: ObjectLinks) -> bool:
+    """Whether a version is itself: under its own id, made by a run and logged model that are themselves."""
+    return source.entity_id == target.entity_id and all(
+        not source.facets.get(kind) or links.of(kind).get(source.facets[kind]) == source.facets[kind]
+        for kind in ("run", "logged_model")
+    )

@@ -1,0 +1,77 @@
+"""Comparing of two stores of every kind of object in memory, through the functions that the audit uses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.likeness import Likeness
+from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
+from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.kinds import KINDS, OPTIONAL
+from mlflow_parity.pairing_objects import pair_objects
+from mlflow_parity.pairing_same import same_objects
+from mlflow_parity.profiles import Profile
+from mlflow_parity.relocation import Relocation
+from support.entities import Store, families
+
+
+@dataclass
+class Known:
+    """What an audit knows beside the objects: pairs of runs and experiments, stages of runs, the source's stores."""
+
+    runs: Mapping[str, str]
+    experiments: Mapping[str, str]
+    stages: Mapping[str, str] | None = None
+    unread: Collection[str] = ()
+    """Kinds (and ``run``, ``experiment``) of which not everything was read."""
+    stores: frozenset[str] = frozenset()
+    moved: Relocation = field(default_factory=Relocation)
+    source_experiments: Collection[str] = ()
+
+
+def in_scope(kind: str) -> frozenset[str]:
+    """Facets that every audit judges."""
+    return frozenset(facet for facet in KINDS[kind].facets if (kind, facet) not in OPTIONAL)
+
+
+def links_of(known: Known) -> ObjectLinks:
+    """Return the links with nothing but runs and experiments."""
+    stages = dict.fromkeys(known.runs, "active") if known.stages is None else known.stages
+    return ObjectLinks(
+        Links(dict(known.runs), stages, {}, "run" not in known.unread),
+        experiments=known.experiments,
+        known={"experiment": {*known.experiments, *known.source_experiments}},
+        whole={*KINDS, "experiment"} - set(known.unread),
+        stores=known.stores,
+    )
+
+
+def compare_stores(
+    source: Store, target: Store, known: Known, profile: Profile = "export-import", *, hashed: bool = True
+) -> list[Outcome]:
+    """Return every row of every kind, as the audit makes them."""
+    links, same = links_of(known), profile == "same-store"
+    pairings = {}
+    for kind in families():
+        ours, theirs = source.keys(kind), target.keys(kind)
+        evidence = (Likeness(source, links), Likeness(target))
+        pairings[kind] = same_objects(ours, theirs) if same else pair_objects(ours, theirs, links.runs.pairs, evidence)
+        links.remember(kind, pairings[kind])
+        links.known[kind] = {key.entity_id for key in ours}
+    comparison = ObjectComparison(
+        {name: in_scope(name) for name in KINDS}, links, hashed=hashed, same_store=same, moved=known.moved
+    )
+    return [
+        outcome
+        for kind, pairing in pairings.items()
+        for outcome in refuse(compare_objects("here", kind, pairing, source, target, comparison), profile)
+    ]
+
+
+def red(outcomes: list[Outcome]) -> set[tuple[str, str, str]]:
+    """What is not green: kind, facet and state."""
+    return {(one.row.kind, one.row.facet, one.row.state.value) for one in outcomes if not one.row.state.green}

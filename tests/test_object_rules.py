@@ -1,0 +1,535 @@
+"""Every rule of the contract that lets an object beside experiments and runs differ: where it holds, and where not.
+
+One good migration shows most rules; the others start from a variation of it. Each case breaks the condition of one
+rule, and the same facet is red then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from support.entities import Store
+from support.object_audit import Known, compare_stores, links_of, red
+
+from mlflow_parity import contract
+from mlflow_parity.comparing.difference import Difference, facet_state
+from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.object_fields import run_models
+from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import Artifact, ArtifactTree, Entity, Run
+from mlflow_parity.profiles import EXPORT_IMPORT, SAME_STORE, Profile
+from mlflow_parity.relocation import Relocation
+from mlflow_parity.verdict import Row, State
+
+RUN, RUN_COPY, OTHER_RUN, OTHER_COPY, DEAD = "1" * 32, "a" * 32, "2" * 32, "b" * 32, "9" * 32
+MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d")
+DEAD_MODEL = f"m-{'9' * 32}"
+TRACE, TRACE_COPY = "tr-1", "tr-a"
+STORE = "s3://old/1"
+PLACE_TAG, EXPERIMENTS_TAG, VERSIONS_TAG = "mlflow.artifactLocation", "_mlflow_experiment_ids", "mlflow.modelVersions"
+MLMODEL = (
+    "run_id: {run}\nmodel_id: {model}\nartifact_path: {place}\nflavors:\n  python_function: {{loader_module: x}}\n"
+)
+
+
+@dataclass
+class World:
+    """A source, its copy, and what else an audit knows."""
+
+    source: Store
+    target: Store
+    known: Known = field(
+        default_factory=lambda: Known(
+            {RUN: RUN_COPY, OTHER_RUN: OTHER_COPY}, {"1": "7", "2": "8"}, stores=frozenset({STORE, "s3://old/2"})
+        )
+    )
+
+    def judge(self, profile: Profile = "export-import") -> list[Outcome]:
+        """Compare both sides."""
+        return compare_stores(self.source, self.target, self.known, profile)
+
+    def change(self, entity_id: str, *, side: str = "target", **facets: Any) -> World:
+        """Change facets of one object."""
+        store = self.source if side == "source" else self.target
+        place = next(n for n, item in enumerate(store.objects) if item.entity_id == entity_id)
+        store.objects[place] = replace(store.objects[place], facets={**store.objects[place].facets, **facets})
+        return self
+
+    def get(self, entity_id: str, facet: str, *, side: str = "target") -> Any:
+        """A facet of an object."""
+        store = self.source if side == "source" else self.target
+        return next(item for item in store.objects if item.entity_id == entity_id).facets[facet]
+
+    def tag(self, entity_id: str, key: str, value: str | None, *, side: str = "target") -> World:
+        """Set (``None``: remove) a tag of one object."""
+        tags = {name: text for name, text in self.get(entity_id, "tags", side=side).items() if name != key}
+        return self.change(entity_id, side=side, tags=tags if value is None else {**tags, key: value})
+
+    def place(self, entity_id: str, uri: str) -> World:
+        """Move the files of one object on the target."""
+        place = next(n for n, item in enumerate(self.target.objects) if item.entity_id == entity_id)
+        self.target.objects[place] = replace(self.target.objects[place], artifact_uri=uri)
+        return self
+
+    def mlmodel(self, entity_id: str, old: str, new: str) -> World:
+        """Change the text of an MLmodel on the target."""
+        tree = self.target.trees[entity_id]
+        files = [
+            _file(file.path, file.content.replace(old.encode(), new.encode())) if file.content else file
+            for file in tree.files
+        ]
+        assert files != list(tree.files)
+        self.target.trees[entity_id] = replace(tree, files=tuple(files))
+        return self
+
+
+def _file(path: str, content: bytes) -> Artifact:
+    return Artifact(path, len(content), content.hex(), content)
+
+
+def _tree(entity_id: str, run: str, model: str, place: str) -> ArtifactTree:
+    text = MLMODEL.format(run=run, model=model, place=place)
+    return ArtifactTree(entity_id, (Artifact("weights.bin", 3, "a" * 64), _file("model/MLmodel", text.encode())))
+
+
+def _span(number: str, parent: str | None, trace: str) -> dict[str, Any]:
+    name = "root" if parent is None else "child"
+    return {"span_id": number, "parent_id": parent, "name": name, "type": "LLM", "inputs": {"q": 1}, "outputs": None,
+            "attributes": {"trace": trace}, "events": [], "status": {"code": "OK", "message": ""},
+            "start_ns": 1 if parent is None else 2, "end_ns": 3}  # fmt: skip
+
+
+def _assessment(number: str, value: int, span: str, overrides: str | None, when: int) -> dict[str, Any]:
+    return {"id": number, "name": "good", "kind": "feedback", "value": value, "error": None, "rationale": "r",
+            "source": {"type": "HUMAN", "id": "ada"}, "metadata": {}, "span_id": span, "overrides": overrides,
+            "valid": overrides is not None, "created": when, "updated": when}  # fmt: skip
+
+
+def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, str], versions: dict[int, int]) -> Store:
+    """One side: the same objects under its own ids, places, times and version numbers."""
+    times = {"creation": when, "update": when + 1}
+    run, model, trace, experiment = ids(RUN), ids(MODEL), ids(TRACE), ids("1")
+    objects = [
+        Entity("logged_model", model, "net", experiment, when,
+               {"type": "", "status": {"status": "READY", "message": ""}, "params": {"lr": "1"}, "metrics": [],
+                "tags": {"team": "x", VERSIONS_TAG: _versions(*versions.values())}, "run": run, "times": times},
+               artifact_uri=f"{place}/models/{model}/artifacts"),
+        Entity("trace", trace, "ask", experiment, 5,
+               {"state": "OK", "times": {"request": 5, "duration": 2}, "client_request_id": None,
+                "previews": {"request": "q", "response": "a"}, "metadata": {}, "run": run, "logged_model": model,
+                "tags": {"mlflow.artifactLocation": f"{place}/traces/{trace}/artifacts"}, "prompts": ["greet/1"],
+                "spans": [_span(spans[0], None, trace), _span(spans[1], spans[0], trace)],
+                "assessments": [_assessment(f"a-{when}", 0, spans[1], None, when),
+                                _assessment(f"b-{when}", 1, spans[1], f"a-{when}", when)]}),
+        Entity("registered_model", "churn", "churn", "", when,
+               {"description": "d", "tags": {}, "aliases": {"best": str(versions[3])}, "times": times}),
+        *(Entity("model_version", f"churn/{number}", f"churn version {number}", "churn", when,
+                 {"number": number, "status": {"status": "READY", "message": ""}, "description": f"v{original}",
+                  "tags": {} if place == STORE else {"mlflow_exim.field.name": "churn",
+                                                     "mlflow_exim.field.version": str(original),
+                                                     "mlflow_exim.field.run_id": RUN},
+                  "user": "ada", "stage": "None", "run": run, "logged_model": model, "times": times,
+                  "source": f"{place}/{run}/artifacts/model"}, artifact_uri=f"{place}/{run}/artifacts/model")
+          for original, number in versions.items()),
+        Entity("prompt", "greet", "greet", "", when,
+               {"description": "", "tags": {"_mlflow_experiment_ids": f",{experiment},"}, "aliases": {"live": "1"},
+                "times": times}),
+        Entity("prompt_version", "greet/1", "greet version 1", "greet", when,
+               {"number": 1, "template": "hi", "commit_message": "", "model_config": None, "response_format": None,
+                "tags": {"_mlflow_experiment_ids": f",{experiment},{ids('2')},"}, "type": "text", "times": times}),
+        Entity("scorer", f"{experiment}/tone/1", "tone", experiment, None, {"number": 1, "definition": {"a": 1}}),
+        Entity("evaluation_dataset", f"d-{when}", "questions", "", when,
+               {"tags": {}, "schema": "s", "profile": "p", "digest": f"made-at-{when}", "user": "ada",
+                "experiments": [experiment], "records": [{"inputs": {"q": 1}}], "times": times}),
+        Entity("webhook", f"w-{when}", "hook", "", when,
+               {"description": "", "url": "https://a", "events": ["x"], "status": "ACTIVE"}),
+    ]  # fmt: skip
+    trees = {
+        model: _tree(model, run, model, f"{place}/models/{model}/artifacts"),
+        **{f"churn/{number}": _tree(f"churn/{number}", run, model, f"{place}/{run}/artifacts/model")
+           for number in versions.values()},
+    }  # fmt: skip
+    return Store(objects, trees)
+
+
+_COPIES = {RUN: RUN_COPY, OTHER_RUN: OTHER_COPY, MODEL: MODEL_COPY, TRACE: TRACE_COPY, "1": "7", "2": "8"}
+
+
+def imported() -> World:
+    """A source and its copy by the tool: new ids, places and times; the numbers 1 and 3 became 1 and 2."""
+    source = _side(lambda one: one, STORE, 100, ("s1", "s2"), {1: 1, 3: 3})
+    return World(source, _side(_COPIES.__getitem__, "s3://new/7", 900, ("t1", "t2"), {1: 1, 3: 2}))
+
+
+def restored(*, moved: bool = False) -> World:
+    """The same store once more, or (``moved``) with every place below a new prefix."""
+    one = _side(lambda one: one, STORE, 100, ("s1", "s2"), {1: 1, 3: 3})
+    place = "s3://new/1" if moved else STORE
+    two = _side(lambda one: one, place, 100, ("s1", "s2"), {1: 1, 3: 3})
+    for number, item in enumerate(two.objects):
+        if item.kind == "model_version":
+            two.objects[number] = replace(item, facets={**item.facets, "tags": {}})
+    two.trees = dict(one.trees)
+    known = Known({RUN: RUN, OTHER_RUN: OTHER_RUN}, {"1": "1", "2": "2"})
+    known.moved = Relocation("s3://old", "s3://new") if moved else Relocation()
+    return World(one, two, known)
+
+
+def _dangling(entity_id: str, copy: str, facet: str, gone: str) -> Callable[[], World]:
+    """A link to what the source has no more: the copy keeps it."""
+
+    def world() -> World:
+        made = imported()
+        made.change(entity_id, side="source", **{facet: gone}).change(copy, **{facet: gone})
+        if entity_id == "churn/1" and facet == "run":
+            made.tag(copy, "mlflow_exim.field.run_id", gone)
+        return made
+
+    return world
+
+
+def _untagged() -> World:
+    made = imported()
+    return made.change("churn/1", tags={})
+
+
+def _gone(kind: str) -> Callable[[World], World]:
+    """Make what the dangling link names an object that the source has, without a copy."""
+
+    def change(world: World) -> World:
+        if kind == "run":
+            world.known.stages = {RUN: "active", OTHER_RUN: "active", DEAD: "active"}
+        else:
+            world.known.unread = ("logged_model",)
+        return world
+
+    return change
+
+
+#: Rule → a migration in which it lets something differ; all of it is green.
+HOLDS: dict[str, Callable[[], World]] = {
+    "logged_model.id": imported,
+    "logged_model.tags.versions": imported,
+    "logged_model.run.dangling": _dangling(MODEL, MODEL_COPY, "run", DEAD),
+    "logged_model.times": imported,
+    "logged_model.files.mlmodel": imported,
+    "logged_model.files.moved": lambda: restored(moved=True),
+    "trace.id": imported,
+    "trace.tags.place": imported,
+    "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
+    "trace.logged_model.dangling": _dangling(TRACE, TRACE_COPY, "logged_model", DEAD_MODEL),
+    "trace.spans.ids": imported,
+    "trace.assessments.ids": imported,
+    "trace.tags.moved": lambda: restored(moved=True),
+    "registered_model.times": imported,
+    "model_version.number.import": imported,
+    "model_version.source_tags.not-created": _untagged,
+    "model_version.run.dangling": _dangling("churn/1", "churn/1", "run", DEAD),
+    "model_version.logged_model.dangling": _dangling("churn/1", "churn/1", "logged_model", DEAD_MODEL),
+    "model_version.source.own-place": imported,
+    "model_version.source.moved": lambda: restored(moved=True),
+    "model_version.times": imported,
+    "model_version.files.mlmodel": imported,
+    "prompt.tags.experiments": imported,
+    "prompt.times": imported,
+    "prompt_version.tags.experiments": imported,
+    "prompt_version.times": imported,
+    "evaluation_dataset.digest": imported,
+    "evaluation_dataset.times": imported,
+}
+#: Ids never show as a difference: the pairing replaces them before anything is compared.
+SILENT = {"logged_model.id", "trace.id"}
+
+
+def of_contract() -> set[str]:
+    """Rules that let something of these kinds differ, and those by which ``MLmodel`` is compared as YAML."""
+    own = [rule for rule in contract.RULES if rule.kind in KINDS]
+    return {rule.id for rule in own if rule.treatment == "expected" or rule.id.endswith(".mlmodel")}
+
+
+def test_every_rule_has_its_cases() -> None:
+    """A rule without a case in which it holds, or without one in which it does not, fails here."""
+    assert set(HOLDS) == of_contract()
+    assert {rule for rule, _, _, _ in BROKEN} == of_contract()
+    links = {rule.id for rule in contract.RULES if rule.kind == "run" and "model_" in rule.facet}
+    assert {f"run.{facet}.dangling" for facet in LINKS} == {one for one in links if one.endswith(".dangling")}
+
+
+def profile_of(rule: str) -> Profile:
+    """The profile under which a rule holds."""
+    [profile] = contract.BY_ID[rule].profiles
+    return profile
+
+
+@pytest.mark.parametrize("rule", HOLDS)
+def test_where_a_rule_holds_its_facet_is_expected(rule: str) -> None:
+    """The row names the rule, and everything is green."""
+    outcomes = HOLDS[rule]().judge(profile_of(rule))
+    assert red(outcomes) == set()
+    named = [one.row for one in outcomes if rule in one.row.rules]
+    if rule in SILENT:
+        assert not named
+        return
+    assert named
+    assert {(row.kind, row.facet, row.state) for row in named} == {
+        (contract.BY_ID[rule].kind, contract.BY_ID[rule].facet, State.EXPECTED)
+    }
+
+
+@pytest.mark.parametrize("rule", [rule for rule in HOLDS if profile_of(rule) == "export-import"])
+def test_no_rule_of_an_import_holds_for_the_same_store(rule: str) -> None:
+    """The same difference is red where the store itself went on, in the facet of the rule or as another object."""
+    outcomes = HOLDS[rule]().judge("same-store")
+    kind, facet = contract.BY_ID[rule].kind, contract.BY_ID[rule].facet
+    assert {name for of, name, _ in red(outcomes) if of == kind} & {facet, "presence"}
+    assert not any(rule in one.row.rules for one in outcomes)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in HOLDS if profile_of(rule) == "same-store"])
+def test_no_rule_of_the_same_store_holds_for_an_import(rule: str) -> None:
+    """A place of the same store is no place of a copy's own, and no rule excuses it."""
+    outcomes = HOLDS[rule]().judge("export-import")
+    assert not any(rule in one.row.rules for one in outcomes)
+
+
+def _spans(world: World, **changes: Any) -> World:
+    spans = world.get(TRACE_COPY, "spans")
+    return world.change(TRACE_COPY, spans=[spans[0], {**spans[1], **changes}])
+
+
+def _assessments(world: World, place: int, **changes: Any) -> World:
+    found = list(world.get(TRACE_COPY, "assessments"))
+    found[place] = {**found[place], **changes}
+    return world.change(TRACE_COPY, assessments=found)
+
+
+def _versions(*numbers: int) -> str:
+    return json.dumps([{"name": "churn", "version": str(number)} for number in numbers])
+
+
+def _without_second(world: World) -> World:
+    """Take the copy of version 3 away, and let the tag name what has its number."""
+    world.target.objects = [item for item in world.target.objects if item.entity_id != "churn/2"]
+    return world.tag(MODEL_COPY, "mlflow.modelVersions", _versions(1, 3))
+
+
+def _lost_experiment(world: World) -> World:
+    """Let the source have an experiment without copy, which the prompt lists, under an id that the target has too."""
+    world.known.source_experiments = ("3",)
+    world.tag("greet", "_mlflow_experiment_ids", ",1,3,", side="source")
+    return world.tag("greet", "_mlflow_experiment_ids", ",7,3,")
+
+
+def _same(world: World, entity_id: str, copy: str, facet: str) -> World:
+    return world.change(copy, **{facet: world.get(entity_id, facet, side="source")})
+
+
+def _unread_model(world: World) -> World:
+    world.known.unread = ("logged_model",)
+    return world
+
+
+EXIM = "mlflow_exim.field."
+OWN = "s3://new/7"
+Break = tuple[str, str, Callable[[World], World], str]
+#: Rule, how its condition is broken, the change, and the state of the facet then.
+BROKEN: list[Break] = [
+    ("logged_model.id", "files in the source's place",
+     lambda w: w.place(MODEL_COPY, f"{STORE}/models/{MODEL}/artifacts"), "mismatch"),
+    ("logged_model.id", "files elsewhere in the source's store",
+     lambda w: w.place(MODEL_COPY, f"{STORE}/elsewhere"), "mismatch"),
+    ("logged_model.tags.versions", "the source's numbers",
+     lambda w: w.tag(MODEL_COPY, VERSIONS_TAG, _versions(1, 3)), "mismatch"),
+    ("logged_model.tags.versions", "one version less", lambda w: w.tag(MODEL_COPY, VERSIONS_TAG, _versions(1)),
+     "mismatch"),
+    ("logged_model.tags.versions", "one version more",
+     lambda w: w.tag(MODEL_COPY, VERSIONS_TAG, _versions(1, 2, 4)), "mismatch"),
+    ("logged_model.tags.versions", "no tag", lambda w: w.tag(MODEL_COPY, VERSIONS_TAG, None), "mismatch"),
+    ("logged_model.tags.versions", "no JSON", lambda w: w.tag(MODEL_COPY, VERSIONS_TAG, "[" * 5_000), "mismatch"),
+    ("logged_model.tags.versions", "a version without copy", _without_second, "mismatch"),
+    ("logged_model.run.dangling", "another run", lambda w: w.change(MODEL_COPY, run=OTHER_COPY), "mismatch"),
+    ("logged_model.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
+    ("logged_model.times", "a field of another kind",
+     lambda w: w.change(MODEL_COPY, times={"creation": 900, "update": 901, "x": 1}), "mismatch"),
+    ("logged_model.files.mlmodel", "the source's run", lambda w: w.mlmodel(MODEL_COPY, RUN_COPY, RUN), "mismatch"),
+    ("logged_model.files.mlmodel", "another model", lambda w: w.mlmodel(MODEL_COPY, MODEL_COPY, MODEL), "mismatch"),
+    ("logged_model.files.mlmodel", "another flavor",
+     lambda w: w.mlmodel(MODEL_COPY, "loader_module: x", "loader_module: y"), "mismatch"),
+    ("logged_model.files.mlmodel", "no YAML", lambda w: w.mlmodel(MODEL_COPY, "flavors:", "{{{"), "mismatch"),
+    ("logged_model.files.moved", "stayed", lambda w: w.place(MODEL, f"{STORE}/models/{MODEL}/artifacts"), "mismatch"),
+    ("logged_model.files.moved", "elsewhere below the new prefix",
+     lambda w: w.place(MODEL, f"s3://new/2/models/{MODEL}/artifacts"), "mismatch"),
+    ("trace.id", "a further copy", lambda w: _twin(w, TRACE_COPY), "duplicate"),
+    ("trace.tags.place", "the source's place",
+     lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"{STORE}/traces/{TRACE}/artifacts"), "mismatch"),
+    ("trace.tags.place", "the source's place, written otherwise",
+     lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"{STORE}/traces/{TRACE}/artifacts/"), "mismatch"),
+    ("trace.tags.place", "elsewhere in the source's store",
+     lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"s3://old/2/traces/{TRACE}/artifacts"), "mismatch"),
+    ("trace.run.dangling", "another run", lambda w: w.change(TRACE_COPY, run=OTHER_COPY), "mismatch"),
+    ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
+    ("trace.logged_model.dangling", "another model", lambda w: w.change(TRACE_COPY, logged_model=MODEL_COPY),
+     "mismatch"),
+    ("trace.logged_model.dangling", "not every model was read", _unread_model, "unverified"),
+    ("trace.spans.ids", "another name", lambda w: _spans(w, name="chilt"), "mismatch"),
+    ("trace.spans.ids", "another parent", lambda w: _spans(w, parent_id=None), "mismatch"),
+    ("trace.spans.ids", "a time one ns later", lambda w: _spans(w, end_ns=4), "mismatch"),
+    ("trace.spans.ids", "the source's trace in attributes", lambda w: _spans(w, attributes={"trace": TRACE}),
+     "mismatch"),
+    ("trace.spans.ids", "its own parent", lambda w: _spans(w, parent_id="t2"), "mismatch"),
+    ("trace.spans.ids", "one span less",
+     lambda w: w.change(TRACE_COPY, spans=w.get(TRACE_COPY, "spans")[:1]), "mismatch"),
+    ("trace.spans.ids", "one span twice",
+     lambda w: w.change(TRACE_COPY, spans=[*w.get(TRACE_COPY, "spans"), {**w.get(TRACE_COPY, "spans")[1],
+                                                                         "span_id": "t3"}]), "mismatch"),
+    ("trace.assessments.ids", "another value", lambda w: _assessments(w, 1, value=2), "mismatch"),
+    ("trace.assessments.ids", "another source", lambda w: _assessments(w, 0, source={"type": "CODE", "id": "ada"}),
+     "mismatch"),
+    ("trace.assessments.ids", "overrides nothing", lambda w: _assessments(w, 1, overrides=None), "mismatch"),
+    ("trace.assessments.ids", "overrides what is not there", lambda w: _assessments(w, 1, overrides="x"), "mismatch"),
+    ("trace.assessments.ids", "overrides itself", lambda w: _assessments(w, 1, overrides="b-900"), "mismatch"),
+    ("trace.assessments.ids", "on another span", lambda w: _assessments(w, 0, span_id="t1"), "mismatch"),
+    ("trace.assessments.ids", "valid again", lambda w: _assessments(w, 0, valid=True), "mismatch"),
+    ("trace.tags.moved", "stayed", lambda w: w.tag(TRACE, PLACE_TAG, f"{STORE}/traces/{TRACE}/artifacts"), "mismatch"),
+    ("trace.tags.moved", "lost", lambda w: w.tag(TRACE, PLACE_TAG, None), "mismatch"),
+    ("registered_model.times", "a field of another kind", lambda w: w.change("churn", times={"deletion": 1}),
+     "mismatch"),
+    ("model_version.number.import", "no tag", lambda w: w.change("churn/2", tags={}), "mismatch"),
+    ("model_version.number.import", "paired by content, the tag says another",
+     lambda w: w.tag("churn/2", f"{EXIM}name", None).tag("churn/2", f"{EXIM}version", "4"), "mismatch"),
+    ("model_version.number.import", "written otherwise",
+     lambda w: w.tag("churn/2", f"{EXIM}name", None).tag("churn/2", f"{EXIM}version", "03"), "mismatch"),
+    ("model_version.source_tags.not-created", "one tag is there and wrong",
+     lambda w: w.change("churn/1", tags={f"{EXIM}description": "v2"}), "mismatch"),
+    ("model_version.source_tags.not-created", "one tag is there, those that name it are not",
+     lambda w: w.change("churn/1", tags={f"{EXIM}description": "v1"}), "mismatch"),
+    ("model_version.source_tags.not-created", "another user in a tag",
+     lambda w: w.change("churn/1", tags={f"{EXIM}name": "churn", f"{EXIM}version": "1", f"{EXIM}run_id": RUN,
+                                         f"{EXIM}user_id": "eve"}), "mismatch"),
+    ("model_version.source_tags.not-created", "another time in a tag",
+     lambda w: w.change("churn/1", tags={f"{EXIM}name": "churn", f"{EXIM}version": "1", f"{EXIM}run_id": RUN,
+                                         f"{EXIM}last_updated_timestamp": "5"}), "mismatch"),
+    ("model_version.run.dangling", "another run", lambda w: w.change("churn/1", run=OTHER_COPY), "mismatch"),
+    ("model_version.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
+    ("model_version.logged_model.dangling", "another model", lambda w: w.change("churn/1", logged_model=MODEL_COPY),
+     "mismatch"),
+    ("model_version.logged_model.dangling", "not every model was read", _unread_model, "unverified"),
+    ("model_version.source.own-place", "the source's place", lambda w: _same(w, "churn/1", "churn/1", "source"),
+     "mismatch"),
+    ("model_version.source.own-place", "the source's run, in another store",
+     lambda w: w.change("churn/1", source=f"{OWN}/{RUN}/artifacts/model"), "mismatch"),
+    ("model_version.source.own-place", "the source's logged model",
+     lambda w: w.change("churn/1", source=f"models:/{MODEL}"), "mismatch"),
+    ("model_version.source.own-place", "another run of the source",
+     lambda w: w.change("churn/1", source=f"{OWN}/{OTHER_RUN}/artifacts/model"), "mismatch"),
+    ("model_version.source.own-place", "the copy of another run",
+     lambda w: w.change("churn/1", source=f"{OWN}/{OTHER_COPY}/artifacts/model"), "mismatch"),
+    ("model_version.source.own-place", "elsewhere in the source's store",
+     lambda w: w.change("churn/1", source=f"{STORE}/x/artifacts/model"), "mismatch"),
+    ("model_version.source.own-place", "no place", lambda w: w.change("churn/1", source=""), "mismatch"),
+    ("model_version.source.moved", "stayed", lambda w: _same(w, "churn/1", "churn/1", "source"), "mismatch"),
+    ("model_version.source.moved", "a name that only begins alike",
+     lambda w: w.change("churn/1", source=f"s3://newer/1/{RUN}/artifacts/model"), "mismatch"),
+    ("model_version.times", "a field of another kind", lambda w: w.change("churn/1", times={"deletion": 1}),
+     "mismatch"),
+    ("model_version.files.mlmodel", "the source's run", lambda w: w.mlmodel("churn/2", RUN_COPY, RUN), "mismatch"),
+    ("model_version.files.mlmodel", "another model", lambda w: w.mlmodel("churn/2", MODEL_COPY, MODEL), "mismatch"),
+    ("model_version.files.mlmodel", "another flavor",
+     lambda w: w.mlmodel("churn/2", "loader_module: x", "loader_module: y"), "mismatch"),
+    ("model_version.files.mlmodel", "no YAML", lambda w: w.mlmodel("churn/2", "flavors:", "{{{"), "mismatch"),
+    ("prompt.tags.experiments", "the source's ids", lambda w: _same(w, "greet", "greet", "tags"), "mismatch"),
+    ("prompt.tags.experiments", "one more", lambda w: w.tag("greet", EXPERIMENTS_TAG, ",7,8,"), "mismatch"),
+    ("prompt.tags.experiments", "none", lambda w: w.tag("greet", EXPERIMENTS_TAG, None), "mismatch"),
+    ("prompt.tags.experiments", "an experiment without copy", _lost_experiment, "mismatch"),
+    ("prompt.times", "a field of another kind", lambda w: w.change("greet", times={"deletion": 1}), "mismatch"),
+    ("prompt_version.tags.experiments", "the source's ids", lambda w: _same(w, "greet/1", "greet/1", "tags"),
+     "mismatch"),
+    ("prompt_version.tags.experiments", "one less", lambda w: w.tag("greet/1", EXPERIMENTS_TAG, ",7,"), "mismatch"),
+    ("prompt_version.times", "a field of another kind", lambda w: w.change("greet/1", times={"deletion": 1}),
+     "mismatch"),
+    ("evaluation_dataset.digest", "none", lambda w: w.change("d-900", digest=None), "mismatch"),
+    ("evaluation_dataset.times", "a field of another kind", lambda w: w.change("d-900", times={"deletion": 1}),
+     "mismatch"),
+]  # fmt: skip
+
+
+def _twin(world: World, entity_id: str) -> World:
+    one = next(item for item in world.target.objects if item.entity_id == entity_id)
+    world.target.objects.append(replace(one, entity_id="tr-twin"))
+    return world
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=lambda case: f"{case[0]}: {case[1]}")
+def test_where_its_condition_is_broken_the_facet_is_red(case: Break) -> None:
+    """From the migration in which the rule holds, by one change."""
+    rule, _, change, state = case
+    outcomes = change(HOLDS[rule]()).judge(profile_of(rule))
+    kind, facet = contract.BY_ID[rule].kind, contract.BY_ID[rule].facet
+    if rule == "logged_model.id":
+        facet = "files"
+    assert (kind, facet, state) in red(outcomes), red(outcomes)
+
+
+LINKS = ("model_inputs", "model_outputs")
+
+
+def _run(run_id: str, *links: tuple[str, int]) -> Run:
+    return Run(run_id, "1", "r", "FINISHED", 1, 2, "ada", "active", "s3://x", {}, {}, {}, (), links, links)
+
+
+def _model_links(
+    facet: str, theirs: tuple[tuple[str, int], ...], profile: Profile = "export-import", **known: Any
+) -> Outcome:
+    """Compare the links of a run that used a model that is gone, at step 3."""
+    links = links_of(Known({RUN: RUN_COPY}, {"1": "7"}, **known))
+    links.entities["logged_model"], links.known["logged_model"] = {MODEL: MODEL_COPY}, {MODEL, SECOND}
+    found: list[Difference] = run_models(facet, _run(RUN, (DEAD_MODEL, 3)), _run(RUN_COPY, *theirs), links)
+    row = Row("e", "run", "r", RUN, RUN_COPY, facet, facet_state(found))
+    [outcome] = list[Outcome](refuse([Outcome(row, tuple(found))], profile))
+    return outcome
+
+
+@pytest.mark.parametrize("facet", LINKS)
+def test_a_run_s_link_to_a_model_that_is_gone(facet: str) -> None:
+    """The copy keeps the id or has none; another model, another step, or a model that may be there is red."""
+    rule = f"run.{facet}.dangling"
+    for kept in ((), ((DEAD_MODEL, 3),)):
+        outcome = _model_links(facet, kept)
+        assert outcome.row.state is State.EXPECTED
+        assert {one.rule for one in outcome.differences} == {rule}
+        assert _model_links(facet, kept, "same-store").row.state is State.MISMATCH
+    for other in (((MODEL_COPY, 3),), ((DEAD_MODEL, 4),), ((DEAD_MODEL, 3), (MODEL_COPY, 3))):
+        assert _model_links(facet, other).row.state is State.MISMATCH
+    assert _model_links(facet, (), unread=("logged_model",)).row.state is State.UNVERIFIED
+    assert contract.BY_ID[rule].profiles == EXPORT_IMPORT
+    assert SAME_STORE != EXPORT_IMPORT
+
+
+def of_model() -> World:
+    """Version 1 is made of its logged model, as MLflow 3 makes them: its MLmodel names the logged model's place."""
+    made = imported()
+    for side, store, model, run, place in (
+        ("source", made.source, MODEL, RUN, STORE),
+        ("target", made.target, MODEL_COPY, RUN_COPY, OWN),
+    ):
+        made.change("churn/1", side=side, source=f"models:/{model}")
+        store.objects = [
+            replace(item, artifact_uri=f"models:/{model}") if item.entity_id == "churn/1" else item
+            for item in store.objects
+        ]
+        store.trees["churn/1"] = _tree("churn/1", run, model, f"{place}/models/{model}/artifacts")
+    return made
+
+
+def test_a_version_made_of_a_logged_model() -> None:
+    """The place in its MLmodel is the logged model's, and becomes that of the copy; any other is red."""
+    assert red(of_model().judge()) == set()
+    kept = of_model().mlmodel("churn/1", f"{OWN}/models/{MODEL_COPY}", f"{STORE}/models/{MODEL}")
+    assert ("model_version", "files", "mismatch") in red(kept.judge())
+    for other in (f"models:/{SECOND_COPY}", f"models:/{MODEL}"):
+        assert ("model_version", "source", "mismatch") in red(of_model().change("churn/1", source=other).judge())
