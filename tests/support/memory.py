@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mlflow_parity.audit import Audit, Result
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
-from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Experiment, Run, Series
+from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Run, Series
 from mlflow_parity.options import Depth, Settings
 from mlflow_parity.promises import PROMISES, select
 from mlflow_parity.sides import Side, SideName
@@ -29,12 +30,17 @@ Points = tuple[tuple[int, int, float], ...]
 
 @dataclass(slots=True)
 class Store:
-    """One server's content. ``points`` is keyed by run id and metric key, ``files`` by run id and path."""
+    """One server's content. ``points`` is keyed by run id and metric key, ``files`` by run id and path.
+
+    ``objects`` are of any kind; ``trees`` holds the files of logged models and model versions by their ids.
+    """
 
     experiments: list[Experiment] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     points: dict[tuple[str, str], Points] = field(default_factory=dict)
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    objects: list[Entity] = field(default_factory=list)
+    trees: dict[str, ArtifactTree] = field(default_factory=dict)
 
 
 class MemoryReader(NoObjects):
@@ -99,6 +105,32 @@ class MemoryReader(NoObjects):
                 if run_id == run.run_id
             ]
             yield ArtifactTree(run.run_id, tuple(self._shuffled(files)))
+
+    def names(self, kind: str) -> list[str]:
+        """Names of registered models or prompts."""
+        return [one.entity_id for one in self.store.objects if one.kind == kind]
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """Every registered model and prompt with its versions."""
+        yield self._of("registry")
+
+    def server_objects(self) -> Iterator[list[Entity]]:
+        """Every evaluation dataset and webhook."""
+        yield self._of("server_objects")
+
+    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+        """What hangs on an experiment."""
+        yield self._shuffled(
+            [one for one in self.store.objects if one.kind in kinds and one.container == experiment_id]
+        )
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The files of logged models and model versions."""
+        for one in entities:
+            yield self.store.trees.get(one.entity_id, ArtifactTree(one.entity_id, ()))
+
+    def _of(self, part: str) -> list[Entity]:
+        return self._shuffled([one for one in self.store.objects if KINDS[one.kind].part == part])
 
     def outside(self) -> Mapping[str, int | None]:
         """Nothing else."""
