@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 from support import warm
+from support.pairs import Migration
 from support.servers import FreshServer, ServerPool, keep_pristine
 
-from mlflow_parity.standin import servers
+from mlflow_parity.standin import servers as standin_servers
 from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
 from mlflow_parity.standin.servers import Server
@@ -21,7 +22,7 @@ _LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_profiles",
             "test_core_options", "test_retire", "test_recheck", "test_audit_xdist")  # fmt: skip
 
 
-servers.launch = warm.launch
+standin_servers.launch = warm.launch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -68,6 +69,21 @@ def module_server(server_pool: ServerPool) -> Iterator[FreshServer]:
     """Like ``fresh_server``, for all tests of one module."""
     with _lent(server_pool) as take:
         yield take
+
+
+@pytest.fixture(scope="session")
+def migration(server_pool: ServerPool, tmp_path_factory: pytest.TempPathFactory) -> Migration:
+    """A seeded source, its export by the tool and its copy, made once; see ``servers``."""
+    return Migration.make(tmp_path_factory.mktemp("migration"), server_pool)
+
+
+@pytest.fixture(scope="module")
+def servers(migration: Migration, module_server: FreshServer) -> tuple[Server, Server]:
+    """A source with runs of every sort and its copy by the tool, without loss: the module's own, to be changed."""
+    source, target = module_server(), module_server()
+    migration.lay("source", source)
+    migration.lay("target", target)
+    return source, target
 
 
 @pytest.fixture(scope="session")

@@ -10,23 +10,13 @@ from pathlib import Path
 import pytest
 from reading_proxy import Exchange, Fault, Proxy, proxying, status
 from support.audits import AuditRun, audit
-from support.seed import Seeder, seed_small
+from support.seed import Seeder
 from support.servers import FreshServer
-from support.tool import migrate
 
 from mlflow_parity.standin.servers import Server, free_port
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
 RUN_CHECKS = {"test_runs_arrived_once", "test_params", "test_metric_histories", "test_artifacts"}
-
-
-@pytest.fixture(scope="module")
-def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
-    """A source and its copy by the tool."""
-    source, target = module_server(), module_server()
-    seed_small(source.uri)
-    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
-    return source, target
 
 
 @contextmanager

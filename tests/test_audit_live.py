@@ -7,22 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from support.audits import audit
-from support.seed import EPOCH, Seeder, seed_small
-from support.servers import FreshServer
-from support.tool import migrate
+from support.seed import EPOCH, Seeder
 
 from mlflow_parity.standin.servers import Server
-
-
-@pytest.fixture(scope="module")
-def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
-    """A source and its copy by the tool."""
-    source, target = module_server(), module_server()
-    seed_small(source.uri)
-    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
-    return source, target
 
 
 @contextmanager

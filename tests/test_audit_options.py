@@ -16,9 +16,7 @@ import pytest
 from reading_proxy import Exchange, Fault, Proxy, proxying
 from support import warm
 from support.audits import PYTEST, AuditRun, audit
-from support.seed import UMLAUT, Seeder, seed_small
-from support.servers import FreshServer
-from support.tool import migrate
+from support.seed import UMLAUT, Seeder
 
 from mlflow_parity.reading.endpoints import ALLOWED, is_allowed
 from mlflow_parity.snapshot.store import Snapshot
@@ -43,11 +41,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(servers: tuple[Server, Server]) -> Pair:
     """Two servers with equal contents but for what is deleted, which the tool leaves behind."""
-    source, target = module_server(), module_server()
-    seed_small(source.uri)
-    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    source, target = servers
     seed = Seeder(target.uri)
     experiments = seed.call("POST", "experiments/search", {"max_results": 100})["experiments"]
     ids = [item["experiment_id"] for item in experiments]

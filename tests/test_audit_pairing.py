@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import time
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support.audits import AuditRun, audit
-from support.seed import EPOCH, Seeder, seed_small
+from support.pairs import Migration
+from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 from support.tool import begin_import, export, import_, migrate
 
@@ -31,21 +31,15 @@ class Exported:
 
 
 @pytest.fixture(scope="module")
-def exported(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(servers: tuple[Server, Server], migration: Migration) -> Exported:
     """The seeded source, exported once."""
-    source = module_server()
-    seed_small(source.uri)
-    folder = tmp_path_factory.mktemp("export")
-    export(source.uri, folder)
-    return Exported(source, folder)
+    return Exported(servers[0], migration.exported)
 
 
 @pytest.fixture(scope="module")
-def once(exported: Exported, module_server: FreshServer) -> Server:
+def once(servers: tuple[Server, Server]) -> Server:
     """A target that the tool filled, with source tags."""
-    target = module_server()
-    import_(target.uri, exported.folder)
-    return target
+    return servers[1]
 
 
 def _presence(done: AuditRun) -> set[tuple[str, str]]:
@@ -85,10 +79,10 @@ def test_without_source_tags(exported: Exported, fresh_server: FreshServer, tmp_
     assert {row.name for row in done.red_rows() if row.facet == "source_tags" and row.kind == "run"} == RUNS
 
 
-def test_imported_twice(exported: Exported, once: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_imported_twice(exported: Exported, migration: Migration, fresh_server: FreshServer, tmp_path: Path) -> None:
     """A second import doubles every run, and every one of them is named."""
     target = fresh_server()
-    import_(target.uri, exported.folder)
+    migration.lay("target", target)
     import_(target.uri, exported.folder)
     done = audit(tmp_path, exported.server.uri, target.uri, "--max-findings", "1000")
     assert done.status == 1, done.output
@@ -97,15 +91,10 @@ def test_imported_twice(exported: Exported, once: Server, fresh_server: FreshSer
     assert {row.state.value for row in done.red_rows()} == {"duplicate"}
 
 
-def test_restored_database(exported: Exported, fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_restored_database(exported: Exported, migration: Migration, fresh_server: FreshServer, tmp_path: Path) -> None:
     """A copy of database and artifacts keeps its ids: paired by them, deleted ones too; one param changed is red."""
     target = fresh_server()
-    with (
-        closing(sqlite3.connect(exported.server.database_path, timeout=30)) as old,
-        closing(sqlite3.connect(target.database_path, timeout=30)) as new,
-    ):
-        old.backup(new)
-    shutil.copytree(exported.server.artifacts_root, target.artifacts_root, dirs_exist_ok=True)
+    migration.lay("source", target)
     done = audit(tmp_path / "equal", exported.server.uri, target.uri, "--include-deleted")
     assert done.status == 0, done.output
     assert done.report["paired_by"] == {"same-id": len(RUNS) + 2}

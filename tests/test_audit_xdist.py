@@ -9,19 +9,15 @@ from typing import Any
 import pytest
 from reading_proxy import Proxy, proxying
 from support.audits import AuditRun, audit
-from support.seed import Seeder, seed_small
-from support.servers import FreshServer
-from support.tool import migrate
+from support.seed import Seeder
 
 from mlflow_parity.standin.servers import Server
 
 
-@pytest.fixture(scope="module")
-def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+@pytest.fixture(scope="module", name="servers")
+def spoilt(servers: tuple[Server, Server]) -> tuple[Server, Server]:
     """A source, and a copy with differences in both experiments and a run that is there twice."""
-    source, target = module_server(), module_server()
-    seed_small(source.uri)
-    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    source, target = servers
     seed = Seeder(target.uri)
     experiments = seed.call("POST", "experiments/search", {"max_results": 100})["experiments"]
     body = {"experiment_ids": [item["experiment_id"] for item in experiments]}

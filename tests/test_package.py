@@ -10,22 +10,10 @@ from pathlib import Path
 
 import pytest
 from support.audits import audit
-from support.seed import seed_small
-from support.servers import FreshServer
-from support.tool import migrate
 
 from mlflow_parity.standin.servers import Server, clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def two_servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
-    """A source and its copy, made by the tool without loss."""
-    source, target = module_server(), module_server()
-    seed_small(source.uri)
-    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
-    return source, target
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +54,7 @@ def test_wheel_holds_the_package_the_checks_and_the_types(wheel: Path) -> None:
 
 
 def test_installed_plugin_in_an_unrelated_folder(
-    installed: Path, two_servers: tuple[Server, Server], tmp_path: Path
+    installed: Path, servers: tuple[Server, Server], tmp_path: Path
 ) -> None:
     """In a folder with its own ``checks/``, ``conftest.py`` and odd settings, our checks run, and only ours."""
     (tmp_path / "checks").mkdir()
@@ -74,7 +62,7 @@ def test_installed_plugin_in_an_unrelated_folder(
     (tmp_path / "checks" / "test_params.py").write_text("def test_foreign():\n    raise SystemExit('not ours')\n")
     (tmp_path / "conftest.py").write_text("import pytest\n\n@pytest.fixture\ndef experiment():\n    return 1\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = checks\npython_files = check_*.py\n")
-    source, target = two_servers
+    source, target = servers
     command = [str(installed), "-m", "pytest", "--source-uri", source.uri, "--target-uri", target.uri, "-v"]
     done = subprocess.run(
         command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
@@ -86,9 +74,9 @@ def test_installed_plugin_in_an_unrelated_folder(
     assert (tmp_path / "reports" / "report.html").is_file()
 
 
-def test_from_a_checkout(two_servers: tuple[Server, Server], tmp_path: Path) -> None:
+def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """In the checkout the two URIs alone run the checks and none of the project's own tests."""
-    source, target = two_servers
+    source, target = servers
     done = audit(ROOT, source.uri, target.uri, "-v", "--report-dir", str(tmp_path / "reports"))
     assert done.status == 0, done.output
     ran = [line for line in done.output.splitlines() if "::" in line and "PASSED" in line]

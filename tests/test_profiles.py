@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -16,7 +17,6 @@ from support.audits import AuditRun, audit
 from support.postgres import postgres
 from support.seed import Seeder, seed_small
 from support.servers import FreshServer, server_of
-from support.tool import migrate
 
 from mlflow_parity import contract
 from mlflow_parity.cli import main
@@ -68,9 +68,39 @@ def assert_green(run: AuditRun) -> None:
     assert run.report["paired_by"]["same-id"] == run.report["sides"]["source"]["runs"] > 0
 
 
+#: What is changed in the upgraded database, each in an object of its own: statement, and the finding that names it.
+PLANTED = {
+    "start time": ("UPDATE runs SET start_time = start_time + 1 WHERE name = 'sweep-1'",
+                   ("times", "start_time", "sweep-1")),
+    "user": ("UPDATE runs SET user_id = 'unknown' WHERE name = 'sweep-2'", ("user", "user_id", "sweep-2")),
+    "place": ("UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:/', 'mlflow-artifacts:/x/') "
+              "WHERE name = 'killed'", ("artifact_uri", "artifact_uri", "killed")),
+    "param": ("UPDATE params SET value = '0.02' WHERE key = 'lr' AND value = '0.01'", ("params", "lr", "sweep-0")),
+    "creation": ("UPDATE experiments SET creation_time = creation_time + 1 WHERE name = 'churn model'",
+                 ("times", "creation_time", "churn model")),
+    "update": ("UPDATE experiments SET last_update_time = last_update_time + 1 WHERE name = 'abandoned'",
+               ("times", "last_update_time", "abandoned")),
+    "alias": ("UPDATE registered_model_aliases SET version = 1 WHERE alias = 'best'", ("aliases", "best", "churn")),
+    "version": ("UPDATE model_versions SET last_updated_time = last_updated_time + 1 WHERE description = 'sweep-0'",
+                ("times", "update", "churn version 1")),
+    "prompt": ("UPDATE model_version_tags SET value = 'Bye {{name}}' WHERE key = 'mlflow.prompt.text'",
+               ("template", "", "greeting version 1")),
+    "location": ("UPDATE experiments SET artifact_location = artifact_location || 'x' WHERE name = 'churn model'",
+                 ("artifact_location", "artifact_location", "churn model")),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """Audits of an upgraded database against the snapshot from before: as it is, and with all of ``PLANTED``."""
+
+    green: AuditRun
+    red: AuditRun
+
+
 @pytest.fixture(scope="module")
-def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Server, str]]:
-    """A 2.22 server on PostgreSQL, its snapshot, and the newest server on the upgraded database (and its DSN)."""
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Upgraded:
+    """A 2.22 server on PostgreSQL, its snapshot, and the newest server on the upgraded database."""
     folder = tmp_path_factory.mktemp("upgrade")
     with postgres() as cluster:
         with server_of("2.22.5", folder / "server", database=cluster.uri()) as old:
@@ -78,68 +108,32 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Se
             before = snapshot(old.uri, folder / "before")
         mlflow("db", "upgrade", cluster.uri(), folder=folder)
         with server_of("newest", folder / "server", database=cluster.uri()) as new:
-            yield before, new, cluster.dsn()
+            green = audit(folder / "green", before, new.uri, *SAME)
+            with closing(psycopg2.connect(cluster.dsn())) as connection, connection, connection.cursor() as cursor:
+                for statement, _ in PLANTED.values():
+                    cursor.execute(statement)
+                    assert cursor.rowcount == 1, statement
+            return Upgraded(green, audit(folder / "red", before, new.uri, *SAME))
 
 
-def test_an_upgraded_database_is_green(upgraded: tuple[str, Server, str], tmp_path: Path) -> None:
+def test_an_upgraded_database_is_green(upgraded: Upgraded) -> None:
     """``mlflow db upgrade`` from 2.22 to the newest on PostgreSQL: nothing differs."""
-    before, new, _ = upgraded
-    assert_green(audit(tmp_path, before, new.uri, *SAME))
-
-
-#: What is changed in the upgraded database: statement, how to undo it, and the facet that must name it.
-PLANTED = {
-    "start time": ("UPDATE runs SET start_time = start_time + 1 WHERE name = 'sweep-1'",
-                   "UPDATE runs SET start_time = start_time - 1 WHERE name = 'sweep-1'", "times", "start_time"),
-    "user": ("UPDATE runs SET user_id = 'unknown' WHERE name = 'sweep-1'",
-             "UPDATE runs SET user_id = 'ada' WHERE name = 'sweep-1'", "user", "user_id"),
-    "place": ("UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:/', 'mlflow-artifacts:/x/') "
-              "WHERE name = 'killed'",
-              "UPDATE runs SET artifact_uri = replace(artifact_uri, 'mlflow-artifacts:/x/', 'mlflow-artifacts:/') "
-              "WHERE name = 'killed'", "artifact_uri", "artifact_uri"),
-    "param": ("UPDATE params SET value = '0.12' WHERE key = 'lr' AND value = '0.11'",
-              "UPDATE params SET value = '0.11' WHERE key = 'lr' AND value = '0.12'", "params", "lr"),
-    "creation": ("UPDATE experiments SET creation_time = creation_time + 1 WHERE name = 'churn model'",
-                 "UPDATE experiments SET creation_time = creation_time - 1 WHERE name = 'churn model'", "times",
-                 "creation_time"),
-    "update": ("UPDATE experiments SET last_update_time = last_update_time + 1 WHERE name = 'churn model'",
-               "UPDATE experiments SET last_update_time = last_update_time - 1 WHERE name = 'churn model'", "times",
-               "last_update_time"),
-    "alias": ("UPDATE registered_model_aliases SET version = 1 WHERE alias = 'best'",
-              "UPDATE registered_model_aliases SET version = 3 WHERE alias = 'best'", "aliases", "best"),
-    "version": ("UPDATE model_versions SET last_updated_time = last_updated_time + 1 WHERE description = 'sweep-0'",
-                "UPDATE model_versions SET last_updated_time = last_updated_time - 1 WHERE description = 'sweep-0'",
-                "times", "update"),
-    "prompt": ("UPDATE model_version_tags SET value = 'Bye {{name}}' WHERE key = 'mlflow.prompt.text'",
-               "UPDATE model_version_tags SET value = 'Hello {{name}}' WHERE key = 'mlflow.prompt.text'",
-               "template", ""),
-    "location": ("UPDATE experiments SET artifact_location = artifact_location || 'x' WHERE name = 'churn model'",
-                 "UPDATE experiments SET artifact_location = left(artifact_location, -1) WHERE name = 'churn model'",
-                 "artifact_location", "artifact_location"),
-}  # fmt: skip
+    assert_green(upgraded.green)
 
 
 @pytest.mark.parametrize("fault", PLANTED)
-def test_one_change_in_the_upgraded_database_is_red(
-    fault: str, upgraded: tuple[str, Server, str], tmp_path: Path
-) -> None:
-    """One planted change, and only that one, is named; most of these an import is allowed."""
-    before, new, dsn = upgraded
-    plant, undo, facet, key = PLANTED[fault]
-    _execute(dsn, plant)
-    try:
-        run = audit(tmp_path, before, new.uri, *SAME)
-    finally:
-        _execute(dsn, undo)
-    assert run.status == 1, run.output
-    assert {found[:3] for found in run.findings()} == {(facet, key, "mismatch")}
-    assert len(run.red_rows()) == 1
+def test_one_change_in_the_upgraded_database_is_red(fault: str, upgraded: Upgraded) -> None:
+    """A planted change is named, once; most of these an import is allowed."""
+    facet, key, name = PLANTED[fault][1]
+    assert (facet, key, "mismatch", name) in upgraded.red.findings()
+    assert [(row.facet, row.name) for row in upgraded.red.red_rows()].count((facet, name)) == 1
 
 
-def _execute(dsn: str, statement: str) -> None:
-    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(statement)
-        assert cursor.rowcount == 1
+def test_nothing_else_in_the_upgraded_database_is_red(upgraded: Upgraded) -> None:
+    """There are as many findings and red objects as changes."""
+    assert upgraded.red.status == 1, upgraded.red.output
+    assert upgraded.red.report["findings_total"] == len(PLANTED)
+    assert len(upgraded.red.red_rows()) == len(PLANTED)
 
 
 def test_a_migrated_file_store(tmp_path: Path) -> None:
@@ -195,10 +189,9 @@ def _restored(source: Server, folder: Path, change: Callable[[sqlite3.Connection
     return copy
 
 
-def test_a_restored_database(fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_a_restored_database(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """A restored SQLite database is green while the original still runs, and a lost run is red."""
-    source = fresh_server()
-    seed_small(source.uri)
+    source, _ = servers
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as target:
         assert_green(audit(tmp_path / "green", source.uri, target.uri, *SAME))
@@ -211,10 +204,9 @@ def test_a_restored_database(fresh_server: FreshServer, tmp_path: Path) -> None:
         assert run.findings() == {("presence", "", "missing", "killed")}
 
 
-def test_a_store_restored_elsewhere(fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_a_store_restored_elsewhere(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """One new prefix for all places is expected and named; a run that stayed behind is red."""
-    source = fresh_server()
-    seed_small(source.uri)
+    source, _ = servers
 
     def move(connection: sqlite3.Connection) -> None:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
@@ -240,17 +232,12 @@ def test_a_store_restored_elsewhere(fresh_server: FreshServer, tmp_path: Path) -
     assert run.findings() == {("artifact_uri", "artifact_uri", "mismatch", "killed")}
 
 
-def test_the_wrong_profile_is_named_first(fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """An import judged as same-store is red, a same store judged as an import is noted: by the first line of all."""
-    source, target = fresh_server(), fresh_server()
-    seed = Seeder(source.uri)
-    experiment = seed.experiment("shop")
-    for number in range(3):
-        seed.end(seed.run(experiment, f"run {number}"))
-    migrate(source.uri, target.uri, tmp_path / "export")
+    source, target = servers
     run = audit(tmp_path / "import", source.uri, target.uri, "--profile", "same-store")
     assert run.status == 1
-    line = "3 of 3 runs have new ids on the target: this looks like export-import; give --profile export-import"
+    line = "7 of 8 runs have new ids on the target: this looks like export-import; give --profile export-import"
     assert run.report["reasons"][0] == run.report["warning"] == line
     assert _first_line(run) == f"parity: {line}", run.output
     assert line in (run.reports / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
@@ -259,7 +246,7 @@ def test_the_wrong_profile_is_named_first(fresh_server: FreshServer, tmp_path: P
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as restored:
         run = audit(tmp_path / "same", source.uri, restored.uri)
-    line = "the ids of 3 of 3 runs are the same: this looks like same-store; give --profile same-store"
+    line = "the ids of 7 of 7 runs are the same: this looks like same-store; give --profile same-store"
     assert run.status == 0, run.output
     assert run.report["warning"] == line
     assert _first_line(run) == f"parity: {line}", run.output

@@ -63,7 +63,7 @@ class ServerPool:
 
     @staticmethod
     def _empty(server: Server) -> None:
-        _copy(_pristine(server), server.database_path)
+        copy_database(_pristine(server), server.database_path)
         shutil.rmtree(server.artifacts_root, ignore_errors=True)
 
 
@@ -71,23 +71,24 @@ class ServerPool:
 def emptied(server: Server) -> Iterator[None]:
     """Make a shared server empty for the length of a ``with`` block; :func:`keep_pristine` was called at its start."""
     kept = server.database_path.with_suffix(".kept")
-    _copy(server.database_path, kept)
-    _copy(_pristine(server), server.database_path)
+    copy_database(server.database_path, kept)
+    copy_database(_pristine(server), server.database_path)
     try:
         yield
     finally:
-        _copy(kept, server.database_path)
+        copy_database(kept, server.database_path)
 
 
 def keep_pristine(server: Server) -> None:
     """Keep a copy of a new server's database, for :func:`emptied`."""
-    _copy(server.database_path, _pristine(server))
+    copy_database(server.database_path, _pristine(server))
 
 
 def _pristine(server: Server) -> Path:
     return server.database_path.with_suffix(".pristine")
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_database(source: Path, target: Path) -> None:
+    """Overwrite the SQLite database ``target`` with ``source``; servers may be running on both."""
     with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(target, timeout=30)) as new:
         old.backup(new)

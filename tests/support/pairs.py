@@ -1,0 +1,43 @@
+"""A source and its copy by the tool, made once and laid into other servers for each module that wants a pair."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow_parity.standin.servers import Server
+from support.seed import seed_small
+from support.servers import ServerPool, copy_database
+from support.tool import export, import_
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What a source, the tool's folder and the target held after a migration that lost nothing."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, folder: Path, pool: ServerPool) -> Migration:
+        """Seed a server of the pool, migrate it to another one, and keep what is then in both."""
+        source, target = pool.take(), pool.take()
+        seed_small(source.uri)
+        made = cls(folder)
+        export(source.uri, made.exported)
+        import_(target.uri, made.exported)
+        for name, server in (("source", source), ("target", target)):
+            copy_database(server.database_path, folder / f"{name}.db")
+            shutil.copytree(server.artifacts_root, folder / name)
+            pool.give_back("newest", server)
+        return made
+
+    @property
+    def exported(self) -> Path:
+        """What the tool exported of the source; only to be read."""
+        return self.folder / "export"
+
+    def lay(self, name: str, server: Server) -> None:
+        """Give a fresh server the content of ``"source"`` or ``"target"``: ids, times and files are those made once."""
+        copy_database(self.folder / f"{name}.db", server.database_path)
+        shutil.copytree(self.folder / name, server.artifacts_root)
