@@ -9,6 +9,7 @@ import pytest
 from support import warm
 from support.pairs import Migration
 from support.servers import FreshServer, ServerPool, keep_pristine
+from support.sharing import lead
 
 from mlflow_parity.standin import servers as standin_servers
 from mlflow_parity.standin.s3 import S3, s3_server
@@ -23,6 +24,8 @@ _LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_profiles",
 
 
 standin_servers.launch = warm.launch
+# before there are workers
+lead()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,9 +75,9 @@ def module_server(server_pool: ServerPool) -> Iterator[FreshServer]:
 
 
 @pytest.fixture(scope="session")
-def migration(server_pool: ServerPool, tmp_path_factory: pytest.TempPathFactory) -> Migration:
+def migration(server_pool: ServerPool) -> Migration:
     """A seeded source, its export by the tool and its copy, made once; see ``servers``."""
-    return Migration.make(tmp_path_factory.mktemp("migration"), server_pool)
+    return Migration.make(server_pool)
 
 
 @pytest.fixture(scope="module")

@@ -246,7 +246,7 @@ def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_pa
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as restored:
         run = audit(tmp_path / "same", source.uri, restored.uri)
-    line = "the ids of 7 of 7 runs are the same: this looks like same-store; give --profile same-store"
+    line = "the ids of 8 of 8 runs are the same: this looks like same-store; give --profile same-store"
     assert run.status == 0, run.output
     assert run.report["warning"] == line
     assert _first_line(run) == f"parity: {line}", run.output

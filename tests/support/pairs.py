@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow_parity.standin.servers import Server
 from support.seed import seed_small
 from support.servers import ServerPool, copy_database
+from support.sharing import made_once
 from support.tool import export, import_
 
 
@@ -19,17 +20,19 @@ class Migration:
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path, pool: ServerPool) -> Migration:
+    def make(cls, pool: ServerPool) -> Migration:
         """Seed a server of the pool, migrate it to another one, and keep what is then in both."""
-        source, target = pool.take(), pool.take()
-        seed_small(source.uri)
-        made = cls(folder)
-        export(source.uri, made.exported)
-        import_(target.uri, made.exported)
-        for name, server in (("source", source), ("target", target)):
-            copy_database(server.database_path, folder / f"{name}.db")
-            shutil.copytree(server.artifacts_root, folder / name)
-            pool.give_back("newest", server)
+        with made_once("migration") as (folder, is_there):
+            made = cls(folder)
+            if not is_there:
+                source, target = pool.take(), pool.take()
+                seed_small(source.uri)
+                export(source.uri, made.exported)
+                import_(target.uri, made.exported)
+                for name, server in (("source", source), ("target", target)):
+                    copy_database(server.database_path, folder / f"{name}.db")
+                    shutil.copytree(server.artifacts_root, folder / name)
+                    pool.give_back("newest", server)
         return made
 
     @property

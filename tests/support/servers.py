@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.standin.servers import PROXIED, Server, serving
+from mlflow_parity.standin.servers import PROXIED, Server, empty_database, serving
 from support.environments import python_of
 
+_MEMORY = Path("/dev/shm")
 #: ``fresh_server(version="newest")`` → an empty server, the asking test's own until it ends.
 FreshServer = Callable[..., Server]
 
@@ -31,11 +33,13 @@ def server_of(version: str, folder: Path, **options: Any) -> Iterator[Server]:
 class ServerPool:
     """Lends empty SQLite servers with proxied artifacts and takes them back; all end with :meth:`close`.
 
-    A start costs seconds, emptying a running server 50 ms: its database is overwritten through SQLite's own
-    backup, which is a transaction like any other to the server.
+    A start costs a second or more, emptying a running server 50 ms: its database is overwritten through SQLite's own
+    backup, which is a transaction like any other to the server. Logs and artifacts go to ``folder``, databases to
+    memory where that can be had: SQLite waits for the disk at each commit.
     """
 
     folder: Path
+    _databases: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(dir=_MEMORY if _MEMORY.is_dir() else None)))
     _idle: dict[str, list[Server]] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _count: int = 0
@@ -49,7 +53,11 @@ class ServerPool:
             return server
         self._count += 1
         folder = self.folder / f"{version}-{self._count}"
-        server = self._stack.enter_context(server_of(version, folder, artifacts=PROXIED))
+        database = self._databases / f"{folder.name}.db"
+        shutil.copyfile(empty_database(python_of(version)), database)
+        server = self._stack.enter_context(
+            server_of(version, folder, database=f"sqlite:///{database}", artifacts=PROXIED)
+        )
         keep_pristine(server)
         return server
 
@@ -60,6 +68,7 @@ class ServerPool:
     def close(self) -> None:
         """End all servers."""
         self._stack.close()
+        shutil.rmtree(self._databases)
 
     @staticmethod
     def _empty(server: Server) -> None:

@@ -7,22 +7,23 @@ only the third-party libraries are there already (:data:`LIBRARIES`). Our own pa
 
 from __future__ import annotations
 
-import atexit
+import hashlib
 import json
 import os
 import select
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow_parity.standin.servers import clean_environment, stop_group
+from support.sharing import lead, made_once
 
 _PROGRAM = Path(__file__).with_name("warm_main.py")
 #: Seconds that the imports of a warm process may take.
@@ -67,59 +68,38 @@ class Process:
         self._connection.close()
 
 
-class _Warm:
-    """A warm process: the libraries of one kind in one interpreter."""
-
-    def __init__(self, python: str, kind: str) -> None:
-        # the address of a Unix socket is short
-        self._folder = Path(tempfile.mkdtemp(prefix="warm-"))
-        self.address = str(self._folder / "s")
-        # threads of a library would not live in the children
-        env = {**clean_environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [python, str(_PROGRAM), self.address, ",".join(LIBRARIES[kind])],
-                cwd=self._folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-            )  # fmt: skip
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], _START)[0] or not self._process.stdout.readline():
-            raise RuntimeError(f"no warm process:\n{(self._folder / 'log').read_text()[-3000:]}")
-
-    def begin(self, request: Mapping[str, Any], files: Sequence[int]) -> Process:
-        """Run a program with these three as standard input, output and error."""
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self.address)
-        text = json.dumps(request).encode() + b"\n"
-        sent = socket.send_fds(connection, [text], list(files))
-        connection.sendall(text[sent:])
-        return Process(int(_line(connection)), connection)
-
-    def close(self) -> None:
-        """End it, and what it still runs."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        shutil.rmtree(self._folder, ignore_errors=True)
+def _address(python: str, kind: str) -> str:
+    """Return the socket of the session's warm process of that kind; it is started by whoever asks first."""
+    name = hashlib.sha256(python.encode()).hexdigest()[:8]
+    with made_once(f"{kind}-{name}") as (place, is_there):
+        if not is_there:
+            _start(python, kind, str(place))
+    return str(place)
 
 
-_warm: dict[tuple[str, str], _Warm] = {}
-
-
-@atexit.register
-def _close() -> None:
-    while _warm:
-        _warm.popitem()[1].close()
-
-
-def _started(python: str, kind: str) -> _Warm:
-    if (python, kind) not in _warm:
-        _warm[python, kind] = _Warm(python, kind)
-    return _warm[python, kind]
+def _start(python: str, kind: str, address: str) -> None:
+    _, leader = lead()
+    # threads of a library would not live in the children
+    env = {**clean_environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    log = Path(f"{address}.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, str(_PROGRAM), address, str(leader), ",".join(LIBRARIES[kind])],
+            cwd=log.parent, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    limit = time.monotonic() + _START
+    while not Path(address).exists():
+        if process.poll() is not None or time.monotonic() > limit:
+            stop_group(process, grace=0)
+            raise RuntimeError(f"no warm process:\n{log.read_text()[-3000:]}")
+        time.sleep(0.02)
+    # it outlives this worker when others still need it
+    process.returncode = 0
 
 
 def shell_command(*arguments: str, kind: str) -> str:
     """Return the shell's command for ``python ARGUMENTS``, for scripts that call programs by name."""
-    client = [sys.executable, "-S", str(_PROGRAM.with_name("warm_client.py")), _started(sys.executable, kind).address]
+    client = [sys.executable, "-S", str(_PROGRAM.with_name("warm_client.py")), _address(sys.executable, kind)]
     return shlex.join([*client, *arguments])
 
 
@@ -154,11 +134,15 @@ def begin(
         stderr: likewise.
         python: interpreter of the environment whose libraries it uses.
     """
-    request = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}
+    request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}).encode() + b"\n"
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(_address(python, kind))
     with open(os.devnull, "r+b") as nothing:
         none = nothing.fileno()
-        files = (none, none if stdout is None else stdout, none if stderr is None else stderr)
-        return _started(python, kind).begin(request, files)
+        files = [none, none if stdout is None else stdout, none if stderr is None else stderr]
+        sent = socket.send_fds(connection, [request], files)
+    connection.sendall(request[sent:])
+    return Process(int(_line(connection)), connection)
 
 
 def run(

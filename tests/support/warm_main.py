@@ -1,8 +1,8 @@
 """Program of a warm process: imports a list of modules once, then forks a child for each Python program asked for.
 
-``python warm_main.py SOCKET MODULE,…`` listens on a Unix socket until its standard input ends. It runs in the
-environments of old MLflow versions too: standard library only. One connection is one program; what goes over it is
-told in :mod:`support.warm`.
+``python warm_main.py SOCKET LEADER MODULE,…`` listens on a Unix socket for as long as the process ``LEADER`` lives. It
+runs in the environments of old MLflow versions too: standard library only. One connection is one program: a request
+in a line of JSON comes with three open files, the process id goes back at once and the exit code at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 def main() -> None:
     """Import, serve, and in a child run what was asked for."""
-    address, modules = sys.argv[1], sys.argv[2].split(",")
+    address, leader, modules = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(",")
     # this file's folder is none of the programs' business
     del sys.path[0]
     for name in modules:
@@ -34,30 +34,32 @@ def main() -> None:
             importlib.import_module(name)
     if sys.dont_write_bytecode:
         # what the programs import beside that would be compiled each time; nothing is written to the checkout
-        sys.pycache_prefix = os.path.dirname(address)
+        sys.pycache_prefix = f"{address}.compiled"
         sys.dont_write_bytecode = False
     # pages that the collector does not touch stay shared
     gc.collect()
     gc.freeze()
-    request = _serve(address)
+    request = _serve(address, leader)
     if request is not None:
         _run(request)
 
 
-def _serve(address: str) -> dict[str, Any] | None:
+def _serve(address: str, leader: int) -> dict[str, Any] | None:
     """Fork a child for each connection; return in a child, with its request, or at the end, with ``None``."""
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(address)
+    listening.bind(f"{address}.new")
     listening.listen(32)
-    print("ready", flush=True)
+    # whoever sees it can connect
+    os.rename(f"{address}.new", address)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     before = signal.set_wakeup_fd(wake)
     running: dict[int, socket.socket] = {}
+    waiting: list[Any] = [listening, woken]
     while True:
-        ready, _, _ = select.select([listening, woken, sys.stdin], [], [])
-        if sys.stdin in ready:
+        ready, _, _ = select.select(waiting, [], [], 1.0)
+        if not _alive(leader):
             for pid in running:
                 with suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
@@ -88,6 +90,14 @@ def _serve(address: str) -> dict[str, Any] | None:
             os.close(file)
         running[pid] = connection
         connection.sendall(f"{pid}\n".encode())
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
