@@ -64,7 +64,6 @@ LOSSES = (
     Loss("an alias of a lost version", "registered model churn", "registered_model", "churn", ("aliases",)),
     Loss("a version without a run", "registered model of no run", "model_version", "of no run version 1"),
     Loss("a version of a deleted run", "registered model left behind", "model_version", "left behind version 1"),
-    Loss("several models of one run", "registry", "logged_model", "candidate 1"),
 )  # fmt: skip
 
 

@@ -116,10 +116,11 @@ class _Traps:
 
         one = self.experiment("child of a deleted parent")
         self.run(one, "witness")
-        parent = self.run(one, "parent")
-        self.run(one, "child", {"mlflow.parentRunId": parent})
+        # made before, so that the tool comes to them after the trap
         other = self.run(one, "other parent")
         self.run(one, "other child", {"mlflow.parentRunId": other})
+        parent = self.run(one, "parent")
+        self.run(one, "child", {"mlflow.parentRunId": parent})
         self.client.delete_run(parent)
 
         one = self.experiment("nested runs")
