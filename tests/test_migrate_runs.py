@@ -287,22 +287,22 @@ def test_names_of_files(
         blob.keep(digest)
         files.append(Artifact(path, len(content), digest))
     tree = ArtifactTree("r", tuple(files))
-    server = fresh_server()
-    seed = Seeder(server.uri)
-    for target, endpoint, put in (
-        (server.uri, None, seed.experiment("names")),
-        (sagemaker_app.arn, sagemaker_app.gateway.endpoint, Seeder(sagemaker_app.server.uri).experiment("names")),
-    ):
-        place = Seeder(server.uri if endpoint is None else sagemaker_app.server.uri)
-        run = place.call("GET", "runs/get", {"run_id": place.run(put, "named")})["run"]["info"]
+    proxied = fresh_server().uri
+    behind = sagemaker_app.server.uri
+    endpoint = sagemaker_app.gateway.endpoint
+    for target, place in ((proxied, proxied), (behind, behind), (sagemaker_app.arn, behind)):
+        seed = Seeder(place)
+        run = seed.run(seed.experiment(f"names of files, {target}"), "named")
+        info = seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]
         writer, found = open_writer(parse_location(target, option="--target", custom_endpoint=endpoint))
-        source, copy = Place("r", "s3://x/r"), Place(run["run_id"], run["artifact_uri"])
-        done = put_tree(Uploads(writer, found, blobs), tree, source, copy, lambda _: None, lambda _: None)
+        uploads = Uploads(writer, found, blobs)
+        done = put_tree(
+            uploads, tree, Place("r", "s3://x/r"), Place(run, info["artifact_uri"]), lambda _: None, lambda _: None
+        )
         writer.close()
         assert not done.failed
-        listed = place.call("GET", "artifacts/list", {"run_id": run["run_id"]}).get("files", [])
-        names = {file["path"] for file in listed}
-        if endpoint is None:
+        names = {file["path"] for file in seed.call("GET", "artifacts/list", {"run_id": run})["files"]}
+        if target == proxied:
             assert [line.partition(":")[0] for line in done.impossible] == ["file 'a#b.txt'", "file 'c%20d/e.txt'"]
             assert names == {"größe 数据.txt", "plain"}
         else:
