@@ -23,16 +23,8 @@ SEEDS = range(4)
 
 def model(number: int, side: str = "", **facets: Any) -> Entity:
     """A logged model that nothing but what it holds tells from the next."""
-    status = {"status": "READY", "message": ""}
-    given: dict[str, Any] = {
-        "type": "",
-        "status": status,
-        "tags": {},
-        "params": {},
-        "metrics": [],
-        "run": None,
-        "times": {},
-    }
+    given: dict[str, Any] = {"type": "", "status": {"status": "READY", "message": ""}, "tags": {}, "params": {},
+             "metrics": [], "run": None, "times": {}}  # fmt: skip
     made = 500 if side else number
     return Entity("logged_model", f"m-{side}{number}", "model", "77" if side else "1", made, {**given, **facets})
 
