@@ -31,6 +31,7 @@ MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d
 DEAD_MODEL = f"m-{'9' * 32}"
 TRACE, TRACE_COPY = "tr-1", "tr-a"
 STORE = "s3://old/1"
+FINALIZED = "mlflow.trace.infoFinalized"
 PLACE_TAG, EXPERIMENTS_TAG, VERSIONS_TAG = "mlflow.artifactLocation", "_mlflow_experiment_ids", "mlflow.modelVersions"
 MLMODEL = (
     "run_id: {run}\nmodel_id: {model}\nartifact_path: {place}\nflavors:\n  python_function: {{loader_module: x}}\n"
@@ -211,6 +212,10 @@ def _gone(kind: str) -> Callable[[World], World]:
     return change
 
 
+def _schemas(ours: Any, theirs: Any, world: World | None = None) -> World:
+    return (world or imported()).change("d-100", side="source", schema=ours).change("d-900", schema=theirs)
+
+
 #: Rule → a migration in which it lets something differ; all of it is green.
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
@@ -221,6 +226,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.files.moved": lambda: restored(moved=True),
     "trace.id": imported,
     "trace.tags.place": imported,
+    "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
     "trace.logged_model.dangling": _dangling(TRACE, TRACE_COPY, "logged_model", DEAD_MODEL),
     "trace.spans.ids": imported,
@@ -239,6 +245,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "prompt.times": imported,
     "prompt_version.tags.experiments": imported,
     "prompt_version.times": imported,
+    "evaluation_dataset.schema.outputs": lambda: _schemas(
+        {"inputs": {"q": "long"}}, {"inputs": {"q": "long"}, "outputs": {}}
+    ),
     "evaluation_dataset.digest": imported,
     "evaluation_dataset.times": imported,
 }
@@ -452,6 +461,16 @@ BROKEN: list[Break] = [
     ("prompt_version.tags.experiments", "one less", lambda w: w.tag("greet/1", EXPERIMENTS_TAG, ",7,"), "mismatch"),
     ("prompt_version.times", "a field of another kind", lambda w: w.change("greet/1", times={"deletion": 1}),
      "mismatch"),
+    ("trace.metadata.finalized", "another value", lambda w: w.change(TRACE_COPY, metadata={FINALIZED: "false"}),
+     "mismatch"),
+    ("trace.metadata.finalized", "lost",
+     lambda w: w.change(TRACE, side="source", metadata={FINALIZED: "true"}).change(TRACE_COPY, metadata={}), "mismatch"),
+    ("trace.metadata.finalized", "another entry", lambda w: w.change(TRACE_COPY, metadata={"x": "true"}), "mismatch"),
+    ("evaluation_dataset.schema.outputs", "outputs that say something",
+     lambda w: _schemas({"inputs": {}}, {"inputs": {}, "outputs": {"a": "long"}}, w), "mismatch"),
+    ("evaluation_dataset.schema.outputs", "inputs that differ",
+     lambda w: _schemas({"inputs": {"q": "long"}}, {"inputs": {}, "outputs": {}}, w), "mismatch"),
+    ("evaluation_dataset.schema.outputs", "no schema", lambda w: _schemas({"outputs": {}}, None, w), "mismatch"),
     ("evaluation_dataset.digest", "none", lambda w: w.change("d-900", digest=None), "mismatch"),
     ("evaluation_dataset.times", "a field of another kind", lambda w: w.change("d-900", times={"deletion": 1}),
      "mismatch"),

@@ -29,6 +29,8 @@ from mlflow_parity.verdict import State
 _SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 
+_FINALIZED = "mlflow.trace.infoFinalized"
+
 
 @dataclass(slots=True)
 class ObjectLinks:
@@ -277,7 +279,23 @@ def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
 
 def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     ours, theirs = dict(source.facets.get("metadata") or {}), dict(target.facets.get("metadata") or {})
-    return compare_mappings(ours, theirs, "trace.metadata")
+    found = []
+    if _FINALIZED not in ours and theirs.get(_FINALIZED) == "true":
+        del theirs[_FINALIZED]
+        found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
+    return found + compare_mappings(ours, theirs, "trace.metadata")
+
+
+def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Compare the schema that servers derive from the records."""
+    ours, theirs = source.facets.get("schema"), target.facets.get("schema")
+    rule = "evaluation_dataset.schema"
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ("outputs" in ours) != ("outputs" in theirs):
+        rest = [{key: value for key, value in side.items() if key != "outputs"} for side in (ours, theirs)]
+        if not (ours.get("outputs") or theirs.get("outputs")) and rest[0] == rest[1]:
+            sides = (ours.get("outputs"), theirs.get("outputs"))
+            return [Difference("outputs", State.EXPECTED, f"{rule}.outputs", *sides)]
+    return compare_json("", ours, theirs, rule)
 
 
 _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
@@ -285,6 +303,7 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("model_version", "source"): compare_source,
     ("logged_model", "metrics"): _metrics,
     ("evaluation_dataset", "digest"): _digest,
+    ("evaluation_dataset", "schema"): _schema,
     ("evaluation_dataset", "experiments"): _experiments,
     ("evaluation_dataset", "records"): _records,
     ("trace", "prompts"): _prompts,
