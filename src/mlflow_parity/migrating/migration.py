@@ -193,14 +193,16 @@ class Migration:
     def _import(self) -> list[Unread]:
         from mlflow_parity.migrating.exporting import unread
         from mlflow_parity.migrating.ordering import import_batch, import_rest
+        from mlflow_parity.migrating.source_client import tool_log
 
         context = self.importing
         self._bind()
         experiments = list(self.folder.snapshot.experiments)
         say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
-        for batch in self._batches(experiments):
-            import_batch(context, batch)
-        import_rest(context, experiments)
+        with tool_log(self.settings.logs / "import.log"):
+            for batch in self._batches(experiments):
+                import_batch(context, batch)
+            import_rest(context, experiments)
         return unread(self.folder.snapshot, include_deleted=self.settings.include_deleted)
 
     def _keeping(self) -> list[Unread]:
