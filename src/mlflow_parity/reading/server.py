@@ -256,6 +256,14 @@ class ServerReader:
             if kind in kinds:
                 yield from self._support.listed(kind, listing)
 
+    def trace_infos(self, experiment_id: str) -> Iterator[list[Entity]]:
+        """Traces of an experiment without their spans, in pages, each once.
+
+        Raises:
+            ReadError: when the list cannot be read.
+        """
+        yield from self._support.listed("trace", lambda: self._traces.infos(experiment_id))
+
     @cached_property
     def _traces(self) -> TraceReader:
         version = release(self.capabilities.version)

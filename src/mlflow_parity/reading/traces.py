@@ -57,12 +57,17 @@ class TraceReader:
         Raises:
             ReadError: the list cannot be read in full, or the server refuses spans altogether.
         """
-        infos = self._infos(experiment_id)
+        infos = self.infos(experiment_id)
         yield from drained(self.pool, self._filled, (group for page in infos for group in _groups(page)), self.at_once)
 
     # --- infos
 
-    def _infos(self, experiment_id: str) -> Iterator[list[Entity]]:
+    def infos(self, experiment_id: str) -> Iterator[list[Entity]]:
+        """Yield every trace of an experiment without its spans, each once.
+
+        Raises:
+            ReadError: the list cannot be read in full.
+        """
         if self.three is not False:
             body = {
                 "locations": [

@@ -1,0 +1,252 @@
+"""Proves that the target takes writes, and leaves nothing: a registered model and an artifact, made and removed.
+
+A registered model is what MLflow's API deletes for good; experiments and runs would stay in the trash.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from mlflow_parity.errors import ParityError, ReadError, RequestRefused
+from mlflow_parity.migrating.findings import Found
+from mlflow_parity.model import Experiment
+from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.listing import pages
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.writing import Writer
+    from mlflow_parity.reading.auth import Credentials
+    from mlflow_parity.reading.session import Session
+
+#: Names of the marker objects begin so.
+MARKER = "mlflow-parity-preflight-"
+_API = "/api/2.0/mlflow/"
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+_CONTENT = b"written and removed by the preflight of a migration\n"
+#: Ids that no server gives: a call that names one is refused for its content, or before that for want of rights.
+_NO_EXPERIMENT, _NO_RUN = "999999999999999999", "0" * 32
+#: Calls of a migration that cannot do anything: path below ``/api/2.0/mlflow/``, body, IAM action.
+_HARMLESS: Sequence[tuple[str, dict[str, Any], str]] = (
+    ("experiments/create", {"name": ""}, "CreateExperiment"),
+    ("experiments/set-experiment-tag", {"experiment_id": _NO_EXPERIMENT, "key": "a", "value": "b"}, "SetExperimentTag"),
+    ("runs/create", {"experiment_id": _NO_EXPERIMENT}, "CreateRun"),
+    ("runs/update", {"run_id": _NO_RUN, "status": "FINISHED"}, "UpdateRun"),
+    ("runs/log-batch", {"run_id": _NO_RUN}, "LogBatch"),
+    ("runs/log-inputs", {"run_id": _NO_RUN}, "LogInputs"),
+    ("model-versions/create", {"name": f"{MARKER}none", "source": "s3://none/none"}, "CreateModelVersion"),
+)
+
+
+def probe_writes(
+    writer: Writer, credentials: Credentials, experiments: Sequence[Experiment], source: Session | None
+) -> list[Found]:
+    """Write to the target and to its artifact store, and take it back; return what stands in the way.
+
+    ``experiments`` are the target's. ``source`` is asked whether it sees the marker: then both ends are one server.
+    """
+    clear_markers(writer)
+    found = _registry(writer, source)
+    if writer.location.is_arn:
+        found += _rights(writer)
+    return found + probe_store(writer, credentials, experiments)
+
+
+def clear_markers(session: Writer) -> None:
+    """Remove markers that a killed preflight left; they are known by their name."""
+    query = {"filter": f"name LIKE '{MARKER}%'", "max_results": 100}
+    try:
+        left = [str(one["name"]) for page in pages(session, _SEARCH, query, "registered_models") for one in page]
+        for name in left:
+            if name.startswith(MARKER):
+                session.call("DELETE", f"{_API}registered-models/delete", {"name": name})
+    except (ParityError, KeyError, TypeError):
+        # what may not be listed or removed shows in the probe itself
+        return
+
+
+_SEARCH = endpoints.REGISTERED_MODELS
+
+
+def _registry(writer: Writer, source: Session | None) -> list[Found]:
+    name = f"{MARKER}{secrets.token_hex(8)}"
+    found: list[Found] = []
+    delete = f"{_API}registered-models/delete"
+    try:
+        writer.create(
+            f"{_API}registered-models/create",
+            {"name": name, "description": _CONTENT.decode().strip()},
+            find=lambda: name if _sees(writer, name) else None,
+            made=lambda answer: str(answer["registered_model"]["name"]),
+        )
+    except ReadError as error:
+        return [_refused("the target takes no writes", error, "CreateRegisteredModel")]
+    try:
+        if source is not None and _sees(source, name):
+            found.append(
+                Found(
+                    "error",
+                    "same-server",
+                    "source and target are the same server",
+                    "what was written to the target is seen at the source",
+                    "give two different servers",
+                )
+            )
+    finally:
+        try:
+            writer.call("DELETE", delete, {"name": name})
+        except ReadError as error:
+            if not (isinstance(error, RequestRefused) and error.status == 404):
+                found.append(
+                    _refused(f"the marker {name} could not be removed from the target", error, "DeleteRegisteredModel")
+                )
+    return found
+
+
+def _sees(session: Session, name: str) -> bool:
+    """Whether a server has a registered model; one that does not tell has not."""
+    try:
+        for page in pages(session, _SEARCH, {"filter": f"name = '{name}'", "max_results": 1}, "registered_models"):
+            if any(one.get("name") == name for one in page):
+                return True
+    except (ReadError, AttributeError):
+        return False
+    return False
+
+
+def _rights(writer: Writer) -> list[Found]:
+    """Find actions that IAM refuses; only it decides by the action alone, whatever the object."""
+    refused: list[str] = []
+    why = ""
+    for path, body, action in _HARMLESS:
+        try:
+            writer.call("POST", _API + path, body, tries=1)
+        except RequestRefused as error:
+            if error.status in (401, 403):
+                refused.append(action)
+                why = why or str(error)
+        except ReadError:
+            continue
+    if not refused:
+        return []
+    app = writer.location.kind == "app"
+    rights = endpoints.APP_ACTION if app else ", ".join(f"sagemaker-mlflow:{action}" for action in refused)
+    return [
+        Found("error", "target.rights", f"the target refuses {', '.join(refused)}", why, f"allow {rights} on its ARN")
+    ]
+
+
+def _refused(what: str, error: ReadError, action: str) -> Found:
+    return Found("error", "target.write", what, str(error), f"give these credentials the right to {action}")
+
+
+# --- the artifact store
+
+
+def root_of(experiments: Sequence[Experiment]) -> str | None:
+    """Return where a server keeps its artifacts, by the places of its experiments; ``None``: it does not show."""
+    for one in sorted(experiments, key=lambda one: (not one.experiment_id.isdigit(), one.experiment_id)):
+        place = one.artifact_location.rstrip("/")
+        if place.endswith(f"/{one.experiment_id}"):
+            return place.rpartition("/")[0]
+    return None
+
+
+def is_proxied(experiments: Sequence[Experiment]) -> bool:
+    """Whether a server's artifacts go through its own proxy."""
+    return (root_of(experiments) or "").startswith("mlflow-artifacts:")
+
+
+def probe_store(writer: Writer, credentials: Credentials, experiments: Sequence[Experiment]) -> list[Found]:
+    """Put a marker object into the target's artifact store and remove it."""
+    root = root_of(experiments)
+    if root is None:
+        return [
+            Found(
+                "warning",
+                "target.store.unknown",
+                "the target does not show where it keeps artifacts",
+                "none of its experiments has a place of the usual form, so no marker could be written there",
+                "make an empty experiment on it, or go on",
+            )
+        ]
+    name = f"{MARKER}{secrets.token_hex(8)}"
+    scheme = urlsplit(root).scheme
+    if scheme == "mlflow-artifacts":
+        below = unquote(urlsplit(root).path).strip("/")
+        folder = f"{below}/{name}" if below else name
+        return _attempt(
+            root,
+            lambda: writer.put(f"{_PROXY}{folder}/marker", _CONTENT, size=len(_CONTENT)),
+            # the folder: servers before 3 cannot delete a single file
+            lambda: writer.call("DELETE", _PROXY + quote(folder, safe="/")),
+            name,
+        )
+    if scheme == "s3":
+        bucket = urlsplit(root).netloc
+        prefix = root[len(f"s3://{bucket}") :].strip("/")
+        key = f"{prefix}/{name}" if prefix else name
+        if not writer.location.is_arn and not credentials.aws.usable:
+            return [
+                Found(
+                    "error",
+                    "target.store",
+                    f"there are no AWS credentials for the target's artifact store {root}",
+                    "its files are written to S3 directly, with your own rights",
+                    "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (with TARGET_ in front)",
+                )
+            ]
+        client: Any = credentials.aws.s3
+        return _attempt(
+            root,
+            lambda: client.put_object(Bucket=bucket, Key=key, Body=_CONTENT),
+            lambda: client.delete_object(Bucket=bucket, Key=key),
+            name,
+        )
+    return [
+        Found(
+            "error",
+            "target.store",
+            f"files cannot be put where the target keeps artifacts: {root}",
+            "only its own machine can write there",
+            "start the target with --serve-artifacts, or with an S3 root",
+        )
+    ]
+
+
+def _attempt(root: str, put: Callable[[], object], remove: Callable[[], object], name: str) -> list[Found]:
+    rights = "s3:PutObject, s3:GetObject, s3:ListBucket" if root.startswith("s3:") else "write to its artifact proxy"
+    try:
+        put()
+    except Exception as error:
+        return [
+            Found(
+                "error",
+                "target.store",
+                f"the target's artifact store {root} takes no files",
+                _line(error),
+                f"allow these credentials to {rights}" if "s3:" not in rights else f"allow {rights} on it",
+            )
+        ]
+    try:
+        remove()
+    except Exception as error:
+        # a migration deletes no file; what is left is one small object
+        return [
+            Found(
+                "warning",
+                "target.store.marker",
+                f"the marker {root}/{name} could not be removed",
+                _line(error),
+                "remove it by hand; the migration itself needs no right to delete files",
+            )
+        ]
+    return []
+
+
+def _line(error: Exception) -> str:
+    # botocore's own texts hold no secret; its request objects would
+    text = " ".join(str(error).split())[:500]
+    return text if isinstance(error, ParityError) else f"S3: {type(error).__name__}: {text}"
