@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path
@@ -127,10 +128,18 @@ class Migration:
         """Bring the export to the target; return the exit status."""
         if not (self.folder.snapshot_root / "manifest.json").exists():
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; run `migrate.py export` first")
+        needed(self.settings, target=True)
+        if self._hindered(exported=True):
+            return 2
         return self._conclude(self._import())
 
     def run(self, *, check: bool) -> int:
         """Export, import and, with ``check``, audit; return the exit status."""
+        needed(self.settings, source=True, target=True)
+        assert self.settings.target is not None
+        progressed = self.work.load()
+        if self._hindered(exported=progressed.exported and progressed.target == self.settings.target.identity):
+            return 2
         status = self._conclude(self._discarding() if self.settings.discard_export else self._keeping())
         return max(status, self.verify(from_export=False)) if check else status
 
@@ -171,6 +180,22 @@ class Migration:
         return max(self._conclude(unread), status)
 
     # --- what they consist of
+
+    def _hindered(self, *, exported: bool) -> bool:
+        """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
+        from mlflow_parity.migrating.findings import text_of
+        from mlflow_parity.migrating.preflight import preflight
+        from mlflow_parity.redaction import Redactor
+
+        say("Looking at both ends")
+        export = self.folder.snapshot if exported else None
+        settings = replace(self.settings, source=None) if exported else self.settings
+        checked = preflight(settings, renames=self.renames, journal=self.journal, export=export)
+        for line in text_of(checked.found, Redactor.from_environment()):
+            say(line)
+        if checked.blocked:
+            say("Nothing was written.")
+        return checked.blocked
 
     def _audit(self, *, from_export: bool, more: Sequence[str] = (), reports: Path | None = None) -> int:
         from mlflow_parity.locations import parse_location
