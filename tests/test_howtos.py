@@ -38,13 +38,16 @@ class Shell:
         self._left = steps(page)
         self._programs = folder / "programs"
         self._programs.mkdir(parents=True)
+        # as in a checkout
+        (folder / "migrate.py").symlink_to(DOCS.parent / "migrate.py")
         for name, module, kind in (
             ("pytest", "pytest", "audit"),
             ("mlflow", "mlflow", "mlflow"),
             ("mlflow-parity", "mlflow_parity.cli", "audit"),
+            ("python", None, "mlflow"),
         ):
             program = self._programs / name
-            command = warm.shell_command("-m", module, kind=kind)
+            command = warm.shell_command(*(["-m", module] if module else []), kind=kind)
             program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             program.chmod(0o755)
 
@@ -127,6 +130,44 @@ def test_after_the_source_is_gone(fresh_server: FreshServer, tmp_path: Path) -> 
     shell.step()
     Seeder(new.uri).delete_run(_run_named(new.uri, "search 0"))
     assert "test_run_lifecycle[search]" in shell.step()
+    shell.done()
+
+
+def test_migrate_and_repair(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Plan, run, run again; then a run is deleted, a param altered and a file lost on the target: repaired."""
+    old, new = fresh_server(), fresh_server()
+    _seed(old.uri)
+    shell = Shell("migrate.md", tmp_path / "work")
+    shell.variables = {"OLD": old.uri, "NEW": new.uri}
+    assert not (shell.folder / "migration").exists()
+    shell.step()
+    assert not (shell.folder / "migration").exists()
+    shell.step()
+    shell.step()
+    seed = Seeder(new.uri)
+    seed.delete_run(_run_named(new.uri, "search 0"))
+    with closing(sqlite3.connect(new.database_path, timeout=30)) as database, database:
+        run = _run_named(new.uri, "shop 1")
+        assert database.execute("UPDATE params SET value = '9' WHERE run_uuid = ?", (run,)).rowcount == 1
+    [file] = Path(new.artifacts_root).glob(f"*/{_run_named(new.uri, 'shop 0')}/artifacts/notes.txt")
+    file.unlink()
+    output = shell.step()
+    assert "test_params[shop]" in output
+    output = shell.step()
+    assert "left alone" not in output
+    shell.done()
+
+
+def test_backup(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Exported, imported into an empty server after the source has ended, and audited against the backup."""
+    new = fresh_server()
+    shell = Shell("backup.md", tmp_path / "work")
+    with server_of("newest", tmp_path / "old") as old:
+        _seed(old.uri)
+        shell.variables = {"OLD": old.uri, "NEW": new.uri}
+        shell.step()
+    shell.step()
+    assert "GREEN" in shell.step()
     shell.done()
 
 

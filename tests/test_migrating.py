@@ -89,7 +89,7 @@ def test_tool_runs_by_uri_and_arn(fresh_server: FreshServer, sagemaker_app: Stan
 
 
 def test_demo(tmp_path: Path) -> None:
-    """The demo ends 0: the tool reported no exception, the audit ended red and named exactly the lost runs."""
+    """The demo ends 0: after the plain tool the audit is red and names the lost runs, after ours it is green."""
     command = [sys.executable, str(_ROOT / "migrate.py"), "demo", "--work-dir", str(tmp_path / "work")]
     command += ["--report-dir", str(tmp_path / "reports")]
     env = clean_environment()
@@ -97,8 +97,10 @@ def test_demo(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert '"exceptions": 0' in done.stdout
     assert "demand forecast / train week 8  (named by the audit)" in done.stdout
-    assert re.search(r"lost 2 of 16 runs", done.stdout)
-    assert (tmp_path / "reports" / "report.html").exists()
+    assert "Lost by the plain tool are 2 of 16 runs" in done.stdout
+    assert re.search(r"the audit says +red +green", done.stdout)
+    for name in ("tool", "migrate"):
+        assert (tmp_path / "reports" / name / "report.html").exists()
 
 
 def test_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
