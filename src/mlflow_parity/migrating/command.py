@@ -15,6 +15,7 @@ from mlflow_parity.migrating.settings import add_arguments, settings_of
 _STEPS = {
     "plan": "What would move, what will differ, what stands in the way; nothing is written",
     "export": "Read the source into the work folder; also a backup",
+    "check": "Read an export again: is every record there, and every byte? No server is asked",
     "import": "Bring what was exported to the target",
     "verify": "Audit source and target",
     "run": "Preflight, export, import and audit",
@@ -32,6 +33,13 @@ def parser() -> argparse.ArgumentParser:
     steps = main.add_subparsers(dest="step", required=True, metavar="COMMAND")
     for name, text in _STEPS.items():
         step = steps.add_parser(name, help=text, description=f"{text}.")
+        step.set_defaults(main=_step)
+        if name == "check":
+            step.add_argument(
+                "--work-dir", type=Path, default=Path("migration"), help="Folder of the export (%(default)s)"
+            )
+            step.set_defaults(main=_check)
+            continue
         add_arguments(step, source=True, target=name != "export")
         if name == "verify":
             step.add_argument("--from-export", action="store_true", help="Audit against the export, not the source")
@@ -45,7 +53,6 @@ def parser() -> argparse.ArgumentParser:
             step.add_argument("--role-arn", metavar="ARN", help="Role of the new App")
         if name == "repair":
             step.add_argument("--report", type=Path, required=True, metavar="REPORT", help="report.json of a red audit")
-        step.set_defaults(main=_step)
     add_app_parser(steps)
     add_retire_parser(steps)
     demo = steps.add_parser("demo", help="Show on loopback what the plain tool loses and what this does")
@@ -84,6 +91,25 @@ def _create_app(options: argparse.Namespace) -> str:
     if not options.artifact_store or not options.role_arn:
         raise UsageProblem("--create-app: an App needs a bucket and a role; add --artifact-store and --role-arn")
     return create_app_for(options.create_app, options.artifact_store, options.role_arn, resume=True)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from mlflow_parity.migrating.export_folder import ExportFolder
+    from mlflow_parity.reporting.text import visible
+
+    folder = ExportFolder(options.work_dir.expanduser() / "export")
+    folder.take_back()
+    if not folder.exists:
+        raise UsageProblem(f"--work-dir: {options.work_dir} holds no export; run `migrate.py export` first")
+    damage = folder.verify()
+    for one in damage:
+        where = " ".join(filter(None, [one.kind, one.source_id, repr(one.path) if one.path else ""]))
+        print(visible(f"{where}: {one.why}"))
+    if not damage:
+        print(
+            f"whole: every record and every byte of the export of {visible(folder.snapshot.origin.location)} is there"
+        )
+    return 1 if damage else 0
 
 
 def _step(options: argparse.Namespace) -> int:

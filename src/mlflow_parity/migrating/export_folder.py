@@ -3,16 +3,23 @@
 ::
 
     export/snapshot/source/              the snapshot: every record, with digests
+    export/snapshot/earlier/             that of the export before, until the new one is whole
+    export/unread.json                   what an export could not read
     export/files/ab/abcd…                bytes of files, named by their SHA-256
     export/experiments/<id>/experiment.json, runs/<run id>/run.json, logged_models/<model id>/logged_model.json
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from mlflow_parity.errors import SnapshotError
+from mlflow_parity.migrating.backup import Damage, verify
 from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.files import write_json
+from mlflow_parity.snapshot.store import MANIFEST, Snapshot
 
 
 class ExportFolder:
@@ -30,6 +37,11 @@ class ExportFolder:
         return self.root / "snapshot" / "source"
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a snapshot, finished or not."""
+        return (self.snapshot_root / MANIFEST).exists()
+
+    @property
     def snapshot(self) -> Snapshot:
         """The snapshot, whether it is finished or not.
 
@@ -43,6 +55,62 @@ class ExportFolder:
     def use(self, snapshot: Snapshot) -> None:
         """Take a snapshot that was begun anew."""
         self._snapshot = snapshot
+
+    def note_holes(self, lines: Sequence[str]) -> None:
+        """Note that the source was read to its end, and what could not be read."""
+        write_json(self._holes, {"unread": list(lines)})
+
+    def set_aside(self) -> None:
+        """Make room for a new snapshot, unless one is there that was interrupted.
+
+        A whole one is put aside, in place of that which lies there already; one with holes is removed.
+        """
+        if self._holes.exists():
+            shutil.rmtree(self.snapshot_root, ignore_errors=True)
+            self._holes.unlink()
+            self._snapshot = None
+        elif self._is_finished(self.snapshot_root):
+            shutil.rmtree(self._earlier, ignore_errors=True)
+            try:
+                self.snapshot_root.rename(self._earlier)
+            except OSError as error:
+                raise SnapshotError(
+                    f"the earlier snapshot in {self.snapshot_root} cannot be put aside ({error.strerror})"
+                ) from None
+            self._snapshot = None
+
+    def remove_earlier(self) -> None:
+        """Remove the snapshot that was put aside: the new one is whole."""
+        shutil.rmtree(self._earlier, ignore_errors=True)
+
+    def take_back(self) -> None:
+        """Take the snapshot that was put aside, when the new one was not even begun."""
+        if not self.exists and self._is_finished(self._earlier):
+            shutil.rmtree(self.snapshot_root, ignore_errors=True)
+            self._earlier.rename(self.snapshot_root)
+
+    @staticmethod
+    def _is_finished(root: Path) -> bool:
+        return (root / MANIFEST).exists() and Snapshot.open(root, finished=False).is_finished
+
+    @property
+    def _holes(self) -> Path:
+        return self.root / "unread.json"
+
+    @property
+    def _earlier(self) -> Path:
+        return self.root / "snapshot" / "earlier"
+
+    def verify(self, *, contents: bool = True) -> list[Damage]:
+        """Return what is gone or damaged in the snapshot and the bytes that it names; no server is asked.
+
+        ``contents``: every byte is read again; else it is only looked whether the files are there.
+        What the tool reads is not looked at: it is written again where it is damaged.
+
+        Raises:
+            SnapshotError: there is no snapshot, or its manifest is damaged.
+        """
+        return list(verify(Snapshot.open(self.snapshot_root, finished=False), self.blobs, contents=contents))
 
     def experiment_dir(self, experiment_id: str) -> Path:
         """Folder of an experiment, as the tool lays it out."""

@@ -126,7 +126,8 @@ class Migration:
 
     def import_(self) -> int:
         """Bring the export to the target; return the exit status."""
-        if not (self.folder.snapshot_root / "manifest.json").exists():
+        self.folder.take_back()
+        if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; run `migrate.py export` first")
         needed(self.settings, target=True)
         if self._hindered(exported=True):
@@ -158,7 +159,7 @@ class Migration:
         needed(self.settings, target=True)
         assert self.settings.target is not None
         found, left = read_damage(report, self.settings.target)
-        if not (self.folder.snapshot_root / "manifest.json").exists():
+        if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None
         unread = self._export() if live else []
@@ -219,16 +220,20 @@ class Migration:
         from mlflow_parity.migrating.exporting import unread
         from mlflow_parity.migrating.ordering import import_batch, import_rest
         from mlflow_parity.migrating.source_client import tool_log
+        from mlflow_parity.migrating.tool_files import write_tool_files
 
         context = self.importing
         self._bind()
         experiments = list(self.folder.snapshot.experiments)
         say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
-        with tool_log(self.settings.logs / "import.log"):
-            for batch in self._batches(experiments):
+        for batch in self._batches(experiments):
+            for experiment in batch:
+                write_tool_files(self.folder, experiment, self._tool_log)
+            with tool_log(self.settings.logs / "import.log"):
                 import_batch(context, batch)
+        with tool_log(self.settings.logs / "import.log"):
             import_rest(context, experiments)
-        return unread(self.folder.snapshot, include_deleted=self.settings.include_deleted)
+        return unread(self.folder, include_deleted=self.settings.include_deleted)
 
     def _keeping(self) -> list[Unread]:
         """Export, then import; an import that was interrupted goes on with the export that is there."""
@@ -246,31 +251,52 @@ class Migration:
 
     def _discarding(self) -> list[Unread]:
         """Batch by batch, so that the disk holds the files of one."""
-        from mlflow_parity.migrating.exporting import discard
+        from mlflow_parity.migrating.discarding import discard
+        from mlflow_parity.migrating.exporting import unread
         from mlflow_parity.migrating.ordering import import_batch, import_rest
+        from mlflow_parity.snapshot import SERVER
 
         needed(self.settings, source=True, target=True)
         assert self.settings.target is not None
         progressed = self.work.load()
         if progressed.target != self.settings.target.identity:
             progressed = Progressed(target=self.settings.target.identity)
-        exporter, experiments = self._exporter()
         context = self.importing
-        self._bind()
-        say(f"Moving {len(experiments):,} experiments in batches of {self.settings.batch_size}")
-        for batch in self._batches(experiments):
-            if all(one.experiment_id in progressed.batches for one in batch):
-                continue
-            exporter.batch(batch)
-            import_batch(context, batch)
-            progressed.batches += [one.experiment_id for one in batch]
+        if progressed.exported and self._is_behind(progressed.batches):
+            self._bind()
+            left = unread(self.folder, include_deleted=self.settings.include_deleted)
+        else:
+            exporter, experiments = self._exporter()
+            self._bind()
+            # those of an export that is not there any more are to be moved again
+            progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
+            progressed.exported = False
+            discard(self.folder, self.journal, progressed.batches)
+            say(f"Moving {len(experiments):,} experiments in batches of {self.settings.batch_size}")
+            for batch in self._batches(experiments):
+                if all(one.experiment_id in progressed.batches for one in batch):
+                    continue
+                exporter.batch(batch)
+                import_batch(context, batch)
+                progressed.batches += [one.experiment_id for one in batch]
+                self.work.save(progressed)
+                discard(self.folder, self.journal, progressed.batches)
+            exporter.server()
+            left = exporter.finish()
+            progressed.exported = True
             self.work.save(progressed)
-            discard(self.folder, batch, self.journal)
-        exporter.server()
-        left = exporter.finish()
-        import_rest(context, experiments)
+        import_rest(context, list(self.folder.snapshot.experiments))
         self.work.save(Progressed(target=progressed.target))
+        discard(self.folder, self.journal, [*progressed.batches, SERVER])
         return left
+
+    def _is_behind(self, batches: Sequence[str]) -> bool:
+        """Whether every experiment of the export is on the target."""
+        return {one.experiment_id for one in self.folder.snapshot.experiments} <= set(batches)
+
+    @property
+    def _tool_log(self) -> Path:
+        return self.settings.logs / "export.log"
 
     def _exporter(self) -> tuple[Exporter, list[Experiment]]:
         from mlflow_parity.migrating.exporting import Exporter
@@ -280,7 +306,8 @@ class Migration:
             self.source,
             self.folder,
             include_deleted=self.settings.include_deleted,
-            log=self.settings.logs / "export.log",
+            log=self._tool_log,
+            keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
         )
         experiments = self._in_scope(self.source.experiments())

@@ -16,7 +16,6 @@ from typing import Any
 
 #: Key, value, timestamp in ms, step.
 Point = tuple[str, float, int, int]
-_OWN_LOGGING = ("MLFLOW_EXPORT_IMPORT_LOG_CONFIG_FILE", "MLFLOW_EXPORT_IMPORT_LOG_OUTPUT_FILE")
 
 
 @dataclass(slots=True)
@@ -144,15 +143,16 @@ def experiment_source_tags(fields: Mapping[str, Any], tags: Mapping[str, str]) -
 
 
 def settle_tool() -> None:
-    """Keep the tool from sending the whole process's log to the terminal, and from asking who the target is.
+    """Keep the tool from sending the whole process's log anywhere, and from asking who the target is.
 
-    Importing it sets up the root logger (at DEBUG, to standard output) unless it is told otherwise. It asks the
-    process-wide tracking URI whether it is Databricks, which is neither side of this migration.
+    Importing it sets up the root logger at DEBUG, for which botocore tells what it signs. It asks the process-wide
+    tracking URI whether it is Databricks, which is neither side of this migration. MLflow, which it imports, reports
+    on its use to its makers.
     """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow_export_import.common import logging_utils
 
-    if not any(os.environ.get(name) for name in _OWN_LOGGING):
-        logging_utils._have_loaded_logging_config = True
+    logging_utils._have_loaded_logging_config = True
     from mlflow_export_import.common import utils
 
     if utils._calling_databricks is None:

@@ -72,7 +72,7 @@ def _hashed(
     try:
         if not (keep and (file.size is None or file.size <= keep)):
             known = store.known_sha256(file.path)
-            if known is not None and (save_to is None or save_to.has(known)):
+            if known is not None and (save_to is None or save_to.holds(known)):
                 return Artifact(file.path, file.size, known)
     except ReadError as error:
         return Artifact(file.path, file.size, error=redact(str(error)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Blobs:
@@ -36,6 +39,13 @@ class Blobs:
                 whole.update(piece)
         return whole.hexdigest() == sha256
 
+    def holds(self, sha256: str) -> bool:
+        """Whether the bytes are there, and still those that were kept."""
+        try:
+            return self.is_whole(sha256)
+        except OSError:
+            return False
+
     def open(self) -> Blob:
         """Begin to keep a file whose digest is not known yet."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -49,7 +59,7 @@ class Blobs:
 
     def all(self) -> Iterator[Path]:
         """Every file that is kept."""
-        return (file for file in self.root.glob("??/*") if file.is_file())
+        return (file for file in self.root.glob("??/*") if _DIGEST.fullmatch(file.name) and file.is_file())
 
 
 class Blob:

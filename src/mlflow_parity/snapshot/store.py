@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mlflow_parity.digests import combine, experiment_digest
 from mlflow_parity.errors import SnapshotError
@@ -178,6 +179,10 @@ class Snapshot:
                 )
         return sidecar
 
+    def forget(self, experiment_id: str, part: Part) -> None:
+        """Drop a part of an unfinished snapshot, so that it is read again."""
+        (self.folder(experiment_id) / f"{part}.json").unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Seal: record every part and the digest of all."""
         parts: dict[str, dict[str, Any]] = {}
@@ -270,6 +275,14 @@ class SnapshotView:
         rows = table.take(pa.array([self._rows[run_id] for run_id in run_ids], pa.int64()))
         return [schemas.row_run(row) for row in rows.to_pylist()]
 
+    def find_runs(self, run_ids: Collection[str]) -> dict[str, Run]:
+        """Return those of these runs that are here, by id; nothing else is loaded."""
+        if not run_ids:
+            return {}
+        path = self._folder / "runs.parquet"
+        table = pq.read_table(path, filters=pc.field("run_id").isin(sorted(run_ids)))
+        return {row["run_id"]: schemas.row_run(row) for row in table.to_pylist()}
+
     def all_runs(self) -> Iterator[Run]:
         """Every run, streamed by row group."""
         file = pq.ParquetFile(self._folder / "runs.parquet")
@@ -290,21 +303,52 @@ class SnapshotView:
     def points(self, run_id: str, key: str) -> Series:
         """One whole history, read from the row groups that hold it."""
         entry = self.histories(run_id)[key]
+        return Series(run_id, key, *self._columns(entry.row, entry.points), entry.error)
+
+    def _columns(self, row: int, points: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         if self._points is None:
             self._points = PointGroups(self._folder / "points.parquet")
-        pieces = self._points.rows(entry.row, entry.row + entry.points)
-        empty = np.empty(0, np.int64)
+        pieces = self._points.rows(row, row + points)
         if not pieces:
-            return Series(run_id, key, empty, empty, np.empty(0, np.float64), entry.error)
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
         table = pa.concat_tables(pieces)
-        return Series(
-            run_id,
-            key,
-            table.column("step").to_numpy(),
-            table.column("timestamp").to_numpy(),
-            table.column("value").to_numpy(),
-            entry.error,
+        step, timestamp, value = (table.column(name).to_numpy() for name in ("step", "timestamp", "value"))
+        return step, timestamp, value
+
+    def series_of(self, run_ids: Sequence[str], most: int = 500_000) -> Iterator[dict[str, dict[str, Series]]]:
+        """Yield every history of these runs by run and key, some runs at a time, in their order.
+
+        About ``most`` points are in memory at once, but never less than one run. The rows of a run lie scattered,
+        because histories are read key by key: so they are fetched for many runs together, each row group once.
+        """
+        table = pq.read_table(
+            self._folder / "metrics.parquet",
+            columns=["run_id", "key", "points", "error", "row"],
+            filters=pc.field("run_id").isin(list(run_ids)),
         )
+        entries: dict[str, list[dict[str, Any]]] = {run_id: [] for run_id in run_ids}
+        for entry in table.to_pylist():
+            entries[entry["run_id"]].append(entry)
+        group: list[str] = []
+        points = 0
+        for run_id in run_ids:
+            size = sum(entry["points"] for entry in entries[run_id])
+            if group and points + size > most:
+                yield self._series([entry for one in group for entry in entries[one]], group)
+                group, points = [], 0
+            group.append(run_id)
+            points += size
+        if group:
+            yield self._series([entry for one in group for entry in entries[one]], group)
+
+    def _series(self, entries: Sequence[Mapping[str, Any]], run_ids: Sequence[str]) -> dict[str, dict[str, Series]]:
+        found: dict[str, dict[str, Series]] = {run_id: {} for run_id in run_ids}
+        for entry in sorted(entries, key=lambda entry: int(entry["row"])):
+            run_id, key = entry["run_id"], entry["key"]
+            steps, timestamps, values = self._columns(entry["row"], entry["points"])
+            # copied: a slice would keep its whole row group in memory
+            found[run_id][key] = Series(run_id, key, steps.copy(), timestamps.copy(), values.copy(), entry["error"])
+        return found
 
     def artifacts(self, run_id: str) -> ArtifactTree:
         """The artifact tree of a run."""
