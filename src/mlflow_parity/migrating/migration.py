@@ -229,9 +229,9 @@ class Migration:
         for batch in self._batches(experiments):
             for experiment in batch:
                 write_tool_files(self.folder, experiment, self._tool_log)
-            with tool_log(self.settings.logs / "import.log"):
+            with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
                 import_batch(context, batch)
-        with tool_log(self.settings.logs / "import.log"):
+        with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
             import_rest(context, experiments)
         return unread(self.folder, include_deleted=self.settings.include_deleted)
 
