@@ -6,13 +6,14 @@ The tool moves neither scorers nor webhooks; evaluation datasets it links to the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.migrating.dataset_records import update_records
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.model import Entity, Experiment
@@ -22,8 +23,6 @@ from mlflow_parity.snapshot.store import PlaceObjects
 
 _THREE = "/api/3.0/mlflow/"
 _WEBHOOKS = "/api/2.0/mlflow/webhooks"
-#: Records of a dataset that go into one request.
-_RECORDS = 200
 
 
 def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
@@ -32,16 +31,14 @@ def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
             yield from objects.entities(kind, [key.entity_id])
 
 
-def _state(entity: Entity) -> str:
-    return digest([entity.entity_id, dict(entity.facets)]).hex()
-
-
-def _each(context: Import, entities: Iterator[Entity], move: Callable[[Entity], str]) -> None:
-    """Move each that is not moved yet; ``move`` returns its id on the target."""
+def _each(
+    context: Import, entities: Iterator[Entity], move: Callable[[Entity], str], *linked: Callable[[Entity], Any]
+) -> None:
+    """Move each that is not moved yet; ``move`` returns its id on the target, ``linked`` tells what it hangs on."""
     journal = context.journal
     for entity in entities:
         entry = journal.entry(entity.kind, entity.entity_id)
-        state = _state(entity)
+        state = digest([entity.entity_id, dict(entity.facets), *(link(entity) for link in linked)]).hex()
         if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             continue
         journal.begin(entity.kind, entity.entity_id, place=entity.container, name=entity.name)
@@ -61,6 +58,33 @@ def _each(context: Import, entities: Iterator[Entity], move: Callable[[Entity], 
             journal.failed(entity.kind, entity.entity_id, str(error))
 
 
+class _Named:
+    """The target's objects of a kind whose names need not be unique: each serves for one of the source's."""
+
+    def __init__(self, context: Import, kind: str) -> None:
+        self._context = context
+        self._kind = kind
+        self._found: list[Entity] | None = None
+
+    def _read(self) -> list[Entity]:
+        return [one for batch in self._context.reader.server_objects() for one in batch if one.kind == self._kind]
+
+    def of(self, entity: Entity, *, again: bool = False) -> Entity | None:
+        """Return the copy of an object: the one that the journal knows, else one of its name that is no other's."""
+        if self._found is None or again:
+            self._found = self._read()
+        ids = self._context.journal.ids(self._kind)
+        known = ids.pop(entity.entity_id, None)
+        taken = set(ids.values())
+        named = [one for one in self._found if one.name == entity.name and one.entity_id not in taken]
+        return next((one for one in self._found if one.entity_id == known), named[0] if named else None)
+
+    def find(self, entity: Entity) -> str | None:
+        """Look on the target whether an object was made."""
+        found = self.of(entity, again=True)
+        return None if found is None else found.entity_id
+
+
 # --- scorers
 
 
@@ -70,44 +94,48 @@ def import_scorers(context: Import, experiment: Experiment) -> None:
     objects = context.export.snapshot.objects(experiment.experiment_id)
     if target is None or objects.problem("scorers") is not None:
         return
+    found = sorted(_entities(objects, "scorer"), key=lambda one: (one.name, int(one.facets["number"])))
+    own: dict[str, dict[int, Any]] = {}
+    for one in found:
+        own.setdefault(one.name, {})[int(one.facets["number"])] = one.facets["definition"]
     there: dict[str, dict[int, Any]] | None = None
 
     def move(scorer: Entity) -> str:
         nonlocal there
         if there is None:
-            there = {}
-            for batch in read_scorers(context.reader.session, target):
-                for one in batch:
-                    there.setdefault(one.name, {})[int(one.facets["number"])] = one.facets["definition"]
-        known = there.setdefault(scorer.name, {})
-        wanted = int(scorer.facets["number"])
-        while wanted not in known:
-            number = _register(context, target, scorer, known)
-            known[number] = scorer.facets["definition"]
-            if number < wanted:
-                # the source has a gap there
+            there = _scorers(context, target)
+        known, wanted = there.setdefault(scorer.name, {}), int(scorer.facets["number"])
+        definition = scorer.facets["definition"]
+        # numbers go on from the highest that is there: what the source has a gap for is made first, and deleted last
+        while max(known, default=0) < wanted:
+            known[_register(context, target, scorer, known)] = definition
+        if known.get(wanted) != definition:
+            raise NotMoved("the target has another scorer of this name and version, or had one")
+        for number in [one for one in known if one < wanted and one not in own[scorer.name]]:
+            if known[number] in own[scorer.name].values():
                 body = {"experiment_id": target, "name": scorer.name, "version": number}
                 context.writer.call("DELETE", f"{_THREE}scorers/delete", body)
-            elif number > wanted:
-                raise NotMoved(f"its version is {number}: the target gave higher ones before, and gives none twice")
-        if known[wanted] != scorer.facets["definition"]:
-            raise NotMoved("the target has another scorer of this name and version")
+                del known[number]
         return f"{target}/{scorer.name}/{wanted}"
 
-    found = sorted(_entities(objects, "scorer"), key=lambda one: (one.name, int(one.facets["number"])))
     _each(context, iter(found), move)
 
 
-def _register(context: Import, experiment: str, scorer: Entity, known: Mapping[int, Any]) -> int:
+def _scorers(context: Import, experiment: str) -> dict[str, dict[int, Any]]:
+    there: dict[str, dict[int, Any]] = {}
+    for batch in read_scorers(context.reader.session, experiment):
+        for one in batch:
+            there.setdefault(one.name, {})[int(one.facets["number"])] = one.facets["definition"]
+    return there
+
+
+def _register(context: Import, experiment: str, scorer: Entity, known: dict[int, Any]) -> int:
     definition = scorer.facets["definition"]
     text = definition if isinstance(definition, str) else json.dumps(definition)
 
     def find() -> int | None:
-        for batch in read_scorers(context.reader.session, experiment):
-            for one in batch:
-                if one.name == scorer.name and int(one.facets["number"]) not in known:
-                    return int(one.facets["number"])
-        return None
+        there = _scorers(context, experiment).get(scorer.name, {})
+        return max((number for number in there if number > max(known, default=0)), default=None)
 
     return context.writer.create(
         f"{_THREE}scorers/register",
@@ -122,91 +150,64 @@ def _register(context: Import, experiment: str, scorer: Entity, known: Mapping[i
 
 def import_datasets(context: Import) -> None:
     """Bring every evaluation dataset with its records, linked to the copies of its experiments."""
-    objects = context.export.snapshot.objects(SERVER)
-    there: dict[str, Entity] | None = None
+    objects, there = context.export.snapshot.objects(SERVER), _Named(context, "evaluation_dataset")
+
+    def experiments(dataset: Entity) -> list[str | None]:
+        return [context.journal.target("experiment", one) for one in dataset.facets["experiments"]]
 
     def move(dataset: Entity) -> str:
-        nonlocal there
-        if there is None:
-            there = _server_objects(context, "evaluation_dataset")
-        return _dataset(context, dataset, there)
+        return _dataset(context, dataset, there, sorted(filter(None, experiments(dataset))))
 
-    _each(context, _entities(objects, "evaluation_dataset"), move)
+    _each(context, _entities(objects, "evaluation_dataset"), move, experiments)
 
 
-def _server_objects(context: Import, kind: str) -> dict[str, Entity]:
-    return {one.name: one for batch in context.reader.server_objects() for one in batch if one.kind == kind}
-
-
-def _dataset(context: Import, dataset: Entity, there: Mapping[str, Entity]) -> str:
-    facets, journal = dataset.facets, context.journal
-    ids = journal.ids("experiment")
-    experiments = sorted(ids[one] for one in facets["experiments"] if one in ids)
-    lost = [one for one in facets["experiments"] if one not in ids]
-    present = there.get(dataset.name)
+def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[str]) -> str:
+    facets, writer = dataset.facets, context.writer
+    ours = context.journal.target(dataset.kind, dataset.entity_id) is not None
+    present = there.of(dataset)
     if present is None:
         body: dict[str, Any] = {"name": dataset.name, "experiment_ids": experiments}
         if facets["tags"]:
             body["tags"] = json.dumps(facets["tags"])
-
-        def find() -> str | None:
-            found = _server_objects(context, "evaluation_dataset").get(dataset.name)
-            return None if found is None else found.entity_id
-
-        identity = context.writer.create(
-            f"{_THREE}datasets/create", body, find=find, made=lambda answer: str(answer["dataset"]["dataset_id"])
+        identity = writer.create(
+            f"{_THREE}datasets/create",
+            body,
+            find=lambda: there.find(dataset),
+            made=lambda answer: str(answer["dataset"]["dataset_id"]),
         )
-        has: list[Any] = []
+        context.journal.created(dataset.kind, dataset.entity_id, identity)
     else:
-        identity, has = present.entity_id, list(present.facets["records"])
-        path = f"{_THREE}datasets/{quote(identity, safe='')}"
-        changed = {key: value for key, value in facets["tags"].items() if present.facets["tags"].get(key) != value}
+        identity = present.entity_id
+        context.journal.created(dataset.kind, dataset.entity_id, identity)
+        path, has = f"{_THREE}datasets/{quote(identity, safe='')}", present.facets
+        changed = {key: value for key, value in facets["tags"].items() if has["tags"].get(key) != value}
         if changed:
-            context.writer.call("PATCH", f"{path}/tags", {"dataset_id": identity, "tags": json.dumps(changed)})
-        more = sorted(set(experiments) - set(present.facets["experiments"]))
+            writer.call("PATCH", f"{path}/tags", {"dataset_id": identity, "tags": json.dumps(changed)})
+        more = sorted(set(experiments) - set(has["experiments"]))
         if more:
-            body = {"dataset_id": identity, "experiment_ids": more}
-            context.writer.call("POST", f"{path}/add-experiments", body)
-    records = [record for record in facets["records"] if record not in has]
-    for first in range(0, len(records), _RECORDS):
-        sent = [_record(context, one) for one in records[first : first + _RECORDS]]
-        path = f"{_THREE}datasets/{quote(identity, safe='')}/records"
-        # records are known by their inputs: sending them twice makes none twice
-        context.writer.call("POST", path, {"dataset_id": identity, "records": json.dumps(sent)})
+            writer.call("POST", f"{path}/add-experiments", {"dataset_id": identity, "experiment_ids": more})
+        # what the target has by itself stays, unless all of it is ours
+        for key in has["tags"].keys() - facets["tags"].keys() if ours else ():
+            writer.call("DELETE", f"{path}/tags/{quote(key, safe='')}")
+        less = sorted(set(has["experiments"]) - set(experiments))
+        if less and ours:
+            writer.call("POST", f"{path}/remove-experiments", {"dataset_id": identity, "experiment_ids": less})
+    update_records(context, identity, facets["records"], facets["schema"], ours=ours, new=present is None)
+    lost = [one for one in facets["experiments"] if context.journal.target("experiment", one) is None]
     if lost:
         raise NotMoved(f"its experiments {', '.join(lost)} are not on the target")
     return identity
-
-
-def _record(context: Import, record: Mapping[str, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = {"inputs": record["inputs"]}
-    for key in ("outputs", "expectations", "tags"):
-        if record[key]:
-            body[key] = record[key]
-    source = record["source"]
-    if source["type"]:
-        data = source["data"]
-        if isinstance(data, Mapping) and isinstance(data.get("trace_id"), str):
-            copy = context.journal.target("trace", data["trace_id"])
-            data = {**data, "trace_id": copy or data["trace_id"]}
-        body["source"] = {"source_type": source["type"], "source_data": data or {}}
-    return body
 
 
 # --- webhooks
 
 
 def import_webhooks(context: Import) -> None:
-    """Bring every webhook; its secret cannot be read anywhere, so an active one is made, and the secret is lost."""
-    objects = context.export.snapshot.objects(SERVER)
-    there: dict[str, Entity] | None = None
+    """Bring every webhook, in the status that it has; its secret cannot be read anywhere, and has to be set again."""
+    objects, there = context.export.snapshot.objects(SERVER), _Named(context, "webhook")
 
     def move(webhook: Entity) -> str:
-        nonlocal there
-        if there is None:
-            there = _server_objects(context, "webhook")
-        present = there.get(webhook.name)
-        facets = webhook.facets
+        present, facets = there.of(webhook), webhook.facets
         events = [one.partition(".") for one in facets["events"]]
         body = {
             "name": webhook.name,
@@ -215,17 +216,15 @@ def import_webhooks(context: Import) -> None:
             "status": facets["status"],
             "events": [{"entity": entity.upper(), "action": action.upper()} for entity, _, action in events],
         }
-        if present is not None:
-            if any(present.facets[key] != facets[key] for key in ("url", "description", "status", "events")):
-                context.writer.call("PATCH", f"{_WEBHOOKS}/{quote(present.entity_id, safe='')}", body)
-            return present.entity_id
-
-        def find() -> str | None:
-            found = _server_objects(context, "webhook").get(webhook.name)
-            return None if found is None else found.entity_id
-
-        return context.writer.create(
-            _WEBHOOKS, body, find=find, made=lambda answer: str(answer["webhook"]["webhook_id"])
-        )
+        if present is None:
+            return context.writer.create(
+                _WEBHOOKS,
+                body,
+                find=lambda: there.find(webhook),
+                made=lambda answer: str(answer["webhook"]["webhook_id"]),
+            )
+        if any(present.facets[key] != facets[key] for key in ("url", "description", "status", "events")):
+            context.writer.call("PATCH", f"{_WEBHOOKS}/{quote(present.entity_id, safe='')}", body)
+        return present.entity_id
 
     _each(context, _entities(objects, "webhook"), move)

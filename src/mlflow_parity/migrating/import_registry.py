@@ -6,37 +6,23 @@ prompts it sends to the process-wide tracking URI.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.import_versions import API, Container, There, Versions, content_tags
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
-from mlflow_parity.migrating.version_source import Source, Sources
-from mlflow_parity.model import EXIM_PREFIX, Entity
-from mlflow_parity.reading.registry import read_registry
+from mlflow_parity.model import Entity
+from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import PlaceObjects
 
-_API = "/api/2.0/mlflow/"
-FIELD = EXIM_PREFIX + "field."
-_IS_PROMPT = {"mlflow.prompt.is_prompt": "true"}
-_NO_SOURCE = "dummy-source"
+_MARK = {"mlflow.prompt.is_prompt": "true"}
 _CHUNK = 500
-#: What a version must be named by on the target, whoever made it.
-_ORIGIN = (FIELD + "name", FIELD + "version")
-
-
-@dataclass(slots=True)
-class _There:
-    """The target's registry by name, as it is before the import."""
-
-    models: dict[str, Entity]
-    versions: dict[str, dict[int, Entity]]
 
 
 def import_registry(context: Import, wanted: Callable[[str], bool] = lambda _: True) -> None:
@@ -44,25 +30,37 @@ def import_registry(context: Import, wanted: Callable[[str], bool] = lambda _: T
     objects = context.export.snapshot.objects(SERVER)
     if objects.problem("registry") is not None:
         return
-    there: _There | None = None
-    later: list[tuple[Entity, list[Entity]]] = []
-    for kind, versions in (("registered_model", "model_version"), ("prompt", "prompt_version")):
-        by_name = _by_container(objects, versions)
-        for model in _entities(objects, kind):
-            own = by_name.get(model.entity_id, [])
-            if not wanted(model.name) or _settled(context, model, own):
-                continue
-            if there is None:
-                there = _read(context)
-            _container(context, model, there)
-            _versions(context, model, own, objects, there, last=False)
-            later.append((model, own))
-    if there is None:
+    containers = [one for one in _containers(objects) if wanted(one.entity.name) and not _is_settled(context, one)]
+    if not containers:
         return
-    # a version may be made of another one, whose model comes later
-    for model, own in later:
-        _versions(context, model, own, objects, there, last=True)
-        _aliases(context, model, own)
+    there = _read(context)
+    importer = _Importer(context, Versions(context, objects, there), there)
+    with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-registry") as pool:
+
+        def each(work: Callable[[Container], None], some: Iterable[Container]) -> None:
+            for _ in drained(pool, work, some, 2 * context.workers):
+                pass
+
+        each(importer.container, containers)
+        # a version may be made of another one, whose model comes later
+        waiting = len(containers) + 1
+        left = containers
+        while left and len(left) < waiting:
+            waiting = len(left)
+            each(importer.versions, left)
+            left = [one for one in left if importer.waits(one)]
+        each(importer.rest, left)
+        each(importer.aliases, containers)
+
+
+def _containers(objects: PlaceObjects) -> Iterator[Container]:
+    for kind, versions in (("registered_model", "model_version"), ("prompt", "prompt_version")):
+        own: dict[str, list[Entity]] = {}
+        for version in _entities(objects, versions):
+            own.setdefault(version.container, []).append(version)
+        for entity in _entities(objects, kind):
+            found = own.get(entity.entity_id, [])
+            yield Container(entity, sorted(found, key=lambda one: int(one.facets["number"])))
 
 
 def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
@@ -71,28 +69,24 @@ def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
         yield from objects.entities(kind, ids[first : first + _CHUNK])
 
 
-def _by_container(objects: PlaceObjects, kind: str) -> dict[str, list[Entity]]:
-    found: dict[str, list[Entity]] = {}
-    for version in _entities(objects, kind):
-        found.setdefault(version.container, []).append(version)
-    return {name: sorted(own, key=lambda one: int(one.facets["number"])) for name, own in found.items()}
-
-
-def _state(entity: Entity) -> str:
-    return digest([entity.entity_id, dict(entity.facets)]).hex()
-
-
-def _settled(context: Import, model: Entity, versions: list[Entity]) -> bool:
-    for entity in (model, *versions):
+def _is_settled(context: Import, container: Container) -> bool:
+    for entity in (container.entity, *container.versions):
         entry = context.journal.entry(entity.kind, entity.entity_id)
-        if entry is None or entry.state not in ("done", "unmovable") or entry.digest != _state(entity):
+        if entry is None or entry.state not in ("done", "unmovable") or entry.digest != state_of(context, entity):
             return False
     return True
 
 
-def _read(context: Import) -> _There:
-    there = _There({}, {})
-    for batch in read_registry(context.reader.session):
+def state_of(context: Import, entity: Entity) -> str:
+    """Return a digest of what is to be written of a registered model, a prompt or a version."""
+    names = context.renames.prompts if entity.kind.startswith("prompt") else context.renames.models
+    name = names.get(entity.container or entity.entity_id)
+    return digest([entity.entity_id, dict(entity.facets), content_tags(context, entity), name]).hex()
+
+
+def _read(context: Import) -> There:
+    there = There({}, {})
+    for batch in context.reader.registry():
         for entity in batch:
             if entity.container:
                 there.versions.setdefault(entity.container, {})[int(entity.facets["number"])] = entity
@@ -101,258 +95,112 @@ def _read(context: Import) -> _There:
     return there
 
 
-def new_name(context: Import, entity: Entity) -> str:
-    """Return the target's name of a registered model or prompt, or of that which a version belongs to."""
-    names = context.renames.prompts if entity.kind.startswith("prompt") else context.renames.models
-    old = entity.container or entity.entity_id
-    return names.get(old, old)
+class _Importer:
+    def __init__(self, context: Import, versions: Versions, there: There) -> None:
+        self._context = context
+        self._versions = versions
+        self._there = there
+        #: Registered models and prompts that the journal knew before: what is on the target is ours.
+        self._ours: set[tuple[str, str]] = set()
 
-
-def _container(context: Import, model: Entity, there: _There) -> None:
-    """Make a registered model or prompt, or bring its description and tags up to date."""
-    journal, name = context.journal, new_name(context, model)
-    ours = journal.target(model.kind, model.entity_id) is not None
-    journal.begin(model.kind, model.entity_id, name=model.name)
-    marks = _IS_PROMPT if model.kind == "prompt" else {}
-    tags = {**(model.facets.get("tags") or {}), **marks}
-    description = model.facets.get("description") or ""
-    try:
-        present = there.models.get(name)
-        if present is None:
-            body = {"name": name, "tags": pairs(tags), **({"description": description} if description else {})}
-
-            def find() -> str | None:
-                return name if name in _read(context).models else None
-
-            context.writer.create(f"{_API}registered-models/create", body, find=find, made=lambda _: name)
-            context.told(objects=1)
-        elif present.kind != model.kind:
-            raise NotMoved(f"the target has a {present.kind.replace('_', ' ')} of this name")
-        else:
-            has = {**(present.facets.get("tags") or {}), **marks}
-            for key, value in tags.items():
-                if has.get(key) != value:
-                    body = {"name": name, "key": key, "value": value}
-                    context.writer.call("POST", f"{_API}registered-models/set-tag", body)
-            if ours:
-                for key in has.keys() - tags.keys():
-                    body = {"name": name, "key": key}
-                    context.writer.call("DELETE", f"{_API}registered-models/delete-tag", body)
-            if (present.facets.get("description") or "") != description:
-                body = {"name": name, "description": description}
-                context.writer.call("PATCH", f"{_API}registered-models/update", body)
-        journal.created(model.kind, model.entity_id, name)
-        journal.done(model.kind, model.entity_id, _state(model))
-    except ParityError as error:
-        journal.failed(model.kind, model.entity_id, str(error))
-
-
-def _versions(
-    context: Import, model: Entity, versions: list[Entity], objects: PlaceObjects, there: _There, *, last: bool
-) -> None:
-    """Make the versions in the order of their numbers; those of other versions only when ``last``."""
-    journal = context.journal
-    if journal.state(model.kind, model.entity_id) != "done":
-        for version in versions:
-            journal.begin(version.kind, version.entity_id, name=version.name)
-            journal.failed(version.kind, version.entity_id, f"its {model.kind.replace('_', ' ')} is not on the target")
-        return
-    present = there.versions.setdefault(new_name(context, model), {})
-    if not last:
-        _remove_leftovers(context, model, versions, present)
-    sources = Sources(context, objects)
-    for version in versions:
-        entry = journal.entry(version.kind, version.entity_id)
-        state = _state(version)
-        if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
-            continue
-        if not last and entry is not None and entry.state == "failed" and entry.digest == state:
-            continue
-        # numbers are given in turn: what waits for another version keeps back those after it
-        if not last and sources.waits(version):
-            break
-        journal.begin(version.kind, version.entity_id, name=version.name)
+    def container(self, one: Container) -> None:
+        """Make a registered model or prompt, or bring its description and tags up to date."""
+        journal, entity = self._context.journal, one.entity
+        name = one.name(self._context.renames)
+        if journal.target(entity.kind, entity.entity_id) is not None:
+            self._ours.add((entity.kind, entity.entity_id))
+        journal.begin(entity.kind, entity.entity_id, name=entity.name)
         try:
-            number, problems = _version(context, model, version, sources, present)
-            journal.created(version.kind, version.entity_id, f"{new_name(context, model)}/{number}")
-            if problems:
-                journal.unmovable(version.kind, version.entity_id, "; ".join(problems))
-                journal.digested(version.kind, version.entity_id, state)
+            tags = {**content_tags(self._context, entity), **(_MARK if one.is_prompt else {})}
+            present = self._there.models.get(name)
+            if present is None:
+                self._create(name, tags, entity.facets.get("description") or "")
+            elif present.kind != entity.kind:
+                raise NotMoved(f"the target has a {present.kind.replace('_', ' ')} of this name")
             else:
-                journal.done(version.kind, version.entity_id, state)
-        except NotMoved as error:
-            (journal.unmovable if error.for_good else journal.failed)(version.kind, version.entity_id, str(error))
-            journal.digested(version.kind, version.entity_id, state)
+                self._update(one, present, name, tags)
+            journal.created(entity.kind, entity.entity_id, name)
+            journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
+            self._context.told(objects=1)
         except ParityError as error:
-            journal.failed(version.kind, version.entity_id, str(error))
-            journal.digested(version.kind, version.entity_id, state)
+            journal.failed(entity.kind, entity.entity_id, str(error))
 
+    def _create(self, name: str, tags: dict[str, str], description: str) -> None:
+        writer = self._context.writer
+        body = {"name": name, "tags": pairs(tags), **({"description": description} if description else {})}
 
-def _origin(entity: Entity) -> tuple[str, str] | None:
-    tags = entity.facets.get("tags") or {}
-    name, version = (tags.get(key) for key in _ORIGIN)
-    return (name, version) if name and version else None
-
-
-def _remove_leftovers(context: Import, model: Entity, versions: list[Entity], present: dict[int, Entity]) -> None:
-    """Delete versions of ours that only took up a number when a kill came."""
-    own = {int(version.facets["number"]) for version in versions}
-    known = set(context.journal.ids(versions[0].kind).values()) if versions else set()
-    for number, found in sorted(present.items()):
-        origin = _origin(found)
-        if origin is None or origin[0] != model.entity_id or found.entity_id in known:
-            continue
-        if int(origin[1]) in own and int(origin[1]) > number and number not in own:
-            _delete(context, new_name(context, model), number)
-            del present[number]
-
-
-def _delete(context: Import, name: str, number: int) -> None:
-    context.writer.call("DELETE", f"{_API}model-versions/delete", {"name": name, "version": str(number)})
-
-
-def _version(
-    context: Import, model: Entity, version: Entity, sources: Sources, present: dict[int, Entity]
-) -> tuple[int, list[str]]:
-    """Make one version, or find it, and bring it up to date; return its number and what cannot be written."""
-    name, wanted = new_name(context, model), int(version.facets["number"])
-    prompt = version.kind == "prompt_version"
-    tags = _prompt_tags(version) if prompt else _version_tags(version)
-    description = version.facets.get("commit_message" if prompt else "description") or ""
-    number = _find(context, version, present)
-    source = Source(_NO_SOURCE) if prompt else sources.of(version)
-    if number is None:
-        body: dict[str, Any] = {"name": name, "source": source.uri, "tags": pairs(tags)}
-        body |= {"description": description} if description else {}
-        body |= {"run_id": source.run_id} if source.run_id else {}
-        body |= {"model_id": source.model_id} if source.model_id else {}
-        number = _create(context, name, wanted, body, version)
-        context.told(objects=1)
-    else:
-        _update(context, name, number, present[number], tags, description)
-    problems = []
-    if number != wanted and prompt:
-        problems.append(f"its number is {number}: the target gave higher ones before, and gives none twice")
-    stage = version.facets.get("stage")
-    now = present[number].facets.get("stage") if number in present else "None"
-    if not prompt and stage not in (None, "", "None") and stage != now:
-        moved: dict[str, Any] = {"name": name, "version": str(number), "stage": stage}
-        moved["archive_existing_versions"] = False
-        context.writer.call("POST", f"{_API}model-versions/transition-stage", moved)
-    status = (version.facets.get("status") or {}).get("status")
-    if not prompt and status not in (None, "READY"):
-        problems.append(f"its status is {status}: MLflow's API makes versions READY")
-    return number, problems
-
-
-def _find(context: Import, version: Entity, present: Mapping[int, Entity]) -> int | None:
-    known = context.journal.target(version.kind, version.entity_id)
-    if known is not None and int(known.rpartition("/")[2]) in present:
-        return int(known.rpartition("/")[2])
-    wanted = int(version.facets["number"])
-    if version.kind == "prompt_version":
-        # a prompt version has no source tags; its number is its name
-        found = present.get(wanted)
-        same = found is not None and found.facets.get("template") == version.facets.get("template")
-        return wanted if same else None
-    ours = (version.container, str(wanted))
-    return next((number for number, one in sorted(present.items()) if _origin(one) == ours), None)
-
-
-def _create(context: Import, name: str, wanted: int, body: Mapping[str, Any], version: Entity) -> int:
-    """Make a version with its number; lower ones that are given first are deleted: the source has a gap there."""
-    ours = (version.container, str(version.facets["number"]))
-
-    def find() -> int | None:
-        mine = _read(context).versions.get(name, {})
-        if version.kind == "prompt_version":
-            return wanted if wanted in mine else None
-        return next((number for number, one in sorted(mine.items(), reverse=True) if _origin(one) == ours), None)
-
-    while True:
-        number = context.writer.create(
-            f"{_API}model-versions/create",
-            body,
-            find=find,
-            made=lambda answer: int(answer["model_version"]["version"]),
-        )
-        if number >= wanted:
-            return number
-        _delete(context, name, number)
-
-
-def _update(
-    context: Import, name: str, number: int, present: Entity, tags: Mapping[str, str], description: str
-) -> None:
-    prompt = present.kind == "prompt_version"
-    of = {"name": name, "version": str(number)}
-    has = _prompt_tags(present) if prompt else dict(present.facets.get("tags") or {})
-    for key, value in tags.items():
-        if has.get(key) != value:
-            context.writer.call("POST", f"{_API}model-versions/set-tag", {**of, "key": key, "value": value})
-    for key in has.keys() - tags.keys():
-        context.writer.call("DELETE", f"{_API}model-versions/delete-tag", {**of, "key": key})
-    if (present.facets.get("commit_message" if prompt else "description") or "") != description:
-        context.writer.call("PATCH", f"{_API}model-versions/update", {**of, "description": description})
-
-
-def _version_tags(version: Entity) -> dict[str, str]:
-    """Return the tags of a model version's copy, with the source tags that the tool writes."""
-    facets = version.facets
-    told = {
-        "name": version.container,
-        "version": facets.get("number"),
-        "creation_timestamp": (facets.get("times") or {}).get("creation"),
-        "last_updated_timestamp": (facets.get("times") or {}).get("update"),
-        "current_stage": facets.get("stage"),
-        "source": facets.get("source"),
-        "run_id": facets.get("run"),
-        "status": (facets.get("status") or {}).get("status"),
-        "user_id": facets.get("user"),
-        "model_id": facets.get("logged_model"),
-    }
-    return {**(facets.get("tags") or {}), **{FIELD + key: str(value) for key, value in told.items()}}
-
-
-def _prompt_tags(version: Entity) -> dict[str, str]:
-    """Return the tags in which MLflow keeps a prompt version's content, and its own."""
-    facets = version.facets
-    template, kind = facets.get("template"), facets.get("type")
-    tags = {**(facets.get("tags") or {}), **_IS_PROMPT}
-    if template is not None:
-        tags["mlflow.prompt.text"] = template if isinstance(template, str) else json.dumps(template)
-    if kind:
-        tags["_mlflow_prompt_type"] = str(kind)
-    for key, name in (
-        ("response_format", "_mlflow_prompt_response_format"),
-        ("model_config", "_mlflow_prompt_model_config"),
-    ):
-        if facets.get(key) is not None:
-            value = facets[key]
-            tags[name] = value if isinstance(value, str) else json.dumps(value)
-    return tags
-
-
-def _aliases(context: Import, model: Entity, versions: list[Entity]) -> None:
-    """Let each alias point at the copy of its version."""
-    journal, name = context.journal, new_name(context, model)
-    kind = "prompt_version" if model.kind == "prompt" else "model_version"
-    present = _read_one(context, name)
-    refused = []
-    for alias, number in (model.facets.get("aliases") or {}).items():
-        copy = journal.target(kind, f"{model.entity_id}/{number}")
-        if copy is None:
-            refused.append(f"alias {alias!r}: version {number}, which it points at, is not on the target")
-        elif present.get(alias) != copy.rpartition("/")[2]:
-            body = {"name": name, "alias": alias, "version": copy.rpartition("/")[2]}
+        def find() -> str | None:
             try:
-                context.writer.call("POST", f"{_API}registered-models/alias", body)
+                writer.call("GET", f"{API}registered-models/get", query={"name": name})
             except RequestRefused as error:
+                if error.status == 404:
+                    return None
+                raise
+            return name
+
+        writer.create(f"{API}registered-models/create", body, find=find, made=lambda _: name)
+
+    def _update(self, one: Container, present: Entity, name: str, tags: dict[str, str]) -> None:
+        writer, entity = self._context.writer, one.entity
+        has = {**(present.facets.get("tags") or {}), **(_MARK if one.is_prompt else {})}
+        for key, value in tags.items():
+            if has.get(key) != value:
+                writer.call("POST", f"{API}registered-models/set-tag", {"name": name, "key": key, "value": value})
+        # what the target has by itself stays, unless all of it is ours
+        for key in has.keys() - tags.keys() if (entity.kind, entity.entity_id) in self._ours else ():
+            writer.call("DELETE", f"{API}registered-models/delete-tag", {"name": name, "key": key})
+        description = entity.facets.get("description") or ""
+        if (present.facets.get("description") or "") != description:
+            writer.call("PATCH", f"{API}registered-models/update", {"name": name, "description": description})
+
+    def versions(self, one: Container) -> None:
+        """Make the versions in the order of their numbers, up to the first that has to wait for another model's."""
+        self._write(one, last=False)
+
+    def rest(self, one: Container) -> None:
+        """Make the other versions; what one waits for did not come."""
+        self._write(one, last=True)
+
+    def _write(self, one: Container, *, last: bool) -> None:
+        journal, kind = self._context.journal, one.entity.kind
+        if journal.state(kind, one.entity.entity_id) == "done":
+            self._versions.write(one, state_of, last=last)
+            return
+        for version in one.versions:
+            journal.begin(version.kind, version.entity_id, name=version.name)
+            journal.failed(version.kind, version.entity_id, f"its {kind.replace('_', ' ')} is not on the target")
+
+    def waits(self, one: Container) -> bool:
+        """Whether some version has to wait for that of another model."""
+        states = (self._context.journal.state(version.kind, version.entity_id) for version in one.versions)
+        return None in states
+
+    def aliases(self, one: Container) -> None:
+        """Let each alias point at the copy of its version."""
+        journal, entity = self._context.journal, one.entity
+        name = one.name(self._context.renames)
+        if journal.state(entity.kind, entity.entity_id) != "done":
+            return
+        kind = "prompt_version" if one.is_prompt else "model_version"
+        wanted = entity.facets.get("aliases") or {}
+        present: dict[str, Any] = {}
+        if name in self._there.models:
+            present = self._there.models[name].facets.get("aliases") or {}
+        refused = []
+        for alias, number in wanted.items():
+            copy = (journal.target(kind, f"{entity.entity_id}/{number}") or "").rpartition("/")[2]
+            try:
+                if not copy:
+                    refused.append(f"alias {alias!r}: version {number}, which it points at, is not on the target")
+                elif present.get(alias) != copy:
+                    body = {"name": name, "alias": alias, "version": copy}
+                    self._context.writer.call("POST", f"{API}registered-models/alias", body)
+            except ParityError as error:
                 refused.append(f"alias {alias!r}: {error}")
-    if refused and journal.state(model.kind, model.entity_id) == "done":
-        journal.failed(model.kind, model.entity_id, "; ".join(refused))
-
-
-def _read_one(context: Import, name: str) -> Mapping[str, str]:
-    found = _read(context).models.get(name)
-    return {} if found is None else found.facets.get("aliases") or {}
+        try:
+            for alias in present.keys() - wanted.keys() if (entity.kind, entity.entity_id) in self._ours else ():
+                self._context.writer.call("DELETE", f"{API}registered-models/alias", {"name": name, "alias": alias})
+        except ParityError as error:
+            refused.append(str(error))
+        if refused:
+            journal.failed(entity.kind, entity.entity_id, "; ".join(refused))

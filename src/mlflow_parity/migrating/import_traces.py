@@ -6,11 +6,9 @@ times and overrides along.
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +17,9 @@ from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
+from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
 from mlflow_parity.model import Entity, Experiment
+from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.trace_infos import trace_v3
 from mlflow_parity.snapshot.store import PlaceObjects
@@ -29,7 +29,9 @@ _CHUNK = 200
 _FILE = "traces.json"
 #: Where the source keeps spans says nothing of where the target does.
 _PLACES = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_PROMPTS = "mlflow.linkedPrompts"
+#: First release that keeps links to prompts beside the tag.
+_LINKS = (3, 6)
 
 
 def import_traces(context: Import, experiment: Experiment) -> None:
@@ -38,12 +40,9 @@ def import_traces(context: Import, experiment: Experiment) -> None:
     target = context.journal.target("experiment", experiment.experiment_id)
     if objects.problem("traces") is not None or target is None:
         return
-
-    def one(trace: Entity) -> None:
-        _import(context, trace, target)
-
+    importer = _Importer(context, target)
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-traces") as pool:
-        for _ in drained(pool, one, _traces(objects), 2 * context.workers):
+        for _ in drained(pool, importer.one, _traces(objects), 2 * context.workers):
             pass
 
 
@@ -53,179 +52,174 @@ def _traces(objects: PlaceObjects) -> Iterator[Entity]:
         yield from objects.entities("trace", ids[first : first + _CHUNK])
 
 
-def _import(context: Import, trace: Entity, experiment: str) -> None:
-    journal = context.journal
-    entry = journal.entry("trace", trace.entity_id)
-    state = digest([trace.entity_id, dict(trace.facets)]).hex()
-    if entry is not None and entry.state == "done" and entry.digest == state:
-        return
-    journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
-    try:
-        if trace.error is not None:
-            raise NotMoved(f"it could not be read at the source: {trace.error}")
-        info = _info(context, trace, experiment)
-        there = None if entry is None else _present(context, trace.entity_id)
-        if there is not None and there.container != experiment:
+class _Importer:
+    def __init__(self, context: Import, experiment: str) -> None:
+        self._context = context
+        self._experiment = experiment
+        self._links = release(context.reader.capabilities.version) >= _LINKS
+
+    def one(self, trace: Entity) -> None:
+        """Bring one trace to the target, unless it is there as it is."""
+        journal = self._context.journal
+        entry = journal.entry("trace", trace.entity_id)
+        info = self._info(trace)
+        state = digest([trace.entity_id, dict(trace.facets), info["trace_metadata"]]).hex()
+        if entry is not None and entry.state == "done" and entry.digest == state:
+            return
+        journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
+        try:
+            self._check_links(trace)
+            self._write(trace, info, begun=entry is not None)
+            if trace.error is not None:
+                raise NotMoved(f"what could be read of it is there: {trace.error}")
+            journal.done("trace", trace.entity_id, state)
+            self._context.told(objects=1)
+        except ParityError as error:
+            journal.failed("trace", trace.entity_id, str(error))
+
+    def _check_links(self, trace: Entity) -> None:
+        for kind in ("run", "logged_model"):
+            identity = trace.facets[kind]
+            if not identity or self._context.journal.target(kind, identity) is not None:
+                continue
+            # one that is gone at the source is a dead link here as there
+            if self._context.journal.state(kind, identity) is not None:
+                raise NotMoved(f"its {kind.replace('_', ' ')} {identity} is not on the target")
+
+    def _write(self, trace: Entity, info: dict[str, Any], *, begun: bool) -> None:
+        context, facets = self._context, trace.facets
+        there = self._present(trace.entity_id) if begun else None
+        if there is not None and there.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
-        answer = context.writer.call("POST", _API, {"trace": {"trace_info": info}}) if there is None else None
-        if answer is not None:
-            there = trace_v3(answer["trace"]["trace_info"])
-        assert there is not None
-        journal.created("trace", trace.entity_id, there.entity_id)
-        _tags(context, there, info["tags"])
-        _assessments(context, trace, there)
-        if trace.facets["spans"]:
-            place = str(there.facets["tags"].get("mlflow.artifactLocation") or "")
-            content = spans_file(there.entity_id, trace.facets["spans"])
+        if there is not None:
+            self._remove(there, info)
+        # a second call brings what is there up to date
+        answer = context.writer.call("POST", _API, {"trace": {"trace_info": info}})
+        made = trace_v3(answer["trace"]["trace_info"])
+        if made.container != self._experiment:
+            raise NotMoved("the target has a trace of this id in another experiment")
+        context.journal.created("trace", trace.entity_id, made.entity_id)
+        self._assess(trace, self._present(trace.entity_id) or made if there is not None else made)
+        if facets["prompts"] and self._links:
+            versions = [(self._prompt(name), number) for name, _, number in map(_parted, facets["prompts"])]
+            body = {"trace_id": made.entity_id, "prompt_versions": [{"name": n, "version": v} for n, v in versions]}
+            context.writer.call("POST", "/api/2.0/mlflow/traces/link-prompts", body)
+        # the spans of a trace that goes on are written at its end
+        if facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS"):
+            place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
+            content = spans_file(made.entity_id, facets["spans"])
             context.uploads.put(place, _FILE, content)
             context.told(size=len(content))
-        journal.done("trace", trace.entity_id, state)
-        context.told(objects=1)
-    except ParityError as error:
-        journal.failed("trace", trace.entity_id, str(error))
 
+    def _prompt(self, name: str) -> str:
+        return self._context.renames.prompts.get(name, name)
 
-def _present(context: Import, trace_id: str) -> Entity | None:
-    try:
-        answer = context.writer.call("GET", f"{_API}/{quote(trace_id, safe='')}")
-    except RequestRefused as error:
-        if error.status == 404:
-            return None
-        raise
-    return trace_v3(answer["trace"]["trace_info"])
+    def _present(self, trace_id: str) -> Entity | None:
+        try:
+            answer = self._context.writer.call("GET", f"{_API}/{quote(trace_id, safe='')}")
+        except RequestRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return trace_v3(answer["trace"]["trace_info"])
 
+    def _info(self, trace: Entity) -> dict[str, Any]:
+        """Return the trace as V3's ``TraceInfo``."""
+        facets, journal = trace.facets, self._context.journal
+        times, previews = facets["times"], facets["previews"]
+        metadata, tags = dict(facets["metadata"]), dict(facets["tags"])
+        for kind, name in (("run", "mlflow.sourceRun"), ("logged_model", "mlflow.modelId")):
+            if facets[kind]:
+                metadata[name] = journal.target(kind, facets[kind]) or facets[kind]
+        for told in (tags, metadata):
+            if facets["prompts"] and _PROMPTS in told and self._context.renames.prompts:
+                told[_PROMPTS] = self._renamed(told[_PROMPTS])
+        info: dict[str, Any] = {
+            "trace_id": trace.entity_id,
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": self._experiment}},
+            "request_time": moment(times["request"]),
+            "state": facets["state"],
+            "trace_metadata": metadata,
+            "tags": {key: value for key, value in tags.items() if key not in _PLACES},
+            # one that overrides another comes later: only then does the server say of that other that it is not valid
+            "assessments": [self._assessment(trace, one) for one in facets["assessments"] if not one["overrides"]],
+        }
+        if times["duration"] is not None:
+            info["execution_duration"] = f"{Decimal(times['duration']) / 1000}s"
+        given = {
+            "client_request_id": facets["client_request_id"],
+            "request_preview": previews["request"],
+            "response_preview": previews["response"],
+        }
+        return {**info, **{key: value for key, value in given.items() if value is not None}}
 
-def _info(context: Import, trace: Entity, experiment: str) -> dict[str, Any]:
-    """Return the trace as V3's ``TraceInfo``."""
-    facets, journal = trace.facets, context.journal
-    times, previews = facets["times"], facets["previews"]
-    metadata = dict(facets["metadata"])
-    for key, kind, name in (("run", "run", "mlflow.sourceRun"), ("logged_model", "logged_model", "mlflow.modelId")):
-        if facets[key]:
-            copy = journal.target(kind, facets[key])
-            if copy is None and journal.state(kind, facets[key]) is not None:
-                raise NotMoved(f"its {kind.replace('_', ' ')} {facets[key]} is not on the target")
-            # one that is gone at the source is a dead link here as there
-            metadata[name] = copy or facets[key]
-    info: dict[str, Any] = {
-        "trace_id": trace.entity_id,
-        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
-        "request_time": _moment(times["request"]),
-        "state": facets["state"],
-        "trace_metadata": metadata,
-        "tags": {key: value for key, value in facets["tags"].items() if key not in _PLACES},
-        # one that overrides another comes later: only then does the server say of that other that it is not valid
-        "assessments": [_assessment(trace.entity_id, one) for one in facets["assessments"] if not one["overrides"]],
-    }
-    if times["duration"] is not None:
-        info["execution_duration"] = f"{Decimal(times['duration']) / 1000}s"
-    given = {
-        "client_request_id": facets["client_request_id"],
-        "request_preview": previews["request"],
-        "response_preview": previews["response"],
-    }
-    return {**info, **{key: value for key, value in given.items() if value is not None}}
+    def _renamed(self, text: str) -> str:
+        linked = json.loads(text)
+        return json.dumps([{**one, "name": self._prompt(one["name"])} for one in linked])
 
+    def _assessment(self, trace: Entity, one: Mapping[str, Any]) -> dict[str, Any]:
+        body = assessment(trace.entity_id, one)
+        # among others the run that judged
+        metadata = {key: self._context.journal.target("run", value) or value for key, value in one["metadata"].items()}
+        return {**body, "metadata": metadata}
 
-def _assessment(trace_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "assessment_id": one["id"],
-        "assessment_name": one["name"],
-        "trace_id": trace_id,
-        "source": {"source_type": one["source"]["type"], "source_id": one["source"]["id"] or ""},
-        "metadata": dict(one["metadata"]),
-        "create_time": _moment(one["created"]),
-        "last_update_time": _moment(one["updated"]),
-    }
-    for key in ("rationale", "span_id", "overrides", "valid"):
-        if one[key] is not None:
-            body[key] = one[key]
-    value = one["value"]
-    if one["kind"] == "feedback":
-        body["feedback"] = {"value": value, **({"error": one["error"]} if one["error"] else {})}
-    elif one["kind"] == "issue":
-        body["issue"] = {"issue_name": value}
-    elif isinstance(value, (dict, list)):
-        body["expectation"] = {"serialized_value": {"value": json.dumps(value), "serialization_format": "JSON_FORMAT"}}
-    else:
-        body["expectation"] = {"value": value}
-    return body
-
-
-def _tags(context: Import, there: Entity, wanted: Mapping[str, str]) -> None:
-    for key, value in wanted.items():
-        if there.facets["tags"].get(key) != value:
+    def _remove(self, there: Entity, info: Mapping[str, Any]) -> None:
+        """Remove the tags that the source does not have (any more)."""
+        for key in there.facets["tags"].keys() - info["tags"].keys() - set(_PLACES):
             path = f"{_API}/{quote(there.entity_id, safe='')}/tags"
-            context.writer.call("PATCH", path, {"trace_id": there.entity_id, "key": key, "value": value})
+            self._context.writer.call("DELETE", path, {"trace_id": there.entity_id, "key": key})
 
-
-def _assessments(context: Import, trace: Entity, there: Entity) -> None:
-    """Add those that the target did not take with the trace itself, older ones first: the newer may override them."""
-    known = {one["id"] for one in there.facets["assessments"]}
-    ids: dict[str, str] = {one: one for one in known}
-    for one in sorted(trace.facets["assessments"], key=lambda one: (one["created"] or 0, str(one["id"]))):
-        if one["id"] in known:
-            continue
-        body = _assessment(there.entity_id, one)
-        if "overrides" in body:
-            body["overrides"] = ids.get(body["overrides"], body["overrides"])
+    def _assess(self, trace: Entity, there: Entity) -> None:
+        """Add the assessments that did not come with the trace, and make those anew that differ; the older first."""
+        has = {one["id"]: one for one in there.facets["assessments"]}
+        wanted = [self._judgement(one) for one in trace.facets["assessments"]]
         path = f"{_API}/{quote(there.entity_id, safe='')}/assessments"
+        by_id = {one["id"]: one for one in wanted}
+        for identity in [key for key, one in has.items() if by_id.get(key) != one]:
+            self._context.writer.call("DELETE", f"{path}/{quote(str(identity), safe='')}")
+            del has[identity]
+        for one in _overridden_first(wanted):
+            if one["id"] in has:
+                continue
+            body = self._assessment(trace, one)
 
-        def made(answer: Mapping[str, Any]) -> str:
-            return str(answer["assessment"]["assessment_id"])
+            def find(identity: object = one["id"]) -> str | None:
+                found = self._present(there.entity_id)
+                ids = {known["id"] for known in found.facets["assessments"]} if found else set()
+                return str(identity) if identity in ids else None
 
-        def find(wanted: Mapping[str, Any] = one) -> str | None:
-            found = _present(context, there.entity_id)
-            same = ("name", "kind", "value", "created")
-            return next(
-                (
-                    str(other["id"])
-                    for other in (found.facets["assessments"] if found else ())
-                    if all(other[key] == wanted[key] for key in same) and other["id"] not in ids.values()
-                ),
-                None,
+            made = self._context.writer.create(
+                path,
+                {"assessment": body},
+                find=find,
+                made=lambda answer: str(answer["assessment"]["assessment_id"]),
             )
+            if made != one["id"]:
+                raise NotMoved(f"the target gave assessment {one['name']!r} another id")
 
-        there_already = find()
-        ids[str(one["id"])] = there_already or context.writer.create(path, {"assessment": body}, find=find, made=made)
-
-
-def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text."""
-    plain = trace_id.removeprefix("tr-")
-    otel = _base64(plain) if len(plain) == 32 and all(c in "0123456789abcdef" for c in plain) else _base64("0" * 32)
-    return json.dumps({"spans": [_span(trace_id, otel, one) for one in spans]}).encode()
+    def _judgement(self, one: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an assessment as it is to be read from the target."""
+        runs = self._context.journal.target
+        metadata = {key: runs("run", value) or value for key, value in one["metadata"].items()}
+        return {**one, "metadata": metadata}
 
 
-def _base64(hexadecimal: str) -> str:
-    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+def _parted(version: str) -> tuple[str, str, str]:
+    return version.rpartition("/")
 
 
-def _span(trace_id: str, otel: str, one: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = {"mlflow.traceRequestId": trace_id, **one["attributes"]}
-    for key, name in (("type", "mlflow.spanType"), ("inputs", "mlflow.spanInputs"), ("outputs", "mlflow.spanOutputs")):
-        if one[key] is not None:
-            attributes[name] = one[key]
-    return {
-        "trace_id": otel,
-        "span_id": _base64(one["span_id"]),
-        "parent_span_id": _base64(one["parent_id"]) if one["parent_id"] else None,
-        "name": one["name"],
-        "start_time_unix_nano": one["start_ns"],
-        "end_time_unix_nano": one["end_ns"],
-        "events": [
-            {"name": event["name"], "time_unix_nano": event["time_ns"], "attributes": event["attributes"]}
-            for event in one["events"]
-        ],
-        "status": {"code": f"STATUS_CODE_{one['status']['code']}", "message": one["status"]["message"] or ""},
-        "attributes": {key: json.dumps(value) for key, value in attributes.items()},
-        **({"links": [dict(link) for link in one["links"]]} if one["links"] else {}),
-    }
+def _overridden_first(assessments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return assessments so that each comes after the one that it overrides."""
+    by_id = {one["id"]: one for one in assessments}
+    ordered: dict[str, dict[str, Any]] = {}
 
+    def put(one: dict[str, Any] | None) -> None:
+        chain = []
+        while one is not None and one["id"] not in ordered and one not in chain:
+            chain.append(one)
+            one = by_id.get(one["overrides"])
+        ordered.update((each["id"], each) for each in reversed(chain))
 
-def _moment(milliseconds: int | None) -> str | None:
-    """Return a time as protobuf's JSON has it."""
-    if milliseconds is None:
-        return None
-    moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+    for one in assessments:
+        put(one)
+    return list(ordered.values())

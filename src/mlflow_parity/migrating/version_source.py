@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote, urlsplit
 
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.mlmodel import Place
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.migrating.uploading import put_tree
-from mlflow_parity.model import Entity
+from mlflow_parity.model import ArtifactTree, Entity
 from mlflow_parity.reading import endpoints
 from mlflow_parity.snapshot.store import PlaceObjects
 
@@ -21,19 +24,24 @@ _OWN = "mlflow-parity-versions"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A version's source on the target, with the run and the logged model that it is to be linked to."""
+    """A version's source on the target, with the run and the logged model that it is to be linked to.
+
+    ``is_own``: its files belong to no run and no logged model, and are to be uploaded there.
+    """
 
     uri: str
     run_id: str | None = None
     model_id: str | None = None
+    is_own: bool = False
 
 
 class Sources:
-    """Finds the source of each version's copy."""
+    """Finds the source of each version's copy; safe to use from many threads."""
 
     def __init__(self, context: Import, objects: PlaceObjects) -> None:
         self._context = context
         self._objects = objects
+        self._lock = threading.Lock()
 
     def waits(self, version: Entity) -> bool:
         """Whether it is made of another version that is not on the target yet."""
@@ -41,36 +49,37 @@ class Sources:
         return other is not None and self._context.journal.target("model_version", other) is None
 
     def of(self, version: Entity) -> Source:
-        """Return the source of a version's copy; files without a home are uploaded to one.
+        """Return the source of a version's copy.
 
         Raises:
             NotMoved: there is no place for it on the target.
         """
         journal, facets = self._context.journal, version.facets
         uri = str(facets.get("source") or "")
-        run = facets.get("run")
+        run, model = facets.get("run"), facets.get("logged_model")
         run_copy = journal.target("run", run) if run else None
-        model = facets.get("logged_model")
         model_copy = journal.target("logged_model", model) if model else None
-        if model and model_copy is None and journal.state("logged_model", model) is not None:
-            raise NotMoved(f"its logged model {model} is not on the target")
+        for kind, identity, copy in (("run", run, run_copy), ("logged_model", model, model_copy)):
+            # one that is gone at the source leaves a version without it
+            if identity and copy is None and journal.state(kind, identity) is not None:
+                raise NotMoved(f"its {kind.replace('_', ' ')} {identity} is not on the target")
         other = _other_version(version)
         if other is not None:
-            copy = journal.target("model_version", other)
-            if copy is None:
+            version_copy = journal.target("model_version", other)
+            if version_copy is None:
                 raise NotMoved(f"version {other}, which it is made of, is not on the target")
-            return Source(f"models:/{copy}", run_copy, model_copy)
-        if model_copy is not None:
-            assert model is not None
+            return Source(f"models:/{version_copy}", run_copy, model_copy)
+        if model and model_copy:
             return Source(self._of_model(uri, model, model_copy), run_copy, model_copy)
-        if run_copy is not None:
-            assert run is not None
-            below = self._below_run(uri, run)
-            if below is not None:
-                return Source(
-                    posixpath.join(self._run_uri(run_copy), below) if below else self._run_uri(run_copy), run_copy
-                )
-        return self._own_place(version, run_copy)
+        below = self._below_run(uri, run) if run and run_copy else None
+        if below is not None and run_copy:
+            root = self._run_uri(run_copy)
+            return Source(posixpath.join(root, below) if below else root, run_copy)
+        place = posixpath.join(self._root, _OWN, quote(version.container, safe=""), str(facets["number"]))
+        self._tree(version)
+        if urlsplit(place).scheme not in ("s3", "mlflow-artifacts"):
+            raise NotMoved("its files belong to no run and no logged model, and the target has no place for such files")
+        return Source(place, run_copy, is_own=True)
 
     def _of_model(self, uri: str, model: str, copy: str) -> str:
         if uri.startswith("models:/"):
@@ -86,13 +95,28 @@ class Sources:
         """Return the path below the run's own files, ``None`` when the source is elsewhere."""
         if uri.startswith("runs:/"):
             owner, _, rest = uri.removeprefix("runs:/").partition("/")
-            return rest if owner == run else None
+            return rest.strip("/") if owner == run else None
+        root = self._exported_root(run)
+        if root is not None and urlsplit(root)[:2] == urlsplit(uri)[:2]:
+            inside = uri == root or uri.startswith(f"{root}/")
+            return uri[len(root) :].strip("/") if inside else None
+        # written with or without the server's name
         _, found, rest = uri.partition(f"/{run}/artifacts")
         return rest.strip("/") if found and (not rest or rest.startswith("/")) else None
+
+    def _exported_root(self, run: str) -> str | None:
+        entry = self._context.journal.entry("run", run)
+        path = self._context.export.run_dir(entry.place if entry else "", run) / "run.json"
+        try:
+            return str(json.loads(path.read_bytes())["mlflow"]["info"]["artifact_uri"]).rstrip("/")
+        except (OSError, ValueError, KeyError):
+            return None
 
     def _run_uri(self, run_id: str) -> str:
         answer = self._context.reader.session.get(endpoints.RUN, {"run_id": run_id})
         return str(answer["run"]["info"]["artifact_uri"])
+
+    # --- files that belong to no run and no logged model
 
     @cached_property
     def _root(self) -> str:
@@ -103,29 +127,39 @@ class Sources:
                 return one.artifact_location.rstrip("/").rpartition("/")[0]
         raise NotMoved("the target does not tell where it keeps artifacts")
 
-    def _own_place(self, version: Entity, run_copy: str | None) -> Source:
-        """Upload the files to a place that belongs to no run: an S3 root takes it, newer artifact proxies do not."""
-        tree = self._objects.files("model_version", version.entity_id)
+    def _tree(self, version: Entity) -> ArtifactTree:
+        with self._lock:
+            tree = self._objects.files("model_version", version.entity_id)
         if tree.error is not None or any(file.error for file in tree.files):
             raise NotMoved(f"its files could not be read at the source: {tree.error or 'see the export'}")
-        name, number = version.container, version.facets["number"]
-        uri = posixpath.join(self._root, _OWN, quote(name, safe=""), str(number))
-        if urlsplit(uri).scheme not in ("s3", "mlflow-artifacts"):
-            raise NotMoved(
-                "its source belongs to no run and no logged model, and the target has no place for such files"
-            )
+        return tree
+
+    def fill(self, version: Entity, source: Source) -> None:
+        """Upload a version's files to a place of its own.
+
+        Raises:
+            NotMoved: not all of them can be put there.
+        """
         journal = self._context.journal
         put = put_tree(
             self._context.uploads,
-            tree,
+            self._tree(version),
             Place(version.facets.get("run") or "", str(version.facets.get("source") or "")),
-            Place(run_copy or "", uri),
-            lambda source: journal.target("run", source),
-            lambda source: journal.target("logged_model", source),
+            Place(source.run_id or "", source.uri),
+            lambda run: journal.target("run", run),
+            lambda model: journal.target("logged_model", model),
         )
+        self._context.told(files=put.files, size=put.size)
         if put.failed or put.impossible:
-            raise NotMoved("; ".join([*put.failed, *put.impossible]))
-        return Source(uri, run_copy)
+            raise NotMoved("; ".join([*put.failed, *put.impossible]), for_good=not put.failed)
+
+    @staticmethod
+    def refused(source: Source, error: RequestRefused) -> NotMoved | RequestRefused:
+        """Return what a refusal of a version means: newer servers take no proxied files outside of runs and models."""
+        if source.is_own and error.status == 400 and source.uri.startswith("mlflow-artifacts:"):
+            why = "its files belong to no run and no logged model, and the target's artifact proxy takes no others"
+            return NotMoved(f"{why} ({error})", for_good=True)
+        return error
 
 
 def _other_version(version: Entity) -> str | None:

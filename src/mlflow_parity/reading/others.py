@@ -37,7 +37,7 @@ def read_datasets(
 
     def filled(dataset: Entity) -> Entity:
         try:
-            records = _records(session, dataset.entity_id, page)
+            records = sorted(read_records(session, dataset.entity_id, page).values(), key=_canonical)
             answer = session.get(endpoints.DATASET, below=f"{quote(dataset.entity_id, safe='')}/experiment-ids")
             experiments = sorted(str(one) for one in answer.get("experiment_ids", []))
         except ReadError as error:
@@ -77,7 +77,12 @@ def _dataset(entry: Entry) -> Entity:
     )
 
 
-def _records(session: Session, dataset_id: str, page: int | None) -> list[dict[str, Any]]:
+def read_records(session: Session, dataset_id: str, page: int | None = None) -> dict[str, dict[str, Any]]:
+    """Return the records of an evaluation dataset by their ids.
+
+    Raises:
+        ReadError: they cannot be read in full.
+    """
     found: dict[str, dict[str, Any]] = {}
     token: str | None = None
     seen: set[str] = set()
@@ -95,7 +100,7 @@ def _records(session: Session, dataset_id: str, page: int | None) -> list[dict[s
             found[key] = record
         token = answer.get("next_page_token") or None
         if token is None:
-            return sorted(found.values(), key=_canonical)
+            return found
         if token in seen or not entries:
             raise MalformedAnswer("the records of a dataset repeat a page token, or give an empty page before the end")
         seen.add(token)

@@ -66,6 +66,11 @@ class Places:
             root = self._model_uri(model_id)
             uri = posixpath.join(root, folder) if folder else root
             return Place(entity.entity_id, uri, model_id=model_id, folder=folder)
+        if uri.startswith("runs:/"):
+            run_id, _, folder = uri.removeprefix("runs:/").partition("/")
+            answer = self._session.get(endpoints.RUN, {"run_id": run_id})
+            root = made(lambda one: str(one["run"]["info"]["artifact_uri"]), answer)
+            uri = posixpath.join(root, folder) if folder else root
         if not uri or uri.startswith(("models:", "runs:")):
             raise MalformedAnswer("the server does not tell where the version's files are")
         return self._version(entity, uri, (name, number))

@@ -1,0 +1,79 @@
+"""A trace's spans and assessments in the form in which MLflow takes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_HEX = frozenset("0123456789abcdef")
+
+
+def moment(milliseconds: int | None) -> str | None:
+    """Return a time (ms since the epoch) as protobuf's JSON has it."""
+    if milliseconds is None:
+        return None
+    found = _EPOCH + timedelta(milliseconds=milliseconds)
+    return found.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+
+
+def assessment(trace_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an assessment as V3's ``Assessment``, with its own id and times."""
+    body: dict[str, Any] = {
+        "assessment_id": one["id"],
+        "assessment_name": one["name"],
+        "trace_id": trace_id,
+        "source": {"source_type": one["source"]["type"], "source_id": one["source"]["id"] or ""},
+        "metadata": dict(one["metadata"]),
+        "create_time": moment(one["created"]),
+        "last_update_time": moment(one["updated"]),
+    }
+    for key in ("rationale", "span_id", "overrides", "valid"):
+        if one[key] is not None:
+            body[key] = one[key]
+    value = one["value"]
+    if one["kind"] == "feedback":
+        body["feedback"] = {"value": value, **({"error": one["error"]} if one["error"] else {})}
+    elif one["kind"] == "issue":
+        body["issue"] = {"issue_name": value}
+    elif isinstance(value, (dict, list)):
+        body["expectation"] = {"serialized_value": {"value": json.dumps(value), "serialization_format": "JSON_FORMAT"}}
+    else:
+        body["expectation"] = {"value": value}
+    return body
+
+
+def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text."""
+    plain = trace_id.removeprefix("tr-")
+    otel = _base64(plain if len(plain) == 32 and set(plain) <= _HEX else "0" * 32)
+    return json.dumps({"spans": [_span(trace_id, otel, one) for one in spans]}).encode()
+
+
+def _base64(hexadecimal: str) -> str:
+    return base64.b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def _span(trace_id: str, otel: str, one: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = {"mlflow.traceRequestId": trace_id, **one["attributes"]}
+    for key, name in (("type", "mlflow.spanType"), ("inputs", "mlflow.spanInputs"), ("outputs", "mlflow.spanOutputs")):
+        if one[key] is not None:
+            attributes[name] = one[key]
+    return {
+        "trace_id": otel,
+        "span_id": _base64(one["span_id"]),
+        "parent_span_id": _base64(one["parent_id"]) if one["parent_id"] else None,
+        "name": one["name"],
+        "start_time_unix_nano": one["start_ns"],
+        "end_time_unix_nano": one["end_ns"],
+        "events": [
+            {"name": event["name"], "time_unix_nano": event["time_ns"], "attributes": event["attributes"]}
+            for event in one["events"]
+        ],
+        "status": {"code": f"STATUS_CODE_{one['status']['code']}", "message": one["status"]["message"] or ""},
+        "attributes": {key: json.dumps(value) for key, value in attributes.items()},
+        **({"links": [dict(link) for link in one["links"]]} if one["links"] else {}),
+    }
