@@ -18,7 +18,8 @@ from mlflow_parity.waivers import load_waivers
 
 def finding(name: str, key: str, state: str = "mismatch", facet: str = "params") -> dict[str, Any]:
     """One finding as report.json has it, as far as a draft reads it."""
-    return {"experiment": 'a/b "[c]*\\\x7f', "kind": "run", "name": name, "facet": facet, "key": key, "state": state}
+    place = {"experiment": 'a/b "[c]*\\\x7f', "kind": "run", "name": name, "source_id": f"id-{name}", "target_id": None}
+    return {**place, "facet": facet, "key": key, "state": state, "rule": f"run.{facet}"}
 
 
 def report(*findings: dict[str, Any]) -> dict[str, Any]:
@@ -49,9 +50,9 @@ def test_a_draft_is_refused_until_filled_in(tmp_path: Path, capsys: pytest.Captu
     for waiver, one in zip(waivers, found, strict=True):
         assert (waiver.facet, str(waiver.state)) == (one["facet"], one["state"])
         for name in ("Größe ?", "Größe x", "two", "", "zwei"):
-            row = Row(one["experiment"], "run", name, "1", "2", one["facet"], State.MISMATCH)
+            row = Row(one["experiment"], "run", name, f"id-{name}", "2", one["facet"], State.MISMATCH)
             assert waiver.names(row) == (name == one["name"])
-            assert not waiver.names(Row("a/b", "run", name, "1", "2", one["facet"], State.MISMATCH))
+            assert not waiver.names(Row("a/b", "run", name, f"id-{name}", "2", one["facet"], State.MISMATCH))
 
 
 def test_it_expires_in_90_days() -> None:

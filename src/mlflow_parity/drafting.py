@@ -1,11 +1,13 @@
-"""Drafts a file of waivers from a report: one entry per finding, reason and owner left for a person to fill in."""
+"""Drafts a file of waivers from a report: what they are for is known, reason and owner are left for a person."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,50 @@ from mlflow_parity.waivers import WAIVABLE
 
 #: Days that a drafted waiver holds.
 DAYS = 90
+#: From this many objects on, one entry may stand for all of them.
+MANY = 3
 _GLOB = re.compile(r"[*?\[]")
 _WAIVABLE = frozenset(state.value for state in WAIVABLE)
-_KEYS = ("experiment", "kind", "name", "facet", "key", "state")
-Entry = tuple[str, str, str, str, str, str]
+_KEYS = ("experiment", "kind", "name", "facet", "key", "state", "rule")
+_IDS = ("source_id", "target_id")
+#: Names shown of the objects that one entry covers.
+_SHOWN = 10
+#: Every object that the audit judged: ids by experiment, kind and name.
+Known = Mapping[tuple[str, str, str], set[str]]
 
 
-def draft(report: Mapping[str, Any], today: date | None = None) -> str:
-    """Return the text of a file with one entry for each thing that can be waived among the report's findings.
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """What can be waived: one facet and key of one object."""
 
-    Reason and owner are empty, and ``--waivers`` refuses such a file: a draft is no blank cheque. No two entries
-    are merged, because a glob would also cover what comes later. What cannot be waived is said in a comment.
+    experiment: str
+    kind: str
+    name: str
+    entity_id: str
+    facet: str
+    key: str
+    state: str
+    rule: str
+
+    @property
+    def reason(self) -> tuple[str, ...]:
+        """What the same difference has in common on all objects of a container."""
+        return (self.experiment, self.kind, self.facet, self.key, self.state, self.rule)
+
+
+def draft(report: Mapping[str, Any], today: date | None = None, known: Known | None = None) -> str:
+    """Return the text of a file with an entry for each thing that can be waived among the report's findings.
+
+    Reason and owner are empty, and ``--waivers`` refuses such a file: a draft is no blank cheque. With ``known``,
+    objects that share a name are told apart by id, and one entry stands for the same difference on many objects of
+    a container where its glob fits them alone; without, every entry has its object's id. What cannot be waived is
+    said in a comment.
 
     Raises:
         UsageProblem: when there is nothing to waive.
     """
     expires = (today or date.today()) + timedelta(days=DAYS)
-    entries: dict[Entry, int] = {}
+    entries: dict[_Difference, int] = {}
     refused = hidden = 0
     for finding in report["findings"]:
         if finding["state"] not in _WAIVABLE:
@@ -40,10 +69,13 @@ def draft(report: Mapping[str, Any], today: date | None = None) -> str:
         elif any(MASK in finding[name] for name in ("experiment", "name", "key")):
             hidden += 1  # what is redacted in the report cannot be named
         else:
-            entry: Entry = tuple(finding[name] for name in _KEYS)
-            entries[entry] = entries.get(entry, 0) + 1
+            entity_id = finding["source_id"] or finding["target_id"] or ""
+            one = _Difference(entity_id=entity_id, **{name: finding[name] for name in _KEYS})
+            entries[one] = entries.get(one, 0) + 1
     if not entries:
         raise UsageProblem("the report has no difference that could be waived (mismatch, missing or extra)")
+    if known is not None and any(one.entity_id not in known.get(_place(one), ()) for one in entries):
+        known = None  # the ledger of another audit
     kept = len(report["findings"])
     lines = [
         f"# Drafted from the report of {report['created']} with {report['findings_total']:,} differences.",
@@ -57,17 +89,64 @@ def draft(report: Mapping[str, Any], today: date | None = None) -> str:
         lines.append(
             f"# The report kept {kept:,} of {report['findings_total']:,} differences; --max-findings keeps more."
         )
-    for (experiment, kind, name, facet, key, state), count in entries.items():
-        lines += ["", "[[waiver]]"]
-        if count > 1:
-            lines.append(f"# {count:,} differences")
-        parts = [_escaped(experiment), kind, _escaped(name)]
-        lines.append(f"object = [{', '.join(_toml(part) for part in parts)}]")
-        lines.append(f"facet = {_toml(facet)}")
+    for thing, one, comment in _entries(entries, known):
+        lines += ["", "[[waiver]]", *comment]
+        lines.append(f"object = [{', '.join(_toml(part) for part in thing)}]")
+        lines.append(f"facet = {_toml(one.facet)}")
         # also where it is empty: without it every key of the facet would be covered
-        lines.append(f"key = {_toml(_escaped(key))}")
-        lines += [f"state = {_toml(state)}", 'reason = ""', 'owner = ""', f"expires = {expires.isoformat()}"]
+        lines.append(f"key = {_toml(_escaped(one.key))}")
+        lines += [f"state = {_toml(one.state)}", 'reason = ""', 'owner = ""', f"expires = {expires.isoformat()}"]
     return "\n".join(lines) + "\n"
+
+
+def _place(one: _Difference) -> tuple[str, str, str]:
+    return (one.experiment, one.kind, one.name)
+
+
+def _entries(
+    entries: Mapping[_Difference, int], known: Known | None
+) -> Iterator[tuple[list[str], _Difference, list[str]]]:
+    """Yield the object (globs), what it stands for, and comments of each entry."""
+    alike: dict[tuple[str, ...], list[_Difference]] = {}
+    for one in entries:
+        alike.setdefault(one.reason, []).append(one)
+    merged: dict[tuple[str, ...], str] = {}
+    for reason, group in alike.items():
+        pattern = _pattern(group, known) if known is not None else None
+        if pattern is not None:
+            merged[reason] = pattern
+    for one, count in entries.items():
+        thing = [_escaped(one.experiment), one.kind, _escaped(one.name)]
+        if one.reason not in merged:
+            if known is None or len(known[_place(one)]) > 1:
+                thing.append(_escaped(one.entity_id))
+            yield thing, one, [f"# {count:,} differences"] if count > 1 else []
+        elif one is alike[one.reason][0]:
+            group = alike[one.reason]
+            names = ", ".join(_toml(other.name) for other in group[:_SHOWN])
+            more = f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
+            note = f"# {len(group):,} objects: {names}{more}; it covers what comes later under such a name, too"
+            yield [*thing[:2], merged[one.reason]], one, [note]
+
+
+def _pattern(group: list[_Difference], known: Known) -> str | None:
+    """Return a glob that fits the names of these objects and of no other one of their kind in their container."""
+    if len(group) < MANY:
+        return None
+    first = group[0]
+    names = {one.name for one in group}
+    head = _common(names)
+    tail = _common({name[len(head) :][::-1] for name in names})[::-1]
+    pattern = _escaped(head) if len(names) == 1 else f"{_escaped(head)}*{_escaped(tail)}"
+    fitting: set[tuple[str, str]] = set()
+    for (experiment, kind, name), ids in known.items():
+        if (experiment, kind) != (first.experiment, first.kind):
+            continue
+        if MASK in name:
+            return None  # what it is called cannot be known
+        if fnmatchcase(name, pattern):
+            fitting |= {(name, entity_id) for entity_id in ids}
+    return pattern if fitting == {(one.name, one.entity_id) for one in group} else None
 
 
 def read_report(path: str, what: str) -> dict[str, Any]:
@@ -96,17 +175,30 @@ def _whole(report: Mapping[str, Any]) -> bool:
         isinstance(report.get("created"), str)
         and isinstance(report.get("findings_total"), int)
         and isinstance(findings, list)
-        and all(isinstance(item, dict) and all(isinstance(item.get(name), str) for name in _KEYS) for item in findings)
+        and all(
+            isinstance(item, dict)
+            and all(isinstance(item.get(name), str) for name in _KEYS)
+            and all(name in item and isinstance(item[name], (str, type(None))) for name in _IDS)
+            for item in findings
+        )
     )
 
 
 def write_draft(report: str, output: str) -> int:
     """Write a draft to ``output``, which must not exist yet; return how many entries it has.
 
+    The ledger beside the report, where there is one, tells what else there is.
+
     Raises:
         UsageProblem: one line for what is wrong with either file.
     """
-    text = draft(read_report(report, "--from"))
+    from mlflow_parity.reporting.ledger import read_objects
+    from mlflow_parity.reporting.write import LEDGER_NAME
+
+    found = read_report(report, "--from")
+    ledger = Path(report).with_name(LEDGER_NAME)
+    experiments = {finding["experiment"] for finding in found["findings"]}
+    text = draft(found, known=read_objects(ledger, experiments) if ledger.is_file() else None)
     try:
         with open(output, "x", encoding="utf-8") as file:
             file.write(text)
@@ -115,6 +207,12 @@ def write_draft(report: str, output: str) -> int:
     except OSError as error:
         raise UsageProblem(f"-o: cannot write {output}: {error.strerror or error}; give another name") from None
     return text.count("\n[[waiver]]\n")
+
+
+def _common(texts: Collection[str]) -> str:
+    """Return the longest beginning that all texts share."""
+    first, last = min(texts), max(texts)
+    return first[: next((n for n, (one, other) in enumerate(zip(first, last)) if one != other), len(first))]  # noqa: B905
 
 
 def _escaped(text: str) -> str:

@@ -35,9 +35,10 @@ Status = Literal["used", "unused", "expired", "not looked at"]
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """One entry of the file; ``experiment``, ``kind``, ``name`` and ``key`` are globs, ``facet`` is a name.
+    """One entry of the file; ``experiment``, ``kind``, ``name``, ``key`` and ``entity_id`` are globs, ``facet`` a name.
 
     ``expires`` is the last day on which it holds; ``state`` is ``None`` where any waivable state is meant.
+    ``entity_id`` is the id on the source, or of what is on the target only, the one there.
     """
 
     experiment: str
@@ -49,6 +50,7 @@ class Waiver:
     reason: str
     owner: str
     expires: date
+    entity_id: str = "*"
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -59,7 +61,18 @@ class Waiver:
 
     def names(self, row: Row) -> bool:
         """Whether it speaks of the row's object."""
-        return _fits(row.experiment, self.experiment) and _fits(row.kind, self.kind) and _fits(row.name, self.name)
+        return (
+            _fits(row.experiment, self.experiment)
+            and _fits(row.kind, self.kind)
+            and _fits(row.name, self.name)
+            and _fits(row.source_id or row.target_id or "", self.entity_id)
+        )
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The object as the file names it; the id only where one is given."""
+        parts = (self.experiment, self.kind, self.name)
+        return parts if self.entity_id == "*" else (*parts, self.entity_id)
 
     def covers_row(self, row: Row) -> bool:
         """Whether it covers the row of an object that is on one side only: all its facets go with its presence."""
@@ -78,8 +91,7 @@ class Waiver:
         return state in WAIVABLE and (self.state is None or self.state is state)
 
     def __str__(self) -> str:
-        parts = [self.experiment, self.kind, self.name, self.facet]
-        return " / ".join([*parts, *([] if self.key == "*" else [self.key])])
+        return " / ".join([*self.path, self.facet, *([] if self.key == "*" else [self.key])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +126,7 @@ class Used:
         """Return what reports say of it."""
         waiver = self.waiver
         return {
-            "object": " / ".join((waiver.experiment, waiver.kind, waiver.name)),
+            "object": " / ".join(waiver.path),
             "facet": waiver.facet,
             "key": waiver.key,
             "state": "any" if waiver.state is None else waiver.state.value,
@@ -251,9 +263,10 @@ def _entry(entry: Any, where: str) -> Waiver:
         if name not in _ENTRY:
             raise UsageProblem(f"{where} has the unknown {name!r}; known are {', '.join(_ENTRY)}")
     thing = entry["object"]
-    if not isinstance(thing, list) or len(thing) != 3 or not all(isinstance(part, str) for part in thing):
+    if not isinstance(thing, list) or len(thing) not in (3, 4) or not all(isinstance(part, str) for part in thing):
         # a list, because names hold "/" and anything else
-        raise UsageProblem(f'{where}: object is a list of three texts: ["experiment", "kind", "name"]')
+        shape = '["experiment", "kind", "name"]'
+        raise UsageProblem(f"{where}: object is a list of three texts: {shape}, or of four with the id behind them")
     for name in ("facet", "reason", "owner"):
         if not isinstance(entry[name], str) or not entry[name].strip():
             raise UsageProblem(f"{where}: {name} is empty; say it, nobody can sign a waiver without")
@@ -276,6 +289,7 @@ def _entry(entry: Any, where: str) -> Waiver:
         entry["reason"].strip(),
         entry["owner"].strip(),
         expires,
+        thing[3] if len(thing) == 4 else "*",
     )
     if not waiver.kinds:
         kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]

@@ -190,6 +190,34 @@ def read_rows(
         raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
 
 
+def read_objects(path: str | os.PathLike[str], experiments: Collection[str]) -> dict[tuple[str, str, str], set[str]]:
+    """Return the ids of every object in the ledger, by experiment, kind and name, of these experiments.
+
+    The id is that on the source, or of what is on the target only, the one there.
+
+    Raises:
+        UsageProblem: when there is no ledger of this format at ``path``.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    found: dict[tuple[str, str, str], set[str]] = {}
+    columns = ["experiment", "kind", "name", "source_id", "target_id"]
+    try:
+        dataset = ds.dataset(os.fspath(path), format="parquet")
+        if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
+            raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+        wanted = ds.field("experiment").isin(pa.array(list(experiments), pa.string()))
+        for batch in dataset.scanner(columns=columns, filter=wanted).to_batches():
+            # an object has a row for each of its facets
+            for row in pa.Table.from_batches([batch]).group_by(columns).aggregate([]).to_pylist():
+                place = (row["experiment"], row["kind"], row["name"])
+                found.setdefault(place, set()).add(row["source_id"] or row["target_id"] or "")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
+    return found
+
+
 def _unwritable(path: Path, error: OSError) -> UsageProblem:
     return UsageProblem(f"cannot write {path}: {_one_line(error)}; give another --report-dir")
 
