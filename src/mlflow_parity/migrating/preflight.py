@@ -7,10 +7,9 @@ Nothing is written but two markers on the target, which are removed again (see :
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -20,6 +19,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.migrating.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.findings import Found, ordered
 from mlflow_parity.migrating.limits import Oddities, limits_of
+from mlflow_parity.migrating.scope import in_model_scope, in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.source_state import source_findings, unmatched
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
@@ -68,21 +68,6 @@ class Checked:
     def blocked(self) -> bool:
         """Whether the migration must not begin."""
         return any(one.level == "error" for one in self.found)
-
-
-def in_scope(settings: Settings, experiments: Iterable[Experiment]) -> list[Experiment]:
-    """Return the experiments that the options name."""
-    return [
-        one
-        for one in experiments
-        if (not settings.experiments or any(fnmatchcase(one.name, name) for name in settings.experiments))
-        and (settings.include_deleted or one.lifecycle_stage != "deleted")
-    ]
-
-
-def in_model_scope(settings: Settings) -> Callable[[str], bool]:
-    """Return what tells whether a registered model or prompt is in scope, by its name."""
-    return lambda name: not settings.models or any(fnmatchcase(name, wanted) for wanted in settings.models)
 
 
 def preflight(

@@ -11,6 +11,7 @@ from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.survey import planned_name
 from mlflow_parity.migrating.write_probe import MARKER
 from mlflow_parity.model import Experiment
+from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
@@ -39,9 +40,16 @@ def examine(
     """
     present, found = _present(reader, experiments)
     ours = {kind: set() if journal is None else set(journal.ids(kind).values()) for kind in present}
+    marked = {one.experiment_id: one.tags.get(SOURCE_EXPERIMENT_TAG) for one in experiments}
     foreign: dict[str, dict[str, str]] = {}
     for kind, objects in present.items():
-        foreign[kind] = {identity: name for identity, name in objects.items() if identity not in ours[kind]}
+        begun = _begun(kind, journal, renames)
+        foreign[kind] = {
+            identity: name
+            for identity, name in objects.items()
+            if identity not in ours[kind]
+            and not (name in begun and (kind != "experiment" or marked[identity] == begun[name]))
+        }
     found += _resumed(experiments, present, ours)
     trash = {one.experiment_id: one.name for one in experiments if one.lifecycle_stage == "deleted"}
     for kind, objects in foreign.items():
@@ -56,6 +64,14 @@ def examine(
         counts = ", ".join(f"{len(objects):,} {_PLURALS[kind]}" for kind, objects in foreign.items() if objects)
         found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
+
+
+def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, str]:
+    """Return new name → source id of what was being made when the migration was killed."""
+    if journal is None:
+        return {}
+    entries = (entry for entry in journal.entries(kind=kind) if entry.target_id is None)
+    return {planned_name(renames, kind, entry.name): entry.source_id for entry in entries}
 
 
 def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Found]]:

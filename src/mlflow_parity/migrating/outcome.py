@@ -1,0 +1,233 @@
+"""The honest end of a migration: every object that was not moved, why, and the command that tries it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.locations import Location
+from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.reporting.text import json_safe, visible
+from mlflow_parity.snapshot import SERVER
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.exporting import Unread
+    from mlflow_parity.migrating.journal import Entry, Journal
+    from mlflow_parity.snapshot.store import Snapshot
+
+#: ``unread``: the source did not give it; ``failed``: the target did not take it; ``waiting``: not whole, or not begun;
+#: ``unmovable``: MLflow's API cannot write it.
+Fate = Literal["unread", "failed", "waiting", "unmovable"]
+_FATES: dict[str, Fate] = {"failed": "failed", "begun": "waiting", "unmovable": "unmovable"}
+_PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
+#: Objects that the terminal names; the file has all.
+_SHOWN = 50
+_FORMAT = "mlflow-parity-outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmoved:
+    """One object that is not on the target, or not whole. ``place`` is the name of its experiment (empty: none)."""
+
+    kind: str
+    source_id: str
+    name: str
+    place: str
+    fate: Fate
+    reason: str
+    retry: str
+    """The command that tries again; empty where that is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of everything in scope: objects moved by kind, and those that were not."""
+
+    moved: Counter[str] = field(default_factory=Counter)
+    unmoved: list[Unmoved] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 when everything was moved, else 1."""
+        return 1 if self.unmoved else 0
+
+
+def settle(
+    settings: Settings,
+    step: str,
+    unread: Iterable[Unread],
+    snapshot: Snapshot,
+    journal: Journal | None,
+    *,
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> Outcome:
+    """Hold what was read against the journal; nothing in the snapshot's scope is taken on trust.
+
+    ``journal`` is ``None`` where only an export was made; ``wanted`` says which registered models and prompts are in
+    scope, by name.
+    """
+    outcome = Outcome()
+    reasons: dict[tuple[str, str], list[str]] = {}
+    loose: list[Unread] = []
+    for one in unread:
+        # a list that could not be read stands for no object
+        if one.source_id:
+            reasons.setdefault((one.kind, one.source_id), []).append(one.why)
+        else:
+            loose.append(one)
+    again = retry_command(settings, step)
+    from_start = retry_command(settings, "run" if step == "import" and settings.source is not None else step)
+    for one in loose:
+        outcome.unmoved.append(Unmoved(one.kind, "", one.name, "", "unread", one.why, from_start))
+    for kind, objects in _by_kind(snapshot, settings.include_deleted, wanted):
+        entries = {} if journal is None else {entry.source_id: entry for entry in journal.entries(kind=kind)}
+        for source_id, name, place in objects:
+            missing = reasons.pop((kind, source_id), [])
+            entry = entries.get(source_id)
+            if not missing and (journal is None or (entry is not None and entry.state == "done")):
+                outcome.moved[kind] += 1
+                continue
+            fate = "unread" if missing else _fate(entry)
+            why = [*missing, *([entry.reason] if entry is not None and entry.reason else [])]
+            retry = {"unread": from_start, "unmovable": ""}.get(fate, again)
+            told = "; ".join(dict.fromkeys(why)) or _WAITING[entry is None]
+            outcome.unmoved.append(Unmoved(kind, source_id, name, place, fate, told, retry))
+    for (kind, source_id), missing in reasons.items():
+        outcome.unmoved.append(Unmoved(kind, source_id, source_id, "", "unread", "; ".join(missing), from_start))
+    return outcome
+
+
+_WAITING = {True: "it was not begun", False: "it is on the target in part"}
+
+
+def _fate(entry: Entry | None) -> Fate:
+    return "waiting" if entry is None else _FATES.get(entry.state, "waiting")
+
+
+def _by_kind(
+    snapshot: Snapshot, include_deleted: bool, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, Iterator[tuple[str, str, str]]]]:
+    """Yield each kind with (source id, name, experiment's name) of its objects."""
+    yield "experiment", ((one.experiment_id, one.name, "") for one in snapshot.experiments)
+
+    def runs() -> Iterator[tuple[str, str, str]]:
+        for experiment in snapshot.experiments:
+            view = snapshot.view(experiment)
+            for key in view.run_keys() if view.problem("runs") is None else ():
+                if include_deleted or not key.deleted:
+                    yield key.run_id, key.name, experiment.name
+
+    yield "run", runs()
+
+    def inside(kind: str) -> Iterator[tuple[str, str, str]]:
+        for experiment in snapshot.experiments:
+            objects = snapshot.objects(experiment.experiment_id)
+            if objects.problem(KINDS[kind].part) is None:
+                for key in objects.keys(kind):
+                    yield key.entity_id, key.name, experiment.name
+
+    def outside(kind: str) -> Iterator[tuple[str, str, str]]:
+        objects = snapshot.objects(SERVER)
+        if objects.problem(KINDS[kind].part) is None:
+            for key in objects.keys(kind):
+                if KINDS[kind].part != "registry" or wanted(key.container or key.entity_id):
+                    yield key.entity_id, key.name, ""
+
+    for kind in KINDS.values():
+        yield kind.name, (inside if kind.family == "experiment" else outside)(kind.name)
+
+
+# --- how to try again
+
+
+def retry_command(settings: Settings, step: str) -> str:
+    """Return the command line of a step with these settings, without any secret."""
+    # files of a batch that was discarded are read again
+    if step == "import" and settings.discard_export and settings.source is not None:
+        step = "run"
+    words = ["migrate.py", step]
+    if step != "import":
+        words += _end("source", settings.source)
+    if step != "export":
+        words += _end("target", settings.target)
+    words += ["--work-dir", str(settings.work)]
+    for option, names in (("--experiments", settings.experiments), ("--models", settings.models)):
+        words += [option, ",".join(names)] if names else []
+    words += ["--rename", str(settings.rename)] if settings.rename is not None else []
+    for option, wanted in (
+        ("--include-deleted", settings.include_deleted),
+        ("--discard-export", settings.discard_export),
+        ("--into-existing", settings.into_existing),
+    ):
+        words += [option] if wanted else []
+    return shlex.join(words)
+
+
+def _end(side: str, location: Location | None) -> list[str]:
+    if location is None:
+        return []
+    return [f"--{side}-{'arn' if location.is_arn else 'uri'}", location.display]
+
+
+# --- how it is told
+
+
+def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
+    """Return the lines for the terminal: counts, what was not moved, how to try again."""
+    moved = ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in outcome.moved.items() if count)
+    lines = [f"Whole: {moved or 'nothing'}"]
+    if not outcome.unmoved:
+        return [visible(redact(line)) for line in [*lines, "Nothing is left over."]]
+    lines.append(f"Not moved: {len(outcome.unmoved):,}")
+    for one in outcome.unmoved[:_SHOWN]:
+        where = f" of experiment {one.place!r}" if one.place else ""
+        identity = f" ({one.source_id})" if one.source_id and one.source_id != one.name else ""
+        lines.append(f"  {one.fate}: {one.kind.replace('_', ' ')} {one.name!r}{identity}{where}: {one.reason}")
+    if len(outcome.unmoved) > _SHOWN:
+        rest = f"  and {len(outcome.unmoved) - _SHOWN:,} more"
+        lines.append(rest + (f", all in {file}" if file is not None else ""))
+    for retry, what in _retries(outcome.unmoved):
+        lines.append(f"To try again {what}: {retry}")
+    stuck = sum(one.fate == "unmovable" for one in outcome.unmoved)
+    if stuck:
+        lines.append(
+            f"{stuck:,} cannot be written through MLflow's API: move what matters by hand, and waive the rest in the "
+            "audit (`mlflow-parity waive`)."
+        )
+    return [visible(redact(line)) for line in lines]
+
+
+def _retries(unmoved: Sequence[Unmoved]) -> list[tuple[str, str]]:
+    """Return each command once, with what it is for."""
+    found: dict[str, Counter[str]] = {}
+    for one in unmoved:
+        if one.retry:
+            found.setdefault(one.retry, Counter())[one.fate] += 1
+    return [(retry, ", ".join(f"{n:,} {fate}" for fate, n in counts.items())) for retry, counts in found.items()]
+
+
+def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: Redactor) -> None:
+    """Write everything to a JSON file, at once or not at all."""
+    ends = {"source": settings.source, "target": settings.target}
+    kinds = list(dict.fromkeys([*outcome.moved, *(one.kind for one in outcome.unmoved)]))
+    left = Counter(one.kind for one in outcome.unmoved)
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": 1,
+        "step": step,
+        "status": outcome.status,
+        **{side: None if location is None else location.display for side, location in ends.items()},
+        "counts": {kind: {"moved": outcome.moved[kind], "unmoved": left[kind]} for kind in kinds},
+        "unmoved": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.unmoved],
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
