@@ -118,6 +118,8 @@ def _step(options: argparse.Namespace) -> int:
     if options.step == "run" and options.create_app:
         options.target_arn = _create_app(options)
     with Migration(settings_of(options)) as migration:
+        if options.step == "plan":
+            return migration.plan()
         if options.step == "export":
             return migration.export()
         if options.step == "import":

@@ -41,7 +41,7 @@ def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int
     needs, has = max(needed_bytes(settings, survey) - kept, 0), free(settings.work)
     if needs <= has:
         return []
-    what = f"the export needs about {megabytes(needs)}, and {settings.work} has {megabytes(has)} free"
+    what = f"the export needs about {in_units(needs)}, and {settings.work} has {in_units(has)} free"
     mend = "give a --work-dir on a larger disk" + (
         ", or a smaller --batch-size" if settings.discard_export else ", or --discard-export"
     )
@@ -52,6 +52,9 @@ def _folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
 
 
-def megabytes(size: int) -> str:
-    """Return a size as people read it."""
-    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
+def in_units(size: int) -> str:
+    """Return a size in bytes as people read it."""
+    for unit, of in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= of:
+            return f"{size / of:,.1f} {unit}"
+    return f"{size} B"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, cast
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.migrating.scope import in_model_scope, in_scope
 from mlflow_parity.migrating.settings import Settings, needed
 from mlflow_parity.migrating.workdir import Progressed, WorkDir
+from mlflow_parity.redaction import Redactor
 from mlflow_parity.renames import load_renames
 from mlflow_parity.reporting.text import visible
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.exporting import Exporter, Unread
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.migrating.progress import MigrationProgress
     from mlflow_parity.model import Experiment
     from mlflow_parity.reading.auth import SideName
     from mlflow_parity.reading.server import ServerReader
-    from mlflow_parity.reporting.progress import Progress
 
 
 class Migration:
@@ -86,6 +87,8 @@ class Migration:
 
         needed(self.settings, target=True)
         assert self.settings.target is not None
+        # made now: later the tool's output is sent to a log
+        _ = self.progress
         reader = self._reader(self.settings.target, "target")
         writer, credentials = open_writer(self.settings.target, "target", self.settings.workers)
         self._stack.callback(writer.close)
@@ -112,17 +115,39 @@ class Migration:
         return reader
 
     @cached_property
-    def progress(self) -> Progress:
-        """The line on the terminal; silent elsewhere."""
-        from mlflow_parity.reporting.progress import Progress
+    def progress(self) -> MigrationProgress:
+        """The line on the terminal; elsewhere a line now and then."""
+        from mlflow_parity.migrating.progress import MigrationProgress
 
-        return self._stack.enter_context(Progress(sys.stderr.write, isatty=sys.stderr.isatty()))
+        return self._stack.enter_context(MigrationProgress(sys.stderr.write, isatty=sys.stderr.isatty()))
 
     # --- the steps
 
+    def plan(self) -> int:
+        """Say what would move and what stands in the way; return the exit status. The work folder stays as it is."""
+        from mlflow_parity.migrating.planning import plan, text_of, write
+
+        needed(self.settings, source=True)
+        journal = None
+        if self.settings.target is not None and self.settings.journal_path().exists():
+            from mlflow_parity.migrating.journal import Journal
+
+            journal = Journal(self.settings.journal_path())
+            self._stack.callback(journal.close)
+        found = plan(self.settings, renames=self.renames, journal=journal)
+        redact, file = Redactor.from_environment(), self.settings.reports / "plan.json"
+        write(found, file, redact)
+        for line in text_of(found, redact):
+            say(line)
+        say(f"All of it: {visible(str(file))}")
+        return found.status
+
     def export(self) -> int:
         """Read the source whole; return the exit status."""
-        return self._conclude(self._export())
+        needed(self.settings, source=True)
+        if self._hindered(exported=False):
+            return 2
+        return self._conclude("export", self._export())
 
     def import_(self) -> int:
         """Bring the export to the target; return the exit status."""
@@ -132,7 +157,7 @@ class Migration:
         needed(self.settings, target=True)
         if self._hindered(exported=True):
             return 2
-        return self._conclude(self._import())
+        return self._conclude("import", self._import())
 
     def run(self, *, check: bool) -> int:
         """Export, import and, with ``check``, audit; return the exit status."""
@@ -141,7 +166,7 @@ class Migration:
         progressed = self.work.load()
         if self._hindered(exported=progressed.exported and progressed.target == self.settings.target.identity):
             return 2
-        status = self._conclude(self._discarding() if self.settings.discard_export else self._keeping())
+        status = self._conclude("run", self._discarding() if self.settings.discard_export else self._keeping())
         return max(status, self.verify(from_export=False)) if check else status
 
     def verify(self, *, from_export: bool) -> int:
@@ -178,7 +203,7 @@ class Migration:
             status = self._audit(from_export=not live, more=recheck, reports=again)
         for one in {(one.kind, one.identity): one for one in left}.values():
             say(visible(f"left alone: {one.kind} {one.name} ({one.identity}): {one.why}"))
-        return max(self._conclude(unread), status)
+        return max(self._conclude("run" if live else "import", unread), status)
 
     # --- what they consist of
 
@@ -186,16 +211,20 @@ class Migration:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
         from mlflow_parity.migrating.findings import text_of
         from mlflow_parity.migrating.preflight import preflight
-        from mlflow_parity.redaction import Redactor
 
+        # locked from here on: nobody else may begin the same migration meanwhile
+        _ = self.work
         say("Looking at both ends")
         export = self.folder.snapshot if exported else None
         settings = replace(self.settings, source=None) if exported else self.settings
-        checked = preflight(settings, renames=self.renames, journal=self.journal, export=export)
+        journal = self.journal if settings.target is not None else None
+        checked = preflight(settings, renames=self.renames, journal=journal, export=export)
         for line in text_of(checked.found, Redactor.from_environment()):
             say(line)
         if checked.blocked:
             say("Nothing was written.")
+        elif checked.survey is not None:
+            self.progress.whole(checked.survey)
         return checked.blocked
 
     def _audit(self, *, from_export: bool, more: Sequence[str] = (), reports: Path | None = None) -> int:
@@ -205,6 +234,8 @@ class Migration:
         source = self.settings.source
         if from_export or source is None:
             source = parse_location(str(self.folder.snapshot_root), option="--work-dir")
+        # the audit has a line of its own
+        self.progress.close()
         say("Auditing")
         return min(verify(self.settings, source, more, reports=reports), 1)
 
@@ -310,19 +341,10 @@ class Migration:
             keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
         )
-        experiments = self._in_scope(self.source.experiments())
+        experiments = in_scope(self.settings, self.source.experiments())
         self.progress.expect("source", len(experiments))
         exporter.begin(experiments)
         return exporter, experiments
-
-    def _in_scope(self, experiments: Iterable[Experiment]) -> list[Experiment]:
-        wanted = self.settings.experiments
-        return [
-            one
-            for one in experiments
-            if (not wanted or any(fnmatchcase(one.name, name) for name in wanted))
-            and (self.settings.include_deleted or one.lifecycle_stage != "deleted")
-        ]
 
     def _batches(self, experiments: Sequence[Experiment]) -> Iterator[Sequence[Experiment]]:
         size = self.settings.batch_size
@@ -333,18 +355,19 @@ class Migration:
         origin = self.folder.snapshot.origin
         self.journal.bind(source=origin.location)
 
-    def _conclude(self, left: Sequence[Unread]) -> int:
-        """Say what was not moved and why; return the exit status."""
-        lines = [f"{one.kind} {one.name} ({one.source_id}): not read: {one.why}" for one in left]
-        if self.settings.target is not None:
-            lines += [
-                f"{entry.kind} {entry.name} ({entry.source_id}): {entry.state}: {entry.reason}"
-                for entry in self.journal.entries()
-                if entry.state != "done"
-            ]
-        for line in lines:
-            say(visible(line))
-        return 1 if lines else 0
+    def _conclude(self, step: str, left: Sequence[Unread]) -> int:
+        """Say what was not moved, why, and how to try again; return the exit status."""
+        from mlflow_parity.migrating.outcome import settle, text_of, write
+
+        self.progress.close()
+        journal = self.journal if self.settings.target is not None else None
+        wanted = in_model_scope(self.settings)
+        outcome = settle(self.settings, step, left, self.folder.snapshot, journal, wanted=wanted)
+        redact, file = Redactor.from_environment(), self.settings.work / "outcome.json"
+        write(outcome, self.settings, step, file, redact)
+        for line in text_of(outcome, redact, file):
+            say(line)
+        return outcome.status
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.contract import RULES, Rule
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.migrating.disk import free_bytes, megabytes, needed_bytes
+from mlflow_parity.migrating.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.findings import json_of
 from mlflow_parity.migrating.findings import text_of as findings_text
 from mlflow_parity.migrating.preflight import Checked, preflight
@@ -33,8 +33,11 @@ _SHOWN = 40
 _NAME = 44
 _PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
 _FORMAT = "mlflow-parity-plan"
-#: Rules of what only the plain tool changes; ``migrate.py`` sets these itself.
-_TOOLS_OWN = "databricks-mlflow-export-import"
+#: Rules for what only the plain tool or a repair changes, and for objects that no import made.
+_NOT_OURS = frozenset(
+    {"run.times.start", "run.times.end", "run.user.import", "model_version.number.import", "run.presence.replaced"}
+)
+_NOT_MADE = (".not-created", ".untagged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,8 @@ def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
         if rule.kind in kinds
         and rule.treatment in ("expected", "not compared")
         and EXPORT_IMPORT[0] in rule.profiles
-        and not rule.holds_for.startswith(_TOOLS_OWN)
+        and rule.id not in _NOT_OURS
+        and not rule.id.endswith(_NOT_MADE)
     )
 
 
@@ -100,7 +104,7 @@ def text_of(found: Plan, redact: Redactor) -> list[str]:
         lines += ["What would move", *_table(survey), *_totals(found, survey)]
     if found.rules:
         lines += ["", "What may differ afterwards, as the contract says (docs/contract.md)"]
-        lines += [f"  {rule.kind.replace('_', ' ')}: {rule.field}: {_why(rule)}  [{rule.id}]" for rule in found.rules]
+        lines += _grouped(found.rules)
     if found.unmovable:
         lines += ["", "What cannot be moved through MLflow's API, where there is any"]
         lines += [f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason}" for one in found.unmovable]
@@ -108,8 +112,19 @@ def text_of(found: Plan, redact: Redactor) -> list[str]:
     return [visible(redact(line)) for line in lines] + findings_text(found.checked.found, redact)
 
 
-def _why(rule: Rule) -> str:
-    return f"{rule.reason}{f' Only when: {rule.when}.' if rule.when else ''}"
+def _grouped(rules: Sequence[Rule]) -> list[str]:
+    """Return a line for each reason; the conditions, which the audit verifies, stand in the file."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for rule in rules:
+        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(_PLURALS[rule.kind])
+    return [
+        f"  {'; '.join(f'{field} ({_list(kinds)})' for field, kinds in fields.items())}: {reason}"
+        for reason, fields in groups.items()
+    ]
+
+
+def _list(kinds: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(kinds))
 
 
 def _table(survey: Survey) -> list[str]:
@@ -132,14 +147,14 @@ def _row(one: Extent) -> tuple[str, ...]:
     deleted = " (deleted)" if one.experiment.lifecycle_stage == "deleted" else ""
     objects = (f"{one.objects[kind]:,}" for kind in ("logged_model", "trace", "scorer"))
     name = crop(visible(one.experiment.name), _NAME) + deleted
-    return name, f"{one.runs:,}", f"{one.series:,}", short(one.points), f"{one.files:,}", megabytes(one.size), *objects
+    return name, f"{one.runs:,}", f"{one.series:,}", short(one.points), f"{one.files:,}", in_units(one.size), *objects
 
 
 def _totals(found: Plan, survey: Survey) -> list[str]:
     counts = ", ".join(f"{survey.count(kind):,} {_PLURALS[kind]}" for kind in kinds_at_hand(survey))
     return [
-        f"In all: {counts or 'nothing'}; files of {megabytes(survey.size)}",
-        f"Disk: the export needs about {megabytes(needed_bytes(found.settings, survey))} in {found.settings.work}",
+        f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
+        f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",
         f"Time: about {duration(seconds_of(survey))} to read and write, by what was measured on a small machine: an "
         "estimate. The audit comes after that, and reads both sides again.",
     ]

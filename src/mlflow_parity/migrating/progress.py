@@ -150,8 +150,11 @@ def _left(found: _Counted, seconds: float) -> float | None:
     """Return the seconds that are left if it goes on like this; ``None`` where that cannot be told yet."""
     if found.total is None:
         return None
-    done = Work(found.runs, 0, found.artifacts, found.size, found.objects).cost
-    whole = Work(found.total.runs, 0, found.total.files, found.total.size, found.total.objects).cost
+    total = found.total
+    # how many points there are is known from those that came so far
+    points = found.points * total.runs // found.runs if found.runs else 0
+    done = Work(found.runs, found.points, found.artifacts, found.size, found.objects).cost
+    whole = Work(total.runs, max(points, found.points), total.files, total.size, total.objects).cost
     # too little was done to tell, or more than was known of
     if whole <= 0 or done < whole / 100 or done > whole or seconds < 1:
         return None

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 #: Seconds for one, reading and writing together: 2 cores that two servers of MLflow 3.17 (SQLite, artifacts by
 #: proxy) shared with the migration; a real network and a real database make it slower or faster.
-_RUN, _POINT, _FILE, _BYTE, _OBJECT = 0.07, 0.0001, 0.02, 1 / 60e6, 0.04
+_RUN, _POINT, _FILE, _BYTE, _OBJECT = 0.055, 0.00025, 0.0065, 1 / 75e6, 0.05
 #: Before and after: starting, preflight, the lists.
-_FIXED = 10.0
+_FIXED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
