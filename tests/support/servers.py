@@ -14,7 +14,6 @@ from typing import Any
 from mlflow_parity.standin.servers import PROXIED, Server, empty_database, serving
 from support.environments import python_of
 
-_MEMORY = Path("/dev/shm")
 #: ``fresh_server(version="newest")`` → an empty server, the asking test's own until it ends.
 FreshServer = Callable[..., Server]
 
@@ -35,11 +34,11 @@ class ServerPool:
 
     A start costs a second or more, emptying a running server 50 ms: its database is overwritten through SQLite's own
     backup, which is a transaction like any other to the server. Logs and artifacts go to ``folder``, databases to
-    memory where that can be had: SQLite waits for the disk at each commit.
+    where temporary files are (see :mod:`support.sharing`).
     """
 
     folder: Path
-    _databases: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(dir=_MEMORY if _MEMORY.is_dir() else None)))
+    _databases: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()))
     _idle: dict[str, list[Server]] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _count: int = 0

@@ -12,17 +12,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _VARIABLE = "PARITY_TESTS_SHARED"
+_MEMORY = Path("/dev/shm")
+#: Bytes that must be free there.
+_ENOUGH = 1 << 30
 
 
 def lead() -> tuple[Path, int]:
     """Return the session's folder and the process that leads it; it is this process when nobody leads yet.
 
-    To be called before workers start. The folder goes when the leader ends.
+    To be called before workers start. The folder goes when the leader ends. It lies in memory where there is enough,
+    and from now on it is where temporary files go, of this process and of all that it starts: databases and snapshots
+    wait for a disk at each commit. pytest's own folders stay where they were, to be looked at afterwards.
     """
     if _VARIABLE not in os.environ:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH
         # short, because the addresses of Unix sockets are
-        folder = tempfile.mkdtemp(prefix="parity-")
+        folder = tempfile.mkdtemp(prefix="parity-", dir=_MEMORY if roomy else None)
+        # a database server runs as another user
+        os.chmod(folder, 0o711)
         os.environ[_VARIABLE] = f"{os.getpid()}:{folder}"
+        os.environ["TMPDIR"], tempfile.tempdir = folder, None
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     leader, _, folder = os.environ[_VARIABLE].partition(":")
     return Path(folder), int(leader)

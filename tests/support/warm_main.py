@@ -14,6 +14,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -63,6 +64,8 @@ def _serve(address: str, leader: int) -> dict[str, Any] | None:
             for pid in running:
                 with suppress(OSError):
                     os.killpg(pid, signal.SIGKILL)
+            # a leader that was killed has left it
+            shutil.rmtree(os.path.dirname(address), ignore_errors=True)
             return None
         if woken in ready:
             os.read(woken, 4096)
