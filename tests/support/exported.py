@@ -7,15 +7,22 @@ from typing import Any
 
 from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.exporting import Exporter
+from mlflow_parity.migrating.exporting import Exporter, Unread
 from mlflow_parity.reading import open_reader
 from mlflow_parity.standin.servers import Server
 
 
 def export(server: Server, root: Path, *, include_deleted: bool = True) -> ExportFolder:
     """Export everything; what cannot be read is an error."""
+    folder, left = export_from(server.uri, root, include_deleted=include_deleted)
+    assert left == []
+    return folder
+
+
+def export_from(uri: str, root: Path, *, include_deleted: bool = True) -> tuple[ExportFolder, list[Unread]]:
+    """Export everything; return the folder and what could not be read."""
     folder = ExportFolder(root / "export")
-    reader: Any = open_reader(parse_location(server.uri, option="--source-uri"), "source", 4)
+    reader: Any = open_reader(parse_location(uri, option="--source-uri"), "source", 4)
     try:
         log = root / "export.log"
         exporter = Exporter(reader, folder, include_deleted=include_deleted, log=log, count=lambda **_: None)
@@ -23,7 +30,6 @@ def export(server: Server, root: Path, *, include_deleted: bool = True) -> Expor
         exporter.begin(experiments)
         exporter.batch(experiments)
         exporter.server()
-        assert exporter.finish() == []
+        return folder, exporter.finish()
     finally:
         reader.close()
-    return folder

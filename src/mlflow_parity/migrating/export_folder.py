@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow_parity.errors import SnapshotError
 from mlflow_parity.migrating.backup import Damage, verify
 from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.snapshot.files import write_json
+from mlflow_parity.snapshot.files import is_temporary, write_json
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot
 
 
@@ -78,6 +78,13 @@ class ExportFolder:
                     f"the earlier snapshot in {self.snapshot_root} cannot be put aside ({error.strerror})"
                 ) from None
             self._snapshot = None
+
+    def clear_parts(self) -> None:
+        """Remove what a killed export left half written."""
+        self.blobs.clear_parts()
+        for path in self.root.rglob(".*.tmp"):
+            if is_temporary(path):
+                path.unlink(missing_ok=True)
 
     def remove_earlier(self) -> None:
         """Remove the snapshot that was put aside: the new one is whole."""

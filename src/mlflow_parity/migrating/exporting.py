@@ -77,7 +77,7 @@ class Exporter:
             },
         )
         self._folder.set_aside()
-        self._folder.blobs.clear_parts()
+        self._folder.clear_parts()
         self._reader.save_to = self._folder.blobs
         snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)
         self._folder.use(snapshot)
