@@ -93,10 +93,10 @@ class _Odd:
                 tags = {**MARK, "mlflow.prompt.text": f"{name} {{{{x}}}}" if name == "gap" else f"no. {number}"}
                 tags |= {"mine": str(number % 2), "_mlflow_experiment_ids": f",{one},"}
                 self.version(name, "dummy-source", tags=pairs(tags), description=f"commit {number % 2}")
-        for number in ("1", "3"):
-            seed.call("DELETE", "model-versions/delete", {"name": "gap", "version": number})
-        for alias, number in (("production", 10), ("staging", 2)):
-            seed.call("POST", "registered-models/alias", {"name": "many", "alias": alias, "version": str(number)})
+        for gone in ("1", "3"):
+            seed.call("DELETE", "model-versions/delete", {"name": "gap", "version": gone})
+        for alias, version in (("production", "10"), ("staging", "2")):
+            seed.call("POST", "registered-models/alias", {"name": "many", "alias": alias, "version": version})
         chat = [{"role": "user", "content": f"{UMLAUT} {{{{x}}}}"}]
         for more in (
             {"mlflow.prompt.text": json.dumps(chat), "_mlflow_prompt_type": "chat"},
@@ -206,8 +206,8 @@ class _Odd:
                 body = {"experiment_id": two, "name": name, "serialized_scorer": text}
                 seed.call("POST", "scorers/register", body, version="3.0")
             for number in set(range(1, max(left) + 1)) - set(left):
-                body = {"experiment_id": two, "name": name, "version": number}
-                seed.call("DELETE", "scorers/delete", body, version="3.0")
+                lost = {"experiment_id": two, "name": name, "version": number}
+                seed.call("DELETE", "scorers/delete", lost, version="3.0")
         events = [{"entity": "PROMPT_ALIAS", "action": "CREATED"}, {"entity": "MODEL_VERSION_TAG", "action": "SET"}]
         for number in range(2):
             hook = {"name": "of-one-name", "url": f"{HOOK}&n={number}", "events": events[: number + 1]}

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.importing import Import
-from mlflow_parity.migrating.run_writing import NotMoved
+from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
 from mlflow_parity.model import Entity, Experiment
 from mlflow_parity.reading.capabilities import release
@@ -30,6 +30,9 @@ _FILE = "traces.json"
 #: Where the source keeps spans says nothing of where the target does.
 _PLACES = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 _PROMPTS = "mlflow.linkedPrompts"
+_RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
+#: Servers of some versions say of every trace that it has the form which they know themselves.
+_SCHEMA = "mlflow.trace_schema.version"
 #: First release that keeps links to prompts beside the tag.
 _LINKS = (3, 6)
 
@@ -64,16 +67,20 @@ class _Importer:
         entry = journal.entry("trace", trace.entity_id)
         info = self._info(trace)
         state = digest([trace.entity_id, dict(trace.facets), info["trace_metadata"]]).hex()
-        if entry is not None and entry.state == "done" and entry.digest == state:
+        if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             return
         journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
         try:
             self._check_links(trace)
-            self._write(trace, info, begun=entry is not None)
+            problems = self._write(trace, info, begun=entry is not None)
             if trace.error is not None:
-                raise NotMoved(f"what could be read of it is there: {trace.error}")
+                problems.failed.append(f"what could be read of it is there: {trace.error}")
+            problems.check()
             journal.done("trace", trace.entity_id, state)
             self._context.told(objects=1)
+        except NotMoved as error:
+            (journal.unmovable if error.for_good else journal.failed)("trace", trace.entity_id, str(error))
+            journal.digested("trace", trace.entity_id, state)
         except ParityError as error:
             journal.failed("trace", trace.entity_id, str(error))
 
@@ -86,20 +93,20 @@ class _Importer:
             if self._context.journal.state(kind, identity) is not None:
                 raise NotMoved(f"its {kind.replace('_', ' ')} {identity} is not on the target")
 
-    def _write(self, trace: Entity, info: dict[str, Any], *, begun: bool) -> None:
-        context, facets = self._context, trace.facets
+    def _write(self, trace: Entity, info: dict[str, Any], *, begun: bool) -> Problems:
+        context, facets, problems = self._context, trace.facets, Problems()
         there = self._present(trace.entity_id) if begun else None
         if there is not None and there.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
         if there is not None:
             self._remove(there, info)
         # a second call brings what is there up to date
-        answer = context.writer.call("POST", _API, {"trace": {"trace_info": info}})
-        made = trace_v3(answer["trace"]["trace_info"])
+        made = self._start(info)
         if made.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
         context.journal.created("trace", trace.entity_id, made.entity_id)
-        self._assess(trace, self._present(trace.entity_id) or made if there is not None else made)
+        self._compare(trace, info, made, problems)
+        self._assess(trace, self._present(trace.entity_id) or made if there is not None else made, problems)
         if facets["prompts"] and self._links:
             versions = [(self._prompt(name), number) for name, _, number in map(_parted, facets["prompts"])]
             body = {"trace_id": made.entity_id, "prompt_versions": [{"name": n, "version": v} for n, v in versions]}
@@ -110,6 +117,32 @@ class _Importer:
             content = spans_file(made.entity_id, facets["spans"])
             context.uploads.put(place, _FILE, content)
             context.told(size=len(content))
+        return problems
+
+    def _start(self, info: dict[str, Any]) -> Entity:
+        """Make the trace; where the server refuses it with its assessments, without them: each is tried alone then."""
+        try:
+            answer = self._context.writer.call("POST", _API, {"trace": {"trace_info": info}})
+        except RequestRefused as error:
+            if error.status != 400 or not info["assessments"]:
+                raise
+            answer = self._context.writer.call("POST", _API, {"trace": {"trace_info": {**info, "assessments": []}}})
+        return trace_v3(answer["trace"]["trace_info"])
+
+    @staticmethod
+    def _compare(trace: Entity, info: Mapping[str, Any], made: Entity, problems: Problems) -> None:
+        """Note what the server changed without a word."""
+        for key in ("state", "times", "client_request_id", "previews"):
+            if made.facets[key] != trace.facets[key]:
+                problems.impossible.append(f"its {key}: the target made {made.facets[key]!r} of {trace.facets[key]!r}")
+        metadata = {**made.facets["metadata"], _RUN: made.facets["run"], _MODEL: made.facets["logged_model"]}
+        for name, ours, theirs in (
+            ("tag", info["tags"], made.facets["tags"]),
+            ("metadata", info["trace_metadata"], metadata),
+        ):
+            for key, value in ours.items():
+                if theirs.get(key) != value and key != _SCHEMA:
+                    problems.impossible.append(f"{name} {key!r}: the target changed its {len(value)} characters")
 
     def _prompt(self, name: str) -> str:
         return self._context.renames.prompts.get(name, name)
@@ -128,7 +161,7 @@ class _Importer:
         facets, journal = trace.facets, self._context.journal
         times, previews = facets["times"], facets["previews"]
         metadata, tags = dict(facets["metadata"]), dict(facets["tags"])
-        for kind, name in (("run", "mlflow.sourceRun"), ("logged_model", "mlflow.modelId")):
+        for kind, name in (("run", _RUN), ("logged_model", _MODEL)):
             if facets[kind]:
                 metadata[name] = journal.target(kind, facets[kind]) or facets[kind]
         for told in (tags, metadata):
@@ -169,7 +202,7 @@ class _Importer:
             path = f"{_API}/{quote(there.entity_id, safe='')}/tags"
             self._context.writer.call("DELETE", path, {"trace_id": there.entity_id, "key": key})
 
-    def _assess(self, trace: Entity, there: Entity) -> None:
+    def _assess(self, trace: Entity, there: Entity, problems: Problems) -> None:
         """Add the assessments that did not come with the trace, and make those anew that differ; the older first."""
         has = {one["id"]: one for one in there.facets["assessments"]}
         wanted = [self._judgement(one) for one in trace.facets["assessments"]]
@@ -188,14 +221,10 @@ class _Importer:
                 ids = {known["id"] for known in found.facets["assessments"]} if found else set()
                 return str(identity) if identity in ids else None
 
-            made = self._context.writer.create(
-                path,
-                {"assessment": body},
-                find=find,
-                made=lambda answer: str(answer["assessment"]["assessment_id"]),
-            )
-            if made != one["id"]:
-                raise NotMoved(f"the target gave assessment {one['name']!r} another id")
+            try:
+                self._context.writer.create(path, {"assessment": body}, find=find, made=lambda _: "")
+            except RequestRefused as error:
+                problems.impossible.append(f"assessment {one['name']!r}: {error}")
 
     def _judgement(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """Return an assessment as it is to be read from the target."""
