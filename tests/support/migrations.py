@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.standin.servers import clean_environment
+from support import warm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,13 +23,6 @@ class Migrated:
 def migrate_py(folder: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 300.0) -> Migrated:
     """Run ``migrate.py`` with these arguments in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "migrate.py"), *arguments],
-        cwd=folder,
-        env=clean_environment(env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    command = [str(ROOT / "migrate.py"), *arguments]
+    done = warm.run(command, kind="mlflow", cwd=folder, env=clean_environment(env), timeout=timeout)
     return Migrated(done.returncode, done.stdout + done.stderr)

@@ -146,7 +146,7 @@ def _registry(seed: Seeder, made: Objects, prefix: str, *, stages: bool) -> None
             body |= {"source": of_model, "description": "the *second*", **more}
         if number == 4:
             # newer servers take a file of a run only together with the run
-            body = {**body, "source": f"models:/{made.models['orphan']}" if made.models else "s3://elsewhere/model"}
+            body = {**body, "source": f"models:/{made.models['orphan']}" if made.models else f"{root}/model"}
             body.pop("run_id")
             body |= {"model_id": made.models["orphan"]} if made.models else {}
         seed.call("POST", "model-versions/create", body)

@@ -15,7 +15,7 @@ from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.import_versions import API, Container, There, Versions, content_tags
 from mlflow_parity.migrating.importing import Import
-from mlflow_parity.migrating.run_writing import NotMoved
+from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.model import Entity
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot import SERVER
@@ -186,21 +186,27 @@ class _Importer:
         present: dict[str, Any] = {}
         if name in self._there.models:
             present = self._there.models[name].facets.get("aliases") or {}
-        refused = []
+        problems = Problems()
         for alias, number in wanted.items():
-            copy = (journal.target(kind, f"{entity.entity_id}/{number}") or "").rpartition("/")[2]
+            version = f"{entity.entity_id}/{number}"
+            copy = (journal.target(kind, version) or "").rpartition("/")[2]
             try:
                 if not copy:
-                    refused.append(f"alias {alias!r}: version {number}, which it points at, is not on the target")
+                    # an alias can be set as soon as its version is there, and never where that cannot be written
+                    never = journal.state(kind, version) == "unmovable"
+                    line = f"alias {alias!r}: version {number}, which it points at, is not on the target"
+                    (problems.impossible if never else problems.failed).append(line)
                 elif present.get(alias) != copy:
                     body = {"name": name, "alias": alias, "version": copy}
                     self._context.writer.call("POST", f"{API}registered-models/alias", body)
             except ParityError as error:
-                refused.append(f"alias {alias!r}: {error}")
+                problems.failed.append(f"alias {alias!r}: {error}")
         try:
             for alias in present.keys() - wanted.keys() if (entity.kind, entity.entity_id) in self._ours else ():
                 self._context.writer.call("DELETE", f"{API}registered-models/alias", {"name": name, "alias": alias})
         except ParityError as error:
-            refused.append(str(error))
-        if refused:
-            journal.failed(entity.kind, entity.entity_id, "; ".join(refused))
+            problems.failed.append(str(error))
+        try:
+            problems.check()
+        except NotMoved as error:
+            (journal.unmovable if error.for_good else journal.failed)(entity.kind, entity.entity_id, str(error))
