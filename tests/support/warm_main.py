@@ -74,6 +74,9 @@ def _serve(address: str, leader: int) -> dict[str, Any] | None:
             continue
         connection, _ = listening.accept()
         request, files = _receive(connection)
+        if request is None:
+            connection.close()
+            continue
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(before)
@@ -103,14 +106,19 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Read one request, a line of JSON, and the three files that come with it."""
+def _receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    """Read one request, a line of JSON, and the three files that come with it; ``None`` of who was killed meanwhile."""
     files = array.array("i")
     text, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(3 * files.itemsize))
     for _, _, data in rights:
         files.frombytes(data)
     while not text.endswith(b"\n"):
-        text += connection.recv(65536)
+        more = connection.recv(65536)
+        if not more:
+            for number in files:
+                os.close(number)
+            return None, []
+        text += more
     return json.loads(text), list(files)
 
 

@@ -198,7 +198,8 @@ class Migration:
         if found and status and (again / "ledger.parquet").exists():
             found, more = read_damage(again / "report.json", self.settings.target)
             say(f"Replacing {len(found):,} objects")
-            left += more + replace(self.journal, self.importing.writer, found, self.journal.ids("experiment"))
+            target = self.importing
+            left += more + replace(self.journal, target.writer, target.reader, found, self.journal.ids("experiment"))
             self._import()
             status = self._audit(from_export=not live, more=recheck, reports=again)
         for one in {(one.kind, one.identity): one for one in left}.values():

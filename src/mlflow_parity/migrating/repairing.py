@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow_parity.locations import Location
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
+    from mlflow_parity.reading.server import ServerReader
 
 #: Versions cannot be replaced one by one, because a number is never given twice: their container is.
 _CONTAINER = {"model_version": "registered_model", "prompt_version": "prompt"}
@@ -119,15 +120,26 @@ def mend(journal: Journal, damage: Iterable[Damage]) -> None:
             journal.again(one.kind, one.source_id)
 
 
-def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experiments: Mapping[str, str]) -> list[Left]:
+def replace(
+    journal: Journal, writer: Writer, reader: ServerReader, damage: Iterable[Damage], experiments: Mapping[str, str]
+) -> list[Left]:
     """Second try: delete our copies of what is still not green, so that they are made anew; return what is not ours.
 
-    ``experiments`` maps source experiment ids to those of the target.
+    Ours stays where somebody else's copy stands beside it, or somebody else's version in it: the one would not become
+    green, and the other would be lost.
+
+    Args:
+        journal: of the migration.
+        writer: writes to the target.
+        reader: reads from the target.
+        damage: what is not green.
+        experiments: source experiment ids and those of the target.
 
     Raises:
         ReadError: the target does not answer.
     """
     left: list[Left] = []
+    versions: dict[str, set[str]] | None = None
     done: set[tuple[str, str]] = set()
     for one in damage:
         kind = _CONTAINER.get(one.kind, one.kind)
@@ -142,8 +154,15 @@ def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experime
             Left(kind, copy, one.name, "this copy was not made by this migration (its journal does not know it)")
             for copy in sorted(foreign)
         ]
-        if entry is None or ours is None:
+        if entry is None or ours is None or foreign:
             continue
+        if kind in _CONTAINER.values():
+            versions = _versions(reader) if versions is None else versions
+            strange = versions.get(ours, set()) - _known(journal, kind, identity)
+            if strange:
+                why = f"not ours are its versions {', '.join(sorted(strange))}, which would be deleted with it"
+                left.append(Left(kind, ours, identity, why))
+                continue
         if kind == "experiment":
             # an experiment is mended in place: deleting it would take along what is in it
             journal.again(kind, identity)
@@ -158,6 +177,23 @@ def replace(journal: Journal, writer: Writer, damage: Iterable[Damage], experime
                     if version.source_id.rpartition("/")[0] == identity:
                         journal.forget(child, version.source_id)
     return left
+
+
+def _versions(reader: ServerReader) -> dict[str, set[str]]:
+    """Return the numbers of the versions of each registered model and prompt that is on the target."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for batch in reader.registry():
+        for entity in batch:
+            if entity.container:
+                found[entity.container].add(str(entity.facets["number"]))
+    return found
+
+
+def _known(journal: Journal, kind: str, identity: str) -> set[str]:
+    """Return the numbers that the versions of one of ours were given on the target."""
+    [child] = [child for child, container in _CONTAINER.items() if container == kind]
+    ours = journal.ids(child).items()
+    return {copy.rpartition("/")[2] for source, copy in ours if source.rpartition("/")[0] == identity}
 
 
 def _mark(writer: Writer, run_id: str, source_id: str) -> None:
