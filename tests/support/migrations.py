@@ -24,5 +24,9 @@ def migrate_py(folder: Path, *arguments: str, env: Mapping[str, str] | None = No
     """Run ``migrate.py`` with these arguments in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [str(ROOT / "migrate.py"), *arguments]
-    done = warm.run(command, kind="mlflow", cwd=folder, env=clean_environment(env), timeout=timeout)
+    # the audit that it starts is warm too
+    done = warm.run(
+        command, kind="mlflow", cwd=folder, env=clean_environment(env), timeout=timeout,
+        child_python=warm.stand_in_python("audit"),
+    )  # fmt: skip
     return Migrated(done.returncode, done.stdout + done.stderr)

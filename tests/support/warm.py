@@ -103,6 +103,17 @@ def shell_command(*arguments: str, kind: str) -> str:
     return shlex.join([*client, *arguments])
 
 
+def stand_in_python(kind: str) -> str:
+    """Return a program that is ``python`` to whoever starts it with arguments, but warm."""
+    script = Path(f"{_address(sys.executable, kind)}.python")
+    if not script.exists():
+        new = script.with_suffix(f".{os.getpid()}")
+        new.write_text(f'#!/bin/sh\nexec {shell_command(kind=kind)} "$@"\n')
+        new.chmod(0o755)
+        new.replace(script)
+    return str(script)
+
+
 def _line(connection: socket.socket) -> str:
     text = b""
     while not text.endswith(b"\n"):
@@ -122,6 +133,7 @@ def begin(
     stdout: int | None = None,
     stderr: int | None = None,
     python: str = sys.executable,
+    child_python: str | None = None,
 ) -> Process:
     """Run ``python ARGUMENTS`` (``-m module …``, ``-c program …`` or a file) and do not wait; it leads a group.
 
@@ -133,8 +145,10 @@ def begin(
         stdout: file number of its output; ``None`` throws it away.
         stderr: likewise.
         python: interpreter of the environment whose libraries it uses.
+        child_python: what it takes for its own interpreter, to start others with; see :func:`stand_in_python`.
     """
-    request = json.dumps({"arguments": list(arguments), "cwd": str(cwd), "env": dict(env)}).encode() + b"\n"
+    asked = {"arguments": list(arguments), "cwd": str(cwd), "env": dict(env), "executable": child_python}
+    request = json.dumps(asked).encode() + b"\n"
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(_address(python, kind))
     with open(os.devnull, "r+b") as nothing:
@@ -153,6 +167,7 @@ def run(
     env: Mapping[str, str],
     timeout: float = 300.0,
     python: str = sys.executable,
+    child_python: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python ARGUMENTS`` to its end; output and errors come as text.
 
@@ -161,8 +176,9 @@ def run(
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = begin(
-            arguments, kind=kind, cwd=cwd, env=env, stdout=output.fileno(), stderr=errors.fileno(), python=python
-        )
+            arguments, kind=kind, cwd=cwd, env=env, stdout=output.fileno(), stderr=errors.fileno(), python=python,
+            child_python=child_python,
+        )  # fmt: skip
         try:
             status = process.wait(timeout)
         except BaseException:

@@ -143,6 +143,7 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     tempfile.tempdir = None
+    sys.executable = request.get("executable") or sys.executable
     first, *rest = request["arguments"]
     if first == "-m":
         sys.path.insert(0, os.getcwd())
