@@ -318,6 +318,7 @@ def test_no_rule_of_the_import_holds_for_the_same_store() -> None:
         *(f"run.metrics.{name}" for name in ("infinity", "negative-zero")),
         "experiment.artifact_location.moved",
         "run.artifact_uri.moved",
+        "logged_model.files.moved",
         "model_version.source.moved",
         "trace.tags.moved",
     }

@@ -326,7 +326,7 @@ class Audit:
         )
         objects.learn(
             [self._place(source, pair) for source, pair in experiments.linked],
-            whole=links.complete,
+            whole=links.whole,
         )
         result.objects = {
             "source": objects.count("source", [source.experiment_id for source, _ in experiments.linked] + [SERVER]),
@@ -465,8 +465,9 @@ class Audit:
                     kept.add_target(view.run_keys())
         result.warning = kept.warning(self.settings.profile)
         read = {source.experiment_id for source, _ in experiments.linked}
-        whole = all(item.experiment_id in read for item in self.sides["source"].experiments())
-        return Links(pairs, known, copies, whole)
+        # the runs of a deleted experiment are deleted: whether it was read or not, a link to one of them is a dead link
+        left_out = [item for item in self.sides["source"].experiments() if item.experiment_id not in read]
+        return Links(pairs, known, copies, all(_deleted(item) for item in left_out), not left_out)
 
     def _count(self, side: SideName, view: SnapshotView, result: Result) -> None:
         counts = view.counts()
