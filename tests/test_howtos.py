@@ -6,14 +6,15 @@ import re
 import sqlite3
 import subprocess
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from support import warm
 from support.seed import EPOCH, Seeder
-from support.servers import FreshServer, server_of
+from support.servers import FreshServer, emptied, server_of
 from support.tool import migrate
 
+from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import clean_environment
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -169,6 +170,45 @@ def test_backup(fresh_server: FreshServer, tmp_path: Path) -> None:
     shell.step()
     assert "GREEN" in shell.step()
     shell.done()
+
+
+def test_sagemaker(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: Path) -> None:
+    """An App is made, a managed server moved to it, audited, stopped on that report; started again, and deleted."""
+    plane, old = sagemaker_app.plane, sagemaker_server.plane
+    held = plane.apps.pop(sagemaker_app.arn)
+    plane.next_arns.append(sagemaker_app.arn)
+    name = sagemaker_server.arn.rsplit("/", 1)[-1]
+    server = old.servers[name]
+    shell = Shell("sagemaker.md", tmp_path / "work")
+    shell.variables = {
+        **sagemaker_server.environment("SOURCE_"),
+        **sagemaker_app.environment("TARGET_"),
+        "BUCKET": held.artifact_store.removeprefix("s3://").partition("/")[0],
+        "ROLE": held.role,
+        "OLD": sagemaker_server.arn,
+        "APP": sagemaker_app.arn,
+    }
+    with ExitStack() as stack:
+        stack.callback(old.servers.update, {name: server})
+        stack.callback(plane.apps.update, {sagemaker_app.arn: held})
+        for running in (sagemaker_server, sagemaker_app):
+            stack.enter_context(emptied(running.server))
+        seed = Seeder(sagemaker_server.server.uri)
+        run = seed.run(seed.experiment("shop"), "first")
+        seed.log(run, params={"lr": "0.1"}, metrics=[("loss", 1.5, EPOCH, 0)])
+        seed.end(run)
+        assert shell.step().splitlines()[0] == sagemaker_app.arn
+        assert "new-app" in shell.step()
+        for _ in ("run", "audit"):
+            assert "GREEN" in shell.step()
+        assert "nothing stands against it" in shell.step()
+        assert server.status == "Created"
+        shell.step()
+        assert server.status == "Stopped"
+        server.status = "Created"
+        shell.step()
+        assert name not in old.servers
+        shell.done()
 
 
 def test_upgrade(tmp_path: Path) -> None:
