@@ -37,7 +37,7 @@ def source(module_server: FreshServer) -> Source:
             seed_small(server.uri, unicode_files=version == "newest")
             prefix = "all-" if version == "newest" else ""
             one = Seeder(server.uri).experiment("objects of all kinds")
-            seed_objects(server.uri, one, version=version, prefix=prefix)
+            seed_objects(server.uri, one, version=version, prefix=prefix, reachable=True)
             if version == "newest":
                 seed_traps(server.uri)
         return made[version]

@@ -56,6 +56,7 @@ def seed_objects(
     environment: Mapping[str, str] | None = None,
     traces: bool = True,
     more_traces: int = 0,
+    reachable: bool = False,
 ) -> Objects:
     """Write everything that the server can hold into an experiment and the registry.
 
@@ -68,6 +69,7 @@ def seed_objects(
         environment: further variables for that client.
         traces: write traces, which takes a process of its own and some seconds.
         more_traces: as many small ones beside them, all of one time.
+        reachable: servers without logged models get a version without a run whose source can be read.
     """
     seed, made = Seeder(uri), Objects(experiment)
     put = upload or _proxied(uri)
@@ -79,7 +81,7 @@ def seed_objects(
             put(f"{root}/model", path, content)
     if found >= (3, 0):
         _logged_models(seed, made, put)
-    _registry(seed, made, prefix, stages=found < (3, 99))
+    _registry(seed, made, prefix, stages=found < (3, 99), reachable=reachable)
     if found >= (2, 21):
         _prompts(seed, prefix, chat=found >= (3, 0))
     if traces:
@@ -130,7 +132,7 @@ def _logged_models(seed: Seeder, made: Objects, put: Upload) -> None:
     seed.call("POST", "runs/log-batch", {"run_id": use, "metrics": points})
 
 
-def _registry(seed: Seeder, made: Objects, prefix: str, *, stages: bool) -> None:
+def _registry(seed: Seeder, made: Objects, prefix: str, *, stages: bool, reachable: bool) -> None:
     train = made.runs["train"]
     root = str(seed.call("GET", "runs/get", {"run_id": train})["run"]["info"]["artifact_uri"])
     churn, price = f"{prefix}churn", f"{prefix}price"
@@ -146,7 +148,8 @@ def _registry(seed: Seeder, made: Objects, prefix: str, *, stages: bool) -> None
             body |= {"source": of_model, "description": "the *second*", **more}
         if number == 4:
             # newer servers take a file of a run only together with the run
-            body = {**body, "source": f"models:/{made.models['orphan']}" if made.models else f"{root}/model"}
+            loose = f"{root}/model" if reachable else "s3://elsewhere/model"
+            body = {**body, "source": f"models:/{made.models['orphan']}" if made.models else loose}
             body.pop("run_id")
             body |= {"model_id": made.models["orphan"]} if made.models else {}
         seed.call("POST", "model-versions/create", body)
