@@ -244,7 +244,7 @@ def test_killed_and_taken_up_again_it_is_the_same(small: Server, tmp_path: Path)
     """Killed at many moments and begun again: the same digest, the same bytes, the same files; nothing half is left."""
     whole = export(small, tmp_path / "whole")
     killed = export_killed(small.uri, tmp_path / "killed")
-    assert killed >= 5
+    assert killed >= 5, killed
     again = ExportFolder(tmp_path / "killed" / "export")
     assert again.snapshot.is_finished
     assert again.snapshot.digest == whole.snapshot.digest

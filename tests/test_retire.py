@@ -210,7 +210,7 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
     "does not add up": (_set("totals", "match", to=1), "the report contradicts itself"),
     "unverified": (_unverified, "coverage is not 100 %: 1 of "),
     "empty": (lambda content: content.update(coverage=[], objects=0, verified=0, totals={}), "nothing was compared"),
-    "stale": (_set("created", to=_made(25)), "the report is too old: it was made 25.0 hours ago, and --max-age is"),
+    "stale": (_set("created", to=_made(25)), "the report is too old: it was made 25."),
     "of tomorrow": (_set("created", to=_made(-2)), "the report's age cannot be told"),
     "other server": (_set("sides", "source", "location", to="arn:aws:sagemaker:eu-west-1:1:mlflow-tracking-server/b"),
                      "the report is of another server: its source is arn:aws"),

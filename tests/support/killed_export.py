@@ -58,12 +58,12 @@ def _attempt(uri: str, folder: Path, chance: random.Random | None) -> None:
 
     where = chance.random() if chance is not None else 1.0
     if chance is not None and where < 0.4:
-        threading.Timer(chance.uniform(0.01, 1.0), _die).start()
+        threading.Timer(chance.uniform(0.01, 0.3), _die).start()
     elif chance is not None and where < 0.7:
         # parts, manifest, bytes and the tool's stamp all get their names so
-        os.replace = _deadly(os.replace, chance.randint(1, 40))
+        os.replace = _deadly(os.replace, chance.randint(1, 10))
     elif chance is not None:
-        Blob.write = _deadly(Blob.write, chance.randint(1, 25))  # type: ignore[method-assign]
+        Blob.write = _deadly(Blob.write, chance.randint(1, 6))  # type: ignore[method-assign]
     export_from(uri, folder)
 
 
