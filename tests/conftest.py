@@ -17,7 +17,7 @@ from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_cr
 from mlflow_parity.standin.servers import Server
 
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
-_LONGEST = ("test_memory", "test_faults", "test_audit_options", "test_profiles", "test_migrating", "test_versions",
+_LONGEST = ("test_migrate_resume", "test_migrate_matrix", "test_memory", "test_faults", "test_audit_options", "test_profiles", "test_migrating", "test_versions",
             "test_reading_objects", "test_reading_objects_errors", "test_audit_waivers", "test_access", "test_howtos",
             "test_own_checks", "test_object_faults", "test_audit_exit", "test_reading_listings", "test_audit_pairing",
             "test_core_options", "test_retire", "test_recheck", "test_audit_xdist")  # fmt: skip

@@ -108,18 +108,23 @@ def _alive(pid: int) -> bool:
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Read one request, a line of JSON, and the three files that come with it; ``None`` of who was killed meanwhile."""
-    files = array.array("i")
-    text, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(3 * files.itemsize))
-    for _, _, data in rights:
-        files.frombytes(data)
-    while not text.endswith(b"\n"):
-        more = connection.recv(65536)
-        if not more:
-            for number in files:
-                os.close(number)
-            return None, []
-        text += more
-    return json.loads(text), list(files)
+    files, text = array.array("i"), b""
+    # one who failed between asking and saying what keeps the others waiting no longer than this
+    connection.settimeout(10)
+    with suppress(OSError):
+        text, rights, _, _ = connection.recvmsg(65536, socket.CMSG_SPACE(3 * files.itemsize))
+        for _, _, data in rights:
+            files.frombytes(data)
+        more = text
+        while more and not text.endswith(b"\n"):
+            more = connection.recv(65536)
+            text += more
+    connection.settimeout(None)
+    if text.endswith(b"\n"):
+        return json.loads(text), list(files)
+    for number in files:
+        os.close(number)
+    return None, []
 
 
 def _reap(running: dict[int, socket.socket]) -> None:
