@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.locations import Location
@@ -70,5 +71,6 @@ class Loader:
         own.update({name.removeprefix(_PREFIX): value for name, value in given.items() if name.startswith(_PREFIX)})
         uri = self.location.uri if self.location.is_arn else self.location.endpoint
         if self.location.userinfo:
-            own["MLFLOW_TRACKING_USERNAME"], own["MLFLOW_TRACKING_PASSWORD"] = self.location.userinfo
+            name, password = (unquote(part) for part in self.location.userinfo)
+            own.update(MLFLOW_TRACKING_USERNAME=name, MLFLOW_TRACKING_PASSWORD=password)
         return {**own, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}

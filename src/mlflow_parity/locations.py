@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mlflow_parity.errors import LocationError
+from mlflow_parity.redaction import basic
 
 Kind = Literal["http", "app", "tracking-server", "snapshot"]
 
@@ -34,12 +35,22 @@ class Location:
     """
 
     kind: Kind
-    uri: str
+    uri: str = field(repr=False)
     endpoint: str = ""
     region: str = ""
     service: str = ""
     routing_header: str = ""
-    userinfo: tuple[str, str] | None = None
+    userinfo: tuple[str, str] | None = field(default=None, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be printed of the URI: the password (as it stands there, and as it is meant) and the header."""
+        if self.userinfo is None:
+            return ()
+        name, password = self.userinfo
+        # a token often stands in the place of the name
+        word = password or name
+        return tuple(dict.fromkeys((word, unquote(word), basic(unquote(name), unquote(password)))))
 
     @property
     def is_arn(self) -> bool:

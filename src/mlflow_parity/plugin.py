@@ -40,13 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     values = options.raw_values(config)
     if not options.is_active(values) or config.option.help:
         return
-    from mlflow_parity.redaction import Redactor
+    from mlflow_parity.redaction import Redactor, guard_logs
     from mlflow_parity.session import Main, Shared, command_line
 
     with _usage_errors(Redactor.from_environment()):
         settings = options.resolve(values)
-    passwords = [part for side in (settings.source, settings.target) for part in (side.userinfo or ())[1:]]
-    redactor = Redactor.from_environment(also=passwords)
+    redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
+    config.add_cleanup(guard_logs(redactor))
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -90,6 +90,9 @@ def _usage_errors(redact: Any) -> Iterator[None]:
         yield
     except ParityError as error:
         raise pytest.UsageError(redact(str(error))) from None
+    except KeyboardInterrupt:
+        # with --full-trace pytest shows every frame with its arguments: those of signing and sending stay out of it
+        raise KeyboardInterrupt from None
     except Exception as error:
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
         trace = "".join(traceback.format_exception(error))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
-from urllib.parse import quote
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 MASK = "[redacted]"
 
@@ -19,6 +24,13 @@ SECRET_VARIABLES = (
     "AWS_SECURITY_TOKEN",
 )
 
+_LOGIN = ("USERNAME", "PASSWORD")
+#: A quote, as JSON, Python (bytes too) and JSON within JSON write it, or none.
+_QUOTE = r"(?:b?\\*['\"])?"
+#: What stands between a name and its value in headers, JSON, Python and XML; and the value itself.
+_IS = rf"(?:\\*['\"])?\s*(?:[:=,>]\s*)+(?!\s|{_QUOTE}{re.escape(MASK)}){_QUOTE}"
+_VALUE = r"[^'\"\\\s,;&<>}\])]+"
+
 _PATTERNS = (
     # userinfo of a URL: scheme://user:password@host
     (re.compile(r"(?P<head>[a-zA-Z][a-zA-Z0-9+.-]{0,30}://)[^/\s@'\"<>]+@"), rf"\g<head>{MASK}@"),
@@ -30,10 +42,32 @@ _PATTERNS = (
         ),
         rf"\g<head>{MASK}",
     ),
-    (re.compile(r"(?i)(?P<head>authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+"), rf"\g<head>{MASK}"),
+    (re.compile(rf"(?i)(?P<head>\bauthorization{_IS})[^'\"\r\n\\]+"), rf"\g<head>{MASK}"),
     (re.compile(r"(?i)(?P<head>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\g<head>{MASK}"),
-    (re.compile(r"(?i)(?P<head>x-amz-security-token['\"]?\s*[:=]\s*['\"]?)[^'\"\s,}]+"), rf"\g<head>{MASK}"),
+    # what services send: STS, SSO and instance roles give keys to whom they know
+    (
+        re.compile(
+            rf"(?i)(?P<head>(?:x-amz-security-token|secret_?access_?key|session_?token|access_?token|refresh_?token|"
+            rf"id_?token|client_?secret){_IS}){_VALUE}"
+        ),
+        rf"\g<head>{MASK}",
+    ),
 )
+_PERCENT = re.compile("%[0-9A-F]{2}")
+_LOGS = threading.Lock()
+
+
+def basic(name: str, password: str) -> str:
+    """Return what an ``Authorization`` header of HTTP's Basic scheme carries."""
+    return base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it is, in URLs by whatever rules, in JSON that was put into a text, and as Python shows it."""
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    lower = {_PERCENT.sub(lambda found: found[0].lower(), form) for form in quoted}
+    shown = {json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode("utf-8", "surrogateescape"))[2:-1]}
+    return {secret, *quoted, *lower, *shown}
 
 
 class Redactor:
@@ -46,13 +80,7 @@ class Redactor:
     __slots__ = ("_secrets",)
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {
-            form
-            for secret in secrets
-            if len(secret) >= 4
-            # as it is, in a URL, and in JSON that was put into a text
-            for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1])
-        }
+        known = {form for secret in secrets if len(secret) >= 4 for form in _forms(secret)}
         # longest first: a secret that contains another one is masked whole
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
@@ -60,8 +88,12 @@ class Redactor:
     def from_environment(cls, environ: Mapping[str, str] | None = None, also: Iterable[str] = ()) -> Redactor:
         """Build a redactor that knows the secrets of the process environment and those in ``also``."""
         env = os.environ if environ is None else environ
-        names = [prefix + name for name in SECRET_VARIABLES for prefix in ("", "SOURCE_", "TARGET_")]
-        return cls([value for name in names if (value := env.get(name))] + [s for s in also if s])
+        prefixes = ("", "SOURCE_", "TARGET_")
+        found = [env.get(prefix + name, "") for name in SECRET_VARIABLES for prefix in prefixes]
+        # either may be the side's own and the other that for both
+        users, words = ([env.get(f"{prefix}MLFLOW_TRACKING_{name}") for prefix in prefixes] for name in _LOGIN)
+        found += [basic(user, word) for user in users for word in words if user and word]
+        return cls([secret for secret in (*found, *also) if secret])
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without any secret."""
@@ -70,3 +102,34 @@ class Redactor:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text
+
+
+def guard_logs(redact: Callable[[str], str]) -> Callable[[], None]:
+    """Have every log record of this process pass ``redact``, whoever writes it; return what ends that.
+
+    botocore logs what it signs, the session token with it, and what STS sends: at DEBUG, for a log file of pytest's.
+    """
+    with _LOGS:
+        before = logging.getLogRecordFactory()
+
+        def made(*arguments: Any, **named: Any) -> logging.LogRecord:
+            record = before(*arguments, **named)
+            try:
+                text = record.getMessage()
+            except Exception:
+                # a defect of whoever logs: logging itself says so, and shows the arguments
+                text = f"(a record of {record.name} that cannot be formatted)"
+            record.msg, record.args = redact(text), None
+            if record.exc_info and record.exc_info[0] is not None:
+                record.exc_text = redact("".join(traceback.format_exception(*record.exc_info))).rstrip()
+            return record
+
+        logging.setLogRecordFactory(made)
+
+    def end() -> None:
+        with _LOGS:
+            # another that came later stays, and goes on calling this one
+            if logging.getLogRecordFactory() is made:
+                logging.setLogRecordFactory(before)
+
+    return end

@@ -102,7 +102,7 @@ def _unread(side: Side) -> list[str]:
         errors = _errors(path)
         if errors:
             found.append(f"{len(errors):,} of {path.stem}: {errors[0]}")
-    redact = Redactor.from_environment(also=list((side.location.userinfo or ())[1:]))
+    redact = Redactor.from_environment(also=side.location.secrets)
     return [redact(line) for line in found]
 
 

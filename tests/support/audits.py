@@ -56,11 +56,19 @@ def audit(
     *arguments: str,
     env: Mapping[str, str] | None = None,
     timeout: float = 300.0,
+    cache: bool = False,
 ) -> AuditRun:
-    """Run ``pytest --source-uri source --target-uri target …`` in ``folder``; an ARN goes to ``--…-arn``."""
+    """Run ``pytest --source-uri source --target-uri target …`` in ``folder``; an ARN goes to ``--…-arn``.
+
+    An empty location is not given: ``env`` names it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     command = [*PYTEST]
+    if cache:
+        command[command.index("no:cacheprovider")] = "cacheprovider"
     for side, location in (("source", source), ("target", target)):
+        if not location:
+            continue
         command += [f"--{side}-{'arn' if location.startswith('arn:') else 'uri'}", location]
     reports = folder / "reports"
     if "--report-dir" in arguments:

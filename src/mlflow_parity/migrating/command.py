@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow_parity.errors import ParityError, UsageProblem
+from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
+from mlflow_parity.redaction import Redactor, guard_logs
+from mlflow_parity.reporting.text import visible
 
 _STEPS = {
     "plan": "What would move, what will differ, what stands in the way; nothing is written",
@@ -67,13 +72,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # being ended is an exit like any other: what was started is ended too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    redact = _redactor(options)
+    end = guard_logs(redact)
     try:
         return int(options.main(options))
     except ParityError as error:
-        from mlflow_parity.redaction import Redactor
-
-        print(f"migrate.py {options.step}: {Redactor.from_environment()(str(error))}", file=sys.stderr)
+        print(f"migrate.py {options.step}: {redact(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"migrate.py {options.step}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # a defect of ours; Python's own traceback would print the error's text as it is
+        trace = redact("".join(traceback.format_exception(error)))
+        print(
+            f"migrate.py {options.step} failed, which is a defect of it:\n{visible(trace, multiline=True)}",
+            file=sys.stderr,
+        )
+        return 1
+    finally:
+        end()
+
+
+def _redactor(options: argparse.Namespace) -> Redactor:
+    secrets: list[str] = []
+    for side in ("source", "target"):
+        with suppress(ParityError):
+            secrets += parse_location(getattr(options, f"{side}_uri", None) or "", option=side).secrets
+    return Redactor.from_environment(also=secrets)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -95,7 +121,6 @@ def _create_app(options: argparse.Namespace) -> str:
 
 def _check(options: argparse.Namespace) -> int:
     from mlflow_parity.migrating.export_folder import ExportFolder
-    from mlflow_parity.reporting.text import visible
 
     folder = ExportFolder(options.work_dir.expanduser() / "export")
     folder.take_back()

@@ -17,7 +17,6 @@ from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.scope import in_model_scope, in_scope
 from mlflow_parity.migrating.settings import Settings, needed
 from mlflow_parity.migrating.workdir import Progressed, WorkDir
-from mlflow_parity.redaction import Redactor
 from mlflow_parity.renames import load_renames
 from mlflow_parity.reporting.text import visible
 
@@ -135,7 +134,7 @@ class Migration:
             journal = Journal(self.settings.journal_path())
             self._stack.callback(journal.close)
         found = plan(self.settings, renames=self.renames, journal=journal)
-        redact, file = Redactor.from_environment(), self.settings.reports / "plan.json"
+        redact, file = self.settings.redactor, self.settings.reports / "plan.json"
         write(found, file, redact)
         for line in text_of(found, redact):
             say(line)
@@ -220,7 +219,7 @@ class Migration:
         settings = replace(self.settings, source=None) if exported else self.settings
         journal = self.journal if settings.target is not None else None
         checked = preflight(settings, renames=self.renames, journal=journal, export=export)
-        for line in text_of(checked.found, Redactor.from_environment()):
+        for line in text_of(checked.found, self.settings.redactor):
             say(line)
         if checked.blocked:
             say("Nothing was written.")
@@ -364,7 +363,7 @@ class Migration:
         journal = self.journal if self.settings.target is not None else None
         wanted = in_model_scope(self.settings)
         outcome = settle(self.settings, step, left, self.folder.snapshot, journal, wanted=wanted)
-        redact, file = Redactor.from_environment(), self.settings.work / "outcome.json"
+        redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write(outcome, self.settings, step, file, redact)
         for line in text_of(outcome, redact, file):
             say(line)

@@ -293,7 +293,7 @@ def _state(side: Side, read: Collection[str]) -> State:
             trash["runs"] += sum(key.deleted for key in view.run_keys())
     kinds = [kind.plural for kind in KINDS.values()]
     counted = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
-    redact = Redactor.from_environment()
+    redact = Redactor.from_environment(also=side.location.secrets)
     return State(snapshot.digest, counted, trash, tuple(redact(line) for line in unread))
 
 

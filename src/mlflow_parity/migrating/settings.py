@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.redaction import Redactor
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,12 @@ class Settings:
     include_deleted: bool
     discard_export: bool
     into_existing: bool
+
+    @property
+    def redactor(self) -> Redactor:
+        """Knows the secrets of the environment and of both ends."""
+        ends = (end for end in (self.source, self.target) if end is not None)
+        return Redactor.from_environment(also=[secret for end in ends for secret in end.secrets])
 
     @property
     def export_root(self) -> Path:

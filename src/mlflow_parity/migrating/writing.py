@@ -135,5 +135,5 @@ def open_writer(location: Location, side: SideName = "target", workers: int = 8)
         UsageProblem: when the credentials contradict each other or are missing.
     """
     found = credentials(location, side)
-    redactor = Redactor.from_environment(also=list((location.userinfo or ())[1:]))
+    redactor = Redactor.from_environment(also=location.secrets)
     return Writer(location, found, workers=workers, redactor=redactor, limits=Limits()), found

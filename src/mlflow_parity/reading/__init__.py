@@ -88,16 +88,12 @@ def open_reader(location: Location, side: Literal["source", "target"], workers: 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
     """
-    from urllib.parse import unquote
-
     from mlflow_parity.reading.auth import credentials
     from mlflow_parity.reading.server import ServerReader
     from mlflow_parity.reading.session import Session
     from mlflow_parity.redaction import Redactor
 
     found = credentials(location, side)
-    # a password as it stands in the URI, and as it is meant
-    secrets = [form for part in (location.userinfo or ())[1:] for form in (part, unquote(part))]
-    redactor = Redactor.from_environment(also=secrets)
+    redactor = Redactor.from_environment(also=location.secrets)
     session = Session(location, found, workers=workers, redactor=redactor)
     return ServerReader(session, found, workers=workers, redactor=redactor)

@@ -6,7 +6,6 @@ process-wide ``mlflow.get_tracking_uri()``: one process can read two ARNs at the
 
 from __future__ import annotations
 
-import base64
 import os
 import threading
 import time
@@ -21,6 +20,7 @@ from requests.auth import AuthBase
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
+from mlflow_parity.redaction import basic
 
 if TYPE_CHECKING:
     import boto3
@@ -210,7 +210,7 @@ def credentials(location: Location, side: SideName, environ: Mapping[str, str] |
 
 def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -> str | None:
     if location.userinfo is not None:
-        return _basic(*(unquote(part) for part in location.userinfo))
+        return f"Basic {basic(*(unquote(part) for part in location.userinfo))}"
     own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
     both = {word: env.get(f"MLFLOW_TRACKING_{word}") for word in own}
     # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
@@ -221,7 +221,7 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         found = own if own["TOKEN"] else both
     name, password, token = found["USERNAME"], found["PASSWORD"], (found["TOKEN"] or "").strip()
     if name and password:
-        return _basic(name, password)
+        return f"Basic {basic(name, password)}"
     if token:
         if not token.isascii() or not token.isprintable():
             raise UsageProblem(f"{side}: MLFLOW_TRACKING_TOKEN holds characters that no header can carry")
@@ -230,10 +230,6 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         lacking = "PASSWORD" if name else "USERNAME"
         raise UsageProblem(f"{side}: MLFLOW_TRACKING_{lacking} is not set, but its counterpart is; set both")
     return None
-
-
-def _basic(name: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
 def _tls(side: SideName, env: Mapping[str, str]) -> Tls:
