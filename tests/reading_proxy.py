@@ -110,7 +110,7 @@ class Exchange(BaseHTTPRequestHandler):
             with proxy.lock:
                 proxy.running -= 1
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = handle_request
 
     def answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: int | None = None) -> None:
         """Send an answer; ``length`` is what its header claims, when not the truth."""

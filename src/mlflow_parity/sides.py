@@ -33,6 +33,8 @@ class Side:
         self.location = location
         self.reader = reader
         self.resumed_parts = 0
+        #: Why the logged models that runs used and made could not be read again.
+        self.links_unread = ""
         self._model_links = False
         self._snapshot = None if reader is not None else Snapshot.open(location.path)
         self._experiments: list[Experiment] | None = None
@@ -155,8 +157,10 @@ class Side:
             return None
         runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
         if self._model_links:
-            with suppress(ReadError):
-                runs = self.reader.with_model_links(runs)
+            try:
+                runs, self.links_unread = self.reader.with_model_links(runs), ""
+            except ReadError as error:
+                self.links_unread = str(error)
         known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
         came = {run.run_id for run in runs if run.run_id not in known}
         if not include_deleted:

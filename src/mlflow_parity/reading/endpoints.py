@@ -11,8 +11,12 @@ import re
 from dataclasses import dataclass
 
 APP_ACTION = "sagemaker:CallMlflowAppApi"
+#: Prefix of the actions of a managed server.
+SERVER_SERVICE = "sagemaker-mlflow"
 #: What an audit needs of S3 where artifacts are ``s3://`` URIs.
 S3_ACTIONS = ("s3:GetObject", "s3:ListBucket")
+#: S3's own operations (``error.operation_name`` of botocore), with the action that allows each.
+_S3_OPERATIONS = {"ListObjectsV2": "s3:ListBucket", "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Endpoint:
     method: str
     path: str
     action: str = ""
-    """IAM action on a managed tracking server (``sagemaker-mlflow:…``); empty: none is known."""
+    """IAM action on a managed tracking server (``sagemaker-mlflow:…``); empty: none is known, or none is needed."""
 
     def allows(self, method: str, path: str) -> bool:
         """Whether a request is this endpoint."""
@@ -44,7 +48,8 @@ RUNS = Endpoint("runs", "POST", f"{_API}/runs/search", "SearchRuns")
 RUN = Endpoint("run", "GET", f"{_API}/runs/get", "GetRun")
 HISTORY = Endpoint("history", "GET", f"{_API}/metrics/get-history", "GetMetricHistory")
 HISTORY_BULK = Endpoint("history-bulk", "GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk")
-ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list", "ListArtifacts")
+#: This and the other listings of files have no action: an ARN's files are read from S3.
+ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list")
 GET_ARTIFACT = Endpoint("get-artifact", "GET", "/get-artifact")
 PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts")
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
@@ -54,9 +59,9 @@ VERSION_URI = Endpoint(
     "version-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
 )
 LOGGED_MODELS = Endpoint("logged-models", "POST", f"{_API}/logged-models/search", "SearchLoggedModels")
-#: A logged model itself, and (another action) the list of its files.
+#: A logged model itself, and the list of its files.
 LOGGED_MODEL = Endpoint("logged-model", "GET", f"{_API}/logged-models/*", "GetLoggedModel")
-MODEL_FILES = Endpoint("model-files", "GET", f"{_API}/logged-models/*", "ListLoggedModelArtifacts")
+MODEL_FILES = Endpoint("model-files", "GET", f"{_API}/logged-models/*")
 MODEL_FILE = Endpoint("model-file", "GET", "/ajax-api/2.0/mlflow/logged-models/*")
 VERSION_FILE = Endpoint("version-file", "GET", "/model-versions/get-artifact")
 TRACES = Endpoint("traces", "POST", "/api/3.0/mlflow/traces/search", "SearchTraces")
@@ -108,9 +113,21 @@ def is_allowed(method: str, path: str) -> bool:
     return any(endpoint.allows(method, path) for endpoint in ALLOWED)
 
 
+def right_to(endpoint: Endpoint, kind: str) -> str:
+    """Return what a refused call of a location of a kind (``app``, ``tracking-server``) wants; empty: not known."""
+    if kind == "app":
+        return APP_ACTION
+    return f"{SERVER_SERVICE}:{endpoint.action}" if kind == "tracking-server" and endpoint.action else ""
+
+
+def s3_right_to(operation: str) -> str:
+    """Return what a refused operation of S3 wants; empty: not known."""
+    return _S3_OPERATIONS.get(operation, "")
+
+
 def actions() -> list[str]:
     """Return the IAM actions for auditing a managed tracking server."""
-    return sorted({f"sagemaker-mlflow:{endpoint.action}" for endpoint in ALLOWED if endpoint.action})
+    return sorted({f"{SERVER_SERVICE}:{endpoint.action}" for endpoint in ALLOWED if endpoint.action})
 
 
 def policies() -> dict[str, list[dict[str, object]]]:
@@ -139,7 +156,8 @@ def markdown() -> str:
         "reads artifacts from the store's S3 bucket with the same ones. Where source and target need different ones, put",
         "`SOURCE_` or `TARGET_` in front of `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, … or `SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN`.",
         "Replace the words in capitals. Nothing of this was run against AWS itself: the tests use a loopback stand-in that",
-        "verifies signatures, regions, services and routing headers, and models no IAM.",
+        "verifies signatures, regions, services and routing headers, and enforces the policies below: with them the audit",
+        "is green, and without any one of their actions it is red and says which (`is … allowed?`).",
         "",
         "An App has one IAM action for its whole API, reading and writing alike, so the only guard against writing is the",
         "session's own allow-list of requests (below). A managed server has an action per call.",
@@ -149,15 +167,16 @@ def markdown() -> str:
         lines += ["", f"## {title}", "", "```json", document, "```"]
     lines += [
         "",
-        "Where the table has no action, none is documented; a server that refuses such a request is read without it (histories",
-        "key by key; objects outside the audit counted as unknown). With SSE-KMS on the bucket add `kms:Decrypt` on its key.",
+        "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
+        "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",
+        "hold what cannot be seen, and that is `unverified`. With SSE-KMS on the bucket add `kms:Decrypt` on its key.",
         "",
         "## Every request that an audit can send",
         "",
         "| request | action on a managed server |",
         "|---|---|",
         *(
-            f"| `{endpoint.method} {endpoint.path}` | {f'`sagemaker-mlflow:{endpoint.action}`' if endpoint.action else '—'} |"
+            f"| `{endpoint.method} {endpoint.path}` | {f'`{SERVER_SERVICE}:{endpoint.action}`' if endpoint.action else '—'} |"
             for endpoint in ALLOWED
         ),
         "",

@@ -34,7 +34,7 @@ from mlflow_parity.errors import (
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reason, retry_after
 from mlflow_parity.reading.auth import Credentials
-from mlflow_parity.reading.endpoints import Endpoint, is_allowed
+from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.redaction import Redactor
 
@@ -321,7 +321,10 @@ class Session:
                 status=status,
                 code=code,
             )
-        raise RequestRefused(self._line(endpoint, f"status {status} {message}"), status=status, code=code)
+        right = right_to(endpoint, self.location.kind) if status == 403 else ""
+        # before the message, which may be long: what is cut must not be what helps
+        wanted = f" (is {right} allowed?)" if right else ""
+        raise RequestRefused(self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code)
 
     def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
         often = f" after {tried} tries" if tried > 1 else ""

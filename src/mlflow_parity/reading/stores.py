@@ -302,5 +302,7 @@ def _s3_error(error: Exception) -> ReadError:
     answer = getattr(error, "response", None) or {}
     code = str(answer.get("Error", {}).get("Code", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    line = f"S3: {code or type(error).__name__}: {' '.join(str(error).split())}"[:600]
+    right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
+    wanted = f" (is {right} allowed?)" if right else ""
+    line = f"S3: {code or type(error).__name__}{wanted}: {' '.join(str(error).split())}"[:600]
     return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)
