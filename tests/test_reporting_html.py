@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from reporting_samples import FACETS, HOSTILE, cell, hostile_report, report, reports, unhurried
+from support.browser import Page, assert_inert, listening, opened
 
 from mlflow_parity.reporting.html_report import render
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
@@ -25,127 +17,6 @@ from mlflow_parity.reporting.text import visible
 from mlflow_parity.verdict import Finding, State
 
 LIMIT = 10_000_000
-_VOID = {"meta", "br", "link", "img", "input"}
-_TAGS = {
-    *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "span", "p"),
-    *("h1", "h2", "h3", "b", "small", "a", "bdi", "ul", "li", "dl", "dt", "dd", "pre", "code", "br"),
-    *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary"),
-}
-_ATTRIBUTES = {
-    *("lang", "charset", "http-equiv", "content", "name", "class", "id", "style", "scope", "href", "open", "dir"),
-    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"),
-}
-_CHROMIUM = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-
-
-@dataclass
-class Page(HTMLParser):
-    """A parsed page: title, tags, attributes, text outside of the style sheet."""
-
-    source: str
-    title: str = ""
-    text: str = ""
-    css: str = ""
-    pieces: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    attributes: list[tuple[str, str, str]] = field(default_factory=list)
-    unclosed: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.feed(self.source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag and its attributes."""
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in _VOID:
-            self.unclosed.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        """Every end tag closes the tag opened last."""
-        assert self.unclosed.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        """Collect the title and the text."""
-        inside = self.unclosed[-1] if self.unclosed else ""
-        if inside == "title":
-            self.title += data
-        elif inside == "style":
-            self.css += data
-        else:
-            self.text += data
-            self.pieces.append(data)
-
-    @property
-    def words(self) -> str:
-        """The text with one blank between words."""
-        return " ".join(" ".join(self.pieces).split())
-
-
-def assert_inert(page: Page) -> None:
-    """Only the tags and attributes of our template, no script, no link but to an anchor of the page itself."""
-    assert set(page.tags) <= _TAGS, set(page.tags) - _TAGS
-    assert {name for _, name, _ in page.attributes} <= _ATTRIBUTES
-    anchors = {value for _, name, value in page.attributes if name == "id"}
-    for tag, name, value in page.attributes:
-        if name == "href":
-            assert tag == "a"
-            assert value.removeprefix("#") in anchors
-        if name == "style":
-            assert re.fullmatch(r"width:[0-9.]+%", value)
-        if name == "class":
-            assert re.fullmatch(r"[a-z -]*", value)
-    assert not re.search(r"url\(|@import|@font-face|expression", page.css)
-    assert page.tags.count("style") == 1
-
-
-def opened(path: Path, scratch: Path) -> Page:
-    """Return the page as a real Chromium sees it after loading; parsed only, with a warning, where there is none."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        warnings.warn("no Chromium found: the page was parsed, not opened in a browser", stacklevel=2)
-        return Page(path.read_text(encoding="utf-8"))
-    profile = f"--user-data-dir={scratch / ('profile-' + path.stem)}"
-    done = subprocess.run(
-        [browser, *_CHROMIUM, profile, "--virtual-time-budget=3000", "--dump-dom", path.as_uri()],
-        capture_output=True,
-        timeout=120,
-        check=True,
-    )
-    return Page(done.stdout.decode("utf-8"))
-
-
-@contextmanager
-def listening() -> Iterator[tuple[str, list[str]]]:
-    """Run a server on the loopback interface that notes every path asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        """Notes the path, answers with nothing."""
-
-        def do_GET(self) -> None:
-            """Note and answer."""
-            asked.append(self.path)
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Stay silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def write(document: str, path: Path) -> Path:

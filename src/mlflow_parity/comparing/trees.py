@@ -183,7 +183,7 @@ def compare_mlmodel(
     import yaml
 
     try:
-        ours, theirs = _load(mine), _load(copy)
+        ours, theirs = load_mlmodel(mine), load_mlmodel(copy)
         moved = [(source_run.artifact_uri, target_run.artifact_uri), *places, (source_run.run_id, target_run.run_id)]
         expected = _through(ours, [(old, new) for old, new in moved if old], _Budget())
         actual = _through(theirs, (), _Budget())
@@ -256,7 +256,7 @@ def _loader() -> Any:
     return Loader
 
 
-def _load(content: bytes) -> Any:
+def load_mlmodel(content: bytes) -> Any:
     """Load one YAML document; nothing in it can hang or kill the process.
 
     Raises:
@@ -281,11 +281,13 @@ def _load(content: bytes) -> Any:
 
 
 def parses(content: bytes) -> str | None:
-    """Return why an ``MLmodel`` is no YAML mapping, or ``None`` when it is one."""
+    """Return why an ``MLmodel`` is no YAML mapping of a sane size, or ``None`` when it is one."""
     import yaml
 
     try:
-        found = _load(content)
+        found = load_mlmodel(content)
+        # aliases written out: a document of a few lines may stand for a billion nodes
+        _through(found, (), _Budget())
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None if isinstance(found, dict) else "it is not a mapping"
@@ -296,7 +298,7 @@ def without_ids(content: bytes, own: Sequence[str]) -> str:
     import yaml
 
     try:
-        found = _load(content)
+        found = load_mlmodel(content)
         if not isinstance(found, dict):
             return repr(content)
         for key in ("run_id", "artifact_path", *_MODEL_ID_KEYS):
@@ -325,7 +327,10 @@ def _through(value: Any, moved: Places, budget: _Budget) -> Any:
     """Copy a document; the source's places and run id below the top level become the target's."""
     budget.spend()
     if isinstance(value, dict):
-        items = {_key(key): item if key == "run_id" else _through(item, moved, budget) for key, item in value.items()}
+        items = {
+            _key(key): item if key == "run_id" and isinstance(item, str) else _through(item, moved, budget)
+            for key, item in value.items()
+        }
         if len(items) < len(value):
             raise ValueError("keys of several types that look alike")
         return items

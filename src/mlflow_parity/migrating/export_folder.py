@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow_parity.errors import SnapshotError
 from mlflow_parity.migrating.backup import Damage, verify
 from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.snapshot.files import is_temporary, write_json
+from mlflow_parity.snapshot.files import folder_name, is_temporary, write_json
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot
 
 
@@ -121,12 +121,21 @@ class ExportFolder:
 
     def experiment_dir(self, experiment_id: str) -> Path:
         """Folder of an experiment, as the tool lays it out."""
-        return self.root / "experiments" / experiment_id
+        return self.root / "experiments" / _folder(experiment_id)
 
     def run_dir(self, experiment_id: str, run_id: str) -> Path:
         """Folder with a run's ``run.json``."""
-        return self.experiment_dir(experiment_id) / "runs" / run_id
+        return self.experiment_dir(experiment_id) / "runs" / _folder(run_id)
 
     def model_dir(self, experiment_id: str, model_id: str) -> Path:
         """Folder with a logged model's ``logged_model.json``."""
-        return self.experiment_dir(experiment_id) / "logged_models" / model_id
+        return self.experiment_dir(experiment_id) / "logged_models" / _folder(model_id)
+
+
+def is_plain(identity: str) -> bool:
+    """Whether an id, which a server chose, is a name of a folder and leads to no other place."""
+    return identity not in ("", ".", "..") and not {"/", "\\", "\0"} & set(identity)
+
+
+def _folder(identity: str) -> str:
+    return identity if is_plain(identity) else folder_name(identity)

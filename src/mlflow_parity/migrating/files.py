@@ -77,7 +77,8 @@ class Uploads:
             root = unquote(parts.path).strip("/")
 
             def by_proxy(path: str, content: Any, size: int) -> None:
-                below = posixpath.join(root, path)
+                # joined by hand: a path that begins with a slash would replace what stands before it
+                below = f"{root}/{path}"
                 # MLflow decodes what is not to be decoded: the file would land under another name
                 if not is_faithful(below):
                     raise NotUploaded(f"{path}: the target's artifact proxy would store it under another name")
@@ -90,7 +91,7 @@ class Uploads:
             client: Any = self._credentials.aws.s3
 
             def by_s3(path: str, content: Any, size: int) -> None:
-                key = posixpath.join(prefix, path)
+                key = f"{prefix}/{path}"
                 try:
                     if isinstance(content, bytes):
                         client.put_object(Bucket=bucket, Key=key, Body=content)

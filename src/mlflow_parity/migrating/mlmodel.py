@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel, parses
+from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel, load_mlmodel, parses
 
 Lookup = Callable[[str], str | None]
 _TOP = re.compile(r"""^(["']?)(run_id|model_id|model_uuid)\1\s*:\s*(["']?)([^\s"'#,}]+)\3""")
@@ -33,7 +33,7 @@ def rewritten(content: bytes, source: Place, target: Place, runs: Lookup, models
     """Return an ``MLmodel`` of ``source`` as that of ``target``.
 
     ``runs`` and ``models`` give the target's id for a source id, where there is a copy. A file that is no YAML mapping
-    stays as it is: nothing could be told of it.
+    stays as it is, and so does one whose aliases multiply without end: nothing could be told of it.
     """
     if parses(content) is not None:
         return content
@@ -79,7 +79,7 @@ def _anew(content: bytes, source: Place, target: Place, runs: Lookup, models: Lo
             value = value.replace(source.run_id, target.run_id)
         return value
 
-    loaded: dict[Any, Any] = yaml.safe_load(content)
+    loaded: dict[Any, Any] = load_mlmodel(content)
     own = {key: str(loaded[key]) for key in ("run_id", "model_id", "model_uuid") if loaded.get(key) is not None}
     found = {key: _known(key, old, source, target, runs, models) for key, old in own.items()}
     new = {**loaded, **{key: value for key, value in through(loaded).items() if key not in own}}
@@ -89,9 +89,7 @@ def _anew(content: bytes, source: Place, target: Place, runs: Lookup, models: Lo
 
 def _is_right(old: bytes, new: bytes, source: Place, target: Place, runs: Lookup, models: Lookup) -> bool:
     """Whether the audit will take it for the copy; YAML has more ways to write a thing than are rewritten here."""
-    import yaml
-
-    loaded = yaml.safe_load(old)
+    loaded = load_mlmodel(old)
     run = str(loaded.get("run_id"))
     known, model = runs(run), str(loaded.get("model_id"))
     copy = models(model)

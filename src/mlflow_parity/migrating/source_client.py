@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity.migrating.export_folder import is_plain
 from mlflow_parity.migrating.target_client import settle_tool
 from mlflow_parity.model import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
@@ -155,11 +156,6 @@ class SnapshotClient:
 def in_scope(run: Run, *, include_deleted: bool) -> bool:
     """Whether the tool is to write a run; one whose id is no name of a folder cannot be written."""
     return (include_deleted or run.lifecycle_stage != "deleted") and is_plain(run.run_id)
-
-
-def is_plain(identity: str) -> bool:
-    """Whether an id, which a server chose, is a name of a folder and leads to no other place."""
-    return identity not in ("", ".", "..") and not {"/", "\\", "\0"} & set(identity)
 
 
 def _info(run: Run) -> Shown:

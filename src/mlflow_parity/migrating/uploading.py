@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -50,4 +49,4 @@ def can_hold(uri: str, path: str) -> bool:
     parts = urlsplit(uri)
     if parts.scheme != "mlflow-artifacts":
         return True
-    return is_faithful(posixpath.join(unquote(parts.path).strip("/"), path))
+    return is_faithful(f"{unquote(parts.path).strip('/')}/{path}")
