@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import json
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 #: ``spoil(exchange, status, headers, body)`` answers in the server's place.
 Spoil = Callable[["Exchange", int, list[tuple[str, str]], bytes], None]
@@ -33,11 +35,25 @@ class Seen:
 
 @dataclass(slots=True)
 class Fault:
-    """Spoils the next ``times`` requests whose path contains ``path``."""
+    """Spoils the next ``times`` requests whose path contains ``path``, after the first ``after`` of them.
+
+    ``each``: of every path that contains it, the first time that it is asked for.
+    """
 
     path: str
     spoil: Spoil
     times: int = 1
+    after: int = 0
+    each: bool = False
+    came: Counter[str] = field(default_factory=Counter)
+
+    def due(self, path: str) -> bool:
+        """Count a request, and tell whether it is to be spoilt."""
+        if self.path not in path:
+            return False
+        place = path if self.each else ""
+        self.came[place] += 1
+        return self.after < self.came[place] <= self.after + self.times
 
 
 @dataclass(slots=True)
@@ -50,6 +66,12 @@ class Proxy:
     faults: list[Fault] = field(default_factory=list)
     at_once: int | None = None
     """More requests at the same time than this are refused with 429."""
+    no_connection: int = 0
+    """So many of the next connections are reset before anything is read of them."""
+    over: threading.Event = field(default_factory=threading.Event)
+    """Ends what stalls."""
+    spoilt: Counter[str] = field(default_factory=Counter)
+    """Answers that were spoilt, by path."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     running: int = 0
     refused: int = 0
@@ -62,10 +84,20 @@ class Proxy:
         """Take the fault that is due for a path."""
         with self.lock:
             for fault in self.faults:
-                if fault.path in path and fault.times > 0:
-                    fault.times -= 1
+                if fault.due(path):
+                    self.spoilt[path] += 1
                     return fault.spoil
         return None
+
+    def heal(self) -> None:
+        """Forget all faults, and what was seen."""
+        with self.lock:
+            self.faults.clear()
+            self.seen.clear()
+            self.spoilt.clear()
+            self.no_connection = 0
+            self.over.set()
+            self.over = threading.Event()
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -75,6 +107,18 @@ class Exchange(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     timeout = 30
     proxy: Proxy
+    content: bytes = b""
+    """Body of the request."""
+
+    def handle(self) -> None:
+        """Serve a connection, or reset it at once."""
+        with self.proxy.lock:
+            unwanted = self.proxy.no_connection > 0
+            self.proxy.no_connection -= unwanted
+        if unwanted:
+            break_off(self)
+        else:
+            super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""
@@ -82,7 +126,7 @@ class Exchange(BaseHTTPRequestHandler):
     def handle_request(self) -> None:
         """Forward, or answer in the server's place."""
         proxy = self.proxy
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path, _, query = self.path.partition("?")
         seen = Seen(self.command, path, query, {k.lower(): v for k, v in self.headers.items()}, time.monotonic())
         with proxy.lock:
@@ -119,8 +163,23 @@ class Exchange(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
         self.wfile.flush()
+
+    def head(self, status: int, headers: list[tuple[str, str]], length: int) -> bytes:
+        """Return the bytes of a status line and headers, unsent."""
+        lines = [f"HTTP/1.1 {status} OK", *(f"{name}: {value}" for name, value in headers)]
+        return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode()
+
+
+def break_off(exchange: Exchange) -> None:
+    """Reset the connection: what was not read by the client yet may be lost."""
+    exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    exchange.wfile.close()
+    exchange.rfile.close()
+    exchange.connection.close()
+    exchange.close_connection = True
 
 
 def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"busy") -> Spoil:
@@ -139,10 +198,132 @@ def echo_authorization(exchange: Exchange, _: int, __: list[tuple[str, str]], __
 
 
 def reset(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
-    """Break the connection off before an answer."""
-    exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    exchange.connection.close()
+    """Break the connection off before an answer, or in the middle of it."""
+    break_off(exchange)
+
+
+def reset_in_headers(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send half of the headers, then reset."""
+    head = exchange.head(code, headers, len(body))
+    exchange.wfile.write(head[: len(head) // 2])
+    exchange.wfile.flush()
+    time.sleep(0.005)
+    reset(exchange, code, headers, body)
+
+
+def reset_in_body(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send half of the body, then reset."""
+    exchange.answer(code, headers, body[: len(body) // 2], length=len(body))
+    time.sleep(0.005)
+    reset(exchange, code, headers, body)
+
+
+def too_long(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Announce more than there is, send it all, and hang up."""
+    exchange.answer(code, headers, body, length=len(body) + 7)
     exchange.close_connection = True
+
+
+def too_short(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Announce less than is sent; the rest stands in the way of the next answer."""
+    exchange.answer(code, headers, body, length=len(body) // 2)
+
+
+def silence(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+    """Take the request and say nothing."""
+    exchange.proxy.over.wait(60)
+    exchange.close_connection = True
+
+
+def stop_in_body(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send half of the body, and then nothing; the connection stays open."""
+    exchange.answer(code, headers, body[: len(body) // 2], length=len(body))
+    silence(exchange, code, headers, body)
+
+
+def slow_headers(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send a byte of a header now and then, for ever: no single wait is long."""
+    _drip(exchange, exchange.head(code, headers, len(body))[:-2] + b"X-Filler: " + b"x" * 60_000)
+
+
+def slow_body(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Send a byte of the body now and then, for ever."""
+    exchange.answer(code, headers, b"", length=60_000)
+    _drip(exchange, body + b" " * 60_000)
+
+
+def slow_chunks(exchange: Exchange, code: int, _: list[tuple[str, str]], __: bytes) -> None:
+    """Send a byte of a chunk's size now and then, for ever."""
+    exchange.wfile.write(f"HTTP/1.1 {code} OK\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    _drip(exchange, b"0" * 60_000)
+
+
+def _drip(exchange: Exchange, content: bytes) -> None:
+    over = exchange.proxy.over
+    for position in range(len(content)):
+        try:
+            exchange.wfile.write(content[position : position + 1])
+            exchange.wfile.flush()
+        except OSError:
+            break
+        if over.wait(0.05):
+            break
+    exchange.close_connection = True
+
+
+def token_of(exchange: Exchange) -> str:
+    """Return the page token that was asked with."""
+    if exchange.command == "POST":
+        return str(json.loads(exchange.content or b"{}").get("page_token") or "")
+    return parse_qs(urlsplit(exchange.path).query).get("page_token", [""])[0]
+
+
+def _list_in(answer: dict[str, object]) -> str:
+    """Return the name of the list in an answer; the records of a dataset are a list in a text."""
+    return next((name for name, value in answer.items() if isinstance(value, list) or name == "records"), "")
+
+
+def same_token(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Give each page after the first with the token that led to it."""
+    asked = token_of(exchange)
+    if asked and code == 200:
+        body = json.dumps({**json.loads(body), "next_page_token": asked}).encode()
+    exchange.answer(code, headers, body)
+
+
+def empty_page(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Give no object, and a token for more."""
+    answer = json.loads(body)
+    name = _list_in(answer)
+    if code == 200:
+        nothing = "[]" if isinstance(answer.get(name), str) else []
+        token = answer.get("next_page_token") or "MQ=="
+        body = json.dumps({**answer, name: nothing, "next_page_token": token}).encode()
+    exchange.answer(code, headers, body)
+
+
+def endless() -> Spoil:
+    """Give the first page for ever, each time with another token."""
+    first: dict[str, tuple[list[tuple[str, str]], bytes]] = {}
+    count = iter(range(10**9))
+    lock = threading.Lock()
+
+    def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        path = exchange.path.partition("?")[0]
+        with lock:
+            if code == 200 and not token_of(exchange):
+                first[path] = headers, body
+            headers, body = first.get(path, (headers, body))
+            token = f"page-{next(count)}"
+        exchange.answer(200, headers, json.dumps({**json.loads(body), "next_page_token": token}).encode())
+
+    return spoil
+
+
+def lose_connections(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+    """Reset this connection, and all that come."""
+    exchange.proxy.no_connection = 10**9
+    break_off(exchange)
 
 
 def cut(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
@@ -200,6 +381,7 @@ def proxying(upstream: str) -> Iterator[Proxy]:
     try:
         yield running
     finally:
+        running.over.set()
         server.shutdown()
         thread.join()
         server.server_close()

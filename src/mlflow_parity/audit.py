@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -110,7 +110,6 @@ class Result:
 
 _SIDES: tuple[SideName, SideName] = ("source", "target")
 _NAMED: tuple[Family, ...] = ("model", "prompt")
-_MODEL_LINKS = ("model_inputs", "model_outputs")
 #: Kinds beside experiments whose objects name runs, experiments or logged models.
 _LINKING = ("model_version", "evaluation_dataset")
 
@@ -553,8 +552,7 @@ class Audit:
             return None
         if pair is not None and target is not None:
             pair = replace(pair, source=source.experiment, target=target.experiment)
-        why = {name: self.sides[name].links_unread for name in _SIDES if self.sides[name].links_unread}
-        return [_explained(outcome, why) for outcome in _compare_views(source, target, pair, comparison)]
+        return list(_compare_views(source, target, pair, comparison))
 
     def _now(self, name: SideName, experiment: Experiment) -> Experiment:
         """Return an experiment as its server tells it now (as it was, when it is gone)."""
@@ -656,14 +654,6 @@ def _compare_views(
 
 def _pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store: bool) -> RunPairing:
     return same_runs(source, target) if same_store else pair_runs(source, target)
-
-
-def _explained(outcome: Outcome, why: Mapping[SideName, str]) -> Outcome:
-    """Say why links of runs to logged models were not read; runs carry no error of their own for that."""
-    if not why or outcome.row.facet not in _MODEL_LINKS or outcome.row.state is not State.UNVERIFIED:
-        return outcome
-    told = "; ".join(why.values())
-    return replace(outcome, differences=tuple(replace(one, note=f"{one.note}: {told}") for one in outcome.differences))
 
 
 def _parts(selection: Selection) -> frozenset[Part]:

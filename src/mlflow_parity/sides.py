@@ -33,8 +33,6 @@ class Side:
         self.location = location
         self.reader = reader
         self.resumed_parts = 0
-        #: Why the logged models that runs used and made could not be read again.
-        self.links_unread = ""
         self._model_links = False
         self._snapshot = None if reader is not None else Snapshot.open(location.path)
         self._experiments: list[Experiment] | None = None
@@ -156,11 +154,12 @@ class Side:
         if self.reader is None:
             return None
         runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
+        links_problem: str | None = None
         if self._model_links:
             try:
-                runs, self.links_unread = self.reader.with_model_links(runs), ""
+                runs = self.reader.with_model_links(runs)
             except ReadError as error:
-                self.links_unread = str(error)
+                links_problem = str(error)
         known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
         came = {run.run_id for run in runs if run.run_id not in known}
         if not include_deleted:
@@ -179,7 +178,7 @@ class Side:
         if "artifacts" in parts:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
             trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
-        return FreshView(view, experiment, runs, histories, trees)
+        return FreshView(view, experiment, runs, histories, trees, links_problem)
 
 
 def uncounted(
@@ -203,12 +202,14 @@ class FreshView:
         runs: Sequence[Run],
         histories: Mapping[str, Mapping[str, Series]],
         trees: Mapping[str, ArtifactTree],
+        links_problem: str | None = None,
     ) -> None:
         self._base = base
         self._experiment = experiment
         self._runs = {run.run_id: run for run in runs}
         self._histories = histories
         self._trees = trees
+        self._links_problem = links_problem
 
     @property
     def experiment(self) -> Experiment:
@@ -218,6 +219,10 @@ class FreshView:
     def problem(self, part: Part) -> str | None:
         """Why a part is not there as a whole."""
         return None if part == "runs" else self._base.problem(part)
+
+    def links_problem(self) -> str | None:
+        """Why the links of runs to logged models are not all there."""
+        return self._links_problem
 
     def run_keys(self) -> list[RunKey]:
         """What pairing needs of every run."""

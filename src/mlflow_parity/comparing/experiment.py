@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
@@ -23,6 +23,7 @@ from mlflow_parity.verdict import Row, State
 #: Which part of a snapshot a facet of runs needs beside ``runs``.
 PART_OF_FACET: dict[str, Part] = {"metrics": "metrics", "artifacts": "artifacts"}
 _CHUNK = 500
+_LINKS = ("model_inputs", "model_outputs")
 
 _RUN_FACETS: dict[str, Callable[[Run, Run], list[Difference]]] = {
     "name": fields.run_name,
@@ -294,6 +295,7 @@ def _pair_rows(
     theirs = target.runs([pair.target.run_id for pair in pairs])
     facets = [facet for facet in contract.RUN_FACETS if facet in comparison.run_facets]
     problems = {facet: _part_problem(source, target, facet) for facet in facets}
+    unlinked = {name: view.links_problem() for name, view in (("source", source), ("target", target))}
     for pair, mine, copy in zip(pairs, ours, theirs, strict=True):
         for facet in facets:
             problem = problems[facet]
@@ -301,6 +303,8 @@ def _pair_rows(
                 found = [Difference("", State.UNVERIFIED, f"run.{facet}", note=problem)]
             elif facet == "presence":
                 found = []
+            elif facet in _LINKS and (lacking := _links_unread(facet, mine, copy, unlinked)):
+                found = [Difference("", State.UNVERIFIED, f"run.{facet}", note=lacking)]
             elif facet == "metrics":
                 found = compare_histories(source, target, mine, copy)
             elif facet == "artifacts":
@@ -310,7 +314,7 @@ def _pair_rows(
                 found = compare_trees(*trees, mine, copy, comparison.links.pairs, models, hashed=comparison.hashed)
             elif comparison.same_store:
                 found = same_store.run_facet(facet, mine, copy, comparison.moved)
-            elif facet in ("model_inputs", "model_outputs"):
+            elif facet in _LINKS:
                 found = run_models(facet, mine, copy, comparison.objects or ObjectLinks(comparison.links))
             elif facet == "parent":
                 found = fields.run_parent(mine, copy, comparison.links)
@@ -318,6 +322,15 @@ def _pair_rows(
                 found = _RUN_FACETS[facet](mine, copy)
             row = _run_row(source.experiment, pair.source, pair.target, facet, facet_state(found), pair.by)
             yield outcome(row, found)
+
+
+def _links_unread(facet: str, source: Run, target: Run, problems: Mapping[str, str | None]) -> str | None:
+    """Say why the links of a run to logged models are not there; ``None`` when they are, or nobody knows why."""
+    for side, run in (("source", source), ("target", target)):
+        reason = problems[side]
+        if getattr(run, facet) is None and reason is not None:
+            return f"the {side}'s could not be read: {reason}"
+    return None
 
 
 def _part_problem(source: ExperimentView, target: ExperimentView, facet: str) -> str | None:

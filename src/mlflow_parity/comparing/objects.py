@@ -90,8 +90,9 @@ def compare_objects(
                 if facet == "presence":
                     found: list[Difference] = []
                 elif unread and _is_incomplete(facet, mine, copy):
-                    # what is there may differ all the same, which says more
+                    # what is there may differ all the same, which says more; nothing at all was never read
                     known = facet in mine.facets and facet in copy.facets
+                    known &= all(one.facets[facet] for one in (mine, copy) if one.error is not None)
                     differing = compare_facet(facet, mine, copy, comparison.links) if known else []
                     found = [one for one in differing if not one.state.green] or unread
                 elif facet == "order":
@@ -120,7 +121,7 @@ def compare_objects(
 
 
 #: Facets that an error of a kind leaves incomplete; the others were read before it.
-_INCOMPLETE = {"trace": ("spans",), "evaluation_dataset": ("records",)}
+_INCOMPLETE = {"trace": ("spans",), "evaluation_dataset": ("records", "experiments")}
 
 
 def _is_incomplete(facet: str, *entities: Entity) -> bool:

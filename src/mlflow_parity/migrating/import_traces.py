@@ -208,7 +208,10 @@ class _Importer:
         wanted = [self._judgement(one) for one in trace.facets["assessments"]]
         path = f"{_API}/{quote(there.entity_id, safe='')}/assessments"
         by_id = {one["id"]: one for one in wanted}
-        for identity in [key for key, one in has.items() if by_id.get(key) != one]:
+        stale = [key for key, one in has.items() if by_id.get(key) != one]
+        # one that overrides another is made after it: only then does the server say of that other that it is not valid
+        stale += [key for key in has if key not in stale and _overridden(by_id[key], by_id) & set(stale)]
+        for identity in stale:
             self._context.writer.call("DELETE", f"{path}/{quote(str(identity), safe='')}")
             del has[identity]
         for one in _overridden_first(wanted):
@@ -235,6 +238,16 @@ class _Importer:
 
 def _parted(version: str) -> tuple[str, str, str]:
     return version.rpartition("/")
+
+
+def _overridden(one: Mapping[str, Any], by_id: Mapping[Any, Mapping[str, Any]]) -> set[Any]:
+    """Return the ids of the assessments that one overrides, directly or through others."""
+    found: set[Any] = set()
+    other: Mapping[str, Any] | None = one
+    while other is not None and other["overrides"] and other["overrides"] not in found:
+        found.add(other["overrides"])
+        other = by_id.get(other["overrides"])
+    return found
 
 
 def _overridden_first(assessments: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ T = TypeVar("T")
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
 _MLMODEL = 1 << 20
 _TEXT = 1 << 16
+#: Tries of one way for a file that comes with another size than it was listed with.
+_TRIES_OF_OTHER = 2
 
 
 def read_trees(
@@ -77,17 +79,19 @@ def _hashed(
     except ReadError as error:
         return Artifact(file.path, file.size, error=redact(str(error)))
     for way in store.ways(file):
-        try:
-            size, sha256, content = way(_receiver(keep, save_to))
-        except ReadError as error:
-            reason = str(error)
-            continue
-        if file.size is not None and size != file.size:
-            reason = f"listed with {file.size} bytes, {size} were read"
-            continue
-        if content is not None and not is_mlmodel and not _is_text(content):
-            content = None
-        return Artifact(file.path, size, sha256, content)
+        # whole by its length and yet another one: a front end's page, or a cut; the next may be the file
+        for _ in range(_TRIES_OF_OTHER):
+            try:
+                size, sha256, content = way(_receiver(keep, save_to))
+            except ReadError as error:
+                reason = str(error)
+                break
+            if file.size is not None and size != file.size:
+                reason = f"listed with {file.size} bytes, {size} were read"
+                continue
+            if content is not None and not is_mlmodel and not _is_text(content):
+                content = None
+            return Artifact(file.path, size, sha256, content)
     return Artifact(file.path, file.size, error=redact(reason))
 
 

@@ -21,6 +21,7 @@ from mlflow_parity.digests import value_bits
 from mlflow_parity.errors import MalformedAnswer, ReadError, TransportError
 from mlflow_parity.model import MetricPoint, Run, Series
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.listing import Turning
 from mlflow_parity.reading.session import Session
 
 #: Steps, timestamps and values, side by side.
@@ -185,18 +186,15 @@ def _one_history(session: Session, run_id: str, key: str, latest: MetricPoint) -
     """Read one history by pages; an error becomes part of the record."""
     query = {"run_id": run_id, "metric_key": key, "max_results": str(CAP)}
     pages: list[Columns] = []
-    seen: set[str] = set()
+    turning = Turning("get-history")
     try:
         while True:
             answer = session.get(endpoints.HISTORY, query)
             rows = _rows(answer)
             pages.append(_columns(rows, key))
-            token = answer.get("next_page_token") or None
+            token = turning.after(answer, rows)
             if token is None:
                 break
-            if token in seen or not rows:
-                raise MalformedAnswer("get-history repeats a page token or gives an empty page before the end")
-            seen.add(token)
             query["page_token"] = token
     except ReadError as error:
         return _empty(run_id, key, str(error))

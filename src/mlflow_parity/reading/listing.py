@@ -13,6 +13,8 @@ T = TypeVar("T")
 Entry = Mapping[str, Any]
 #: Listings before it is given up that rows move while they are read.
 _PASSES = 4
+#: Times in a row that a page may come again.
+_SAME_PAGES = 3
 
 
 def pages(
@@ -21,10 +23,10 @@ def pages(
     """Page through a search whose answers hold a list called ``name``.
 
     Raises:
-        ReadError: a page cannot be read, a token repeats, or a page is empty before the end.
+        ReadError: a page cannot be read, a token or a whole page repeats, or a page is empty before the end.
     """
+    turning = Turning(endpoint.path)
     token: str | None = None
-    seen: set[str] = set()
     while True:
         asked = {**query, **({"page_token": token} if token else {})}
         if endpoint.method == "POST":
@@ -34,17 +36,41 @@ def pages(
         page = answer.get(name, [])
         if not isinstance(page, list):
             raise MalformedAnswer(f"{endpoint.path}: {name!r} is not a list")
+        yield page
+        token = turning.after(answer, page)
+        if token is None:
+            return
+
+
+class Turning:
+    """Turns the pages of one list, and tells one that comes to an end from one that never would."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._seen: set[str] = set()
+        self._before: Sequence[Any] = ()
+        self._same = 0
+
+    def after(self, answer: Mapping[str, Any], page: Sequence[Any]) -> str | None:
+        """Return the token of the page after ``page``; ``None`` after the last one.
+
+        Raises:
+            MalformedAnswer: a token or a whole page repeats, or a page is empty before the end.
+        """
         token = answer.get("next_page_token") or None
         if token is None:
-            yield page
-            return
-        if token in seen:
-            yield page
-            raise MalformedAnswer(f"{endpoint.path} repeats a page token")
+            return None
+        if token in self._seen:
+            raise MalformedAnswer(f"{self._what} repeats a page token")
         if not page:
-            raise MalformedAnswer(f"{endpoint.path} gives an empty page before the end")
-        seen.add(token)
-        yield page
+            raise MalformedAnswer(f"{self._what} gives an empty page before the end")
+        # rows that move may bring a page once more; with a new token each time it would go on for ever
+        self._same = self._same + 1 if page == self._before else 0
+        if self._same == _SAME_PAGES:
+            raise MalformedAnswer(f"{self._what} repeats a page")
+        self._before = page
+        self._seen.add(str(token))
+        return str(token)
 
 
 def each_once(

@@ -14,7 +14,7 @@ from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.model import Entity
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.listing import Entry, each_once, made, pages, text, whole
+from mlflow_parity.reading.listing import Entry, Turning, each_once, made, pages, text, whole
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.support import is_absent
 
@@ -85,7 +85,7 @@ def read_records(session: Session, dataset_id: str, page: int | None = None) -> 
     """
     found: dict[str, dict[str, Any]] = {}
     token: str | None = None
-    seen: set[str] = set()
+    turning = Turning("the list of a dataset's records")
     while True:
         query = {"max_results": page or _RECORDS, **({"page_token": token} if token else {})}
         answer = session.get(endpoints.DATASET, query, below=f"{quote(dataset_id, safe='')}/records")
@@ -98,12 +98,9 @@ def read_records(session: Session, dataset_id: str, page: int | None = None) -> 
             if key in found:
                 raise MalformedAnswer("a record of a dataset came twice: rows moved while they were read")
             found[key] = record
-        token = answer.get("next_page_token") or None
+        token = turning.after(answer, entries)
         if token is None:
             return found
-        if token in seen or not entries:
-            raise MalformedAnswer("the records of a dataset repeat a page token, or give an empty page before the end")
-        seen.add(token)
 
 
 def _record(entry: Entry) -> dict[str, Any]:

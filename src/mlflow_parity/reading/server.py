@@ -152,11 +152,13 @@ class ServerReader:
         try:
             for first in range(0, len(ids), _IDS):
                 query = {"experiment_ids": ids[first : first + _IDS], "max_results": 1}
-                if self.session.post(endpoints.LOGGED_MODELS, query).get("models"):
+                answer = self.session.post(endpoints.LOGGED_MODELS, query)
+                # a page without any that is not the last says nothing
+                if answer.get("models") or answer.get("next_page_token"):
                     return True
         except RequestRefused as error:
-            # refused is not absent: then there may be some
-            return not is_absent(error)
+            # refused is not absent, nor is an endpoint that this version has: then there may be some
+            return not is_absent(error) or bool(self._support.has("logged_model"))
         return False
 
     # --- values

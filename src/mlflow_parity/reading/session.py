@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 import orjson
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
 from mlflow_parity import __version__
 from mlflow_parity.errors import (
@@ -36,6 +35,8 @@ from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reas
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
+from mlflow_parity.reading.patience import Patience
+from mlflow_parity.reading.timed import TimedAdapter, wait_until
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
@@ -57,7 +58,9 @@ _TRIES_OF_SILENT = 3
 class Limits:
     """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried.
 
-    A file may take longer than ``call`` while it comes with ``slowest`` bytes per second on the average.
+    ``read`` bounds the wait for the next byte, and for the headers as a whole. An endpoint that has given no answer
+    for as long as ``call`` is not tried so often any more. A file may take longer than ``call`` while it comes with
+    ``slowest`` bytes per second on the average.
     """
 
     connect: float = 10.0
@@ -84,6 +87,7 @@ class Session:
         self.location = location
         self.limits = limits or Limits()
         self.limiter = Limiter(workers)
+        self._patience = Patience(self.limits.call, self.limits.longest_wait)
         self.counts: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._redact = redactor or Redactor.from_environment()
@@ -97,7 +101,7 @@ class Session:
         self._http.cert = credentials.tls.cert
         self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._http.headers["User-Agent"] = f"mlflow-parity/{__version__}"
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=workers, pool_block=False, max_retries=0)
+        adapter = TimedAdapter(pool_connections=1, pool_maxsize=workers, pool_block=False, max_retries=0)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)
         if credentials.tls.verify is False:
@@ -202,6 +206,9 @@ class Session:
         tries: int | None = None,
     ) -> R:
         """Try until it works; ``once`` holds a slot and a connection, ``understand`` neither."""
+        patient, gone = self._patience.ask(endpoint.name)
+        if gone:
+            raise TransportError(self._line(endpoint, gone))
         began = time.monotonic()
         deadline = began + (self.limits.call if seconds is None else seconds)
         tried = throttled = 0
@@ -214,8 +221,12 @@ class Session:
                 result = understand(found)
             except Again as failed:
                 last = failed
+            except RequestRefused:
+                self._patience.answered(endpoint.name)
+                raise
             else:
                 self._answered_at, self._silent = time.monotonic(), False
+                self._patience.answered(endpoint.name)
                 self.limiter.answered()
                 return result
             if last.status in _THROTTLED:
@@ -223,12 +234,14 @@ class Session:
             # a server that throttles works: time is the limit then, not the number of tries
             throttled += last.status == 429 or (last.status == 503 and last.wait is not None)
             wait = self._wait(tried, last)
-            if tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
+            if not patient or tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
                 break
             time.sleep(wait)
         if not last.status and (self._answered_at is None or self._answered_at < began):
             self._silent = True
-        raise self._error(endpoint, last, tried)
+        error = self._error(endpoint, last, tried)
+        self._patience.given_up(endpoint.name, str(last), silent=not last.status)
+        raise error
 
     def _tries(self, failed: Again, given: int | None) -> int:
         most = self.limits.tries if given is None else given
@@ -267,6 +280,7 @@ class Session:
         )
         with self._counting:
             self.counts[endpoint.name] += 1
+        wait_until(time.monotonic() + self.limits.connect + self.limits.read)
         try:
             return self._http.send(
                 prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
@@ -289,6 +303,7 @@ class Session:
         raw: Any = answer.raw
         # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
         read = getattr(raw, "read1", None) or raw.read
+        wait_until(deadline)
         try:
             while piece := read(_PIECE, decode_content=True):
                 yield piece

@@ -14,6 +14,7 @@ from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, Tra
 from mlflow_parity.model import Artifact, Capabilities
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.capabilities import release
+from mlflow_parity.reading.listing import Turning
 from mlflow_parity.reading.session import Session
 
 T = TypeVar("T")
@@ -138,16 +139,14 @@ class ServerStore:
         else:
             raise MalformedAnswer("its files are neither a run's nor a logged model's: the server cannot list them")
         found: list[dict[str, Any]] = []
-        seen: set[str] = set()
+        turning = Turning("artifacts/list")
         while True:
             answer = self._session.get(endpoint, query, below=below)
-            found += answer.get("files", [])
-            token = answer.get("next_page_token") or None
+            files = answer.get("files", [])
+            found += files
+            token = turning.after(answer, files)
             if token is None:
                 break
-            if token in seen:
-                raise MalformedAnswer("artifacts/list repeats a page token")
-            seen.add(token)
             query["page_token"] = token
         if not place.folder:
             return found

@@ -51,6 +51,10 @@ class Support:
         version = release(self._version())
         return None if version == (0, 0) else version >= FIRST[kind]
 
+    def has(self, kind: str) -> bool | None:
+        """Whether the endpoints of a kind are there for certain, so that one that is not is hidden and not absent."""
+        return FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
+
     def listed(self, kind: str, listing: Callable[[], Iterator[T]]) -> Iterator[T]:
         """Yield a listing; nothing, without a request, where the server cannot hold the kind.
 
@@ -65,9 +69,8 @@ class Support:
                 self._present.add(kind)
                 yield found
         except RequestRefused as error:
-            # what every version has, or this one, is hidden and not absent: that is no empty list
-            known = FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
-            if not is_absent(error) or kind in self._present or known:
+            # what is hidden is no empty list
+            if not is_absent(error) or kind in self._present or self.has(kind):
                 raise
             self._absent.add(kind)
         else:

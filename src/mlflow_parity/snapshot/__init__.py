@@ -63,6 +63,10 @@ class ExperimentView(Protocol):
         """Why a part is not there as a whole; ``None`` when it is."""
         ...
 
+    def links_problem(self) -> str | None:
+        """Why the links of runs to logged models are not all there; ``None`` when they are, or were not asked for."""
+        ...
+
     def run_keys(self) -> Sequence[RunKey]:
         """What pairing needs of every run, deleted ones included."""
         ...

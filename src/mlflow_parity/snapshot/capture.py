@@ -113,6 +113,7 @@ def _capture_experiment(
     metrics = MetricsWriter(folder, deleted=include_deleted) if "metrics" in wanted else None
     artifacts = ArtifactsWriter(folder, depth, deleted=include_deleted) if "artifacts" in wanted else None
     failed: dict[Part, str] = {}
+    links_error: str | None = None
     try:
         try:
             pages = _ahead(reader.runs(experiment_id)) if runs is not None else _stored_pages(snapshot, experiment)
@@ -120,9 +121,11 @@ def _capture_experiment(
                 if runs is not None:
                     linked = page
                     if model_links:
-                        # a link that cannot be read is unverified, and the run itself is not
-                        with suppress(ReadError):
+                        try:
                             linked = reader.with_model_links(page)
+                        except ReadError as error:
+                            # the links are unverified then, and the runs themselves are not
+                            links_error = links_error or str(error)
                     runs.add(linked)
                 count(runs=len(page))
                 scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
@@ -139,6 +142,8 @@ def _capture_experiment(
             if part in failed:
                 writer.abandon()
                 seal_failure(folder, _part(part), failed[_part(part)])
+            elif isinstance(writer, RunsWriter):
+                writer.finish(links_error)
             else:
                 writer.finish()
     except BaseException:

@@ -245,6 +245,11 @@ class SnapshotView:
         error = sidecar.get("error")
         return None if error is None else str(error)
 
+    def links_problem(self) -> str | None:
+        """Why the links of runs to logged models are not all there."""
+        error = (self._sidecars["runs"] or {}).get("links_error")
+        return None if error is None else str(error)
+
     @property
     def depth(self) -> str | None:
         """Depth at which the artifacts were read."""

@@ -83,8 +83,8 @@ class RunsWriter:
             self._digests.append(row["digest"])
             self._table.add(row)
 
-    def finish(self) -> dict[str, Any]:
-        """Put the part in place and return its sidecar."""
+    def finish(self, links_error: str | None = None) -> dict[str, Any]:
+        """Put the part in place and return its sidecar; ``links_error`` says why links to models are not all there."""
         checksum = self._table.finish()
         return seal(
             self._folder,
@@ -92,7 +92,8 @@ class RunsWriter:
             {"runs": len(self._digests)},
             combine(self._digests),
             {"runs.parquet": checksum},
-            model_links=self._model_links,
+            model_links=self._model_links and links_error is None,
+            **({} if links_error is None else {"links_error": links_error}),
         )
 
     def abandon(self) -> None:

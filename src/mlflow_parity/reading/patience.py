@@ -1,0 +1,68 @@
+"""How long a whole audit waits for a server that does not answer any more: no longer than for one call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+#: Stands for all endpoints.
+_EVERY = ""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one endpoint."""
+
+    since: float
+    """When it last answered, or was first asked."""
+    failed: int = 0
+    """Calls in a row that were given up."""
+    silent: bool = False
+    """Whether the last of them got no answer at all."""
+    reason: str = ""
+    asked: float = 0.0
+
+
+class Patience:
+    """Remembers for each endpoint how long calls to it have been given up; safe to use from many threads.
+
+    One call is tried often, because failures pass. When for ``longest`` seconds no call to an endpoint, or to any, has
+    had an answer, thousands of further ones need not wait as long each: they are tried once. Where an endpoint gave
+    nothing but silence only one of them is sent in every ``rest`` seconds.
+    """
+
+    def __init__(self, longest: float, rest: float) -> None:
+        self._longest = longest
+        self._rest = rest
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def ask(self, name: str) -> tuple[bool, str]:
+        """Say before a call whether it may be tried more than once, and why not to make it at all (or ``""``)."""
+        now = time.monotonic()
+        with self._lock:
+            known, every = (self._known.setdefault(one, _Known(now)) for one in (name, _EVERY))
+            if not any(one.failed and now - one.since >= self._longest for one in (known, every)):
+                return True, ""
+            if known.failed and known.silent and now - known.asked < self._rest:
+                often = f"{known.failed} calls" if known.failed > 1 else "a call"
+                return False, f"not asked any more after {often} without an answer, the last: {known.reason}"
+            known.asked = now
+            return False, ""
+
+    def answered(self, name: str) -> None:
+        """A call had an answer, if only a refusal."""
+        with self._lock:
+            now = time.monotonic()
+            self._known[name], self._known[_EVERY] = _Known(now), _Known(now)
+
+    def given_up(self, name: str, reason: str, *, silent: bool) -> None:
+        """A call had no usable answer."""
+        with self._lock:
+            now = time.monotonic()
+            for known in (self._known.setdefault(one, _Known(now)) for one in (name, _EVERY)):
+                known.failed += 1
+                known.silent = silent
+                known.reason = reason
+                known.asked = now

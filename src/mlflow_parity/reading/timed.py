@@ -1,0 +1,103 @@
+"""HTTP connections whose waits end: the read limit of a socket starts anew with each byte, these limits do not."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import threading
+import time
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class _Until(threading.local):
+    """When what a thread waits for must be there (of the monotonic clock)."""
+
+    at: float = float("inf")
+
+
+_until = _Until()
+
+
+def wait_until(moment: float) -> None:
+    """Let all further reads of this thread fail that end after ``moment`` (of the monotonic clock)."""
+    _until.at = moment
+
+
+class _Timed(io.RawIOBase):
+    """What a socket gives, until it is too late."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the socket's."""
+        return self._raw.fileno()
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has arrived.
+
+        Raises:
+            TimeoutError: it is late, however many bytes came.
+        """
+        count: int | None = self._raw.readinto(buffer)
+        if time.monotonic() > _until.at:
+            raise TimeoutError("the answer did not come within the time limit")
+        return count
+
+    def close(self) -> None:
+        """Close the socket's file too."""
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """Status line, headers, lengths of chunks and body are all read through the clock."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+        super().__init__(sock, *args, **more)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Timed(sock.makefile("rb", buffering=0)))
+
+
+class _Connection(HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = _Answer
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+_POOLS: dict[str, Any] = {"http": _Pool, "https": _SecurePool}
+
+
+class TimedAdapter(HTTPAdapter):
+    """An adapter with such connections, also where they go through a proxy."""
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        """Make the pools."""
+        super().init_poolmanager(*args, **more)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **more: Any) -> PoolManager:
+        """Make the pools for a proxy."""
+        manager: PoolManager = super().proxy_manager_for(*args, **more)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager

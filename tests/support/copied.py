@@ -1,0 +1,183 @@
+"""A small source with every kind of object and its copy, a restored backup; audits of them in this process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_parity.audit import Audit, Result
+from mlflow_parity.errors import ReadError
+from mlflow_parity.kinds import OPTIONAL
+from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.options import Settings
+from mlflow_parity.promises import PROMISES, select
+from mlflow_parity.reading.auth import credentials
+from mlflow_parity.reading.server import ServerReader
+from mlflow_parity.reading.session import Limits, Session
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.sides import Side, SideName
+from mlflow_parity.standin.servers import Server
+from mlflow_parity.verdict import Finding, Row
+from support.memory import Silent, Sink
+from support.seed import EPOCH, Seeder
+from support.seed_objects import seed_objects
+from support.servers import FreshServer, ServerPool, copy_database
+from support.sharing import made_once
+
+#: Waits of milliseconds where a real audit waits for seconds; all else is as it is.
+QUICK = Limits(connect=2, read=1.0, call=4, tries=4, first_wait=0.005, longest_wait=0.02)
+#: Objects per page, so that a small store has pages.
+PAGE = 2
+
+
+def seed_copied(uri: str) -> None:
+    """Write a few runs with histories and files, and one of every kind of object."""
+    seed = Seeder(uri)
+    experiment = seed.experiment("churn", {"mlflow.note.content": "# Churn"})
+    parent = seed.run(experiment, "parent", start=EPOCH)
+    seed.end(parent)
+    for number in range(3):
+        run = seed.run(experiment, f"child {number}", start=EPOCH + number, parent=parent)
+        points = [("loss", 1 / (step + 1 + number), EPOCH + step, step) for step in range(40)]
+        seed.log(run, params={"lr": f"0.{number}"}, tags={"t": str(number)}, metrics=[*points, ("auc", 0.5, EPOCH, 0)])
+        seed.artifact(run, "notes.txt", f"of child {number}\n".encode())
+        seed.artifact(run, "plots/loss.bin", bytes(range(256)) * 40)
+        seed.end(run)
+    seed_objects(uri, experiment, more_traces=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What such a server holds: a database and the folder of its files."""
+
+    folder: Path
+
+    @classmethod
+    def make(cls, pool: ServerPool) -> Copied:
+        """Seed a server of the pool once, and keep what is in it."""
+        with made_once("copied") as (folder, is_there):
+            if not is_there:
+                source = pool.take()
+                seed_copied(source.uri)
+                folder.mkdir()
+                copy_database(source.database_path, folder / "database.db")
+                shutil.copytree(source.artifacts_root, folder / "files")
+                pool.give_back("newest", source)
+        return cls(folder)
+
+    def lay(self, server: Server) -> None:
+        """Give an empty server this content."""
+        copy_database(self.folder / "database.db", server.database_path)
+        shutil.copytree(self.folder / "files", server.artifacts_root)
+
+
+def copied_pair(pool: ServerPool, fresh: FreshServer) -> tuple[Server, Server]:
+    """Return a source and its copy, the caller's own."""
+    made = Copied.make(pool)
+    pair = fresh(), fresh()
+    for server in pair:
+        made.lay(server)
+    return pair
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an audit in this process ended."""
+
+    seconds: float
+    failed: str = ""
+    """The line of a pair that could not even be listed: what pytest shows with exit status 4."""
+    result: Result | None = None
+    rows: tuple[Row, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    sent: int = 0
+    """Requests to the source."""
+
+    @property
+    def green(self) -> bool:
+        """Whether the verdict is green."""
+        return self.result is not None and self.result.green
+
+    @property
+    def ledger(self) -> Counter[tuple[str, str, str, str | None, str | None, str, str]]:
+        """Every row: what was judged, and how."""
+        return Counter(
+            (row.experiment, row.kind, row.name, row.source_id, row.target_id, row.facet, row.state.value)
+            for row in self.rows
+        )
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings."""
+        return [] if self.result is None else self.result.findings
+
+    @property
+    def reasons(self) -> str:
+        """Every word that says why it is red."""
+        return "\n".join([self.failed, *(finding.explanation for finding in self.findings)])
+
+
+def audited(
+    source: str,
+    target: str,
+    *,
+    limits: Limits = QUICK,
+    snapshots: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    depth: str = "digest",
+    workers: int = 4,
+) -> Outcome:
+    """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
+    places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
+    settings = Settings(
+        source=places["source"],
+        target=places["target"],
+        experiments=(),
+        exclude_experiments=(),
+        include_deleted=True,
+        load_models=False,
+        depth="listing" if depth == "listing" else "digest",
+        workers=workers,
+        snapshot_dir=None if snapshots is None else str(snapshots),
+        report_dir="reports",
+        max_findings=1_000,
+        profile="same-store",
+    )
+    redactor = Redactor.from_environment()
+
+    def open_side(name: SideName) -> Side:
+        location = places[name]
+        if location.kind == "snapshot":
+            return Side(name, location, None)
+        found = credentials(location, name, dict(env or {}))
+        session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
+        return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=PAGE))
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        audit = Audit(settings, Path(scratch), open_side, redactor)
+        try:
+            items = audit.inventory()
+            sink = Sink()
+            every = [one.name for one in PROMISES if not OPTIONAL & {(one.kind, facet) for facet in one.facets}]
+            result = audit.run(select(every, [item.key for item in items]), sink, Silent())
+        except ReadError as error:
+            return Outcome(time.monotonic() - began, failed=redactor(str(error)))
+        finally:
+            audit.close()
+        digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
+        reader = audit.sides["source"].reader
+        sent = 0 if reader is None else reader.requests
+        return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent)
+
+
+def _location(text: str, env: Mapping[str, str], side: str) -> Location:
+    if text.startswith("arn:"):
+        endpoint = env.get(f"{side.upper()}_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+        return parse_arn(text, option=f"--{side}-arn", custom_endpoint=endpoint)
+    return parse_location(text, option=f"--{side}-uri")

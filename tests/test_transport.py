@@ -1,0 +1,279 @@
+"""Whole audits over a bad line: the verdict of a good one, or red with ``unverified`` and the cause; never a hang."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from reading_proxy import (
+    Fault,
+    Proxy,
+    Spoil,
+    cut,
+    empty_page,
+    endless,
+    half_json,
+    lose_connections,
+    page,
+    proxying,
+    reset,
+    reset_in_body,
+    reset_in_headers,
+    same_token,
+    silence,
+    slow_body,
+    slow_chunks,
+    slow_headers,
+    status,
+    stop_in_body,
+    too_long,
+    too_short,
+)
+from support.copied import QUICK, Outcome, audited, copied_pair
+from support.servers import FreshServer, ServerPool
+
+from mlflow_parity.reading.session import Limits
+
+#: Seconds that any of these audits may take; an undisturbed one takes less than one.
+LIMIT = 60.0
+FOREVER = 10**9
+HOUR = {"Retry-After": "3600"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A source behind a proxy, its copy as a snapshot, and what an undisturbed audit of them says."""
+
+    proxy: Proxy
+    target: str
+    whole: Outcome
+
+
+@pytest.fixture(scope="module")
+def module_line(
+    server_pool: ServerPool, module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Line]:
+    """The pair; the copy is read once, so that only the source is asked after that."""
+    folder = tmp_path_factory.mktemp("line")
+    source, target = copied_pair(server_pool, module_server)
+    assert audited(source.uri, target.uri, snapshots=folder).green
+    copy = str(folder / "target")
+    with proxying(source.uri) as proxy:
+        whole = audited(proxy.uri, copy)
+        assert whole.green, whole.reasons
+        assert len(whole.rows) > 300
+        yield Line(proxy, copy, whole)
+
+
+@pytest.fixture
+def line(module_line: Line) -> Iterator[Line]:
+    """The same, undisturbed at first."""
+    module_line.proxy.heal()
+    yield module_line
+    module_line.proxy.heal()
+
+
+def audit(line: Line, *, limits: Limits = QUICK) -> Outcome:
+    """Audit over the line as it is; it must end in time."""
+    began = time.monotonic()
+    outcome = audited(line.proxy.uri, line.target, limits=limits)
+    assert time.monotonic() - began < LIMIT
+    return outcome
+
+
+def same(line: Line, outcome: Outcome) -> None:
+    """Assert the verdict of the undisturbed audit, from the same rows and the same digest of the source."""
+    assert outcome.green, outcome.reasons
+    assert outcome.ledger == line.whole.ledger
+    assert outcome.digests == line.whole.digests
+
+
+def unverified(line: Line, outcome: Outcome, cause: str) -> None:
+    """Assert red for nothing but what could not be read, each with its cause in a line."""
+    assert not outcome.green
+    if outcome.result is None:
+        assert re.search(cause, outcome.failed), outcome.failed
+        assert "\n" not in outcome.failed
+        return
+    red = [row for row in outcome.rows if not row.state.green]
+    assert red
+    assert {row.state.value for row in red} == {"unverified"}
+    assert outcome.findings
+    for finding in outcome.findings:
+        assert finding.state.value == "unverified"
+        assert "\n" not in finding.explanation
+    assert any(re.search(cause, finding.explanation) for finding in outcome.findings), outcome.reasons
+    # what is green was green before: nothing came of the fault but red rows
+    green = {row for row in outcome.ledger if row[-1] in ("match", "expected")}
+    assert green <= line.whole.ledger.keys()
+
+
+EXPIRED = b'{"error_code": "ExpiredToken", "message": "The security token included in the request is expired"}'
+
+#: Faults that hit each address once; afterwards it answers as it should.
+PASSING: dict[str, Spoil] = {
+    "429": status(429),
+    "429 in a moment": status(429, {"Retry-After": "0"}),
+    "429 in an hour": status(429, HOUR),
+    "500": status(500),
+    "502": status(502, body=b"<html>Bad Gateway</html>"),
+    "503": status(503, HOUR),
+    "reset at connect": reset,
+    "reset in headers": reset_in_headers,
+    "reset in body": reset_in_body,
+    "half of the JSON": half_json,
+    "a web page": page,
+    "body too long": too_long,
+    "body too short": too_short,
+    "hung up": cut,
+}
+
+
+@pytest.mark.parametrize("spoil", PASSING.values(), ids=PASSING.keys())
+def test_what_passes_changes_nothing(line: Line, spoil: Spoil) -> None:
+    """Every address is spoilt once, whatever it is for: same rows, same digest."""
+    line.proxy.faults.append(Fault("/", spoil, each=True))
+    outcome = audit(line)
+    same(line, outcome)
+    assert len(line.proxy.spoilt) >= 20
+    assert outcome.sent > line.whole.sent
+
+
+#: The waits of a stall are over soon; a try takes as long as they do.
+STALLED = Limits(connect=0.5, read=0.7, call=1.5, tries=2, first_wait=0.005, longest_wait=0.5)
+BROKEN = r"RemoteDisconnected|Connection|broke off"
+LATE = r"(?i)timed out|time limit"
+#: What stays, with the cause that is named, and the time limits.
+STAYING: dict[str, tuple[Spoil, str, Limits]] = {
+    "429": (status(429), "status 429", QUICK),
+    "429 in an hour": (status(429, HOUR), "status 429", QUICK),
+    "500": (status(500), "status 500", QUICK),
+    "502": (status(502), "status 502", QUICK),
+    "503": (status(503), "status 503", QUICK),
+    "reset": (reset, BROKEN, QUICK),
+    "reset in headers": (reset_in_headers, BROKEN, QUICK),
+    "reset in body": (reset_in_body, BROKEN, QUICK),
+    "hung up": (cut, "broke off", QUICK),
+    "half of the JSON": (half_json, "not JSON|bytes", QUICK),
+    "a web page": (page, "not JSON|bytes", QUICK),
+    "too long": (too_long, "broke off", QUICK),
+    "too short": (too_short, "not JSON|bytes", QUICK),
+    "silence": (silence, LATE, STALLED),
+    "silence in body": (stop_in_body, LATE, STALLED),
+    "slow headers": (slow_headers, LATE, STALLED),
+    "slow body": (slow_body, LATE, STALLED),
+    "slow chunks": (slow_chunks, LATE, STALLED),
+}
+#: What is asked for, by a part of its address. Every fault stays at one of them, and each of them has faults.
+ASKED = (
+    "runs/search",
+    "logged-models/search",
+    "get-history-bulk",
+    "registered-models/search",
+    "traces/search",
+    "/records",
+    "model-versions/search",
+    "experiments/search",
+    "datasets/search",
+    "webhooks",
+    "scorers/list",
+    "runs/get",
+    "scorers/versions",
+    "/experiment-ids",
+    "artifacts/1/",
+    "-artifacts/artifacts",
+    "metrics/get-history",
+    "traces/batchGet",
+)
+_PROBED = ("get-history-bulk", "-artifacts/artifacts", "metrics/get-history")
+_SHARES = [
+    pytest.param(ASKED[number % len(ASKED)], *STAYING[name], id=f"{name}-{ASKED[number % len(ASKED)]}")
+    for number, name in enumerate(STAYING)
+]
+
+
+@pytest.mark.parametrize(("where", "spoil", "cause", "limits"), _SHARES)
+def test_what_stays_is_unverified(line: Line, where: str, spoil: Spoil, cause: str, limits: Limits) -> None:
+    """One address is spoilt for good: red for what hangs on it, by its cause, or read in another way."""
+    # the first request of some is whether they are there at all
+    line.proxy.faults.append(Fault(where, spoil, times=FOREVER, after=where in _PROBED))
+    outcome = audit(line, limits=limits)
+    assert line.proxy.spoilt
+    if outcome.green:
+        # histories, files and spans can be had in two ways
+        assert where in ("artifacts/1/", "traces/batchGet", "get-history-bulk")
+        same(line, outcome)
+    else:
+        unverified(line, outcome, cause)
+
+
+PAGED = (
+    "runs/search",
+    "traces/search",
+    "model-versions/search",
+    "/records",
+    "logged-models/search",
+)
+#: Faults of pages, what is said of them, and where they can be: some lists are of one page.
+PAGES: dict[str, tuple[Spoil, str, tuple[str, ...]]] = {
+    "same token": (same_token, "repeats a page token", PAGED[:-1]),
+    "empty page": (empty_page, "empty page before the end", PAGED),
+    "endless": (endless(), "repeats a page|came twice|empty page", PAGED),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_that_go_nowhere(line: Line, name: str) -> None:
+    """A token that repeats, an empty page before the end, pages without an end: no short list passes for the whole."""
+    spoil, cause, places = PAGES[name]
+    line.proxy.faults += [Fault(where, spoil, times=FOREVER) for where in places]
+    outcome = audit(line)
+    unverified(line, outcome, cause)
+    said = {finding.explanation for finding in outcome.findings if re.search(cause, finding.explanation)}
+    for where in places:
+        assert any(where.strip("/") in text or "came twice" in text for text in said), where
+    kinds = {row.kind for row in outcome.rows if not row.state.green}
+    assert {"run", "trace", "model_version", "evaluation_dataset"} <= kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("empty page", "experiments/search"),
+        ("endless", "experiments/search"),
+        ("empty page", "registered-models/search"),
+        ("endless", "datasets/search"),
+        ("empty page", "webhooks"),
+    ],
+)
+def test_lists_that_go_nowhere(line: Line, name: str, where: str) -> None:
+    """Without the list of experiments there is no audit; without another there is one, and it is red."""
+    spoil, cause, _ = PAGES[name]
+    line.proxy.faults.append(Fault(where, spoil, times=FOREVER))
+    unverified(line, audit(line), cause)
+
+
+@pytest.mark.parametrize(("code", "after"), [(401, 0), (403, 2), (401, 9), (403, 23), (401, 40), (403, 61), (401, 84)])
+def test_credentials_that_expire(line: Line, code: int, after: int) -> None:
+    """From some request on all are refused: nothing that was not read is green, and the refusal is the cause."""
+    line.proxy.faults.append(Fault("/", status(code, body=EXPIRED), times=FOREVER, after=after))
+    outcome = audit(line)
+    unverified(line, outcome, f"status {code} .*token included in the request is expired")
+
+
+@pytest.mark.parametrize("after", [3, 30, 70])
+def test_a_server_that_dies(line: Line, after: int) -> None:
+    """From some request on no connection comes about any more."""
+    line.proxy.faults.append(Fault("/", lose_connections, times=FOREVER, after=after))
+    unverified(line, audit(line), BROKEN)
+
+
+@pytest.mark.parametrize("spoil", [silence, slow_headers, status(429)], ids=["silence", "slow headers", "429"])
+def test_a_server_that_gives_nothing_any_more(line: Line, spoil: Spoil) -> None:
+    """Every address stalls from some request on: the audit waits about as long as for one of them, not for each."""
+    line.proxy.faults.append(Fault("/", spoil, times=FOREVER, after=30))
+    outcome = audit(line, limits=STALLED)
+    unverified(line, outcome, f"{LATE}|status 429")
