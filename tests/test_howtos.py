@@ -189,6 +189,7 @@ def test_sagemaker(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: 
         "APP": sagemaker_app.arn,
     }
     with ExitStack() as stack:
+        stack.callback(setattr, server, "status", "Created")
         stack.callback(old.servers.update, {name: server})
         stack.callback(plane.apps.update, {sagemaker_app.arn: held})
         for running in (sagemaker_server, sagemaker_app):

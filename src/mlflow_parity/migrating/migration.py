@@ -178,6 +178,7 @@ class Migration:
 
         First what is on the target is gone on with, in place. What is still not green then is replaced, if it is ours.
         """
+        from mlflow_parity.migrating.dependents import Dependents
         from mlflow_parity.migrating.repairing import mend, read_damage, replace
 
         needed(self.settings, target=True)
@@ -197,8 +198,9 @@ class Migration:
         if found and status and (again / "ledger.parquet").exists():
             found, more = read_damage(again / "report.json", self.settings.target)
             say(f"Replacing {len(found):,} objects")
-            target = self.importing
-            left += more + replace(self.journal, target.writer, target.reader, found, self.journal.ids("experiment"))
+            target, places = self.importing, self.journal.ids("experiment")
+            hanging = Dependents(self.folder.snapshot)
+            left += more + replace(self.journal, target.writer, target.reader, found, places, hanging)
             self._import()
             status = self._audit(from_export=not live, more=recheck, reports=again)
         for one in {(one.kind, one.identity): one for one in left}.values():

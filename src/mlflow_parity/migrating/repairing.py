@@ -17,6 +17,7 @@ from mlflow_parity.verdict import Row, State
 
 if TYPE_CHECKING:
     from mlflow_parity.locations import Location
+    from mlflow_parity.migrating.dependents import Dependents
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
@@ -121,12 +122,18 @@ def mend(journal: Journal, damage: Iterable[Damage]) -> None:
 
 
 def replace(
-    journal: Journal, writer: Writer, reader: ServerReader, damage: Iterable[Damage], experiments: Mapping[str, str]
+    journal: Journal,
+    writer: Writer,
+    reader: ServerReader,
+    damage: Iterable[Damage],
+    experiments: Mapping[str, str],
+    dependents: Dependents,
 ) -> list[Left]:
     """Second try: delete our copies of what is still not green, so that they are made anew; return what is not ours.
 
-    Ours stays where somebody else's copy stands beside it, or somebody else's version in it: the one would not become
-    green, and the other would be lost.
+    What names one of them for good (a logged model its run, a run the logged models that it made, a version both) is
+    made anew with it. Ours stays where somebody else's copy stands beside it, or somebody else's version in it: the one
+    would not become green, and the other would be lost.
 
     Args:
         journal: of the migration.
@@ -134,19 +141,16 @@ def replace(
         reader: reads from the target.
         damage: what is not green.
         experiments: source experiment ids and those of the target.
+        dependents: what hangs on what at the source.
 
     Raises:
         ReadError: the target does not answer.
     """
     left: list[Left] = []
-    versions: dict[str, set[str]] | None = None
-    done: set[tuple[str, str]] = set()
+    found: dict[tuple[str, str], str] = {}
     for one in damage:
         kind = _CONTAINER.get(one.kind, one.kind)
         identity = one.source_id if kind == one.kind else one.source_id.rpartition("/")[0]
-        if (kind, identity) in done:
-            continue
-        done.add((kind, identity))
         entry = journal.entry(kind, identity)
         ours = None if entry is None else entry.target_id
         foreign = {copy for copy in one.targets if kind == one.kind and copy != ours}
@@ -154,18 +158,23 @@ def replace(
             Left(kind, copy, one.name, "this copy was not made by this migration (its journal does not know it)")
             for copy in sorted(foreign)
         ]
-        if entry is None or ours is None or foreign:
+        if ours is not None and not foreign:
+            found[kind, identity] = one.name if kind == one.kind else identity
+    anew = dependents.fixed(found)
+    versions = _versions(reader) if any(kind in _CONTAINER.values() for kind, _ in anew) else {}
+    for kind, identity in sorted(anew):
+        entry = journal.entry(kind, identity)
+        if entry is None or entry.target_id is None:
             continue
-        if kind in _CONTAINER.values():
-            versions = _versions(reader) if versions is None else versions
-            strange = versions.get(ours, set()) - _known(journal, kind, identity)
-            if strange:
-                why = f"not ours are its versions {', '.join(sorted(strange))}, which would be deleted with it"
-                left.append(Left(kind, ours, identity, why))
-                continue
+        ours = entry.target_id
         if kind == "experiment":
             # an experiment is mended in place: deleting it would take along what is in it
             journal.again(kind, identity)
+            continue
+        strange = versions.get(ours, set()) - _known(journal, kind, identity) if kind in _CONTAINER.values() else set()
+        if strange:
+            why = f"not ours are its versions {', '.join(sorted(strange))}, which would be deleted with it"
+            left.append(Left(kind, ours, found.get((kind, identity), entry.name), why))
             continue
         if kind == "run":
             _mark(writer, ours, identity)
@@ -176,6 +185,9 @@ def replace(
                 for version in list(journal.entries(kind=child)):
                     if version.source_id.rpartition("/")[0] == identity:
                         journal.forget(child, version.source_id)
+    for kind, identity in sorted(dependents.loose(anew) - anew):
+        if journal.entry(kind, identity) is not None:
+            journal.again(kind, identity)
     return left
 
 
