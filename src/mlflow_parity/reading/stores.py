@@ -265,7 +265,8 @@ def is_faithful(path: str) -> bool:
 
 
 def _faithful(path: str) -> str:
-    if not is_faithful(path):
+    # the root of a place is asked for with a slash at its end
+    if not is_faithful(path.removesuffix("/")):
         raise MalformedAnswer(f"the server cannot be asked for a folder of this name, it would list another: {path!r}")
     return path
 
