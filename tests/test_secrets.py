@@ -207,7 +207,8 @@ def test_no_byte_holds_a_secret(spoilt: World, tmp_path: Path) -> None:
     assert (planned.status, moved.status) == (0, 1), moved.output
     files = [moving / "work" / "outcome.json", *moving.glob("work/journal-*.sqlite")]
     kept = b"".join(file.read_bytes() for file in files).decode("utf-8", "replace")
-    assert spilt(moved.output, kept) >= {"spilt-aws4-1", "spilt-aws4-3", "spilt-basic-4", "spilt-basic-7"}
+    # how many requests come depends on how soon a server that only refuses is given up
+    assert {mark.rpartition("-")[0] for mark in spilt(moved.output, kept)} == {"spilt-aws4", "spilt-basic"}
 
     (audited / "broken.py").write_text(BROKEN)
     (audited / "test_own.py").write_text(OWN)
