@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import getpass
+import io
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mlflow_parity.migrating.export_folder import is_plain
 from mlflow_parity.migrating.target_client import settle_tool
 from mlflow_parity.model import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.reporting.text import visible
 from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView
 
 _PAGE = 500
@@ -208,6 +211,24 @@ def _logged_model(model: Entity) -> dict[str, Any]:
     }
 
 
+class _Harmless(io.TextIOBase):
+    """A text file to which names and messages of a server are written: without secrets, and nothing in it acts."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._redact = Redactor.from_environment()
+
+    def write(self, text: str) -> int:
+        """Write."""
+        self._file.write(visible(self._redact(text), multiline=True))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the file; it may be closed already."""
+        if not self._file.closed:
+            self._file.flush()
+
+
 @contextmanager
 def tool_log(path: Path, source: str) -> Iterator[None]:
     """Send what the tool says to a file that only its owner can read, and to nowhere else.
@@ -218,7 +239,8 @@ def tool_log(path: Path, source: str) -> Iterator[None]:
     settle_tool()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    output = path.open("a", encoding="utf-8", errors="backslashreplace")
+    file = path.open("a", encoding="utf-8", errors="backslashreplace")
+    output = _Harmless(file)
     handler = logging.StreamHandler(output)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("mlflow_export_import")
@@ -232,7 +254,7 @@ def tool_log(path: Path, source: str) -> Iterator[None]:
             yield
     finally:
         logger.removeHandler(handler)
-        output.close()
+        file.close()
         logger.setLevel(before[0])
         logger.propagate = before[1]
 

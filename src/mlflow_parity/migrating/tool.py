@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.reporting.text import visible
 
 #: The maintained build, and the only one that knows MLflow 3.
 DISTRIBUTION = "databricks-mlflow-export-import"
@@ -111,7 +112,7 @@ def _run(program: str, arguments: list[str], tracking_uri: str, env: Mapping[str
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                output.write(redact(line))
+                output.write(visible(redact(line), multiline=True))
                 if counted := _SUMMARY.search(line):
                     exceptions = int(counted[1])
         except BaseException:

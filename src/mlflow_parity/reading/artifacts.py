@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from mlflow_parity.errors import ReadError
+from mlflow_parity.errors import ForbiddenRequest, ReadError
 from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.histories import drained
@@ -83,7 +83,7 @@ def _hashed(
         for _ in range(_TRIES_OF_OTHER):
             try:
                 size, sha256, content = way(_receiver(keep, save_to))
-            except ReadError as error:
+            except (ReadError, ForbiddenRequest) as error:
                 reason = str(error)
                 break
             if file.size is not None and size != file.size:
@@ -104,7 +104,7 @@ def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Arti
     for way in store.ways(file):
         try:
             way(lambda pieces: next(pieces, b""))
-        except ReadError as error:
+        except (ReadError, ForbiddenRequest) as error:
             reason = str(error)
         else:
             return file

@@ -255,9 +255,10 @@ def is_faithful(path: str) -> bool:
 
     MLflow decodes ``%xx`` until nothing changes and drops what its URL parser drops: asked for ``a%20b.txt`` it
     sends ``a b.txt`` with status 200 (seen on 2.16 to 3.17). It refuses ``#``. Dots and empty names between slashes,
-    which S3 takes for names like all others, lead to another place before a request is even sent.
+    which S3 takes for names like all others, lead to another place before a request is even sent; between
+    backslashes they do so on some servers, and others refuse them.
     """
-    if any(part in ("", ".", "..") for part in path.split("/")):
+    if any(part in ("", ".", "..") for part in path.split("/")) or ".." in path.split("\\"):
         return False
     if "#" in path or path[:1] <= " " or any(letter < " " or letter == "\x7f" for letter in path):
         return False
