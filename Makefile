@@ -23,6 +23,7 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.objects
 	$(BIN)/python -m benchmarks.migrating
+	$(BIN)/python -m benchmarks.large_file
 
 clean:
 	rm -rf $(VENV) demo-work

@@ -314,7 +314,7 @@ _LARGE = 300_000_000
 
 
 def test_a_large_file_is_hashed_in_little_memory(fresh_server: FreshServer) -> None:
-    """300 MB through the server's proxy; the memory does not depend on the size (docs: 5 GB, by hand)."""
+    """300 MB through the server's proxy; the memory does not depend on the size (5 GB: benchmarks/RESULTS.md)."""
     server = fresh_server()
     seed = Seeder(server.uri)
     experiment = seed.experiment("large")
