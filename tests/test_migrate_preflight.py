@@ -31,6 +31,12 @@ def source(module_server: FreshServer) -> Source:
     return Source(module_server())
 
 
+@pytest.fixture(scope="module")
+def plain(module_server: FreshServer) -> Server:
+    """An empty source, for what concerns the target alone."""
+    return module_server()
+
+
 # --- nothing to say, nothing left
 
 
@@ -38,7 +44,7 @@ def source(module_server: FreshServer) -> Source:
 def test_what_a_target_cannot_hold_is_told_and_nothing_is_left_on_it(
     source: Source, fresh_server: FreshServer, tmp_path: Path, version: str
 ) -> None:
-    """Kinds with their counts, and values that are too long, by the target's version; its database is as it was."""
+    """Counts and sizes, kinds that it lacks and values that are too long, by its version; its database is as it was."""
     target = fresh_server(version)
     before = state(target)
     found = look(tmp_path, *between(source.server.uri, target.uri))
@@ -56,14 +62,10 @@ def test_what_a_target_cannot_hold_is_told_and_nothing_is_left_on_it(
         assert "'other / child of another experiment / tag long'" in text(found, "limit.run-tag")
     assert found.versions["target"] == target.version
     assert not (tmp_path / "work").exists()
-
-
-def test_the_survey_counts_what_is_there(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
-    """Counts by kind, sizes of files, points by their steps."""
-    survey = look(tmp_path, *between(source.server.uri, fresh_server().uri)).survey
+    survey = found.survey
     assert survey is not None
-    kinds = ("experiment", "run", "logged_model", "trace", "registered_model", "model_version", "prompt", "scorer")
-    assert [survey.count(kind) for kind in kinds] == [3, 3, 2, 3, 2, 4, 2, 2]
+    counted = ("experiment", "run", "logged_model", "trace", "registered_model", "model_version", "prompt", "scorer")
+    assert [survey.count(kind) for kind in counted] == [3, 3, 2, 3, 2, 4, 2, 2]
     other = next(one for one in survey.extents.values() if one.experiment.name == "other")
     assert (other.runs, other.series, other.points, other.files, other.size) == (1, 1, 50, 1, len(b"one line\n"))
     assert not survey.outside
@@ -135,20 +137,20 @@ def test_other_web_servers_are_told(source: Source, fresh_server: FreshServer, t
 
 
 def test_wrong_credentials_of_an_app(
-    source: Source, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Server, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A secret that is another's: the App refuses, and the secret is in no text."""
     for name, value in sagemaker_app.environment().items():
         monkeypatch.setenv(name, value)
     other = new_credentials().secret_key
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", other)
-    found = look(tmp_path, "--source-uri", source.server.uri, "--target-arn", sagemaker_app.arn)
+    found = look(tmp_path, "--source-uri", plain.uri, "--target-arn", sagemaker_app.arn)
     assert ("error", "target.refused") in codes(found)
     assert found.survey is not None
     assert other not in "\n".join(text_of(found.found, Redactor()))
 
 
-def test_no_credentials_for_an_app(source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_for_an_app(plain: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any, the target cannot be asked; the source is looked at all the same."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
@@ -156,7 +158,7 @@ def test_no_credentials_for_an_app(source: Source, tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     arn = "arn:aws:sagemaker:eu-central-1:000000000000:mlflow-app/app-NOBODY000000"
-    found = look(tmp_path, "--source-uri", source.server.uri, "--target-arn", arn)
+    found = look(tmp_path, "--source-uri", plain.uri, "--target-arn", arn)
     assert ("error", "target.credentials") in codes(found)
     assert found.survey is not None
 
@@ -171,7 +173,7 @@ def test_no_credentials_for_an_app(source: Source, tmp_path: Path, monkeypatch: 
 )
 def test_rights_that_are_missing_on_an_app(
     sagemaker_app: StandIn,
-    source: Source,
+    plain: Server,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     forbidden: str,
@@ -189,7 +191,7 @@ def test_rights_that_are_missing_on_an_app(
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        found = look(tmp_path, "--source-uri", source.server.uri, "--target-arn", sagemaker_app.arn)
+        found = look(tmp_path, "--source-uri", plain.uri, "--target-arn", sagemaker_app.arn)
     assert ("error", code) in codes(found)
     assert named in text(found, code)
     # what could not be removed through this gateway is removed past it
@@ -200,14 +202,14 @@ def test_rights_that_are_missing_on_an_app(
 
 
 def test_an_app_that_is_not_ready(
-    source: Source, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: Server, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its state by the control plane is an error of its own."""
     for name, value in sagemaker_app.environment().items():
         monkeypatch.setenv(name, value)
     held = sagemaker_app.plane.apps[sagemaker_app.arn]
     monkeypatch.setattr(held, "status", "Updating")
-    found = look(tmp_path, "--source-uri", source.server.uri, "--target-arn", sagemaker_app.arn)
+    found = look(tmp_path, "--source-uri", plain.uri, "--target-arn", sagemaker_app.arn)
     assert ("error", "app") in codes(found)
     assert "Updating" in text(found, "app")
 
@@ -238,12 +240,12 @@ def bucketless(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_bucket_that_is_not_there(
-    bucketless: Server, source: Source, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucketless: Server, plain: Server, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store takes no files: told with the store's own words. Without any credentials that is told instead."""
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    ends = between(source.server.uri, bucketless.uri)
+    ends = between(plain.uri, bucketless.uri)
     assert "no AWS credentials" in text(look(tmp_path, *ends), "target.store")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "yyyyyyyy")
@@ -252,11 +254,11 @@ def test_a_bucket_that_is_not_there(
     assert "NoSuchBucket" in text(found, "target.store")
 
 
-def test_a_store_that_only_the_servers_machine_reaches(source: Source, tmp_path: Path) -> None:
+def test_a_store_that_only_the_servers_machine_reaches(plain: Server, tmp_path: Path) -> None:
     """A path on the server's disk: nobody else can put files there."""
     place = tmp_path / "files"
     with server_of("newest", tmp_path / "server", artifacts=place.as_uri()) as target:
-        found = look(tmp_path, *between(source.server.uri, target.uri))
+        found = look(tmp_path, *between(plain.uri, target.uri))
     assert codes(found) == {("error", "target.store")}
     assert "--serve-artifacts" in text(found, "target.store")
 
@@ -331,7 +333,7 @@ def test_what_this_migration_made_is_taken_up_again(source: Source, fresh_server
 # --- disk, names, scope
 
 
-def test_too_little_disk(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
+def test_too_little_disk(fresh_server: FreshServer, tmp_path: Path) -> None:
     """The whole export, or the largest batch where batches are discarded."""
     seed = Seeder(fresh_server().uri)
     for name in ("small", "large"):
@@ -344,9 +346,10 @@ def test_too_little_disk(source: Source, fresh_server: FreshServer, tmp_path: Pa
         return text(look(tmp_path, *ends, *more, free=lambda _: free), "disk")
 
     assert told(6_000_000) == ""
-    assert "needs about 5.0 MB" in told(4_000_000)
-    assert "4.0 MB free" in told(4_000_000)
-    assert "--discard-export" in told(4_000_000)
+    small = told(4_000_000)
+    assert "needs about 5.0 MB" in small
+    assert "4.0 MB free" in small
+    assert "--discard-export" in small
     assert told(4_000_000, "--discard-export", "--batch-size", "1") == ""
     assert "smaller --batch-size" in told(4_000_000, "--discard-export")
     # bytes that an interrupted export has kept are not needed again
