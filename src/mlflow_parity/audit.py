@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -149,6 +149,7 @@ class Audit:
         self._copies: dict[str, str] = {}
         self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
+        self._unwanted: set[str] = set()
 
     def close(self) -> None:
         """Release the connections of both sides."""
@@ -206,16 +207,41 @@ class Audit:
         return self.items
 
     def _other_items(self) -> tuple[Item, ...]:
-        """Items of the families that hang on no experiment; none when only some experiments are in scope."""
-        if self.settings.experiments:
+        """Items of the families that hang on no experiment.
+
+        When only some experiments are in scope there are none, but for what ``--models`` names.
+        """
+        if self.settings.experiments and not self.settings.models:
             return ()
         with ThreadPoolExecutor(2) as pool:
             listed = {name: pool.submit(self.sides[name].names) for name in _SIDES}
             ours, theirs = listed["source"].result(), listed["target"].result()
         items: tuple[Item, ...] = ()
         for family in _NAMED:
-            items += family_items(family, ours[family], theirs[family])
+            mine, copies = (self._registered(side[family]) for side in (ours, theirs))
+            if mine or copies or not self.settings.models:
+                items += family_items(family, mine, copies)
+        for pattern in self.settings.models:
+            names = [name for family in _NAMED for name in ours[family]]
+            if not any(_fits(name, pattern) for name in names):
+                raise UsageProblem(
+                    f"--models: no registered model or prompt of the source matches {pattern!r}; it has {len(names)}, "
+                    "look them up with: pytest --collect-only -q"
+                )
+        if self.settings.experiments:
+            return items
         return (*items, Item("server", "", "", surplus=False, family="server"))
+
+    def _registered(self, names: Iterable[str]) -> list[str]:
+        """Return the names of registered models or prompts that are in scope; the others are remembered."""
+        found = {name: self._is_wanted(name) for name in names}
+        self._unwanted |= {name for name, wanted in found.items() if not wanted}
+        return [name for name, wanted in found.items() if wanted]
+
+    def _is_wanted(self, name: str) -> bool:
+        """Whether a registered model or prompt is in scope."""
+        patterns = self.settings.models
+        return any(_fits(name, one) for one in patterns) if patterns else not self.settings.experiments
 
     def _named(self, name: str) -> bool:
         wanted, unwanted = self.settings.experiments, self.settings.exclude_experiments
@@ -318,6 +344,7 @@ class Audit:
                 experiments=self._copies,
                 known={"experiment": {source.experiment_id for source, _ in experiments.linked}},
                 stores=own_stores(self.sides["source"].experiments(), self.sides["target"].experiments()),
+                is_wanted=self._is_wanted,
             ),
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
@@ -604,9 +631,13 @@ class Audit:
         chosen = set(selection.items)
         read = {item.label for item in self.items if item.key in chosen}
         families = {KINDS[kind].family if kind in KINDS else "experiment" for kind in waiver.kinds}
-        if self.settings.experiments and families != {"experiment"}:
+        registry: set[Family] = {"model", "prompt"}
+        left_out = {"experiment"} | (registry if self.settings.models else set())
+        if self.settings.experiments and not families <= left_out:
             return False  # the option leaves the other families out, whatever they hold
         every = {item.label for item in self.items if item.family in families}
+        if families & registry:
+            every |= self._unwanted
         if "experiment" in families:
             limited = bool(self.settings.experiments or self.settings.exclude_experiments)
             names = [item.name for name in _SIDES for item in self.sides[name].experiments()]

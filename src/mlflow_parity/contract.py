@@ -214,7 +214,8 @@ RULES: tuple[Rule, ...] = (
     Rule("logged_model.tags", "logged_model", "tags", "every tag", "equal", "Verbatim."),
     Rule("logged_model.tags.versions", "logged_model", "tags", "tag mlflow.modelVersions", "expected",
          "The server names the model's registered versions in it, by its own numbers.",
-         "the tag names the copies of the same versions, and no other; one that is gone may stay"),
+         "the tag names the copies of the same versions, and no other; one that is gone, or not in the audit's scope, may "
+         "stay or go"),
     Rule("logged_model.params", "logged_model", "params", "every param", "equal", "Verbatim."),
     Rule("logged_model.metrics", "logged_model", "metrics", "every metric with step, time, value, dataset and run",
          "paired", "As a multiset; the run must be the copy of the run; doubles bit for bit."),

@@ -60,6 +60,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("target-arn", "text", None, "Target: ARN of a SageMaker MLflow App or tracking server", "ARN"),
     Option("experiments", "list", None, "Only these experiments (names or globs, comma separated)", "NAMES"),
     Option("exclude-experiments", "list", None, "Not these experiments (names or globs)", "NAMES"),
+    Option("models", "list", None, "Only these registered models and prompts (names or globs)", "NAMES"),
     Option("include-deleted", "flag", "false", "Audit deleted experiments and runs too"),
     Option(
         "parity-depth",
@@ -111,6 +112,7 @@ class Settings:
     waivers: str | None = None
     recheck: Recheck | None = None
     rename: str | None = None
+    models: tuple[str, ...] = ()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -170,6 +172,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         target=_side("target", values, env),
         experiments=_names(values.get("experiments", "")),
         exclude_experiments=_names(values.get("exclude-experiments", "")),
+        models=_names(values.get("models", "")),
         include_deleted=_flag("include-deleted", values),
         load_models=_flag("load-models", values),
         depth=next(d for d in DEPTHS if d == depth),

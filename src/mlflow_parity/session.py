@@ -224,7 +224,11 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         unselected = sum(key not in chosen for key in items)
         if unselected:
             left_out.append(f"{unselected} of {len(items)} {title} were not selected")
-    if settings.experiments:
+    if settings.models:
+        left_out.append("registered models and prompts that --models leaves out")
+        if settings.experiments:
+            left_out.append("what belongs to the server (--experiments leaves it out)")
+    elif settings.experiments:
         left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
@@ -271,6 +275,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         scope=Scope(
             experiments=settings.experiments,
             excluded=settings.exclude_experiments,
+            models=settings.models,
             include_deleted=settings.include_deleted,
             depth=settings.depth,
             profile=settings.profile,

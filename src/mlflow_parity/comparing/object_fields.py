@@ -39,7 +39,8 @@ class ObjectLinks:
     ``entities`` maps, for each kind, source ids to those of their copies; ``known`` holds the source ids that were
     read, and ``whole`` the kinds (and ``run``) of which every object of the source was read. ``stores`` are the
     places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids of
-    the source's logged models to where their files and those of their copies are.
+    the source's logged models to where their files and those of their copies are. ``is_wanted`` says which registered
+    models and prompts are in scope, by name.
     """
 
     runs: Links
@@ -50,6 +51,7 @@ class ObjectLinks:
     whole: set[str] = field(default_factory=set)
     stores: frozenset[str] = frozenset()
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
+    is_wanted: Callable[[str], bool] = lambda _: True
 
     def remember(self, kind: str, pairing: ObjectPairing) -> None:
         """Take in the pairs of a kind."""

@@ -45,7 +45,12 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
     """Compare the tag in which a logged model names its registered versions, through the pairing."""
     try:
         mine, copies = (
-            sorted(f"{entry['name']}/{entry['version']}" for entry in json.loads(text or "[]"))
+            sorted(
+                f"{entry['name']}/{entry['version']}"
+                for entry in json.loads(text or "[]")
+                # what is not in scope need not be on the target
+                if links.is_wanted(entry["name"])
+            )
             for text in (ours, theirs)
         )
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -56,6 +56,16 @@ class ExportFolder:
         """Take a snapshot that was begun anew."""
         self._snapshot = snapshot
 
+    @property
+    def scope(self) -> str:
+        """What is read of that which belongs to no experiment, in the words of whoever exports."""
+        file = self.root / "scope.txt"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    @scope.setter
+    def scope(self, text: str) -> None:
+        (self.root / "scope.txt").write_text(text, encoding="utf-8")
+
     def note_holes(self, lines: Sequence[str]) -> None:
         """Note that the source was read to its end, and what could not be read."""
         write_json(self._holes, {"unread": list(lines)})

@@ -46,11 +46,16 @@ class Exporter:
         log: Path,
         count: Count,
         keep: bool = True,
+        scope: str = "",
     ) -> None:
-        """``keep`` false: bytes are removed while the export goes on, once they are on the target."""
+        """``keep`` false: bytes are removed while the export goes on, once they are on the target.
+
+        ``scope`` tells what is read of that which belongs to no experiment: read for another one, it is read anew.
+        """
         self._reader = reader
         self._folder = folder
         self._keep = keep
+        self._scope = scope
         self._include_deleted = include_deleted
         self._log = log
         self._count = count
@@ -81,6 +86,10 @@ class Exporter:
         self._reader.save_to = self._folder.blobs
         snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)
         self._folder.use(snapshot)
+        if self._folder.scope != self._scope:
+            for part in SERVER_PARTS:
+                snapshot.forget(SERVER, part)
+            self._folder.scope = self._scope
         return snapshot
 
     def batch(self, experiments: Sequence[Experiment]) -> None:

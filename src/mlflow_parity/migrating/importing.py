@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +28,8 @@ class Import:
     """Both ends of an import: the export's folder, and the target to write to and to look at.
 
     ``renames`` are the new names of experiments, models and prompts by the old ones; ``workers`` is how many requests
-    may be under way at once.
+    may be under way at once. ``wanted`` says which registered models and prompts are moved, by name, ``others`` whether
+    evaluation datasets and webhooks are.
     """
 
     writer: Writer
@@ -39,3 +41,5 @@ class Import:
     workers: int
     include_deleted: bool
     told: Told
+    wanted: Callable[[str], bool] = lambda _: True
+    others: bool = True

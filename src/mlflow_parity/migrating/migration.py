@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.scope import in_model_scope, in_scope
+from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings, needed
 from mlflow_parity.migrating.workdir import Progressed, WorkDir
 from mlflow_parity.renames import load_renames
@@ -101,6 +102,8 @@ class Migration:
             workers=self.settings.workers,
             include_deleted=self.settings.include_deleted,
             told=self._told,
+            wanted=in_model_scope(self.settings),
+            others=others_in_scope(self.settings),
         )
 
     def _told(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
@@ -335,6 +338,7 @@ class Migration:
         from mlflow_parity.migrating.exporting import Exporter
 
         _ = self.work
+        self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
         exporter = Exporter(
             self.source,
             self.folder,
@@ -342,6 +346,7 @@ class Migration:
             log=self._tool_log,
             keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
+            scope=json.dumps([self.settings.models, others_in_scope(self.settings)]),
         )
         experiments = in_scope(self.settings, self.source.experiments())
         self.progress.expect("source", len(experiments))

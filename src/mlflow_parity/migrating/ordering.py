@@ -30,8 +30,9 @@ def import_batch(context: Import, experiments: Sequence[Experiment]) -> None:
 def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
     """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
     link_rest(context)
-    import_registry(context)
-    import_datasets(context)
-    import_webhooks(context)
+    import_registry(context, context.wanted)
+    if context.others:
+        import_datasets(context)
+        import_webhooks(context)
     mend_version_tags(context)
     apply_lifecycle(context)

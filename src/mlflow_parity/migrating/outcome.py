@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
+from mlflow_parity.migrating.scope import others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import json_safe, visible
@@ -87,7 +88,7 @@ def settle(
     from_start = retry_command(settings, "run" if step == "import" and settings.source is not None else step)
     for one in loose:
         outcome.unmoved.append(Unmoved(one.kind, "", one.name, "", "unread", one.why, from_start))
-    for kind, objects in _by_kind(snapshot, settings.include_deleted, wanted):
+    for kind, objects in _by_kind(snapshot, settings, wanted):
         entries = {} if journal is None else {entry.source_id: entry for entry in journal.entries(kind=kind)}
         for source_id, name, place in objects:
             missing = reasons.pop((kind, source_id), [])
@@ -113,7 +114,7 @@ def _fate(entry: Entry | None) -> Fate:
 
 
 def _by_kind(
-    snapshot: Snapshot, include_deleted: bool, wanted: Callable[[str], bool]
+    snapshot: Snapshot, settings: Settings, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Iterator[tuple[str, str, str]]]]:
     """Yield each kind with (source id, name, experiment's name) of its objects."""
     yield "experiment", ((one.experiment_id, one.name, "") for one in snapshot.experiments)
@@ -122,7 +123,7 @@ def _by_kind(
         for experiment in snapshot.experiments:
             view = snapshot.view(experiment)
             for key in view.run_keys() if view.problem("runs") is None else ():
-                if include_deleted or not key.deleted:
+                if settings.include_deleted or not key.deleted:
                     yield key.run_id, key.name, experiment.name
 
     yield "run", runs()
@@ -138,7 +139,8 @@ def _by_kind(
         objects = snapshot.objects(SERVER)
         if objects.problem(KINDS[kind].part) is None:
             for key in objects.keys(kind):
-                if KINDS[kind].part != "registry" or wanted(key.container or key.entity_id):
+                registry = KINDS[kind].part == "registry"
+                if wanted(key.container or key.entity_id) if registry else others_in_scope(settings):
                     yield key.entity_id, key.name, ""
 
     for kind in KINDS.values():

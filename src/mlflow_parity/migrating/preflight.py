@@ -19,7 +19,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.migrating.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.findings import Found, ordered
 from mlflow_parity.migrating.limits import Oddities, limits_of
-from mlflow_parity.migrating.scope import in_model_scope, in_scope
+from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.source_state import source_findings, unmatched
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
@@ -100,11 +100,17 @@ def preflight(
             checked.found += _alike(source, target)
         if export is not None:
             checked.survey = look_at_export(
-                export, wanted=in_model_scope(settings), include_deleted=settings.include_deleted
+                export,
+                wanted=in_model_scope(settings),
+                others=others_in_scope(settings),
+                include_deleted=settings.include_deleted,
             )
         elif source is not None:
             checked.found += _looked(settings, source, target, renames, checked, told)
         survey = checked.survey
+        if out := left_out(settings):
+            why = "migrated and audited is what the options name"
+            checked.found.append(Found("note", "scope.left-out", f"left out: {'; '.join(out)}", why))
         if target is not None:
             checked.found += _state(settings, target, journal, survey, renames)
         if survey is not None:
@@ -233,10 +239,15 @@ def _looked(
         renames=renames,
         oddities=oddities,
         wanted=in_model_scope(settings),
+        others=others_in_scope(settings),
         include_deleted=settings.include_deleted,
         told=told,
     )
-    found = unmatched(settings.experiments, source.experiments)
+    found = unmatched("--experiments", settings.experiments, (one.name for one in source.experiments))
+    # of a registry that could not be read nothing is known
+    known = [name for kind in ("registered_model", "prompt") for name in checked.survey.names[kind].values()]
+    if not any("registered models" in one.what for one in checked.survey.missed):
+        found += unmatched("--models", settings.models, known)
     return found + (oddities.found() if target is not None else [])
 
 

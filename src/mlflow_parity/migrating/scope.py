@@ -1,4 +1,7 @@
-"""Which experiments, registered models and prompts the options of ``migrate.py`` name."""
+"""Which experiments, registered models and prompts the options of ``migrate.py`` name.
+
+As in the audit: with ``--experiments`` what belongs to no experiment is left out, but for what ``--models`` names.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +24,27 @@ def in_scope(settings: Settings, experiments: Iterable[Experiment]) -> list[Expe
 
 def in_model_scope(settings: Settings) -> Callable[[str], bool]:
     """Return what tells whether a registered model or prompt is in scope, by its name."""
-    return lambda name: not settings.models or any(fnmatchcase(name, wanted) for wanted in settings.models)
+    if not settings.models:
+        return lambda _: not settings.experiments
+    return lambda name: any(fnmatchcase(name, wanted) for wanted in settings.models)
+
+
+def others_in_scope(settings: Settings) -> bool:
+    """Whether evaluation datasets and webhooks are in scope."""
+    return not settings.experiments
+
+
+def left_out(settings: Settings) -> list[str]:
+    """Return what the options leave out, a line each."""
+    lines = []
+    if settings.experiments:
+        lines.append(f"experiments other than {', '.join(settings.experiments)}")
+    if settings.models:
+        lines.append(f"registered models and prompts other than {', '.join(settings.models)}")
+    elif settings.experiments:
+        lines.append("registered models and prompts (name them with --models)")
+    if not others_in_scope(settings):
+        lines.append("evaluation datasets and webhooks (--experiments leaves them out)")
+    if not settings.include_deleted:
+        lines.append("deleted experiments and runs (--include-deleted)")
+    return lines

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from mlflow_parity.migrating.findings import NAMED, Found, named
 from mlflow_parity.migrating.survey import Survey
-from mlflow_parity.model import Experiment
 from mlflow_parity.renames import Renames
 
 
@@ -17,12 +16,13 @@ def source_findings(survey: Survey, renames: Renames) -> list[Found]:
     return [*_missed(survey), *_renamed(survey, renames), *_running(survey), *_links(survey)]
 
 
-def unmatched(names: Sequence[str], experiments: Sequence[Experiment]) -> list[Found]:
-    """Return the names and globs of ``--experiments`` that no experiment has."""
-    wrong = [name for name in names if not any(fnmatchcase(one.name, name) for one in experiments)]
+def unmatched(option: str, patterns: Sequence[str], names: Iterable[str]) -> list[Found]:
+    """Return the names and globs of an option that nothing has."""
+    every = list(names)
+    wrong = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in every)]
     if not wrong:
         return []
-    what = f"--experiments names what the source does not have: {named(wrong)}"
+    what = f"{option} names what the source does not have: {named(wrong)}"
     return [Found("error", "scope", what, "", "correct the names; a glob must match something")]
 
 

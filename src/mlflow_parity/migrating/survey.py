@@ -78,7 +78,11 @@ def planned_name(renames: Renames, kind: str, name: str) -> str:
 
 
 def look_at_export(
-    snapshot: Snapshot, *, wanted: Callable[[str], bool] = lambda _: True, include_deleted: bool = False
+    snapshot: Snapshot,
+    *,
+    wanted: Callable[[str], bool] = lambda _: True,
+    others: bool = True,
+    include_deleted: bool = False,
 ) -> Survey:
     """Return the survey of an export: counts, names and sizes as they were read."""
     survey = Survey(names={kind: {} for kind in ("experiment", *NAMED_KINDS)})
@@ -111,6 +115,8 @@ def look_at_export(
         if kind.family == "experiment" or server.problem(kind.part) is not None:
             continue
         registry = kind.part == "registry"
+        if not (registry or others):
+            continue
         keys_of = [one for one in server.keys(kind.name) if not registry or wanted(one.container or one.entity_id)]
         survey.objects[kind.name] = len(keys_of)
         if kind.name in NAMED_KINDS:

@@ -41,6 +41,7 @@ class _Look:
         renames: Renames,
         oddities: Oddities,
         wanted: Callable[[str], bool],
+        others: bool,
         include_deleted: bool,
     ) -> None:
         self._reader = reader
@@ -48,6 +49,7 @@ class _Look:
         self._renames = renames
         self._oddities = oddities
         self._wanted = wanted
+        self._others = others
         self._include_deleted = include_deleted
         self._lock = Lock()
         self._links: Counter[tuple[str, str, str]] = Counter()
@@ -166,7 +168,7 @@ class _Look:
                 self._named(batch)
                 versions += [entity for entity in batch if entity.kind == "model_version"]
         with self._guarded("the evaluation datasets and webhooks"):
-            for batch in self._reader.server_objects():
+            for batch in self._reader.server_objects() if self._others else ():
                 self._named(batch)
         for version in versions:
             self._link("model versions whose run", "run", version.facets.get("run"))
@@ -208,14 +210,16 @@ def look(
     renames: Renames,
     oddities: Oddities,
     wanted: Callable[[str], bool] = lambda _: True,
+    others: bool = True,
     include_deleted: bool = False,
     told: Callable[[Extent], object] = lambda _: None,
 ) -> Survey:
     """Look at these experiments and at what belongs to none; what cannot be looked at is in ``missed``.
 
-    ``wanted`` says which registered models and prompts are in scope, by name; ``told`` hears of each experiment.
+    ``wanted`` says which registered models and prompts are in scope, by name, ``others`` whether evaluation datasets
+    and webhooks are; ``told`` hears of each experiment.
     """
-    found = _Look(reader, credentials, renames, oddities, wanted, include_deleted)
+    found = _Look(reader, credentials, renames, oddities, wanted, others, include_deleted)
     for experiment in experiments:
         found.survey.extents[experiment.experiment_id] = Extent(experiment)
         found.survey.names["experiment"][experiment.experiment_id] = experiment.name

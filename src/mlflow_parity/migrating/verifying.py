@@ -17,6 +17,8 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
     arguments = ["-q", "--no-header", "-p", "no:cacheprovider"]
     if settings.experiments:
         arguments += ["--experiments", ",".join(settings.experiments)]
+    if settings.models:
+        arguments += ["--models", ",".join(settings.models)]
     if settings.include_deleted:
         arguments += ["--include-deleted"]
     if settings.rename is not None:

@@ -51,6 +51,9 @@ class ServerReader:
         self.session = session
         #: Where the bytes of files are kept while they are hashed; an audit keeps none.
         self.save_to: Blobs | None = None
+        #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
+        self.wanted: Callable[[str], bool] = lambda _: True
+        self.others = True
         self._credentials = credentials
         self._workers = workers
         # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
@@ -226,7 +229,8 @@ class ServerReader:
         Raises:
             ReadError: when a list cannot be read.
         """
-        return read_registry(self.session, self._small)
+        for batch in read_registry(self.session, self._small):
+            yield [entity for entity in batch if self.wanted(entity.container or entity.entity_id)]
 
     def server_objects(self) -> Iterator[list[Entity]]:
         """Evaluation datasets and webhooks, in pages, each once.
@@ -234,6 +238,8 @@ class ServerReader:
         Raises:
             ReadError: when a list cannot be read.
         """
+        if not self.others:
+            return
         pool, workers = self._pool, self._workers
         yield from self._support.listed(
             "evaluation_dataset", lambda: read_datasets(self.session, pool, workers, self._redact, self._small)

@@ -22,9 +22,9 @@ _T = TypeVar("_T")
 class Scope:
     """What the audit was asked to compare.
 
-    ``experiments`` and ``excluded`` are the names or globs given (empty: all, none); ``facets`` and ``checks``
-    what was selected; ``partial`` whether less was compared than the tool can, ``left_out`` says what, one
-    line each.
+    ``experiments``, ``excluded`` and ``models`` are the names or globs given (empty: all, none, all); ``facets`` and
+    ``checks`` what was selected; ``partial`` whether less was compared than the tool can, ``left_out`` says what,
+    one line each.
     """
 
     experiments: tuple[str, ...] = ()
@@ -36,6 +36,7 @@ class Scope:
     partial: bool = False
     left_out: tuple[str, ...] = ()
     profile: Literal["export-import", "same-store"] = "export-import"
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
