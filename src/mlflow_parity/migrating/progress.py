@@ -30,6 +30,8 @@ class _Counted:
     of_experiments: int | None = None
     first: float | None = None
     """When the first thing was counted, by the clock."""
+    latest: float = 0.0
+    """When the latest was."""
 
 
 class MigrationProgress(Progress):
@@ -89,6 +91,7 @@ class MigrationProgress(Progress):
             found = self._of(side)
             if found.first is None:
                 found.first = self._clock()
+            found.latest = self._clock()
             found.experiments += experiments
             found.runs += runs
             found.points += points
@@ -99,11 +102,15 @@ class MigrationProgress(Progress):
             self._say_sparsely()
 
     def line(self) -> str:
-        """Return the current line: each side that has begun."""
+        """Return the current line: the side that is under way, then the other one, if it has begun."""
         with self._lock:
             sides = [(verb, self._counted[side]) for side, verb in _VERBS.items() if side in self._counted]
             begun = [(verb, found) for verb, found in sides if found.first is not None]
-            return " | ".join(f"{verb} {_line(found, self._clock())}" for verb, found in begun) or "beginning"
+            begun.sort(key=lambda one: -one[1].latest)
+            # who waits for the other does not get slower
+            times = [self._clock(), *(found.latest for _, found in begun[1:])]
+            told = [f"{verb} {_line(found, now)}" for (verb, found), now in zip(begun, times, strict=False)]
+            return " | ".join(told) or "beginning"
 
     def _of(self, side: str) -> _Counted:
         return self._counted.setdefault(side, _Counted())
@@ -122,27 +129,23 @@ class MigrationProgress(Progress):
 
 def _line(found: _Counted, now: float) -> str:
     seconds = max(now - (now if found.first is None else found.first), 1e-3)
+    total = found.total
     parts = []
     if found.experiments:
         parts.append(f"{found.experiments:,}{'' if not found.of_experiments else f'/{found.of_experiments:,}'} exp")
-    total = found.total
-    parts.append(f"{found.runs:,}{'' if total is None else f'/{total.runs:,}'} runs")
+    rate = "" if found.points or found.size else f" {short(found.runs / seconds)}/s"
+    parts.append(f"{found.runs:,}{'' if total is None else f'/{total.runs:,}'} runs{rate}")
     if found.points:
-        parts.append(f"{short(found.points)} points")
-    if found.objects:
-        parts.append(f"{short(found.objects)} objects")
+        parts.append(f"{short(found.points)} points {short(found.points / seconds)}/s")
     if found.artifacts or found.size:
         of = f"/{total.size / 1e6:,.1f}" if total is not None and total.size else ""
-        parts.append(f"{found.artifacts:,} files {found.size / 1e6:,.1f}{of} MB")
-    if found.points:
-        parts.append(f"{short(found.points / seconds)} points/s")
-    if found.size:
-        parts.append(f"{found.size / 1e6 / seconds:,.1f} MB/s")
-    elif not found.points:
-        parts.append(f"{short(found.runs / seconds)} runs/s")
+        size = f"{found.size / 1e6:,.1f}{of} MB {found.size / 1e6 / seconds:,.1f}/s"
+        parts.append(f"{found.artifacts:,} files {size}")
     left = _left(found, seconds)
     if left is not None:
-        parts.append(f"about {duration(left)} left")
+        parts.append(f"{duration(left)} left")
+    if found.objects:
+        parts.append(f"{short(found.objects)} objects")
     return ", ".join(parts)
 
 
