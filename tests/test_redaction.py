@@ -27,6 +27,7 @@ ODD = 'p"ä ss/%&<\\x>'
         json.dumps(json.dumps({"SessionToken": WORD, "SecretAccessKey": WORD})),
         json.dumps([["x-amz-security-token", WORD], ["authorization", f"Bearer {WORD}"]]),
         f"<SecretAccessKey>{WORD}</SecretAccessKey><SessionToken>{WORD}</SessionToken>",
+        f"&lt;SessionToken&gt;{WORD}&lt;/SessionToken&gt; {{&quot;secretAccessKey&quot;: &quot;{WORD}&quot;}}",
         f"host:here\nx-amz-security-token:{WORD}\nx-amz-date:1",
         f"{{'Authorization': b'AWS4-HMAC-SHA256 Credential=A/1, Signature={WORD}'}}",
         f"Authorization: Basic {WORD}",

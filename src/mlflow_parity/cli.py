@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mlflow_parity import snapshot_command
 from mlflow_parity.errors import ParityError
+from mlflow_parity.redaction import Redactor, defect, guard_logs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,13 +21,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
     waive.set_defaults(main=_waive)
     args = parser.parse_args(arguments)
+    redact = Redactor.from_environment()
+    end = guard_logs(redact)
     try:
         return int(args.main(args))
     except ParityError as error:
-        from mlflow_parity.redaction import Redactor
-
-        print(f"ERROR: {Redactor.from_environment()(str(error))}", file=sys.stderr)
+        print(f"ERROR: {redact(str(error))}", file=sys.stderr)
         return 4
+    except Exception as error:
+        # a defect of ours; the errors of reading are among those above, and know the password of the URI
+        print(f"mlflow-parity failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
+        return 3
+    finally:
+        end()
 
 
 def _waive(args: argparse.Namespace) -> int:

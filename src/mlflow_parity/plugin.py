@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,8 +94,9 @@ def _usage_errors(redact: Any) -> Iterator[None]:
         raise KeyboardInterrupt from None
     except Exception as error:
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
-        trace = "".join(traceback.format_exception(error))
-        reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{redact(trace)}"
+        from mlflow_parity.redaction import defect
+
+        reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{defect(error, redact)}"
         raise pytest.exit.Exception(reason, returncode=int(pytest.ExitCode.INTERNAL_ERROR)) from None
 
 

@@ -25,10 +25,11 @@ SECRET_VARIABLES = (
 )
 
 _LOGIN = ("USERNAME", "PASSWORD")
-#: A quote, as JSON, Python (bytes too) and JSON within JSON write it, or none.
-_QUOTE = r"(?:b?\\*['\"])?"
+#: A quote, as JSON, Python (bytes too), XML and JSON within JSON write it, or none.
+_MARK = r"(?:\\*['\"]|&(?:quot|apos|#34|#39);)"
+_QUOTE = rf"(?:b?{_MARK})?"
 #: What stands between a name and its value in headers, JSON, Python and XML; and the value itself.
-_IS = rf"(?:\\*['\"])?\s*(?:[:=,>]\s*)+(?!\s|{_QUOTE}{re.escape(MASK)}){_QUOTE}"
+_IS = rf"{_MARK}?\s*(?:(?:[:=,>]|&gt;)\s*)+(?!\s|{_QUOTE}{re.escape(MASK)}){_QUOTE}"
 _VALUE = r"[^'\"\\\s,;&<>}\])]+"
 
 _PATTERNS = (
@@ -102,6 +103,13 @@ class Redactor:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text
+
+
+def defect(error: BaseException, redact: Callable[[str], str]) -> str:
+    """Return the traceback of an error that nobody foresaw; Python would print its text as it is."""
+    from mlflow_parity.reporting.text import visible
+
+    return visible(redact("".join(traceback.format_exception(error))), multiline=True)
 
 
 def guard_logs(redact: Callable[[str], str]) -> Callable[[], None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
-from mlflow_parity.redaction import Redactor, guard_logs
+from mlflow_parity.redaction import Redactor, defect, guard_logs
 from mlflow_parity.reporting.text import visible
 
 _STEPS = {
@@ -83,12 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"migrate.py {options.step}: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        # a defect of ours; Python's own traceback would print the error's text as it is
-        trace = redact("".join(traceback.format_exception(error)))
-        print(
-            f"migrate.py {options.step} failed, which is a defect of it:\n{visible(trace, multiline=True)}",
-            file=sys.stderr,
-        )
+        print(f"migrate.py {options.step} failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
         return 1
     finally:
         end()

@@ -13,6 +13,7 @@ from mlflow_parity.model import Artifact
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.stores import is_faithful
+from mlflow_parity.redaction import Redactor
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 Rewrite = Callable[[Artifact, bytes], bytes]
@@ -98,10 +99,9 @@ class Uploads:
                     else:
                         client.upload_file(str(content), bucket, key)
                 except Exception as error:
-                    # botocore's own texts hold no secret; its request objects would
-                    raise NotUploaded(
-                        f"{path}: S3: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-                    ) from None
+                    # a message of the service may print back what it was sent
+                    told = Redactor.from_environment()(" ".join(str(error).split()))
+                    raise NotUploaded(f"{path}: S3: {type(error).__name__}: {told[:300]}") from None
 
             return by_s3
         raise NotUploaded(

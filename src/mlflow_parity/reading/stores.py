@@ -16,6 +16,7 @@ from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.listing import Turning
 from mlflow_parity.reading.session import Session
+from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
 #: Folders below each other; deeper is a loop in the answers, not a tree.
@@ -300,7 +301,7 @@ def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
 
 
 def _s3_error(error: Exception) -> ReadError:
-    """Name an S3 failure; botocore's own texts hold no secret, its request objects would."""
+    """Name an S3 failure in one line."""
     if isinstance(error, ReadError):
         return error
     answer = getattr(error, "response", None) or {}
@@ -308,5 +309,7 @@ def _s3_error(error: Exception) -> ReadError:
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
     wanted = f" (is {right} allowed?)" if right else ""
-    line = f"S3: {code or type(error).__name__}{wanted}: {' '.join(str(error).split())}"[:600]
+    # a message of the service may print back what it was sent
+    told = Redactor.from_environment()(" ".join(str(error).split()))
+    line = f"S3: {code or type(error).__name__}{wanted}: {told}"[:600]
     return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)
