@@ -32,7 +32,7 @@ from reading_proxy import (
     too_long,
     too_short,
 )
-from support.copied import QUICK, Outcome, audited, copied_pair
+from support.copied import QUICK, Outcome, audited, copied_pair, kept
 from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.reading.session import Limits
@@ -59,8 +59,7 @@ def module_line(
     """The pair; the copy is read once, so that only the source is asked after that."""
     folder = tmp_path_factory.mktemp("line")
     source, target = copied_pair(server_pool, module_server)
-    assert audited(source.uri, target.uri, snapshots=folder).green
-    copy = str(folder / "target")
+    copy = kept(target.uri, folder / "target")
     with proxying(source.uri) as proxy:
         whole = audited(proxy.uri, copy)
         assert whole.green, whole.reasons

@@ -20,7 +20,8 @@ from mlflow_parity.reading.auth import credentials
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.session import Limits, Session
 from mlflow_parity.redaction import Redactor
-from mlflow_parity.sides import Side, SideName
+from mlflow_parity.sides import Side, SideName, uncounted
+from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.standin.servers import Server
 from mlflow_parity.verdict import Finding, Row
 from support.memory import Silent, Sink
@@ -151,12 +152,7 @@ def audited(
     redactor = Redactor.from_environment()
 
     def open_side(name: SideName) -> Side:
-        location = places[name]
-        if location.kind == "snapshot":
-            return Side(name, location, None)
-        found = credentials(location, name, dict(env or {}))
-        session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
-        return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=PAGE))
+        return _side(name, places[name], env or {}, limits, workers)
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -174,6 +170,25 @@ def audited(
         reader = audit.sides["source"].reader
         sent = 0 if reader is None else reader.requests
         return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent)
+
+
+def kept(uri: str, root: Path, env: Mapping[str, str] | None = None) -> str:
+    """Read a server into a snapshot and return its folder."""
+    side = _side("source", _location(uri, env or {}, "source"), env or {}, Limits(), 4)
+    assert side.reader is not None
+    parts = (*PARTS, *SERVER_PARTS)
+    side.read(root, side.experiments(), parts, "digest", include_deleted=True, model_links=True, count=uncounted)
+    side.reader.close()
+    return str(root)
+
+
+def _side(name: SideName, location: Location, env: Mapping[str, str], limits: Limits, workers: int) -> Side:
+    if location.kind == "snapshot":
+        return Side(name, location, None)
+    redactor = Redactor.from_environment()
+    found = credentials(location, name, dict(env))
+    session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
+    return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=PAGE))
 
 
 def _location(text: str, env: Mapping[str, str], side: str) -> Location:

@@ -20,6 +20,7 @@ from requests.auth import AuthBase
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
+from mlflow_parity.reading.timed import time_s3
 from mlflow_parity.redaction import basic
 
 if TYPE_CHECKING:
@@ -172,8 +173,12 @@ class Aws:
                 style = variable(self._side, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", self._environ)
                 addressing: Any = {"addressing_style": style}
                 no_tls = (variable(self._side, "MLFLOW_S3_IGNORE_TLS", self._environ) or "").lower() in _TRUE
+                # boto3's own variables for them, as everywhere else
+                attempts = variable(self._side, "AWS_MAX_ATTEMPTS", self._environ) or ""
+                given = variable(self._side, "AWS_RETRY_MODE", self._environ) or ""
+                mode: Any = given if given in ("legacy", "standard") else "adaptive"
                 config = Config(
-                    retries={"max_attempts": 8, "mode": "adaptive"},
+                    retries={"total_max_attempts": int(attempts) if attempts.isdecimal() else 9, "mode": mode},
                     connect_timeout=10,
                     read_timeout=60,
                     max_pool_connections=64,
@@ -181,6 +186,7 @@ class Aws:
                 )
                 verify = False if no_tls else None
                 self._s3 = session.client("s3", endpoint_url=endpoint, config=config, verify=verify)
+                time_s3(self._s3)
             return self._s3
 
 

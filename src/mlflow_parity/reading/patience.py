@@ -39,7 +39,7 @@ class Patience:
         self._lock = threading.Lock()
 
     def ask(self, name: str) -> tuple[bool, str]:
-        """Say before a call whether it may be tried more than once, and why not to make it at all (or ``""``)."""
+        """Say before a call whether it may be tried more than once, and why it should not be made (or ``""``)."""
         now = time.monotonic()
         with self._lock:
             known, every = (self._known.setdefault(one, _Known(now)) for one in (name, _EVERY))

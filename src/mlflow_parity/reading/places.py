@@ -14,8 +14,10 @@ from mlflow_parity.model import Capabilities, Entity, Run
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.listing import made
+from mlflow_parity.reading.patience import Patience
+from mlflow_parity.reading.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.stores import Place, ProxyStore, S3Store, ServerStore, Store
+from mlflow_parity.reading.stores import Place, ProxyStore, ServerStore, Store
 
 
 class Places:
@@ -27,6 +29,7 @@ class Places:
         self._ask = capabilities
         self._uris: dict[str, str] = {}
         self._lock = Lock()
+        self._s3_patience = Patience(SECONDS, REST)
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -108,7 +111,8 @@ class Places:
         """
         is_arn = self._session.location.is_arn
         if place.uri.startswith("s3://"):
-            own: Any = S3Store(self._credentials.aws.s3, place) if is_arn or self._credentials.aws.usable else None
+            ours = is_arn or self._credentials.aws.usable
+            own: Any = S3Store(self._credentials.aws.s3, place, self._s3_patience) if ours else None
             server = ServerStore(self._session, place)
             return [own] if is_arn else [own, server] if own else [server]
         if is_arn:

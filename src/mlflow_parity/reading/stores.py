@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import posixpath
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
+from mlflow_parity.errors import MalformedAnswer
 from mlflow_parity.model import Artifact, Capabilities
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.listing import Turning
 from mlflow_parity.reading.session import Session
-from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
 #: Folders below each other; deeper is a loop in the answers, not a tree.
@@ -27,7 +24,6 @@ _SLOW_PROXY = ((3, 3), (3, 7))
 _ANY_NAME = (3, 17)
 #: Tries for a way that has another behind it: it may fail for this one name for ever.
 _TRIES_OF_FIRST = 2
-_S3_TRIES = 4
 
 
 class Way(Protocol):
@@ -171,66 +167,6 @@ class ServerStore:
         return None
 
 
-class S3Store:
-    """``s3://`` URIs, read with the auditor's own rights: one listing call per thousand files."""
-
-    def __init__(self, client: Any, place: Place) -> None:
-        self._client = client
-        self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
-        # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
-        self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
-        self._hashed: set[str] = set()
-
-    def files(self) -> Iterator[Artifact]:
-        """Every object below the prefix."""
-        try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-            for page in pages:
-                for item in page.get("Contents", []):
-                    path = item["Key"][len(self._prefix) :]
-                    if path and not (path.endswith("/") and item["Size"] == 0):
-                        if "SHA256" in item.get("ChecksumAlgorithm", []):
-                            self._hashed.add(path)
-                        yield Artifact(path, int(item["Size"]))
-        except Exception as error:
-            raise _s3_error(error) from None
-
-    def ways(self, file: Artifact) -> Sequence[Way]:
-        """``GetObject``."""
-
-        def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
-            for tried in range(1, _S3_TRIES + 1):
-                try:
-                    body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
-                    try:
-                        return receive(body.iter_chunks(1 << 20))
-                    finally:
-                        body.close()
-                except Exception as error:
-                    failed = _s3_error(error)
-                    if isinstance(failed, RequestRefused) or tried == _S3_TRIES:
-                        raise failed from None
-                # botocore has tried often to get an answer; this is for a body that breaks off
-                time.sleep(0.5 * tried)
-            raise AssertionError("unreachable")
-
-        return [get_object]
-
-    def known_sha256(self, path: str) -> str | None:
-        """S3's own SHA-256, when it has one and it is of the full object."""
-        if path not in self._hashed:
-            return None
-        try:
-            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path, ChecksumMode="ENABLED")
-        except Exception as error:
-            raise _s3_error(error) from None
-        given = head.get("ChecksumSHA256")
-        # a composite checksum (of parts) ends in -N and is no hash of the bytes
-        if not given or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in given:
-            return None
-        return base64.b64decode(given).hex()
-
-
 def _by_owner(session: Session, place: Place, file: Artifact, tries: int | None = None) -> Way:
     """The handler that sends a file by its owner's name: the run's, the logged model's or the version's."""
     path = posixpath.join(place.folder, file.path)
@@ -298,18 +234,3 @@ def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
             else:
                 # protobuf's JSON leaves a zero out
                 yield Artifact(path, int(file.get("file_size", 0)))
-
-
-def _s3_error(error: Exception) -> ReadError:
-    """Name an S3 failure in one line."""
-    if isinstance(error, ReadError):
-        return error
-    answer = getattr(error, "response", None) or {}
-    code = str(answer.get("Error", {}).get("Code", ""))
-    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
-    wanted = f" (is {right} allowed?)" if right else ""
-    # a message of the service may print back what it was sent
-    told = Redactor.from_environment()(" ".join(str(error).split()))
-    line = f"S3: {code or type(error).__name__}{wanted}: {told}"[:600]
-    return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)

@@ -88,6 +88,25 @@ class _SecurePool(HTTPSConnectionPool):
 _POOLS: dict[str, Any] = {"http": _Pool, "https": _SecurePool}
 
 
+def time_s3(client: Any) -> None:
+    """Let the connections of a boto3 client, which has made none yet, have such waits too."""
+    from botocore.awsrequest import (
+        AWSHTTPConnection,
+        AWSHTTPConnectionPool,
+        AWSHTTPSConnection,
+        AWSHTTPSConnectionPool,
+    )
+
+    def timed(pool: Any, connection: Any) -> Any:
+        made = type(connection.__name__, (connection,), {"response_class": _Answer})
+        return type(pool.__name__, (pool,), {"ConnectionCls": made})
+
+    client._endpoint.http_session._manager.pool_classes_by_scheme = {
+        "http": timed(AWSHTTPConnectionPool, AWSHTTPConnection),
+        "https": timed(AWSHTTPSConnectionPool, AWSHTTPSConnection),
+    }
+
+
 class TimedAdapter(HTTPAdapter):
     """An adapter with such connections, also where they go through a proxy."""
 

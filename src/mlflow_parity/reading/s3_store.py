@@ -1,0 +1,132 @@
+"""``s3://`` stores, read with the auditor's own rights."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
+from mlflow_parity.model import Artifact
+from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.patience import Patience
+from mlflow_parity.reading.stores import Place, Way
+from mlflow_parity.reading.timed import wait_until
+from mlflow_parity.redaction import Redactor
+
+T = TypeVar("T")
+_TRIES = 4
+#: Seconds between two tries, growing with each; for one call with all its tries; and between two to a silent S3.
+_WAIT = 0.25
+SECONDS = 600.0
+REST = 30.0
+#: Bytes per second below which a file is given up.
+_SLOWEST = 100_000.0
+
+
+class S3Store:
+    """``s3://`` URIs: one listing call per thousand files; a :class:`~mlflow_parity.reading.stores.Store`."""
+
+    def __init__(self, client: Any, place: Place, patience: Patience) -> None:
+        self._client = client
+        self._patience = patience
+        self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
+        # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
+        self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
+        self._hashed: set[str] = set()
+
+    def files(self) -> Iterator[Artifact]:
+        """Every object below the prefix."""
+        yield from self._tried("list", self._listed)
+
+    def _listed(self) -> list[Artifact]:
+        found: dict[str, Artifact] = {}
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        for page in pages:
+            for item in page.get("Contents", []):
+                path = item["Key"][len(self._prefix) :]
+                if path in found:
+                    # with a new token each time it would go on for ever
+                    raise MalformedAnswer(f"S3: the listing names {path!r} twice")
+                if path and not (path.endswith("/") and item["Size"] == 0):
+                    if "SHA256" in item.get("ChecksumAlgorithm", []):
+                        self._hashed.add(path)
+                    found[path] = Artifact(path, int(item["Size"]))
+            wait_until(time.monotonic() + SECONDS)
+        return [*found.values()]
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """``GetObject``."""
+
+        def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
+            def once() -> T:
+                body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
+                try:
+                    return receive(body.iter_chunks(1 << 20))
+                finally:
+                    body.close()
+
+            return self._tried("get", once, (file.size or 0) / _SLOWEST)
+
+        return [get_object]
+
+    def known_sha256(self, path: str) -> str | None:
+        """S3's own SHA-256, when it has one and it is of the full object."""
+        if path not in self._hashed:
+            return None
+
+        def once() -> Any:
+            return self._client.head_object(Bucket=self._bucket, Key=self._prefix + path, ChecksumMode="ENABLED")
+
+        head = self._tried("head", once)
+        given = head.get("ChecksumSHA256")
+        # a composite checksum (of parts) ends in -N and is no hash of the bytes
+        if not given or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in given:
+            return None
+        return base64.b64decode(given).hex()
+
+    def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
+        """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.
+
+        Raises:
+            ReadError: S3 refuses, or does not answer within the limits.
+        """
+        patient, gone = self._patience.ask(name)
+        if gone:
+            raise TransportError(f"S3: {gone}")
+        deadline = time.monotonic() + SECONDS + more
+        tried = 0
+        while True:
+            tried += 1
+            wait_until(deadline)
+            try:
+                found = once()
+            except Exception as error:
+                failed = _s3_error(error)
+            else:
+                self._patience.answered(name)
+                return found
+            if isinstance(failed, RequestRefused):
+                self._patience.answered(name)
+                raise failed from None
+            if not patient or tried == _TRIES or time.monotonic() > deadline:
+                break
+            time.sleep(_WAIT * tried)
+        self._patience.given_up(name, str(failed), silent="timed out" in str(failed) or "time limit" in str(failed))
+        raise failed
+
+
+def _s3_error(error: Exception) -> ReadError:
+    """Name an S3 failure in one line."""
+    if isinstance(error, ReadError):
+        return error
+    answer = getattr(error, "response", None) or {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
+    wanted = f" (is {right} allowed?)" if right else ""
+    # a message of the service may print back what it was sent
+    told = Redactor.from_environment()(" ".join(str(error).split()))
+    line = f"S3: {code or type(error).__name__}{wanted}: {told}"[:600]
+    return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)
