@@ -1,4 +1,4 @@
-"""Whether model versions can be used from the target: files that can be had, MLmodel that parses, models that load."""
+"""Whether what is on the target can be used: files that can be had, MLmodel that parses, aliases, models that load."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from reading_proxy import Fault, proxying, status
+from reading_proxy import Fault, Spoil, proxying, status
 from support.audits import AuditRun, audit
 from support.servers import FreshServer
 
+from mlflow_parity.cli import main
+from mlflow_parity.comparing.access import compare_resolved
+from mlflow_parity.model import Entity, Resolved
 from mlflow_parity.standin.servers import Server, clean_environment
+from mlflow_parity.verdict import State
 
 #: Registers one model for each loader: it loads, needs a library, fails, or takes too long.
 _SEED = """
@@ -39,7 +43,10 @@ for name, body in json.loads(sys.argv[2]).items():
     client.finalize_logged_model(model.model_id, "READY")
     client.create_registered_model(name)
     client.create_model_version(name, f"models:/{model.model_id}", run_id=run, model_id=model.model_id)
+    client.set_registered_model_alias(name, "best", "1")
     ids[name] = model.model_id
+client.register_prompt("greet", "hi")
+client.set_prompt_alias("greet", "live", 1)
 client.set_terminated(run)
 print(json.dumps(ids))
 """
@@ -66,7 +73,7 @@ class Copied:
 
 @pytest.fixture(scope="module")
 def copied(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Copied:
-    """Three registered models, and a copy of the server."""
+    """Three registered models and a prompt, each with an alias, and a copy of the server."""
     source, target = module_server(), module_server()
     done = subprocess.run(
         [sys.executable, "-c", _SEED, source.uri, json.dumps(LOADERS)], env=clean_environment(),
@@ -138,3 +145,75 @@ def test_a_file_that_cannot_be_had(copied: Copied, tmp_path: Path, depth: str) -
     key, state, why = _found(done, "access")["good version 1"]
     assert (key, state) == ("code/good_loader.py", "unverified")
     assert "cannot be downloaded" in why
+
+
+ALIASES = {("best", f"{name}") for name in LOADERS} | {("live", "greet")}
+
+
+def _answers(copied: Copied, folder: Path, spoil: Spoil, times: int = 1_000) -> AuditRun:
+    """Audit a target that answers for aliases in another way."""
+    with proxying(copied.target.uri) as proxy:
+        proxy.faults.append(Fault("registered-models/alias", spoil, times=times))
+        done = audit(folder, copied.source.uri, proxy.uri, "-k", "aliases_resolve")
+        asked = sum("registered-models/alias" in seen.path for seen in proxy.seen)
+    assert asked >= len(ALIASES)
+    return done
+
+
+def test_an_alias_that_the_server_does_not_resolve(copied: Copied, tmp_path: Path) -> None:
+    """It is in the list, and nobody can load by it: named, for models and prompts; gone at the second look: green."""
+    nothing = status(404, body=b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such alias"}')
+    done = _answers(copied, tmp_path / "never", nothing)
+    assert done.status == 1, done.output
+    assert done.findings() == {("resolves", alias, "missing", name) for alias, name in ALIASES}
+    assert done.failed() == {"test_model_aliases_resolve", "test_prompt_aliases_resolve"}
+    assert _answers(copied, tmp_path / "once", nothing, times=1).status == 0
+
+
+def test_an_alias_that_resolves_to_another_version(copied: Copied, tmp_path: Path) -> None:
+    """The list says 1 and the server gives 7."""
+    other = status(200, body=json.dumps({"model_version": {"name": "x", "version": "7"}}).encode())
+    done = _answers(copied, tmp_path, other)
+    assert done.status == 1, done.output
+    assert done.findings() == {("resolves", alias, "mismatch", name) for alias, name in ALIASES}
+
+
+def test_aliases_that_cannot_be_asked_for(copied: Copied, tmp_path: Path) -> None:
+    """Refused: unverified, and no false green."""
+    refusal = status(403, body=b'{"error_code": "PERMISSION_DENIED", "message": "not for you"}')
+    done = _answers(copied, tmp_path, refusal)
+    assert done.status == 1, done.output
+    assert {state for _, _, state, _ in done.findings()} == {"unverified"}
+
+
+def test_a_snapshot_as_target_resolves_nothing(copied: Copied, tmp_path: Path) -> None:
+    """No server can be asked: the checks are left out, which the report says, and the rest is judged."""
+    assert main(["snapshot", "--source-uri", copied.target.uri, "--to", str(tmp_path)]) == 0
+    done = audit(tmp_path, copied.source.uri, str(tmp_path / "source"))
+    assert done.status == 0, done.output
+    assert not done.report["scope"]["partial"]
+    assert any("aliases" in line for line in done.report["scope"]["left_out"])
+    assert "aliases_resolve" not in " ".join(done.report["scope"]["checks"])
+
+
+def _entity(kind: str, aliases: dict[str, str]) -> Entity:
+    return Entity(kind, "churn", "churn", "", 1, {"aliases": aliases})
+
+
+@pytest.mark.parametrize("kind", ["registered_model", "prompt"])
+def test_what_is_judged_of_an_answer(kind: str) -> None:
+    """Each alias of either side; one that was not asked for is never green."""
+    one, two = _entity(kind, {"a": "1", "b": "2"}), _entity(kind, {"a": "1"})
+
+    def judged(source: Entity, target: Entity, **answers: str | None) -> dict[str, State]:
+        given = [Resolved("churn", alias, version) for alias, version in answers.items()]
+        return {found.key: found.state for found in compare_resolved(source, target, given)}
+
+    assert judged(one, one, a="1", b="2") == {}
+    assert judged(one, one, a="2", b="2") == {"a": State.MISMATCH}
+    assert judged(one, one, a=None, b="2") == {"a": State.MISSING}
+    assert judged(one, one, a="1") == {"b": State.UNVERIFIED}
+    # an alias that is lost is told by the list; one that is hidden from it is told here
+    assert judged(one, two, a="1", b=None) == {}
+    assert judged(one, two, a="1", b="2") == {"b": State.MISMATCH}
+    assert judged(two, one, a="1", b="1") == {"b": State.MISMATCH}

@@ -7,7 +7,7 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, u
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError
 from mlflow_parity.kinds import KINDS, Family, Kind, of_family
+from mlflow_parity.model import Resolved
 from mlflow_parity.options import Depth
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPairing, pair_objects
 from mlflow_parity.pairing_same import same_objects
@@ -86,6 +87,7 @@ class Objects:
     moved: Relocation = field(default_factory=Relocation)
     load: Callable[[str, int], list[Difference]] | None = None
     notes: list[str] = field(default_factory=list)
+    _answers: dict[str, list[Resolved]] | None = None
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
     _grouped: dict[tuple[int, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
@@ -215,11 +217,37 @@ class Objects:
             self.links.remember(kind.name, pairing)
         same = self.profile == "same-store"
         comparison = ObjectComparison(
-            self.facets, self.links, self.hashed, same_store=same, moved=self.moved, load=self.load
+            self.facets,
+            self.links,
+            self.hashed,
+            same_store=same,
+            moved=self.moved,
+            load=self.load,
+            resolve=self._ask if fresh else self._resolve,
         )
         cannot = theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)
+
+    def _ask(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
+        """Ask the target for aliases now; nothing where a snapshot stands for it."""
+        reader = self.sides["target"].reader
+        return [] if reader is None else list(reader.resolve([(name, alias) for alias in sorted(aliases)]))
+
+    def _resolve(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
+        """Ask the target for the aliases of one registered model or prompt; those of all are asked for at once."""
+        if self._answers is None:
+            wanted: set[tuple[str, str]] = set()
+            for side in _SIDES:
+                view = self.view(side, SERVER)
+                for kind in ("registered_model", "prompt") if view.problem("registry") is None else ():
+                    for entity in view.entities(kind, [key.entity_id for key in view.keys(kind)]):
+                        wanted.update((entity.entity_id, alias) for alias in entity.facets.get("aliases") or {})
+            reader = self.sides["target"].reader
+            self._answers = {}
+            for answer in reader.resolve(sorted(wanted)) if reader is not None else ():
+                self._answers.setdefault(answer.name, []).append(answer)
+        return self._answers.get(name, [])
 
     def _now(self, side: SideName, place: str, *, fresh: bool) -> PlaceObjects:
         view = self.view(side, place)

@@ -277,6 +277,9 @@ RULES: tuple[Rule, ...] = (
     Rule("registered_model.tags", "registered_model", "tags", "every tag", "equal", "Verbatim."),
     Rule("registered_model.aliases", "registered_model", "aliases", "every alias", "paired",
          "It must point at the copy of the version that it points at on the source."),
+    Rule("registered_model.resolves", "registered_model", "resolves", "every alias, as the target resolves it", "equal",
+         "The server must give the version that its list names, when it is asked for the alias. Of a snapshot it is not "
+         "judged."),
     Rule("registered_model.times", "registered_model", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
     Rule("model_version.presence", "model_version", "presence", "the model version itself", "equal",
@@ -333,6 +336,9 @@ RULES: tuple[Rule, ...] = (
          "the tag lists the copies of the same experiments, and no other; one that is gone may stay"),
     Rule("prompt.aliases", "prompt", "aliases", "every alias", "paired",
          "It must point at the copy of the version that it points at on the source."),
+    Rule("prompt.resolves", "prompt", "resolves", "every alias, as the target resolves it", "equal",
+         "The server must give the version that its list names, when it is asked for the alias. Of a snapshot it is not "
+         "judged."),
     Rule("prompt.times", "prompt", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
     Rule("prompt_version.presence", "prompt_version", "presence", "the prompt version itself", "equal",

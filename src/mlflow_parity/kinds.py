@@ -43,13 +43,13 @@ _KINDS = (
     Kind("scorer", "scorers", "experiment", "scorers",
          ("presence", "number", "definition"), ("definition",), "3.4"),
     Kind("registered_model", "registered models", "model", "registry",
-         ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.16"),
+         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.16"),
     Kind("model_version", "model versions", "model", "registry",
          ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
           "logged_model", "source", "times", "files", "access", "loads"),
          ("description", "tags", "status"), "2.16", files=True),
     Kind("prompt", "prompts", "prompt", "registry",
-         ("presence", "description", "tags", "aliases", "times"), ("description", "tags"), "2.21"),
+         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.21"),
     Kind("prompt_version", "prompt versions", "prompt", "registry",
          ("presence", "number", "template", "commit_message", "tags", "model_config", "response_format", "type",
           "times"),
@@ -60,6 +60,8 @@ _KINDS = (
     Kind("webhook", "webhooks", "server", "server_objects",
          ("presence", "description", "url", "events", "status"), ("url", "events", "description"), "3.3"),
 )  # fmt: skip
+#: Facets that only a server itself can tell: of a snapshot they are not judged.
+LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})
 #: Facets that are judged only where an option asks for it.
 OPTIONAL = frozenset({("model_version", "loads")})
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}

@@ -115,6 +115,18 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a server answered when it was asked for an alias of a registered model or prompt."""
+
+    name: str
+    alias: str
+    version: str | None
+    """Number of the version; ``None`` when the server knows no such alias, or no version behind it."""
+    error: str | None = None
+    """Why it could not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """The complete history of one metric key of one run, in canonical order.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_parity import contract
-from mlflow_parity.kinds import KINDS, OPTIONAL, Family
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,10 @@ PROMISES: tuple[Promise, ...] = (
             "The right model stands behind every version, by bytes"),
     Promise("model_versions_are_accessible", "access", "model_version", ("access",),
             "Every model version's files can be downloaded from the target, and its MLmodel parses"),
+    Promise("model_aliases_resolve", "access", "registered_model", ("resolves",),
+            "Every alias of a registered model resolves from the target to its version"),
+    Promise("prompt_aliases_resolve", "access", "prompt", ("resolves",),
+            "Every alias of a prompt resolves from the target to its version"),
     Promise("model_versions_load", "access", "model_version", ("loads",),
             "Every model version is loaded by mlflow.pyfunc (--load-models)"),
     Promise("prompts_arrived", "prompts", "prompt", ("presence",),
@@ -132,6 +136,8 @@ PROMISES: tuple[Promise, ...] = (
     Promise("webhooks", "webhooks", "webhook", ("presence", "description", "url", "events", "status"),
             "Every webhook is on the target, as far as a webhook can be read"),
 )  # fmt: skip
+#: Promises that only a server itself can keep.
+ON_LIVE = frozenset(promise.name for promise in PROMISES if {(promise.kind, one) for one in promise.facets} & LIVE)
 #: Promises that judge what is on the target only.
 OWNERS = frozenset({"experiment_arrived", "registered_models_arrived", "prompts_arrived"})
 BY_NAME: Mapping[str, Promise] = {promise.name: promise for promise in PROMISES}

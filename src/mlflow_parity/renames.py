@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.model import ArtifactTree, Entity, Experiment
+from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved
 
 if TYPE_CHECKING:
     from mlflow_parity.options import Depth
@@ -108,6 +108,14 @@ class RenamedReader:
         """Registered models, prompts and their versions, under their old names."""
         for batch in self._reader.registry():
             yield [_named(entity, {**self._strange, **self._names}) for entity in batch]
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """The version behind each alias, asked for by the names that models and prompts have."""
+        own = {**{strange: old for old, strange in self._strange.items()}, **self._own}
+        wanted = list(aliases)
+        real = {own.get(name, name): name for name, _ in wanted}
+        for answer in self._reader.resolve([(own.get(name, name), alias) for name, alias in wanted]):
+            yield replace(answer, name=real[answer.name])
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """Objects of an experiment; where they name models or prompts, by the old names."""

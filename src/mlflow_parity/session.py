@@ -22,7 +22,7 @@ import pytest
 
 from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.items import Item, Judgement, load_items, save_items
-from mlflow_parity.kinds import KINDS, Family
+from mlflow_parity.kinds import KINDS, LIVE, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
@@ -232,8 +232,12 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
-    left_out += result.selection.left_out()
+    snapshot = settings.target.kind == "snapshot"
+    untold = {f"{kind} {facet}" for kind, facet in LIVE} if snapshot else set()
+    left_out += [line for line in result.selection.left_out() if line not in untold]
     partial = bool(left_out)
+    if snapshot:
+        left_out.append("resolving of aliases (a snapshot stands for the target)")
     if not settings.load_models:
         left_out.append("loading of models (--load-models)")
     if not settings.include_deleted:

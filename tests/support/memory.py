@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 from mlflow_parity.audit import Audit, Result
 from mlflow_parity.kinds import KINDS, OPTIONAL
 from mlflow_parity.locations import Location
-from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Run, Series
+from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth, Settings
 from mlflow_parity.promises import PROMISES, select
 from mlflow_parity.sides import Side, SideName
@@ -32,7 +32,8 @@ Points = tuple[tuple[int, int, float], ...]
 class Store:
     """One server's content. ``points`` is keyed by run id and metric key, ``files`` by run id and path.
 
-    ``objects`` are of any kind; ``trees`` holds the files of logged models and model versions by their ids.
+    ``objects`` are of any kind; ``trees`` holds the files of logged models and model versions by their ids;
+    ``resolved`` what is answered for aliases where it is not what the lists say.
     """
 
     experiments: list[Experiment] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Store:
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     objects: list[Entity] = field(default_factory=list)
     trees: dict[str, ArtifactTree] = field(default_factory=dict)
+    resolved: dict[tuple[str, str], Resolved] = field(default_factory=dict)
 
 
 class MemoryReader(NoObjects):
@@ -113,6 +115,14 @@ class MemoryReader(NoObjects):
     def registry(self) -> Iterator[list[Entity]]:
         """Every registered model and prompt with its versions."""
         yield self._of("registry")
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """Each as the list names it, or as ``store.resolved`` says."""
+        listed = {one.entity_id: one.facets.get("aliases", {}) for one in self.store.objects}
+        for name, alias in aliases:
+            self.calls.append(f"resolve {name} {alias}")
+            version = listed.get(name, {}).get(alias)
+            yield self.store.resolved.get((name, alias), Resolved(name, alias, version))
 
     def server_objects(self) -> Iterator[list[Entity]]:
         """Every evaluation dataset and webhook."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import ArtifactTree, Entity, Run
+from mlflow_parity.model import ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.options import Depth
 
 
@@ -24,6 +24,10 @@ class NoObjects:
     def registry(self) -> Iterator[list[Entity]]:
         """None."""
         return iter(())
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """None."""
+        return (Resolved(name, alias, None) for name, alias in aliases)
 
     def server_objects(self) -> Iterator[list[Entity]]:
         """None."""

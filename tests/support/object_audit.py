@@ -11,7 +11,7 @@ from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import refuse
-from mlflow_parity.kinds import KINDS, OPTIONAL
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.pairing_objects import pair_objects
 from mlflow_parity.pairing_same import same_objects
 from mlflow_parity.profiles import Profile
@@ -34,8 +34,8 @@ class Known:
 
 
 def in_scope(kind: str) -> frozenset[str]:
-    """Facets that every audit judges."""
-    return frozenset(facet for facet in KINDS[kind].facets if (kind, facet) not in OPTIONAL)
+    """Facets that every audit judges, without those for which a server is asked once more."""
+    return frozenset(facet for facet in KINDS[kind].facets if (kind, facet) not in OPTIONAL | LIVE)
 
 
 def links_of(known: Known) -> ObjectLinks:

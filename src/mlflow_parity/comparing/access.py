@@ -1,10 +1,12 @@
-"""Whether a model version can be used from the target: its files came, and its ``MLmodel`` parses."""
+"""Whether what is on the target can be used: a version's files came, its ``MLmodel`` parses, aliases resolve."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.trees import parses
-from mlflow_parity.model import ArtifactTree
+from mlflow_parity.model import ArtifactTree, Entity, Resolved
 from mlflow_parity.verdict import State
 
 RULE = "model_version.access"
@@ -35,4 +37,28 @@ def compare_access(source: ArtifactTree, target: ArtifactTree) -> list[Differenc
             before = ours is not None and ours.content is not None and parses(ours.content) is not None
             if not before:
                 found.append(Difference(_MLMODEL, State.MISMATCH, RULE, note=f"does not parse: {reason}"))
+    return found
+
+
+def compare_resolved(source: Entity, target: Entity, answers: Iterable[Resolved]) -> list[Difference]:
+    """Judge what the target answered for the aliases of one registered model or prompt; each must be asked for.
+
+    An alias that the target does not list and does not resolve is missing, which the facet ``aliases`` says.
+    """
+    rule = f"{target.kind}.resolves"
+    listed = target.facets.get("aliases") or {}
+    found: list[Difference] = []
+    told = {answer.alias: answer for answer in answers}
+    for alias in sorted({*listed, *(source.facets.get("aliases") or {})}):
+        wanted, answer = listed.get(alias), told.get(alias)
+        if answer is None or answer.error is not None:
+            why = "it was not asked for" if answer is None else f"it cannot be asked for: {answer.error}"
+            found.append(Difference(alias, State.UNVERIFIED, rule, wanted, note=why))
+        elif answer.version is None and wanted is not None:
+            found.append(
+                Difference(alias, State.MISSING, rule, wanted, note="the server lists it and does not resolve it")
+            )
+        elif answer.version != wanted:
+            note = "the server resolves it to another version than its list says"
+            found.append(Difference(alias, State.MISMATCH, rule, wanted, answer.version, note))
     return found

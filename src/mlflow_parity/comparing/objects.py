@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlflow_parity.comparing.access import compare_access
+from mlflow_parity.comparing.access import compare_access, compare_resolved
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, keeps_ours
 from mlflow_parity.comparing.same_store import bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import ArtifactTree, Entity
+from mlflow_parity.model import ArtifactTree, Entity, Resolved
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import Row, State
@@ -47,6 +47,7 @@ class ObjectComparison:
     links: ObjectLinks
     hashed: bool
     load: Callable[[str, int], list[Difference]] | None = None
+    resolve: Callable[[str, Iterable[str]], Iterable[Resolved]] | None = None
     same_store: bool = False
     moved: Relocation = field(default_factory=Relocation)
 
@@ -103,6 +104,10 @@ def compare_objects(
                     found = comparison.load(copy.container, int(copy.facets["number"])) if comparison.load else [
                         Difference("", State.UNVERIFIED, rule, note="not asked for")
                     ]  # fmt: skip
+                elif facet == "resolves":
+                    asked = {*(mine.facets.get("aliases") or {}), *(copy.facets.get("aliases") or {})}
+                    answers = comparison.resolve(copy.entity_id, asked) if comparison.resolve else ()
+                    found = compare_resolved(mine, copy, answers)
                 elif facet == "files":
                     trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
                     if comparison.same_store:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Run, Series
+from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth
 
 
@@ -55,6 +55,10 @@ class Reader(Protocol):
 
     def registry(self) -> Iterator[list[Entity]]:
         """Every registered model, model version, prompt and prompt version, in batches."""
+        ...
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         ...
 
     def server_objects(self) -> Iterator[list[Entity]]:

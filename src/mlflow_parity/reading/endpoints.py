@@ -55,6 +55,7 @@ PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts"
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
 REGISTERED_MODELS = Endpoint("registered-models", "GET", f"{_API}/registered-models/search", "SearchRegisteredModels")
 MODEL_VERSIONS = Endpoint("model-versions", "GET", f"{_API}/model-versions/search", "SearchModelVersions")
+ALIAS = Endpoint("alias", "GET", f"{_API}/registered-models/alias", "GetModelVersionByAlias")
 VERSION_URI = Endpoint(
     "version-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
 )
@@ -89,6 +90,7 @@ ALLOWED: tuple[Endpoint, ...] = (
     PROXY_GET,
     REGISTERED_MODELS,
     MODEL_VERSIONS,
+    ALIAS,
     VERSION_URI,
     VERSION_FILE,
     LOGGED_MODELS,

@@ -7,12 +7,15 @@ older ones do not know them and list them like any model: so both searches are m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from mlflow_parity.model import Entity
+from mlflow_parity.errors import ReadError, RequestRefused
+from mlflow_parity.model import Entity, Resolved
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import Entry, each_once, made, pages, pairs, text, whole
 from mlflow_parity.reading.session import Session
 
@@ -25,6 +28,8 @@ _FORMAT = "_mlflow_prompt_response_format"
 _CONFIG = "_mlflow_prompt_model_config"
 #: Largest pages that every version since 2.16 gives; versions are small, and their cap is 200,000.
 _MODELS = 1_000
+#: What MLflow answers for an alias that is not there, and for one whose version is gone.
+_NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _VERSIONS = 5_000
 
 
@@ -88,6 +93,30 @@ def read_names(session: Session, kind: str, page: int | None = None) -> list[str
             entity = made(_model, entry)
             found[entity.entity_id] = entity.kind
     return sorted(name for name, found_kind in found.items() if found_kind == kind)
+
+
+def resolve_aliases(
+    session: Session,
+    pool: ThreadPoolExecutor,
+    at_once: int,
+    redact: Callable[[str], str],
+    wanted: Iterable[tuple[str, str]],
+) -> Iterator[Resolved]:
+    """Ask for the version behind each alias (model or prompt, alias), one request each, in any order."""
+
+    def one(asked: tuple[str, str]) -> Resolved:
+        name, alias = asked
+        try:
+            answer = session.get(endpoints.ALIAS, {"name": name, "alias": alias})
+            return Resolved(name, alias, made(lambda entry: str(entry["model_version"]["version"]), answer))
+        except RequestRefused as error:
+            if error.code in _NO_ALIAS:
+                return Resolved(name, alias, None)
+            return Resolved(name, alias, None, redact(str(error)))
+        except ReadError as error:
+            return Resolved(name, alias, None, redact(str(error)))
+
+    yield from drained(pool, one, wanted, at_once)
 
 
 def _model(entry: Entry) -> Entity:

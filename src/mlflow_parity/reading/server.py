@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Run, Series
+from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import endpoints, records
 from mlflow_parity.reading.artifacts import read_trees
@@ -20,7 +20,7 @@ from mlflow_parity.reading.listing import each_once, made, pages
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
 from mlflow_parity.reading.places import Places
-from mlflow_parity.reading.registry import read_names, read_registry
+from mlflow_parity.reading.registry import read_names, read_registry, resolve_aliases
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.stores import Store
@@ -231,6 +231,10 @@ class ServerReader:
         """
         for batch in read_registry(self.session, self._small):
             yield [entity for entity in batch if self.wanted(entity.container or entity.entity_id)]
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
+        return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
 
     def server_objects(self) -> Iterator[list[Entity]]:
         """Evaluation datasets and webhooks, in pages, each once.
