@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Fault:
-    """Spoils the next ``times`` requests whose path contains ``path``, after the first ``after`` of them.
+    """Spoils the next ``times`` requests whose path or query contains ``path``, after the first ``after`` of them.
 
     ``each``: of every path that contains it, the first time that it is asked for.
     """
@@ -46,12 +46,14 @@ class Fault:
     after: int = 0
     each: bool = False
     came: Counter[str] = field(default_factory=Counter)
+    early: bool = False
+    """Answered before the server hears of it."""
 
-    def due(self, path: str) -> bool:
+    def due(self, path: str, *, early: bool) -> bool:
         """Count a request, and tell whether it is to be spoilt."""
-        if self.path not in path:
+        if self.path not in path or self.early is not early:
             return False
-        place = path if self.each else ""
+        place = path.partition("?")[0] if self.each else ""
         self.came[place] += 1
         return self.after < self.came[place] <= self.after + self.times
 
@@ -80,12 +82,12 @@ class Proxy:
         """Paths of the requests so far."""
         return [seen.path for seen in self.seen]
 
-    def spoiling(self, path: str) -> Spoil | None:
+    def spoiling(self, path: str, *, early: bool) -> Spoil | None:
         """Take the fault that is due for a path."""
         with self.lock:
             for fault in self.faults:
-                if fault.due(path):
-                    self.spoilt[path] += 1
+                if fault.due(path, early=early):
+                    self.spoilt[path.partition("?")[0]] += 1
                     return fault.spoil
         return None
 
@@ -138,6 +140,9 @@ class Exchange(BaseHTTPRequestHandler):
             if throttled:
                 self.answer(429, [], b'{"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "slower"}')
                 return
+            if (spoil := proxy.spoiling(self.path, early=True)) is not None:
+                spoil(self, 0, [], b"")
+                return
             parts = urlsplit(proxy.upstream)
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -148,7 +153,7 @@ class Exchange(BaseHTTPRequestHandler):
             content = found.read()
             connection.close()
             kept = [(k, v) for k, v in found.getheaders() if k.lower() not in _OWN]
-            spoil = proxy.spoiling(path)
+            spoil = proxy.spoiling(self.path, early=False)
             (spoil or Exchange.answer)(self, found.status, kept, content)
         finally:
             with proxy.lock:

@@ -345,6 +345,7 @@ class Audit:
                 known={"experiment": {source.experiment_id for source, _ in experiments.linked}},
                 stores=own_stores(self.sides["source"].experiments(), self.sides["target"].experiments()),
                 is_wanted=self._is_wanted,
+                include_deleted=self.settings.include_deleted,
             ),
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,

@@ -126,6 +126,13 @@ def run_tags(source: Run, target: Run) -> list[Difference]:
     if not source.name and _NAME_TAG not in ours and target.name and theirs.get(_NAME_TAG) == target.name:
         # the invented name stands in this tag as well
         found.append(Difference(_NAME_TAG, State.EXPECTED, "run.name.generated", None, theirs.pop(_NAME_TAG)))
+    mine, copy = ours.get(_NAME_TAG), theirs.get(_NAME_TAG)
+    kept = mine is not None and tool and target.tags.get(MLFLOW_TAG + "runName") == mine
+    if kept and mine != source.name and target.name == source.name == copy:
+        note = f"original kept in {MLFLOW_TAG}runName"
+        found.append(
+            Difference(_NAME_TAG, State.EXPECTED, "run.name.tag", ours.pop(_NAME_TAG), theirs.pop(_NAME_TAG), note)
+        )
     return found + compare_mappings(ours, theirs, "run.tags")
 
 
@@ -188,13 +195,19 @@ def run_parent(source: Run, target: Run, links: Links) -> list[Difference]:
 def run_inputs(source: Run, target: Run) -> list[Difference]:
     """Compare dataset inputs as a multiset; what has the same name and context is shown together."""
     ours, theirs = list(source.inputs), list(target.inputs)
+    matched = []
     for dataset in list(ours):
         twin = next((other for other in theirs if input_value(other) == input_value(dataset)), None)
         if twin is not None:
             ours.remove(dataset)
             theirs.remove(twin)
+            matched.append(input_value(dataset))
     found = []
     for dataset in ours:
+        if input_value(dataset) in matched:
+            key, told = _input_key(dataset), _input_dict(dataset)
+            found.append(Difference(key, State.EXPECTED, "run.inputs.repeated", source=told))
+            continue
         twin = next((other for other in theirs if other.name == dataset.name), None)
         if twin is not None:
             theirs.remove(twin)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings
-from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.fields import FIELD, Links
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
@@ -40,7 +41,7 @@ class ObjectLinks:
     read, and ``whole`` the kinds (and ``run``) of which every object of the source was read. ``stores`` are the
     places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids of
     the source's logged models to where their files and those of their copies are. ``is_wanted`` says which registered
-    models and prompts are in scope, by name.
+    models and prompts are in scope, by name, ``include_deleted`` whether deleted runs are.
     """
 
     runs: Links
@@ -52,6 +53,7 @@ class ObjectLinks:
     stores: frozenset[str] = frozenset()
     places: dict[str, tuple[str, str]] = field(default_factory=dict)
     is_wanted: Callable[[str], bool] = lambda _: True
+    include_deleted: bool = True
 
     def remember(self, kind: str, pairing: ObjectPairing) -> None:
         """Take in the pairs of a kind."""
@@ -228,9 +230,37 @@ def _logged_model(source: Entity, target: Entity, links: ObjectLinks) -> list[Di
 
 def _metrics(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """Metrics of a logged model, as a multiset, their runs through the pairing."""
-    pairs = links.of("run")
-    ours = [{**point, "run": pairs.get(point.get("run") or "", point.get("run"))} for point in source.facets["metrics"]]
-    return compare_multisets("", ours, list(target.facets.get("metrics") or []), "logged_model.metrics", "key")
+    pairs, rule = links.of("run"), "logged_model.metrics"
+    theirs = list(target.facets.get("metrics") or [])
+    ours, left_out = [], Counter[str]()
+    for point in source.facets["metrics"]:
+        run = point.get("run") or ""
+        copied = {**point, "run": pairs.get(run, point.get("run"))}
+        dead = run and run not in pairs and links.stage("run", run) in ("deleted", "gone")
+        if dead and not links.include_deleted and copied not in theirs:
+            left_out[run] += 1
+        else:
+            ours.append(copied)
+    found = [
+        Difference(run, State.EXPECTED, f"{rule}.left-out", source=f"{count} points", note="its run is deleted")
+        for run, count in sorted(left_out.items())
+    ]
+    return found + compare_multisets("", ours, theirs, rule, "key")
+
+
+def _status(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """A status must be equal; what no request of MLflow writes is expected to be what it makes."""
+    ours, theirs = source.facets.get("status") or {}, target.facets.get("status") or {}
+    if source.kind == "logged_model":
+        if ours.get("message") and not theirs.get("message") and ours.get("status") == theirs.get("status"):
+            return [Difference("message", State.EXPECTED, "logged_model.status.message", ours["message"])]
+    elif source.kind == "model_version" and (ours.get("status") != "READY" or ours.get("message")):
+        kept = (target.facets.get("tags") or {}).get(FIELD + "status")
+        ready = theirs.get("status") == "READY" and not theirs.get("message")
+        if ready and kept is not None and kept == ours.get("status"):
+            note = f"original kept in {FIELD}status"
+            return [Difference("", State.EXPECTED, "model_version.status.ready", ours, theirs, note)]
+    return _equal("status")(source, target, links)
 
 
 def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -315,6 +345,7 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
 }
 _SHARED: Mapping[str, Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
     "times": _times,
+    "status": _status,
     "tags": _tags,
     "aliases": compare_aliases,
     "number": compare_number,

@@ -17,6 +17,7 @@ from mlflow_parity.migrating.mlmodel import Place
 from mlflow_parity.migrating.run_ids import runs_to_come
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.target_client import Draft, model_draft
+from mlflow_parity.migrating.unmovable import by_contract
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.model import EXIM_PREFIX, ArtifactTree, Entity, Experiment
 from mlflow_parity.reading import endpoints
@@ -143,7 +144,8 @@ class _Importer:
             body = {"model_id": target, "status": status["status"]}
             context.writer.call("PATCH", f"{_API}/{target}", body)
         if status.get("message"):
-            problems.impossible.append("the message of its status: MLflow's API cannot write one")
+            why = "the message of its status: MLflow's API cannot write one"
+            problems.impossible.append(by_contract("logged_model.status.message", why))
         return problems
 
     def read(self, model_id: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
+from mlflow_parity.migrating.unmovable import by_contract
 from mlflow_parity.migrating.version_source import Source, Sources
 from mlflow_parity.model import EXIM_PREFIX, Entity
 from mlflow_parity.renames import Renames
@@ -147,8 +148,12 @@ class Versions:
             body: dict[str, Any] = {"name": name, "version": str(number), "stage": stage}
             body["archive_existing_versions"] = False
             self._context.writer.call("POST", f"{API}model-versions/transition-stage", body)
-        status = (version.facets.get("status") or {}).get("status")
-        return [] if status in (None, "READY") else [f"its status is {status}: MLflow's API makes versions READY"]
+        told = version.facets.get("status") or {}
+        status, message = told.get("status"), told.get("message")
+        if status in (None, "READY") and not message:
+            return []
+        what = f"its status is {status}" + (f" ({message!r})" if message else "")
+        return [by_contract("model_version.status.ready", f"{what}: MLflow's API makes versions READY")]
 
     def _find(self, version: Entity, present: Mapping[int, Entity]) -> tuple[int | None, bool]:
         """Return the number of a version's copy, and whether the journal knows it."""

@@ -22,6 +22,7 @@ from mlflow_parity.reading.stores import is_faithful
 _KEY = re.compile(r"[/\w.\- :]*")
 _WEBHOOK = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _LOGGED = ("/", ":", ".", "%", '"', "'")
+_NAME_TAG = "mlflow.runName"
 _LONGEST_KEY, _LONGEST_NAME, _PARAM, _TRACE_TAG = 250, 500, 6_000, 8_000
 _DATASET_NAME, _DATASET_DIGEST, _ALIAS = 500, 36, 255
 #: Lengths of the columns in MLflow's database; SQLite does not mind, PostgreSQL and MySQL do.
@@ -102,6 +103,23 @@ _RULES: Mapping[str, _Rule] = {
         "it takes # and %xx in a path for something else",
         "rename them at the source, or give a target with an S3 root; " + _LISTED,
     ),
+    "run-name": _Rule(
+        "warning", "runs whose tag mlflow.runName is not their name", "MLflow keeps the two equal",
+        "nothing: the original is kept in mlflow_exim.mlflow_tag.runName, and the audit expects it",
+    ),
+    "status-message": _Rule(
+        "warning", "logged models with a message of their status", "no request of MLflow writes one",
+        "note it in a tag where it matters; the audit expects it",
+    ),
+    "version-status": _Rule(
+        "warning", "model versions that are not READY, or have a message of their status",
+        "MLflow's API makes versions READY",
+        "nothing: the original is kept in mlflow_exim.field.status, and the audit expects it",
+    ),
+    "deleted-metrics": _Rule(
+        "warning", "logged models with metrics that a deleted run logged", "they are written through their run",
+        "add --include-deleted",
+    ),
     "nul": _Rule(
         "warning", "texts with a NUL character", "PostgreSQL cannot hold it", "use a target on SQLite, or " + _LISTED
     ),
@@ -157,6 +175,8 @@ class Oddities:
     def run(self, run: Run, experiment: str) -> None:
         """Look at a run of an experiment."""
         where = f"{experiment} / {run.name or run.run_id}"
+        if run.name and run.tags.get(_NAME_TAG, run.name) != run.name:
+            self._note("run-name", where)
         if len(run.name) > _RUN_NAME_COLUMN:
             self._note("long-name", where)
         self._tags(where, run.tags, "run-tag", self._limits.run_tag)
@@ -172,6 +192,11 @@ class Oddities:
         kind, facets = entity.kind, entity.facets
         where = f"{kind.replace('_', ' ')} {entity.name}"
         tags = facets.get("tags") or {}
+        status = facets.get("status") if kind in ("logged_model", "model_version") else None
+        if status and kind == "logged_model" and status.get("message"):
+            self._note("status-message", entity.name)
+        if status and kind == "model_version" and (status.get("status") != "READY" or status.get("message")):
+            self._note("version-status", entity.name)
         if kind in ("registered_model", "prompt") and new_name is not None:
             bad = any(letter in new_name for letter in "/:") or not new_name.strip() or _not_unique(new_name)
             if self._limits.strict_names and bad:
@@ -198,6 +223,10 @@ class Oddities:
             if len(text) > self._limits.registry_tag:
                 self._note("registry-tag", f"{where} / template")
             self._texts(where, [text])
+
+    def deleted_metrics(self, name: str) -> None:
+        """Note a logged model with metrics of a run that is not moved because it is deleted."""
+        self._note("deleted-metrics", name)
 
     def files(self, root: str, owner: str, paths: Iterable[str]) -> None:
         """Look at the files of an owner; ``root`` stands for the folder that they will be in."""

@@ -20,8 +20,10 @@ from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.mlmodel import Place, model_ids
 from mlflow_parity.migrating.model_points import ModelPoints, logged_models, run_value
+from mlflow_parity.migrating.run_ids import runs_among
 from mlflow_parity.migrating.run_writing import NotMoved, Problems, metric_points
 from mlflow_parity.migrating.target_client import Point
+from mlflow_parity.migrating.unmovable import by_contract
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.model import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.reading import endpoints, records
@@ -112,6 +114,8 @@ class _Linker:
                 if copy is None:
                     gone = journal.state("run", run) is None
                     line = f"{len(points)} metric points of run {run or 'none'}, which is not on the target"
+                    if gone and self._is_left_out(run):
+                        line = by_contract("logged_model.metrics.left-out", line)
                     (problems.impossible if gone else problems.failed).append(line)
                     continue
                 new = [p for p in points if (p["key"], p["timestamp"], p["step"], copy) not in there]
@@ -128,6 +132,13 @@ class _Linker:
             self._settle(entry, problems)
         except Exception as error:
             record(self._context, KIND, model.entity_id, error, place=entry.place, name=entry.name)
+
+    def _is_left_out(self, run_id: str) -> bool:
+        """Whether a run that is not to be moved is deleted or gone, and not one of another scope."""
+        context = self._context
+        if context.include_deleted:
+            return False
+        return context.others or bool(runs_among(context, context.export.snapshot.experiments, {run_id}, all_=True))
 
     def _restore(self, run_id: str) -> None:
         """Take a run out of the trash while something is written to it; it is deleted again at the end."""

@@ -15,6 +15,7 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.scope import others_in_scope
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.unmovable import is_by_contract
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import json_safe, visible
 from mlflow_parity.snapshot import SERVER
@@ -50,10 +51,14 @@ class Unmoved:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of everything in scope: objects moved by kind, and those that were not."""
+    """What became of everything in scope: objects moved by kind, and those that were not.
+
+    ``noted`` are moved but for what no request of MLflow writes and the contract lets differ.
+    """
 
     moved: Counter[str] = field(default_factory=Counter)
     unmoved: list[Unmoved] = field(default_factory=list)
+    noted: list[Unmoved] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -95,6 +100,10 @@ def settle(
             entry = entries.get(source_id)
             if not missing and (journal is None or (entry is not None and entry.state == "done")):
                 outcome.moved[kind] += 1
+                continue
+            if not missing and entry is not None and entry.state == "unmovable" and is_by_contract(entry.reason or ""):
+                outcome.moved[kind] += 1
+                outcome.noted.append(Unmoved(kind, source_id, name, place, "unmovable", entry.reason or "", ""))
                 continue
             fate = "unread" if missing else _fate(entry)
             why = [*missing, *([entry.reason] if entry is not None and entry.reason else [])]
@@ -186,13 +195,15 @@ def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> lis
     """Return the lines for the terminal: counts, what was not moved, how to try again."""
     moved = ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in outcome.moved.items() if count)
     lines = [f"Whole: {moved or 'nothing'}"]
+    if outcome.noted:
+        lines.append(f"Moved but for what the contract lets differ: {len(outcome.noted):,}")
+        lines += [_told(one) for one in outcome.noted[:_SHOWN]]
+        if len(outcome.noted) > _SHOWN:
+            lines.append(f"  and {len(outcome.noted) - _SHOWN:,} more" + (f", all in {file}" if file else ""))
     if not outcome.unmoved:
         return [visible(redact(line)) for line in [*lines, "Nothing is left over."]]
     lines.append(f"Not moved: {len(outcome.unmoved):,}")
-    for one in outcome.unmoved[:_SHOWN]:
-        where = f" of experiment {one.place!r}" if one.place else ""
-        identity = f" ({one.source_id})" if one.source_id and one.source_id != one.name else ""
-        lines.append(f"  {one.fate}: {one.kind.replace('_', ' ')} {one.name!r}{identity}{where}: {one.reason}")
+    lines += [_told(one) for one in outcome.unmoved[:_SHOWN]]
     if len(outcome.unmoved) > _SHOWN:
         rest = f"  and {len(outcome.unmoved) - _SHOWN:,} more"
         lines.append(rest + (f", all in {file}" if file is not None else ""))
@@ -205,6 +216,12 @@ def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> lis
             "audit (`mlflow-parity waive`)."
         )
     return [visible(redact(line)) for line in lines]
+
+
+def _told(one: Unmoved) -> str:
+    where = f" of experiment {one.place!r}" if one.place else ""
+    identity = f" ({one.source_id})" if one.source_id and one.source_id != one.name else ""
+    return f"  {one.fate}: {one.kind.replace('_', ' ')} {one.name!r}{identity}{where}: {one.reason}"
 
 
 def _retries(unmoved: Sequence[Unmoved]) -> list[tuple[str, str]]:
@@ -229,6 +246,7 @@ def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: R
         **{side: None if location is None else location.display for side, location in ends.items()},
         "counts": {kind: {"moved": outcome.moved[kind], "unmoved": left[kind]} for kind in kinds},
         "unmoved": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.unmoved],
+        "noted": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.noted],
     }
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n", encoding="utf-8")

@@ -107,7 +107,9 @@ def text_of(found: Plan, redact: Redactor) -> list[str]:
         lines += _grouped(found.rules)
     if found.unmovable:
         lines += ["", "What cannot be moved through MLflow's API, where there is any"]
-        lines += [f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason}" for one in found.unmovable]
+        lines += [
+            f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason} ({one.verdict})" for one in found.unmovable
+        ]
     lines += ["", "What stands in the way" if found.checked.blocked else "What was found"]
     return [visible(redact(line)) for line in lines] + findings_text(found.checked.found, redact)
 

@@ -12,6 +12,7 @@ from mlflow_parity.migrating.batches import entries, log, pairs, place
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.mlmodel import Place
 from mlflow_parity.migrating.target_client import Draft, Point
+from mlflow_parity.migrating.unmovable import by_contract
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.model import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.reading import endpoints, records
@@ -76,7 +77,8 @@ class RunWriter:
         problems = Problems()
         tags = _tags(run, draft, parent)
         if run.name and tags.get(_NAME_TAG, run.name) != run.name:
-            problems.impossible.append(f"its tag {_NAME_TAG} is not its name: MLflow keeps the two equal")
+            why = f"its tag {_NAME_TAG} is not its name: MLflow keeps the two equal"
+            problems.impossible.append(by_contract("run.name.tag", why))
             tags[_NAME_TAG] = run.name
         if known is None and begun:
             known = self.find(run.run_id)
@@ -167,7 +169,8 @@ class RunWriter:
         for one in draft.datasets:
             key = (one["dataset"]["name"], one["dataset"]["digest"])
             if key in new:
-                problems.impossible.append(f"dataset {key[0]!r} with digest {key[1]!r} twice: MLflow keeps it once")
+                why = f"dataset {key[0]!r} with digest {key[1]!r} twice: MLflow keeps it once"
+                problems.impossible.append(by_contract("run.inputs.repeated", why) if one == new[key] else why)
             elif key not in there:
                 new[key] = one
         if not new:

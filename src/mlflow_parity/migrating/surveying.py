@@ -54,6 +54,7 @@ class _Look:
         self._lock = Lock()
         self._links: Counter[tuple[str, str, str]] = Counter()
         self._ids: dict[str, set[str]] = {kind: set() for kind in ("experiment", "run", "logged_model")}
+        self._deleted: set[str] = set()
         self.survey = Survey(names={kind: {} for kind in ("experiment", *NAMED_KINDS)})
 
     @contextmanager
@@ -84,6 +85,8 @@ class _Look:
         with self._guarded(f"the runs of experiment {name!r}"):
             for page in self._reader.runs(experiment.experiment_id):
                 runs = [run for run in page if self._include_deleted or run.lifecycle_stage != "deleted"]
+                with self._lock:
+                    self._deleted |= {run.run_id for run in page} - {run.run_id for run in runs}
                 for run in runs:
                     self._run(run, extent)
                 self._files(extent, runs, sample)
@@ -144,6 +147,8 @@ class _Look:
                 with self._lock:
                     self._ids["logged_model"].add(entity.entity_id)
                 self._link("logged models whose run", "run", facets.get("run"))
+                if any(point.get("run") in self._deleted for point in facets.get("metrics") or ()):
+                    self._oddities.deleted_metrics(f"{extent.experiment.name} / {entity.name}")
             if entity.kind == "trace":
                 extent.size += _trace_size(entity)
                 self._link("traces whose run", "run", facets.get("run"))
