@@ -65,6 +65,14 @@ def test_a_run_that_is_being_logged_to(servers: tuple[Server, Server], tmp_path:
     assert {row.name for row in done.red_rows()} == {"running"}
     assert {row.facet for row in done.red_rows()} <= {"metrics", "tags"}
     assert {row.state.value for row in done.red_rows()} <= {"missing", "mismatch", "unverified"}
+    # named in every format, each facet that moved
+    [changed] = [line for line in done.report["changed"] if run in line]
+    assert changed.startswith("source: ")
+    assert f"run running ({run})" in changed
+    assert {"metrics", "tags"} & set(changed.rpartition(": ")[2].split(", "))
+    assert "Changed since read" in (page := (done.reports / "report.html").read_text(encoding="utf-8"))
+    assert run in page
+    assert "  changed since read: source: " in done.output
 
 
 def test_runs_that_come_and_go(servers: tuple[Server, Server], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
+from mlflow_parity import changes
 from mlflow_parity.audit_objects import Objects, Place, parts_of
+from mlflow_parity.changes import Changes
 from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
 from mlflow_parity.comparing.explain import Explainer
@@ -23,7 +25,7 @@ from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.loading import Loader
-from mlflow_parity.model import Experiment
+from mlflow_parity.model import Experiment, Run
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
 from mlflow_parity.pairing_same import same_experiments, same_runs
@@ -84,6 +86,8 @@ class Result:
     """One line when the move looks like one of the other profile."""
     settled: int = 0
     """Differences of the first reading that were gone when the suspects were read again."""
+    changes: Changes = field(default_factory=Changes)
+    """What changed on either side between the first reading and the second, or the end."""
     counts: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
     outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
     objects: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
@@ -150,6 +154,7 @@ class Audit:
         self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
         self._unwanted: set[str] = set()
+        self._went_on: dict[SideName, dict[str, dict[str, Run]]] = {}
 
     def close(self) -> None:
         """Release the connections of both sides."""
@@ -291,6 +296,7 @@ class Audit:
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
                 "nothing: check --source-uri, --experiments and --include-deleted"
             )
+        self._went_on = self._still_running(experiments, selection, result)
         explainer = Explainer()
         comparison = Comparison(
             selection.facets("experiment"),
@@ -318,11 +324,60 @@ class Audit:
             for outcome in self._compare_other(item, objects):
                 self._record(outcome, state, result, explainer, sink)
         result.notes += objects.notes
+        self._look_once_more(result)
         result.waivers = self._waivers.close(lambda waiver: self._looked_at(waiver, selection))
         result.waivers_digest = self._waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
+
+    def _still_running(
+        self, experiments: _Selected, selection: Selection, result: Result
+    ) -> dict[SideName, dict[str, dict[str, Run]]]:
+        """Return the runs of both servers that have not ended, by experiment: they are what moves on unseen."""
+        ids: dict[SideName, list[str]] = {
+            "source": [source.experiment_id for source, _ in experiments.linked],
+            "target": [pair.target.experiment_id for _, pair in experiments.linked if pair is not None],
+        }
+        found: dict[SideName, dict[str, dict[str, Run]]] = {}
+        for name in _SIDES:
+            reader = self.sides[name].reader
+            if reader is None or not selection.facets("run"):
+                continue
+            running: dict[str, dict[str, Run]] = {}
+            try:
+                for page in reader.running(ids[name]):
+                    for run in page:
+                        running.setdefault(run.experiment_id, {})[run.run_id] = run
+            except ReadError as error:
+                result.notes.append(f"whether runs went on at the {name} could not be asked: {error}")
+                continue
+            found[name] = running
+        return found
+
+    def _look_once_more(self, result: Result) -> None:
+        """Name the experiments that came, went or changed since the inventory: nothing was read of the new ones."""
+        for name in _SIDES:
+            reader = self.sides[name].reader
+            if reader is None:
+                continue
+            before = {item.experiment_id: item for item in self.sides[name].experiments()}
+            try:
+                now = {item.experiment_id: item for item in reader.experiments()}
+            except ReadError as error:
+                result.notes.append(f"whether experiments came on the {name} since could not be asked: {error}")
+                continue
+            for item in ({**before, **now}).values():
+                if not self._named(item.name):
+                    continue
+                old, new = before.get(item.experiment_id), now.get(item.experiment_id)
+                if old is None or new is None:
+                    what = changes.CAME if old is None else changes.GONE
+                    found = [changes.Change(name, item.name, "experiment", item.name, item.experiment_id, (what,))]
+                else:
+                    found = [*changes.of_experiment(name, old, new)]
+                for change in found:
+                    result.changes.add(change)
 
     def sizes(self, selection: Selection) -> dict[SideName, int]:
         """Return how many experiments will be read on each side."""
@@ -350,6 +405,7 @@ class Audit:
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.moved,
+            changes=result.changes,
             load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
         )
         objects.learn(
@@ -516,8 +572,13 @@ class Audit:
         first = [*_compare_views(ours, theirs, pair, comparison)]
         suspects = [outcome for outcome in first if not outcome.row.state.green]
         final = first
-        if suspects:
-            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, parts, result)
+        moved = {
+            name: changes.went_on(view, self._went_on[name].get(view.experiment.experiment_id, {}))
+            for name, view in (("source", ours), ("target", theirs))
+            if view is not None and name in self._went_on and comparison.run_facets
+        }
+        if suspects or any(moved.values()):
+            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, parts, result, moved)
             if confirmed is not None:
                 final = confirmed
                 gone = len(suspects) - sum(not outcome.row.state.green for outcome in confirmed)
@@ -536,8 +597,12 @@ class Audit:
         suspects: Sequence[Outcome],
         parts: frozenset[Part],
         result: Result,
+        moved: Mapping[SideName, set[str]],
     ) -> list[Outcome] | None:
-        """Read the suspects once more and compare again; ``None`` when nothing could be read anew."""
+        """Read the suspects, and the runs that moved on, once more and compare again.
+
+        ``None`` when nothing could be read anew.
+        """
         fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}
         itself = any(outcome.row.kind == "experiment" and outcome.row.facet != "presence" for outcome in suspects)
         anew = False
@@ -548,15 +613,18 @@ class Audit:
             runs: set[str] = set()
             metrics: dict[str, set[str]] = {}
             trees: set[str] = set()
+            for run_id in moved.get(name, ()):
+                metrics[run_id] = {""}
+                trees.add(run_id)
             for outcome in suspects:
-                run_id = outcome.row.source_id if name == "source" else outcome.row.target_id
-                if outcome.row.kind != "run" or run_id is None:
+                suspect = outcome.row.source_id if name == "source" else outcome.row.target_id
+                if outcome.row.kind != "run" or suspect is None:
                     continue
-                runs.add(run_id)
+                runs.add(suspect)
                 if outcome.row.facet == "metrics" and outcome.differences:
-                    metrics.setdefault(run_id, set()).update(found.key for found in outcome.differences)
+                    metrics.setdefault(suspect, set()).update(found.key for found in outcome.differences)
                 if outcome.row.facet == "artifacts" and outcome.differences:
-                    trees.add(run_id)
+                    trees.add(suspect)
             try:
                 experiment = self._now(name, view.experiment) if itself else view.experiment
                 view_now = self.sides[name].fresh(
@@ -578,9 +646,18 @@ class Audit:
         source, target = fresh["source"], fresh["target"]
         if not anew or source is None:
             return None
+        for name, before in (("source", ours), ("target", theirs)):
+            now = source if name == "source" else target
+            if before is None or now is None or now is before:
+                continue
+            found = [*changes.of_experiment(name, before.experiment, now.experiment)]
+            if comparison.run_facets:
+                found += changes.of_runs(name, before, now)
+            for change in found:
+                result.changes.add(change)
         if pair is not None and target is not None:
             pair = replace(pair, source=source.experiment, target=target.experiment)
-        return list(_compare_views(source, target, pair, comparison))
+        return [result.changes.settle(outcome) for outcome in _compare_views(source, target, pair, comparison)]
 
     def _now(self, name: SideName, experiment: Experiment) -> Experiment:
         """Return an experiment as its server tells it now (as it was, when it is gone)."""

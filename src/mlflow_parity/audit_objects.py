@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_parity import changes
+from mlflow_parity.changes import Changes
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.likeness import Likeness
@@ -87,6 +89,7 @@ class Objects:
     moved: Relocation = field(default_factory=Relocation)
     load: Callable[[str, int], list[Difference]] | None = None
     notes: list[str] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
     _answers: dict[str, list[Resolved]] | None = None
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
@@ -181,7 +184,32 @@ class Objects:
             if not red or not self._refresh(kind, place, again):
                 yield from first
             else:
-                yield from self._rows(label, kind, place, fresh=True)
+                again_rows = list(self._rows(label, kind, place, fresh=True))
+                self._notice(label, kind, place, [*first, *again_rows])
+                yield from map(self.changes.settle, again_rows)
+
+    def _notice(self, label: str, kind: Kind, place: Place, outcomes: Sequence[Outcome]) -> None:
+        """Remember which of the suspects are not what they were when they were first read."""
+        for side, where in (("source", place.source), ("target", place.target)):
+            if where is None:
+                continue
+            name: SideName = "source" if side == "source" else "target"
+            views = self.view(name, where), self._now(name, where, fresh=True)
+            if views[0] is views[1] or any(view.problem(kind.part) for view in views):
+                continue
+            known = [{key.entity_id for key in view.keys(kind.name)} for view in views]
+            red = [outcome.row for outcome in outcomes if not outcome.row.state.green]
+            suspects = {row.source_id if name == "source" else row.target_id for row in red} - {None}
+            part = FILES_PART.get(kind.name)
+            read = part is not None and not any(view.problem(part) for view in views)
+            for identity in sorted(one for one in suspects if one is not None):
+                before, now = (
+                    view.entities(kind.name, [identity])[0] if identity in ids else None
+                    for view, ids in zip(views, known, strict=True)
+                )
+                trees = [view.files(kind.name, identity) for view in views] if read and before and now else []
+                for change in changes.of_entity(name, label, before, now, trees):
+                    self.changes.add(change)
 
     def none(self, label: str, family: Family) -> Iterator[Outcome]:
         """Yield what contradicts that neither side has any object of a family."""

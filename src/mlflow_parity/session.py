@@ -304,6 +304,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         paired_by=dict(result.paired_by),
         explained=result.explained,
         command=main.command,
+        changed=tuple(result.changes.lines()),
         notes=tuple(notes),
         waivers=tuple(used.to_text() for used in result.waivers),
         waivers_digest=result.waivers_digest,
@@ -318,7 +319,7 @@ _PHRASES = {
     State.DUPLICATE: "on the target more than once",
     State.AMBIGUOUS: "not to be told apart",
     State.MISMATCH: "different",
-    State.UNVERIFIED: "not verified, because they could not be read",
+    State.UNVERIFIED: "not verified: they could not be read, or changed meanwhile",
 }
 
 

@@ -49,6 +49,9 @@ def seed_copied(uri: str) -> None:
         seed.artifact(run, "notes.txt", f"of child {number}\n".encode())
         seed.artifact(run, "plots/loss.bin", bytes(range(256)) * 40)
         seed.end(run)
+    going = seed.run(experiment, "going", start=EPOCH + 9)
+    seed.log(going, params={"lr": "1"}, tags={"t": "0"}, metrics=[("loss", 1.0, EPOCH, 0), ("still", 1.0, EPOCH, 0)])
+    seed.artifact(going, "notes.txt", b"so far\n")
     seed_objects(uri, experiment, more_traces=3)
 
 

@@ -37,6 +37,10 @@ class Reader(Protocol):
         """Every run of an experiment in pages, deleted ones included, each run once."""
         ...
 
+    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of these experiments that has not ended yet, in pages."""
+        ...
+
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """The complete history of every metric key of ``runs`` (one experiment's), each (run, key) once."""
         ...

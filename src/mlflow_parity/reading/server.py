@@ -127,6 +127,23 @@ class ServerReader:
         what = f"the runs of experiment {experiment_id}"
         yield from each_once(lambda: self._pages(endpoints.RUNS, query, "runs"), make, lambda run: run.run_id, what)
 
+    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of these experiments that has not ended yet, in pages.
+
+        Raises:
+            ReadError: when the list cannot be read.
+        """
+        for first in range(0, len(experiment_ids), _IDS):
+            query = {
+                "experiment_ids": list(experiment_ids[first : first + _IDS]),
+                "filter": "attributes.status = 'RUNNING'",
+                "run_view_type": "ALL",
+                "max_results": self._page,
+                "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+            }
+            for page in self._pages(endpoints.RUNS, query, "runs"):
+                yield [made(records.run, entry) for entry in page]
+
     def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
         """Return runs with the logged models that they used and made: one call a run, the search does not tell.
 

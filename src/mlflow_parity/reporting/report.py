@@ -131,6 +131,8 @@ class Report:
     paired_by: Mapping[str, int] = field(default_factory=dict)
     explained: int = 0
     command: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """Objects that changed on their server while the audit was running, one line each."""
     notes: tuple[str, ...] = ()
     waivers: tuple[Mapping[str, str], ...] = ()
     waivers_digest: str = ""

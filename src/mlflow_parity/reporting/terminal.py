@@ -18,6 +18,7 @@ COLUMNS = 120
 _REASONS = 3
 _WORST = 3
 _WAIVERS = 3
+_CHANGED = 3
 #: Columns of a facet's name: the longest is "experiment artifact_location".
 _FACET = 28
 _FINDING_LINES = 5
@@ -40,6 +41,8 @@ def summary_lines(
     head += _outside_lines(report)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     head += _waiver_lines(report)
+    changed = [f"  changed since read: {visible(line)}" for line in report.changed]
+    head += _capped(changed, _CHANGED, "more that changed")
     tail = _worst_lines(report)
     tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
     facets = _facet_lines(report, max_lines - len(head) - len(tail))

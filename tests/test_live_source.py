@@ -1,0 +1,182 @@
+"""What changes at a chosen moment of an audit: no false alarm, nothing green that was not there, each object named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from reading_proxy import Exchange, Fault, Proxy, proxying
+from support.copied import Copied, Outcome, audited, copied_pair, kept
+from support.seed import EPOCH, Seeder
+from support.servers import FreshServer, ServerPool, copy_database
+
+from mlflow_parity.standin.servers import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A source behind a proxy, its copy as a snapshot, and the ids of the source's runs by name."""
+
+    server: Server
+    proxy: Proxy
+    target: str
+    runs: dict[str, str]
+    experiment: str
+
+    @property
+    def seed(self) -> Seeder:
+        """Writes to the source, past the proxy."""
+        return Seeder(self.server.uri)
+
+    def when(self, path: str, act: Callable[[], None], after: int = 0) -> None:
+        """Act once, while the answer to a request whose path contains ``path`` is on its way."""
+
+        def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+            act()
+            exchange.answer(code, headers, body)
+
+        self.proxy.faults.append(Fault(path, acting, after=after))
+
+
+@pytest.fixture(scope="module")
+def module_live(
+    server_pool: ServerPool, module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
+    """The pair, the copy read once."""
+    source, target = copied_pair(server_pool, module_server)
+    copy = kept(target.uri, tmp_path_factory.mktemp("live") / "target")
+    seed = Seeder(source.uri)
+    experiment = str(
+        seed.call("GET", "experiments/get-by-name", {"experiment_name": "churn"})["experiment"]["experiment_id"]
+    )
+    found = seed.call("POST", "runs/search", {"experiment_ids": [experiment], "max_results": 99})["runs"]
+    with proxying(source.uri) as proxy:
+        runs = {run["info"]["run_name"]: run["info"]["run_id"] for run in found}
+        yield Live(source, proxy, copy, runs, experiment)
+
+
+@pytest.fixture
+def live(module_live: Live, server_pool: ServerPool) -> Iterator[Live]:
+    """The same; the source is laid anew afterwards."""
+    module_live.proxy.heal()
+    yield module_live
+    for new in Path(module_live.server.artifacts_root).rglob("more.txt"):
+        new.unlink()
+    copy_database(Copied.make(server_pool).folder / "database.db", module_live.server.database_path)
+
+
+def audit(live: Live) -> Outcome:
+    """Audit; what was to happen meanwhile must have happened."""
+    outcome = audited(live.proxy.uri, live.target)
+    assert all(fault.came[""] > fault.after for fault in live.proxy.faults)
+    return outcome
+
+
+def red(outcome: Outcome) -> set[tuple[str, str, str]]:
+    """Name, facet and state of every row that is not green."""
+    return {(row.name, row.facet, row.state.value) for row in outcome.rows if not row.state.green}
+
+
+def changed(outcome: Outcome) -> dict[str, set[str]]:
+    """Facets of what the report names as changed, by kind and name."""
+    assert outcome.result is not None
+    found = outcome.result.changes.found.values()
+    return {f"{one.kind} {one.name}": set(one.facets) for one in found}
+
+
+def log(live: Live, run: str = "going") -> None:
+    """Log a point, a tag and a file to a run."""
+    live.seed.log(live.runs[run], tags={"t": "1"}, metrics=[("loss", 0.5, EPOCH + 1, 1)])
+    live.seed.artifact(live.runs[run], "more.txt", b"more\n")
+
+
+def test_nothing_moves(live: Live) -> None:
+    """A run that has not ended is no change by itself."""
+    outcome = audit(live)
+    assert outcome.green, outcome.reasons
+    assert changed(outcome) == {}
+
+
+@pytest.mark.parametrize(("path", "after"), [("runs/search", 3), ("artifacts/1/", 0), ("datasets/search", 0)])
+def test_a_run_that_is_logged_to(live: Live, path: str, after: int) -> None:
+    """Before, while and after it is read: what it gained is not green, and its other facets are."""
+    live.when(path, lambda: log(live), after)
+    outcome = audit(live)
+    assert not outcome.green
+    assert {name for name, _, _ in red(outcome)} == {"going"}
+    assert {facet for _, facet, _ in red(outcome)} == {"metrics", "tags", "artifacts"}
+    assert {state for _, _, state in red(outcome)} <= {"unverified", "mismatch"}
+    if path == "datasets/search":
+        # all of it was read before: what was the same is not any more
+        assert {state for _, _, state in red(outcome)} == {"unverified"}
+        assert changed(outcome) == {"run going": {"metrics", "tags", "artifacts"}}
+        assert "it changed on the source while the audit was running" in outcome.reasons
+
+
+def test_a_run_that_ends(live: Live) -> None:
+    """Its status and end are unverified: the copy cannot have them."""
+    live.when("datasets/search", lambda: live.seed.end(live.runs["going"]))
+    outcome = audit(live)
+    assert red(outcome) == {("going", "status", "unverified"), ("going", "times", "unverified")}
+    assert changed(outcome) == {"run going": {"status", "times"}}
+
+
+def test_runs_that_come_and_go(live: Live) -> None:
+    """A new run is missing on the target and said to be new; a deleted one is no difference of the migration."""
+
+    def act() -> None:
+        late = live.seed.run(live.experiment, "late", start=EPOCH + 99)
+        live.seed.log(late, params={"p": "1"}, metrics=[("m", 1.0, EPOCH, 0)])
+        live.seed.delete_run(live.runs["child 2"])
+
+    live.when("datasets/search", act)
+    outcome = audit(live)
+    assert {(name, state) for name, _, state in red(outcome)} == {("late", "missing"), ("child 2", "unverified")}
+    assert changed(outcome) == {"run late": {"came"}, "run child 2": {"lifecycle"}}
+    [finding] = [one for one in outcome.findings if one.name == "late"]
+    assert finding.explanation == "it came on the source while the audit was running"
+
+
+def test_what_was_undone_is_no_difference(live: Live) -> None:
+    """A tag that was there only while it was read: green at the second look, and named."""
+    tag = {"run_id": live.runs["child 1"], "key": "passing"}
+    live.when("experiments/search", lambda: live.seed.call("POST", "runs/set-tag", {**tag, "value": "x"}))
+    live.when("datasets/search", lambda: live.seed.call("POST", "runs/delete-tag", tag))
+    outcome = audit(live)
+    assert outcome.green, outcome.reasons
+    assert outcome.result is not None
+    assert outcome.result.settled == 1
+    assert changed(outcome) == {"run child 1": {"tags"}}
+
+
+def test_experiments_that_come_and_change(live: Live) -> None:
+    """Nothing of a new experiment is green, and both are named."""
+
+    def act() -> None:
+        live.seed.run(live.seed.experiment("later"), "first")
+        live.seed.set_experiment_tag(live.experiment, "team", "growth")
+
+    live.when("datasets/search", act)
+    outcome = audit(live)
+    assert "later" not in {row.experiment for row in outcome.rows}
+    assert changed(outcome) == {"experiment later": {"came"}, "experiment churn": {"tags"}}
+
+
+def test_objects_that_change(live: Live) -> None:
+    """A model's description that is another one each time it is read is unverified, and so is nothing else."""
+    numbers = iter(range(99))
+
+    def describe() -> None:
+        body = {"name": "price", "description": f"number {next(numbers)}"}
+        live.seed.call("PATCH", "registered-models/update", body)
+
+    describe()
+    live.when("model-versions/search", describe)
+    outcome = audit(live)
+    assert {(facet, state) for _, facet, state in red(outcome)} == {
+        ("description", "unverified"),
+        ("times", "unverified"),
+    }
+    assert changed(outcome) == {"registered_model price": {"description", "times"}}
