@@ -14,6 +14,7 @@ from typing import Protocol
 
 from mlflow_parity import changes
 from mlflow_parity.audit_objects import Objects, Place, parts_of
+from mlflow_parity.canary.outcome import SelfTest
 from mlflow_parity.changes import Changes
 from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.experiment import PART_OF_FACET, extra_experiment
@@ -38,7 +39,7 @@ from mlflow_parity.snapshot import SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
 from mlflow_parity.verdict import Finding, Row, State
-from mlflow_parity.waivers import Used, Waiver, WaiverBook, load_waivers
+from mlflow_parity.waivers import Used, Waiver, WaiverBook, WaiverFile, load_waivers
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000
@@ -94,6 +95,8 @@ class Result:
     """Objects beside experiments and runs that were read of each side, by kind."""
     waivers: tuple[Used, ...] = ()
     waivers_digest: str = ""
+    self_test: SelfTest | None = None
+    """What the audit saw of the faults that ``--self-test`` planted; ``None``: not asked for."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -109,7 +112,8 @@ class Result:
     def green(self) -> bool:
         """Whether everything in scope was judged and is green."""
         judged = bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
-        return judged and not any(used.red for used in self.waivers)
+        blind = self.self_test is not None and self.self_test.red
+        return judged and not blind and not any(used.red for used in self.waivers)
 
 
 _SIDES: tuple[SideName, SideName] = ("source", "target")
@@ -139,13 +143,14 @@ class Audit:
         scratch: Path,
         open_side: Callable[[SideName], Side],
         redact: Callable[[str], str] | None = None,
+        waivers: WaiverFile | None = None,
     ) -> None:
         self.settings = settings
         self._redact = redact or Redactor()
         self._scratch = scratch
         # before anything is asked of a server: a malformed file ends the audit at once
-        self._waiver_file = load_waivers(settings.waivers)
-        self._waivers = WaiverBook(self._waiver_file.waivers)
+        self.waiver_file = load_waivers(settings.waivers) if waivers is None else waivers
+        self._waivers = WaiverBook(self.waiver_file.waivers)
         self.sides: dict[SideName, Side] = {}
         for name in _SIDES:
             self.sides[name] = open_side(name)
@@ -155,6 +160,8 @@ class Audit:
         self.items: tuple[Item, ...] = ()
         self._unwanted: set[str] = set()
         self._went_on: dict[SideName, dict[str, dict[str, Run]]] = {}
+        self.objects: Objects | None = None
+        """Everything that was paired, once it was; kept for ``--self-test`` alone."""
 
     def close(self) -> None:
         """Release the connections of both sides."""
@@ -191,14 +198,15 @@ class Audit:
             pairs=[
                 pair
                 for pair in pairing.pairs
-                if self._named(pair.source.name) and (deleted or not (_deleted(pair.source) and _deleted(pair.target)))
+                if self.in_scope(pair.source.name)
+                and (deleted or not (_deleted(pair.source) and _deleted(pair.target)))
             ],
             missing=self._in_scope(pairing.missing),
             extra=self._in_scope(pairing.extra),
             duplicates=[
                 pair
                 for pair in pairing.duplicates
-                if self._named(pair.source.name) and (deleted or not _deleted(pair.target))
+                if self.in_scope(pair.source.name) and (deleted or not _deleted(pair.target))
             ],
         )
         sources = [pair.source for pair in self.pairing.pairs] + self.pairing.missing
@@ -248,7 +256,8 @@ class Audit:
         patterns = self.settings.models
         return any(_fits(name, one) for one in patterns) if patterns else not self.settings.experiments
 
-    def _named(self, name: str) -> bool:
+    def in_scope(self, name: str) -> bool:
+        """Whether the options name an experiment."""
         wanted, unwanted = self.settings.experiments, self.settings.exclude_experiments
         return (not wanted or any(_fits(name, pattern) for pattern in wanted)) and not any(
             _fits(name, pattern) for pattern in unwanted
@@ -258,7 +267,7 @@ class Audit:
         return [
             item
             for item in experiments
-            if self._named(item.name) and (self.settings.include_deleted or not _deleted(item))
+            if self.in_scope(item.name) and (self.settings.include_deleted or not _deleted(item))
         ]
 
     def _check_patterns(self, source: Sequence[Experiment]) -> None:
@@ -291,6 +300,7 @@ class Audit:
         began = time.monotonic()
         links = self._links(experiments, selection, result)
         objects = self._objects(experiments, selection, links, result)
+        self.objects = objects if self.settings.self_test else None
         if result.source_runs == 0 and selection.facets("run"):
             raise UsageProblem(
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
@@ -326,7 +336,7 @@ class Audit:
         result.notes += objects.notes
         self._look_once_more(result)
         result.waivers = self._waivers.close(lambda waiver: self._looked_at(waiver, selection))
-        result.waivers_digest = self._waiver_file.digest
+        result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
@@ -368,7 +378,7 @@ class Audit:
                 result.notes.append(f"whether experiments came on the {name} since could not be asked: {error}")
                 continue
             for item in ({**before, **now}).values():
-                if not self._named(item.name):
+                if not self.in_scope(item.name):
                     continue
                 old, new = before.get(item.experiment_id), now.get(item.experiment_id)
                 if old is None or new is None:
@@ -388,11 +398,8 @@ class Audit:
     def _objects(self, experiments: _Selected, selection: Selection, links: Links, result: Result) -> Objects:
         """Pair everything beside experiments and runs, so that links between objects can be followed."""
         copies = {source.experiment_id: pair.target.experiment_id for source, pair in experiments.linked if pair}
-        objects = Objects(
-            self.sides,
+        objects = self._opened(
             selection,
-            self.settings.depth,
-            self._scratch,
             ObjectLinks(
                 links,
                 # also of those out of scope: the lists tell their pairs, and objects in scope name them
@@ -402,12 +409,8 @@ class Audit:
                 is_wanted=self._is_wanted,
                 include_deleted=self.settings.include_deleted,
             ),
-            hashed=self.settings.depth != "listing",
-            profile=self.settings.profile,
-            moved=self.moved,
-            changes=result.changes,
-            load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
         )
+        objects.changes = result.changes
         objects.learn(
             [self._place(source, pair) for source, pair in experiments.linked],
             whole=links.whole,
@@ -417,6 +420,20 @@ class Audit:
             "target": objects.count("target", [*copies.values(), SERVER]),
         }
         return objects
+
+    def _opened(self, selection: Selection, links: ObjectLinks) -> Objects:
+        """Return the objects of both sides, of which only the given links are known."""
+        return Objects(
+            self.sides,
+            selection,
+            self.settings.depth,
+            self._scratch,
+            links,
+            hashed=self.settings.depth != "listing",
+            profile=self.settings.profile,
+            moved=self.moved,
+            load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
+        )
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:
@@ -719,7 +736,7 @@ class Audit:
         if "experiment" in families:
             limited = bool(self.settings.experiments or self.settings.exclude_experiments)
             names = [item.name for name in _SIDES for item in self.sides[name].experiments()]
-            every |= {name for name in names if limited and not self._named(name)}
+            every |= {name for name in names if limited and not self.in_scope(name)}
         return not any(fnmatchcase(name, waiver.experiment) for name in every - read)
 
     def _clean(self, difference: Difference) -> Difference:

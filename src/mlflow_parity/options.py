@@ -88,6 +88,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
     Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
+    Option("self-test", "flag", "false", "Plant faults in a copy of what was read: the audit must see each"),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
@@ -113,6 +114,7 @@ class Settings:
     recheck: Recheck | None = None
     rename: str | None = None
     models: tuple[str, ...] = ()
+    self_test: bool = False
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -183,6 +185,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         profile=next(name for name in PROFILES if name == profile),
         waivers=values.get("waivers"),
         rename=values.get("rename"),
+        self_test=_flag("self-test", values),
     )
     if settings.rename and settings.target.kind == "snapshot":
         raise UsageProblem("--rename: a snapshot cannot be read under other names; give the target's server")

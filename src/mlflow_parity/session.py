@@ -150,6 +150,12 @@ class Main(Shared):
             progress.expect(side, experiments)
         with LedgerWriter(directory / LEDGER_NAME, redact=self.redactor) as ledger, progress:
             self.result = self.audit.run(selection, ledger, progress)
+        if self.settings.self_test:
+            from mlflow_parity.canary.run import self_test
+
+            self.result.self_test = self_test(self.audit, self.result)
+            self.result.timings["self-test"] = self.result.self_test.seconds
+            self.audit.objects = None
         for state in self.result.states.values():
             state.save(self.folder / STATES)
         own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
@@ -235,6 +241,9 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     snapshot = settings.target.kind == "snapshot"
     untold = {f"{kind} {facet}" for kind, facet in LIVE} if snapshot else set()
     left_out += [line for line in result.selection.left_out() if line not in untold]
+    if result.self_test is not None:
+        # what waivers hide from the audit as a whole it does not prove, so the report may not claim it
+        left_out += result.self_test.left_out()
     partial = bool(left_out)
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
@@ -261,7 +270,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         done = len(recheck.checks) - len(main.unfound)
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
-    reasons = [used.problem for used in result.waivers if used.red] + _reasons(result)
+    reasons = [] if result.self_test is None else result.self_test.reasons()
+    reasons += [used.problem for used in result.waivers if used.red] + _reasons(result)
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
@@ -308,6 +318,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         notes=tuple(notes),
         waivers=tuple(used.to_text() for used in result.waivers),
         waivers_digest=result.waivers_digest,
+        self_test=result.self_test,
         not_green=not_green,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,12 +46,12 @@ class ObjectLinks:
 
     runs: Links
     experiments: Mapping[str, str] = field(default_factory=dict)
-    entities: dict[str, dict[str, str]] = field(default_factory=dict)
+    entities: dict[str, MutableMapping[str, str]] = field(default_factory=dict)
     known: dict[str, set[str]] = field(default_factory=dict)
     copies: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     stores: frozenset[str] = frozenset()
-    places: dict[str, tuple[str, str]] = field(default_factory=dict)
+    places: MutableMapping[str, tuple[str, str]] = field(default_factory=dict)
     is_wanted: Callable[[str], bool] = lambda _: True
     include_deleted: bool = True
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from mlflow_parity.canary.outcome import SelfTest
 from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 FORMAT_VERSION = "1"
@@ -136,6 +137,8 @@ class Report:
     notes: tuple[str, ...] = ()
     waivers: tuple[Mapping[str, str], ...] = ()
     waivers_digest: str = ""
+    self_test: SelfTest | None = None
+    """What became of the faults that ``--self-test`` planted; ``None``: it was not asked for."""
     not_green: tuple[str, ...] = ()
     """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--recheck`` judges them again."""
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -153,6 +156,8 @@ class Report:
                 raise ValueError("green verdict although nothing was compared")
             if not all(row.cell.green for row in self.coverage):
                 raise ValueError("green verdict although the coverage holds objects that are not green")
+            if self.self_test is not None and self.self_test.red:
+                raise ValueError("green verdict although the self-test found the audit blind")
             if any(not finding.state.green for finding in self.findings):
                 raise ValueError("green verdict although there are findings that are not green")
 

@@ -43,6 +43,8 @@ def summary_lines(
     head += _waiver_lines(report)
     changed = [f"  changed since read: {visible(line)}" for line in report.changed]
     head += _capped(changed, _CHANGED, "more that changed")
+    if report.self_test is not None:
+        head.append(f"  self-test: {visible(report.self_test.summary)}")
     tail = _worst_lines(report)
     tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
     facets = _facet_lines(report, max_lines - len(head) - len(tail))

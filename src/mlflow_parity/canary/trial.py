@@ -1,0 +1,95 @@
+"""One trial: the audit's own code judges two mirrors, with its scope, depth, profile, waivers and links."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mlflow_parity.audit import Audit, Result
+from mlflow_parity.audit_objects import Objects
+from mlflow_parity.canary.mirror import Mirror, MirrorSide
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.kinds import Family
+from mlflow_parity.model import Experiment
+from mlflow_parity.promises import Selection
+from mlflow_parity.sides import SideName
+from mlflow_parity.verdict import Row
+from mlflow_parity.waivers import Used
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """The ledger rows of one trial, and what became of the waivers in it."""
+
+    rows: list[Row] = field(default_factory=list)
+    waivers: tuple[Used, ...] = ()
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        self.rows.append(row)
+
+
+class _Silent:
+    def add(self, side: SideName, **counts: int) -> None:
+        """Tell nobody."""
+
+
+class Trial(Audit):
+    """The audit in hand, on mirrors. What it knew of links between objects, it knows here."""
+
+    def __init__(self, audit: Audit, known: ObjectLinks, source: Mirror, target: Mirror) -> None:
+        mirrors: Mapping[SideName, Mirror] = {"source": source, "target": target}
+        super().__init__(
+            # what is found is not shown, so nothing is explained
+            replace(audit.settings, max_findings=0, self_test=False),
+            Path("nothing-is-read"),
+            lambda name: MirrorSide(name, audit.sides[name].location, mirrors[name]),
+            waivers=audit.waiver_file,
+        )
+        self._known = known
+        self._moved = audit.moved
+
+    def judge(self, family: Family, promises: Sequence[str]) -> Verdicts:
+        """Compare everything of a family that the mirrors hold."""
+        items = self.inventory()
+        self.moved = self._moved
+        chosen = tuple(item.key for item in items if item.family == family)
+        verdicts = Verdicts()
+        verdicts.waivers = self.run(Selection(tuple(promises), chosen), verdicts, _Silent()).waivers
+        return verdicts
+
+    def _check_patterns(self, source: Sequence[Experiment]) -> None:
+        """They were checked against all experiments."""
+
+    def _links(self, experiments: object, selection: Selection, result: Result) -> Links:
+        result.source_runs = 1
+        return self._known.runs
+
+    def _objects(self, experiments: object, selection: Selection, links: Links, result: Result) -> Objects:
+        return self._opened(selection, self._known)
+
+
+def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
+    """Return links that a trial may add to; what is copied or gone through is that of the ids ``mentioned`` alone."""
+    runs = known.runs
+    pairs = known.of("logged_model")
+    return ObjectLinks(
+        Links(ChainMap({}, runs.pairs), runs.known, _some(runs.copies, mentioned), runs.complete, runs.whole),
+        experiments=known.experiments,
+        entities={
+            **{kind: ChainMap({}, entities) for kind, entities in known.entities.items()},
+            "logged_model": {model: pairs[model] for model in mentioned if model in pairs},
+        },
+        known=known.known,
+        copies={kind: _some(copies, mentioned) for kind, copies in known.copies.items()},
+        whole=known.whole,
+        stores=known.stores,
+        places=ChainMap({}, known.places),
+    )
+
+
+def _some(copies: Mapping[str, set[str]], mentioned: Collection[str]) -> dict[str, set[str]]:
+    return {one: set(copies[one]) for one in mentioned if one in copies}
