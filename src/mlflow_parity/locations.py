@@ -9,7 +9,6 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mlflow_parity.errors import LocationError
-from mlflow_parity.redaction import basic
 
 Kind = Literal["http", "app", "tracking-server", "snapshot"]
 
@@ -47,6 +46,8 @@ class Location:
         """What must not be printed of the URI: the password (as it stands there, and as it is meant) and the header."""
         if self.userinfo is None:
             return ()
+        from mlflow_parity.redaction import basic
+
         name, password = self.userinfo
         # a token often stands in the place of the name
         word = password or name
