@@ -88,6 +88,8 @@ def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
         whole=known.whole,
         stores=known.stores,
         places=ChainMap({}, known.places),
+        is_wanted=known.is_wanted,
+        include_deleted=known.include_deleted,
     )
 
 
