@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from mlflow_parity.audit import Audit, Result
+from mlflow_parity.canary import run as canary
 from mlflow_parity.kinds import KINDS, OPTIONAL
 from mlflow_parity.locations import Location
 from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth, Settings
+from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import PROMISES, select
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.verdict import Row
@@ -198,6 +200,8 @@ def run_audit(
     waivers: Path | None = None,
     checks: Sequence[str] | None = None,
     experiments: tuple[str, ...] = (),
+    profile: Profile = "export-import",
+    self_test: bool = False,
 ) -> Audited:
     """Audit two stores with every check, or with ``checks``."""
     settings = Settings(
@@ -213,6 +217,8 @@ def run_audit(
         report_dir="reports",
         max_findings=10_000,
         waivers=None if waivers is None else str(waivers),
+        profile=profile,
+        self_test=self_test,
     )
     made = {
         "source": MemoryReader(source, settings.source, seed),
@@ -227,5 +233,7 @@ def run_audit(
         every = [one.name for one in PROMISES if not OPTIONAL & {(one.kind, facet) for facet in one.facets}]
         names = every if checks is None else checks
         result = audit.run(select(names, [item.key for item in items]), sink, Silent())
+        if self_test:
+            result.self_test = canary.self_test(audit, result)
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         return Audited(result, sink.rows, digests, made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,6 +21,8 @@ from mlflow_parity.verdict import Row
 from mlflow_parity.verdict import State as RowState
 from mlflow_parity.waivers import Waiver
 
+#: Objects of which the same waivers speak of some keys, and in which a class is tried.
+_TRIES = 20
 _Key = tuple[str, str, str | None, str | None]
 
 
@@ -30,8 +33,8 @@ class _Open:
     fault: Fault
     hidden: Planted | None = None
     """What waivers did to the first of it that they hid."""
-    tried: set[tuple[Waiver, ...]] = field(default_factory=set)
-    """Waivers that spoke of an object in which it was hidden."""
+    tried: Counter[tuple[Waiver, ...]] = field(default_factory=Counter)
+    """Waivers that spoke of an object in which it was hidden, and of how many."""
     not_green: bool = False
 
 
@@ -84,15 +87,15 @@ class _Canary:
         if not fault.plant(stage):
             return False
         about = tuple(self.scout.about(scene, fault.facet))
-        if about in entry.tried:
-            # the same waivers hid it before
+        # waivers that hid it before; those of some keys alone may leave others of another object
+        if entry.tried[about] >= (_TRIES if all(waiver.key != "*" for waiver in about) else 1):
             return False
         if not self._is_green(fault, scene):
             entry.not_green = True
             return False
         seen = self._judged(fault, scene, stage)
         if seen.state == "hidden":
-            entry.tried.add(about)
+            entry.tried[about] += 1
             entry.hidden = entry.hidden or seen
             return False
         self.done.append(seen)
