@@ -322,6 +322,13 @@ class MemoryReader(NoObjects):
             self._called("page", experiment_id)
             yield [self._spoil(run.record(self._shuffled)) for run in runs[start : start + self._page]]
 
+    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run that has not ended."""
+        for experiment_id in experiment_ids:
+            self._called("running", experiment_id)
+            runs = [run.record(self._shuffled) for run in self.store.runs_of(experiment_id)]
+            yield [run for run in runs if run.status == "RUNNING"]
+
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """Every history of every metric key that the run records name."""
         wanted = self._shuffled([(run, key) for run in runs for key in run.metrics])

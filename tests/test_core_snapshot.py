@@ -18,6 +18,7 @@ from mlflow_parity.model import ArtifactTree, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.snapshot import PARTS
 from mlflow_parity.snapshot.capture import capture
+from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 ORIGIN = Origin("http://source.invalid", "http", "3.17.2", {})
@@ -142,7 +143,7 @@ def test_an_altered_sidecar_is_refused(tmp_path: Path, key: str) -> None:
     path = tmp_path / "s" / "experiments" / "1" / "artifacts.json"
     content = json.loads(path.read_text())
     content[key] = {} if isinstance(content[key], dict) else "other"
-    path.write_text(json.dumps(content))
+    write_json(path, sealed(content))
     snapshot = Snapshot.open(tmp_path / "s")
     with pytest.raises(SnapshotError):
         snapshot.view(snapshot.experiments[0])
@@ -156,7 +157,7 @@ def test_a_read_error_cannot_be_taken_out_of_a_snapshot(tmp_path: Path) -> None:
     path = tmp_path / "bad" / "experiments" / "1" / "metrics.json"
     content = json.loads(path.read_text())
     assert content.pop("error")
-    path.write_text(json.dumps(content))
+    write_json(path, sealed(content))
     snapshot = Snapshot.open(tmp_path / "bad")
     with pytest.raises(SnapshotError, match="not the one in the manifest"):
         snapshot.view(snapshot.experiments[0])
@@ -186,14 +187,14 @@ def test_a_damaged_sidecar_of_an_unfinished_snapshot_is_one_line(tmp_path: Path,
         ("origin", {}),
         ("finished", None),
         ("version", None),
-        ("version", 3),
+        ("version", 4),
     ],
 )
 def test_a_damaged_manifest_is_one_line(tmp_path: Path, key: str, value: object) -> None:
     """Of whatever kind the damage is."""
     read(tmp_path / "s", reader(rich_store()), finish=True)
     path = tmp_path / "s" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    write_json(path, sealed({**json.loads(path.read_text()), key: value}))
     with pytest.raises(SnapshotError) as raised:
         Snapshot.open(tmp_path / "s")
     assert len(str(raised.value).splitlines()) == 1

@@ -21,6 +21,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.sides import Side
+from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
@@ -163,7 +164,7 @@ def test_a_wrong_manifest_is_refused(tmp_path: Path, change: dict[str, object], 
     """Foreign, newer, unfinished and altered manifests are each refused for what they are."""
     run_audit(sample(), restored(sample()), snapshots=tmp_path)
     manifest = tmp_path / "source" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **change}))
+    write_json(manifest, sealed({**json.loads(manifest.read_text()), **change}))
     with pytest.raises(SnapshotError, match=text):
         Snapshot.open(tmp_path / "source")
     manifest.write_text("{")

@@ -27,7 +27,7 @@ from mlflow_parity.items import NONE, Item, ItemState, family_items, item_ids
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.loading import Loader
 from mlflow_parity.model import Experiment, Run
-from mlflow_parity.options import Settings
+from mlflow_parity.options import Settings, in_scope
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, RunPairing, pair_experiments, pair_runs
 from mlflow_parity.pairing_same import same_experiments, same_runs
 from mlflow_parity.profiles import Kept
@@ -36,6 +36,7 @@ from mlflow_parity.redaction import Redactor
 from mlflow_parity.relocation import Relocation, find
 from mlflow_parity.sides import Side, SideName, prepare_folder
 from mlflow_parity.snapshot import SERVER, ExperimentView, Part
+from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
 from mlflow_parity.verdict import Finding, Row, State
@@ -258,10 +259,7 @@ class Audit:
 
     def in_scope(self, name: str) -> bool:
         """Whether the options name an experiment."""
-        wanted, unwanted = self.settings.experiments, self.settings.exclude_experiments
-        return (not wanted or any(_fits(name, pattern) for pattern in wanted)) and not any(
-            _fits(name, pattern) for pattern in unwanted
-        )
+        return in_scope(name, self.settings.experiments, self.settings.exclude_experiments)
 
     def _in_scope(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         return [
@@ -485,9 +483,13 @@ class Audit:
             + [target for _, target, _, _ in experiments.surplus],
         }
 
+        limits = self.settings.experiments, self.settings.exclude_experiments
+        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
+
         def one(name: SideName) -> str | None:
             side = self.sides[name]
             if not side.live:
+                side.holds(wanted[name], asked)
                 return None
             root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
 
@@ -518,6 +520,7 @@ class Audit:
                 include_deleted=self.settings.include_deleted,
                 count=count,
                 model_links=bool(result.selection.facets("run") & {"model_inputs", "model_outputs"}),
+                asked=asked,
             )
             return note
 

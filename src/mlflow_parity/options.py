@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
@@ -236,6 +237,15 @@ def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
     if not 1 <= number <= most:
         raise UsageProblem(f"--{name}: {number} is out of range; give a whole number from 1 to {most}")
     return number
+
+
+def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:
+    """Whether an experiment's name fits a pattern of ``--experiments`` and none of ``--exclude-experiments``."""
+
+    def fits(pattern: str) -> bool:
+        return name == pattern or fnmatchcase(name, pattern)
+
+    return (not wanted or any(map(fits, wanted))) and not any(map(fits, unwanted))
 
 
 def setting_names() -> tuple[str, ...]:

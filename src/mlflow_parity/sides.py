@@ -18,6 +18,7 @@ from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Seri
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.keys import run_key
 from mlflow_parity.snapshot.store import FILES_PART, MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
@@ -34,7 +35,11 @@ class Side:
         self.reader = reader
         self.resumed_parts = 0
         self._model_links = False
-        self._snapshot = None if reader is not None else Snapshot.open(location.path)
+        self._snapshot = None
+        if reader is None:
+            self._snapshot = Snapshot.open(location.path)
+            # before anything of it is used, and all of it: what is not asked for today may be damaged all the same
+            self._snapshot.verify()
         self._experiments: list[Experiment] | None = None
 
     @property
@@ -68,8 +73,12 @@ class Side:
         include_deleted: bool,
         count: Count,
         model_links: bool = False,
+        asked: Asked | None = None,
     ) -> None:
-        """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given."""
+        """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given.
+
+        ``asked`` is what an unfinished snapshot that is there must have been asked for too.
+        """
         if self.reader is None:
             return
         capabilities = self.reader.capabilities
@@ -83,7 +92,7 @@ class Side:
                 "get_artifact": capabilities.get_artifact,
             },
         )
-        self._snapshot = Snapshot.create(root, origin, self.experiments())
+        self._snapshot = Snapshot.create(root, origin, self.experiments(), asked)
         self.resumed_parts = capture(
             self.reader,
             self._snapshot,
@@ -96,6 +105,20 @@ class Side:
         )
         self._model_links = model_links
         self._snapshot.finish()
+
+    def holds(self, experiments: Sequence[Experiment], wanted: Asked) -> None:
+        """Refuse a snapshot that was asked for less than is wanted of it.
+
+        Raises:
+            SnapshotError: when it does not cover these experiments, their deleted runs or this depth.
+        """
+        asked = self.snapshot.asked
+        lacking = "" if asked is None else asked.lacks(wanted, [item.name for item in experiments])
+        if lacking:
+            raise SnapshotError(
+                f"{self.location.display}: the {self.name}'s snapshot was read with {lacking}; audit no more than "
+                "that, or make the snapshot again"
+            )
 
     def names(self) -> dict[Family, list[str]]:
         """Names of the registered models and prompts; none where they cannot be listed (said when they are read)."""

@@ -45,6 +45,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     from mlflow_parity.reading import open_reader
     from mlflow_parity.sides import Side, prepare_folder, uncounted
     from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+    from mlflow_parity.snapshot.asked import Asked
 
     env = os.environ if environ is None else environ
     custom = env.get("SOURCE_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
@@ -69,6 +70,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
             include_deleted=True,
             model_links=True,
             count=uncounted,
+            asked=Asked(args.parity_depth, True),
         )
     finally:
         reader.close()

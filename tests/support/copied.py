@@ -14,7 +14,7 @@ from mlflow_parity.audit import Audit, Result
 from mlflow_parity.errors import ReadError
 from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.locations import Location, parse_arn, parse_location
-from mlflow_parity.options import Settings
+from mlflow_parity.options import Depth, Settings, in_scope
 from mlflow_parity.promises import PROMISES, select
 from mlflow_parity.reading.auth import credentials
 from mlflow_parity.reading.server import ServerReader
@@ -22,6 +22,7 @@ from mlflow_parity.reading.session import Limits, Session
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import Side, SideName, uncounted
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.standin.servers import Server
 from mlflow_parity.verdict import Finding, Row
 from support.memory import Silent, Sink
@@ -34,6 +35,7 @@ from support.sharing import made_once
 QUICK = Limits(connect=2, read=1.0, call=4, tries=4, first_wait=0.005, longest_wait=0.02)
 #: Objects per page, so that a small store has pages.
 PAGE = 2
+EVERYTHING = Asked("digest", include_deleted=True)
 
 
 def seed_copied(uri: str) -> None:
@@ -101,6 +103,8 @@ class Outcome:
     digests: Mapping[str, str] = field(default_factory=dict)
     sent: int = 0
     """Requests to the source."""
+    resumed: Mapping[str, int] = field(default_factory=dict)
+    """Parts of each side that an interrupted audit had left."""
 
     @property
     def green(self) -> bool:
@@ -133,7 +137,10 @@ def audited(
     limits: Limits = QUICK,
     snapshots: Path | None = None,
     env: Mapping[str, str] | None = None,
-    depth: str = "digest",
+    depth: Depth = "digest",
+    include_deleted: bool = True,
+    experiments: tuple[str, ...] = (),
+    exclude_experiments: tuple[str, ...] = (),
     workers: int = 4,
 ) -> Outcome:
     """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
@@ -141,11 +148,11 @@ def audited(
     settings = Settings(
         source=places["source"],
         target=places["target"],
-        experiments=(),
-        exclude_experiments=(),
-        include_deleted=True,
+        experiments=experiments,
+        exclude_experiments=exclude_experiments,
+        include_deleted=include_deleted,
         load_models=False,
-        depth="listing" if depth == "listing" else "digest",
+        depth=depth,
         workers=workers,
         snapshot_dir=None if snapshots is None else str(snapshots),
         report_dir="reports",
@@ -172,15 +179,27 @@ def audited(
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         reader = audit.sides["source"].reader
         sent = 0 if reader is None else reader.requests
-        return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent)
+        resumed = {str(name): side.resumed_parts for name, side in audit.sides.items()}
+        return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent, resumed)
 
 
-def kept(uri: str, root: Path, env: Mapping[str, str] | None = None) -> str:
-    """Read a server into a snapshot and return its folder."""
+def kept(uri: str, root: Path, env: Mapping[str, str] | None = None, asked: Asked = EVERYTHING) -> str:
+    """Read a server into a snapshot, or what is ``asked`` of it, and return its folder."""
     side = _side("source", _location(uri, env or {}, "source"), env or {}, Limits(), 4)
     assert side.reader is not None
     parts = (*PARTS, *SERVER_PARTS)
-    side.read(root, side.experiments(), parts, "digest", include_deleted=True, model_links=True, count=uncounted)
+    patterns = asked.experiments, asked.exclude_experiments
+    experiments = [one for one in side.experiments() if in_scope(one.name, *patterns)]
+    side.read(
+        root,
+        experiments,
+        parts,
+        asked.depth,
+        include_deleted=asked.include_deleted,
+        model_links=True,
+        count=uncounted,
+        asked=asked,
+    )
     side.reader.close()
     return str(root)
 

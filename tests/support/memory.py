@@ -10,7 +10,7 @@ import hashlib
 import random
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,11 @@ class MemoryReader(NoObjects):
             size = self._draw.randint(1, 4)
             yield rest[:size]
             rest = rest[size:]
+
+    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run that has not ended."""
+        runs = [run for run in self.store.runs if run.experiment_id in experiment_ids and run.status == "RUNNING"]
+        yield [replace(run, model_inputs=None, model_outputs=None) for run in runs]
 
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """Every history, points in any order."""

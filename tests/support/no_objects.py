@@ -41,12 +41,6 @@ class NoObjects:
         """None."""
         return iter(())
 
-    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
-        """The runs that have not ended, as the whole listing tells them."""
-        for experiment_id in experiment_ids:
-            for page in self.runs(experiment_id):  # type: ignore[attr-defined]
-                yield [run for run in page if run.status == "RUNNING"]
-
     def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
         """Runs without links."""
         return [replace(run, model_inputs=(), model_outputs=()) for run in runs]

@@ -2,7 +2,7 @@
 
 Layout::
 
-    manifest.json                     format, location, server, scope, experiments, digest, complete
+    manifest.json                     format, location, server, what was asked for, experiments, parts, digest, seal
     experiments/<id>/runs.parquet     one row per run: fields, params, tags, latest metrics, inputs, digest
     experiments/<id>/metrics.parquet  one row per history: run, key, points, digest, row in points.parquet
     experiments/<id>/points.parquet   the points
@@ -10,7 +10,7 @@ Layout::
     experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
     experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
     server/{registry,server_objects,version_files}.parquet  the same for what belongs to no experiment
-    experiments/<id>/<facet>.json     written last: rows, digest and checksums of the part's files
+    experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, seal
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SERVER_PARTS: tuple[Part, ...] = ("registry", "server_objects", "version_files")
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class ExperimentView(Protocol):

@@ -109,6 +109,9 @@ def _capture_experiment(
         return resumed
     folder = snapshot.folder(experiment_id)
     folder.mkdir(parents=True, exist_ok=True)
+    for part in wanted:
+        # killed between a file and its sidecar, the old sidecar would not fit the new file
+        snapshot.forget(experiment_id, part)
     runs = RunsWriter(folder, model_links=model_links) if "runs" in wanted else None
     metrics = MetricsWriter(folder, deleted=include_deleted) if "metrics" in wanted else None
     artifacts = ArtifactsWriter(folder, depth, deleted=include_deleted) if "artifacts" in wanted else None
@@ -174,6 +177,7 @@ def capture_objects(
             continue
         folder = snapshot.folder(place)
         folder.mkdir(parents=True, exist_ok=True)
+        snapshot.forget(place, part)
         writer: ObjectsWriter | ArtifactsWriter
         files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
         if files_of is not None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.errors import SnapshotError
+
+#: Name of the checksum in a JSON object that has one.
+_SEAL = "seal"
 
 
 def folder_name(experiment_id: str) -> str:
@@ -36,8 +40,50 @@ def replace(temporary: Path, final: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.write_text(_text(content), encoding="utf-8")
     replace(temporary, path)
+
+
+def _text(content: Any) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the checksum of all else in it."""
+    bare = {name: value for name, value in content.items() if name != _SEAL}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    return {**bare, _SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read a JSON object and compare it with its seal.
+
+    Raises:
+        SnapshotError: when the file is absent, truncated, altered or not an object.
+    """
+    content = read_json(path)
+    # byte for byte: there is one way to write it
+    if sealed(content) != content or path.read_text(encoding="utf-8") != _text(content):
+        raise SnapshotError(f"snapshot: {path.name} is damaged: it does not match its seal; make the snapshot again")
+    return content
+
+
+def drop_temporary(root: Path) -> None:
+    """Remove what killed processes left half written; those of a process that lives are its own."""
+    for path in root.rglob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and not _lives(int(pid)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def is_temporary(path: Path) -> bool:
@@ -55,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SnapshotError(f"snapshot: cannot read {path.name} ({error.strerror}); make the snapshot again") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SnapshotError(f"snapshot: {path.name} is damaged or truncated; make the snapshot again") from None
     if not isinstance(content, dict):
         raise SnapshotError(f"snapshot: {path.name} is not what this program wrote; make the snapshot again")

@@ -25,7 +25,17 @@ from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.files import file_sha256, folder_name, is_temporary, read_json, write_json
+from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.files import (
+    drop_temporary,
+    file_sha256,
+    folder_name,
+    is_temporary,
+    read_json,
+    read_sealed,
+    sealed,
+    write_json,
+)
 from mlflow_parity.snapshot.objects import ObjectsTable
 
 MANIFEST = "manifest.json"
@@ -55,10 +65,15 @@ class Snapshot:
         self._manifest = manifest
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
         self.origin = Origin(**manifest["origin"])
+        asked: dict[str, Any] | None = manifest["asked"]
+        self.asked = None if asked is None else Asked.of(asked)
+        self._whole: set[tuple[str, Part]] = set()
 
     @classmethod
-    def create(cls, root: Path, origin: Origin, experiments: Sequence[Experiment]) -> Snapshot:
-        """Start a snapshot, or resume the unfinished one that is there for the same location.
+    def create(
+        cls, root: Path, origin: Origin, experiments: Sequence[Experiment], asked: Asked | None = None
+    ) -> Snapshot:
+        """Start a snapshot, or resume the unfinished one that is there for the same location and the same wishes.
 
         Raises:
             SnapshotError: when the directory holds anything else.
@@ -70,6 +85,12 @@ class Snapshot:
                     f"--snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
                     f"{origin.location}; give another folder"
                 )
+            if asked is not None and old.asked is not None and asked != old.asked:
+                raise SnapshotError(
+                    f"--snapshot-dir: holds an unfinished snapshot that was asked for with {old.asked.options()}, not "
+                    f"{asked.options()}; give the same options again, or another folder"
+                )
+            drop_temporary(root)
         elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
             raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
         root.mkdir(parents=True, exist_ok=True)
@@ -80,10 +101,11 @@ class Snapshot:
             "finished": None,
             "digest": None,
             "origin": asdict(origin),
+            "asked": None if asked is None else asdict(asked),
             "experiments": [_experiment_row(item) for item in experiments],
             "parts": {},
         }
-        write_json(root / MANIFEST, manifest)
+        write_json(root / MANIFEST, sealed(manifest))
         return cls(root, manifest)
 
     @classmethod
@@ -103,6 +125,7 @@ class Snapshot:
                 f"{root.name}: snapshot format {manifest.get('version')} is not {FORMAT_VERSION}; "
                 "use the mlflow-parity that wrote it"
             )
+        read_sealed(root / MANIFEST)
         try:
             snapshot = cls(root, manifest)
             if finished and manifest["finished"] is None:
@@ -152,7 +175,7 @@ class Snapshot:
         path = folder / f"{part}.json"
         if not path.exists():
             return None
-        sidecar = read_json(path)
+        sidecar = read_sealed(path)
         if not all(isinstance(sidecar.get(name), kind) for name, kind in (("files", dict), ("counts", dict))):
             raise SnapshotError(f"snapshot: {path.name} of experiment {experiment_id} is damaged; make it again")
         recorded = self._manifest["parts"].get(experiment_id, {}).get(part)
@@ -171,13 +194,29 @@ class Snapshot:
             if self.is_finished and part in self._manifest["parts"].get(experiment_id, {}):
                 raise SnapshotError(f"snapshot: {part} of experiment {experiment_id} is missing; make it again")
             return None
-        for name, checksum in sidecar["files"].items():
+        for name, checksum in () if (experiment_id, part) in self._whole else sidecar["files"].items():
             path = self.folder(experiment_id) / name
             if not path.is_file() or file_sha256(path) != checksum:
                 raise SnapshotError(
                     f"snapshot: {name} of experiment {experiment_id} is damaged or truncated; make the snapshot again"
                 )
         return sidecar
+
+    def verify(self) -> None:
+        """Check every part once; a finished snapshot is not checked again.
+
+        Raises:
+            SnapshotError: when anything in it is not what was written.
+        """
+        places = [(experiment.experiment_id, PARTS) for experiment in self.experiments]
+        checked = {
+            (place, part)
+            for place, names in [*places, (SERVER, SERVER_PARTS)]
+            for part in names
+            if self.check(place, part) is not None
+        }
+        if self.is_finished:
+            self._whole = checked
 
     def forget(self, experiment_id: str, part: Part) -> None:
         """Drop a part of an unfinished snapshot, so that it is read again."""
@@ -195,7 +234,7 @@ class Snapshot:
         self._manifest["parts"] = parts
         self._manifest["digest"] = self._digest()
         self._manifest["finished"] = time.time()
-        write_json(self.root / MANIFEST, self._manifest)
+        write_json(self.root / MANIFEST, sealed(self._manifest))
 
     def _digest(self) -> str:
         parts = self._manifest["parts"]

@@ -15,7 +15,7 @@ from mlflow_parity.digests import artifacts_digest, combine, encode, series_dige
 from mlflow_parity.model import ArtifactTree, Run, Series
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.files import file_sha256, replace, write_json
+from mlflow_parity.snapshot.files import file_sha256, replace, sealed, write_json
 
 #: Points kept in memory before they become a row group: 131,072 × 32 bytes.
 _POINTS_PER_GROUP = 65_536
@@ -236,7 +236,7 @@ def seal(
     folder: Path, part: str, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
 ) -> dict[str, Any]:
     """Write a part's sidecar, which makes it exist, and return it."""
-    sidecar = {"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more}
+    sidecar = sealed({"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more})
     write_json(folder / f"{part}.json", sidecar)
     return sidecar
 
@@ -244,12 +244,14 @@ def seal(
 def seal_failure(folder: Path, part: Part, reason: str) -> dict[str, Any]:
     """Record that a part could not be read; a resumed audit tries it again."""
     folder.mkdir(parents=True, exist_ok=True)
-    sidecar = {
-        "part": part,
-        "error": reason,
-        "counts": {"errors": 1},
-        "digest": combine([encode(reason)]).hex(),
-        "files": {},
-    }
+    sidecar = sealed(
+        {
+            "part": part,
+            "error": reason,
+            "counts": {"errors": 1},
+            "digest": combine([encode(reason)]).hex(),
+            "files": {},
+        }
+    )
     write_json(folder / f"{part}.json", sidecar)
     return sidecar
