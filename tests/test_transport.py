@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from reading_proxy import (
+    Exchange,
     Fault,
     Proxy,
     Spoil,
@@ -131,13 +134,27 @@ PASSING: dict[str, Spoil] = {
 }
 
 
-@pytest.mark.parametrize("spoil", PASSING.values(), ids=PASSING.keys())
-def test_what_passes_changes_nothing(line: Line, spoil: Spoil) -> None:
-    """Every address is spoilt once, whatever it is for: same rows, same digest."""
-    line.proxy.faults.append(Fault("/", spoil, each=True))
+class Turns:
+    """Spoils one address after the other, each in another way."""
+
+    def __init__(self, first: int) -> None:
+        self._turn = itertools.count(first)
+        self._lock = threading.Lock()
+
+    def __call__(self, exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Spoil an answer."""
+        with self._lock:
+            spoil = [*PASSING.values()][next(self._turn) % len(PASSING)]
+        spoil(exchange, code, headers, body)
+
+
+@pytest.mark.parametrize("first", range(0, len(PASSING), 4))
+def test_what_passes_changes_nothing(line: Line, first: int) -> None:
+    """Every address is spoilt once, whatever it is for, each in another way: same rows, same digest."""
+    line.proxy.faults.append(Fault("/", Turns(first), each=True))
     outcome = audit(line)
     same(line, outcome)
-    assert len(line.proxy.spoilt) >= 20
+    assert len(line.proxy.spoilt) > len(PASSING)
     assert outcome.sent > line.whole.sent
 
 
@@ -166,47 +183,44 @@ STAYING: dict[str, tuple[Spoil, str, Limits]] = {
     "slow body": (slow_body, LATE, STALLED),
     "slow chunks": (slow_chunks, LATE, STALLED),
 }
-#: What is asked for, by a part of its address. Every fault stays at one of them, and each of them has faults.
-ASKED = (
-    "runs/search",
-    "logged-models/search",
-    "get-history-bulk",
-    "registered-models/search",
-    "traces/search",
-    "/records",
-    "model-versions/search",
-    "experiments/search",
-    "datasets/search",
-    "webhooks",
-    "scorers/list",
-    "runs/get",
-    "scorers/versions",
-    "/experiment-ids",
-    "artifacts/1/",
-    "-artifacts/artifacts",
-    "metrics/get-history",
-    "traces/batchGet",
+#: What stays where, several in one audit that do not hide each other.
+PLACES: tuple[dict[str, str], ...] = (
+    {"429": "runs/search", "503": "traces/search", "reset": "/records", "a web page": "scorers/list"},
+    {
+        "429 in an hour": "logged-models/search",
+        "502": "registered-models/search",
+        "hung up": "datasets/search",
+        "too short": "scorers/versions",
+    },
+    {"reset in headers": "model-versions/search", "half of the JSON": "webhooks", "too long": "runs/get"},
+    {"reset in body": "get-history-bulk", "500": "/experiment-ids"},
+    {"silence": "/experiment-ids", "slow headers": "-artifacts/artifacts", "slow chunks": "traces/batchGet"},
+    {"silence in body": "runs/search", "slow body": "model-versions/search"},
 )
-_PROBED = ("get-history-bulk", "-artifacts/artifacts", "metrics/get-history")
-_SHARES = [
-    pytest.param(ASKED[number % len(ASKED)], *STAYING[name], id=f"{name}-{ASKED[number % len(ASKED)]}")
-    for number, name in enumerate(STAYING)
-]
+#: Asked once before, for whether they are there at all.
+_PROBED = ("get-history-bulk", "-artifacts/artifacts")
 
 
-@pytest.mark.parametrize(("where", "spoil", "cause", "limits"), _SHARES)
-def test_what_stays_is_unverified(line: Line, where: str, spoil: Spoil, cause: str, limits: Limits) -> None:
-    """One address is spoilt for good: red for what hangs on it, by its cause, or read in another way."""
-    # the first request of some is whether they are there at all
-    line.proxy.faults.append(Fault(where, spoil, times=FOREVER, after=where in _PROBED))
+@pytest.mark.parametrize("places", PLACES, ids=" ".join)
+def test_what_stays_is_unverified(line: Line, places: dict[str, str]) -> None:
+    """Some addresses are spoilt for good: red for what hangs on each, by its cause."""
+    assert set().union(*PLACES) == STAYING.keys()
+    for name, where in places.items():
+        line.proxy.faults.append(Fault(where, STAYING[name][0], times=FOREVER, after=where in _PROBED))
+    [limits] = {STAYING[name][2] for name in places}
     outcome = audit(line, limits=limits)
-    assert line.proxy.spoilt
-    if outcome.green:
-        # histories, files and spans can be had in two ways
-        assert where in ("artifacts/1/", "traces/batchGet", "get-history-bulk")
-        same(line, outcome)
-    else:
-        unverified(line, outcome, cause)
+    for name, where in places.items():
+        assert any(where in path for path in line.proxy.spoilt), name
+        unverified(line, outcome, STAYING[name][1])
+
+
+def test_what_can_be_had_in_another_way(line: Line) -> None:
+    """Histories one by one, files by their run: the same verdict, though the first way is broken for good."""
+    line.proxy.faults += [
+        Fault("get-history-bulk", status(500), times=FOREVER, after=1),
+        Fault("mlflow-artifacts/artifacts/1/", stop_in_body, times=FOREVER),
+    ]
+    same(line, audit(line, limits=STALLED))
 
 
 PAGED = (
@@ -242,8 +256,7 @@ def test_pages_that_go_nowhere(line: Line, name: str) -> None:
     ("name", "where"),
     [
         ("empty page", "experiments/search"),
-        ("endless", "experiments/search"),
-        ("empty page", "registered-models/search"),
+        ("endless", "registered-models/search"),
         ("endless", "datasets/search"),
         ("empty page", "webhooks"),
     ],
@@ -255,7 +268,7 @@ def test_lists_that_go_nowhere(line: Line, name: str, where: str) -> None:
     unverified(line, audit(line), cause)
 
 
-@pytest.mark.parametrize(("code", "after"), [(401, 0), (403, 2), (401, 9), (403, 23), (401, 40), (403, 61), (401, 84)])
+@pytest.mark.parametrize(("code", "after"), [(401, 0), (403, 9), (401, 23), (403, 40), (401, 61)])
 def test_credentials_that_expire(line: Line, code: int, after: int) -> None:
     """From some request on all are refused: nothing that was not read is green, and the refusal is the cause."""
     line.proxy.faults.append(Fault("/", status(code, body=EXPIRED), times=FOREVER, after=after))
@@ -263,14 +276,14 @@ def test_credentials_that_expire(line: Line, code: int, after: int) -> None:
     unverified(line, outcome, f"status {code} .*token included in the request is expired")
 
 
-@pytest.mark.parametrize("after", [3, 30, 70])
+@pytest.mark.parametrize("after", [3, 40])
 def test_a_server_that_dies(line: Line, after: int) -> None:
     """From some request on no connection comes about any more."""
     line.proxy.faults.append(Fault("/", lose_connections, times=FOREVER, after=after))
     unverified(line, audit(line), BROKEN)
 
 
-@pytest.mark.parametrize("spoil", [silence, slow_headers, status(429)], ids=["silence", "slow headers", "429"])
+@pytest.mark.parametrize("spoil", [slow_headers, status(429)], ids=["slow headers", "429"])
 def test_a_server_that_gives_nothing_any_more(line: Line, spoil: Spoil) -> None:
     """Every address stalls from some request on: the audit waits about as long as for one of them, not for each."""
     line.proxy.faults.append(Fault("/", spoil, times=FOREVER, after=30))

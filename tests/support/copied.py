@@ -48,8 +48,9 @@ def seed_copied(uri: str) -> None:
         run = seed.run(experiment, f"child {number}", start=EPOCH + number, parent=parent)
         points = [("loss", 1 / (step + 1 + number), EPOCH + step, step) for step in range(40)]
         seed.log(run, params={"lr": f"0.{number}"}, tags={"t": str(number)}, metrics=[*points, ("auc", 0.5, EPOCH, 0)])
-        seed.artifact(run, "notes.txt", f"of child {number}\n".encode())
-        seed.artifact(run, "plots/loss.bin", bytes(range(256)) * 40)
+        if not number:
+            seed.artifact(run, "notes.txt", f"of child {number}\n".encode())
+            seed.artifact(run, "plots/loss.bin", bytes(range(256)) * 40)
         seed.end(run)
     going = seed.run(experiment, "going", start=EPOCH + 9)
     seed.log(going, params={"lr": "1"}, tags={"t": "0"}, metrics=[("loss", 1.0, EPOCH, 0), ("still", 1.0, EPOCH, 0)])
