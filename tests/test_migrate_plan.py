@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading_proxy import proxying
+from reading_proxy import Exchange, Fault, proxying
 from support import warm
 from support.audits import AuditRun
 from support.looking import Source, state
@@ -203,6 +203,32 @@ def test_another_scope_reads_and_moves_the_rest(scoped: Server, fresh_server: Fr
     journal = Journal(next((tmp_path / "work").glob("journal*.sqlite")))
     assert set(journal.ids("registered_model")) == {"both", "churn", "price"}
     journal.close()
+
+
+def test_the_disk_holds_one_batch(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """With ``--discard-export`` the bytes of two experiments at most, whenever a file is sent; none at the end."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    for number in range(6):
+        run = seed.run(seed.experiment(f"e{number}"), "run")
+        seed.artifact(run, "data.bin", os.urandom(100_000))
+        seed.end(run)
+    files = tmp_path / "work" / "export" / "files"
+    held: list[int] = []
+
+    def measure(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        held.append(sum(file.stat().st_size for file in files.rglob("*") if file.is_file()))
+        exchange.answer(code, headers, body)
+
+    with proxying(target.uri) as front:
+        front.faults.append(Fault("/data.bin", measure, 99))
+        ends = ["--source-uri", source.uri, "--target-uri", front.uri, "--work-dir", "work"]
+        done = migrate_py(
+            tmp_path, "run", *ends, "--experiments", "e*", "--discard-export", "--batch-size", "2", "--no-verify"
+        )
+    assert done.status == 0, done.output[-3000:]
+    assert held == [200_000] * 6
+    assert not [file for file in files.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,7 @@ def test_names_that_do_not_fit(source: Source, fresh_server: FreshServer, tmp_pa
     """Renames of what is not there, to what is taken; scopes that match nothing."""
     ends = between(source.server.uri, fresh_server().uri)
     renames = Renames(experiments={"objects": "other", "nothing": "new"}, models={"churn": "greeting"})
-    found = look(tmp_path, *ends, "--experiments", "no*,o*", renames=renames)
+    found = look(tmp_path, *ends, "--experiments", "no*,o*", "--models", "c*,gr*", renames=renames)
     assert codes(found) >= {("error", "rename.unknown"), ("error", "rename.twice"), ("error", "scope")}
     assert "'nothing'" in text(found, "rename.unknown")
     assert "'other'" in text(found, "rename.twice")

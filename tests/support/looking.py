@@ -16,7 +16,7 @@ from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
 
 #: What every look at two servers says.
-ALWAYS = {("note", "versions")}
+ALWAYS = {("note", "versions"), ("note", "scope.left-out")}
 
 
 class Source:
