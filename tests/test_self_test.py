@@ -33,7 +33,7 @@ from mlflow_parity import audit_objects, contract
 from mlflow_parity.canary.faults import FAULTS
 from mlflow_parity.canary.outcome import Planted, SelfTest
 from mlflow_parity.comparing.same_store import refuse
-from mlflow_parity.kinds import KINDS, OPTIONAL
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.migrating.ordering import import_batch, import_rest
 from mlflow_parity.pairing import pair_runs
 from mlflow_parity.reporting.report import CoverageRow
@@ -50,10 +50,15 @@ class _Whole(Migration):
 
 
 @pytest.fixture(scope="module")
-def migrated(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Snapshots of a server with every kind of object, and of another to which it was migrated."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the snapshots of this module are."""
+    return tmp_path_factory.mktemp("migrated")
+
+
+@pytest.fixture(scope="module")
+def live(module_server: FreshServer, folder: Path) -> tuple[str, str]:
+    """A server with every kind of object, and another to which it was migrated."""
     source, target = module_server(), module_server()
-    folder = tmp_path_factory.mktemp("migrated")
     # ids of experiments are numbers: those of the target must not happen to be the same
     Seeder(source.uri).experiment("first")
     seed_small(source.uri)
@@ -63,7 +68,13 @@ def migrated(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactor
         whole.run()
     finally:
         whole.close()
-    return read(source.uri, folder / "source"), read(target.uri, folder / "target")
+    return source.uri, target.uri
+
+
+@pytest.fixture(scope="module")
+def migrated(live: tuple[str, str], folder: Path) -> Pair:
+    """Snapshots of both."""
+    return read(live[0], folder / "source"), read(live[1], folder / "target")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +116,7 @@ def test_a_migrated_pair_is_seen_through(migrated: Pair) -> None:
     assert (done.test.of("missed"), done.test.of("hidden"), done.test.of("depth")) == ((), (), ())
     assert done.test.planted > 400
     allowed = {(one.kind, one.facet) for one in done.test.of("contract")}
-    every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets} - OPTIONAL
+    every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets} - OPTIONAL - LIVE
     # each server's own places are none of the source's, and times and digests are the server's own
     assert every - done.in_themselves == {("experiment", "artifact_location"), *allowed} - {("experiment", "times")} - {
         ("evaluation_dataset", "digest")
@@ -132,7 +143,7 @@ def test_a_store_that_went_on_is_seen_through(restored: Pair) -> None:
     assert done.result.green
     assert (done.test.of("missed"), done.test.of("contract")) == ((), ())
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
-    assert every - done.in_themselves == OPTIONAL
+    assert every - done.in_themselves == OPTIONAL | LIVE
 
 
 def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
@@ -338,18 +349,22 @@ def test_no_store_makes_it_cry_wolf(runs: Store, objects: entities.Store, seed: 
 # --- what its user sees
 
 
-def test_it_is_in_every_report(migrated: Pair, tmp_path: Path) -> None:
+def test_it_is_in_every_report(live: tuple[str, str], tmp_path: Path) -> None:
     """One line in the terminal, a section in the HTML, an object in the JSON that its schema describes."""
-    plain = audit(tmp_path / "plain", *map(str, migrated), "-k", "params or status")
+    checks = ("-k", "params or aliases_resolve")
+    plain = audit(tmp_path / "plain", *live, *checks)
     assert plain.report["self_test"] is None
     assert "self-test" not in plain.output
     assert "Self-test" not in (plain.reports / "report.html").read_text(encoding="utf-8")
-    done = audit(tmp_path / "with", *map(str, migrated), "-k", "params or status", "--self-test")
+    done = audit(tmp_path / "with", *live, *checks, "--self-test")
     assert done.status == 0, done.output
     assert done.report["totals"] == plain.report["totals"]
     told = done.report["self_test"]
     count = sum(one["state"] == "found" for one in told["faults"])
-    assert f"  self-test: {count} of {count} planted faults seen, " in done.output
+    assert f"  self-test: {count} of {count} planted faults seen" in done.output
+    # what only a server tells is tried on what it said
+    seen = {(one["kind"], one["seen"]) for one in told["faults"] if one["facet"] == "resolves"}
+    assert seen == {(kind, f"resolves {state}") for kind, _ in LIVE for state in ("mismatch", "unverified")}
     assert done.report["timings"]["self-test"] == pytest.approx(told["seconds"], abs=0.001)
     assert "--self-test" in done.report["command"]
     page = (done.reports / "report.html").read_text(encoding="utf-8")
@@ -358,6 +373,9 @@ def test_it_is_in_every_report(migrated: Pair, tmp_path: Path) -> None:
     schema = Path(contract.__file__).with_name("reporting") / "report.schema.json"
     for one in (plain, done):
         jsonschema.validate(one.report, json.loads(schema.read_text(encoding="utf-8")))
+    # no server was asked more than without it
+    sides = [(one.report["sides"][side]["requests"], side) for one in (plain, done) for side in ("source", "target")]
+    assert sides[:2] == sides[2:]
 
 
 def test_a_hidden_class_makes_the_report_partial(migrated: Pair, tmp_path: Path) -> None:

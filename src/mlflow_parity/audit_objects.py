@@ -90,7 +90,8 @@ class Objects:
     load: Callable[[str, int], list[Difference]] | None = None
     notes: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
-    _answers: dict[str, list[Resolved]] | None = None
+    answers: dict[str, list[Resolved]] | None = None
+    """What the target said of the aliases of registered models and prompts, by name; ``None``: not asked yet."""
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
     _grouped: dict[tuple[int, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
@@ -264,7 +265,7 @@ class Objects:
 
     def _resolve(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
         """Ask the target for the aliases of one registered model or prompt; those of all are asked for at once."""
-        if self._answers is None:
+        if self.answers is None:
             wanted: set[tuple[str, str]] = set()
             for side in _SIDES:
                 view = self.view(side, SERVER)
@@ -272,10 +273,10 @@ class Objects:
                     for entity in view.entities(kind, [key.entity_id for key in view.keys(kind)]):
                         wanted.update((entity.entity_id, alias) for alias in entity.facets.get("aliases") or {})
             reader = self.sides["target"].reader
-            self._answers = {}
+            self.answers = {}
             for answer in reader.resolve(sorted(wanted)) if reader is not None else ():
-                self._answers.setdefault(answer.name, []).append(answer)
-        return self._answers.get(name, [])
+                self.answers.setdefault(answer.name, []).append(answer)
+        return self.answers.get(name, [])
 
     def _now(self, side: SideName, place: str, *, fresh: bool) -> PlaceObjects:
         view = self.view(side, place)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from mlflow_parity.digests import series_digest
 from mlflow_parity.kinds import KINDS, Kind
 from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run, Series
+from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
@@ -39,6 +39,8 @@ class Mirror:
     trees: dict[tuple[str, str], ArtifactTree] = field(default_factory=dict)
     """By kind and id, where altered."""
     stands_for: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, list[Resolved]] = field(default_factory=dict)
+    """What the server said of the aliases of registered models and prompts, by name."""
 
     def copy(self) -> Mirror:
         """Return a mirror to be altered; the records themselves are frozen."""
@@ -50,6 +52,7 @@ class Mirror:
             series=dict(self.series),
             trees=dict(self.trees),
             stands_for=dict(self.stands_for),
+            answers=dict(self.answers),
         )
 
     def histories(self, run_id: str) -> dict[str, HistoryKey]:

@@ -141,6 +141,21 @@ def _moved(aliases: dict[str, str]) -> dict[str, str]:
     return {**aliases, first: str(int(number) + 1) if number.isdigit() else f"{number}x"}
 
 
+def _answer(**fields: Any) -> Callable[[Scene], bool]:
+    """The target answers for the first alias that both have with something else."""
+
+    def plant(scene: Scene) -> bool:
+        ours, theirs = scene.facet("aliases")
+        answers = scene.target.answers.get(scene.copy, [])
+        told = next((one for one in answers if one.alias in (ours or {}) and one.alias in (theirs or {})), None)
+        rest = [one for one in answers if one is not told]
+        if told is not None:
+            scene.target.answers[scene.copy] = [*rest, replace(told, **fields)]
+        return told is not None
+
+    return plant
+
+
 def _names_faults(kind: str) -> list[Fault]:
     return [
         Fault(kind, "presence", "lost", _name_missing),
@@ -150,6 +165,11 @@ def _names_faults(kind: str) -> list[Fault]:
         Fault(kind, "aliases", "one lost", _alias(lambda one: without(one, next(iter(one)))), "an alias"),
         Fault(kind, "aliases", "one at another version", _alias(_moved), "an alias"),
         Fault(kind, "aliases", "one too many", _alias(lambda one: {**one, "parity-self-test": "1"}, some=False)),
+        Fault(kind, "resolves", "an alias to another version", _answer(version=f"{10**6}"), "an alias"),
+        Fault(kind, "resolves", "an alias to nothing", _answer(version=None), "an alias"),
+        Fault(
+            kind, "resolves", "an alias that cannot be asked for", _answer(error="the self-test says so"), "an alias"
+        ),
         times_fault(kind),
     ]
 

@@ -142,6 +142,9 @@ class Scout:
         for ours, theirs in ((mine, copy), *([other] if other else []), *self._container(mine)):
             scene.source.entities[ours.kind, ours.entity_id] = ours
             scene.target.entities[theirs.kind, theirs.entity_id] = theirs
+        name = copy.container or copy.entity_id
+        if self.objects.answers and name in self.objects.answers:
+            scene.target.answers[name] = self.objects.answers[name]
         scene.other = (other[0].entity_id, other[1].entity_id) if other else None
         return scene
 

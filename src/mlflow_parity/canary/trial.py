@@ -51,6 +51,7 @@ class Trial(Audit):
         )
         self._known = known
         self._moved = audit.moved
+        self._answers = target.answers
 
     def judge(self, family: Family, promises: Sequence[str]) -> Verdicts:
         """Compare everything of a family that the mirrors hold."""
@@ -69,7 +70,9 @@ class Trial(Audit):
         return self._known.runs
 
     def _objects(self, experiments: object, selection: Selection, links: Links, result: Result) -> Objects:
-        return self._opened(selection, self._known)
+        objects = self._opened(selection, self._known)
+        objects.answers = self._answers
+        return objects
 
 
 def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
