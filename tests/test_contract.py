@@ -14,7 +14,7 @@ from support.stores import imported, restored
 
 from mlflow_parity import contract
 from mlflow_parity.comparing import fields
-from mlflow_parity.model import REPLACED_TAG, Experiment, MetricPoint, Run
+from mlflow_parity.model import REPLACED_TAG, DatasetInput, Experiment, MetricPoint, Run
 from mlflow_parity.promises import PROMISES
 
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
@@ -91,6 +91,50 @@ def test_only_a_replaced_copy_may_lie_in_the_trash(change: dict[str, str], state
     assert {(facet, found) for _, facet, _, found in audited.found} == {("presence", state)}
 
 
+def _run(store: Store, **changes: object) -> None:
+    store.runs[1] = replace(store.runs[1], **changes)  # type: ignore[arg-type]
+
+
+def _tag(store: Store, key: str, value: str) -> None:
+    _run(store, tags={**store.runs[1].tags, key: value})
+
+
+#: A dataset input as file stores keep it, more than once.
+INPUT = DatasetInput("customers", "d1", "local", "{}", "", "", (("mlflow.data.context", "training"),))
+
+
+def renamed(store: Store, tag: str, *inputs: DatasetInput) -> Store:
+    """Give the second run a tag that names it otherwise, and dataset inputs."""
+    _tag(store, "mlflow.runName", tag)
+    _run(store, inputs=inputs)
+    return store
+
+
+def renamed_copy(tag: str = "run-1", *, kept: str = "old name") -> Store:
+    """Its copy: the tag is the name, and the source tag keeps what it was."""
+    store = renamed(target(), tag, INPUT)
+    _tag(store, "mlflow_exim.mlflow_tag.runName", kept)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("copy", "red"),
+    [
+        (renamed_copy(kept="another"), {("tags", "mlflow.runName"), ("source_tags", "mlflow_exim.mlflow_tag.runName")}),
+        (renamed_copy("a third"), {("tags", "mlflow.runName")}),
+        (renamed(renamed_copy(), "run-1"), {("inputs", "customers (training)")}),
+        (renamed(renamed_copy(), "run-1", INPUT, INPUT, INPUT), {("inputs", "customers (training)")}),
+        (renamed(renamed_copy(), "run-1", replace(INPUT, digest="d2")), {("inputs", "customers (training): digest"),
+                                                                        ("inputs", "customers (training)")}),
+    ],
+    ids=["original not kept", "another name", "no input", "one more", "another input"],
+)  # fmt: skip
+def test_only_the_name_and_an_exact_repeat_are_excused(copy: Store, red: set[tuple[str, str]]) -> None:
+    """The tag without its evidence, and an input that is not there once, are findings."""
+    audited = run_audit(renamed(source(), "old name", INPUT, INPUT), copy)
+    assert {(facet, key) for _, facet, key, _ in audited.found} == red
+
+
 def used(source_store: Store, target_store: Store) -> set[str]:
     """Audit, insist on green, and return the rules that let something differ."""
     audited = run_audit(source_store, target_store)
@@ -117,6 +161,7 @@ def test_every_expected_rule_has_its_case() -> None:
     assert {(facet, state) for _, facet, _, state in audited.found} == {("source_tags", "missing")}
 
     rules |= used(source(), replaced(target()))
+    rules |= used(renamed(source(), "old name", INPUT, INPUT), renamed_copy())
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]
@@ -132,14 +177,6 @@ def _by_hand(store: Store) -> Store:
         for item in store.experiments
     ]
     return store
-
-
-def _run(store: Store, **changes: object) -> None:
-    store.runs[1] = replace(store.runs[1], **changes)  # type: ignore[arg-type]
-
-
-def _tag(store: Store, key: str, value: str) -> None:
-    _run(store, tags={**store.runs[1].tags, key: value})
 
 
 def _model(store: Store, content: bytes) -> None:

@@ -7,7 +7,7 @@ rule, and the same facet is red then.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -212,6 +212,27 @@ def _gone(kind: str) -> Callable[[World], World]:
     return change
 
 
+def _unwritable(entity_id: str, ours: dict[str, str], theirs: dict[str, str]) -> World:
+    made = imported().change(entity_id, side="source", status=ours)
+    copy = MODEL_COPY if entity_id == MODEL else entity_id
+    made.change(copy, status=theirs)
+    return made if entity_id == MODEL else made.tag(copy, "mlflow_exim.field.status", ours["status"])
+
+
+def _points(*runs: str) -> list[dict[str, Any]]:
+    return [{"key": "loss", "value": 1.0, "timestamp": 5, "step": 0, "run": run} for run in runs]
+
+
+def _left_out(*, stage: str = "deleted", include_deleted: bool = False, copy: Sequence[str] = (RUN_COPY,)) -> World:
+    """A logged model with a metric of its own run and one of a run that is deleted."""
+    made = (
+        imported().change(MODEL, side="source", metrics=_points(RUN, DEAD)).change(MODEL_COPY, metrics=_points(*copy))
+    )
+    made.known.stages = {RUN: "active", OTHER_RUN: "active", DEAD: stage}
+    made.known.include_deleted = include_deleted
+    return made
+
+
 def _schemas(ours: Any, theirs: Any, world: World | None = None) -> World:
     return (world or imported()).change("d-100", side="source", schema=ours).change("d-900", schema=theirs)
 
@@ -220,6 +241,13 @@ def _schemas(ours: Any, theirs: Any, world: World | None = None) -> World:
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
     "logged_model.tags.versions": imported,
+    "logged_model.status.message": lambda: _unwritable(
+        MODEL, {"status": "FAILED", "message": "full"}, {"status": "FAILED", "message": ""}
+    ),
+    "logged_model.metrics.left-out": _left_out,
+    "model_version.status.ready": lambda: _unwritable(
+        "churn/1", {"status": "FAILED_REGISTRATION", "message": "lost"}, {"status": "READY", "message": ""}
+    ),
     "logged_model.run.dangling": _dangling(MODEL, MODEL_COPY, "run", DEAD),
     "logged_model.times": imported,
     "logged_model.files.mlmodel": imported,
@@ -348,6 +376,20 @@ OWN = "s3://new/7"
 Break = tuple[str, str, Callable[[World], World], str]
 #: Rule, how its condition is broken, the change, and the state of the facet then.
 BROKEN: list[Break] = [
+    ("logged_model.status.message", "another status",
+     lambda w: w.change(MODEL_COPY, status={"status": "READY", "message": ""}), "mismatch"),
+    ("logged_model.status.message", "another message",
+     lambda w: w.change(MODEL_COPY, status={"status": "FAILED", "message": "empty"}), "mismatch"),
+    ("logged_model.metrics.left-out", "the run is there", lambda _: _left_out(stage="active"), "mismatch"),
+    ("logged_model.metrics.left-out", "deleted runs are in scope", lambda _: _left_out(include_deleted=True),
+     "mismatch"),
+    ("logged_model.metrics.left-out", "a point of its own run less", lambda _: _left_out(copy=()), "mismatch"),
+    ("logged_model.metrics.left-out", "a point more", lambda _: _left_out(copy=(RUN_COPY, OTHER_COPY)), "mismatch"),
+    ("model_version.status.ready", "no tag", lambda w: w.tag("churn/1", f"{EXIM}status", None), "mismatch"),
+    ("model_version.status.ready", "another status",
+     lambda w: w.change("churn/1", status={"status": "PENDING_REGISTRATION", "message": ""}), "mismatch"),
+    ("model_version.status.ready", "a message",
+     lambda w: w.change("churn/1", status={"status": "READY", "message": "fine"}), "mismatch"),
     ("logged_model.id", "files in the source's place",
      lambda w: w.place(MODEL_COPY, f"{STORE}/models/{MODEL}/artifacts"), "mismatch"),
     ("logged_model.id", "files elsewhere in the source's store",

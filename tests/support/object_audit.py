@@ -31,6 +31,7 @@ class Known:
     stores: frozenset[str] = frozenset()
     moved: Relocation = field(default_factory=Relocation)
     source_experiments: Collection[str] = ()
+    include_deleted: bool = True
 
 
 def in_scope(kind: str) -> frozenset[str]:
@@ -47,6 +48,7 @@ def links_of(known: Known) -> ObjectLinks:
         known={"experiment": {*known.experiments, *known.source_experiments}},
         whole={*KINDS, "experiment"} - set(known.unread),
         stores=known.stores,
+        include_deleted=known.include_deleted,
     )
 
 
