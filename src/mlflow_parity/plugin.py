@@ -23,7 +23,6 @@ _FOLDER = "mlflow_parity_folder"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "audited"
-_LOADS = "test_model_versions_load["
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 
@@ -160,12 +159,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     shared = config.stash.get(_SHARED, None)
     if shared is None:
         return
-    from mlflow_parity.promises import ON_LIVE
+    from mlflow_parity.promises import PROMISES, collected
 
-    recheck = shared.settings.recheck
-    unjudged: tuple[str, ...] = () if shared.settings.load_models else (_LOADS,)
-    if shared.settings.target.kind == "snapshot":
-        unjudged += tuple(f"test_{name}[" for name in ON_LIVE)
+    settings, recheck = shared.settings, shared.settings.recheck
+    names = collected(snapshot=settings.target.kind == "snapshot", load_models=settings.load_models)
+    unjudged = tuple(f"test_{one.name}[" for one in PROMISES if one.name not in names)
     kept = []
     for item in items:
         ours = item.path.parent == checks_folder()

@@ -166,6 +166,16 @@ class Selection:
         )
 
 
+def collected(*, snapshot: bool, load_models: bool = False) -> tuple[str, ...]:
+    """Return the promises that an audit collects by itself.
+
+    Models are loaded only where an option asks for it, and a ``snapshot`` as the target does not answer for aliases.
+    """
+    asked = OPTIONAL if not load_models else frozenset()
+    unjudged = {promise.name for promise in PROMISES if {(promise.kind, one) for one in promise.facets} & asked}
+    return tuple(one.name for one in PROMISES if one.name not in unjudged and not (snapshot and one.name in ON_LIVE))
+
+
 def select(promises: Iterable[str], items: Iterable[str]) -> Selection:
     """Return a selection in the order of :data:`PROMISES`; an unknown promise means every promise."""
     wanted = set(promises)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from mlflow_parity.audit import Audit, Result
 from mlflow_parity.errors import ReadError
-from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.locations import Location, parse_arn, parse_location
 from mlflow_parity.options import Depth, Settings, in_scope
-from mlflow_parity.promises import PROMISES, select
+from mlflow_parity.promises import collected, select
 from mlflow_parity.reading.auth import credentials
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.session import Limits, Session
@@ -171,8 +170,8 @@ def audited(
         try:
             items = audit.inventory()
             sink = Sink()
-            every = [one.name for one in PROMISES if not OPTIONAL & {(one.kind, facet) for facet in one.facets}]
-            result = audit.run(select(every, [item.key for item in items]), sink, Silent())
+            names = collected(snapshot=places["target"].kind == "snapshot")
+            result = audit.run(select(names, [item.key for item in items]), sink, Silent())
         except ReadError as error:
             return Outcome(time.monotonic() - began, failed=redactor(str(error)))
         finally:

@@ -17,12 +17,12 @@ import numpy as np
 
 from mlflow_parity.audit import Audit, Result
 from mlflow_parity.canary import run as canary
-from mlflow_parity.kinds import KINDS, OPTIONAL
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
 from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth, Settings
 from mlflow_parity.profiles import Profile
-from mlflow_parity.promises import PROMISES, select
+from mlflow_parity.promises import collected, select
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.verdict import Row
 from support.no_objects import NoObjects
@@ -234,9 +234,7 @@ def run_audit(
         audit = Audit(settings, Path(scratch), lambda name: Side(name, made[name].location, made[name]))
         items = audit.inventory()
         sink = Sink()
-        # as pytest collects them: models are loaded only where an option asks for it
-        every = [one.name for one in PROMISES if not OPTIONAL & {(one.kind, facet) for facet in one.facets}]
-        names = every if checks is None else checks
+        names = collected(snapshot=False) if checks is None else checks
         result = audit.run(select(names, [item.key for item in items]), sink, Silent())
         if self_test:
             result.self_test = canary.self_test(audit, result)

@@ -13,14 +13,14 @@ from mlflow_parity.canary.outcome import SelfTest
 from mlflow_parity.canary.run import self_test
 from mlflow_parity.locations import parse_location
 from mlflow_parity.options import resolve
-from mlflow_parity.promises import ON_LIVE, PROMISES, select
+from mlflow_parity.promises import collected, select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.sides import Side, uncounted
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from support.memory import Silent, Sink
 
-#: What every audit of snapshots checks; models are loaded only where an option asks for it.
-CHECKS = tuple(one.name for one in PROMISES if one.name not in {"model_versions_load", *ON_LIVE})
+#: What every audit of snapshots checks.
+CHECKS = collected(snapshot=True)
 
 
 @dataclass(frozen=True, slots=True)
