@@ -30,6 +30,7 @@ from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.tool_files import write_tool_files
 from mlflow_parity.snapshot import PARTS, SERVER
+from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.standin.servers import Server
 
 _SECRET = "tracking-passw0rd"
@@ -354,7 +355,7 @@ def test_a_batch_is_discarded_but_for_what_is_needed(small: Server, tmp_path: Pa
     # as if it had been interrupted: what was read stays, but for the files
     manifest = folder.snapshot_root / "manifest.json"
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "finished": None, "digest": None, "parts": {}}))
+    write_json(manifest, sealed({**content, "finished": None, "digest": None, "parts": {}}))
     again = export(small, tmp_path)
     assert again.verify() == []
     assert again.snapshot.digest == content["digest"]
