@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reporting_samples import FACETS, cell, findings, hostile_report, report, reports, states, texts, unhurried
 
@@ -101,6 +101,7 @@ def message(found: list[Finding], total: int = 0, counts: Counter[State] | None 
     return text.split("\n")
 
 
+@example([], 0, {State.AMBIGUOUS: 10**12, State.DUPLICATE: 10**11, State.MISSING: 10**5}, {"experiment": "\u09c5"})
 @given(
     st.lists(findings, max_size=40),
     st.integers(0, 10**9),

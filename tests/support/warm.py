@@ -49,14 +49,14 @@ class Process:
 
     def poll(self) -> int | None:
         """Return its exit code, ``None`` while it runs."""
-        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+        if self.returncode is None and _readable(self._connection, 0):
             self._ended()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end and return its exit code; ``subprocess.TimeoutExpired`` after ``timeout`` seconds."""
         if self.returncode is None:
-            if not select.select([self._connection], [], [], timeout)[0]:
+            if not _readable(self._connection, timeout):
                 raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
             self._ended()
         assert self.returncode is not None
@@ -66,6 +66,13 @@ class Process:
         # without an answer the warm process itself has ended, and has killed what it ran
         self.returncode = int(_line(self._connection) or -signal.SIGKILL)
         self._connection.close()
+
+
+def _readable(connection: socket.socket, timeout: float | None) -> bool:
+    # not select: its files' numbers end at 1,024
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(None if timeout is None else timeout * 1000))
 
 
 def _address(python: str, kind: str) -> str:

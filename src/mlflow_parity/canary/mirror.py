@@ -118,6 +118,8 @@ class MirrorSide(Side):
 class _MirrorSnapshot(Snapshot):
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
+        # what was read for the audit in hand covers it
+        self.asked = None
 
     def objects(self, place: str) -> PlaceObjects:
         return _MirrorObjects(self._mirror, place)
@@ -131,6 +133,10 @@ class _MirrorView(SnapshotView):
     def problem(self, part: Part) -> str | None:
         view = self._mirror.views.get(self._experiment.experiment_id)
         return None if view is None else view.problem(part)
+
+    def links_problem(self) -> str | None:
+        view = self._mirror.views.get(self._experiment.experiment_id)
+        return None if view is None else view.links_problem()
 
     def counts(self) -> dict[str, int]:
         return {}

@@ -93,7 +93,8 @@ def width(text: str) -> int:
     """Return the columns that visible ``text`` takes in a terminal at most (wide characters take two)."""
     if not _WIDE.search(text):
         return len(text)
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+    # below them Python calls characters wide that are not assigned
+    return sum(2 if _WIDE.match(one) and unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
 def crop(text: str, columns: int) -> str:
