@@ -31,6 +31,7 @@ from mlflow_parity.relocation import Relocation
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects
+from mlflow_parity.verdict import Row
 
 _SIDES: tuple[SideName, SideName] = ("source", "target")
 #: Kinds whose pairs are needed to follow the links of a kind.
@@ -94,7 +95,8 @@ class Objects:
     """What the target said of the aliases of registered models and prompts, by name; ``None``: not asked yet."""
     _views: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
     _fresh: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
-    _grouped: dict[tuple[int, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
+    _renewed: dict[tuple[SideName, str, frozenset[Part]], PlaceObjects] = field(default_factory=dict)
+    _grouped: dict[tuple[PlaceObjects, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
 
     @property
     def facets(self) -> dict[str, frozenset[str]]:
@@ -112,9 +114,9 @@ class Objects:
         """Return the keys of a kind, only those of a model or prompt when one is named."""
         if not container:
             return view.keys(kind)
-        groups = self._grouped.get((id(view), kind))
+        groups = self._grouped.get((view, kind))
         if groups is None:
-            groups = self._grouped[id(view), kind] = {}
+            groups = self._grouped[view, kind] = {}
             for key in view.keys(kind):
                 groups.setdefault(key.container or key.entity_id, []).append(key)
         return groups.get(container, [])
@@ -188,6 +190,17 @@ class Objects:
                 again_rows = list(self._rows(label, kind, place, fresh=True))
                 self._notice(label, kind, place, [*first, *again_rows])
                 yield from map(self.changes.settle, again_rows)
+                if all(_ids(outcome.row) for outcome in again_rows):
+                    yield from self._unseen(first, again_rows)
+
+    def _unseen(self, first: Sequence[Outcome], again: Sequence[Outcome]) -> Iterator[Outcome]:
+        """Yield what was red at first and is neither judged again nor known to have gone: it stays red."""
+        judged = {(side, one) for row in (outcome.row for outcome in again) for side, one in _ids(row)}
+        for outcome in first:
+            row = outcome.row
+            gone = any((side, row.kind, one) in self.changes.found for side, one in _ids(row))
+            if _ids(row) and not row.state.green and not gone and judged.isdisjoint(_ids(row)):
+                yield outcome
 
     def _notice(self, label: str, kind: Kind, place: Place, outcomes: Sequence[Outcome]) -> None:
         """Remember which of the suspects are not what they were when they were first read."""
@@ -280,8 +293,17 @@ class Objects:
 
     def _now(self, side: SideName, place: str, *, fresh: bool) -> PlaceObjects:
         view = self.view(side, place)
-        again = {part: found for (name, where, part), found in self._fresh.items() if (name, where) == (side, place)}
-        return view.renewed({part: found for part, found in again.items() if found is not None}) if fresh else view
+        if not fresh:
+            return view
+        again = {
+            part: found
+            for (name, where, part), found in self._fresh.items()
+            if (name, where) == (side, place) and found is not None
+        }
+        key = side, place, frozenset(again)
+        if key not in self._renewed:
+            self._renewed[key] = view.renewed(again)
+        return self._renewed[key]
 
     def _refresh(self, kind: Kind, place: Place, parts: Sequence[Part]) -> bool:
         """Read parts of a place once more, once per audit; false when neither side could be read anew."""
@@ -308,6 +330,11 @@ class Objects:
         for place in places:
             counts.update(self.view(side, place).counts())
         return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
+
+
+def _ids(row: Row) -> list[tuple[SideName, str]]:
+    sides: tuple[tuple[SideName, str | None], ...] = (("source", row.source_id), ("target", row.target_id))
+    return [(side, identity) for side, identity in sides if identity is not None]
 
 
 def _in_order() -> list[Kind]:

@@ -1,0 +1,74 @@
+"""Every object that was read is judged: suspects are looked at twice, and none is lost between both looks."""
+
+from __future__ import annotations
+
+import pytest
+from support.memory import Store, run_audit
+
+from mlflow_parity.audit_objects import Objects
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.snapshot.store import PlaceObjects
+from mlflow_parity.verdict import State
+
+TIMES = {"created": 5, "updated": 6}
+MODELS = 40
+
+
+def entities(name: str) -> list[Entity]:
+    """A registered model with two versions."""
+    version = {"status": {"status": "READY"}, "description": "d", "tags": {}, "user": "", "run": None,
+               "stage": "None", "logged_model": None, "source": "mlflow-artifacts:/x", "times": TIMES}  # fmt: skip
+    return [
+        Entity("registered_model", name, name, "", 5, {"description": "", "tags": {}, "aliases": {}, "times": TIMES}),
+        *(
+            Entity("model_version", f"{name}/{number}", f"{name} version {number}", name, 5,
+                   {**version, "number": number})
+            for number in (1, 2)
+        ),
+    ]  # fmt: skip
+
+
+def store(*names: str) -> Store:
+    """A run, and registered models of these names."""
+    run = Run("1" * 32, "1", "r", "FINISHED", 1, 2, "ada", "active", "mlflow-artifacts:/1/r", {}, {}, {}, ())
+    experiment = Experiment("1", "shop", "active", "mlflow-artifacts:/1", 5, 6, {})
+    return Store([experiment], [run], objects=[one for name in names for one in entities(name)])
+
+
+def test_every_object_has_its_rows() -> None:
+    """Every second model is on one side only: each of them, and each version, is missing or extra."""
+    ours = [f"ours {number:02}" for number in range(MODELS)]
+    theirs = [f"theirs {number:02}" for number in range(MODELS)]
+    both = [f"both {number:02}" for number in range(MODELS)]
+    done = run_audit(store(*ours, *both), store(*theirs, *both))
+    found = {
+        (row.kind, row.name): row.state
+        for row in done.rows
+        if row.facet == "presence" and row.kind in ("registered_model", "model_version")
+    }
+    wanted = {
+        (one.kind, one.name): state
+        for names, state in ((ours, State.MISSING), (theirs, State.EXTRA), (both, State.MATCH))
+        for name in names
+        for one in entities(name)
+    }
+    assert found == wanted
+
+
+def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a suspect lost between both looks, it would be red as it was at first, not green for want of a row."""
+    once = Objects._now
+
+    def blind(self: Objects, side: str, place: str, *, fresh: bool) -> PlaceObjects:
+        found = once(self, side, place, fresh=fresh)  # type: ignore[arg-type]
+        if fresh:
+            monkeypatch.setattr(PlaceObjects, "keys", lambda self, kind: [])
+        return found
+
+    monkeypatch.setattr(Objects, "_now", blind)
+    monkeypatch.setattr("mlflow_parity.changes.of_entity", lambda *_: [])
+    done = run_audit(store("lost"), store())
+    states = {(row.kind, row.state) for row in done.rows if row.facet == "presence" and row.kind in KINDS}
+    assert (("registered_model", State.MISSING)) in states
+    assert not done.result.green
