@@ -17,14 +17,14 @@ from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_cr
 from mlflow_parity.standin.servers import Server
 
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
-_LONGEST = ("test_migrate_matrix", "test_migrating", "test_howtos", "test_migrate_resume", "test_migrate_runs",
-            "test_migrate_repair", "test_migrate_losses", "test_memory", "test_faults",
-            "test_standin_servers", "test_migrate_losses_more", "test_object_faults",
-            "test_audit_waivers", "test_versions", "test_core_properties", "test_migrate_export",
-            "test_profiles", "test_audit_xdist", "test_core_options", "test_reporting_ledger",
-            "test_standin", "test_migrate_objects", "test_standin_services",
-            "test_reading_objects_errors", "test_retire", "test_audit_pairing", "test_migrate_backup",
-            "test_audit_options", "test_access", "test_recheck", "test_core_verdict", "test_objects")  # fmt: skip
+_LONGEST = ("test_migrate_matrix", "test_migrate_resume", "test_howtos", "test_migrating", "test_migrate_runs",
+            "test_transport", "test_migrate_repair", "test_migrate_export", "test_self_test", "test_migrate_losses",
+            "test_core_properties", "test_profiles", "test_memory", "test_hostile", "test_migrate_losses_more",
+            "test_faults", "test_versions", "test_object_faults", "test_audit_waivers", "test_standin_servers",
+            "test_audit_killed", "test_retire", "test_reading_histories", "test_audit_pairing", "test_migrate_plan",
+            "test_audit_xdist", "test_access", "test_migrate_backup", "test_migrate_objects", "test_reporting_html",
+            "test_core_options", "test_read_only", "test_migrate_outcome", "test_package", "test_secrets",
+            "test_reporting_ledger", "test_objects", "test_standin_services", "test_core_verdict")  # fmt: skip
 
 
 standin_servers.launch = warm.launch
