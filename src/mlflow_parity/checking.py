@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from mlflow_parity.items import Item, ItemState, Judgement
+from mlflow_parity.items import Bundle, Item, ItemState, Judgement
 from mlflow_parity.promises import BY_NAME, Promise
+from mlflow_parity.verdict import State
 
 #: Renders a failed promise as text for a person, under 40 lines.
 Message = Callable[[Promise, Item, Judgement], str]
+#: Names of experiments in the message of a test item that stands for several.
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One experiment after the audit; the value of the fixture ``audited``."""
+    """One experiment after the audit, or those that share a test item; the value of the fixture ``audited``."""
 
-    item: Item
-    state: ItemState
+    states: tuple[ItemState, ...]
     message: Message
 
     def keeps(self, promise_name: str) -> None:
@@ -30,20 +33,32 @@ class Audited:
         """
         __tracebackhide__ = True
         promise = BY_NAME[promise_name]
-        judgement = self.state.judge(promise)
-        if not judgement.green:
-            pytest.fail(self.message(promise, self.item, judgement), pytrace=False)
+        red = [(state.item, judgement) for state in self.states if not (judgement := state.judge(promise)).green]
+        if red:
+            pytest.fail(self.message(promise, *_merged(red)), pytrace=False)
 
 
-def load(folder: Path, item: Item, promise_name: str, message: Message) -> Audited:
-    """Load an experiment's state for a check.
+def load(folder: Path, bundle: Bundle, promise_name: str, message: Message) -> Audited:
+    """Load the states of a test item for a check.
 
     What could not be read makes the check an *error*, so that it stands apart from a difference.
     """
-    state = ItemState.load(folder, item)
+    states = tuple(ItemState.load(folder, item) for item in bundle.items)
     promise = BY_NAME.get(promise_name)
     if promise is not None:
-        judgement = state.judge(promise)
-        if judgement.unreadable:
-            pytest.fail(message(promise, item, judgement), pytrace=False)
-    return Audited(item, state, message)
+        red = [(state.item, judgement) for state in states if not (judgement := state.judge(promise)).green]
+        if red and all(judgement.unreadable for _, judgement in red):
+            pytest.fail(message(promise, *_merged(red)), pytrace=False)
+    return Audited(states, message)
+
+
+def _merged(red: Sequence[tuple[Item, Judgement]]) -> tuple[Item, Judgement]:
+    """One item and judgement for several: all counts and findings, and the names as far as they are few."""
+    [(first, judgement), *others] = red
+    if not others:
+        return first, judgement
+    counts = sum((one.counts for _, one in red), Counter[State]())
+    findings = tuple(finding for _, one in red for finding in one.findings)
+    names = ", ".join(item.name for item, _ in red[:_NAMED])
+    more = f" and {len(red) - _NAMED} more" if len(red) > _NAMED else ""
+    return replace(first, name=names + more), Judgement(counts, sum(one.total for _, one in red), findings)

@@ -1,5 +1,8 @@
 """The test items: one per check and experiment, with ids that stay the same from run to run; and their state.
 
+Where a server has very many experiments (or models, or prompts) a test item stands for a few of them, so that pytest
+is not given tens of thousands.
+
 The main process writes an item's state; whoever runs the check (it, or an xdist worker) reads it.
 """
 
@@ -55,6 +58,38 @@ class Item:
         """Return the name of its state file."""
         text = f"{self.family}:{self.surplus}:{self.experiment_id}:{self.name}:{self.id}"
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32] + ".json"
+
+
+#: Most test items of one check; more experiments, models or prompts than that share them.
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What one test item of a check stands for: one item, or neighbours in the order of their names."""
+
+    items: tuple[Item, ...]
+
+    @property
+    def id(self) -> str:
+        """The id of the only item, else the first and the last one's."""
+        first, last = self.items[0].id, self.items[-1].id
+        return first if len(self.items) == 1 else f"{first} ... {last} ({len(self.items)})"
+
+    @property
+    def family(self) -> Family:
+        """Of what family its items are."""
+        return self.items[0].family
+
+
+def bundles(items: Sequence[Item]) -> list[Bundle]:
+    """Share the items of one family among at most :data:`MOST` test items, those on the target only by themselves."""
+    found = []
+    for surplus in (False, True):
+        chosen = [item for item in items if item.surplus is surplus]
+        size = -(-len(chosen) // MOST)
+        found += [Bundle(tuple(chosen[start : start + size])) for start in range(0, len(chosen), size or 1)]
+    return found
 
 
 #: Id of the item that stands for a family of which neither side has any.

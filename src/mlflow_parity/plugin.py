@@ -143,14 +143,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(_SCOPE, items if each else [None], ids=names, indirect=True)
     if _FIXTURE not in metafunc.fixturenames:
         return
+    from mlflow_parity.items import bundles
     from mlflow_parity.promises import BY_NAME, OWNERS
 
     name = metafunc.function.__name__.removeprefix("test_")
     family = BY_NAME[name].family if name in BY_NAME else "experiment"
     # what is on the target only is judged once, by the check that owns it
     owner = name in OWNERS
-    items = [item for item in shared.items if item.family == family and (owner or not item.surplus)]
-    metafunc.parametrize(_FIXTURE, items, ids=[item.id for item in items], indirect=True)
+    shares = bundles([item for item in shared.items if item.family == family and (owner or not item.surplus)])
+    metafunc.parametrize(_FIXTURE, shares, ids=[share.id for share in shares], indirect=True)
+
+
+def _checks_of(item: pytest.Item) -> list[str]:
+    """The checks that a test item of ours stands for, as ``promise[item id]``."""
+    bundle = item.callspec.params.get(_FIXTURE) if hasattr(item, "callspec") else None
+    promise = item.name.partition("[")[0].removeprefix("test_")
+    return [f"{promise}[{one.id}]" for one in bundle.items] if bundle else []
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -170,7 +178,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if ours and item.name.startswith(unjudged):
             continue
         # a recheck is of our own checks alone: others have no earlier verdict
-        if recheck is None or (ours and recheck.wants(item.name)):
+        if recheck is None or (ours and recheck.wants(_checks_of(item))):
             kept.append(item)
     items[:] = kept
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class Recheck:
     digest: str
     checks: frozenset[str]
 
-    def wants(self, node_name: str) -> bool:
-        """Whether a test of this name (``test_promise[item id]``) is to be run again."""
-        return node_name.removeprefix("test_") in self.checks
+    def wants(self, checks: Iterable[str]) -> bool:
+        """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""
+        return not self.checks.isdisjoint(checks)
 
     @property
     def title(self) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__, contract, own_checks
-from mlflow_parity.items import Item, Judgement, load_items, save_items
+from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
 from mlflow_parity.kinds import KINDS, LIVE, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
@@ -71,10 +71,6 @@ class Shared:
         if self._items is None:
             self._items = load_items(self.folder / ITEMS)
         return self._items
-
-    def item(self, item_id: str) -> Item:
-        """Return an item by its id."""
-        return next(item for item in self.items if item.id == item_id)
 
     def message(self, promise: Promise, item: Item, judgement: Judgement) -> str:
         """Render a failed promise."""
@@ -164,7 +160,11 @@ class Main(Shared):
         """Return which promises and items the collected node ids stand for."""
         promises: list[str] = []
         items: list[str] = []
-        known = {(item.family, item.id): item.key for item in self.items}
+        known: dict[tuple[Family, str], Bundle] = {}
+        for family in _TITLES:
+            for one in bundles([item for item in self.items if item.family == family]):
+                known[family, one.id] = one
+        collected: set[str] = set()
         for node_id in node_ids:
             own = own_checks.asked_for(node_id, self.items)
             if own is not None:
@@ -176,13 +176,13 @@ class Main(Shared):
             if found is None:
                 continue
             promise = PROMISES.get(found["promise"])
-            key = known.get(("experiment" if promise is None else promise.family, found["item"]))
-            if key is None:
+            bundle = known.get(("experiment" if promise is None else promise.family, found["item"]))
+            if bundle is None:
                 continue  # not one of our checks
             promises.append("" if promise is None else promise.name)
-            items.append(key)
+            items += [item.key for item in bundle.items]
+            collected.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
         if self.settings.recheck is not None:
-            collected = {_check_of(node_id) for node_id in node_ids}
             self.unfound = tuple(sorted(self.settings.recheck.checks - collected))
         return select(promises, items) if items else Selection((), ())
 
@@ -365,11 +365,6 @@ def _not_green(result: Result) -> tuple[str, ...]:
         for promise in selected
         if promise.family == state.item.family and not state.judge(promise).green
     )
-
-
-def _check_of(node_id: str) -> str:
-    found = _ITEM_OF_NODE.search(node_id)
-    return f"{found['promise']}[{found['item']}]" if found else ""
 
 
 def _noun(kind: str, count: int) -> str:
