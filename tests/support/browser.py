@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,28 @@ def opened(path: Path, scratch: Path) -> Page:
         check=True,
     )
     return Page(done.stdout.decode("utf-8"))
+
+
+def load_seconds(path: Path, scratch: Path) -> float:
+    """Return the seconds that a real Chromium takes to load a page, its own start left out.
+
+    Raises:
+        RuntimeError: there is no Chromium.
+    """
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        raise RuntimeError("no Chromium found")
+    empty = scratch / "empty.html"
+    empty.write_text("<!doctype html><title>nothing</title>", encoding="utf-8")
+    took = {}
+    # the first start writes the profile, and is not counted
+    for page in (empty, empty, path):
+        profile = f"--user-data-dir={scratch / 'profile-of-time'}"
+        began = time.monotonic()
+        command = [browser, *_CHROMIUM, profile, "--dump-dom", page.as_uri()]
+        subprocess.run(command, capture_output=True, timeout=120, check=True)
+        took[page] = time.monotonic() - began
+    return max(0.0, took[path] - took[empty])
 
 
 @contextmanager
