@@ -24,6 +24,7 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.objects
 	$(BIN)/python -m benchmarks.migrating
 	$(BIN)/python -m benchmarks.large_file
+	$(BIN)/python -m benchmarks.load
 
 clean:
 	rm -rf $(VENV) demo-work

@@ -103,6 +103,7 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
         sum(map(int, summary)),
         sum(report["sides"][side]["requests"] for side in ("source", "target")),
     )
+    print(made.row, flush=True)
     assert made.peak < MEMORY_MB, made
     assert 0 < made.items < ITEMS, made
     assert made.page < PAGE_MB, made
@@ -151,7 +152,6 @@ def main() -> None:
         for runs in sizes or (1_000, 10_000, 100_000):
             with tempfile.TemporaryDirectory(prefix="parity-bench-") as temporary:
                 done.append(measure(cluster, Load(runs, max(2, runs // 500)), Path(temporary)))
-                print(done[-1].row, flush=True)
                 shutil.rmtree(temporary, ignore_errors=True)
     text = "\n".join(
         [

@@ -123,7 +123,7 @@ def _run(dsn: str, statements: list[str] | tuple[str, ...], values: dict[str, ob
 # the target gives other ids to experiments too: it has one more of its own before them
 _EXPERIMENTS = (
     """INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)
-       SELECT 'load-' || lpad(n::text, 3, '0'), 'mlflow-artifacts:/load-' || n, 'active', %(start)s, %(start)s
+       SELECT 'load-' || lpad(n::text, 3, '0'), 'mlflow-artifacts:/load-' || n, 'active', %(start)s + n, %(start)s + n
        FROM generate_series(0, %(experiments)s - 1) n
        ORDER BY CASE WHEN %(side)s = 'target' THEN -n ELSE n END""",
 )
