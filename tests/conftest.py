@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import settings
 from support import warm
 from support.pairs import Migration
 from support.servers import FreshServer, ServerPool, keep_pristine
@@ -27,6 +28,9 @@ _LONGEST = ("test_migrate_matrix", "test_migrate_resume", "test_howtos", "test_m
             "test_reporting_ledger", "test_objects", "test_standin_services", "test_core_verdict")  # fmt: skip
 
 
+# how long an example takes says how busy the machine is, and nothing else
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 standin_servers.launch = warm.launch
 # before there are workers
 lead()
