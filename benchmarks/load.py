@@ -39,7 +39,7 @@ MEMORY_MB, ITEMS, PAGE_MB, OPEN_SECONDS = 1024, 5_000, 10, 3.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One audit: seconds, MB, seconds until Chromium has loaded the report, test items, and requests to both sides."""
+    """One audit: seconds, MB, seconds until Chromium has started and loaded the report, test items, and requests to both sides."""
 
     load: Load
     seconds: float
@@ -164,7 +164,7 @@ def main() -> None:
             "file, 2 are lost and 1 is extra. The verdict's counts were exactly these.",
             "",
             "| runs | experiments | points per side | audit | per run | peak memory | requests | test items | report.html | "
-            "opens in Chromium in |",
+            "Chromium starts and opens it in |",
             "|---|---|---|---|---|---|---|---|---|---|",
             *(one.row for one in done),
             "",
