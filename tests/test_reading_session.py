@@ -30,10 +30,12 @@ from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ReadError, R
 from mlflow_parity.locations import Location, parse_location
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.answers import retry_after
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.reading.auth import Aws, credentials
 from mlflow_parity.reading.endpoints import ALLOWED, Endpoint
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.reading.session import Limits, Session
+from mlflow_parity.standin.s3 import S3
+from mlflow_parity.standin.sagemaker import new_credentials
 from mlflow_parity.standin.servers import Server, free_port
 
 QUICK = Limits(connect=2, read=5, call=20, first_wait=0.02, longest_wait=0.1)
@@ -362,3 +364,20 @@ def test_refusals_side_by_side_count_once_and_calm_brings_it_back() -> None:
     for _ in range(1_000):
         limiter.answered()
     assert limiter.limit == 8
+
+
+def test_a_limit_holds_for_its_own_request_only(newest: Server, s3: S3) -> None:
+    """S3 is asked from the same threads as the server: a limit of the one that has passed is none of the other."""
+    identity = new_credentials()
+    env = {
+        "SOURCE_AWS_ACCESS_KEY_ID": identity.access_key,
+        "SOURCE_AWS_SECRET_ACCESS_KEY": identity.secret_key,
+        "SOURCE_AWS_SESSION_TOKEN": str(identity.token),
+        "SOURCE_MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
+    }
+    s3.create_bucket("limits-of-others", identity, "eu-west-1")
+    client = Aws("source", env, "eu-west-1").s3
+    session = opened(newest.uri, limits=Limits(connect=0.5, read=0.5, call=2))
+    session.post(endpoints.EXPERIMENTS, SEARCH)
+    time.sleep(2.1)
+    assert client.head_bucket(Bucket="limits-of-others")["ResponseMetadata"]["HTTPStatusCode"] == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
@@ -12,7 +12,7 @@ from mlflow_parity.model import Artifact
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.patience import Patience
 from mlflow_parity.reading.stores import Place, Way
-from mlflow_parity.reading.timed import wait_until
+from mlflow_parity.reading.timed import until
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class S3Store:
     def _listed(self) -> list[Artifact]:
         found: dict[str, Artifact] = {}
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        for page in pages:
+        for page in self._each(pages):
             for item in page.get("Contents", []):
                 path = item["Key"][len(self._prefix) :]
                 if path in found:
@@ -53,8 +53,18 @@ class S3Store:
                     if "SHA256" in item.get("ChecksumAlgorithm", []):
                         self._hashed.add(path)
                     found[path] = Artifact(path, int(item["Size"]))
-            wait_until(time.monotonic() + SECONDS)
         return [*found.values()]
+
+    @staticmethod
+    def _each(pages: Iterable[Any]) -> Iterator[Any]:
+        """Each page has the whole time: their number is not known before."""
+        each = iter(pages)
+        while True:
+            with until(time.monotonic() + SECONDS):
+                page = next(each, None)
+            if page is None:
+                return
+            yield page
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """``GetObject``."""
@@ -99,9 +109,9 @@ class S3Store:
         tried = 0
         while True:
             tried += 1
-            wait_until(deadline)
             try:
-                found = once()
+                with until(deadline):
+                    found = once()
             except Exception as error:
                 failed = _s3_error(error)
             else:

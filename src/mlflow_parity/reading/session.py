@@ -7,6 +7,7 @@ is one line and passes the redactor.
 from __future__ import annotations
 
 import http.cookiejar
+import os
 import random
 import threading
 import time
@@ -36,7 +37,7 @@ from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.reading.patience import Patience
-from mlflow_parity.reading.timed import TimedAdapter, wait_until
+from mlflow_parity.reading.timed import TimedAdapter, until
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
@@ -280,11 +281,14 @@ class Session:
         )
         with self._counting:
             self.counts[endpoint.name] += 1
-        wait_until(time.monotonic() + self.limits.connect + self.limits.read)
+        # a file has to be sent before there can be an answer
+        size = 0 if body is None else len(body) if isinstance(body, bytes) else os.fstat(body.fileno()).st_size
+        late = time.monotonic() + self.limits.connect + size / self.limits.slowest + self.limits.read
         try:
-            return self._http.send(
-                prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
-            )
+            with until(late):
+                return self._http.send(
+                    prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
+                )
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
                 raise TransportError(self._line(endpoint, reason(error))) from None
@@ -303,9 +307,12 @@ class Session:
         raw: Any = answer.raw
         # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
         read = getattr(raw, "read1", None) or raw.read
-        wait_until(deadline)
         try:
-            while piece := read(_PIECE, decode_content=True):
+            while True:
+                with until(deadline):
+                    piece = read(_PIECE, decode_content=True)
+                if not piece:
+                    break
                 yield piece
                 if time.monotonic() > deadline:
                     raise Again("the answer did not come within the time limit")

@@ -7,6 +7,8 @@ import io
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -24,9 +26,14 @@ class _Until(threading.local):
 _until = _Until()
 
 
-def wait_until(moment: float) -> None:
-    """Let all further reads of this thread fail that end after ``moment`` (of the monotonic clock)."""
-    _until.at = moment
+@contextmanager
+def until(moment: float) -> Iterator[None]:
+    """Let the reads of this thread fail that end after ``moment`` (of the monotonic clock); outside of it none does."""
+    before, _until.at = _until.at, moment
+    try:
+        yield
+    finally:
+        _until.at = before
 
 
 class _Timed(io.RawIOBase):
