@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench detection clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -25,6 +25,11 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.migrating
 	$(BIN)/python -m benchmarks.large_file
 	$(BIN)/python -m benchmarks.load
+
+# what the audit detects, as the tests' fault battery finds it
+detection: $(VENV)/.ready-dev
+	PYTHONPATH=tests $(BIN)/python -m faults.detection > docs/detection.new
+	mv docs/detection.new docs/detection.md
 
 clean:
 	rm -rf $(VENV) demo-work

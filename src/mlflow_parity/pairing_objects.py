@@ -57,6 +57,8 @@ class ObjectPairing:
 _NUMBERED = frozenset({"model_version"})
 #: Kinds of which identical ones are told apart by nothing but their order.
 _ORDERED = frozenset({"model_version"})
+#: Kinds whose number is part of their natural key: where it was altered, name and content tell which one it is.
+_COUNTED = frozenset({"prompt_version", "scorer"})
 #: Objects of one key times candidates that are weighed against each other; where there are more, order decides.
 _WEIGHED = 100_000
 #: Tells what an object holds beside its content, one digest per facet, the same for a copy without loss.
@@ -109,6 +111,14 @@ def pair_objects(
         left, free = matcher(left, free, "natural-key", lambda item, ours: (item.natural, _run(item, ours, known)))
         left, free = matcher(left, free, "content", lambda item, _: (item.natural, item.content))
         left, free = matcher(left, free, "natural-key", lambda item, _: item.natural)
+        if kind in _COUNTED:
+            # the versions of a prompt are a container of their own, those of all scorers are in one
+            left, free = matcher(
+                left, free, "content", lambda item, _: (item.name if kind == "scorer" else "", item.content)
+            )
+        if kind == "logged_model":
+            # its type is part of its natural key: what made it, and its name, tell it where the type was altered
+            left, free = matcher(left, free, "natural-key", lambda item, ours: (item.name, _run(item, ours, known)))
     _surplus_copies(result, free, known)
     result.missing += left
     return result

@@ -1,0 +1,200 @@
+"""Runs the battery once a session: seeds a source, migrates it, audits the copy, plants the faults, audits again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.audits import AuditRun, audit
+from support.migrations import migrate_py
+from support.servers import ServerPool, copy_database
+from support.sharing import made_once
+
+from faults.fault import EXPERIMENT, Fault, Pair, Said, Target
+from faults.registry import FAULTS
+from faults.seeding import Seeding
+from mlflow_parity.promises import PROMISES
+from mlflow_parity.standin.servers import Server
+
+#: Options of the audits of each pair.
+OPTIONS: Mapping[Pair, tuple[str, ...]] = {
+    "migrated": (),
+    "loaded": ("--load-models", "--experiments", EXPERIMENT, "--models", "load-*", "-k", "model_versions_load"),
+    "restored": ("--profile", "same-store"),
+}
+#: Ids that servers give, as they are shown here.
+_NORMAL = (
+    (re.compile(r"\btr-[0-9a-f]{32}\b"), "<trace>"),
+    (re.compile(r"\bm-[0-9a-f]{32}\b"), "<model>"),
+    (re.compile(r"\bd-[0-9a-f]{32}\b"), "<dataset>"),
+    (re.compile(r"\([0-9a-f]{16}\)"), "(<span>)"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "<run>"),
+    (re.compile(r"127\.0\.0\.1:\d+"), "<server>"),
+    # 1700000… are the seed's own times
+    (re.compile(r"\b1(?!700000)\d{12}\b"), "<time>"),
+    (re.compile(r"mlflow-artifacts:/\d+/"), "mlflow-artifacts:/<experiment>/"),
+)
+#: Which check judges a facet of a kind.
+OWNERS = {(one.kind, facet): f"test_{one.name}" for one in PROMISES for facet in one.facets}
+#: Name on the target and id of each object, by kind.
+_IDS = {
+    "experiment": "SELECT name, experiment_id FROM experiments",
+    "run": "SELECT name, run_uuid FROM runs",
+    "logged_model": "SELECT name, model_id FROM logged_models",
+    "trace": "SELECT trace_name, request_id FROM trace_info",
+    "scorer": "SELECT scorer_name, scorer_id FROM scorers",
+    "evaluation_dataset": "SELECT name, dataset_id FROM evaluation_datasets",
+    "webhook": "SELECT name, webhook_id FROM webhooks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A finding as the user sees it."""
+
+    kind: str
+    name: str
+    facet: str
+    key: str
+    state: str
+    values: str
+    note: str
+
+    @property
+    def said(self) -> Said:
+        """What :attr:`Fault.expected` gives."""
+        return (self.kind, self.name, self.facet, self.key, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One audit of a pair: its exit status, its findings, and what pytest says of each check that failed."""
+
+    status: int
+    output: str
+    findings: tuple[Finding, ...]
+    report: dict[str, Any]
+    """``report.json``."""
+    failed: Mapping[str, str]
+    """Message of every failed item, by the name of its check; several items of one check are joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The audits of all pairs, before and after the faults were planted."""
+
+    clean: Mapping[Pair, Audited]
+    broken: Mapping[Pair, Audited]
+
+
+def run(pool: ServerPool) -> Result:
+    """Return the audits, made by whichever worker asks first."""
+    with made_once("fault-battery") as (folder, is_there):
+        if not is_there:
+            _Battery(pool, folder)()
+    return Result(*({pair: _read(folder / f"{pair}-{when}") for pair in OPTIONS} for when in ("clean", "broken")))
+
+
+class _Battery:
+    def __init__(self, pool: ServerPool, folder: Path) -> None:
+        self.pool, self.folder = pool, folder
+
+    def __call__(self) -> None:
+        with self._server() as source, self._server() as target:
+            Seeding(source, FAULTS)()
+            ends = ("--source-uri", source.uri, "--target-uri", target.uri)
+            done = migrate_py(self.folder / "migration", "run", *ends, "--work-dir", "work")
+            assert done.status == 0, done.output[-5000:]
+            for pair in OPTIONS:
+                if pair == "restored":
+                    lay(source, target)
+                self._judge(pair, source, target)
+
+    def _judge(self, pair: Pair, source: Server, target: Server) -> None:
+        faults = [fault for fault in FAULTS if fault.pair == pair]
+        self._audit(f"{pair}-clean", pair, source, target)
+        with kept(target, self.folder / "kept"):
+            plant(faults, target)
+            self._audit(f"{pair}-broken", pair, source, target)
+
+    def _audit(self, name: str, pair: Pair, source: Server, target: Server) -> None:
+        folder = self.folder / name
+        options = ("--max-findings", "1000", "--junitxml", str(folder / "junit.xml"), *OPTIONS[pair])
+        done = audit(folder, source.uri, target.uri, *options)
+        (folder / "done.json").write_text(json.dumps([done.status, done.output]), encoding="utf-8")
+
+    @contextmanager
+    def _server(self) -> Iterator[Server]:
+        server = self.pool.take()
+        try:
+            yield server
+        finally:
+            self.pool.give_back("newest", server)
+
+
+def plant(faults: Sequence[Fault], target: Server) -> None:
+    """Plant faults, those that need ids of other objects before those that lose them."""
+    with closing(sqlite3.connect(target.database_path, timeout=30, isolation_level=None)) as database:
+        ids = {(kind, str(name)): str(one) for kind, query in _IDS.items() for name, one in database.execute(query)}
+        place = Target(target, database, ids)
+        for fault in faults:
+            fault.plant(place, fault.id)
+
+
+def lay(source: Server, target: Server) -> None:
+    """Make the target a restored copy of the source."""
+    copy_database(source.database_path, target.database_path)
+    shutil.rmtree(target.artifacts_root)
+    shutil.copytree(source.artifacts_root, target.artifacts_root)
+
+
+@contextmanager
+def kept(server: Server, folder: Path) -> Iterator[None]:
+    """Give a server back what it holds now, when the block ends."""
+    folder.mkdir()
+    copy_database(server.database_path, folder / "database.db")
+    shutil.copytree(server.artifacts_root, folder / "files")
+    try:
+        yield
+    finally:
+        copy_database(folder / "database.db", server.database_path)
+        shutil.rmtree(server.artifacts_root)
+        shutil.move(folder / "files", server.artifacts_root)
+        shutil.rmtree(folder)
+
+
+def _read(folder: Path) -> Audited:
+    status, output = json.loads((folder / "done.json").read_text(encoding="utf-8"))
+    report = AuditRun(status, output, folder / "reports").report
+    failed: dict[str, str] = {}
+    for case in ElementTree.parse(folder / "junit.xml").iter("testcase"):  # our own file
+        told = [one for one in case if one.tag in ("failure", "error")]
+        check = str(case.get("name")).partition("[")[0]
+        for one in told:
+            failed[check] = failed.get(check, "") + f"{one.get('message')}\n{one.text}\n"
+    return Audited(status, output, tuple(map(_finding, report["findings"])), report, failed)
+
+
+def _finding(told: Mapping[str, Any]) -> Finding:
+    values = " → ".join("absent" if told[side] is None else str(told[side]) for side in ("source", "target"))
+    # what deepdiff says stands on lines of its own and repeats both values
+    note = told["explanation"].partition("\n")[0]
+    return Finding(
+        told["kind"], told["name"], told["facet"], normal(told["key"]), told["state"], normal(values), normal(note)
+    )
+
+
+def normal(text: str) -> str:
+    """Return a text without what differs from run to run."""
+    for pattern, word in _NORMAL:
+        text = pattern.sub(word, text)
+    return text

@@ -1,0 +1,115 @@
+"""Every fault is found and named, by the check that owns it, and nothing else is blamed; no field goes unexercised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.servers import ServerPool
+
+from faults import battery
+from faults.battery import OPTIONS, OWNERS, Result
+from faults.detection import markdown
+from faults.fault import Fault, Pair
+from faults.registry import FAULTS
+from mlflow_parity import contract
+from mlflow_parity.kinds import KINDS
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "detection.md"
+
+
+@pytest.fixture(scope="session")
+def result(server_pool: ServerPool) -> Result:
+    """The audits of all pairs, clean and broken."""
+    return battery.run(server_pool)
+
+
+def _of(fault: Fault) -> set[tuple[str, str]]:
+    """Kind and name of every object that a fault harms."""
+    return {said[:2] for said in fault.expected}
+
+
+def test_the_battery_is_large_and_unambiguous() -> None:
+    """Names are unique, no object is harmed by two faults of one pair, and every kind has its faults."""
+    assert len(FAULTS) > 250
+    assert [name for name, count in Counter(fault.id for fault in FAULTS).items() if count > 1] == []
+    harmed = Counter((fault.pair, *one) for fault in FAULTS for one in _of(fault))
+    assert [one for one, count in harmed.items() if count > 1] == []
+    assert {fault.kind for fault in FAULTS} == {"experiment", "run", *KINDS}
+
+
+def test_no_field_of_the_contract_goes_unexercised() -> None:
+    """The list of kinds and facets that no fault makes red is empty."""
+    exercised = {said[0::2][:2] for fault in FAULTS for said in fault.said(fault.found)}
+    every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
+    assert sorted(every - exercised) == []
+    assert exercised <= every
+
+
+@pytest.mark.parametrize("pair", OPTIONS)
+def test_without_faults_it_is_green(result: Result, pair: Pair) -> None:
+    """The migration, and the restored copy, lost nothing."""
+    clean = result.clean[pair]
+    assert clean.status == 0, clean.output
+    assert clean.findings == ()
+    assert clean.failed == {}
+
+
+def test_every_kind_was_migrated(result: Result) -> None:
+    """Every kind was on both sides, run by run, and deepdiff had nothing to explain."""
+    report = result.clean["migrated"].report
+    assert {row["facet"].split()[0] for row in report["coverage"] if row["total"]} == {"experiment", "run", *KINDS}
+    assert report["explained"] == 0
+    assert set(report["paired_by"]) == {"source-tag"}
+    assert report["sides"]["source"]["objects"] == report["sides"]["target"]["objects"]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.id))
+def test_a_fault_is_found_and_named(result: Result, fault: Fault) -> None:
+    """Its objects have exactly its findings (facet, key, state), through the checks that own them, and no others."""
+    broken = result.broken[fault.pair]
+    assert broken.status == 1, broken.output
+    objects = _of(fault)
+    assert {one.said for one in broken.findings if one.said[:2] in objects} == fault.expected
+    assert {OWNERS[said[0], said[2]] for said in fault.expected} <= broken.failed.keys()
+
+
+@pytest.mark.parametrize("pair", OPTIONS)
+def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
+    """Every finding is one of a fault, and only checks that own a finding fail."""
+    broken = result.broken[pair]
+    wanted = {said for fault in FAULTS if fault.pair == pair for said in fault.expected}
+    assert {one.said for one in broken.findings} - wanted == set()
+    assert broken.failed.keys() == {OWNERS[said[0], said[2]] for said in wanted}
+    assert broken.report["findings_total"] == len(broken.findings)
+
+
+def test_every_check_was_red() -> None:
+    """There is no check without a fault that it finds."""
+    assert {OWNERS[said[0], said[2]] for fault in FAULTS for said in fault.said(fault.found)} == set(OWNERS.values())
+
+
+def test_unpaired_runs_are_named_for_what_they_are(result: Result) -> None:
+    """A run that was never there and one that an interrupted import left are told apart."""
+    notes = {one.name: one.note for one in result.broken["migrated"].findings if one.facet == "presence"}
+    assert "ghost run" in notes["run-ghost"]
+    assert "half a run left by an interrupted import" in notes["run-half"]
+
+
+def test_a_failure_is_short_and_has_no_traceback(result: Result) -> None:
+    """Each failure is under 40 lines, with both values, and shows no source line of ours."""
+    output = result.broken["migrated"].output
+    assert "Traceback" not in output
+    assert "def test_" not in output
+    body = output.partition("= FAILURES =")[2].partition("= mlflow-parity =")[0]
+    sections = body.split("\n____")
+    assert len(sections) > 40
+    assert max(section.count("\n") for section in sections) < 42
+    assert "0.10" in body
+    assert "root['lr']" in body
+
+
+def test_the_detection_table_is_up_to_date(result: Result) -> None:
+    """``docs/detection.md`` is what ``make detection`` writes."""
+    assert PAGE.read_text(encoding="utf-8") == markdown(result)
