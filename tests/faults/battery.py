@@ -19,6 +19,7 @@ from support.servers import ServerPool, copy_database
 from support.sharing import made_once
 
 from faults.fault import EXPERIMENT, Fault, Pair, Said, Target
+from faults.filestore import ids_of, seed_files, serving_files
 from faults.registry import FAULTS
 from faults.seeding import Seeding
 from mlflow_parity.promises import PROMISES
@@ -29,6 +30,7 @@ OPTIONS: Mapping[Pair, tuple[str, ...]] = {
     "migrated": (),
     "loaded": ("--load-models", "--experiments", EXPERIMENT, "--models", "load-*", "-k", "model_versions_load"),
     "restored": ("--profile", "same-store"),
+    "file-store": ("--profile", "same-store"),
 }
 #: Ids that servers give, as they are shown here.
 _NORMAL = (
@@ -110,14 +112,15 @@ class _Battery:
 
     def __call__(self) -> None:
         with self._server() as source, self._server() as target:
-            Seeding(source, FAULTS)()
+            Seeding(source, [fault for fault in FAULTS if fault.pair != "file-store"])()
             ends = ("--source-uri", source.uri, "--target-uri", target.uri)
             done = migrate_py(self.folder / "migration", "run", *ends, "--work-dir", "work")
             assert done.status == 0, done.output[-5000:]
-            for pair in OPTIONS:
-                if pair == "restored":
-                    lay(source, target)
-                self._judge(pair, source, target)
+            self._judge("migrated", source, target)
+            self._judge("loaded", source, target)
+            lay(source, target)
+            self._judge("restored", source, target)
+        self._judge_files()
 
     def _judge(self, pair: Pair, source: Server, target: Server) -> None:
         faults = [fault for fault in FAULTS if fault.pair == pair]
@@ -125,6 +128,19 @@ class _Battery:
         with kept(target, self.folder / "kept"):
             plant(faults, target)
             self._audit(f"{pair}-broken", pair, source, target)
+
+    def _judge_files(self) -> None:
+        faults = [fault for fault in FAULTS if fault.pair == "file-store"]
+        ours, theirs = self.folder / "file-source", self.folder / "file-target"
+        with serving_files(ours) as source:
+            seed_files(source, [fault.id for fault in faults])
+            shutil.copytree(ours / "mlruns", theirs / "mlruns")
+            with serving_files(theirs) as target, closing(sqlite3.connect(":memory:")) as nothing:
+                self._audit("file-store-clean", "file-store", source, target)
+                place = Target(target, nothing, ids_of(target))
+                for fault in faults:
+                    fault.plant(place, fault.id)
+                self._audit("file-store-broken", "file-store", source, target)
 
     def _audit(self, name: str, pair: Pair, source: Server, target: Server) -> None:
         folder = self.folder / name
@@ -142,7 +158,7 @@ class _Battery:
 
 
 def plant(faults: Sequence[Fault], target: Server) -> None:
-    """Plant faults, those that need ids of other objects before those that lose them."""
+    """Plant faults on a target with a database."""
     with closing(sqlite3.connect(target.database_path, timeout=30, isolation_level=None)) as database:
         ids = {(kind, str(name)): str(one) for kind, query in _IDS.items() for name, one in database.execute(query)}
         place = Target(target, database, ids)

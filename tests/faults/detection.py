@@ -20,6 +20,8 @@ _PAIRS: dict[Pair, tuple[str, str]] = {
     "restored": ("After a restore",
                  "Planted on a restored copy of the source's store; audited with `--profile same-store`. What an "
                  "import may change, a restore must not."),
+    "file-store": ("After a restore of a file store",
+                   "What SQL stores do not hold: planted in a copied file store; audited with `--profile same-store`."),
 }  # fmt: skip
 _LONGEST = 90
 

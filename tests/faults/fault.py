@@ -20,7 +20,7 @@ EXPERIMENT = "battery"
 Said = tuple[str, str, str, str, str]
 #: The target on which a fault is planted: made by ``migrate.py``, the same with models that are loaded, a restored copy
 #: of the source, or a copy of a file store.
-Pair = Literal["migrated", "loaded", "restored", "file store"]
+Pair = Literal["migrated", "loaded", "restored", "file-store"]
 
 
 @dataclass(frozen=True, slots=True)

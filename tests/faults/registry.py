@@ -5,6 +5,7 @@ from __future__ import annotations
 from faults.experiments import EXPERIMENTS
 from faults.fault import Fault
 from faults.files import ARTIFACTS
+from faults.filestore import FILE_STORE
 from faults.metrics import METRICS
 from faults.models import LOGGED_MODELS, REGISTERED_MODELS, VERSIONS
 from faults.others import DATASETS, OTHERS
@@ -16,5 +17,5 @@ from faults.traces import SPANS, TRACES
 
 FAULTS: tuple[Fault, ...] = (
     *EXPERIMENTS, *RUNS, *PARAMS, *METRICS, *TAGS, *LINKS, *ARTIFACTS, *LOGGED_MODELS, *REGISTERED_MODELS, *VERSIONS,
-    *PROMPTS, *TRACES, *SPANS, *DATASETS, *OTHERS, *RESTORED,
+    *PROMPTS, *TRACES, *SPANS, *DATASETS, *OTHERS, *RESTORED, *FILE_STORE,
 )  # fmt: skip
