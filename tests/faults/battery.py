@@ -113,9 +113,11 @@ class _Battery:
     def __call__(self) -> None:
         with self._server() as source, self._server() as target:
             Seeding(source, [fault for fault in FAULTS if fault.pair != "file-store"])()
-            ends = ("--source-uri", source.uri, "--target-uri", target.uri)
-            done = migrate_py(self.folder / "migration", "run", *ends, "--work-dir", "work")
-            assert done.status == 0, done.output[-5000:]
+            # the audit that would follow is that of the clean pair
+            for step, side in (("export", source), ("import", target)):
+                end = f"--{'source' if side is source else 'target'}-uri"
+                done = migrate_py(self.folder / "migration", step, end, side.uri, "--work-dir", "work")
+                assert done.status == 0, done.output[-5000:]
             self._judge("migrated", source, target)
             self._judge("loaded", source, target)
             lay(source, target)

@@ -95,10 +95,7 @@ def _told(finding: Finding, fault: Fault) -> str:
     # what deepdiff says repeats both values
     note = "" if finding.note.startswith(("Value of root", "Item root", "Type of root")) else finding.note
     values = "" if finding.values == "absent → absent" else finding.values
-    said = "; ".join(part for part in (values, note) if part)
-    return (
-        f"{_code(whose + place)} **{finding.state}** {_code(said)}" if said else f"{_code(place)} **{finding.state}**"
-    )
+    return " ".join([_code(whose + place), f"**{finding.state}**", *(_code(part) for part in (values, note) if part)])
 
 
 def _code(text: str) -> str:

@@ -62,6 +62,13 @@ def _metric_lost(target: Target, name: str) -> None:
     )
 
 
+def _page_lost(target: Target, name: str) -> None:
+    run = target.id("run", name)
+    later = "DELETE FROM metrics WHERE run_uuid = ? AND key = 'loss' AND step > 5"
+    assert target.database.execute(later, (run,)).rowcount == 6
+    target.sql(_LATEST.format(key="loss"), run=run)
+
+
 def _made_up(key: str, value: str, step: int) -> str:
     return (
         "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) "
@@ -74,6 +81,7 @@ METRICS = (
     Fault("point-last-lost", "run", "the last point is gone",
           sql("DELETE FROM metrics WHERE run_uuid = :run AND key = 'loss' AND step = 11", _LATEST.format(key="loss")),
           _LOSS),
+    Fault("points-page-lost", "run", "the last page of points is gone", _page_lost, _LOSS),
     Fault("point-first-lost", "run", "the first point is gone",
           sql("DELETE FROM metrics WHERE run_uuid = :run AND key = 'loss' AND step = 0"), _LOSS),
     # the server contradicts itself: its latest point is not in its history, so nothing is proved either way
