@@ -40,6 +40,10 @@ _NORMAL = (
     (re.compile(r"\([0-9a-f]{16}\)"), "(<span>)"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<run>"),
+    # the beginning of one, where a text is shown in part
+    (re.compile(r"\b(?=\d*[a-f])[0-9a-f]{12,31}\b"), "<run>…"),
+    # a dataset's digest
+    (re.compile(r"\b[0-9a-f]{8} → other\b"), "<digest> → other"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<server>"),
     # 1700000… are the seed's own times
     (re.compile(r"\b1(?!700000)\d{12}\b"), "<time>"),

@@ -50,6 +50,8 @@ def _another_experiment(target: Target, name: str) -> None:
     target.sql(change, experiment="0", dataset=target.id(_DATASET, name))
 
 
+#: Records have no name: an altered one is one that is lost, and one too many.
+_ALTERED = (Found("records", "record", "missing"), Found("records", "record", "extra"))
 DATASETS = (
     Fault("dataset-lost", _DATASET, "the evaluation dataset is gone", _lost, (Found("presence", state="missing"),)),
     Fault("dataset-made-up", _DATASET, "one evaluation dataset too many", _made_up,
@@ -58,10 +60,10 @@ DATASETS = (
           sql("UPDATE evaluation_dataset_tags SET value = 'x' WHERE dataset_id = :dataset AND key = 'team'"),
           (Found("tags", "team"),)),
     Fault("dataset-schema", _DATASET, "one type in the schema",
-          _dataset("schema = replace(schema, 'integer', 'long')"), (Found("schema", "inputs.n"),)),
+          _dataset("schema = replace(schema, 'integer', 'long')"), (Found("schema", "inputs: n"),)),
     Fault("dataset-profile", _DATASET, "one number in the profile", _dataset("profile = '{\"num_records\": 4}'"),
           (Found("profile", "num_records"),)),
-    Fault("dataset-user", _DATASET, "another user", _dataset("created_by = 'eve'"), (Found("user", "created_by"),)),
+    Fault("dataset-user", _DATASET, "another user", _dataset("created_by = 'eve'"), (Found("user"),)),
     Fault("dataset-experiment-lost", _DATASET, "the link to the experiment is gone",
           sql("DELETE FROM entity_associations WHERE source_id = :dataset"), (Found("experiments", "2", "missing"),)),
     Fault("dataset-experiment-other", _DATASET, "the link leads to another experiment", _another_experiment,
@@ -71,13 +73,13 @@ DATASETS = (
           (Found("records", "record", "missing"),)),
     Fault("record-made-up", _DATASET, "one record too many", _record_made_up, (Found("records", "record", "extra"),)),
     Fault("record-input", _DATASET, "one input of a record, re-typed",
-          _record("inputs = replace(inputs, '1', '1.0')"), (Found("records", "record"),)),
+          _record("inputs = replace(inputs, '1', '1.0')"), _ALTERED),
     Fault("record-expectation", _DATASET, "a list in an expectation in another order",
-          _record("expectations = '{\"answer\": [2.5, 1]}'"), (Found("records", "record"),)),
+          _record("expectations = '{\"answer\": [2.5, 1]}'"), _ALTERED),
     Fault("record-output", _DATASET, "one output of a record",
-          _record("outputs = replace(outputs, '1.5', '1.4')"), (Found("records", "record"),)),
+          _record("outputs = replace(outputs, '1.5', '1.4')"), _ALTERED),
     Fault("record-source", _DATASET, "the record is by another",
-          _record("source = replace(source, 'ada', 'eve')"), (Found("records", "record"),)),
+          _record("source = replace(source, 'ada', 'eve')"), _ALTERED),
 )  # fmt: skip
 
 
