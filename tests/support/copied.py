@@ -14,6 +14,7 @@ from mlflow_parity.audit import Audit, Result
 from mlflow_parity.errors import ReadError
 from mlflow_parity.locations import Location, parse_arn, parse_location
 from mlflow_parity.options import Depth, Settings, in_scope
+from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import collected, select
 from mlflow_parity.reading.auth import credentials
 from mlflow_parity.reading.server import ServerReader
@@ -142,6 +143,7 @@ def audited(
     experiments: tuple[str, ...] = (),
     exclude_experiments: tuple[str, ...] = (),
     workers: int = 4,
+    profile: Profile = "same-store",
 ) -> Outcome:
     """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
     places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
@@ -157,7 +159,7 @@ def audited(
         snapshot_dir=None if snapshots is None else str(snapshots),
         report_dir="reports",
         max_findings=1_000,
-        profile="same-store",
+        profile=profile,
     )
     redactor = Redactor.from_environment()
 
