@@ -40,8 +40,9 @@ _NORMAL = (
     (re.compile(r"\([0-9a-f]{16}\)"), "(<span>)"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<run>"),
-    # the beginning of one, where a text is shown in part
-    (re.compile(r"\b(?=\d*[a-f])[0-9a-f]{12,31}\b"), "<run>…"),
+    (re.compile(r"(?<![.\w])(?=\d*[a-f])[0-9a-f]{16}\b(?!\+)"), "<span>"),
+    # the beginning of a run's id, where a text is shown in part; no double with an exponent
+    (re.compile(r"(?<![.\w])(?=\d*[a-f])[0-9a-f]{17,31}\b(?!\+)"), "<run>…"),
     # a dataset's digest
     (re.compile(r"\b[0-9a-f]{8} → other\b"), "<digest> → other"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<server>"),
