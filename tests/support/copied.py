@@ -144,6 +144,7 @@ def audited(
     exclude_experiments: tuple[str, ...] = (),
     workers: int = 4,
     profile: Profile = "same-store",
+    page: int = PAGE,
 ) -> Outcome:
     """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
     places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
@@ -164,7 +165,7 @@ def audited(
     redactor = Redactor.from_environment()
 
     def open_side(name: SideName) -> Side:
-        return _side(name, places[name], env or {}, limits, workers)
+        return _side(name, places[name], env or {}, limits, workers, page)
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -206,13 +207,15 @@ def kept(uri: str, root: Path, env: Mapping[str, str] | None = None, asked: Aske
     return str(root)
 
 
-def _side(name: SideName, location: Location, env: Mapping[str, str], limits: Limits, workers: int) -> Side:
+def _side(
+    name: SideName, location: Location, env: Mapping[str, str], limits: Limits, workers: int, page: int = PAGE
+) -> Side:
     if location.kind == "snapshot":
         return Side(name, location, None)
     redactor = Redactor.from_environment()
     found = credentials(location, name, dict(env))
     session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
-    return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=PAGE))
+    return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=page))
 
 
 def _location(text: str, env: Mapping[str, str], side: str) -> Location:

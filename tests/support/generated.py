@@ -190,7 +190,9 @@ class Writer:
         for version in range(story["scorers"]):
             text = json.dumps({**SCORER, "aggregations": ["max" if version else "mean"]})
             body = {"experiment_id": experiment, "name": "short", "serialized_scorer": text}
-            self.written["scorer"] += self._try("POST", "scorers/register", body, version="3.0") is not None
+            made = self._try("POST", "scorers/register", body, version="3.0") is not None
+            # no server lists those of a deleted experiment
+            self.written["scorer"] += made and not story["deleted"]
         if story["webhook"]:
             event = {"entity": "MODEL_VERSION", "action": "CREATED"}
             body = {"name": f"hook {number}", "url": HOOK, "events": [event], "status": "DISABLED"}
