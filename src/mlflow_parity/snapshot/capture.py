@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -120,22 +120,24 @@ def _capture_experiment(
     try:
         try:
             pages = _ahead(reader.runs(experiment_id)) if runs is not None else _stored_pages(snapshot, experiment)
-            for page in pages:
-                if runs is not None:
-                    linked = page
-                    if model_links:
-                        try:
-                            linked = reader.with_model_links(page)
-                        except ReadError as error:
-                            # the links are unverified then, and the runs themselves are not
-                            links_error = links_error or str(error)
-                    runs.add(linked)
-                count(runs=len(page))
-                scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
-                if metrics is not None and "metrics" not in failed:
-                    _guarded("metrics", failed, _read_metrics, reader, scope, metrics, count)
-                if artifacts is not None and "artifacts" not in failed:
-                    _guarded("artifacts", failed, _read_artifacts, reader, scope, artifacts, depth, count)
+            # left to the garbage collector, its pool would be shut down in any thread at any moment, and may hang
+            with closing(pages):
+                for page in pages:
+                    if runs is not None:
+                        linked = page
+                        if model_links:
+                            try:
+                                linked = reader.with_model_links(page)
+                            except ReadError as error:
+                                # the links are unverified then, and the runs themselves are not
+                                links_error = links_error or str(error)
+                        runs.add(linked)
+                    count(runs=len(page))
+                    scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
+                    if metrics is not None and "metrics" not in failed:
+                        _guarded("metrics", failed, _read_metrics, reader, scope, metrics, count)
+                    if artifacts is not None and "artifacts" not in failed:
+                        _guarded("artifacts", failed, _read_artifacts, reader, scope, artifacts, depth, count)
         except ReadError as error:
             # without the list of runs nothing that hangs on it is complete
             failed = {part: str(error) for part in wanted}
@@ -299,7 +301,7 @@ def _read_artifacts(reader: Reader, runs: Sequence[Run], writer: ArtifactsWriter
         count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
 
 
-def _stored_pages(snapshot: Snapshot, experiment: Experiment, size: int = 1_000) -> Iterator[list[Run]]:
+def _stored_pages(snapshot: Snapshot, experiment: Experiment, size: int = 1_000) -> Generator[list[Run], None, None]:
     page: list[Run] = []
     for run in snapshot.view(experiment).all_runs():
         page.append(run)
@@ -310,7 +312,7 @@ def _stored_pages(snapshot: Snapshot, experiment: Experiment, size: int = 1_000)
         yield page
 
 
-def _ahead(pages: Iterator[T]) -> Iterator[T]:
+def _ahead(pages: Iterator[T]) -> Generator[T, None, None]:
     """Fetch the next page while this one's histories are read: the server is never left waiting for us."""
     nothing = object()
     with ThreadPoolExecutor(1, thread_name_prefix="parity-pages") as pool:
