@@ -108,6 +108,24 @@ def test_no_byte_of_what_is_written_of_it_can_change(snapshot: Path, name: str, 
     content = path.read_bytes()
     at = data.draw(st.integers(0, len(content) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda one: one != content[at]))
+    _refused_with(path, content, at, byte)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "experiments/1/runs.json"])
+def test_no_line_end_and_no_space_of_it_can_change(snapshot: Path, name: str) -> None:
+    """Nor what JSON, or a file that is read as text, takes for the same."""
+    path = snapshot / name
+    content = path.read_bytes()
+    for blank in (b"\n", b" "):
+        at = content.index(blank)
+        for other in b"\n\r\t ":
+            if other != blank[0]:
+                _refused_with(path, content, at, other)
+    assert Snapshot.open(snapshot).check("1", "runs")
+
+
+def _refused_with(path: Path, content: bytes, at: int, byte: int) -> None:
+    snapshot = path.parents[2] if path.parent.name == "1" else path.parent
     path.write_bytes(content[:at] + bytes([byte]) + content[at + 1 :])
     try:
         with pytest.raises(SnapshotError) as refused:

@@ -40,7 +40,7 @@ def replace(temporary: Path, final: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(_text(content), encoding="utf-8")
+    temporary.write_bytes(_text(content).encode())
     replace(temporary, path)
 
 
@@ -62,8 +62,8 @@ def read_sealed(path: Path) -> dict[str, Any]:
         SnapshotError: when the file is absent, truncated, altered or not an object.
     """
     content = read_json(path)
-    # byte for byte: there is one way to write it
-    if sealed(content) != content or path.read_text(encoding="utf-8") != _text(content):
+    # byte for byte, for there is one way to write it; reading as text would take one line end for another
+    if sealed(content) != content or path.read_bytes() != _text(content).encode():
         raise SnapshotError(f"snapshot: {path.name} is damaged: it does not match its seal; make the snapshot again")
     return content
 
