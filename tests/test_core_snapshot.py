@@ -16,7 +16,7 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Series
 from mlflow_parity.options import Depth
-from mlflow_parity.snapshot import PARTS
+from mlflow_parity.snapshot import FORMAT_VERSION, PARTS
 from mlflow_parity.snapshot.capture import capture
 from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
@@ -187,7 +187,8 @@ def test_a_damaged_sidecar_of_an_unfinished_snapshot_is_one_line(tmp_path: Path,
         ("origin", {}),
         ("finished", None),
         ("version", None),
-        ("version", 4),
+        ("version", FORMAT_VERSION - 1),
+        ("version", FORMAT_VERSION + 1),
     ],
 )
 def test_a_damaged_manifest_is_one_line(tmp_path: Path, key: str, value: object) -> None:

@@ -60,7 +60,7 @@ def seeded(request: pytest.FixtureRequest, module_server: FreshServer) -> Iterat
 
 def everything(reader: ServerReader, experiment: str) -> list[Entity]:
     """Read all that is not a run."""
-    pages = [*reader.registry(), *reader.server_objects()]
+    pages = [*reader.registry(), *reader.server_objects("evaluation_dataset"), *reader.server_objects("webhook")]
     pages += reader.experiment_objects(experiment, ("logged_model", "trace", "scorer"))
     return [entity for page in pages for entity in page]
 

@@ -169,9 +169,7 @@ def test_lists_that_make_no_sense_are_errors(seeded: Seeded, proxy: Proxy, path:
     reader = opened(proxy.uri)
     proxy.faults.append(Fault(path, _body(body), times=99))
     if path == "/records":
-        datasets = [
-            entity for page in reader.server_objects() for entity in page if entity.kind == "evaluation_dataset"
-        ]
+        datasets = [entity for page in reader.server_objects("evaluation_dataset") for entity in page]
         assert [says in (dataset.error or "") for dataset in datasets] == [True]
     else:
         with pytest.raises(MalformedAnswer, match=says):

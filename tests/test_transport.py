@@ -223,6 +223,19 @@ def test_what_can_be_had_in_another_way(line: Line) -> None:
     same(line, audit(line, limits=STALLED))
 
 
+@pytest.mark.parametrize(
+    ("where", "kind", "other"),
+    [("datasets/search", "evaluation_dataset", "webhook"), ("webhooks", "webhook", "evaluation_dataset")],
+)
+def test_what_belongs_to_no_experiment_fails_alone(line: Line, where: str, kind: str, other: str) -> None:
+    """Datasets are not unverified because of webhooks, nor the other way round."""
+    line.proxy.faults.append(Fault(where, status(500), times=FOREVER))
+    outcome = audit(line)
+    unverified(line, outcome, "status 500")
+    assert {row.state.green for row in outcome.rows if row.kind == kind} == {False}
+    assert {row.state.green for row in outcome.rows if row.kind == other} == {True}
+
+
 PAGED = (
     "runs/search",
     "traces/search",

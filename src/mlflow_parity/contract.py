@@ -120,7 +120,7 @@ RULES: tuple[Rule, ...] = (
          "The server sets it at every change, the import included; it says nothing about the content."),
     Rule("experiment.artifact_location", "experiment", "artifact_location", "artifact_location", "paired",
          "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), "
-         "else different from the source's."),
+         "else different from the source's. A place below mlflow-artifacts: is another on each server."),
     # --- runs
     Rule("run.presence", "run", "presence", "the run itself", "equal",
          "Every source run has exactly one copy in the copy of its experiment, and nothing else is there."),

@@ -14,7 +14,7 @@ from mlflow_parity.model import EXIM_PREFIX, Entity
 
 Family = Literal["experiment", "model", "prompt", "server"]
 #: Where the snapshot keeps a kind: parts of an experiment, or of the server.
-ObjectPart = Literal["logged_models", "traces", "scorers", "registry", "server_objects"]
+ObjectPart = Literal["logged_models", "traces", "scorers", "registry", "evaluation_datasets", "webhooks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ _KINDS = (
          ("presence", "number", "template", "commit_message", "tags", "model_config", "response_format", "type",
           "times"),
          ("template", "commit_message", "tags"), "2.21"),
-    Kind("evaluation_dataset", "evaluation datasets", "server", "server_objects",
+    Kind("evaluation_dataset", "evaluation datasets", "server", "evaluation_datasets",
          ("presence", "tags", "schema", "profile", "digest", "user", "experiments", "records", "times"),
          ("tags", "records"), "3.4"),
-    Kind("webhook", "webhooks", "server", "server_objects",
+    Kind("webhook", "webhooks", "server", "webhooks",
          ("presence", "description", "url", "events", "status"), ("url", "events", "description"), "3.3"),
 )  # fmt: skip
 #: Facets that only a server itself can tell: of a snapshot they are not judged.

@@ -131,9 +131,9 @@ class MemoryReader(NoObjects):
             version = listed.get(name, {}).get(alias)
             yield self.store.resolved.get((name, alias), Resolved(name, alias, version))
 
-    def server_objects(self) -> Iterator[list[Entity]]:
-        """Every evaluation dataset and webhook."""
-        yield self._of("server_objects")
+    def server_objects(self, kind: str) -> Iterator[list[Entity]]:
+        """Every evaluation dataset or webhook."""
+        yield self._of(KINDS[kind].part)
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """What hangs on an experiment."""

@@ -29,7 +29,7 @@ class NoObjects:
         """None."""
         return (Resolved(name, alias, None) for name, alias in aliases)
 
-    def server_objects(self) -> Iterator[list[Entity]]:
+    def server_objects(self, kind: str) -> Iterator[list[Entity]]:
         """None."""
         return iter(())
 

@@ -67,7 +67,7 @@ class _Named:
         self._found: list[Entity] | None = None
 
     def _read(self) -> list[Entity]:
-        return [one for batch in self._context.reader.server_objects() for one in batch if one.kind == self._kind]
+        return [one for batch in self._context.reader.server_objects(self._kind) for one in batch]
 
     def of(self, entity: Entity, *, again: bool = False) -> Entity | None:
         """Return the copy of an object: the one that the journal knows, else one of its name that is no other's."""

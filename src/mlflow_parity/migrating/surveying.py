@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import ReadError, RequestRefused
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
 from mlflow_parity.model import PARENT_TAG, Artifact, Entity, Experiment, Run
 from mlflow_parity.reading.places import Places
@@ -172,9 +172,10 @@ class _Look:
                 batch = [entity for entity in batch if self._wanted(entity.container or entity.entity_id)]
                 self._named(batch)
                 versions += [entity for entity in batch if entity.kind == "model_version"]
-        with self._guarded("the evaluation datasets and webhooks"):
-            for batch in self._reader.server_objects() if self._others else ():
-                self._named(batch)
+        for kind in of_family("server") if self._others else ():
+            with self._guarded(f"the {kind.plural}"):
+                for batch in self._reader.server_objects(kind.name):
+                    self._named(batch)
         for version in versions:
             self._link("model versions whose run", "run", version.facets.get("run"))
             self._link("model versions whose logged model", "logged_model", version.facets.get("logged_model"))

@@ -100,13 +100,13 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
                 present[kind] = {name: name for name in names}
         except ReadError as error:
             failed(_PLURALS[kind], error)
-    present |= {"evaluation_dataset": {}, "webhook": {}}
-    try:
-        for batch in reader.server_objects():
-            for entity in batch:
-                present[entity.kind][entity.entity_id] = entity.name
-    except ReadError as error:
-        failed("evaluation datasets and webhooks", error)
+    for kind in ("evaluation_dataset", "webhook"):
+        present[kind] = {}
+        try:
+            for batch in reader.server_objects(kind):
+                present[kind] |= {entity.entity_id: entity.name for entity in batch}
+        except ReadError as error:
+            failed(_PLURALS[kind], error)
     return present, found
 
 

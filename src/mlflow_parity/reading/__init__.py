@@ -65,8 +65,8 @@ class Reader(Protocol):
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         ...
 
-    def server_objects(self) -> Iterator[list[Entity]]:
-        """Every evaluation dataset and webhook."""
+    def server_objects(self, kind: str) -> Iterator[list[Entity]]:
+        """Every ``evaluation_dataset``, or every ``webhook``, in batches."""
         ...
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:

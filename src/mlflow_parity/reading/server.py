@@ -253,19 +253,23 @@ class ServerReader:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
 
-    def server_objects(self) -> Iterator[list[Entity]]:
-        """Evaluation datasets and webhooks, in pages, each once.
+    def server_objects(self, kind: str) -> Iterator[list[Entity]]:
+        """Evaluation datasets (``evaluation_dataset``) or webhooks (``webhook``), in pages, each once.
 
         Raises:
-            ReadError: when a list cannot be read.
+            ReadError: when the list cannot be read.
+            ValueError: a kind that is neither.
         """
-        if not self.others:
-            return
-        pool, workers = self._pool, self._workers
-        yield from self._support.listed(
-            "evaluation_dataset", lambda: read_datasets(self.session, pool, workers, self._redact, self._small)
-        )
-        yield from self._support.listed("webhook", lambda: read_webhooks(self.session, self._small))
+        listings: dict[str, Callable[[], Iterator[list[Entity]]]] = {
+            "evaluation_dataset": lambda: read_datasets(
+                self.session, self._pool, self._workers, self._redact, self._small
+            ),
+            "webhook": lambda: read_webhooks(self.session, self._small),
+        }
+        if kind not in listings:
+            raise ValueError(f"no objects of the server: {kind}")
+        if self.others:
+            yield from self._support.listed(kind, listings[kind])
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """Logged models, traces and scorers of an experiment, those of ``kinds``, in batches, each once.

@@ -9,7 +9,7 @@ Layout::
     experiments/<id>/artifacts.parquet  one row per file: path, size, sha256, MLmodel content
     experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
     experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
-    server/{registry,server_objects,version_files}.parquet  the same for what belongs to no experiment
+    server/{registry,evaluation_datasets,webhooks,version_files}.parquet  the same for what belongs to no experiment
     experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, seal
 """
 
@@ -30,7 +30,8 @@ Part = Literal[
     "scorers",
     "logged_model_files",
     "registry",
-    "server_objects",
+    "evaluation_datasets",
+    "webhooks",
     "version_files",
 ]
 #: Parts of an experiment, in the order in which they are read.
@@ -44,11 +45,11 @@ PARTS: tuple[Part, ...] = (
     "logged_model_files",
 )
 #: Parts of the server as a whole.
-SERVER_PARTS: tuple[Part, ...] = ("registry", "server_objects", "version_files")
+SERVER_PARTS: tuple[Part, ...] = ("registry", "evaluation_datasets", "webhooks", "version_files")
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class ExperimentView(Protocol):

@@ -218,7 +218,8 @@ def object_part(part: Part) -> ObjectPart:
 def _batches(reader: Reader, place: str, part: Part, kinds: Collection[str]) -> Iterator[Sequence[Entity]]:
     """Yield what a part holds; an object that pages brought twice is there once."""
     if place == SERVER:
-        batches = reader.registry() if part == "registry" else reader.server_objects()
+        kind = next(kind.name for kind in of_part(object_part(part)))
+        batches = reader.registry() if part == "registry" else reader.server_objects(kind)
     else:
         batches = reader.experiment_objects(place, kinds)
     seen: set[tuple[str, str]] = set()

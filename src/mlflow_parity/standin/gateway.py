@@ -186,8 +186,10 @@ class Forwarder(Handler):
         return self._connection
 
     def _stale(self, connection: http.client.HTTPConnection) -> bool:
-        # readable while nothing was asked: the server has closed its end
-        return time.monotonic() - self._used > _IDLE or bool(select.select([connection.sock], [], [], 0)[0])
+        # readable while nothing was asked: the server has closed its end; poll, for select ends at 1,024 files
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        return time.monotonic() - self._used > _IDLE or bool(poll.poll(0))
 
 
 for _method in _METHODS:
