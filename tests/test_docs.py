@@ -21,6 +21,13 @@ def test_the_aws_page_is_up_to_date() -> None:
     assert (ROOT / "docs" / "aws.md").read_text(encoding="utf-8") == endpoints.markdown()
 
 
+def test_the_readme_holds_the_policies() -> None:
+    """Those that the stand-in enforces, as ``docs/aws.md`` has them."""
+    policies = "\n".join(endpoints.policies_markdown("###"))
+    assert policies.count("sagemaker-mlflow:") == len(endpoints.actions())
+    assert policies in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_readme_names_every_option() -> None:
     """Each option stands in the README, and every local link leads somewhere."""
     import re

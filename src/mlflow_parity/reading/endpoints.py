@@ -147,6 +147,15 @@ def policies() -> dict[str, list[dict[str, object]]]:
     }
 
 
+def policies_markdown(level: str) -> list[str]:
+    """Return the policies, each below a heading of that level, as lines of Markdown; the README holds them too."""
+    lines = []
+    for title, statements in policies().items():
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+        lines += ["", f"{level} {title}", "", "```json", document, "```"]
+    return lines
+
+
 def markdown() -> str:
     """Return ``docs/aws.md``."""
     lines = [
@@ -164,10 +173,8 @@ def markdown() -> str:
         "An App has one IAM action for its whole API, reading and writing alike, so the only guard against writing is the",
         "session's own allow-list of requests (below). A managed server has an action per call.",
     ]
-    for title, statements in policies().items():
-        document = json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
-        lines += ["", f"## {title}", "", "```json", document, "```"]
     lines += [
+        *policies_markdown("##"),
         "",
         "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
         "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",
