@@ -22,12 +22,14 @@ from mlflow_parity.errors import SnapshotError
 from mlflow_parity.locations import parse_location
 from mlflow_parity.reading import Reader
 from mlflow_parity.sides import Side, uncounted
-from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+from mlflow_parity.snapshot import FORMAT_VERSION, PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import capture
 from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.standin.servers import Server
+
+NEWER = FORMAT_VERSION + 1
 
 
 @pytest.fixture(scope="module")
@@ -236,14 +238,16 @@ def test_exit_status_of_damage_and_of_a_newer_format(
     pair: tuple[Server, Server], snapshot: Path, tmp_path: Path
 ) -> None:
     """Through pytest: one line, exit status 4, no report."""
-    for number, (name, says) in enumerate({"server/registry.parquet": "damaged", "manifest.json": "format 4"}.items()):
+    for number, (name, says) in enumerate(
+        {"server/registry.parquet": "damaged", "manifest.json": f"format {NEWER}"}.items()
+    ):
         copy = tmp_path / str(number)
         shutil.copytree(snapshot, copy)
         content = bytearray((copy / name).read_bytes())
         content[40] ^= 1
         (copy / name).write_bytes(content)
         if name == "manifest.json":
-            write_json(copy / name, sealed({**json.loads((snapshot / name).read_text()), "version": 4}))
+            write_json(copy / name, sealed({**json.loads((snapshot / name).read_text()), "version": NEWER}))
         done = audit(tmp_path / f"audit {number}", pair[0].uri, str(copy))
         assert done.status == 4, done.output
         [line] = [line for line in done.output.splitlines() if line.startswith("ERROR: ")]

@@ -11,6 +11,7 @@ import pytest
 import requests
 from support.audits import AuditRun, audit
 from support.environments import python_of
+from support.seed import Seeder
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
 from support.tool import migrate
@@ -84,6 +85,10 @@ def both(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("losses")
     source, plain, ours = module_server(), module_server(), module_server()
     seed_traps(source.uri)
+    # the tool's threads give ids as they come: none of them may happen to be that of the source
+    before = Seeder(plain.uri)
+    for number in range(40):
+        before.experiment(f"before {number}")
     printed = migrate(source.uri, plain.uri, folder / "tool")
     assert '"exceptions": 0' in printed
     command = [sys.executable, str(_ROOT / "migrate.py"), "run", "--source-uri", source.uri, "--target-uri", ours.uri]
