@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import requests
 from support.audits import AuditRun, audit
 from support.environments import python_of
+from support.migrations import migrate_py
 from support.seed import Seeder
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
@@ -91,14 +91,11 @@ def both(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -
         before.experiment(f"before {number}")
     printed = migrate(source.uri, plain.uri, folder / "tool")
     assert '"exceptions": 0' in printed
-    command = [sys.executable, str(_ROOT / "migrate.py"), "run", "--source-uri", source.uri, "--target-uri", ours.uri]
-    command += ["--include-deleted", "--work-dir", str(folder / "work"), "--report-dir", str(folder / "reports")]
-    done = subprocess.run(
-        command, env=clean_environment(), cwd=folder, capture_output=True, text=True, timeout=300, check=False
-    )
+    named = ["--source-uri", source.uri, "--target-uri", ours.uri, "--include-deleted"]
+    done = migrate_py(folder, "run", *named, "--work-dir", "work", "--report-dir", "reports")
     after_tool = audit(folder / "plain", source.uri, plain.uri, "--include-deleted")
-    after_ours = AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
-    return Both(source, after_tool, after_ours, done.returncode, done.stdout + done.stderr)
+    after_ours = AuditRun(done.status, done.output, folder / "reports")
+    return Both(source, after_tool, after_ours, done.status, done.output)
 
 
 def _rows(run: AuditRun, loss: Loss) -> list[Row]:

@@ -16,7 +16,7 @@ from support.seed import EPOCH, Seeder, pairs
 from support.seed_objects import HOOK
 
 from faults.fault import EXPERIMENT, MAKER, OTHER, Fault
-from mlflow_parity.standin.servers import Server, clean_environment
+from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment
 
 #: A text in composed form, and its decomposed one.
 COMPOSED = unicodedata.normalize("NFC", "größe")
@@ -193,7 +193,7 @@ class Seeding:
     def _traces(self) -> None:
         told = {"uri": self.server.uri, "experiment": self.experiment, "run": self.runs[MAKER], "prompt": OTHER}
         arguments = [str(_WRITER), json.dumps({**told, "model": self.models[MAKER], "names": self.names["trace"]})]
-        done = warm.run(arguments, kind="mlflow", cwd=_WRITER.parent, env=clean_environment())
+        done = warm.run(arguments, kind="mlflow", cwd=_WRITER.parent, env=clean_environment(AT_ONCE))
         assert done.returncode == 0, done.stderr[-3000:]
         with closing(sqlite3.connect(self.server.database_path, timeout=30)) as database, database:
             database.execute("UPDATE trace_info SET client_request_id = 'asked by ' || trace_name")

@@ -21,9 +21,10 @@ def written(uri: str, experiment: str, run: str, model: str, prompt: str, names:
     mlflow.set_experiment(experiment_id=experiment)
     client = MlflowClient()
     linked = mlflow.genai.load_prompt(f"prompts:/{prompt}/1")
-    for number, name in enumerate(names):
-        start = (EPOCH + 1_000 * number) * NS
-        with mlflow.start_run(run_id=run):
+    traces = []
+    with mlflow.start_run(run_id=run):
+        for number, name in enumerate(names):
+            start = (EPOCH + 1_000 * number) * NS
             root = client.start_trace(
                 name, span_type="CHAIN", inputs={"question": "Wie groß?"}, tags={"team": "growth"},
                 attributes={"temperature": 0.5, "list": [1, 2]}, experiment_id=experiment, start_time_ns=start,
@@ -36,8 +37,11 @@ def written(uri: str, experiment: str, run: str, model: str, prompt: str, names:
             client.end_span(trace, grandchild.span_id, outputs=[0.1, 0.25], end_time_ns=start + 4 * NS)
             client.end_span(trace, child.span_id, outputs={"deep": "ü"}, end_time_ns=start + 5 * NS)
             client.end_trace(trace, outputs="answer", status="OK", end_time_ns=start + 20 * NS)
-        mlflow.flush_trace_async_logging()
-        human, judge = AssessmentSource("HUMAN", "ada"), AssessmentSource("LLM_JUDGE", "judge-1")
+            traces.append(trace)
+    # once for all: it takes a second
+    mlflow.flush_trace_async_logging()
+    human, judge = AssessmentSource("HUMAN", "ada"), AssessmentSource("LLM_JUDGE", "judge-1")
+    for trace in traces:
         first = mlflow.log_feedback(trace_id=trace, name="good", value=True, rationale="clear", source=judge,
                                     metadata={"m": "1"})  # fmt: skip
         mlflow.override_feedback(trace_id=trace, assessment_id=first.assessment_id, value=False, source=human)

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.standin.servers import clean_environment
+from mlflow_parity.standin.servers import AT_ONCE, clean_environment
 
 
 def seed_many(uri: str, count: int = 2) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def seed_many(uri: str, count: int = 2) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = [__file__, uri, str(count)]
-        done = warm.run(arguments, kind="mlflow", cwd=Path(folder), env=clean_environment())
+        done = warm.run(arguments, kind="mlflow", cwd=Path(folder), env=clean_environment(AT_ONCE))
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import requests
 
 from mlflow_parity.reading.capabilities import release
-from mlflow_parity.standin.servers import clean_environment
+from mlflow_parity.standin.servers import AT_ONCE, clean_environment
 from support import warm
 from support.environments import python_of
 from support.seed import EPOCH, UMLAUT, Seeder, pairs
@@ -189,7 +189,7 @@ def _traces(
 ) -> None:
     model = made.models.get("forest", "")
     told = {"uri": seed.uri, "experiment": made.experiment, "run": made.runs["train"], "model": model, "more": more}
-    env = clean_environment({"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false", **environment})
+    env = clean_environment({**AT_ONCE, **environment})
     arguments = [str(_WRITER), json.dumps(told)]
     done = warm.run(arguments, kind="mlflow", cwd=_WRITER.parent, env=env, python=python_of(version))
     assert done.returncode == 0, done.stderr[-3000:]

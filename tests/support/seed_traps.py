@@ -7,13 +7,12 @@ the run ``witness`` comes after the trap: it has nothing to do with it, and is l
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.standin.servers import clean_environment
+from mlflow_parity.standin.servers import AT_ONCE, clean_environment
 
 #: Ten versions: sorted as text, 10 comes before 2.
 PROMPT_VERSIONS = 11
@@ -22,11 +21,10 @@ TIMES = (1_700_000_000_000, 1_700_000_060_000)
 
 def seed_traps(uri: str) -> dict[str, Any]:
     """Run this file as a program; return what it prints."""
+    from support import warm
+
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, __file__, uri], env=clean_environment(), cwd=folder, capture_output=True, text=True,
-            timeout=300, check=False,
-        )  # fmt: skip
+        done = warm.run([__file__, uri], kind="mlflow", cwd=Path(folder), env=clean_environment(AT_ONCE))
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

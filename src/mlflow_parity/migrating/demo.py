@@ -17,7 +17,7 @@ from typing import Any
 from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.migrating.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
-from mlflow_parity.standin.servers import Server, clean_environment, serving
+from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment, serving
 
 #: Tells a folder of ours from one that must not be emptied.
 _MARKER = ".mlflow-parity-demo"
@@ -249,7 +249,7 @@ def _run_module(module: str, arguments: list[str], log: Path) -> None:
     """Run one of our modules in a process of its own, so that MLflow's global state is its own too."""
     with log.open("wb") as output:
         command = [sys.executable, "-m", module, *arguments]
-        env = clean_environment()
+        env = clean_environment(AT_ONCE)
         code = subprocess.run(command, env=env, stdout=output, stderr=subprocess.STDOUT, timeout=300).returncode
     if code:
         raise DemoFailed(f"{module} failed:\n{log.read_text(errors='replace')[-2000:]}")

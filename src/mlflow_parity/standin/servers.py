@@ -27,6 +27,8 @@ from mlflow_parity.standin.cache import VARIABLE, cache_folder, locked
 PROXIED = "proxied"
 #: Always set: no background job runner, no telemetry.
 QUIET = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+#: For what writes traces: each is on the server when the next line runs. Waiting for MLflow's queue takes a second.
+AT_ONCE = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
 _STARTS = 3
 _CREATE_TABLES = (
     "import sys; from mlflow.store.db import utils; "
