@@ -92,11 +92,13 @@ prompts = st.fixed_dictionaries(
 @st.composite
 def _spans(draw: st.DrawFn) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
+    # the latter begins with 0x in base64
+    first = draw(st.sampled_from([1, 0xD31 << 52]))
     for number in range(draw(st.integers(1, 4))):
         made.append(
             {
-                "span_id": f"{number + 1:016x}",
-                "parent_id": f"{draw(st.integers(1, number)):016x}" if number else None,
+                "span_id": f"{first + number:016x}",
+                "parent_id": f"{first + draw(st.integers(0, number - 1)):016x}" if number else None,
                 "name": draw(names),
                 "type": draw(st.sampled_from(["LLM", "TOOL", "UNKNOWN"])),
                 "inputs": draw(values),

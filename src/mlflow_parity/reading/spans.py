@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -19,7 +20,9 @@ from mlflow_parity.reading.listing import Entry, text
 _TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs"
 #: The trace's own id, repeated in each span.
 _TRACE_ID = "mlflow.traceRequestId"
-_HEX = 16
+_DIGITS = 16
+#: No base64 of eight bytes is one: that ends with ``=``. It may well begin with ``0x``.
+_HEX = re.compile(r"0x([0-9a-f]{1,16})|([0-9a-f]{16})", re.IGNORECASE)
 
 
 def spans_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -74,10 +77,9 @@ def span_id(value: str | None) -> str | None:
     """Return a span's id as 16 hex digits: files have them so, with ``0x`` or as base64, protobuf as base64."""
     if not value:
         return None
-    plain = value.removeprefix("0x")
-    if len(plain) == _HEX or value != plain:
-        return plain.lower().rjust(_HEX, "0")
-    return base64.b64decode(plain, validate=True).hex()
+    if found := _HEX.fullmatch(value):
+        return (found[1] or found[2]).lower().rjust(_DIGITS, "0")
+    return base64.b64decode(value, validate=True).hex()
 
 
 def _event(entry: Entry) -> dict[str, Any]:
