@@ -38,8 +38,6 @@ def written(uri: str, experiment: str, run: str, model: str, prompt: str, names:
             client.end_span(trace, child.span_id, outputs={"deep": "ü"}, end_time_ns=start + 5 * NS)
             client.end_trace(trace, outputs="answer", status="OK", end_time_ns=start + 20 * NS)
             traces.append(trace)
-    # once for all: it takes a second
-    mlflow.flush_trace_async_logging()
     human, judge = AssessmentSource("HUMAN", "ada"), AssessmentSource("LLM_JUDGE", "judge-1")
     for trace in traces:
         first = mlflow.log_feedback(trace_id=trace, name="good", value=True, rationale="clear", source=judge,

@@ -121,17 +121,13 @@ traces = st.fixed_dictionaries(
     {
         "state": st.sampled_from(["OK", "ERROR", "IN_PROGRESS"]),
         "duration": st.integers(0, 10**6),
-        "tags": st.dictionaries(st.text("abé", min_size=1, max_size=5), st.text(_characters, max_size=9), max_size=2),
-        "metadata": st.dictionaries(
-            st.text("abé", min_size=1, max_size=5), st.text(_characters, max_size=9), max_size=2
-        ),
+        "tags": st.dictionaries(words, short, max_size=2),
+        "metadata": st.dictionaries(words, short, max_size=2),
         "request": st.text(_characters, max_size=20),
         "response": st.text(_characters, max_size=20),
         "of_run": st.booleans(),
         "spans": _spans(),
-        "feedback": st.lists(
-            st.tuples(st.text("abé", min_size=1, max_size=5), values.filter(lambda v: v is not None)), max_size=2
-        ),
+        "feedback": st.lists(st.tuples(words, values.filter(lambda v: v is not None)), max_size=2),
     }
 )
 records = st.fixed_dictionaries(

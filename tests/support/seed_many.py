@@ -80,7 +80,6 @@ def _trace(client: Any, number: int, run: str) -> str:
             child.add_event(SpanEvent("looked up", attributes={"hits": 3}))
         root.set_outputs("answer")
     trace = str(mlflow.get_last_active_trace_id())
-    mlflow.flush_trace_async_logging()
     source = AssessmentSource("HUMAN", "ada")
     given = mlflow.log_feedback(trace_id=trace, name="good", value=True, rationale="clear", source=source,
                                 metadata={"m": "1"})  # fmt: skip

@@ -77,7 +77,6 @@ class _Traps:
             with self.mlflow.start_span("inner", span_type="TOOL") as inner:
                 inner.set_outputs([1, {"deep": "ü"}])
             span.set_outputs("answer")
-        self.mlflow.flush_trace_async_logging()
         if run:
             self.client.set_terminated(run, "FINISHED", end_time=TIMES[1])
         return str(span.trace_id)

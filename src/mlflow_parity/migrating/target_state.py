@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_parity.errors import ReadError
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.survey import planned_name
 from mlflow_parity.migrating.write_probe import MARKER
@@ -100,13 +100,13 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
                 present[kind] = {name: name for name in names}
         except ReadError as error:
             failed(_PLURALS[kind], error)
-    for kind in ("evaluation_dataset", "webhook"):
-        present[kind] = {}
+    for one in of_family("server"):
+        present[one.name] = {}
         try:
-            for batch in reader.server_objects(kind):
-                present[kind] |= {entity.entity_id: entity.name for entity in batch}
+            for batch in reader.server_objects(one.name):
+                present[one.name] |= {entity.entity_id: entity.name for entity in batch}
         except ReadError as error:
-            failed(_PLURALS[kind], error)
+            failed(one.plural, error)
     return present, found
 
 

@@ -124,13 +124,8 @@ def _capture_experiment(
             with closing(pages):
                 for page in pages:
                     if runs is not None:
-                        linked = page
-                        if model_links:
-                            try:
-                                linked = reader.with_model_links(page)
-                            except ReadError as error:
-                                # the links are unverified then, and the runs themselves are not
-                                links_error = links_error or str(error)
+                        linked, problem = _linked(reader, page) if model_links else (page, None)
+                        links_error = links_error or problem
                         runs.add(linked)
                     count(runs=len(page))
                     scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
@@ -158,6 +153,15 @@ def _capture_experiment(
                     unfinished.abandon()
         raise
     return resumed
+
+
+def _linked(reader: Reader, page: list[Run]) -> tuple[list[Run], str | None]:
+    """Return runs with their logged models; where these cannot be read, the runs without them and the cause."""
+    try:
+        return reader.with_model_links(page), None
+    except ReadError as error:
+        # the links are unverified then, and the runs themselves are not
+        return page, str(error)
 
 
 def _is_good(sidecar: dict[str, Any] | None, depth: Depth, *, include_deleted: bool) -> bool:
@@ -195,7 +199,7 @@ def capture_objects(
                 writer.finish()
             else:
                 kinds = [kind.name for kind in of_part(object_part(part))]
-                for batch in _batches(reader, place, part, kinds):
+                for batch in _batches(reader, place, kinds):
                     writer.add(batch)
                     count(objects=len(batch))
                 # asked afterwards: a listing tells what a version number may not
@@ -215,13 +219,14 @@ def object_part(part: Part) -> ObjectPart:
     return next(kind.part for kind in KINDS.values() if kind.part == part)
 
 
-def _batches(reader: Reader, place: str, part: Part, kinds: Collection[str]) -> Iterator[Sequence[Entity]]:
+def _batches(reader: Reader, place: str, kinds: Sequence[str]) -> Iterator[Sequence[Entity]]:
     """Yield what a part holds; an object that pages brought twice is there once."""
-    if place == SERVER:
-        kind = next(kind.name for kind in of_part(object_part(part)))
-        batches = reader.registry() if part == "registry" else reader.server_objects(kind)
-    else:
+    if place != SERVER:
         batches = reader.experiment_objects(place, kinds)
+    elif KINDS[kinds[0]].family == "server":
+        batches = reader.server_objects(kinds[0])
+    else:
+        batches = reader.registry()
     seen: set[tuple[str, str]] = set()
     for batch in batches:
         fresh = [entity for entity in batch if (entity.kind, entity.entity_id) not in seen]

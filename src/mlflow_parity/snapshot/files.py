@@ -63,7 +63,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     content = read_json(path)
     # byte for byte, for there is one way to write it; reading as text would take one line end for another
-    if sealed(content) != content or path.read_bytes() != _text(content).encode():
+    if path.read_bytes() != _text(sealed(content)).encode():
         raise SnapshotError(f"snapshot: {path.name} is damaged: it does not match its seal; make the snapshot again")
     return content
 
