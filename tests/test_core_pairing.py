@@ -418,7 +418,7 @@ def test_a_restored_database_with_imports_of_its_own_runs_is_green(tmp_path: Pat
     done = audited(tmp_path, source, same_ids(source))
     assert done.result.green, done.found
     assert set(done.result.paired_by) == {"same-id"}
-    assert {pair.by for pair in done.audit.pairing.pairs} == {"same-id"}
+    assert {pair.by for pair in done.audit.scope.pairing.pairs} == {"same-id"}
 
 
 def test_an_import_of_a_store_with_imports_of_its_own_runs_is_green(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.memory import Store, run_audit
 
-from mlflow_parity.audit_objects import Objects
+from mlflow_parity.audit.objects import Objects
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import Entity, Experiment, Run
 from mlflow_parity.snapshot.store import PlaceObjects

@@ -28,8 +28,9 @@ from support.servers import FreshServer
 import mlflow_parity.comparing.experiment as of_runs
 import mlflow_parity.comparing.object_fields as of_objects
 import mlflow_parity.comparing.objects as comparing_objects
-from mlflow_parity import audit as auditing
-from mlflow_parity import audit_objects, contract
+from mlflow_parity import contract
+from mlflow_parity.audit import experiments as audit_experiments
+from mlflow_parity.audit import objects as audit_objects
 from mlflow_parity.canary.faults import FAULTS
 from mlflow_parity.canary.outcome import Planted, SelfTest
 from mlflow_parity.comparing.same_store import refuse
@@ -283,7 +284,7 @@ def test_a_rule_that_excuses_everything_is_missed(migrated: Pair, monkeypatch: p
     def _green(row: Any) -> Any:
         return replace(row, state=State.EXPECTED, findings=0, rules=("run.status",))
 
-    monkeypatch.setattr(auditing, "refuse", lenient)
+    monkeypatch.setattr(audit_experiments, "refuse", lenient)
     monkeypatch.setattr(audit_objects, "refuse", lenient)
     faults = [fault for kind in contract.FACETS for fault in of_facets(kind, "status", "description", "name")]
     done = judged(*migrated, faults=faults)
@@ -300,7 +301,7 @@ def test_a_pairing_that_overlooks_is_missed(migrated: Pair, monkeypatch: pytest.
         pairing.extra, pairing.duplicates = [], []
         return pairing
 
-    monkeypatch.setattr(auditing, "pair_runs", forgetful)
+    monkeypatch.setattr(audit_experiments, "pair_runs", forgetful)
     done = judged(*migrated, faults=of_facets("run", "presence", "status"))
     assert {one.fault for one in done.test.of("missed")} == {"one too many", "there twice"}
 

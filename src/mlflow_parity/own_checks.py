@@ -68,7 +68,7 @@ def save(folder: Path, audit: Audit, result: Result, ledger: Path) -> None:
             "ledger": str(ledger.resolve()),
             "green": result.green,
             "totals": {str(state): count for state, count in result.totals.items()},
-            "copies": {pair.source.experiment_id: pair.target.experiment_id for pair in audit.pairing.pairs},
+            "copies": {pair.source.experiment_id: pair.target.experiment_id for pair in audit.scope.pairing.pairs},
         },
     )
 

@@ -24,6 +24,7 @@ from mlflow_parity.snapshot.keys import run_key
 from mlflow_parity.snapshot.store import FILES_PART, MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
 
 SideName = Literal["source", "target"]
+SIDES: tuple[SideName, SideName] = ("source", "target")
 
 
 class Side:

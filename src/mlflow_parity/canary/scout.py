@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from mlflow_parity.audit import Audit, Result
-from mlflow_parity.audit_objects import Objects
+from mlflow_parity.audit.objects import Objects
 from mlflow_parity.canary.fault import Scene
 from mlflow_parity.canary.mirror import Mirror
 from mlflow_parity.kinds import KINDS, Family
@@ -45,7 +45,7 @@ class Scout:
     def scenes(self, kind: str) -> Iterator[Scene]:
         """Yield a scene for each pair of a kind, spread over the experiments."""
         self.looked_at[kind] = 0
-        if not self.audit.pairing.pairs:
+        if not self.audit.scope.pairing.pairs:
             return
         if kind == "experiment":
             found = self._experiments()
@@ -80,7 +80,7 @@ class Scout:
             for state in self.result.states.values()
             if state.item.family == "experiment" and not state.item.surplus
         }
-        pairs = [pair for pair in self.audit.pairing.pairs if pair.source.experiment_id in chosen]
+        pairs = [pair for pair in self.audit.scope.pairing.pairs if pair.source.experiment_id in chosen]
         return _spread(pairs, PLACES)
 
     def _experiments(self) -> Iterator[Scene]:
@@ -136,7 +136,7 @@ class Scout:
     def _entity_scene(
         self, pair: ExperimentPair | None, mine: Entity, copy: Entity, other: tuple[Entity, Entity] | None
     ) -> Scene:
-        scene = self._scene(mine.kind, pair or self.audit.pairing.pairs[0], mine.entity_id, copy.entity_id)
+        scene = self._scene(mine.kind, pair or self.audit.scope.pairing.pairs[0], mine.entity_id, copy.entity_id)
         if other is not None and other[0].container != mine.container:
             other = None
         for ours, theirs in ((mine, copy), *([other] if other else []), *self._container(mine)):
@@ -175,7 +175,8 @@ class Scout:
         )
         settings = self.audit.settings
         scene = Scene(
-            kind, source, target, one, copy, self.objects.links, settings.depth, settings.profile, self.audit.in_scope,
+            kind, source, target, one, copy, self.objects.links, settings.depth, settings.profile,
+            self.audit.scope.names,
             lambda facet, key: any(fnmatchcase(key, waiver.key) for waiver in self.about(scene, facet)),
         )  # fmt: skip
         return scene

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow_parity.audit import Audit, Result
-from mlflow_parity.audit_objects import Objects
+from mlflow_parity.audit.experiments import Experiments
+from mlflow_parity.audit.objects import Objects
 from mlflow_parity.canary.mirror import Mirror, MirrorSide
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.kinds import Family
-from mlflow_parity.model import Experiment
 from mlflow_parity.promises import Selection
 from mlflow_parity.sides import SideName
 from mlflow_parity.verdict import Row
@@ -50,27 +50,25 @@ class Trial(Audit):
             waivers=audit.waiver_file,
         )
         self._known = known
-        self._moved = audit.moved
+        self._moved = audit.scope.moved
         self._answers = target.answers
 
     def judge(self, family: Family, promises: Sequence[str]) -> Verdicts:
         """Compare everything of a family that the mirrors hold."""
-        items = self.inventory()
-        self.moved = self._moved
+        # patterns were checked against all there is
+        items = self.scope.take(check_patterns=False)
+        self.scope.moved = self._moved
         chosen = tuple(item.key for item in items if item.family == family)
         verdicts = Verdicts()
         verdicts.waivers = self.run(Selection(tuple(promises), chosen), verdicts, _Silent()).waivers
         return verdicts
 
-    def _check_patterns(self, source: Sequence[Experiment]) -> None:
-        """They were checked against all experiments."""
-
-    def _links(self, experiments: object, selection: Selection, result: Result) -> Links:
-        result.source_runs = 1
+    def _links(self, experiments: Experiments, selected: object) -> Links:
+        experiments.result.source_runs = 1
         return self._known.runs
 
-    def _objects(self, experiments: object, selection: Selection, links: Links, result: Result) -> Objects:
-        objects = self._opened(selection, self._known)
+    def _objects(self, selected: object, links: Links, result: Result) -> Objects:
+        objects = self._opened(result.selection, self._known)
         objects.answers = self._answers
         return objects
 

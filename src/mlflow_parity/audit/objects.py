@@ -28,12 +28,11 @@ from mlflow_parity.pairing_same import same_objects
 from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import Selection
 from mlflow_parity.relocation import Relocation
-from mlflow_parity.sides import Side, SideName
+from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects
 from mlflow_parity.verdict import Row
 
-_SIDES: tuple[SideName, SideName] = ("source", "target")
 #: Kinds whose pairs are needed to follow the links of a kind.
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "run": ("logged_model",),
@@ -229,7 +228,7 @@ class Objects:
         """Yield what contradicts that neither side has any object of a family."""
         for kind in of_family(family):
             facets = self.facets[kind.name]
-            for side in _SIDES if facets else ():
+            for side in SIDES if facets else ():
                 view = self.view(side, SERVER)
                 problem = view.problem(kind.part)
                 if problem is None and view.keys(kind.name):
@@ -280,7 +279,7 @@ class Objects:
         """Ask the target for the aliases of one registered model or prompt; those of all are asked for at once."""
         if self.answers is None:
             wanted: set[tuple[str, str]] = set()
-            for side in _SIDES:
+            for side in SIDES:
                 view = self.view(side, SERVER)
                 for kind in ("registered_model", "prompt") if view.problem("registry") is None else ():
                     for entity in view.entities(kind, [key.entity_id for key in view.keys(kind)]):

@@ -1,0 +1,86 @@
+"""What an audit found, and whom it tells while it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mlflow_parity.canary.outcome import SelfTest
+from mlflow_parity.changes import Changes
+from mlflow_parity.items import ItemState
+from mlflow_parity.promises import Selection
+from mlflow_parity.sides import SideName
+from mlflow_parity.verdict import Finding, Row, State
+from mlflow_parity.waivers import Used
+
+
+class RowSink(Protocol):
+    """Takes ledger rows as they come."""
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        ...
+
+
+class Reading(Protocol):
+    """Told what was read, per side (the progress line)."""
+
+    def add(
+        self,
+        side: SideName,
+        *,
+        experiments: int = 0,
+        runs: int = 0,
+        points: int = 0,
+        artifacts: int = 0,
+        size: int = 0,
+        objects: int = 0,
+    ) -> None:
+        """Add to what was read."""
+        ...
+
+
+@dataclass(slots=True)
+class Result:
+    """What an audit found; reports are made from it."""
+
+    selection: Selection
+    states: dict[str, ItemState] = field(default_factory=dict)
+    totals: Counter[State] = field(default_factory=Counter)
+    paired_by: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    explained: int = 0
+    source_runs: int = 0
+    warning: str = ""
+    """One line when the move looks like one of the other profile."""
+    settled: int = 0
+    """Differences of the first reading that were gone when the suspects were read again."""
+    changes: Changes = field(default_factory=Changes)
+    """What changed on either side between the first reading and the second, or the end."""
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
+    outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    objects: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
+    """Objects beside experiments and runs that were read of each side, by kind."""
+    waivers: tuple[Used, ...] = ()
+    waivers_digest: str = ""
+    self_test: SelfTest | None = None
+    """What the audit saw of the faults that ``--self-test`` planted; ``None``: not asked for."""
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings that were kept, by experiment."""
+        return [finding for state in self.states.values() for kept in state.findings.values() for finding in kept]
+
+    @property
+    def findings_total(self) -> int:
+        """All differences that are not green."""
+        return sum(cell.findings for state in self.states.values() for cell in state.cells.values())
+
+    @property
+    def green(self) -> bool:
+        """Whether everything in scope was judged and is green."""
+        judged = bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
+        blind = self.self_test is not None and self.self_test.red
+        return judged and not blind and not any(used.red for used in self.waivers)

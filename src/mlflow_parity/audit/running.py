@@ -1,0 +1,321 @@
+"""Drives one audit: what is read, what is compared in which order, and what is written down of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow_parity.audit.experiments import Experiments
+from mlflow_parity.audit.objects import Objects, Place, parts_of
+from mlflow_parity.audit.result import Reading, Result, RowSink
+from mlflow_parity.audit.scope import Scope, Selected, is_deleted
+from mlflow_parity.comparing import Comparison, Difference, Outcome
+from mlflow_parity.comparing.experiment import PART_OF_FACET
+from mlflow_parity.comparing.explain import Explainer
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.object_fields import ObjectLinks, own_stores
+from mlflow_parity.errors import ReadError, UsageProblem
+from mlflow_parity.items import NONE, Item, ItemState
+from mlflow_parity.loading import Loader
+from mlflow_parity.model import Experiment
+from mlflow_parity.options import Settings
+from mlflow_parity.pairing import ExperimentPair
+from mlflow_parity.promises import Selection
+from mlflow_parity.redaction import Redactor
+from mlflow_parity.sides import SIDES, Side, SideName, prepare_folder
+from mlflow_parity.snapshot import SERVER, Part
+from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.verdict import Finding
+from mlflow_parity.waivers import WaiverBook, WaiverFile, load_waivers
+
+#: Characters of a value that a finding keeps; the whole value stays in the snapshot.
+_SHOWN = 2_000
+
+
+class Audit:
+    """Drives one audit from the inventory to the result."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        scratch: Path,
+        open_side: Callable[[SideName], Side],
+        redact: Callable[[str], str] | None = None,
+        waivers: WaiverFile | None = None,
+    ) -> None:
+        self.settings = settings
+        self._redact = redact or Redactor()
+        self._scratch = scratch
+        # before anything is asked of a server: a malformed file ends the audit at once
+        self.waiver_file = load_waivers(settings.waivers) if waivers is None else waivers
+        self._waivers = WaiverBook(self.waiver_file.waivers)
+        self.sides: dict[SideName, Side] = {}
+        for name in SIDES:
+            self.sides[name] = open_side(name)
+        self.scope = Scope(settings, self.sides)
+        self.objects: Objects | None = None
+        """Everything that was paired, once it was; kept for ``--self-test`` alone."""
+
+    def close(self) -> None:
+        """Release the connections of both sides."""
+        for side in self.sides.values():
+            if side.reader is not None:
+                with suppress(Exception):
+                    side.reader.close()
+
+    def run(self, selection: Selection, sink: RowSink, progress: Reading) -> Result:
+        """Read what the selection needs from both sides at once, then compare.
+
+        Raises:
+            UsageProblem: when the source has no run in scope.
+            ParityError: when a snapshot is damaged.
+        """
+        result = Result(selection)
+        began = time.monotonic()
+        selected = self.scope.selected(selection)
+        parts = _parts(selection)
+        self._read(selected, parts, result, progress)
+        result.timings["reading"] = time.monotonic() - began
+        began = time.monotonic()
+        experiments = Experiments(self.sides, self.scope, parts, result)
+        links = self._links(experiments, selected)
+        objects = self._objects(selected, links, result)
+        self.objects = objects if self.settings.self_test else None
+        if result.source_runs == 0 and selection.facets("run"):
+            raise UsageProblem(
+                f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
+                "nothing: check --source-uri, --experiments and --include-deleted"
+            )
+        experiments.note_running(selected)
+        explainer = Explainer()
+        comparison = Comparison(
+            selection.facets("experiment"),
+            selection.facets("run"),
+            links,
+            self.settings.include_deleted,
+            hashed=self.settings.depth != "listing",
+            objects=objects.links,
+            profile=self.settings.profile,
+            moved=self.scope.moved,
+        )
+        for item, source, pair in selected.sources:
+            state = result.states.setdefault(item.key, ItemState(item))
+            for outcome in experiments.compare(source, pair, comparison):
+                self._record(outcome, state, result, explainer, sink)
+            place = self._place(source, pair)
+            for outcome in objects.compare(item.label, "experiment", place):
+                self._record(outcome, state, result, explainer, sink)
+        for item, target, note, kind in selected.surplus:
+            state = result.states.setdefault(item.key, ItemState(item))
+            for outcome in experiments.surplus(target, note, kind):
+                self._record(outcome, state, result, explainer, sink)
+        for item in selected.others:
+            state = result.states.setdefault(item.key, ItemState(item))
+            for outcome in self._compare_other(item, objects):
+                self._record(outcome, state, result, explainer, sink)
+        result.notes += objects.notes
+        experiments.look_once_more()
+        result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
+        result.waivers_digest = self.waiver_file.digest
+        result.explained = explainer.calls
+        result.timings["comparing"] = time.monotonic() - began
+        return result
+
+    def inventory(self) -> tuple[Item, ...]:
+        """List and pair the experiments of both sides; return the items that tests are made of.
+
+        Raises:
+            UsageProblem: when the source has nothing in scope or a pattern matches nothing.
+            ReadError: when a side cannot be listed.
+        """
+        return self.scope.take()
+
+    def sizes(self, selection: Selection) -> dict[SideName, int]:
+        """Return how many experiments will be read on each side."""
+        selected = self.scope.selected(selection)
+        copies = sum(pair is not None for _, _, pair in selected.sources)
+        return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
+
+    def _links(self, experiments: Experiments, selected: Selected) -> Links:
+        return experiments.links(selected)
+
+    def _objects(self, selected: Selected, links: Links, result: Result) -> Objects:
+        """Pair everything beside experiments and runs, so that links between objects can be followed."""
+        copies = {source.experiment_id: pair.target.experiment_id for source, pair in selected.linked if pair}
+        objects = self._opened(
+            result.selection,
+            ObjectLinks(
+                links,
+                # also of those out of scope: the lists tell their pairs, and objects in scope name them
+                experiments=self.scope.copies,
+                known={"experiment": {source.experiment_id for source, _ in selected.linked}},
+                stores=own_stores(self.sides["source"].experiments(), self.sides["target"].experiments()),
+                is_wanted=self.scope.is_wanted,
+                include_deleted=self.settings.include_deleted,
+            ),
+        )
+        objects.changes = result.changes
+        objects.learn(
+            [self._place(source, pair) for source, pair in selected.linked],
+            whole=links.whole,
+        )
+        result.objects = {
+            "source": objects.count("source", [source.experiment_id for source, _ in selected.linked] + [SERVER]),
+            "target": objects.count("target", [*copies.values(), SERVER]),
+        }
+        return objects
+
+    def _opened(self, selection: Selection, links: ObjectLinks) -> Objects:
+        """Return the objects of both sides, of which only the given links are known."""
+        return Objects(
+            self.sides,
+            selection,
+            self.settings.depth,
+            self._scratch,
+            links,
+            hashed=self.settings.depth != "listing",
+            profile=self.settings.profile,
+            moved=self.scope.moved,
+            load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
+        )
+
+    @staticmethod
+    def _place(source: Experiment, pair: ExperimentPair | None) -> Place:
+        deleted = is_deleted(source) or (pair is not None and is_deleted(pair.target))
+        return Place(source.experiment_id, None if pair is None else pair.target.experiment_id, deleted=deleted)
+
+    def _compare_other(self, item: Item, objects: Objects) -> Iterator[Outcome]:
+        """Compare a registered model or prompt with its versions, or what belongs to the server."""
+        if item.id == NONE:
+            # nothing on either side, as the whole lists said at first and must say still
+            yield from objects.none(item.label, item.family)
+        else:
+            yield from objects.compare(item.label, item.family, Place(SERVER, SERVER, item.name))
+
+    def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
+        wanted: dict[SideName, list[Experiment]] = {
+            "source": [source for source, _ in selected.linked],
+            "target": [pair.target for _, pair in selected.linked if pair is not None]
+            + [target for _, target, _, _ in selected.surplus],
+        }
+
+        limits = self.settings.experiments, self.settings.exclude_experiments
+        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
+
+        def one(name: SideName) -> str | None:
+            side = self.sides[name]
+            if not side.live:
+                side.holds(wanted[name], asked)
+                return None
+            root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
+
+            def count(
+                *,
+                experiments: int = 0,
+                runs: int = 0,
+                points: int = 0,
+                artifacts: int = 0,
+                size: int = 0,
+                objects: int = 0,
+            ) -> None:
+                progress.add(
+                    name,
+                    experiments=experiments,
+                    runs=runs,
+                    points=points,
+                    artifacts=artifacts,
+                    size=size,
+                    objects=objects,
+                )
+
+            side.read(
+                root,
+                wanted[name],
+                parts,
+                self.settings.depth,
+                include_deleted=self.settings.include_deleted,
+                count=count,
+                model_links=bool(result.selection.facets("run") & {"model_inputs", "model_outputs"}),
+                asked=asked,
+            )
+            return note
+
+        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
+            futures = [pool.submit(one, name) for name in SIDES]
+            result.notes += [note for future in futures if (note := future.result()) is not None]
+        for name in SIDES:
+            reader = self.sides[name].reader
+            if reader is not None and not selected.others:
+                try:
+                    result.outside[name] = dict(reader.outside())
+                except ReadError as error:
+                    result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
+
+    def _record(self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink) -> None:
+        outcome = self._waivers.apply(outcome)
+        row = outcome.row
+        sink.add(row)
+        result.totals[row.state] += 1
+        facet = f"{row.kind} {row.facet}"
+        state.cell(facet).add(row)
+        kept = state.findings.setdefault(facet, [])
+        for difference in outcome.differences:
+            if difference.state.green or len(kept) >= self.settings.max_findings:
+                continue
+            # before anything is cut short: half a secret could not be recognised
+            difference = self._clean(difference)
+            kept.append(
+                Finding(
+                    experiment=row.experiment,
+                    kind=row.kind,
+                    name=row.name,
+                    source_id=row.source_id,
+                    target_id=row.target_id,
+                    facet=row.facet,
+                    key=difference.key,
+                    state=difference.state,
+                    rule=difference.rule,
+                    source=_shown(difference.source),
+                    target=_shown(difference.target),
+                    explanation=explainer(difference),
+                )
+            )
+
+    def _clean(self, difference: Difference) -> Difference:
+        source, target = (_redacted(value, self._redact) for value in (difference.source, difference.target))
+        note = self._redact(difference.note)
+        if source == target and difference.source != difference.target:
+            note = f"{note}; they differ in what is redacted here" if note else "they differ in what is redacted here"
+        return replace(difference, key=self._redact(difference.key), source=source, target=target, note=note)
+
+
+def _redacted(value: object, redact: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, redact) for item in value]
+    return value
+
+
+def _parts(selection: Selection) -> frozenset[Part]:
+    facets = selection.facets("run")
+    parts: set[Part] = {"runs"}
+    parts.update(part for facet, part in PART_OF_FACET.items() if facet in facets)
+    return frozenset(parts) | parts_of(selection)
+
+
+def _shown(value: object) -> str | None:
+    """Return a value as short text; what deepdiff explains is explained from the whole value."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) <= _SHOWN:
+        return text
+    half = _SHOWN // 2
+    return f"{text[:half]}…{text[-half:]} ({len(text)} characters)"

@@ -1,0 +1,223 @@
+"""What an audit is about: the objects of both sides that are in scope, paired by experiment, and the items of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from mlflow_parity.errors import UsageProblem
+from mlflow_parity.items import Item, family_items, item_ids
+from mlflow_parity.kinds import KINDS, Family
+from mlflow_parity.model import Experiment
+from mlflow_parity.options import Settings, in_scope
+from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, pair_experiments
+from mlflow_parity.pairing_same import same_experiments
+from mlflow_parity.promises import Selection
+from mlflow_parity.relocation import Relocation, find
+from mlflow_parity.sides import SIDES, Side, SideName
+from mlflow_parity.verdict import State
+from mlflow_parity.waivers import Waiver
+
+_NAMED: tuple[Family, ...] = ("model", "prompt")
+#: Kinds beside experiments whose objects name runs, experiments or logged models.
+_LINKING = ("model_version", "evaluation_dataset")
+
+
+@dataclass(slots=True)
+class Selected:
+    """The selected items, with what they stand for."""
+
+    sources: list[tuple[Item, Experiment, ExperimentPair | None]] = field(default_factory=list)
+    surplus: list[tuple[Item, Experiment, str, State]] = field(default_factory=list)
+    others: list[Item] = field(default_factory=list)
+    """Registered models, prompts and the server."""
+    linked: list[tuple[Experiment, ExperimentPair | None]] = field(default_factory=list)
+    """Every experiment that is read: the selected ones, or all in scope where links lead to any."""
+
+
+class Scope:
+    """Lists both sides and says what of them is looked at."""
+
+    def __init__(self, settings: Settings, sides: Mapping[SideName, Side]) -> None:
+        self.settings = settings
+        self._sides = sides
+        self.pairing = ExperimentPairing()
+        self.copies: dict[str, str] = {}
+        """Target ids of paired experiments by source ids, those out of scope included."""
+        self.moved = Relocation()
+        self.items: tuple[Item, ...] = ()
+        self._unwanted: set[str] = set()
+
+    def take(self, *, check_patterns: bool = True) -> tuple[Item, ...]:
+        """List and pair the experiments of both sides; return the items that tests are made of.
+
+        ``check_patterns=False``: patterns that match nothing are no error, as where only a part of a side is there.
+
+        Raises:
+            UsageProblem: when the source has nothing in scope or a pattern matches nothing.
+            ReadError: when a side cannot be listed.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            listed = {name: pool.submit(self._sides[name].experiments) for name in SIDES}
+            source, target = listed["source"].result(), listed["target"].result()
+        same = self.settings.profile == "same-store"
+        pair_all = same_experiments if same else pair_experiments
+        pairing = pair_all(source, target)
+        if self._in_scope(pairing.missing) or self._in_scope(pairing.extra):
+            # an eventually consistent list, or an experiment made in between: look once more
+            source, target = (self._sides[name].experiments(again=True) for name in SIDES)
+            pairing = pair_all(source, target)
+        if same:
+            self.moved = find((pair.source.artifact_location, pair.target.artifact_location) for pair in pairing.pairs)
+        if check_patterns:
+            self._check_patterns(source)
+        self.copies = {pair.source.experiment_id: pair.target.experiment_id for pair in pairing.pairs}
+        deleted = self.settings.include_deleted
+        self.pairing = ExperimentPairing(
+            pairs=[
+                pair
+                for pair in pairing.pairs
+                if self.names(pair.source.name)
+                and (deleted or not (is_deleted(pair.source) and is_deleted(pair.target)))
+            ],
+            missing=self._in_scope(pairing.missing),
+            extra=self._in_scope(pairing.extra),
+            duplicates=[
+                pair
+                for pair in pairing.duplicates
+                if self.names(pair.source.name) and (deleted or not is_deleted(pair.target))
+            ],
+        )
+        sources = [pair.source for pair in self.pairing.pairs] + self.pairing.missing
+        if not sources:
+            raise UsageProblem(
+                f"the source ({self._sides['source'].location.display}) has no experiment in scope; an empty source "
+                "proves nothing: check --source-uri, --experiments and --exclude-experiments"
+            )
+        surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
+        self.items = item_ids(sources, surplus) + self._other_items(check_patterns)
+        return self.items
+
+    def _other_items(self, check_patterns: bool) -> tuple[Item, ...]:
+        """Items of the families that hang on no experiment.
+
+        When only some experiments are in scope there are none, but for what ``--models`` names.
+        """
+        if self.settings.experiments and not self.settings.models:
+            return ()
+        with ThreadPoolExecutor(2) as pool:
+            listed = {name: pool.submit(self._sides[name].names) for name in SIDES}
+            ours, theirs = listed["source"].result(), listed["target"].result()
+        items: tuple[Item, ...] = ()
+        for family in _NAMED:
+            mine, copies = (self._registered(side[family]) for side in (ours, theirs))
+            if mine or copies or not self.settings.models:
+                items += family_items(family, mine, copies)
+        for pattern in self.settings.models if check_patterns else ():
+            names = [name for family in _NAMED for name in ours[family]]
+            if not any(_fits(name, pattern) for name in names):
+                raise UsageProblem(
+                    f"--models: no registered model or prompt of the source matches {pattern!r}; it has {len(names)}, "
+                    "look them up with: pytest --collect-only -q"
+                )
+        if self.settings.experiments:
+            return items
+        return (*items, Item("server", "", "", surplus=False, family="server"))
+
+    def _registered(self, names: Iterable[str]) -> list[str]:
+        """Return the names of registered models or prompts that are in scope; the others are remembered."""
+        found = {name: self.is_wanted(name) for name in names}
+        self._unwanted |= {name for name, wanted in found.items() if not wanted}
+        return [name for name, wanted in found.items() if wanted]
+
+    def is_wanted(self, name: str) -> bool:
+        """Whether a registered model or prompt is in scope."""
+        patterns = self.settings.models
+        return any(_fits(name, one) for one in patterns) if patterns else not self.settings.experiments
+
+    def names(self, name: str) -> bool:
+        """Whether the options name an experiment."""
+        return in_scope(name, self.settings.experiments, self.settings.exclude_experiments)
+
+    def _in_scope(self, experiments: Sequence[Experiment]) -> list[Experiment]:
+        return [
+            item
+            for item in experiments
+            if self.names(item.name) and (self.settings.include_deleted or not is_deleted(item))
+        ]
+
+    def _check_patterns(self, source: Sequence[Experiment]) -> None:
+        for option, patterns in (
+            ("--experiments", self.settings.experiments),
+            ("--exclude-experiments", self.settings.exclude_experiments),
+        ):
+            for pattern in patterns:
+                if not any(_fits(experiment.name, pattern) for experiment in source):
+                    raise UsageProblem(
+                        f"{option}: no experiment of the source matches {pattern!r}; it has {len(source)}, "
+                        "look them up with: pytest --collect-only -q"
+                    )
+
+    def selected(self, selection: Selection) -> Selected:
+        """Return the experiments, and the other items, that the selected tests stand for."""
+        chosen = set(selection.items)
+        by_source = {pair.source.experiment_id: pair for pair in self.pairing.pairs}
+        copies = {pair.target.experiment_id: pair.source.name for pair in self.pairing.duplicates}
+        every = {name: {item.experiment_id: item for item in self._sides[name].experiments()} for name in SIDES}
+        selected = Selected()
+        for item in self.items:
+            if item.key not in chosen:
+                continue
+            if item.family != "experiment":
+                selected.others.append(item)
+                continue
+            if item.surplus:
+                copy_of = copies.get(item.experiment_id)
+                if copy_of is None:
+                    note, kind = "no source experiment has its name or is named by its source tags", State.EXTRA
+                else:
+                    note, kind = f"a further copy of the source experiment {copy_of!r}", State.DUPLICATE
+                selected.surplus.append((item, every["target"][item.experiment_id], note, kind))
+            else:
+                source = every["source"][item.experiment_id]
+                selected.sources.append((item, source, by_source.get(item.experiment_id)))
+        selected.linked = [(source, pair) for _, source, pair in selected.sources]
+        if selected.others and any(selection.facets(name) for name in _LINKING):
+            read = {source.experiment_id for source, _ in selected.linked}
+            scope: list[tuple[Experiment, ExperimentPair | None]] = [(pair.source, pair) for pair in self.pairing.pairs]
+            scope += [(source, None) for source in self.pairing.missing]
+            selected.linked += [entry for entry in scope if entry[0].experiment_id not in read]
+        return selected
+
+    def looked_at(self, waiver: Waiver, selection: Selection) -> bool:
+        """Whether all that a waiver could speak of was in scope, so that matching nothing means it is not needed."""
+        if any(waiver.facet not in selection.facets(kind) for kind in waiver.kinds):
+            return False
+        if self.settings.depth == "listing" and waiver.facet in ("artifacts", "files"):
+            return False
+        chosen = set(selection.items)
+        read = {item.label for item in self.items if item.key in chosen}
+        families = {KINDS[kind].family if kind in KINDS else "experiment" for kind in waiver.kinds}
+        registry: set[Family] = {"model", "prompt"}
+        left_out = {"experiment"} | (registry if self.settings.models else set())
+        if self.settings.experiments and not families <= left_out:
+            return False  # the option leaves the other families out, whatever they hold
+        every = {item.label for item in self.items if item.family in families}
+        if families & registry:
+            every |= self._unwanted
+        if "experiment" in families:
+            limited = bool(self.settings.experiments or self.settings.exclude_experiments)
+            names = [item.name for name in SIDES for item in self._sides[name].experiments()]
+            every |= {name for name in names if limited and not self.names(name)}
+        return not any(fnmatchcase(name, waiver.experiment) for name in every - read)
+
+
+def is_deleted(experiment: Experiment) -> bool:
+    """Whether an experiment is deleted, which hides its runs."""
+    return experiment.lifecycle_stage == "deleted"
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
