@@ -421,3 +421,38 @@ def test_every_kind_has_presence_faults() -> None:
     for kind in ("experiment", "run", *KINDS):
         names = {fault.name for fault in of_facets(kind, "presence")}
         assert {"lost", "one too many"} <= names, kind
+
+
+def test_models_limits_what_is_planted(migrated: Pair) -> None:
+    """``--models`` names some registered models: faults are planted in those, and in what is in scope beside them."""
+    kinds = ("registered_model", "model_version", "prompt", "prompt_version", "run")
+    faults = [fault for kind in kinds for fault in of_facets(kind, "presence", "tags", "aliases")]
+    alone = judged(*migrated, models="churn", faults=faults)
+    both = judged(*migrated, models="churn", experiments="every kind", faults=faults)
+    for done in (alone, both):
+        assert (done.test.of("missed"), done.test.red) == ((), False)
+        assert {one.kind for one in done.test.of("found")} == {"registered_model", "model_version", "run"}
+        # a registered model that the option does not name is none of the audit's business
+        [extra] = [one for one in done.test.faults if (one.kind, one.fault) == ("registered_model", "one too many")
+                   and one.facet == "presence"]  # fmt: skip
+        assert (extra.state, extra.note[:32]) == ("nothing", "needs a scope that names others;")
+    every = judged(*migrated, models="*", faults=faults)
+    assert {one.kind for one in every.test.of("found")} == set(kinds)
+    assert not every.test.red
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"experiments": "every kind"},
+        {"exclude_experiments": "every kind"},
+        {"models": "greeting"},
+        {"models": "churn", "experiments": "every kind"},
+    ],
+    ids=str,
+)
+def test_no_scope_makes_a_fault_missed(migrated: Pair, limits: dict[str, Any]) -> None:
+    """What the scope leaves out may be otherwise; a fault in that is not planted, and none in scope is missed."""
+    done = judged(*migrated, **limits)
+    assert (done.test.of("missed"), done.test.red) == ((), False)
+    assert done.test.planted > 150

@@ -30,7 +30,7 @@ class Scene:
     depth: Depth
     profile: Profile
     in_scope: Callable[[str], bool]
-    """Whether the audit's scope names an experiment."""
+    """Whether the audit's scope names an experiment; for faults in registered models and prompts, one of those."""
     waived: Callable[[str, str], bool]
     """Whether a waiver speaks of a key of a facet of this object."""
     other: tuple[str, str] | None = None

@@ -99,8 +99,10 @@ def _versions_tag(scene: Scene) -> bool:
     theirs = scene.tags[1]
     try:
         entries = json.loads(theirs.get(VERSIONS_TAG, ""))
-        entries[0] = {**entries[0], "name": f"{entries[0]['name']}x"}
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+        # one that is not in scope may be named or not
+        named = next(entry for entry in entries if scene.links.is_wanted(entry["name"]))
+        named["name"] += "x"
+    except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
         return False
     return scene.set_tags({**theirs, VERSIONS_TAG: json.dumps(entries)})
 
@@ -123,6 +125,9 @@ def _name_missing(scene: Scene) -> bool:
 def _name_extra(scene: Scene) -> bool:
     theirs = scene.entity[1]
     name = f"{theirs.name} (parity-self-test)"
+    # what --models does not name is none of the audit's business
+    if not scene.in_scope(name):
+        return False
     scene.target.entities[scene.kind, name] = replace(theirs, entity_id=name, name=name)
     return True
 
@@ -159,7 +164,7 @@ def _answer(**fields: Any) -> Callable[[Scene], bool]:
 def _names_faults(kind: str) -> list[Fault]:
     return [
         Fault(kind, "presence", "lost", _name_missing),
-        Fault(kind, "presence", "one too many", _name_extra),
+        Fault(kind, "presence", "one too many", _name_extra, "a scope that names others"),
         *facet_text_faults(kind, "description"),
         *tags_faults(kind),
         Fault(kind, "aliases", "one lost", _alias(lambda one: without(one, next(iter(one)))), "an alias"),
@@ -294,7 +299,7 @@ MODEL_FAULTS: tuple[Fault, ...] = (
     *value_faults(_MODEL, "type"),
     *value_faults(_MODEL, "status", lost=False),
     *tags_faults(_MODEL),
-    Fault(_MODEL, "tags", "another registered version in mlflow.modelVersions", _versions_tag, "a registered model"),
+    Fault(_MODEL, "tags", "another registered version in mlflow.modelVersions", _versions_tag, "a version in scope"),
     *mapping_faults(_MODEL, "params", lambda scene: (scene.facet("params")[0] or {}, scene.facet("params")[1] or {}),
                     lambda scene, params: scene.set_facet("params", dict(params)), lambda scene, key: True),
     *(Fault(_MODEL, "metrics", name, _point(field), "a metric") for name, field in _POINT.items()),

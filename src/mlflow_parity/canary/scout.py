@@ -176,7 +176,7 @@ class Scout:
         settings = self.audit.settings
         scene = Scene(
             kind, source, target, one, copy, self.objects.links, settings.depth, settings.profile,
-            self.audit.scope.names,
+            self.audit.scope.is_wanted if family in ("model", "prompt") else self.audit.scope.names,
             lambda facet, key: any(fnmatchcase(key, waiver.key) for waiver in self.about(scene, facet)),
         )  # fmt: skip
         return scene
