@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from support.audits import audit
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import SnapshotError, UsageProblem
+from mlflow_parity.locations import parse_location
+from mlflow_parity.reading import open_reader
 from mlflow_parity.renames import load_renames
+from mlflow_parity.sides import Side, uncounted
+from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.store import Origin, Snapshot
 
 
 @pytest.mark.parametrize(
@@ -62,19 +68,23 @@ def _fill(uri: str, experiment: str, model: str, prompt: str, *, text: str = "Hi
     seed.call("POST", "model-versions/create", {"name": prompt, "source": "dummy-source", "tags": tags})
 
 
+def _tell_source(source: str, old: str, target: str, new: str) -> None:
+    """Write where an experiment comes from, as a migration does."""
+    here, there = (
+        Seeder(uri).call("GET", "experiments/get-by-name", {"experiment_name": name})["experiment"]
+        for uri, name in ((source, old), (target, new))
+    )
+    for key in ("experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time"):
+        Seeder(target).set_experiment_tag(there["experiment_id"], f"mlflow_exim.field.{key}", str(here[key]))
+
+
 def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: Path) -> None:
     """Green with the file, red without; a value that differs is red all the same; the report says it."""
     source, target = module_server(), module_server()
     _fill(source.uri, "old experiment", "old model", "old-prompt")
     _fill(target.uri, "new experiment", "new model", "new-prompt")
     seed = Seeder(target.uri)
-    # as a migration tells where the experiment comes from
-    here, there = (
-        Seeder(uri).call("GET", "experiments/get-by-name", {"experiment_name": name})["experiment"]
-        for uri, name in ((source.uri, "old experiment"), (target.uri, "new experiment"))
-    )
-    for key in ("experiment_id", "name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time"):
-        seed.set_experiment_tag(there["experiment_id"], f"mlflow_exim.field.{key}", str(here[key]))
+    _tell_source(source.uri, "old experiment", target.uri, "new experiment")
     file = tmp_path / "renames.toml"
     file.write_text(
         '[experiments]\n"old experiment" = "new experiment"\n[models]\n"old model" = "new model"\n'
@@ -86,22 +96,62 @@ def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: 
     assert "1 experiments, 1 models, 1 prompts" in note
     without = audit(tmp_path / "without", source.uri, target.uri)
     assert without.status == 1
-    # the old name of one, borne by a stranger
+    # the old names of some, borne by strangers
+    seed.experiment("old experiment")
     seed.call("POST", "registered-models/create", {"name": "old model"})
     seed.call("PATCH", "registered-models/update", {"name": "new model", "description": "other"})
     red = audit(tmp_path / "red", source.uri, target.uri, "--rename", str(file))
     rows = {(row.kind, row.name, row.facet, row.state.value) for row in red.red_rows()}
     assert rows == {
+        ("experiment", "old experiment (not renamed)", "presence", "extra"),
         ("registered_model", "old model", "description", "mismatch"),
         ("registered_model", "old model (not renamed)", "presence", "extra"),
     }
 
 
-def test_a_snapshot_is_not_renamed(module_server: FreshServer, tmp_path: Path) -> None:
-    """A folder holds the names that it holds; the line says what to give instead."""
-    (tmp_path / "kept").mkdir()
-    file = tmp_path / "renames.toml"
-    file.write_text('[models]\na = "b"\n')
-    told = audit(tmp_path, "http://127.0.0.1:9", str(tmp_path / "kept"), "--rename", str(file))
-    assert told.status == 4
-    assert "--rename: a snapshot cannot be read under other names" in told.output
+def test_a_snapshot_keeps_the_names_it_was_read_under(module_server: FreshServer, tmp_path: Path) -> None:
+    """It stands for the server only together with the file that gave them."""
+    source, target = module_server(), module_server()
+    for server, name in ((source, "old"), (target, "new")):
+        seed = Seeder(server.uri)
+        seed.end(seed.run(seed.experiment(name), "only"))
+    _tell_source(source.uri, "old", target.uri, "new")
+    file, other = tmp_path / "renames.toml", tmp_path / "other.toml"
+    file.write_text('[experiments]\nold = "new"\n')
+    other.write_text('[experiments]\nold = "new"\n[models]\na = "b"\n')
+    kept = tmp_path / "kept"
+    read = audit(tmp_path / "0", source.uri, target.uri, "--rename", str(file), "--snapshot-dir", str(kept))
+    assert read.status == 0, read.output[-3000:]
+
+    again = audit(tmp_path / "1", source.uri, str(kept / "target"), "--rename", str(file))
+    assert again.status == 0, again.output[-3000:]
+    assert any("--rename" in note for note in again.report["notes"])
+    for number, given in enumerate(([], ["--rename", str(other)])):
+        told = audit(tmp_path / f"refused {number}", source.uri, str(kept / "target"), *given)
+        assert told.status == 4
+        assert "the target's snapshot holds the names of a --rename file (SHA-256" in told.output
+        assert "give that file with --rename" in told.output
+    as_source = audit(tmp_path / "2", str(kept / "target"), target.uri)
+    assert as_source.status == 4
+    assert "the source's snapshot holds the names of a --rename file" in as_source.output
+    own_names = audit(tmp_path / "3", target.uri, str(kept / "source"), "--rename", str(file))
+    assert own_names.status == 4
+    assert "--rename: a snapshot cannot be read under other names; give the target's server" in own_names.output
+
+
+def test_an_unfinished_snapshot_of_other_names_is_not_gone_on_with(module_server: FreshServer, tmp_path: Path) -> None:
+    """Half of it under the names of one file and half under those of another would be neither."""
+    server = module_server()
+    seed = Seeder(server.uri)
+    seed.end(seed.run(seed.experiment("new"), "only"))
+    location = parse_location(server.uri, option="--target-uri", custom_endpoint=None)
+    asked = Asked("digest", include_deleted=False)
+    origin = Origin(location.display, location.kind, "", {})
+    Snapshot.create(tmp_path, origin, [], replace(asked, renames="ab" * 32))
+    reader = open_reader(location, "target", 1)
+    try:
+        side = Side("target", location, reader)
+        with pytest.raises(SnapshotError, match=r"--rename \(a file with SHA-256 abababababababab…\), not"):
+            side.read(tmp_path, [], [], "digest", include_deleted=False, count=uncounted, asked=asked)
+    finally:
+        reader.close()

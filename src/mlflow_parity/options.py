@@ -188,8 +188,6 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         rename=values.get("rename"),
         self_test=_flag("self-test", values),
     )
-    if settings.rename and settings.target.kind == "snapshot":
-        raise UsageProblem("--rename: a snapshot cannot be read under other names; give the target's server")
     if settings.source.identity == settings.target.identity:
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "

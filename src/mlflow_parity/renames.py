@@ -85,11 +85,11 @@ class RenamedReader:
 
     def __init__(self, reader: Reader, renames: Renames) -> None:
         self._reader = reader
-        self._experiments = {new: old for old, new in renames.experiments.items()}
+        known = {new: old for old, new in renames.experiments.items()}
+        self._experiments = {**_strangers(renames.experiments, known), **known}
         self._names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
         self._own = {old: new for new, old in self._names.items()}
-        # an object of the target that has the old name of another one by itself: it is not that one's copy
-        self._strange = {old: f"{old} (not renamed)" for old in self._own if old not in self._names}
+        self._strange = _strangers(self._own, self._names)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -144,6 +144,11 @@ class RenamedReader:
             if renamed != versions:
                 facets["tags"] = {**tags, _VERSIONS_TAG: json.dumps(renamed)}
         return replace(entity, facets=facets)
+
+
+def _strangers(old_names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Return names for what has the old name of another object by itself: it is not that one's copy."""
+    return {old: f"{old} (not renamed)" for old in old_names if old not in taken}
 
 
 def _version_id(identity: str, names: Mapping[str, str]) -> str:

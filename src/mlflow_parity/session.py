@@ -109,18 +109,19 @@ class Main(Shared):
         """
         from mlflow_parity.audit import Audit
         from mlflow_parity.reading import Reader, open_reader
-        from mlflow_parity.renames import RenamedReader, load_renames
+        from mlflow_parity.renames import RenamedReader, Renames, load_renames
 
         self.renames = load_renames(self.settings.rename)
 
         def open_side(name: SideName) -> Side:
             location = self.settings.source if name == "source" else self.settings.target
+            renames = self.renames if name == "target" and self.renames else Renames()
             if location.kind == "snapshot":
-                return Side(name, location, None)
+                return Side(name, location, None, renames.digest)
             reader: Reader = open_reader(location, name, self.settings.workers)
-            if name == "target" and self.renames:
-                reader = RenamedReader(reader, self.renames)
-            return Side(name, location, reader)
+            if renames:
+                reader = RenamedReader(reader, renames)
+            return Side(name, location, reader, renames.digest)
 
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
         self._items = self.audit.inventory()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from mlflow_parity.errors import ReadError, SnapshotError
+from mlflow_parity.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Series
@@ -28,12 +28,20 @@ SIDES: tuple[SideName, SideName] = ("source", "target")
 
 
 class Side:
-    """Source or target. ``reader`` is ``None`` when a snapshot stands for the server."""
+    """Source or target. ``reader`` is ``None`` when a snapshot stands for the server.
 
-    def __init__(self, name: SideName, location: Location, reader: Reader | None) -> None:
+    ``renames`` is the SHA-256 (hex) of the file under whose names the reader reads; empty: under the server's own.
+
+    Raises:
+        UsageProblem: a snapshot holds other names than ``renames`` asks for.
+        SnapshotError: it is none, unfinished or damaged.
+    """
+
+    def __init__(self, name: SideName, location: Location, reader: Reader | None, renames: str = "") -> None:
         self.name = name
         self.location = location
         self.reader = reader
+        self.renames = renames
         self.resumed_parts = 0
         self._model_links = False
         self._snapshot = None
@@ -41,7 +49,20 @@ class Side:
             self._snapshot = Snapshot.open(location.path)
             # before anything of it is used, and all of it: what is not asked for today may be damaged all the same
             self._snapshot.verify()
+            self._check_names(self._snapshot.asked)
         self._experiments: list[Experiment] | None = None
+
+    def _check_names(self, asked: Asked | None) -> None:
+        kept = "" if asked is None else asked.renames
+        if kept == self.renames:
+            return
+        if not kept:
+            raise UsageProblem("--rename: a snapshot cannot be read under other names; give the target's server")
+        mend = "give that file with --rename, or make the snapshot again" if self.name == "target" else "make it again"
+        raise UsageProblem(
+            f"{self.location.display}: the {self.name}'s snapshot holds the names of a --rename file (SHA-256 "
+            f"{kept[:16]}…), not those of the server; {mend}"
+        )
 
     @property
     def live(self) -> bool:
@@ -93,7 +114,9 @@ class Side:
                 "get_artifact": capabilities.get_artifact,
             },
         )
-        self._snapshot = Snapshot.create(root, origin, self.experiments(), asked)
+        self._snapshot = Snapshot.create(
+            root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
+        )
         self.resumed_parts = capture(
             self.reader,
             self._snapshot,

@@ -49,7 +49,7 @@ SERVER_PARTS: tuple[Part, ...] = ("registry", "evaluation_datasets", "webhooks",
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 class ExperimentView(Protocol):

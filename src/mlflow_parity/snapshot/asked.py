@@ -18,18 +18,21 @@ class Asked:
     include_deleted: bool
     experiments: tuple[str, ...] = ()
     exclude_experiments: tuple[str, ...] = ()
+    renames: str = ""
+    """SHA-256 (hex) of the file of ``--rename`` under whose names it was read; empty: under those of the server."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Asked:
         """Return what a manifest tells."""
         patterns = tuple(row["experiments"]), tuple(row["exclude_experiments"])
-        return cls(row["depth"], row["include_deleted"], *patterns)
+        return cls(row["depth"], row["include_deleted"], *patterns, row["renames"])
 
     def options(self) -> str:
         """Return the options by which it was asked for."""
         parts = [f"--parity-depth {self.depth}", *(["--include-deleted"] if self.include_deleted else [])]
         for flag, names in (("experiments", self.experiments), ("exclude-experiments", self.exclude_experiments)):
             parts += [f"--{flag} {shlex.quote(','.join(names))}"] if names else []
+        parts += [f"--rename (a file with SHA-256 {self.renames[:16]}…)"] if self.renames else []
         return " ".join(parts)
 
     def lacks(self, wanted: Asked, names: Iterable[str]) -> str:
