@@ -314,6 +314,24 @@ def test_a_custom_endpoint_may_differ_for_the_two_sides() -> None:
     assert (settings.source.endpoint, settings.target.endpoint) == ("http://both", "http://t")
 
 
+@pytest.mark.parametrize(("given", "live"), [("source", "target"), ("target", "source")])
+def test_a_snapshot_is_not_put_in_the_place_of_the_one_that_is_given(tmp_path: Path, given: str, live: str) -> None:
+    """The one that is there would be moved aside while it is read; beside it there is room."""
+    kept = tmp_path / "kept"
+    for name in ("source", "target"):
+        (kept / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(kept)
+    values = {f"{live}-uri": "http://b", f"{given}-uri": str(kept / live), "report-dir": "r", "workers": "8",
+              "max-findings": "20"}  # fmt: skip
+    for folder in (kept, tmp_path / "link"):
+        with pytest.raises(UsageProblem, match=f"the {live}'s would take its place; give another folder"):
+            resolve({**values, "snapshot-dir": str(folder)}, {})
+    assert resolve({**values, "snapshot-dir": str(tmp_path / "other")}, {}).snapshot_dir == str(tmp_path / "other")
+    assert resolve({**values, f"{given}-uri": str(kept / given), "snapshot-dir": str(kept)}, {}).snapshot_dir == str(
+        kept
+    )
+
+
 def test_the_same_snapshot_by_two_names_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative path, an absolute one and a link lead to one place."""
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
@@ -193,11 +194,26 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
             "proves nothing: give two different ones"
         )
+    _check_folders(settings)
     if values.get("recheck"):
         from mlflow_parity.recheck import load_recheck
 
         settings = replace(settings, recheck=load_recheck(values["recheck"], settings.source, settings.target))
     return settings
+
+
+def _check_folders(settings: Settings) -> None:
+    """Refuse to keep a side where the other side's snapshot is: what is there is moved aside, or gone on with."""
+    if settings.snapshot_dir is None:
+        return
+    pairs = (("source", settings.source, settings.target), ("target", settings.target, settings.source))
+    for side, location, other in pairs:
+        place = Path(settings.snapshot_dir).expanduser().resolve() / side
+        if location.kind != "snapshot" and other.kind == "snapshot" and other.path.resolve().is_relative_to(place):
+            raise UsageProblem(
+                f"--snapshot-dir: {settings.snapshot_dir} is where the snapshot {other.display} is, and the {side}'s "
+                "would take its place; give another folder"
+            )
 
 
 def _side(side: str, values: Mapping[str, str], env: Mapping[str, str]) -> Location:
