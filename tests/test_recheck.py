@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from support.audits import AuditRun, audit
+from support.copied import copied_pair
 from support.seed import Seeder
+from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.standin.servers import Server
 
@@ -64,6 +66,35 @@ def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: A
     done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--recheck", str(tmp_path / "report.json"))
     assert done.status == 1
     assert "params[an experiment that is gone]" in done.report["reasons"][0]
+
+
+def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: FreshServer, tmp_path: Path) -> None:
+    """What was red and is out of the recheck's scope was not judged again: named, and red."""
+    source, target = copied_pair(server_pool, module_server)
+    seed = Seeder(target.uri)
+    seed.log(_run(target, "child 1"), tags={"surplus": "1"})
+    uris = (source.uri, target.uri, "--profile", "same-store")
+    other = {"name": "churn", "description": "another"}
+    was = Seeder(source.uri).call("GET", "registered-models/get", {"name": "churn"})["registered_model"]["description"]
+    seed.call("PATCH", "registered-models/update", other)
+    first = audit(tmp_path / "first", *uris)
+    tags, model = sorted(first.report["not_green"], reverse=True)
+    assert tags.startswith("run_tags_and_note[")
+    assert model.startswith("registered_model_content[")
+    seed.call("PATCH", "registered-models/update", {**other, "description": was})
+    for number, (scope, left_out, ran) in enumerate(
+        [
+            (("--models", "price"), model, "run_tags_and_note"),
+            (("--experiments", "churn", "-n", "2"), model, "run_tags_and_note"),
+            (("-k", "registered"), tags, "registered_model_content"),
+        ]
+    ):
+        report = str(first.reports / "report.json")
+        done = audit(tmp_path / str(number), *uris, "--recheck", report, *scope)
+        assert done.status == 1, done.output
+        assert left_out in done.report["reasons"][0]
+        assert "left out" in done.report["reasons"][0]
+        assert done.report["scope"]["checks"] == [ran]
 
 
 @pytest.mark.parametrize(

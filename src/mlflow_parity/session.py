@@ -278,7 +278,8 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
     if main.unfound:
         names = ", ".join(main.unfound[:5])
-        reasons.insert(0, f"{len(main.unfound)} checks of {recheck and recheck.title} have no object any more: {names}")
+        what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
+        reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     if result.warning and reasons:
