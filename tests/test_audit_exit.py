@@ -210,6 +210,7 @@ def test_nothing_collected(servers: tuple[Server, Server], tmp_path: Path, worke
         done = audit(tmp_path, source.uri, servers[1].uri, "-k", "nonsense", *workers)
         assert not any("runs/search" in path for path in source.paths())
     assert done.status == 5, done.output
+    assert "no verdict: no check was selected" in done.output
     assert "GREEN" not in done.output
     assert not (done.reports / "report.json").exists()
     assert "Traceback" not in done.output
@@ -220,6 +221,7 @@ def test_tests_that_are_not_ours(servers: tuple[Server, Server], tmp_path: Path)
     (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")
     done = audit(tmp_path, servers[0].uri, servers[1].uri, "test_own.py")
     assert done.status == 5, done.output
+    assert "no verdict: no check was selected" in done.output
     assert "GREEN" not in done.output
 
 

@@ -95,6 +95,13 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
         assert left_out in done.report["reasons"][0]
         assert "left out" in done.report["reasons"][0]
         assert done.report["scope"]["checks"] == [ran]
+    for more in ((), ("-n", "2")):
+        unmended = {**first.report, "not_green": [model]}
+        (tmp_path / "report.json").write_text(json.dumps(unmended))
+        nothing = ("--recheck", str(tmp_path / "report.json"), "--experiments", "churn", *more)
+        done = audit(tmp_path / f"nothing {len(more)}", *uris, *nothing)
+        assert done.status == 5, done.output
+        assert "no verdict: none of the 1 red checks of report.json of" in done.output
 
 
 @pytest.mark.parametrize(

@@ -283,10 +283,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the verdict."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """Print the verdict, or that there is none."""
     main = config.stash.get(_MAIN, None)
-    if main is None or main.report is None:
+    if main is None:
+        return
+    if main.report is None:
+        # 0: other tests ran, none of ours
+        if exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED) and not config.option.collectonly:
+            terminalreporter.write_line(f"mlflow-parity: no verdict: {main.nothing_ran}")
         return
     from mlflow_parity.reporting.terminal import summary_lines
 

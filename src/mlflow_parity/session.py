@@ -187,6 +187,15 @@ class Main(Shared):
             self.unfound = tuple(sorted(self.settings.recheck.checks - collected))
         return select(promises, items) if items else Selection((), ())
 
+    @property
+    def nothing_ran(self) -> str:
+        """Why no check of ours was run, and the mend."""
+        recheck = self.settings.recheck
+        if recheck is None:
+            return "no check was selected; select one (-k, -m, paths)"
+        many, title = len(recheck.checks), recheck.title
+        return f"none of the {many} red checks of {title} was selected; give the scope and the selection of that audit"
+
     def finish(self, exit_status: int, *, collect_only: bool) -> int:
         """Write the reports; return the exit status, which is never 0 unless the ledger is green."""
         if self.result is None or self.audit is None:
