@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,14 +34,21 @@ class Moved:
         self.report = folder / "reports" / "report.json"
         assert "of the target's own" in done.output
 
-    def migrate(self, step: str, *more: str) -> Migrated:
+    def migrate(self, step: str, *more: str, deleted: bool = True) -> Migrated:
         """Run a step of migrate.py between the two."""
-        ends = ["--source-uri", self.source.uri, "--target-uri", self.target.uri, "--include-deleted"]
+        ends = ["--source-uri", self.source.uri, "--target-uri", self.target.uri]
+        ends += ["--include-deleted"] if deleted else []
         return migrate_py(self.folder, step, *ends, "--work-dir", "work", "--report-dir", "reports", *more)
 
     def found(self, folder: str = "reports") -> AuditRun:
         """The newest report in a folder."""
         return AuditRun(0, "", self.folder / folder)
+
+    def judged(self, **scope: str) -> str:
+        """Make the newest report one of an audit with another scope; return its path."""
+        report = self.found().report
+        self.report.write_text(json.dumps({**report, "scope": {**report["scope"], **scope}}))
+        return "reports/report.json"
 
     def ids(self, kind: str) -> dict[str, str]:
         """Target ids by source ids, from the journal."""
@@ -145,8 +153,15 @@ def test_versions_that_are_not_ours_are_not_deleted_with_their_model(moved: Move
     assert seed.call("POST", "model-versions/create", body)["model_version"]["version"] == "5"
     seed.call("DELETE", "model-versions/delete", version)
     assert moved.migrate("verify").status == 1
-    done = moved.migrate("repair", "--report", "reports/report.json")
+    refused = moved.migrate("repair", "--report", moved.judged(profile="same-store"))
+    assert (refused.status, "audit by export-import" in refused.output) == (2, True), refused.output
+    told = moved.judged(profile="export-import", depth="full")
+    refused = moved.migrate("repair", "--report", told, deleted=False)
+    assert (refused.status, "add --include-deleted" in refused.output) == (2, True), refused.output
+    # the repair's own audit looks at least as closely as the one whose report it is
+    done = moved.migrate("repair", "--report", told)
     assert done.status == 1
+    assert moved.found("reports/repair").report["scope"]["depth"] == "full"
     assert "left alone: registered_model churn (churn): not ours are its versions 5" in done.output
     theirs = seed.call("GET", "model-versions/get", {"name": "churn", "version": "5"})["model_version"]
     assert theirs["description"] == "theirs"

@@ -187,6 +187,8 @@ def drafted(folder: Path, done: Audited, *, ledger: bool = True) -> str:
     content = {
         "format_version": "1",
         "created": "2026-11-23T00:00:00Z",
+        "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
+        "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
         "findings": [asdict(finding) for finding in done.result.findings],
         "findings_total": done.result.findings_total,
     }

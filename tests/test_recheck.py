@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,14 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
         ({"not_green": 3}, "does not say which checks"),
         ({"format_version": "0"}, "not a report of format"),
         ({"findings": None}, "damaged"),
+        ({"sides": {}}, "damaged"),
+        ({"scope": {}}, "damaged"),
+        ({"scope": {"depth": "deep", "profile": "export-import", "include_deleted": False}}, "damaged"),
+        ({"scope": {"depth": "full", "profile": "export-import", "include_deleted": False}}, "add --parity-depth full"),
+        (
+            {"scope": {"depth": "listing", "profile": "same-store", "include_deleted": True}},
+            "add --profile same-store --include-deleted",
+        ),
     ],
 )
 def test_a_report_that_will_not_do(
@@ -123,6 +132,44 @@ def test_a_report_that_will_not_do(
     assert done.status == 4, done.output
     assert says in done.output
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("fault", "judged", "less"),
+    [
+        ("bytes", (), ("--parity-depth", "listing")),
+        ("deleted", ("--include-deleted",), ()),
+    ],
+)
+def test_looking_less_closely_is_no_mend(
+    server_pool: ServerPool,
+    module_server: FreshServer,
+    tmp_path: Path,
+    fault: str,
+    judged: tuple[str, ...],
+    less: tuple[str, ...],
+) -> None:
+    """A fault that a shallower audit cannot see is not called mended by it: the recheck is refused, and says how."""
+    source, target = copied_pair(server_pool, module_server)
+    run, seed = _run(target, "child 0"), Seeder(target.uri)
+    if fault == "bytes":
+        seed.artifact(run, "notes.txt", b"of child X\n")
+    else:
+        for server in (source, target):
+            Seeder(server.uri).delete_run(run)
+        with sqlite3.connect(target.database_path) as database:
+            database.execute("UPDATE params SET value = '0.9' WHERE run_uuid = ?", (run,))
+    uris = (source.uri, target.uri, "--profile", "same-store")
+    first = audit(tmp_path / "first", *uris, *judged)
+    [check] = first.report["not_green"]
+    assert check.startswith("artifacts[" if fault == "bytes" else "params[")
+    recheck = ("--recheck", str(first.reports / "report.json"))
+    again = audit(tmp_path / "less", *uris, *recheck, *less)
+    assert again.status == 4, again.output
+    assert f"add {' '.join(judged or ('--parity-depth', 'digest'))}" in again.output
+    assert audit(tmp_path / "same", *uris, *recheck, *judged).findings() == first.findings()
+    deeper = audit(tmp_path / "deeper", *uris, *recheck, "--include-deleted", "--parity-depth", "full")
+    assert deeper.status == 1, deeper.output
 
 
 def test_a_report_of_other_servers(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:

@@ -24,7 +24,14 @@ def finding(name: str, key: str, state: str = "mismatch", facet: str = "params")
 
 def report(*findings: dict[str, Any]) -> dict[str, Any]:
     """A report with these findings."""
-    return {"format_version": "1", "created": "2026-11-23T00:00:00Z", "findings": list(findings), "findings_total": 9}
+    return {
+        "format_version": "1",
+        "created": "2026-11-23T00:00:00Z",
+        "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
+        "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
+        "findings": list(findings),
+        "findings_total": 9,
+    }
 
 
 def save(tmp_path: Path, content: object) -> str:

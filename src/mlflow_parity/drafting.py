@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.options import DEPTHS
+from mlflow_parity.profiles import PROFILES
 from mlflow_parity.redaction import MASK
 from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.waivers import WAIVABLE
@@ -170,9 +172,18 @@ def read_report(path: str, what: str) -> dict[str, Any]:
 
 def _whole(report: Mapping[str, Any]) -> bool:
     """Whether what is read of a report is there, each part of its type."""
-    findings = report.get("findings")
+    findings, scope, sides = (report.get(name) for name in ("findings", "scope", "sides"))
     return (
         isinstance(report.get("created"), str)
+        and isinstance(scope, dict)
+        and scope.get("depth") in DEPTHS
+        and scope.get("profile") in PROFILES
+        and isinstance(scope.get("include_deleted"), bool)
+        and isinstance(sides, dict)
+        and all(
+            isinstance(sides.get(side), dict) and isinstance(sides[side].get("location"), str)
+            for side in ("source", "target")
+        )
         and isinstance(report.get("findings_total"), int)
         and isinstance(findings, list)
         and all(

@@ -198,7 +198,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     if values.get("recheck"):
         from mlflow_parity.recheck import load_recheck
 
-        settings = replace(settings, recheck=load_recheck(values["recheck"], settings.source, settings.target))
+        settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
     return settings
 
 

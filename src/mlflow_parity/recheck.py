@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location
+
+if TYPE_CHECKING:
+    from mlflow_parity.options import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +37,44 @@ class Recheck:
         return f"{Path(self.path).name} of {self.created} (SHA-256 {self.digest[:16]}…)"
 
 
-def load_recheck(path: str, source: Location, target: Location) -> Recheck:
+def load_recheck(path: str, settings: Settings) -> Recheck:
     """Read the report that is to be rechecked.
 
     Raises:
-        UsageProblem: it is no report, is damaged, is of another format, of other servers, or has nothing red.
+        UsageProblem: it is no report, is damaged, is of another format, of other servers, of an audit that judged more
+            than these settings do, or has nothing red.
     """
     from mlflow_parity.drafting import read_report
 
     report = read_report(path, "--recheck")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    for side, location in (("source", source), ("target", target)):
+    for side, location in (("source", settings.source), ("target", settings.target)):
         told = report["sides"][side]["location"]
         if told != location.display:
             raise UsageProblem(
                 f"--recheck: {path} is of another {side} ({told}, not {location.display}); give the same servers"
             )
+    wanted = missing_options(report, settings.depth, settings.profile, include_deleted=settings.include_deleted)
+    if wanted:
+        raise UsageProblem(f"--recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
         raise UsageProblem(f"--recheck: {path} does not say which checks were not green; make the report again")
     if not checks:
         raise UsageProblem(f"--recheck: {path} has no check that was not green: there is nothing to judge again")
     return Recheck(path, str(report["created"]), digest, frozenset(checks))
+
+
+def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool) -> list[str]:
+    """Return the options without which a check can be green again only because less is looked at, or by other rules."""
+    from mlflow_parity.options import DEPTHS
+
+    scope = report["scope"]
+    wanted = []
+    if DEPTHS.index(depth) < DEPTHS.index(scope["depth"]):
+        wanted += ["--parity-depth", scope["depth"]]
+    if scope["profile"] != profile:
+        wanted += ["--profile", scope["profile"]]
+    if scope["include_deleted"] and not include_deleted:
+        wanted += ["--include-deleted"]
+    return wanted

@@ -187,6 +187,7 @@ class Migration:
         needed(self.settings, target=True)
         assert self.settings.target is not None
         found, left = read_damage(report, self.settings.target)
+        recheck = ["--recheck", str(report), *self._as_judged(report)]
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None
@@ -195,7 +196,6 @@ class Migration:
         mend(self.journal, found)
         self._import()
         again, status = self.settings.reports / "repair", 1
-        recheck = ["--recheck", str(report)]
         if found:
             status = self._audit(from_export=not live, more=recheck, reports=again)
         if found and status and (again / "ledger.parquet").exists():
@@ -211,6 +211,20 @@ class Migration:
         return max(self._conclude("run" if live else "import", unread), status)
 
     # --- what they consist of
+
+    def _as_judged(self, report: Path) -> list[str]:
+        """The options of the audit with which nothing is green again only because it is not looked at."""
+        from mlflow_parity.drafting import read_report
+        from mlflow_parity.recheck import missing_options
+
+        judged = read_report(str(report), "--report")
+        depth = missing_options(judged, "digest", judged["scope"]["profile"], include_deleted=True)
+        rest = missing_options(judged, "full", "export-import", include_deleted=self.settings.include_deleted)
+        if "--profile" in rest:
+            raise UsageProblem(f"--report: {report} was judged by the profile same-store; audit by export-import")
+        if rest:
+            raise UsageProblem(f"--report: {report} is of an audit that judged more; add {' '.join(rest)}")
+        return depth
 
     def _hindered(self, *, exported: bool) -> bool:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
