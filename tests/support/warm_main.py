@@ -182,6 +182,11 @@ def _serve_in_this_process() -> None:
         raise SystemExit(0)
 
     mlflow.server._exec_cmd = become
+    # where a package of it is not installed, every search of runs tries this import anew, for half of its time
+    try:
+        importlib.import_module("mlflow.server.auth")
+    except ImportError:
+        sys.modules["mlflow.server.auth"] = None  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
