@@ -137,8 +137,8 @@ def server_3_10(server_pool: ServerPool) -> Server:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    """One S3 for all tests; buckets and prefixes keep them apart."""
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+    """One S3 for all tests; buckets and prefixes keep them apart. Lists come in small pages."""
+    with s3_server(tmp_path_factory.mktemp("s3"), page=4) as running:
         yield running
 
 

@@ -83,7 +83,7 @@ def test_an_app_is_looked_at_and_nothing_is_left(
     def held() -> tuple[list[str], list[str]]:
         with closing(sqlite3.connect(sagemaker_app.server.database_path)) as database:
             rows = list(database.iterdump())
-        return rows, [one["Key"] for one in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return rows, [one["Key"] for one in client.list_objects_v2(Bucket=bucket, MaxKeys=1000).get("Contents", [])]
 
     before = held()
     seen = len(sagemaker_app.gateway.recorded)

@@ -294,13 +294,14 @@ def bucket(s3: S3, newest: Server) -> Iterator[tuple[Any, str]]:
     s3.create_bucket("reading-artifacts", OWNER, "eu-central-1")
     client = s3.client(OWNER, "eu-central-1")
     yield client, "reading-artifacts"
-    for item in client.list_objects_v2(Bucket="reading-artifacts").get("Contents", []):
-        client.delete_object(Bucket="reading-artifacts", Key=item["Key"])
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="reading-artifacts"):
+        for item in page.get("Contents", []):
+            client.delete_object(Bucket="reading-artifacts", Key=item["Key"])
     client.delete_bucket(Bucket="reading-artifacts")
 
 
 def test_s3_is_read_with_the_auditors_own_rights(newest: Server, s3: S3, bucket: tuple[Any, str]) -> None:
-    """Any name, one listing call; S3's own SHA-256 where it has one; nothing of a neighbour whose name begins alike."""
+    """Any name, a listing call a page; S3's own SHA-256 where it has one; nothing of a neighbour named alike."""
     client, name = bucket
     seed = Seeder(newest.uri)
     answer = seed.call("POST", "experiments/create", {"name": "on S3", "artifact_location": f"s3://{name}/root+1"})
@@ -333,7 +334,8 @@ def test_s3_is_read_with_the_auditors_own_rights(newest: Server, s3: S3, bucket:
     assert {file.path for file in tree.files if file.content is not None} == {"sub/MLmodel"}
     vouched = [call.split()[0] for call in calls if "vouched" in call]
     assert vouched == ["HEAD"]
-    assert sum("list-type=2" in call for call in calls) == 1
+    # the tests' S3 gives four keys a call; one of them is the folder's own
+    assert sum("list-type=2" in call for call in calls) == -(-(len(files) + 1) // 4)
     assert reader.session.counts["get-artifact"] <= 1
     [listing] = reader.artifacts([found], "listing")
     assert {file.path: file.size for file in listing.files} == {path: len(content) for path, content in files.items()}

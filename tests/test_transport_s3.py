@@ -209,6 +209,52 @@ def test_a_list_that_cannot_be_read(app: App, spoil: Spoil, monkeypatch: pytest.
     unverified(audit(app), r"S3: ", {""})
 
 
+def paged(body: bytes, token: str, *, empty: bool = False) -> bytes:
+    """Return a page of a list that says that there is more, under ``token`` or nowhere."""
+    for name in (b"IsTruncated", b"NextContinuationToken", *([b"Contents"] if empty else [])):
+        body = re.sub(b"<%b>.*?</%b>" % (name, name), b"", body, flags=re.DOTALL)
+    more = b"<IsTruncated>true</IsTruncated>"
+    if token:
+        more += f"<NextContinuationToken>{token}</NextContinuationToken>".encode()
+    return body.replace(b"</ListBucketResult>", more + b"</ListBucketResult>")
+
+
+def unnamed(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    """Cut the list after its first page, as stores do that know only S3's first way to list."""
+    exchange.answer(code, headers, paged(body, ""))
+
+
+def nothing_more(tokens: Iterator[str]) -> Spoil:
+    """Give nothing more for ever, each time under the next of ``tokens``."""
+    first: list[bytes] = []
+
+    def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        # what S3 says of a token that is none of its own is of no matter
+        first.append(body)
+        exchange.answer(200, headers, paged(first[0], next(tokens), empty=True))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (unnamed, "the listing is cut, and its next page is not named"),
+        (nothing_more(itertools.repeat("again")), "the listing repeats a page token"),
+        (nothing_more(map(str, itertools.count())), "the listing gives 100 empty pages, one after another"),
+    ],
+    ids=["next page unnamed", "repeated token", "empty for ever"],
+)
+def test_a_list_that_does_not_end(app: App, spoil: Spoil, cause: str) -> None:
+    """A listing of pages is read to its end, or is not read: what came so far is not the whole."""
+    assert sum("list-type=2" in seen.query for seen in app.s3.seen) == 0
+    same(app, audit(app))
+    lists = sum("list-type=2" in seen.query for seen in app.s3.seen)
+    assert lists == -(-len(FILES) // 4), "the list has pages"
+    app.s3.faults.append(Fault("list-type=2", spoil, times=FOREVER))
+    unverified(audit(app), cause, {""})
+
+
 EXPIRED = b'{"__type": "ExpiredTokenException", "message": "The security token included in the request is expired"}'
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
@@ -21,6 +21,8 @@ _TRIES = 4
 _WAIT = 0.25
 SECONDS = 600.0
 REST = 30.0
+#: Pages in a row that may hold nothing before the end.
+_EMPTY_PAGES = 100
 #: Bytes per second below which a file is given up.
 _SLOWEST = 100_000.0
 
@@ -42,8 +44,7 @@ class S3Store:
 
     def _listed(self) -> list[Artifact]:
         found: dict[str, Artifact] = {}
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-        for page in self._each(pages):
+        for page in self._pages():
             for item in page.get("Contents", []):
                 path = item["Key"][len(self._prefix) :]
                 if path in found:
@@ -55,16 +56,34 @@ class S3Store:
                     found[path] = Artifact(path, int(item["Size"]))
         return [*found.values()]
 
-    @staticmethod
-    def _each(pages: Iterable[Any]) -> Iterator[Any]:
-        """Each page has the whole time: their number is not known before."""
-        each = iter(pages)
+    def _pages(self) -> Iterator[Any]:
+        """Each page has the whole time: their number is not known before.
+
+        Not botocore's paginator: for it a page that is cut but names no next one is the last.
+
+        Raises:
+            MalformedAnswer: there is more, and no way to it.
+        """
+        turn: dict[str, str] = {}
+        seen: set[str] = set()
+        empty = 0
         while True:
             with until(time.monotonic() + SECONDS):
-                page = next(each, None)
-            if page is None:
-                return
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **turn)
             yield page
+            token = page.get("NextContinuationToken")
+            if not token:
+                if page.get("IsTruncated"):
+                    raise MalformedAnswer("S3: the listing is cut, and its next page is not named")
+                return
+            if token in seen:
+                raise MalformedAnswer("S3: the listing repeats a page token")
+            # S3 itself may look at many versions that are deleted and find nothing
+            empty = 0 if page.get("Contents") else empty + 1
+            if empty == _EMPTY_PAGES:
+                raise MalformedAnswer(f"S3: the listing gives {empty} empty pages, one after another")
+            seen.add(token)
+            turn = {"ContinuationToken": token}
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """``GetObject``."""

@@ -43,8 +43,8 @@ class S3:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3]:
-    """Run an S3 for the length of a ``with`` block; its log goes to ``folder``."""
+def s3_server(folder: Path, *, page: int = 1000) -> Iterator[S3]:
+    """Run an S3 for the length of a ``with`` block; its log goes to ``folder``; a list gives ``page`` keys a call."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "s3.log"
     port = free_port()
@@ -52,7 +52,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
         process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
             cwd=folder,
-            env=clean_environment(),
+            env={**clean_environment(), "MOTO_S3_DEFAULT_MAX_KEYS": str(page)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
