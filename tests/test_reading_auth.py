@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from reading_proxy import Fault, proxying, status
+from reading_proxy import Exchange, Fault, proxying, status
 from support.seed import EPOCH, Seeder, seed_small
 
 from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
@@ -241,4 +242,29 @@ def test_an_assumed_role_that_cannot_be_had_is_one_line(
         assert time.monotonic() - began < 20
         assert "\n" not in str(raised.value)
         assert len(proxy.seen) == 1
+        reader.close()
+
+
+def test_credentials_of_a_profile_are_hidden_too(
+    sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No variable holds them: what is signed with is what a server may print back."""
+    token = "IQoJb3JpZ2luX2VjPROFILETOKEN0123456789"
+    file = tmp_path / "credentials"
+    file.write_text(
+        f"[lent]\naws_access_key_id = AKIALENT\naws_secret_access_key = {'k' * 40}\naws_session_token = {token}\n"
+    )
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    with proxying(sagemaker_app.gateway.endpoint) as proxy:
+
+        def echo(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+            given = exchange.headers["x-amz-security-token"]
+            body = {"error_code": "PERMISSION_DENIED", "message": f"the token {given} is not valid here"}
+            exchange.answer(403, [], json.dumps(body).encode())
+
+        proxy.faults.append(Fault("/", echo, times=99))
+        reader = by_arn(sagemaker_app, "source", {"SOURCE_AWS_PROFILE": "lent"}, proxy.uri)
+        with pytest.raises(RequestRefused, match=r"the token \[redacted\] is not valid here"):
+            reader.experiments()
+        assert {seen.headers["x-amz-security-token"] for seen in proxy.seen} == {token}
         reader.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
 from pathlib import Path
 from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape as xml
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from support.secrecy import forms
 
 from mlflow_parity.locations import parse_location
-from mlflow_parity.redaction import MASK, Redactor, basic, guard_logs
+from mlflow_parity.redaction import MASK, Redactor, basic, guard_logs, learn
 
 WORD = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY=="
 ODD = 'p"ä ss/%&<\\x>'
@@ -35,6 +38,8 @@ ODD = 'p"ä ss/%&<\\x>'
         f"aws_secret_access_key = {WORD}",
         f"https://b.s3.amazonaws.com/k?X-Amz-Signature={WORD}&X-Amz-Security-Token={quote(WORD)}&x=1",
         f"https://{WORD.replace('/', '')}@host/path",
+        "to=" + quote(f"https://b.s3.amazonaws.com/k?X-Amz-Signature={quote(WORD)}&x=1", safe=""),
+        "to=" + quote(quote(f"https://b.s3.amazonaws.com/k?X-Amz-Security-Token={WORD}&x=1", safe=""), safe=""),
     ],
 )
 def test_what_is_shaped_like_a_secret_is_hidden(text: str) -> None:
@@ -49,14 +54,44 @@ def test_what_is_shaped_like_a_secret_is_hidden(text: str) -> None:
 @settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=6, max_size=30))
 def test_a_known_secret_is_hidden_in_every_form(secret: str) -> None:
-    """Plain, in URLs, in JSON and as Python shows it."""
+    """Plain, in URLs, in URLs within them, in JSON of every sort, in XML and HTML, and as Python shows it."""
     redact = Redactor([secret])
+    in_json = json.dumps(secret, ensure_ascii=False)[1:-1]
     for form in (
-        *(secret, quote(secret, safe=""), quote(secret), quote_plus(secret)),
-        *(json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode())[2:-1]),
+        *(secret, quote(secret, safe=""), quote(secret), quote_plus(secret), quote(quote(secret, safe=""), safe="")),
+        *(json.dumps(secret)[1:-1], in_json, in_json.replace("/", "\\/"), json.dumps(json.dumps(secret))[3:-3]),
+        *(repr(secret)[1:-1], repr(secret.encode())[2:-1], html.escape(secret), xml(secret)),
     ):
         assert form not in redact(form).replace(MASK, "")
         assert MASK in redact(f"at {form} there")
+
+
+@settings(max_examples=100)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=12, max_size=30), st.binary(max_size=4))
+def test_base64_of_a_known_secret_is_hidden(secret: str, before: bytes) -> None:
+    """Whatever it was put together with: of its own bytes no six in a row are left."""
+    redact = Redactor([secret])
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        clean = redact(encode(before + secret.encode() + b":").decode())
+        assert MASK in clean
+        assert len(clean.replace(MASK, "")) <= len(encode(before)) + 8
+
+
+def test_what_is_learned_later_is_hidden_by_all() -> None:
+    """Credentials of a role turn up while redactors exist already; what is short is not taken for a secret."""
+    redact, late = Redactor(), "LateRoleToken/0123456789=="
+    assert redact(late) == late
+    learn(late, None, "", "short")
+    for one in (redact, Redactor(), Redactor(["another"])):
+        assert one(f"the token {late} is not valid") == f"the token {MASK} is not valid"
+        assert one(f"in a URL: {quote(late, safe='')}") == f"in a URL: {MASK}"
+        assert one("short") == "short"
+
+
+def test_a_token_that_was_mounted_as_a_file_is_known() -> None:
+    """It ends with a line end, which no header carries."""
+    redact = Redactor.from_environment({"SOURCE_MLFLOW_TRACKING_TOKEN": "a-mounted-token\n"})
+    assert redact("the token a-mounted-token is not valid") == f"the token {MASK} is not valid"
 
 
 def test_a_location_knows_its_secrets() -> None:

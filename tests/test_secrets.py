@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
 import re
@@ -65,7 +66,10 @@ def _spilled(headers: Mapping[str, str]) -> Iterator[str]:
         user = base64.b64decode(bare, validate=True).decode()
         yield f"not {user}"
         yield f"not http://{quote(user, safe=':')}@there/ or {quote(user.partition(':')[2])}"
-    yield f"see {presigned()}"
+        word = user.partition(":")[2]
+        bare_word = base64.b64encode(word.encode()).decode()
+        yield f"not {json.dumps(word, ensure_ascii=False)} or {html.escape(word)} or {bare_word}"
+    yield f"see {presigned()} or {quote(presigned(), safe='')}"
     key, token = PLANTED["secret key that STS sends"], PLANTED["session token that STS sends"]
     yield f"<Credentials><SecretAccessKey>{key}</SecretAccessKey><SessionToken>{token}</SessionToken></Credentials>"
     yield json.dumps({"SecretAccessKey": key, "SessionToken": token})
@@ -257,7 +261,7 @@ def test_no_byte_holds_a_secret(spoilt: World, tmp_path: Path) -> None:
     assert made >= {"junit.xml", "audit.log", "debug.log", "cache", "reports", "snapshots"}
     # what is to be hidden was there: in error bodies, in the log of what is signed, in frames
     # which requests meet which form is by chance: each form by itself is in test_redaction
-    assert len(spilt(json.dumps(done.report)) & {f"spilt-basic-{number}" for number in range(11)}) >= 8
+    assert len(spilt(json.dumps(done.report)) & {f"spilt-basic-{number}" for number in range(12)}) >= 8
     assert "S3: AccessDenied (is s3:GetObject allowed?)" in json.dumps(done.report)
     assert "CanonicalRequest" in (audited / "audit.log").read_text(encoding="utf-8")
     assert "RuntimeError: a defect" in done.output
@@ -284,6 +288,7 @@ requests.Session.send = broken
 
 @pytest.mark.parametrize(
     ("error", "first", "status"),
+    # the last with the URI on the command line, which pytest writes into its debug file
     [(DEFECT, 4, 3), (DEFECT, 40, 3), ("KeyboardInterrupt", 8, 2)],
     ids=["a defect at first", "a defect while reading", "interrupted"],
 )
@@ -293,7 +298,9 @@ def test_an_end_in_the_middle_tells_no_secret(
     """A traceback of what nobody foresaw, with everything that pytest can show of it."""
     (tmp_path / "broken.py").write_text(SENDING.format(error=error, first=first))
     arguments = (*EVERYTHING, "--full-trace", "-p", "broken")
-    done = audit(tmp_path, "", world.arn, *arguments, env=_environment(world, tmp_path))
+    by_flag = world.uri if error != DEFECT else ""
+    done = audit(tmp_path, by_flag, world.arn, *arguments, env=_environment(world, tmp_path))
+    assert "args=" in (tmp_path / "debug.log").read_text(encoding="utf-8")
     assert done.status == status, done.output[-3000:]
     assert ("defect of it" in done.output) == (error == DEFECT)
     assert leaks(world.secrets, tmp_path, done.output) == []

@@ -38,13 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
     values = options.raw_values(config)
     if not options.is_active(values) or config.option.help:
         return
-    from mlflow_parity.redaction import Redactor, guard_logs
+    from mlflow_parity.redaction import Redactor, guard_debug_file, guard_logs
     from mlflow_parity.session import Main, Shared, command_line
 
     with _usage_errors(Redactor.from_environment()):
         settings = options.resolve(values)
     redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
     config.add_cleanup(guard_logs(redactor))
+    guard_debug_file(config.trace.root, redactor)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import logging
 import os
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -39,7 +40,7 @@ _PATTERNS = (
     (
         re.compile(
             r"(?i)(?P<head>(?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|"
-            r"access_token|token|password|secret)=)[^&\s'\"<>]+"
+            r"access_token|token|password|secret)(?:=|%3D|%253D))[^&%\s'\"<>]+(?:%(?!26|2526)[^&%\s'\"<>]*)*"
         ),
         rf"\g<head>{MASK}",
     ),
@@ -55,7 +56,12 @@ _PATTERNS = (
     ),
 )
 _PERCENT = re.compile("%[0-9A-F]{2}")
+#: How XML and HTML name a mark beside ``&``, ``<`` and ``>``.
+_NAMES = {'"': ("&quot;", "&#34;"), "'": ("&apos;", "&#39;", "&#x27;")}
+#: Characters below which a form that was learned or encoded could stand in any text by chance.
+_LEAST = 8
 _LOGS = threading.Lock()
+_LEARNING = threading.Lock()
 
 
 def basic(name: str, password: str) -> str:
@@ -64,11 +70,46 @@ def basic(name: str, password: str) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return a secret as it is, in URLs by whatever rules, in JSON that was put into a text, and as Python shows it."""
+    """Return a secret as programs write it: in URLs by whatever rules, JSON, XML and HTML, Python, and base64."""
     quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    # a URL that was put into a URL
+    quoted |= {quote(form, safe="") for form in quoted}
     lower = {_PERCENT.sub(lambda found: found[0].lower(), form) for form in quoted}
-    shown = {json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode("utf-8", "surrogateescape"))[2:-1]}
-    return {secret, *quoted, *lower, *shown}
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    in_json |= {form.replace("/", "\\/") for form in in_json}
+    in_json |= {json.dumps(form)[1:-1] for form in in_json}
+    raw = secret.encode("utf-8", "surrogateescape")
+    shown = {repr(secret)[1:-1], repr(raw)[2:-1]}
+    marked = {html.escape(secret, quote=False)}
+    for mark, names in _NAMES.items():
+        marked |= {form.replace(mark, name) for form in marked for name in names}
+    return {secret, *quoted, *lower, *in_json, *shown, *marked, *_base64(raw)}
+
+
+def _base64(raw: bytes) -> Iterator[str]:
+    """Yield what base64 makes of a secret whatever stands before and after it, if that is long enough to tell."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + raw).decode()
+        # a character holds six bits: those at both ends may hold some of the neighbours'
+        middle = encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
+        if len(middle) >= _LEAST:
+            yield middle
+            yield middle.replace("+", "-").replace("/", "_")
+
+
+#: Secrets that turned up while the process ran, of profiles, roles and instances, and their forms.
+_learned: set[str] = set()
+_learned_forms: tuple[str, ...] = ()
+
+
+def learn(*secrets: str | None) -> None:
+    """Have every redactor of this process hide these from now on; it costs nothing where they are known."""
+    global _learned_forms
+    for secret in secrets:
+        if secret and len(secret) >= _LEAST and secret not in _learned:
+            with _LEARNING:
+                _learned.add(secret)
+                _learned_forms = tuple(sorted({*_learned_forms, *_forms(secret)}, key=len, reverse=True))
 
 
 class Redactor:
@@ -94,11 +135,12 @@ class Redactor:
         # either may be the side's own and the other that for both
         users, words = ([env.get(f"{prefix}MLFLOW_TRACKING_{name}") for prefix in prefixes] for name in _LOGIN)
         found += [basic(user, word) for user in users for word in words if user and word]
-        return cls([secret for secret in (*found, *also) if secret])
+        # what was mounted as a file may end with a line end, which no header carries
+        return cls([one for secret in (*found, *also) if secret for one in {secret, secret.strip()}])
 
     def __call__(self, text: str) -> str:
         """Return ``text`` without any secret."""
-        for secret in self._secrets:
+        for secret in (*self._secrets, *_learned_forms):
             text = text.replace(secret, MASK)
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
@@ -141,3 +183,21 @@ def guard_logs(redact: Callable[[str], str]) -> Callable[[], None]:
                 logging.setLogRecordFactory(before)
 
     return end
+
+
+def guard_debug_file(tracer: Any, redact: Callable[[str], str]) -> None:
+    """Have the file of pytest's ``--debug`` pass ``redact``: it begins with the command line, URIs and all.
+
+    ``tracer`` is ``config.trace.root``. Without that option nothing happens.
+    """
+    writer = getattr(tracer, "_writer", None)
+    file = getattr(writer, "__self__", None)
+    if file is None:
+        return
+    file.flush()
+    with open(file.name, encoding="utf-8") as written:
+        text = written.read()
+    file.seek(0)
+    file.truncate()
+    file.write(redact(text))
+    tracer.setwriter(lambda more: file.write(redact(more)))

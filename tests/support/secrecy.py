@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,8 @@ def forms(secret: str) -> set[bytes]:
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
         repr(raw)[2:-1],
+        html.escape(secret),
+        quote(quote(secret, safe=""), safe=""),
         secret.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&#34;"),
         secret.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;"),
     }

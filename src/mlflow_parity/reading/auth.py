@@ -21,7 +21,7 @@ from requests.auth import AuthBase
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.timed import time_s3
-from mlflow_parity.redaction import basic
+from mlflow_parity.redaction import basic, learn
 
 if TYPE_CHECKING:
     import boto3
@@ -72,6 +72,7 @@ class ArnAuth(AuthBase):
             if self._signer is None or (self._role and time.monotonic() - self._made > _SIGNER_SECONDS):
                 self._signer = AuthBoto(self._location.region, self._location.service, self._role, self._session)
                 self._made = time.monotonic()
+            _learn_of(self._signer.creds)
             return self._signer
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -83,6 +84,13 @@ class ArnAuth(AuthBase):
         request.headers.update({str(key): _text(value) for key, value in signed.headers.items()})
         request.url = signed.url
         return request
+
+
+def _learn_of(credentials: Any) -> None:
+    """Tell the redactors what is signed with: a server may print it back, and no variable holds it."""
+    if credentials is not None:
+        now = credentials.get_frozen_credentials()
+        learn(now.secret_key, now.token)
 
 
 def _text(value: object) -> str:
@@ -187,6 +195,7 @@ class Aws:
                 verify = False if no_tls else None
                 self._s3 = session.client("s3", endpoint_url=endpoint, config=config, verify=verify)
                 time_s3(self._s3)
+                self._s3.meta.events.register("before-sign.s3", lambda **_: _learn_of(session.get_credentials()))
             return self._s3
 
 
