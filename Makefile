@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?=
+# where it is set, each of many processes would compile all that it imports
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench detection clean
 .DELETE_ON_ERROR:

@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ def lead() -> tuple[Path, int]:
 
     To be called before workers start. The folder goes when the leader ends. It lies in memory where there is enough,
     and from now on it is where temporary files go, of this process and of all that it starts: databases and snapshots
-    wait for a disk at each commit. pytest's own folders stay where they were, to be looked at afterwards.
+    wait for a disk at each commit. pytest's own folders stay where they were, to be looked at afterwards. Compiled
+    Python is kept.
     """
     if _VARIABLE not in os.environ:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
@@ -33,6 +35,9 @@ def lead() -> tuple[Path, int]:
         os.chmod(folder, 0o711)
         os.environ[_VARIABLE] = f"{os.getpid()}:{folder}"
         os.environ["TMPDIR"], tempfile.tempdir = folder, None
+        # containers like to forbid it, and hundreds of processes would each compile all that they import
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     leader, _, folder = os.environ[_VARIABLE].partition(":")
     return Path(folder), int(leader)
