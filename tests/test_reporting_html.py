@@ -72,11 +72,29 @@ def test_the_worst_experiment_is_the_first_row() -> None:
     """The table starts with the experiment that lost runs; cells name their state in words and by a sign."""
     document = render(report())
     rows = re.findall(r'<tr><th scope="row">(.*?)</th>', document)
-    assert [re.sub("<.*?>", "", row) for row in rows[:6]] == [
-        *("churn", "nlp – Übersetzung", "vision/resnet50-pretraining"),
+    assert [re.sub("<.*?>", "", row) for row in rows[:7]] == [
+        *("object", "churn", "nlp – Übersetzung", "vision/resnet50-pretraining"),
         *("Default", "forecast", "fraud-detection/gbm"),
     ]
     assert '<span class="s missing red-s">− 55<span class="sr"> missing</span></span>' in document
+
+
+def test_every_facet_is_counted_by_kind() -> None:
+    """Nobody has to scroll for what was compared: all facets stand by kind, columns are for what is wrong."""
+    facets = [f"{kind} facet-{number}" for kind in ("run", "logged_model", "trace") for number in range(40)]
+    coverage = tuple(CoverageRow("churn", facet, cell(match=7)) for facet in facets)
+    wrong = CoverageRow("churn", "trace spans", cell(1, match=6, mismatch=1))
+    green = render(report(coverage=coverage, findings=(), findings_total=0, scope=Scope(facets=tuple(facets))))
+    words = Page(green).words
+    for number in range(40):
+        assert words.count(f"facet-{number} ✓ 7 match") == 3
+        assert f"logged_model facet-{number}, " in words
+    assert "logged model 7 facet-0" in words
+    assert "…[" not in words
+    assert 'class="up"' not in green
+    red = render(report(coverage=(*coverage, wrong), findings=(), findings_total=1))
+    assert re.findall(r'class="up"><span>(.*?)</span>', red) == ["trace spans"]
+    assert "spans ≠ 1 mismatch of 7" in Page(red).words
 
 
 def test_a_green_page_claims_no_more_than_its_scope() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 #: Bytes of HTML that the rows of the coverage table may take; the rest is summarised. With the differences
 #: and the lists the file stays below 10 MB whatever the servers hold.
 MAX_TABLE_BYTES = 3_000_000
-#: Facets that the coverage table shows at most (there are fewer than 30).
+#: Facets with something wrong that have a column of their own, at most; facets that are counted by kind.
 MAX_FACETS = 60
+MAX_COUNTED = 500
 _MAX_LINES = 80
+#: Names in one list of the scope: there are fewer facets and checks.
+_MAX_ITEMS = 500
 _MAX_TEXT = 800
 _MAX_NAME = 160
 _MAX_COMMAND = 20_000
 #: Markup around one state of one cell, one cell and one row.
-_STATE_BYTES, _CELL_BYTES, _ROW_BYTES = 130, 90, 200
+_STATE_BYTES, _CELL_BYTES, _ROW_BYTES = 130, 90, 290
 
 #: One sign per state, so that colour is never the only difference.
 SIGNS: Mapping[State, str] = {
@@ -60,13 +63,13 @@ def render(report: Report) -> str:
     cells = report.by_experiment()
     order = experiment_order(cells)
     by_facet = report.by_facet()
-    # what is wrong stands where nobody has to scroll for it; else the order is the contract's
-    facets = sorted(by_facet, key=lambda facet: by_facet[facet].green)[:MAX_FACETS]
+    red = [facet for facet, cell in by_facet.items() if not cell.green]
+    facets = red[:MAX_FACETS]
     grid: dict[str, dict[str, Cell]] = {}
     for row in report.coverage:
         cell = grid.setdefault(row.experiment, {}).setdefault(row.facet, Cell())
         cell.counts.update(row.cell.counts)
-    shown = order[: _rows_that_fit(order, grid)]
+    shown = order[: _rows_that_fit(order, cells, grid, facets)]
     hidden = order[len(shown) :]
     outside = _outside(report)
     shown_sections, left_out = sections(report, order)
@@ -76,7 +79,11 @@ def render(report: Report) -> str:
         bar=_bar(report),
         not_green=sum(count for state, count in report.totals.items() if not State(state).green),
         facets=facets,
-        facets_hidden=len(by_facet) - len(facets),
+        facets_hidden=len(red) - len(facets),
+        kinds=_by_kind(by_facet),
+        kinds_hidden=max(len(by_facet) - MAX_COUNTED, 0),
+        whole=_sum(cells.values()),
+        states_in_order=[state for state in SEVERITY if state.green],
         by_facet=by_facet,
         experiments=[(name, cells[name], grid[name]) for name in shown],
         anchors={section.name: section.anchor for section in shown_sections},
@@ -97,6 +104,7 @@ def render(report: Report) -> str:
         signs=SIGNS,
         percent=percent,
         max_lines=_MAX_LINES,
+        max_items=_MAX_ITEMS,
     )
     return document if document.endswith("\n") else document + "\n"
 
@@ -142,13 +150,32 @@ def _size(number: int) -> str:
     return f"{size:,.1f} TB"
 
 
-def _rows_that_fit(order: Sequence[str], grid: Mapping[str, Mapping[str, Cell]]) -> int:
+def _by_kind(by_facet: Mapping[str, Cell]) -> list[tuple[str, int, list[tuple[str, Cell]]]]:
+    """Return each kind of object, how many there are of it, and its facets in the contract's order."""
+    kinds: dict[str, list[tuple[str, Cell]]] = {}
+    for name in list(by_facet)[:MAX_COUNTED]:
+        kind, _, facet = name.rpartition(" ")
+        kinds.setdefault(kind.replace("_", " ") or "object", []).append((facet, by_facet[name]))
+    return [(kind, max(cell.total for _, cell in those), those) for kind, those in kinds.items()]
+
+
+def _sum(cells: Iterable[Cell]) -> Cell:
+    whole = Cell()
+    for cell in cells:
+        whole.counts.update(cell.counts)
+    return whole
+
+
+def _rows_that_fit(
+    order: Sequence[str], cells: Mapping[str, Cell], grid: Mapping[str, Mapping[str, Cell]], facets: Sequence[str]
+) -> int:
     """Return how many rows of the coverage table there is room for (at least one)."""
     spent = 0
     for number, name in enumerate(order):
-        states = sum(len(_cell_states(cell)) for cell in grid[name].values())
+        states = sum(state.green for state, count in cells[name].counts.items() if count)
+        states += sum(len(_cell_states(grid[name][facet])) for facet in facets if facet in grid[name])
         text = len(escape(shorten(visible(name), _MAX_NAME)).encode())
-        spent += _ROW_BYTES + text + _CELL_BYTES * min(len(grid[name]), MAX_FACETS) + _STATE_BYTES * states
+        spent += _ROW_BYTES + text + _CELL_BYTES * len(facets) + _STATE_BYTES * states
         if spent > MAX_TABLE_BYTES:
             return max(number, 1)
     return len(order)
