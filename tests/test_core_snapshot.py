@@ -167,6 +167,28 @@ def test_a_read_error_cannot_be_taken_out_of_a_snapshot(tmp_path: Path) -> None:
         snapshot.view(snapshot.experiments[0])
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_part_of_another_snapshot_or_experiment_is_refused(tmp_path: Path, finished: bool) -> None:
+    """Whole in itself, it would make an unfinished snapshot smaller; nobody is asked before it is refused."""
+    smaller = rich_store()
+    del smaller.runs[run_id(11)]
+    read(tmp_path / "older", reader(smaller), finish=finished)
+    read(tmp_path / "s", reader(rich_store()))
+    place = tmp_path / "s" / "experiments" / "1"
+    shutil.copytree(place, tmp_path / "kept")
+    for other in (tmp_path / "older" / "experiments" / "1", tmp_path / "s" / "experiments" / "2"):
+        shutil.rmtree(place)
+        shutil.copytree(other, place)
+        again = reader(rich_store())
+        with pytest.raises(SnapshotError, match="is that of another snapshot or experiment") as refused:
+            read(tmp_path / "s", again)
+        assert "\n" not in str(refused.value)
+        assert again.calls == {}
+    shutil.rmtree(place)
+    shutil.copytree(tmp_path / "kept", place)
+    assert read(tmp_path / "s", reader(rich_store()))[1] == 2 * len(PARTS)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"files": 1}', "{", '{"files": {}}', "\x00"])
 def test_a_damaged_sidecar_of_an_unfinished_snapshot_is_one_line(tmp_path: Path, content: str) -> None:
     """Nothing but a :class:`SnapshotError` comes of it, also when it is resumed."""
@@ -187,6 +209,7 @@ def test_a_damaged_sidecar_of_an_unfinished_snapshot_is_one_line(tmp_path: Path,
         ("origin", {}),
         ("finished", None),
         ("version", None),
+        ("id", None),
         ("version", FORMAT_VERSION - 1),
         ("version", FORMAT_VERSION + 1),
     ],

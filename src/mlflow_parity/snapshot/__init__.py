@@ -2,7 +2,7 @@
 
 Layout::
 
-    manifest.json                     format, location, server, what was asked for, experiments, parts, digest, seal
+    manifest.json                     format, id, location, server, what was asked for, experiments, parts, digest, seal
     experiments/<id>/runs.parquet     one row per run: fields, params, tags, latest metrics, inputs, digest
     experiments/<id>/metrics.parquet  one row per history: run, key, points, digest, row in points.parquet
     experiments/<id>/points.parquet   the points
@@ -10,7 +10,8 @@ Layout::
     experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
     experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
     server/{registry,evaluation_datasets,webhooks,version_files}.parquet  the same for what belongs to no experiment
-    experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, seal
+    experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, when it was read,
+                                      of which experiment and snapshot it is, seal
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SERVER_PARTS: tuple[Part, ...] = ("registry", "evaluation_datasets", "webhooks",
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 class ExperimentView(Protocol):

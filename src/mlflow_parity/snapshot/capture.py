@@ -107,14 +107,14 @@ def _capture_experiment(
             wanted.append(part)
     if not wanted:
         return resumed
-    folder = snapshot.folder(experiment_id)
-    folder.mkdir(parents=True, exist_ok=True)
+    home = snapshot.home(experiment_id)
+    home.folder.mkdir(parents=True, exist_ok=True)
     for part in wanted:
         # killed between a file and its sidecar, the old sidecar would not fit the new file
         snapshot.forget(experiment_id, part)
-    runs = RunsWriter(folder, model_links=model_links) if "runs" in wanted else None
-    metrics = MetricsWriter(folder, deleted=include_deleted) if "metrics" in wanted else None
-    artifacts = ArtifactsWriter(folder, depth, deleted=include_deleted) if "artifacts" in wanted else None
+    runs = RunsWriter(home, model_links=model_links) if "runs" in wanted else None
+    metrics = MetricsWriter(home, deleted=include_deleted) if "metrics" in wanted else None
+    artifacts = ArtifactsWriter(home, depth, deleted=include_deleted) if "artifacts" in wanted else None
     failed: dict[Part, str] = {}
     links_error: str | None = None
     try:
@@ -141,7 +141,7 @@ def _capture_experiment(
                 continue
             if part in failed:
                 writer.abandon()
-                seal_failure(folder, _part(part), failed[_part(part)])
+                seal_failure(home, _part(part), failed[_part(part)])
             elif isinstance(writer, RunsWriter):
                 writer.finish(links_error)
             else:
@@ -181,15 +181,15 @@ def capture_objects(
         if _is_good(snapshot.check(place, part), depth, include_deleted=False):
             kept += 1
             continue
-        folder = snapshot.folder(place)
-        folder.mkdir(parents=True, exist_ok=True)
+        home = snapshot.home(place)
+        home.folder.mkdir(parents=True, exist_ok=True)
         snapshot.forget(place, part)
         writer: ObjectsWriter | ArtifactsWriter
         files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
         if files_of is not None:
-            writer = ArtifactsWriter(folder, depth, deleted=True, part=part)
+            writer = ArtifactsWriter(home, depth, deleted=True, part=part)
         else:
-            writer = ObjectsWriter(folder, object_part(part))
+            writer = ObjectsWriter(home, object_part(part))
         try:
             if isinstance(writer, ArtifactsWriter):
                 problem = snapshot.objects(place).problem(KINDS[files_of or ""].part)
@@ -206,7 +206,7 @@ def capture_objects(
                 writer.finish(unsupported=[kind for kind in kinds if reader.supports(kind) is False])
         except ReadError as error:
             writer.abandon()
-            seal_failure(folder, part, str(error))
+            seal_failure(home, part, str(error))
         except BaseException:
             with suppress(Exception):
                 writer.abandon()

@@ -15,7 +15,7 @@ from mlflow_parity import kinds
 from mlflow_parity.digests import combine, digest
 from mlflow_parity.model import Entity
 from mlflow_parity.pairing_objects import ObjectKey
-from mlflow_parity.snapshot.writer import Table, seal
+from mlflow_parity.snapshot.writer import Home, Table, seal
 
 OBJECTS = pa.schema(
     [
@@ -88,10 +88,10 @@ def row_object(row: Mapping[str, Any]) -> Entity:
 class ObjectsWriter:
     """Writes ``<part>.parquet``."""
 
-    def __init__(self, folder: Path, part: kinds.ObjectPart) -> None:
-        self._folder = folder
+    def __init__(self, home: Home, part: kinds.ObjectPart) -> None:
+        self._home = home
         self._part = part
-        self._table = Table(folder / f"{part}.parquet", OBJECTS)
+        self._table = Table(home.folder / f"{part}.parquet", OBJECTS)
         self._digests: list[bytes] = []
         self._counts: Counter[str] = Counter({kind.plural: 0 for kind in kinds.of_part(part)})
 
@@ -108,7 +108,7 @@ class ObjectsWriter:
         """Put the part in place and return its sidecar; ``unsupported``: kinds that the server cannot hold."""
         files = {f"{self._part}.parquet": self._table.finish()}
         return seal(
-            self._folder,
+            self._home,
             self._part,
             dict(self._counts),
             combine(self._digests),

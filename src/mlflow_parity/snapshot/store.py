@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
@@ -37,6 +38,7 @@ from mlflow_parity.snapshot.files import (
     write_json,
 )
 from mlflow_parity.snapshot.objects import ObjectsTable
+from mlflow_parity.snapshot.writer import Home
 
 MANIFEST = "manifest.json"
 #: Row groups of points that stay in memory: one is about one and a half megabytes.
@@ -63,6 +65,9 @@ class Snapshot:
     def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
         self.root = root
         self._manifest = manifest
+        if not isinstance(manifest["id"], str):
+            raise TypeError("the id of a snapshot is a text")
+        self._identity = manifest["id"]
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
         self.origin = Origin(**manifest["origin"])
         asked: dict[str, Any] | None = manifest["asked"]
@@ -78,6 +83,7 @@ class Snapshot:
         Raises:
             SnapshotError: when the directory holds anything else.
         """
+        identity = uuid.uuid4().hex
         if (root / MANIFEST).exists():
             old = cls.open(root, finished=False)
             if old.origin.location != origin.location:
@@ -90,6 +96,7 @@ class Snapshot:
                     f"--snapshot-dir: holds an unfinished snapshot that was asked for with {old.asked.options()}, not "
                     f"{asked.options()}; give the same options again, or another folder"
                 )
+            identity = old._identity
             drop_temporary(root)
         elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
             raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
@@ -97,6 +104,7 @@ class Snapshot:
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
+            "id": identity,
             "created": time.time(),
             "finished": None,
             "digest": None,
@@ -165,6 +173,10 @@ class Snapshot:
             self.root / "server" if experiment_id == SERVER else self.root / "experiments" / folder_name(experiment_id)
         )
 
+    def home(self, place: str) -> Home:
+        """Return where parts of an experiment (by id) or of the server are written, from now on."""
+        return Home(self.folder(place), place, self._identity)
+
     def sidecar(self, experiment_id: str, part: Part) -> dict[str, Any] | None:
         """Return a part's sidecar, or ``None`` when the part is not there.
 
@@ -181,6 +193,12 @@ class Snapshot:
         recorded = self._manifest["parts"].get(experiment_id, {}).get(part)
         if recorded != sidecar and (recorded is not None or self.is_finished):
             raise SnapshotError(f"snapshot: {part} of experiment {experiment_id} is not the one in the manifest")
+        # whole in itself, a part of another snapshot or experiment would be read as more or less than was there
+        if [sidecar.get(name) for name in ("part", "place", "snapshot")] != [part, experiment_id, self._identity]:
+            raise SnapshotError(
+                f"snapshot: {part} of experiment {experiment_id} is that of another snapshot or experiment; make the "
+                "snapshot again, in another folder"
+            )
         return sidecar
 
     def check(self, experiment_id: str, part: Part) -> dict[str, Any] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,19 @@ _POINTS_PER_GROUP = 65_536
 _ROWS_PER_GROUP = 1_000
 _BYTES_PER_GROUP = 1 << 22
 _COMPRESSION = "zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where parts are written, and of what they are: a seal names it, so that no other's part is taken for one."""
+
+    folder: Path
+    place: str
+    """Id of the experiment, or :data:`~mlflow_parity.snapshot.SERVER`."""
+    snapshot: str
+    """The random id of the snapshot."""
+    read: float = field(default_factory=time.time)
+    """When reading began, seconds since the epoch."""
 
 
 class Table:
@@ -70,10 +85,10 @@ class Table:
 class RunsWriter:
     """Writes ``runs.parquet``."""
 
-    def __init__(self, folder: Path, *, model_links: bool = False) -> None:
-        self._folder = folder
+    def __init__(self, home: Home, *, model_links: bool = False) -> None:
+        self._home = home
         self._model_links = model_links
-        self._table = Table(folder / "runs.parquet", schemas.RUNS)
+        self._table = Table(home.folder / "runs.parquet", schemas.RUNS)
         self._digests: list[bytes] = []
 
     def add(self, runs: Iterable[Run]) -> None:
@@ -87,7 +102,7 @@ class RunsWriter:
         """Put the part in place and return its sidecar; ``links_error`` says why links to models are not all there."""
         checksum = self._table.finish()
         return seal(
-            self._folder,
+            self._home,
             "runs",
             {"runs": len(self._digests)},
             combine(self._digests),
@@ -104,11 +119,11 @@ class RunsWriter:
 class MetricsWriter:
     """Writes ``points.parquet`` and ``metrics.parquet``; ``deleted``: deleted runs are in scope."""
 
-    def __init__(self, folder: Path, *, deleted: bool) -> None:
-        self._folder = folder
+    def __init__(self, home: Home, *, deleted: bool) -> None:
+        self._home = home
         self._deleted = deleted
-        self._index = Table(folder / "metrics.parquet", schemas.HISTORIES)
-        self._points = Table(folder / "points.parquet", schemas.POINTS)
+        self._index = Table(home.folder / "metrics.parquet", schemas.HISTORIES)
+        self._points = Table(home.folder / "points.parquet", schemas.POINTS)
         self._pending: list[Series] = []
         self._pending_points = 0
         self._row = 0
@@ -164,7 +179,7 @@ class MetricsWriter:
         self._flush()
         checksums = {"points.parquet": self._points.finish(), "metrics.parquet": self._index.finish()}
         counts = {"histories": len(self._digests), "points": self._row, "errors": self._errors}
-        return seal(self._folder, "metrics", counts, combine(self._digests), checksums, deleted=self._deleted)
+        return seal(self._home, "metrics", counts, combine(self._digests), checksums, deleted=self._deleted)
 
     def abandon(self) -> None:
         """Drop what was written."""
@@ -175,12 +190,12 @@ class MetricsWriter:
 class ArtifactsWriter:
     """Writes ``<part>.parquet``; a tree without files is a row with an empty path, and its error."""
 
-    def __init__(self, folder: Path, depth: str, *, deleted: bool, part: Part = "artifacts") -> None:
-        self._folder = folder
+    def __init__(self, home: Home, depth: str, *, deleted: bool, part: Part = "artifacts") -> None:
+        self._home = home
         self._part = part
         self._depth = depth
         self._deleted = deleted
-        self._table = Table(folder / f"{part}.parquet", schemas.ARTIFACTS)
+        self._table = Table(home.folder / f"{part}.parquet", schemas.ARTIFACTS)
         self._digests: list[bytes] = []
         self._counts = {"files": 0, "bytes": 0, "errors": 0}
 
@@ -211,7 +226,7 @@ class ArtifactsWriter:
         checksum = self._table.finish()
         counts = {**self._counts, "trees": len(self._digests)}
         return seal(
-            self._folder,
+            self._home,
             self._part,
             counts,
             combine(self._digests),
@@ -233,25 +248,16 @@ def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.DictionaryArray
 
 
 def seal(
-    folder: Path, part: str, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
+    home: Home, part: str, counts: dict[str, int], digest: bytes, files: dict[str, str], **more: str | bool
 ) -> dict[str, Any]:
     """Write a part's sidecar, which makes it exist, and return it."""
-    sidecar = sealed({"part": part, "counts": counts, "digest": digest.hex(), "files": files, **more})
-    write_json(folder / f"{part}.json", sidecar)
+    of = {"part": part, "place": home.place, "snapshot": home.snapshot, "read": home.read}
+    sidecar = sealed({**of, "counts": counts, "digest": digest.hex(), "files": files, **more})
+    write_json(home.folder / f"{part}.json", sidecar)
     return sidecar
 
 
-def seal_failure(folder: Path, part: Part, reason: str) -> dict[str, Any]:
+def seal_failure(home: Home, part: Part, reason: str) -> dict[str, Any]:
     """Record that a part could not be read; a resumed audit tries it again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sidecar = sealed(
-        {
-            "part": part,
-            "error": reason,
-            "counts": {"errors": 1},
-            "digest": combine([encode(reason)]).hex(),
-            "files": {},
-        }
-    )
-    write_json(folder / f"{part}.json", sidecar)
-    return sidecar
+    home.folder.mkdir(parents=True, exist_ok=True)
+    return seal(home, part, {"errors": 1}, combine([encode(reason)]), {}, error=reason)
