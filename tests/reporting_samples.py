@@ -220,6 +220,7 @@ sides = st.builds(
     read_to=texts,
     requests=numbers,
     resumed_parts=numbers,
+    resumed_from=texts,
     experiments=numbers,
     runs=numbers,
     points=numbers,

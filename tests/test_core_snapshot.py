@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS
-from mlflow_parity.snapshot.capture import capture
+from mlflow_parity.snapshot.capture import RUN_PARTS, capture
 from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
@@ -31,11 +33,17 @@ def ignore(
 
 
 def read(
-    root: Path, reader: MemoryReader, *, depth: Depth = "digest", deleted: bool = True, finish: bool = False
+    root: Path,
+    reader: MemoryReader,
+    *,
+    depth: Depth = "digest",
+    deleted: bool = True,
+    finish: bool = False,
+    origin: Origin = ORIGIN,
 ) -> tuple[Snapshot, int]:
     """Read everything into a snapshot that stays unfinished unless told; return it and the number of resumed parts."""
     experiments = sorted(reader.store.experiments.values(), key=lambda item: item.experiment_id)
-    snapshot = Snapshot.create(root, ORIGIN, experiments)
+    snapshot = Snapshot.create(root, origin, experiments)
     resumed = capture(reader, snapshot, experiments, PARTS, depth, include_deleted=deleted, count=ignore)
     if finish:
         snapshot.finish()
@@ -47,13 +55,64 @@ def reader(store: Store, **options: Any) -> MemoryReader:
     return MemoryReader(LOCATIONS["source"], store, **options)
 
 
+def asked(reader: MemoryReader) -> dict[str, int]:
+    """What a reader was asked for, and how often."""
+    return {name: count for name, count in reader.calls.items() if " " not in name}
+
+
 def test_a_second_reading_of_what_is_there_reads_nothing(tmp_path: Path) -> None:
-    """Every part is resumed; no call for a run, history or tree is made."""
+    """Every part is resumed; runs are listed, to see that they are the same, and no history or tree is read."""
     read(tmp_path / "s", reader(rich_store()))
     again = reader(rich_store())
     _, resumed = read(tmp_path / "s", again)
     assert resumed == 2 * len(PARTS)
-    assert again.calls == {}
+    assert asked(again) == {"runs": 2, "page": 2}
+
+
+def _came(store: Store) -> None:
+    store.add(replace(store.runs[run_id(11)], run_id=run_id(19), name="late"))
+
+
+def _went(store: Store) -> None:
+    del store.runs[run_id(11)]
+
+
+def _got_a_param(store: Store) -> None:
+    store.runs[run_id(11)].params = {**store.runs[run_id(11)].params, "more": "1"}
+
+
+def _was_deleted(store: Store) -> None:
+    store.runs[run_id(11)].lifecycle_stage = "deleted"
+
+
+@pytest.mark.parametrize("change", [_came, _went, _got_a_param, _was_deleted])
+def test_parts_whose_list_is_another_now_are_read_anew(tmp_path: Path, change: Callable[[Store], None]) -> None:
+    """Of the changed experiment nothing is taken over, of the other everything; the times tell which."""
+    store = rich_store()
+    began = time.time()
+    first, _ = read(tmp_path / "s", reader(store))
+    cut = time.time()
+    change(store)
+    again = reader(store)
+    snapshot, resumed = read(tmp_path / "s", again, finish=True)
+    # the change is in a run: what does not hang on runs is as it was
+    assert resumed == 2 * len(PARTS) - len(RUN_PARTS)
+    assert all(again.calls[f"tree {one.run_id}"] == 1 for one in store.runs_of("1"))
+    assert not any(again.calls[f"tree {one.run_id}"] for one in store.runs_of("2"))
+    assert snapshot.digest == read(tmp_path / "whole", reader(store), finish=True)[0].digest
+    assert snapshot.created == first.created
+    assert all(began < taken < cut for taken in snapshot.taken_over)
+    assert len(snapshot.taken_over) == resumed
+    assert (snapshot.sidecar("1", "runs") or {})["read"] > cut > (snapshot.sidecar("2", "runs") or {})["read"]
+
+
+def test_another_version_of_the_server_takes_nothing_over(tmp_path: Path) -> None:
+    """Another server, or an upgraded one, stands behind the address: it is read from the beginning."""
+    read(tmp_path / "s", reader(rich_store()))
+    cut = time.time()
+    _, resumed = read(tmp_path / "s", reader(rich_store()), origin=replace(ORIGIN, version="3.18.0"))
+    assert resumed == 0
+    assert Snapshot.open(tmp_path / "s", finished=False).created > cut
 
 
 def test_deleted_runs_asked_for_later_are_read(tmp_path: Path) -> None:
@@ -66,7 +125,7 @@ def test_deleted_runs_asked_for_later_are_read(tmp_path: Path) -> None:
     second = reader(store)
     snapshot, resumed = read(tmp_path / "s", second, deleted=True)
     assert second.calls[f"history {run_id(11)} loss"] == 1
-    assert second.calls["runs"] == 0
+    assert second.calls["runs"] == 2
     # of each experiment all parts but metrics and artifacts
     assert resumed == 2 * (len(PARTS) - 2)
     # more than was asked for does no harm
@@ -130,7 +189,10 @@ def test_only_parts_with_read_errors_are_tried_again(tmp_path: Path, trouble: An
     again = reader(store)
     mended, resumed = read(tmp_path / "s", again, finish=True)
     assert resumed == 2 * len(PARTS) - len(parts)
-    assert not any(subject.endswith(" 2") or run_id(21) in subject for subject in again.calls)
+    assert {subject for subject in again.calls if subject.endswith(" 2") or run_id(21) in subject} == {
+        "runs 2",
+        "page 2",
+    }
     whole, _ = read(tmp_path / "whole", reader(store), finish=True)
     assert mended.digest == whole.digest
     assert not list((tmp_path / "s").rglob("*.tmp"))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
-from support.memory import Store, run_audit
+from support.memory import MemoryReader, Store, run_audit
 
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.locations import Location
+from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.options import Depth
 from mlflow_parity.snapshot.store import PlaceObjects
 from mlflow_parity.verdict import State
 
@@ -72,3 +78,33 @@ def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.Monke
     states = {(row.kind, row.state) for row in done.rows if row.facet == "presence" and row.kind in KINDS}
     assert (("registered_model", State.MISSING)) in states
     assert not done.result.green
+
+
+PLACE = Location("http", "http://source", "http://source")
+
+
+class Killed(MemoryReader):
+    """Dies while the files of model versions are read."""
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The registry was read by then."""
+        raise KeyboardInterrupt
+
+
+def test_what_came_before_an_audit_was_taken_up_again(tmp_path: Path) -> None:
+    """A model and a run that are only on the source since: missing, not passed over with the parts of before."""
+    with pytest.raises(KeyboardInterrupt):
+        run_audit(
+            store("early"), store("early"), readers={"source": Killed(store("early"), PLACE, 1)}, snapshots=tmp_path
+        )
+    source = store("early", "later")
+    source.runs.append(replace(source.runs[0], run_id="2" * 32, name="later"))
+    done = run_audit(source, store("early"), snapshots=tmp_path)
+    assert not done.result.green
+    red = {(row.kind, row.name, row.state) for row in done.rows if row.facet == "presence" and not row.state.green}
+    assert red == {
+        ("run", "later", State.MISSING),
+        ("registered_model", "later", State.MISSING),
+        ("model_version", "later version 1", State.MISSING),
+        ("model_version", "later version 2", State.MISSING),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -51,6 +52,14 @@ def test_the_summary_of_a_red_audit() -> None:
     assert "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL" in text
     assert "  reports: out/report.html, report.json, ledger.parquet" in lines
     assert len(lines) == 25
+
+
+def test_what_was_taken_over_is_told() -> None:
+    """How many parts an interrupted audit had read, and when the oldest: the verdict is as old as that."""
+    taken = replace(report().sides["target"], resumed_parts=12, resumed_from="2026-11-19T22:10:00Z")
+    lines = summary_lines(replace(report(), sides={**report().sides, "target": taken}))
+    assert "  taken over from an interrupted audit: target 12 parts, the oldest read 2026-11-19T22:10:00Z" in lines
+    assert not any("taken over" in line for line in summary_lines(report()))
 
 
 def test_facets_without_room_are_summed_up() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlflow_parity.model import ArtifactTree, DatasetInput, Experiment, Run, Series
@@ -150,6 +151,12 @@ def run_digest(run: Run) -> bytes:
             _links(run.model_outputs),
         ]
     )
+
+
+def listed_digest(run: Run) -> bytes:
+    """Digest what a list of runs tells of one: everything but its links to logged models."""
+    bare = run.model_inputs is None and run.model_outputs is None
+    return run_digest(run if bare else replace(run, model_inputs=None, model_outputs=None))
 
 
 def _links(models: tuple[tuple[str, int], ...] | None) -> object:

@@ -397,6 +397,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         read_to=_iso(snapshot.finished or snapshot.created),
         requests=0 if side.reader is None else side.reader.requests,
         resumed_parts=side.resumed_parts,
+        resumed_from="" if side.resumed_from is None else _iso(side.resumed_from),
         experiments=counts["experiments"],
         runs=counts["runs"],
         points=counts["points"],

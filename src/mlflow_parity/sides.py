@@ -43,6 +43,8 @@ class Side:
         self.reader = reader
         self.renames = renames
         self.resumed_parts = 0
+        self.resumed_from: float | None = None
+        """When the oldest part was read that an interrupted audit left and that was taken over."""
         self._model_links = False
         self._snapshot = None
         if reader is None:
@@ -127,6 +129,7 @@ class Side:
             count=count,
             model_links=model_links,
         )
+        self.resumed_from = min(self._snapshot.taken_over, default=None)
         self._model_links = model_links
         self._snapshot.finish()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_parity.kinds import KINDS
@@ -36,6 +36,10 @@ class NoObjects:
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """None."""
         return iter(())
+
+    def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
+        """What is told of traces, and their spans too."""
+        yield from self.experiment_objects(experiment_id, ["trace"])
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """None."""

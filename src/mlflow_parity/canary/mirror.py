@@ -99,6 +99,7 @@ class MirrorSide(Side):
         self.location = location
         self.reader = None
         self.resumed_parts = 0
+        self.resumed_from = None
         self._mirror = mirror
 
     @property

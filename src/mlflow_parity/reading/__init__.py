@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from mlflow_parity.locations import Location
@@ -71,6 +71,10 @@ class Reader(Protocol):
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """Every logged model, trace or scorer of an experiment, as ``kinds`` says."""
+        ...
+
+    def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
+        """Every trace of an experiment without its spans, in pages, each once."""
         ...
 
     def with_model_links(self, runs: Sequence[Run]) -> list[Run]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -289,7 +289,7 @@ class ServerReader:
             if kind in kinds:
                 yield from self._support.listed(kind, listing)
 
-    def trace_infos(self, experiment_id: str) -> Iterator[list[Entity]]:
+    def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
         """Traces of an experiment without their spans, in pages, each once.
 
         Raises:

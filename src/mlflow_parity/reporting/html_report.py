@@ -231,7 +231,10 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
             ("Read from (UTC)", side.read_from or "–"),
             ("Read to (UTC)", side.read_to or "–"),
             ("Requests", f"{side.requests:,}"),
-            ("Parts taken over from an interrupted audit", f"{side.resumed_parts:,}"),
+            (
+                "Parts taken over from an interrupted audit",
+                f"{side.resumed_parts:,}" + (f", the oldest read at {side.resumed_from}" if side.resumed_from else ""),
+            ),
             ("Experiments", f"{side.experiments:,}"),
             ("Runs", f"{side.runs:,}"),
             ("Metric points", f"{side.points:,}"),

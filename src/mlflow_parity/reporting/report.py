@@ -58,6 +58,8 @@ class SideReport:
     read_to: str = ""
     requests: int = 0
     resumed_parts: int = 0
+    resumed_from: str = ""
+    """When the oldest part was read that was taken over from an interrupted audit; empty: none was."""
     experiments: int = 0
     runs: int = 0
     points: int = 0

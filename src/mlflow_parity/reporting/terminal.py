@@ -35,6 +35,7 @@ def summary_lines(
     head.append(_verdict_line(report))
     for name in SIDES:
         head += _side_lines(name, report.sides[name])
+    head += _resumed_lines(report)
     if report.scope.partial:
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")
@@ -161,6 +162,16 @@ def _side_lines(name: str, side: SideReport) -> list[str]:
     where = f"  {name}: {shorten(visible(side.location), COLUMNS - 10)}"
     line = f"{where}: {counted}"
     return [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+
+
+def _resumed_lines(report: Report) -> list[str]:
+    """Say what was not read now but by an audit that was interrupted, and since when it is known."""
+    found = [
+        f"{name} {_count(side.resumed_parts, 'part')}, the oldest read {visible(side.resumed_from)}"
+        for name, side in ((name, report.sides[name]) for name in SIDES)
+        if side.resumed_from
+    ]
+    return [f"  taken over from an interrupted audit: {'; '.join(found)}"] if found else []
 
 
 def _outside_lines(report: Report) -> list[str]:

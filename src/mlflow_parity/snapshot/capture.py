@@ -15,6 +15,7 @@ from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter
+from mlflow_parity.snapshot.resuming import objects_agree, runs_agree
 from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects, Snapshot
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
 
@@ -54,13 +55,22 @@ def capture(
     count: Count,
     model_links: bool = False,
 ) -> int:
-    """Read what is not in the snapshot yet; return how many parts an earlier, interrupted audit had left.
+    """Read what is not in the snapshot yet; return how many parts an interrupted audit had left that still hold.
+
+    Its parts are taken over where the server still lists what they are of; the others are read anew.
 
     What cannot be read becomes a part with its error, so that it is reported, and tried again when resumed.
 
     Raises:
         SnapshotError: when a part that is there is damaged.
     """
+
+    # all of them, before anything is asked: what is damaged is refused, neither taken over nor read again
+    for experiment in experiments:
+        for part in PARTS:
+            snapshot.check(experiment.experiment_id, part)
+    for part in SERVER_PARTS:
+        snapshot.check(SERVER, part)
 
     def one(experiment: Experiment) -> int:
         resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count, model_links)
@@ -94,17 +104,18 @@ def _capture_experiment(
     model_links: bool,
 ) -> int:
     experiment_id = experiment.experiment_id
-    wanted: list[Part] = []
-    resumed = 0
-    for part in RUN_PARTS:
-        if part != "runs" and part not in parts:
-            continue
+    names = [part for part in RUN_PARTS if part == "runs" or part in parts]
+    left: dict[Part, dict[str, Any]] = {}
+    for part in names:
         sidecar = snapshot.check(experiment_id, part)
         whole = part != "runs" or not model_links or bool(sidecar and sidecar.get("model_links"))
-        if whole and _is_good(sidecar, depth, include_deleted=include_deleted):
-            resumed += 1
-        else:
-            wanted.append(part)
+        if sidecar is not None and whole and _is_good(sidecar, depth, include_deleted=include_deleted):
+            left[part] = sidecar
+    if left and not runs_agree(reader, snapshot, experiment_id):
+        left = {}
+    snapshot.taken_over += [sidecar["read"] for sidecar in left.values()]
+    resumed = len(left)
+    wanted = [part for part in names if part not in left]
     if not wanted:
         return resumed
     home = snapshot.home(experiment_id)
@@ -177,15 +188,24 @@ def capture_objects(
     """Read the objects of an experiment (by id) or of the server; return how many parts were there already."""
     names = SERVER_PARTS if place == SERVER else PARTS
     kept = 0
+    anew: set[Part] = set()
     for part in (name for name in names if name in parts and name not in RUN_PARTS):
-        if _is_good(snapshot.check(place, part), depth, include_deleted=False):
-            kept += 1
-            continue
+        files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
+        sidecar = snapshot.check(place, part)
+        if sidecar is not None and _is_good(sidecar, depth, include_deleted=False):
+            if files_of is not None:
+                agree = KINDS[files_of].part not in anew
+            else:
+                agree = objects_agree(reader, snapshot, place, part, _batches(reader, place, _kinds(part)))
+            if agree:
+                snapshot.taken_over.append(sidecar["read"])
+                kept += 1
+                continue
+        anew.add(part)
         home = snapshot.home(place)
         home.folder.mkdir(parents=True, exist_ok=True)
         snapshot.forget(place, part)
         writer: ObjectsWriter | ArtifactsWriter
-        files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
         if files_of is not None:
             writer = ArtifactsWriter(home, depth, deleted=True, part=part)
         else:
@@ -198,7 +218,7 @@ def capture_objects(
                 _read_files(reader, snapshot, place, files_of or "", writer, depth, count)
                 writer.finish()
             else:
-                kinds = [kind.name for kind in of_part(object_part(part))]
+                kinds = _kinds(part)
                 for batch in _batches(reader, place, kinds):
                     writer.add(batch)
                     count(objects=len(batch))
@@ -212,6 +232,10 @@ def capture_objects(
                 writer.abandon()
             raise
     return kept
+
+
+def _kinds(part: Part) -> list[str]:
+    return [kind.name for kind in of_part(object_part(part))]
 
 
 def object_part(part: Part) -> ObjectPart:

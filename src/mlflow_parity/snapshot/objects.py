@@ -43,9 +43,17 @@ _KEY_COLUMNS = [
 _GROUPS_KEPT = 4
 
 
+def _texts(entity: Entity) -> dict[str, str]:
+    return {name: json.dumps(value, sort_keys=True) for name, value in entity.facets.items()}
+
+
+def entity_digest(entity: Entity) -> bytes:
+    """Digest everything that is known of an entity, but for its files."""
+    return digest([entity.kind, entity.entity_id, entity.name, entity.container, entity.error, _texts(entity)])
+
+
 def object_row(entity: Entity) -> dict[str, Any]:
     """Return the row of an entity."""
-    facets = {name: json.dumps(value, sort_keys=True) for name, value in entity.facets.items()}
     number = entity.facets.get("number")
     return {
         "kind": entity.kind,
@@ -60,8 +68,8 @@ def object_row(entity: Entity) -> dict[str, Any]:
         "content": digest(kinds.content(entity)),
         "error": entity.error,
         "artifact_uri": entity.artifact_uri,
-        "facets": list(facets.items()),
-        "digest": digest([entity.kind, entity.entity_id, entity.name, entity.container, entity.error, facets]),
+        "facets": list(_texts(entity).items()),
+        "digest": entity_digest(entity),
     }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mlflow_parity.digests import run_digest
+from mlflow_parity.digests import listed_digest, run_digest
 from mlflow_parity.model import Artifact, DatasetInput, MetricPoint, Run
 from mlflow_parity.snapshot.keys import RunKey, run_key
 
@@ -63,6 +65,7 @@ RUNS = pa.schema(
         ("empty", pa.bool_()),
         ("content", pa.binary(32)),
         ("digest", pa.binary(32)),
+        ("listed", pa.binary(32)),
     ]
 )
 HISTORIES = pa.schema(
@@ -146,6 +149,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "empty": key.empty,
         "content": key.content,
         "digest": run_digest(run),
+        "listed": listed_digest(run),
     }
 
 
@@ -193,6 +197,20 @@ def table_keys(table: pa.Table) -> list[RunKey]:
     """Return the pairing keys of every row of a table that has :data:`KEY_COLUMNS`."""
     columns: Sequence[list[Any]] = [table.column(name).to_pylist() for name in KEY_COLUMNS]
     return [RunKey(*values) for values in zip(*columns, strict=True)]
+
+
+class Listed(NamedTuple):
+    """What a list told of a run: whether it is deleted, and the digest of everything."""
+
+    lifecycle_stage: str
+    digest: bytes
+
+
+def listed_runs(path: Path) -> dict[str, Listed]:
+    """Return what the list of runs told, by run id, from a ``runs.parquet``."""
+    table = pq.read_table(path, columns=["run_id", "lifecycle_stage", "listed"])
+    ids, stages, digests = (table.column(name).to_pylist() for name in ("run_id", "lifecycle_stage", "listed"))
+    return {run_id: Listed(stage, one) for run_id, stage, one in zip(ids, stages, digests, strict=True)}
 
 
 def row_artifact(row: Mapping[str, Any]) -> Artifact:

@@ -73,6 +73,8 @@ class Snapshot:
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()
+        self.taken_over: list[float] = []
+        """When each part was read that an interrupted audit left and that is not read again."""
 
     @classmethod
     def create(
@@ -83,7 +85,7 @@ class Snapshot:
         Raises:
             SnapshotError: when the directory holds anything else.
         """
-        identity = uuid.uuid4().hex
+        identity, created = uuid.uuid4().hex, time.time()
         if (root / MANIFEST).exists():
             old = cls.open(root, finished=False)
             if old.origin.location != origin.location:
@@ -96,8 +98,14 @@ class Snapshot:
                     f"--snapshot-dir: holds an unfinished snapshot that was asked for with {old.asked.options()}, not "
                     f"{asked.options()}; give the same options again, or another folder"
                 )
-            identity = old._identity
             drop_temporary(root)
+            if old.origin.version != origin.version:
+                # another server answers under this address, or a newer one: nothing of the old one stays
+                for path in (*root.glob("experiments/*/*.json"), *root.glob("server/*.json")):
+                    path.unlink()
+            else:
+                # what is taken over was read then
+                identity, created = old._identity, old.created
         elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
             raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
         root.mkdir(parents=True, exist_ok=True)
@@ -105,7 +113,7 @@ class Snapshot:
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "id": identity,
-            "created": time.time(),
+            "created": created,
             "finished": None,
             "digest": None,
             "origin": asdict(origin),
@@ -200,6 +208,13 @@ class Snapshot:
                 "snapshot again, in another folder"
             )
         return sidecar
+
+    def listed(self, experiment_id: str) -> dict[str, schemas.Listed] | None:
+        """Return what the list of an experiment's runs told of each; ``None`` where it was not read."""
+        sidecar = self.sidecar(experiment_id, "runs")
+        if sidecar is None or "error" in sidecar:
+            return None
+        return schemas.listed_runs(self.folder(experiment_id) / "runs.parquet")
 
     def check(self, experiment_id: str, part: Part) -> dict[str, Any] | None:
         """Return a part's sidecar after comparing its files with their checksums.
