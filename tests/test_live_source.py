@@ -57,6 +57,15 @@ def module_live(
         yield Live(source, proxy, copy, runs, experiment)
 
 
+@pytest.fixture(scope="module")
+def ended(module_live: Live, tmp_path_factory: pytest.TempPathFactory, server_pool: ServerPool) -> str:
+    """A copy of the source with no run that goes on, as a snapshot."""
+    module_live.seed.end(module_live.runs["going"])
+    copy = kept(module_live.server.uri, tmp_path_factory.mktemp("ended") / "target")
+    copy_database(Copied.make(server_pool).folder / "database.db", module_live.server.database_path)
+    return copy
+
+
 @pytest.fixture
 def live(module_live: Live, server_pool: ServerPool) -> Iterator[Live]:
     """The same; the source is laid anew afterwards."""
@@ -124,7 +133,7 @@ def test_a_run_that_ends(live: Live) -> None:
 
 
 def test_runs_that_come_and_go(live: Live) -> None:
-    """A new run is missing on the target and said to be new; a deleted one is no difference of the migration."""
+    """A new run and a deleted one are unverified: no differences of the migration."""
 
     def act() -> None:
         late = live.seed.run(live.experiment, "late", start=EPOCH + 99)
@@ -133,10 +142,53 @@ def test_runs_that_come_and_go(live: Live) -> None:
 
     live.when("datasets/search", act)
     outcome = audit(live)
-    assert {(name, state) for name, _, state in red(outcome)} == {("late", "missing"), ("child 2", "unverified")}
+    assert {(name, state) for name, _, state in red(outcome)} == {("late", "unverified"), ("child 2", "unverified")}
     assert changed(outcome) == {"run late": {"came"}, "run child 2": {"lifecycle"}}
     [finding] = [one for one in outcome.findings if one.name == "late"]
     assert finding.explanation == "it came on the source while the audit was running"
+
+
+def came_and_ended(live: Live) -> None:
+    """A run comes and ends."""
+    late = live.seed.run(live.experiment, "late", start=EPOCH + 99)
+    live.seed.log(late, params={"p": "1"}, metrics=[("m", 1.0, EPOCH, 0)])
+    live.seed.end(late)
+
+
+def ended_and_went(live: Live) -> None:
+    """A run that had ended is deleted."""
+    live.seed.delete_run(live.runs["child 2"])
+
+
+def ended_and_changed(live: Live) -> None:
+    """A run that had ended gets a further param."""
+    live.seed.log(live.runs["child 2"], params={"afterthought": "1"})
+
+
+@pytest.mark.parametrize(
+    ("act", "rows", "what"),
+    [
+        (came_and_ended, {("late", "presence")}, {"run late": {"came"}}),
+        (ended_and_went, {("child 2", "lifecycle")}, {"run child 2": {"lifecycle"}}),
+        (ended_and_changed, {("child 2", "params")}, {"run child 2": {"params"}}),
+    ],
+)
+def test_runs_that_had_ended(
+    live: Live,
+    ended: str,
+    act: Callable[[Live], None],
+    rows: set[tuple[str, str]],
+    what: dict[str, set[str]],
+) -> None:
+    """No run is RUNNING, and all runs were read: what came, went or changed then is unverified, and named."""
+    live.seed.end(live.runs["going"])
+    live.when("datasets/search", lambda: act(live))
+    outcome = audited(live.proxy.uri, ended)
+    assert [fault.came[""] for fault in live.proxy.faults] == [1]
+    assert not outcome.green
+    assert {(name, facet) for name, facet, _ in red(outcome)} >= rows
+    assert {(name, state) for name, _, state in red(outcome)} == {(name, "unverified") for name, _ in rows}
+    assert changed(outcome) == what
 
 
 def test_what_was_undone_is_no_difference(live: Live) -> None:

@@ -66,13 +66,13 @@ class Changes:
             change = self.found.get((side, row.kind, identity or ""))
             if change is None:
                 continue
-            if CAME in change.facets:
-                came = f"it came on the {side} while the audit was running"
-                return replace(outcome, differences=tuple(replace(one, note=came) for one in outcome.differences))
-            if row.facet in change.facets and outcome.differences:
-                note = f"it changed on the {side} while the audit was running"
+            came = CAME in change.facets
+            if came or (row.facet in change.facets and outcome.differences):
+                note = f"it {'came' if came else 'changed'} on the {side} while the audit was running"
                 differences = tuple(
-                    one if one.state.green else replace(one, state=State.UNVERIFIED, note=_both(note, one.note))
+                    one
+                    if one.state.green
+                    else replace(one, state=State.UNVERIFIED, note=note if came else _both(note, one.note))
                     for one in outcome.differences
                 )
                 return Outcome(replace(row, state=State.UNVERIFIED), differences)
@@ -121,25 +121,6 @@ def of_runs(side: str, before: ExperimentView, now: ExperimentView) -> Iterator[
                 facets.append("artifacts")
             if facets:
                 yield Change(side, name, "run", second.name, second.run_id, tuple(facets))
-
-
-def went_on(before: ExperimentView, running: Mapping[str, Run]) -> set[str]:
-    """Return the runs that had not ended when they were read and are not the same any more, and those that came.
-
-    ``running`` are those of the experiment that have not ended now, without their links to models.
-    """
-    if before.problem("runs"):
-        return set()
-    known = {key.run_id: key for key in before.run_keys()}
-    open_then = [run_id for run_id, key in known.items() if key.status == "RUNNING"]
-    moved = (set(open_then) | running.keys() - known.keys()) - (set(open_then) & running.keys())
-    both = [run_id for run_id in open_then if run_id in running]
-    for first in before.runs(both):
-        second = running[first.run_id]
-        points = repr(sorted(first.metrics.items())) != repr(sorted(second.metrics.items()))
-        if points or any(_of_run(first, second)):
-            moved.add(first.run_id)
-    return moved
 
 
 def _of_run(before: Run, now: Run) -> Iterator[str]:

@@ -10,7 +10,7 @@ import hashlib
 import random
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,10 @@ class MemoryReader(NoObjects):
             yield rest[:size]
             rest = rest[size:]
 
-    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
-        """Every run that has not ended."""
-        runs = [run for run in self.store.runs if run.experiment_id in experiment_ids and run.status == "RUNNING"]
-        yield [replace(run, model_inputs=None, model_outputs=None) for run in runs]
+    def runs_of(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of several experiments."""
+        self.calls.append(f"runs again {' '.join(experiment_ids)}")
+        yield self._shuffled([run for run in self.store.runs if run.experiment_id in experiment_ids])
 
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """Every history, points in any order."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from mlflow_parity import changes
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
+from mlflow_parity.audit.second_look import moved_runs
 from mlflow_parity.comparing import Comparison, Outcome, compare_experiment
 from mlflow_parity.comparing.experiment import extra_experiment
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError
-from mlflow_parity.model import Experiment, Run
+from mlflow_parity.model import Experiment
 from mlflow_parity.pairing import ExperimentPair, RunPairing, pair_runs
 from mlflow_parity.pairing_same import same_runs
 from mlflow_parity.profiles import Kept
@@ -33,7 +35,7 @@ class Experiments:
         self.result = result
         self._scope = scope
         self._parts = parts
-        self._went_on: dict[SideName, dict[str, dict[str, Run]]] = {}
+        self._moved: dict[SideName, dict[str, set[str]]] = {}
 
     def links(self, selected: Selected) -> Links:
         """Pair the runs of every experiment once, so that links across experiments can be followed."""
@@ -79,25 +81,25 @@ class Experiments:
         for name in ("runs", "points", "files", "bytes"):
             self.result.counts[side][name] += int(counts.get(name, 0))
 
-    def note_running(self, selected: Selected) -> None:
-        """Ask both servers for the runs that have not ended: they are what moves on unseen."""
+    def look_again(self, selected: Selected) -> None:
+        """List the runs of both servers once more: which came, ended, changed or went since they were read."""
+        if not self.result.selection.facets("run"):
+            return
         ids: dict[SideName, list[str]] = {
             "source": [source.experiment_id for source, _ in selected.linked],
             "target": [pair.target.experiment_id for _, pair in selected.linked if pair is not None],
         }
-        for name in SIDES:
-            reader = self.sides[name].reader
-            if reader is None or not self.result.selection.facets("run"):
-                continue
-            running: dict[str, dict[str, Run]] = {}
-            try:
-                for page in reader.running(ids[name]):
-                    for run in page:
-                        running.setdefault(run.experiment_id, {})[run.run_id] = run
-            except ReadError as error:
-                self.result.notes.append(f"whether runs went on at the {name} could not be asked: {error}")
-                continue
-            self._went_on[name] = running
+        deleted = self.settings.include_deleted
+        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
+            asked = {
+                name: pool.submit(moved_runs, reader, self.sides[name].snapshot, ids[name], include_deleted=deleted)
+                for name in SIDES
+                if (reader := self.sides[name].reader) is not None
+            }
+            for name, future in asked.items():
+                self._moved[name], problem = future.result()
+                if problem:
+                    self.result.notes.append(f"whether runs changed at the {name} could not be asked: {problem}")
 
     def compare(self, source: Experiment, pair: ExperimentPair | None, comparison: Comparison) -> Iterator[Outcome]:
         """Compare a source experiment and its runs with their copies; what differs is read again first."""
@@ -107,9 +109,9 @@ class Experiments:
         suspects = [outcome for outcome in first if not outcome.row.state.green]
         final = first
         moved = {
-            name: changes.went_on(view, self._went_on[name].get(view.experiment.experiment_id, {}))
+            name: self._moved[name].get(view.experiment.experiment_id, set())
             for name, view in (("source", ours), ("target", theirs))
-            if view is not None and name in self._went_on and comparison.run_facets
+            if view is not None and name in self._moved and comparison.run_facets
         }
         if suspects or any(moved.values()):
             confirmed = self._confirm(ours, theirs, pair, comparison, suspects, moved)

@@ -90,7 +90,7 @@ class Audit:
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
                 "nothing: check --source-uri, --experiments and --include-deleted"
             )
-        experiments.note_running(selected)
+        experiments.look_again(selected)
         explainer = Explainer()
         comparison = Comparison(
             selection.facets("experiment"),

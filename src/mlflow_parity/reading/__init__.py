@@ -37,8 +37,8 @@ class Reader(Protocol):
         """Every run of an experiment in pages, deleted ones included, each run once."""
         ...
 
-    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
-        """Every run of these experiments that has not ended yet, in pages."""
+    def runs_of(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of several experiments in pages, deleted ones included, each run once."""
         ...
 
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:

@@ -111,38 +111,35 @@ class ServerReader:
         Raises:
             ReadError: when the list cannot be read.
         """
-        query = {
-            "experiment_ids": [experiment_id],
-            "run_view_type": "ALL",
-            "max_results": self._page,
-            "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
-        }
+        yield from self.runs_of([experiment_id])
 
-        def make(entry: Mapping[str, Any]) -> Run:
-            run = records.run(entry)
-            if run.experiment_id != experiment_id:
-                raise MalformedAnswer(f"asked for runs of experiment {experiment_id}, got {run.experiment_id}")
-            return run
-
-        what = f"the runs of experiment {experiment_id}"
-        yield from each_once(lambda: self._pages(endpoints.RUNS, query, "runs"), make, lambda run: run.run_id, what)
-
-    def running(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
-        """Every run of these experiments that has not ended yet, in pages.
+    def runs_of(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of several experiments in pages, deleted ones included, each once.
 
         Raises:
             ReadError: when the list cannot be read.
         """
         for first in range(0, len(experiment_ids), _IDS):
-            query = {
-                "experiment_ids": list(experiment_ids[first : first + _IDS]),
-                "filter": "attributes.status = 'RUNNING'",
-                "run_view_type": "ALL",
-                "max_results": self._page,
-                "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
-            }
-            for page in self._pages(endpoints.RUNS, query, "runs"):
-                yield [made(records.run, entry) for entry in page]
+            yield from self._runs_of(list(experiment_ids[first : first + _IDS]))
+
+    def _runs_of(self, experiment_ids: list[str]) -> Iterator[list[Run]]:
+        query = {
+            "experiment_ids": experiment_ids,
+            "run_view_type": "ALL",
+            "max_results": self._page,
+            "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+        }
+        names = " ".join(experiment_ids[:3]) + (" …" if len(experiment_ids) > 3 else "")
+        what = f"the runs of experiment {names}"
+        wanted = set(experiment_ids)
+
+        def make(entry: Mapping[str, Any]) -> Run:
+            run = records.run(entry)
+            if run.experiment_id not in wanted:
+                raise MalformedAnswer(f"asked for runs of experiment {names}, got {run.experiment_id}")
+            return run
+
+        yield from each_once(lambda: self._pages(endpoints.RUNS, query, "runs"), make, lambda run: run.run_id, what)
 
     def with_model_links(self, runs: Sequence[Run]) -> list[Run]:
         """Return runs with the logged models that they used and made: one call a run, the search does not tell.
