@@ -83,6 +83,46 @@ def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.Monke
 PLACE = Location("http", "http://source", "http://source")
 
 
+class Coming(MemoryReader):
+    """Gets further objects, or loses some, between its lists of names and its registry."""
+
+    coming: Sequence[Entity] = ()
+    going: Sequence[Entity] = ()
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """What is there from then on."""
+        kept = [one for one in self.store.objects if one not in self.going]
+        self.store = replace(self.store, objects=[*kept, *self.coming])
+        self.coming = ()
+        yield from super().registry()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_model_that_comes_before_the_registry_is_read(side: str) -> None:
+    """It has no test, for it was not listed: it is unverified with its versions, named, and the audit is red."""
+    reader = Coming(store("early"), PLACE, 1)
+    reader.coming = entities("late")
+    done = run_audit(store("early"), store("early"), readers={side: reader})
+    assert not done.result.green
+    red = [row for row in done.rows if not row.state.green]
+    assert {(row.experiment, row.state) for row in red} == {("registered model late", State.UNVERIFIED)}
+    assert {row.kind for row in red if row.facet == "presence"} == {"registered_model", "model_version"}
+    assert all("was not listed when the audit began" in finding.explanation for finding in done.result.findings)
+
+
+def test_a_model_that_goes_before_the_registry_is_read() -> None:
+    """Its test does not pass for want of rows, whichever facets are asked for."""
+    for checks in (None, ["model_version_content"]):
+        readers = {side: Coming(store("stays", "goes"), PLACE, 1) for side in ("source", "target")}
+        for reader in readers.values():
+            reader.going = entities("goes")
+        done = run_audit(store(), store(), readers=readers, checks=checks)
+        assert not done.result.green
+        assert {(row.experiment, row.state) for row in done.rows if not row.state.green} == {
+            ("registered model goes", State.UNVERIFIED)
+        }
+
+
 class Killed(MemoryReader):
     """Dies while the files of model versions are read."""
 

@@ -118,6 +118,11 @@ def family_items(family: Family, source: Iterable[str], target: Iterable[str]) -
     return tuple(items) or (Item(NONE, "", "", surplus=False, family=family),)
 
 
+def late_item(family: Family, name: str) -> Item:
+    """Return an item for a registered model or prompt that was not there when the tests were made."""
+    return Item(f"{_plain(name)}~late", name, "", surplus=False, family=family)
+
+
 def _plain(name: str) -> str:
     plain = _UNSAFE.sub("-", name).strip() or "experiment"
     if plain != name or len(plain) > _LONGEST:

@@ -304,6 +304,11 @@ class Objects:
             self._renewed[key] = view.renewed(again)
         return self._renewed[key]
 
+    def looks(self, side: SideName, place: str) -> list[PlaceObjects]:
+        """Return the objects of a place as they were first read and, where they were read again, as they are now."""
+        first, now = self.view(side, place), self._now(side, place, fresh=True)
+        return [first] if now is first else [first, now]
+
     def _refresh(self, kind: Kind, place: Place, parts: Sequence[Part]) -> bool:
         """Read parts of a place once more, once per audit; false when neither side could be read anew."""
         anew = False

@@ -13,6 +13,7 @@ from mlflow_parity.audit.experiments import Experiments
 from mlflow_parity.audit.objects import Objects, Place, parts_of
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
+from mlflow_parity.audit.second_look import late, unread
 from mlflow_parity.comparing import Comparison, Difference, Outcome
 from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
@@ -117,6 +118,8 @@ class Audit:
             state = result.states.setdefault(item.key, ItemState(item))
             for outcome in self._compare_other(item, objects):
                 self._record(outcome, state, result, explainer, sink)
+        for item, outcome in late(self.scope, selected, objects):
+            self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
         result.notes += objects.notes
         experiments.look_once_more()
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
@@ -195,6 +198,8 @@ class Audit:
             yield from objects.none(item.label, item.family)
         else:
             yield from objects.compare(item.label, item.family, Place(SERVER, SERVER, item.name))
+            if item.family != "server":
+                yield from unread(item, objects)
 
     def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
         wanted: dict[SideName, list[Experiment]] = {

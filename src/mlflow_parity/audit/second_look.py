@@ -1,4 +1,4 @@
-"""What moved behind an audit's back: the runs are listed once more when everything was read.
+"""What moved behind an audit's back: the runs are listed once more when everything was read, and names reconciled.
 
 Nothing tells that an ended run was changed or deleted, nor that one came and ended, but a second list: so it is made,
 in the fewest requests (1,000 runs a page, small experiments together).
@@ -9,15 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.scope import Scope, Selected
+from mlflow_parity.comparing import Outcome
+from mlflow_parity.comparing.objects import unread_rows
 from mlflow_parity.digests import listed_digest
 from mlflow_parity.errors import ReadError
+from mlflow_parity.items import NONE, Item, late_item
+from mlflow_parity.kinds import Family, of_family
 from mlflow_parity.reading import Reader
+from mlflow_parity.sides import SIDES
+from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
 
 #: Lists that are read at once, as at the first reading; runs and experiments that one list holds at most.
 _AT_ONCE = 4
 _RUNS, _EXPERIMENTS = 1_000, 500
+_REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("prompt", "prompt"))
 
 
 def moved_runs(
@@ -66,3 +75,43 @@ def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[dict[str
         size += len(listed)
     if group:
         yield group
+
+
+def unread(item: Item, objects: Objects) -> Iterator[Outcome]:
+    """Yield rows for a registered model or prompt that has a test, and of which nothing was read on either side."""
+    known = _read(item.family, objects)
+    if known is not None and item.name not in known:
+        yield from _rows(item, objects, "it was listed when the audit began, and was not there when it was read")
+
+
+def late(scope: Scope, selected: Selected, objects: Objects) -> Iterator[tuple[Item, Outcome]]:
+    """Yield rows for what is in a registry and has no test, as it was not listed when the audit began."""
+    chosen = {item.key for item in selected.others}
+    for family, _ in _REGISTERED if chosen else ():
+        items = [item for item in scope.items if item.family == family]
+        # where only some were selected, all others are left out, and the report says so
+        if any(item.key not in chosen or item.id == NONE for item in items):
+            continue
+        known = (_read(family, objects) or set()) - {item.name for item in items}
+        for name in sorted(name for name in known if scope.is_wanted(name)):
+            item = late_item(family, name)
+            for row in _rows(item, objects, "it was not listed when the audit began"):
+                yield item, row
+
+
+def _rows(item: Item, objects: Objects, why: str) -> Iterator[Outcome]:
+    for kind in of_family(item.family):
+        reason = f"{why}: it changed while the audit was running; repeat it"
+        yield from unread_rows(item.label, kind.name, objects.facets[kind.name], reason)
+
+
+def _read(family: Family, objects: Objects) -> set[str] | None:
+    """Return the names in either registry at either look; ``None`` where one was not read, which is said elsewhere."""
+    kind = dict(_REGISTERED)[family]
+    names: set[str] = set()
+    for side in SIDES:
+        for view in objects.looks(side, SERVER):
+            if view.problem("registry") is not None:
+                return None
+            names.update(key.entity_id for key in view.keys(kind))
+    return names

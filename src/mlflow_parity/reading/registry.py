@@ -85,13 +85,13 @@ def read_names(session: Session, kind: str, page: int | None = None) -> list[str
     found: dict[str, str] = {}
     for query in ({}, {"filter": PROMPTS}):
         asked = {"max_results": page or _MODELS, "order_by": ["name ASC"], **query}
-        for entry in (
-            entry
-            for entries in pages(session, endpoints.REGISTERED_MODELS, asked, "registered_models")
-            for entry in entries
-        ):
-            entity = made(_model, entry)
-            found[entity.entity_id] = entity.kind
+        listed = each_once(
+            lambda asked=asked: pages(session, endpoints.REGISTERED_MODELS, asked, "registered_models"),  # type: ignore[misc]
+            _model,
+            lambda entity: entity.entity_id,
+            "the registered models",
+        )
+        found.update((entity.entity_id, entity.kind) for entities in listed for entity in entities)
     return sorted(name for name, found_kind in found.items() if found_kind == kind)
 
 
