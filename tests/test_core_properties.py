@@ -804,7 +804,7 @@ def test_an_experiment_too_many_is_red(kind: str) -> None:
         State.EXTRA,
         "900",
     )
-    assert "1 runs" in finding.explanation
+    assert "1 run" in finding.explanation
 
 
 @settings(unhurried, max_examples=30)

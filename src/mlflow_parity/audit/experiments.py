@@ -10,10 +10,11 @@ from mlflow_parity import changes
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import moved_runs
+from mlflow_parity.audit.surplus import held
 from mlflow_parity.comparing import Comparison, Outcome, compare_experiment
-from mlflow_parity.comparing.experiment import extra_experiment
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.comparing.surplus import surplus_experiment
 from mlflow_parity.errors import ReadError
 from mlflow_parity.model import Experiment
 from mlflow_parity.pairing import ExperimentPair, RunPairing, pair_runs
@@ -126,10 +127,8 @@ class Experiments:
 
     def surplus(self, target: Experiment, note: str, kind: State) -> Iterator[Outcome]:
         """Report an experiment of the target that no experiment of the source is paired with."""
-        view = self.sides["target"].view(target)
-        problem = view.problem("runs")
-        runs = 0 if problem else sum(self.settings.include_deleted or not key.deleted for key in view.run_keys())
-        yield from refuse(extra_experiment(target, None if problem else runs, note, kind), self.settings.profile)
+        found = held(self.sides["target"], target, self._parts, include_deleted=self.settings.include_deleted)
+        yield from refuse(surplus_experiment(target, found, note, kind), self.settings.profile)
 
     def _confirm(
         self,

@@ -125,31 +125,6 @@ def in_scope(pair: RunPair, *, include_deleted: bool) -> bool:
     return include_deleted or not (pair.source.deleted and pair.target.deleted)
 
 
-def extra_experiment(experiment: Experiment, runs: int | None, note: str, kind: State) -> Iterator[Outcome]:
-    """Yield the row of a target experiment that is no source experiment's copy, or one too many (``kind``).
-
-    ``runs`` is ``None`` when they could not be listed.
-    """
-    if experiment.experiment_id == "0" and experiment.name == "Default" and runs == 0:
-        difference = Difference("", State.EXPECTED, "experiment.presence.default", note="every server makes it")
-    else:
-        difference = Difference(
-            "", kind, "experiment.presence", note=f"{note}; {'unknown' if runs is None else runs} runs"
-        )
-    yield outcome(
-        Row(
-            experiment.name,
-            "experiment",
-            experiment.name,
-            None,
-            experiment.experiment_id,
-            "presence",
-            difference.state,
-        ),
-        [difference],
-    )
-
-
 def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison: Comparison) -> Iterator[Outcome]:
     for facet in contract.EXPERIMENT_FACETS:
         if facet not in comparison.experiment_facets:
