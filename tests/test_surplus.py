@@ -83,3 +83,37 @@ def test_what_is_in_any_surplus_experiment_is_counted() -> None:
     [found] = done.result.findings
     assert (found.name, found.state) == ("other", State.EXTRA)
     assert "1 run, 3 traces" in found.explanation
+
+
+GONE = replace(DEFAULT, lifecycle_stage="deleted")
+
+
+def test_a_deleted_default_of_the_source_is_out_of_scope() -> None:
+    """No target can be without an active Default of its own: as long as it is empty, it is expected."""
+    done = run_audit(one(GONE), one(DEFAULT), include_deleted=False)
+    assert default(done) == (State.EXPECTED, "")
+    assert done.result.green
+    gone = replace(RUN, run_id="7" * 32, experiment_id="0", lifecycle_stage="deleted")
+    done = run_audit(one(GONE, runs=[gone]), one(DEFAULT), include_deleted=False)
+    assert done.result.green
+    assert run_audit(one(GONE), one(GONE), include_deleted=False).result.green
+
+
+@pytest.mark.parametrize("kind", ["run", "trace"])
+def test_what_is_in_a_default_that_the_source_deleted_is_extra(kind: str) -> None:
+    """A Default that is used on the target is no empty one, whatever became of the source's."""
+    run = replace(RUN, run_id="7" * 32, experiment_id="0")
+    target = one(DEFAULT, runs=[run]) if kind == "run" else one(DEFAULT, objects=[OBJECTS[kind]])
+    state, why = default(run_audit(one(GONE), target, include_deleted=False))
+    assert state is State.EXTRA
+    assert "the source's Default experiment is deleted" in why
+    assert f"1 {kind}" in why
+
+
+def test_a_deleted_default_that_is_in_scope_has_its_stage() -> None:
+    """With deleted ones in scope, where the store itself went on, or deleted on the target alone: a mismatch."""
+    asked = run_audit(one(GONE), one(DEFAULT), include_deleted=True)
+    same = run_audit(one(GONE), one(DEFAULT), include_deleted=False, profile="same-store")
+    lost = run_audit(one(DEFAULT), one(GONE), include_deleted=False)
+    for done in (asked, same, lost):
+        assert done.found == {("Default", "lifecycle", "lifecycle_stage", "mismatch")}

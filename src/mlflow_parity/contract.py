@@ -85,7 +85,8 @@ RULES: tuple[Rule, ...] = (
          "Every source experiment has exactly one copy; the target has no other experiments in scope."),
     Rule("experiment.presence.default", "experiment", "presence", "an empty Default experiment on the target", "expected",
          "Every server makes it at its first start.",
-         "named Default, id 0, without runs, logged models, traces and scorers; the source has none in scope"),
+         "named Default, id 0, without runs, logged models, traces and scorers; the source has none in scope (a deleted one "
+         "is in scope with --include-deleted only)"),
     Rule("experiment.id", "experiment", "presence", "experiment_id", "expected",
          "The target gives its own ids; the pairing (source tags, else name) replaces the id.",
          "the experiment was created on the target"),

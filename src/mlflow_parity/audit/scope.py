@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import Item, family_items, item_ids
 from mlflow_parity.kinds import KINDS, Family
@@ -49,6 +50,8 @@ class Scope:
         self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
         self._unwanted: set[str] = set()
+        self._apart: ExperimentPair | None = None
+        """The two Default experiments, where that of the source is deleted and out of scope."""
 
     def take(self, *, check_patterns: bool = True) -> tuple[Item, ...]:
         """List and pair the experiments of both sides; return the items that tests are made of.
@@ -75,15 +78,18 @@ class Scope:
             self._check_patterns(source)
         self.copies = {pair.source.experiment_id: pair.target.experiment_id for pair in pairing.pairs}
         deleted = self.settings.include_deleted
+        # every target has one, active and empty, without any doing of the migration: it is judged by itself
+        self._apart = None if same or deleted else next(filter(_is_default_apart, pairing.pairs), None)
         self.pairing = ExperimentPairing(
             pairs=[
                 pair
                 for pair in pairing.pairs
                 if self.names(pair.source.name)
                 and (deleted or not (is_deleted(pair.source) and is_deleted(pair.target)))
+                and pair is not self._apart
             ],
             missing=self._in_scope(pairing.missing),
-            extra=self._in_scope(pairing.extra),
+            extra=self._in_scope(pairing.extra if self._apart is None else [*pairing.extra, self._apart.target]),
             duplicates=[
                 pair
                 for pair in pairing.duplicates
@@ -175,7 +181,9 @@ class Scope:
                 continue
             if item.surplus:
                 copy_of = copies.get(item.experiment_id)
-                if copy_of is None:
+                if self._apart is not None and item.experiment_id == self._apart.target.experiment_id:
+                    note, kind = "the source's Default experiment is deleted", State.EXTRA
+                elif copy_of is None:
                     note, kind = "no source experiment has its name or is named by its source tags", State.EXTRA
                 else:
                     note, kind = f"a further copy of the source experiment {copy_of!r}", State.DUPLICATE
@@ -217,6 +225,11 @@ class Scope:
 def is_deleted(experiment: Experiment) -> bool:
     """Whether an experiment is deleted, which hides its runs."""
     return experiment.lifecycle_stage == "deleted"
+
+
+def _is_default_apart(pair: ExperimentPair) -> bool:
+    """Whether two experiments are those that every server makes, and that of the source alone was deleted."""
+    return is_default(pair.source) and is_default(pair.target) and is_deleted(pair.source) > is_deleted(pair.target)
 
 
 def _fits(name: str, pattern: str) -> bool:
