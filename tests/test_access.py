@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from reading_proxy import Fault, Spoil, proxying, status
 from support.audits import AuditRun, audit
+from support.seed import Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.cli import main
@@ -116,6 +117,26 @@ def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
     assert "a_library_that_nobody_has" in found["lacking version 1"][2]
     assert found["broken version 1"][1] == "mismatch"
     assert "ValueError" in found["broken version 1"][2]
+
+
+def test_a_renamed_model_is_loaded_by_its_own_name(copied: Copied, tmp_path: Path) -> None:
+    """Not by that of the source, which on the target is another model's: one that cannot be loaded."""
+    seed, file = Seeder(copied.target.uri), tmp_path / "renames.toml"
+    file.write_text('[models]\ngood = "better"\n')
+
+    def rename(*names: tuple[str, str]) -> None:
+        for old, new in names:
+            seed.call("POST", "registered-models/rename", {"name": old, "new_name": new})
+
+    rename(("good", "better"), ("broken", "good"))
+    try:
+        only = ("--load-models", "-k", "model_versions_load", "--models", "good")
+        done = audit(tmp_path, copied.source.uri, copied.target.uri, *only, "--rename", str(file))
+    finally:
+        rename(("good", "broken"), ("better", "good"))
+    assert done.status == 0, done.output
+    assert done.report["sides"]["target"]["objects"]["model versions"] == 3
+    assert [(row.name, row.state.value) for row in done.rows() if row.facet == "loads"] == [("good version 1", "match")]
 
 
 @pytest.mark.parametrize("depth", ["digest", "listing"])

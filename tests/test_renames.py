@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
 from support.audits import audit
+from support.memory import Store, run_audit
 from support.seed import Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.errors import SnapshotError, UsageProblem
 from mlflow_parity.locations import parse_location
+from mlflow_parity.model import Entity, Experiment, Run
 from mlflow_parity.reading import open_reader
-from mlflow_parity.renames import load_renames
+from mlflow_parity.renames import Renames, load_renames
 from mlflow_parity.sides import Side, uncounted
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.store import Origin, Snapshot
@@ -155,3 +158,41 @@ def test_an_unfinished_snapshot_of_other_names_is_not_gone_on_with(module_server
             side.read(tmp_path, [], [], "digest", include_deleted=False, count=uncounted, asked=asked)
     finally:
         reader.close()
+
+
+def _linking(new: str, named: str) -> Store:
+    """A model and a prompt called ``new``, and what names the first version of what is called ``named``."""
+    run = Run("1" * 32, "1", "r", "FINISHED", 1, 2, "ada", "active", "mlflow-artifacts:/1/r", {}, {}, {}, ())
+    experiment = Experiment("1", "shop", "active", "mlflow-artifacts:/1", 5, 6, {})
+    times = {"creation": 5, "update": 6}
+    first = {"number": 1, "tags": {}, "times": times}
+    version = {**first, "status": {"status": "READY"}, "source": "mlflow-artifacts:/1/x"}
+    made_of = {**version, "source": f"models:/m{named}/1"}
+    trace = {"state": "OK", "times": {"request": 5}, "tags": {}, "metadata": {}, "spans": [], "assessments": []}
+    names = json.dumps([{"name": f"m{named}", "version": 1}])
+    objects = [
+        Entity("registered_model", f"m{new}", f"m{new}", "", 5, {"tags": {}, "aliases": {}, "times": times}),
+        Entity("model_version", f"m{new}/1", f"m{new} version 1", f"m{new}", 5, version),
+        Entity("registered_model", "next", "next", "", 5, {"tags": {}, "aliases": {}, "times": times}),
+        Entity("model_version", "next/1", "next version 1", "next", 5, made_of),
+        Entity("prompt", f"p{new}", f"p{new}", "", 5, {"tags": {}, "aliases": {}, "times": times}),
+        Entity("prompt_version", f"p{new}/1", f"p{new} version 1", f"p{new}", 5, first),
+        Entity("trace", "tr-1", "ask", "1", 5, {**trace, "prompts": [f"p{named}/1"]}),
+        Entity("logged_model", f"m-{'3' * 32}", "net", "1", 5,
+               {"type": "", "status": {}, "params": {}, "metrics": [], "tags": {"mlflow.modelVersions": names},
+                "run": run.run_id, "times": times}),
+    ]  # fmt: skip
+    return Store([experiment], [run], objects=objects)
+
+
+def test_a_link_that_still_names_the_old_name_is_red() -> None:
+    """What was renamed is linked by its new name; the old one leads nowhere, or to a stranger."""
+    renames = Renames(models={"mold": "mnew"}, prompts={"pold": "pnew"})
+    good = run_audit(_linking("old", "old"), _linking("new", "new"), renames=renames)
+    assert good.result.green, good.found
+    dead = run_audit(_linking("old", "old"), _linking("new", "old"), renames=renames)
+    assert {(name, facet) for name, facet, _, _ in dead.found} == {
+        ("ask", "prompts"),
+        ("net", "tags"),
+        ("next version 1", "source"),
+    }

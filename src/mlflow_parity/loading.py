@@ -28,10 +28,11 @@ _PREFIX = "TARGET_"
 
 @dataclass(frozen=True, slots=True)
 class Loader:
-    """Loads model versions of one server."""
+    """Loads model versions of one server; ``own_name`` gives the name there of a model that is known by another."""
 
     location: Location
     redact: Callable[[str], str]
+    own_name: Callable[[str], str] = str
     limit: float = LIMIT
     python: str = sys.executable
 
@@ -42,7 +43,7 @@ class Loader:
         with tempfile.TemporaryDirectory(prefix="mlflow-parity-load-") as folder:
             try:
                 done = subprocess.run(
-                    [self.python, "-c", _PROGRAM, f"models:/{name}/{number}"],
+                    [self.python, "-c", _PROGRAM, f"models:/{self.own_name(name)}/{number}"],
                     env={**self._environment(os.environ), "TMPDIR": folder},
                     cwd=folder,
                     stdin=subprocess.DEVNULL,

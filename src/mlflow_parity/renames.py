@@ -25,6 +25,8 @@ else:
 _TABLES = ("experiments", "models", "prompts")
 #: Names, in a logged model's tag, of the registered versions that are made of it.
 _VERSIONS_TAG = "mlflow.modelVersions"
+#: What the source of a version begins with that is made of a logged model or of another version.
+_MODELS = "models:/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,10 @@ class RenamedReader:
         self._reader = reader
         known = {new: old for old, new in renames.experiments.items()}
         self._experiments = {**_strangers(renames.experiments, known), **known}
-        self._names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
-        self._own = {old: new for new, old in self._names.items()}
-        self._strange = _strangers(self._own, self._names)
+        names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
+        self._names = {**_strangers([*renames.models, *renames.prompts], names), **names}
+        """Names under which models and prompts are read, by their own."""
+        self._own = {told: own for own, told in self._names.items()}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -101,20 +104,22 @@ class RenamedReader:
 
     def names(self, kind: str) -> list[str]:
         """Names of registered models or prompts, the old ones."""
-        known = {**self._strange, **self._names}
-        return sorted(known.get(name, name) for name in self._reader.names(kind))
+        return sorted(self._names.get(name, name) for name in self._reader.names(kind))
+
+    def own_name(self, name: str) -> str:
+        """Return the name that a registered model or prompt has on its server."""
+        return self._own.get(name, name)
 
     def registry(self) -> Iterator[list[Entity]]:
         """Registered models, prompts and their versions, under their old names."""
         for batch in self._reader.registry():
-            yield [_named(entity, {**self._strange, **self._names}) for entity in batch]
+            yield [_named(entity, self._names) for entity in batch]
 
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """The version behind each alias, asked for by the names that models and prompts have."""
-        own = {**{strange: old for old, strange in self._strange.items()}, **self._own}
         wanted = list(aliases)
-        real = {own.get(name, name): name for name, _ in wanted}
-        for answer in self._reader.resolve([(own.get(name, name), alias) for name, alias in wanted]):
+        real = {self.own_name(name): name for name, _ in wanted}
+        for answer in self._reader.resolve([(self.own_name(name), alias) for name, alias in wanted]):
             yield replace(answer, name=real[answer.name])
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
@@ -124,8 +129,7 @@ class RenamedReader:
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """Files of logged models and versions, asked for by the names that they have."""
-        own = {**{strange: old for old, strange in self._strange.items()}, **self._own}
-        asked = [_named(entity, own) for entity in entities]
+        asked = [_named(entity, self._own) for entity in entities]
         real = {there.entity_id: entity.entity_id for there, entity in zip(asked, entities, strict=True)}
         for tree in self._reader.entity_files(asked, depth):
             yield replace(tree, run_id=real[tree.run_id])
@@ -161,13 +165,16 @@ def _named(entity: Entity, names: Mapping[str, str]) -> Entity:
     if entity.kind in ("registered_model", "prompt"):
         new = names.get(entity.entity_id, entity.entity_id)
         return replace(entity, entity_id=new, name=new) if new != entity.entity_id else entity
-    if entity.kind not in ("model_version", "prompt_version") or entity.container not in names:
+    if entity.kind not in ("model_version", "prompt_version"):
         return entity
-    old, new = entity.container, names[entity.container]
+    old = entity.container
+    new = names.get(old, old)
     facets = dict(entity.facets)
     source = facets.get("source")
-    if isinstance(source, str) and source.startswith(f"models:/{old}/"):
-        facets["source"] = f"models:/{new}/{source.removeprefix(f'models:/{old}/')}"
+    if isinstance(source, str) and source.startswith(_MODELS):
+        # a version may be made of another model's
+        model, slash, number = source.removeprefix(_MODELS).partition("/")
+        facets["source"] = f"{_MODELS}{names.get(model, model) if slash else model}{slash}{number}"
     return replace(
         entity,
         entity_id=f"{new}/{entity.entity_id.rpartition('/')[2]}",

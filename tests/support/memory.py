@@ -23,6 +23,8 @@ from mlflow_parity.model import Artifact, ArtifactTree, Capabilities, Entity, Ex
 from mlflow_parity.options import Depth, Settings
 from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import collected, select
+from mlflow_parity.reading import Reader
+from mlflow_parity.renames import RenamedReader, Renames
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.verdict import Row
 from support.no_objects import NoObjects
@@ -207,8 +209,9 @@ def run_audit(
     experiments: tuple[str, ...] = (),
     profile: Profile = "export-import",
     self_test: bool = False,
+    renames: Renames | None = None,
 ) -> Audited:
-    """Audit two stores with every check, or with ``checks``."""
+    """Audit two stores with every check, or with ``checks``; ``renames`` are those of the target."""
     settings = Settings(
         source=Location("http", "http://source", "http://source"),
         target=Location("http", "http://target", "http://target"),
@@ -231,7 +234,14 @@ def run_audit(
         **(readers or {}),
     }
     with tempfile.TemporaryDirectory() as scratch:
-        audit = Audit(settings, Path(scratch), lambda name: Side(name, made[name].location, made[name]))
+
+        def open_side(name: SideName) -> Side:
+            reader: Reader = made[name]
+            if name == "target" and renames is not None:
+                reader = RenamedReader(reader, renames)
+            return Side(name, made[name].location, reader)
+
+        audit = Audit(settings, Path(scratch), open_side)
         items = audit.inventory()
         sink = Sink()
         names = collected(snapshot=False) if checks is None else checks

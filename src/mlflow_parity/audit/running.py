@@ -27,6 +27,7 @@ from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair
 from mlflow_parity.promises import Selection
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.renames import RenamedReader
 from mlflow_parity.sides import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked
@@ -183,8 +184,14 @@ class Audit:
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.scope.moved,
-            load=Loader(self.sides["target"].location, self._redact) if self.settings.load_models else None,
+            load=self._loader() if self.settings.load_models else None,
         )
+
+    def _loader(self) -> Loader:
+        """Return what loads the target's models, asked for by the names that they have there."""
+        target = self.sides["target"]
+        own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
+        return Loader(target.location, self._redact, own)
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:
