@@ -237,6 +237,19 @@ def _schemas(ours: Any, theirs: Any, world: World | None = None) -> World:
     return (world or imported()).change("d-100", side="source", schema=ours).change("d-900", schema=theirs)
 
 
+def _trashed() -> World:
+    """A dataset and a prompt that were used in an experiment which the source deleted."""
+    made = imported().change("d-100", side="source", experiments=["1", "3"])
+    made.tag("greet", EXPERIMENTS_TAG, ",1,3,", side="source")
+    made.known.deleted_experiments = ("3",)
+    return made
+
+
+def _in_scope(world: World) -> World:
+    world.known.source_experiments, world.known.deleted_experiments = ("3",), ()
+    return world
+
+
 #: Rule → a migration in which it lets something differ; all of it is green.
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
@@ -276,6 +289,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "evaluation_dataset.schema.outputs": lambda: _schemas(
         {"inputs": {"q": "long"}}, {"inputs": {"q": "long"}, "outputs": {}}
     ),
+    "evaluation_dataset.experiments.dangling": lambda: _trashed(),
     "evaluation_dataset.digest": imported,
     "evaluation_dataset.times": imported,
 }
@@ -497,6 +511,9 @@ BROKEN: list[Break] = [
     ("prompt.tags.experiments", "one more", lambda w: w.tag("greet", EXPERIMENTS_TAG, ",7,8,"), "mismatch"),
     ("prompt.tags.experiments", "none", lambda w: w.tag("greet", EXPERIMENTS_TAG, None), "mismatch"),
     ("prompt.tags.experiments", "an experiment without copy", _lost_experiment, "mismatch"),
+    ("prompt.tags.experiments", "a deleted one for another",
+     lambda w: _trashed().tag("greet", EXPERIMENTS_TAG, ",7,8,"), "mismatch"),
+    ("prompt.tags.experiments", "a deleted one that is in scope", lambda w: _in_scope(_trashed()), "mismatch"),
     ("prompt.times", "a field of another kind", lambda w: w.change("greet", times={"deletion": 1}), "mismatch"),
     ("prompt_version.tags.experiments", "the source's ids", lambda w: _same(w, "greet/1", "greet/1", "tags"),
      "mismatch"),
@@ -514,10 +531,26 @@ BROKEN: list[Break] = [
     ("evaluation_dataset.schema.outputs", "inputs that differ",
      lambda w: _schemas({"inputs": {"q": "long"}}, {"inputs": {}, "outputs": {}}, w), "mismatch"),
     ("evaluation_dataset.schema.outputs", "no schema", lambda w: _schemas({"outputs": {}}, None, w), "mismatch"),
+    ("evaluation_dataset.experiments.dangling", "another one", lambda w: w.change("d-900", experiments=["7", "8"]),
+     "mismatch"),
+    ("evaluation_dataset.experiments.dangling", "what has its id there",
+     lambda w: w.change("d-900", experiments=["7", "3"]), "mismatch"),
+    ("evaluation_dataset.experiments.dangling", "in scope", _in_scope, "mismatch"),
     ("evaluation_dataset.digest", "none", lambda w: w.change("d-900", digest=None), "mismatch"),
     ("evaluation_dataset.times", "a field of another kind", lambda w: w.change("d-900", times={"deletion": 1}),
      "mismatch"),
 ]  # fmt: skip
+
+
+def test_a_deleted_experiment_in_a_prompt_s_tag() -> None:
+    """Its id stays, goes, or is that of its copy, where it has one; the experiments in scope are there in any case."""
+    for kept in (",7,", ",3,7,"):
+        assert red(_trashed().tag("greet", EXPERIMENTS_TAG, kept).judge()) == set()
+    assert ("prompt", "tags", "mismatch") in red(_trashed().tag("greet", EXPERIMENTS_TAG, ",3,").judge())
+    copied = _trashed()
+    copied.known.experiments = {**copied.known.experiments, "3": "9"}
+    assert red(copied.tag("greet", EXPERIMENTS_TAG, ",7,9,").judge()) == set()
+    assert ("prompt", "tags", "mismatch") in red(copied.tag("greet", EXPERIMENTS_TAG, ",3,7,").judge())
 
 
 def _twin(world: World, entity_id: str) -> World:

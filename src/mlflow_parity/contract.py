@@ -207,9 +207,9 @@ RULES: tuple[Rule, ...] = (
     Rule("run.model_outputs", "run", "model_outputs", "logged models that the run made, with steps", "paired",
          "Each must be the copy of the same logged model."),
     Rule("run.model_inputs.dangling", "run", "model_inputs", "link to a logged model that is gone", "expected",
-         "The source itself has no such model (any more).", "the model is not on the source, and the copy has no other"),
+         "The source itself has no such model (any more).", "the source has no such model but in deleted experiments that are not in scope, and the copy has no other"),
     Rule("run.model_outputs.dangling", "run", "model_outputs", "link to a logged model that is gone", "expected",
-         "The source itself has no such model (any more).", "the model is not on the source, and the copy has no other"),
+         "The source itself has no such model (any more).", "the source has no such model but in deleted experiments that are not in scope, and the copy has no other"),
     # --- outside, named so that nobody takes it for verified
     Rule("run.metrics.links", "run", "metrics", "model and dataset links of a run's metrics", "not compared",
          "No read request tells them for a run; the same points stand in the logged model's metrics, which are "
@@ -268,7 +268,8 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.logged_model", "trace", "logged_model", "mlflow.modelId", "paired", "The copy of the logged model."),
     Rule("trace.logged_model.dangling", "trace", "logged_model", "mlflow.modelId of a model that is gone", "expected",
          "The source itself has no such model (any more).",
-         "the model is not on the source, and the copy names the same id or none"),
+         "the source has no such model but in deleted experiments that are not in scope, and the copy names the same id "
+         "or none"),
     Rule("trace.prompts", "trace", "prompts", "linked prompt versions", "paired", "The copies of the versions."),
     Rule("trace.run_links", "trace", "run", "runs linked to the trace beside mlflow.sourceRun", "not compared",
          "No server lists them for a trace; finding them takes a search for every run."),
@@ -329,7 +330,8 @@ RULES: tuple[Rule, ...] = (
          "The copy of the logged model."),
     Rule("model_version.logged_model.dangling", "model_version", "logged_model", "model_id of a model that is gone",
          "expected", "The source itself has no such model (any more).",
-         "the model is not on the source, and the copy names the same id or none"),
+         "the source has no such model but in deleted experiments that are not in scope, and the copy names the same id "
+         "or none"),
     Rule("model_version.source", "model_version", "source", "source URI", "paired",
          "It must name the copy's own place, never the source's run, logged model or store."),
     Rule("model_version.source.own-place", "model_version", "source", "source URI", "expected",
@@ -354,7 +356,8 @@ RULES: tuple[Rule, ...] = (
     Rule("prompt.tags", "prompt", "tags", "every tag", "equal", "Verbatim."),
     Rule("prompt.tags.experiments", "prompt", "tags", "tag _mlflow_experiment_ids", "expected",
          "The server lists in it the experiments in which the prompt was used, by its own ids.",
-         "the tag lists the copies of the same experiments, and no other; one that is gone may stay"),
+         "the tag lists the copies of the same experiments, and no other; one that is gone, or deleted and not in scope, "
+         "may stay or go"),
     Rule("prompt.aliases", "prompt", "aliases", "every alias", "paired",
          "It must point at the copy of the version that it points at on the source."),
     Rule("prompt.resolves", "prompt", "resolves", "every alias, as the target resolves it", "equal",
@@ -370,7 +373,8 @@ RULES: tuple[Rule, ...] = (
     Rule("prompt_version.tags", "prompt_version", "tags", "every tag", "equal", "Verbatim."),
     Rule("prompt_version.tags.experiments", "prompt_version", "tags", "tag _mlflow_experiment_ids", "expected",
          "The server lists in it the experiments in which the version was used, by its own ids.",
-         "the tag lists the copies of the same experiments, and no other; one that is gone may stay"),
+         "the tag lists the copies of the same experiments, and no other; one that is gone, or deleted and not in scope, "
+         "may stay or go"),
     Rule("prompt_version.model_config", "prompt_version", "model_config", "model configuration", "equal", "Verbatim."),
     Rule("prompt_version.response_format", "prompt_version", "response_format", "response format", "equal",
          "As JSON."),
@@ -393,6 +397,9 @@ RULES: tuple[Rule, ...] = (
          "Who made it."),
     Rule("evaluation_dataset.experiments", "evaluation_dataset", "experiments", "linked experiments", "paired",
          "It must hang on the copies of its experiments."),
+    Rule("evaluation_dataset.experiments.dangling", "evaluation_dataset", "experiments", "link to an experiment that is gone",
+         "expected", "The source itself has no such experiment (any more) in scope, so there is no copy to hang on.",
+         "the experiment is not on the source, or deleted there and not in scope, and the copy hangs on no other instead"),
     Rule("evaluation_dataset.records", "evaluation_dataset", "records", "every record: inputs, outputs, expectations, "
          "tags, source", "equal", "As a multiset; ids of traces in them through the pairing."),
     Rule("evaluation_dataset.times", "evaluation_dataset", "times", "creation and update time", "expected",

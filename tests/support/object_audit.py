@@ -31,6 +31,8 @@ class Known:
     stores: frozenset[str] = frozenset()
     moved: Relocation = field(default_factory=Relocation)
     source_experiments: Collection[str] = ()
+    deleted_experiments: Collection[str] = ()
+    """Those of the source that were not read, being deleted."""
     include_deleted: bool = True
 
 
@@ -45,7 +47,8 @@ def links_of(known: Known) -> ObjectLinks:
     return ObjectLinks(
         Links(dict(known.runs), stages, {}, "run" not in known.unread),
         experiments=known.experiments,
-        known={"experiment": {*known.experiments, *known.source_experiments}},
+        known={"experiment": {*known.experiments, *known.source_experiments} - set(known.deleted_experiments)},
+        deleted=known.deleted_experiments,
         whole={*KINDS, "experiment"} - set(known.unread),
         stores=known.stores,
         include_deleted=known.include_deleted,

@@ -74,7 +74,7 @@ class Experiments:
         read = {source.experiment_id for source, _ in selected.linked}
         # the runs of a deleted experiment are deleted: whether it was read or not, a link to one of them is a dead link
         left_out = [item for item in self.sides["source"].experiments() if item.experiment_id not in read]
-        return Links(pairs, known, copies, all(is_deleted(item) for item in left_out), not left_out)
+        return Links(pairs, known, copies, all(is_deleted(item) for item in left_out))
 
     def _count(self, side: SideName, view: SnapshotView) -> None:
         counts = view.counts()

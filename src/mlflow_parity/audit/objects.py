@@ -122,27 +122,27 @@ class Objects:
 
     # --- before comparing: every pair, so that links can be followed
 
-    def learn(self, places: Sequence[Place], whole: bool) -> None:
-        """Pair the objects of all places; ``whole``: every experiment of the source is among them."""
+    def learn(self, places: Sequence[Place], complete: bool) -> None:
+        """Pair the objects of all places; ``complete``: every experiment that the source has not deleted is there."""
         parts = parts_of(self.selection)
         for kind in _in_order():
             if kind.part not in parts:
                 continue
-            complete = whole or kind.family != "experiment"
+            every = complete or kind.family != "experiment"
             for place in self._places(kind, places):
                 ours = self.view("source", place.source)
                 theirs = None if place.target is None else self.view("target", place.target)
                 if (place.deleted and kind.part == "scorers") or ours.problem(kind.part) is not None:
-                    complete = False
+                    every = False
                     continue
                 keys = self.keys(ours, kind.name, place.container)
                 self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
                     self.links.remember(kind.name, self._pair(keys, copies, ours, theirs))
-            if complete:
+            if every:
                 self.links.whole.add(kind.name)
-        if whole:
+        if complete:
             self.links.whole.add("experiment")
 
     def _places(self, kind: Kind, places: Sequence[Place]) -> list[Place]:

@@ -150,14 +150,17 @@ class Audit:
     def _objects(self, selected: Selected, links: Links, result: Result) -> Objects:
         """Pair everything beside experiments and runs, so that links between objects can be followed."""
         copies = {source.experiment_id: pair.target.experiment_id for source, pair in selected.linked if pair}
+        read = {source.experiment_id for source, _ in selected.linked}
+        listed = self.sides["source"].experiments()
         objects = self._opened(
             result.selection,
             ObjectLinks(
                 links,
                 # also of those out of scope: the lists tell their pairs, and objects in scope name them
                 experiments=self.scope.copies,
-                known={"experiment": {source.experiment_id for source, _ in selected.linked}},
-                stores=own_stores(self.sides["source"].experiments(), self.sides["target"].experiments()),
+                known={"experiment": read},
+                deleted={one.experiment_id for one in listed if is_deleted(one)} - read,
+                stores=own_stores(listed, self.sides["target"].experiments()),
                 is_wanted=self.scope.is_wanted,
                 include_deleted=self.settings.include_deleted,
             ),
@@ -165,7 +168,7 @@ class Audit:
         objects.changes = result.changes
         objects.learn(
             [self._place(source, pair) for source, pair in selected.linked],
-            whole=links.whole,
+            complete=links.complete,
         )
         result.objects = {
             "source": objects.count("source", [source.experiment_id for source, _ in selected.linked] + [SERVER]),

@@ -78,13 +78,14 @@ def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
     runs = known.runs
     pairs = known.of("logged_model")
     return ObjectLinks(
-        Links(ChainMap({}, runs.pairs), runs.known, _some(runs.copies, mentioned), runs.complete, runs.whole),
+        Links(ChainMap({}, runs.pairs), runs.known, _some(runs.copies, mentioned), runs.complete),
         experiments=known.experiments,
         entities={
             **{kind: ChainMap({}, entities) for kind, entities in known.entities.items()},
             "logged_model": {model: pairs[model] for model in mentioned if model in pairs},
         },
         known=known.known,
+        deleted=known.deleted,
         copies={kind: _some(copies, mentioned) for kind, copies in known.copies.items()},
         whole=known.whole,
         stores=known.stores,

@@ -32,8 +32,6 @@ class Links:
     """Source run id → further target runs that claim to be its copy."""
     complete: bool
     """Whether every source experiment that is not deleted was read, so that an unknown run is gone or deleted."""
-    whole: bool = True
-    """Whether every source experiment was read, deleted ones too."""
 
 
 def made_by_tool(source: Run, target: Run) -> bool:

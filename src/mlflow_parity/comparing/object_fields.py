@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,16 +38,18 @@ class ObjectLinks:
     """What is known of objects all over the server, so that links between them can be followed.
 
     ``entities`` maps, for each kind, source ids to those of their copies; ``known`` holds the source ids that were
-    read, and ``whole`` the kinds (and ``run``) of which every object of the source was read. ``stores`` are the
-    places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids of
-    the source's logged models to where their files and those of their copies are. ``is_wanted`` says which registered
-    models and prompts are in scope, by name, ``include_deleted`` whether deleted runs are.
+    read, and ``whole`` the kinds of which every object of the source was read, but for those of deleted experiments.
+    ``deleted`` are the source's experiments that were not read because they are deleted and out of scope. ``stores``
+    are the places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids
+    of the source's logged models to where their files and those of their copies are. ``is_wanted`` says which
+    registered models and prompts are in scope, by name, ``include_deleted`` whether deleted runs are.
     """
 
     runs: Links
     experiments: Mapping[str, str] = field(default_factory=dict)
     entities: dict[str, MutableMapping[str, str]] = field(default_factory=dict)
     known: dict[str, set[str]] = field(default_factory=dict)
+    deleted: Collection[str] = ()
     copies: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     stores: frozenset[str] = frozenset()
@@ -83,6 +85,8 @@ class ObjectLinks:
             return found or ("gone" if self.runs.complete else "unknown")
         if source_id in self.known.get(kind, ()):
             return "active"
+        if kind == "experiment" and source_id in self.deleted:
+            return "deleted"
         return "gone" if kind in self.whole else "unknown"
 
 
@@ -111,7 +115,8 @@ def link(key: str, ours: str | None, theirs: str | None, kind: str, links: Objec
         note = f"the {_said(kind)} is outside this audit's scope"
         return [Difference(key, State.UNVERIFIED, rule, ours, theirs, note)]
     if stage in ("gone", "deleted") and theirs in (ours, None, ""):
-        note = f"the {_said(kind)} is {'not on' if stage == 'gone' else 'deleted on'} the source"
+        # in the trash with its experiment, which was not read, it counts as gone
+        note = f"the {_said(kind)} is {'not on the source, or deleted there' if stage == 'gone' else 'deleted there'}"
         return [Difference(key, State.EXPECTED, f"{rule}.dangling", ours, theirs, note)]
     return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {_said(kind)} has no copy on the target")]
 
@@ -276,6 +281,9 @@ def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Dif
             note = "the experiment is outside this audit's scope"
             found.append(Difference(experiment, State.UNVERIFIED, rule, source=experiment, note=note))
             matched.add(experiment)
+        elif (stage := links.stage("experiment", experiment)) in ("gone", "deleted"):
+            note = f"the experiment is {'not on' if stage == 'gone' else 'deleted on'} the source"
+            found.append(Difference(experiment, State.EXPECTED, f"{rule}.dangling", source=experiment, note=note))
         else:
             note = "its experiment has no copy" if wanted is None else f"its experiment's copy is {wanted}"
             found.append(Difference(experiment, State.MISSING, rule, source=experiment, note=note))

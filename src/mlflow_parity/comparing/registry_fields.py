@@ -31,10 +31,10 @@ def experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, ru
         if one not in links.experiments and links.stage("experiment", one) == "unknown":
             note = f"experiment {one}, which it lists, is outside this audit's scope"
             return [Difference(EXPERIMENTS_TAG, State.UNVERIFIED, f"{rule}.experiments", ours, theirs, note)]
-    dead = {one for one in mine if links.stage("experiment", one) == "gone" and one not in links.experiments}
+    dead = {one for one in mine if links.stage("experiment", one) in ("gone", "deleted")}
     wanted = {links.experiments.get(one, "") for one in mine - dead}
-    # an id that is on no experiment of the source may stay as it is, or go
-    if wanted <= copies and copies - wanted <= dead:
+    # an id that is on no experiment of the source, or in its trash, may stay, be that of its copy, or go
+    if wanted <= copies and copies - wanted <= {links.experiments.get(one, one) for one in dead}:
         if ours == theirs:
             return []
         return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
