@@ -14,6 +14,7 @@ from support.servers import FreshServer
 from support.tool import migrate
 
 from mlflow_parity import own_checks
+from mlflow_parity.cli import main
 from mlflow_parity.items import Item
 from mlflow_parity.standin.servers import Server, clean_environment
 
@@ -22,7 +23,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "examples" / "own-ch
 
 @pytest.fixture(scope="module")
 def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
-    """Two experiments, migrated by the tool without loss."""
+    """Two experiments and a registered model, migrated by the tool without loss."""
     source, target = module_server(), module_server()
     seed = Seeder(source.uri)
     for name in ("shop", "search/ranking"):
@@ -34,7 +35,21 @@ def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
             seed.artifact(run, "card.md", f"# {name} {number}\n".encode())
             seed.end(run)
     migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    for server in (source, target):
+        _register(Seeder(server.uri), "search/ranking", "run 2")
     return source, target
+
+
+def _register(seed: Seeder, experiment: str, name: str) -> None:
+    """Make what a run logged the first version of a registered model, with an alias."""
+    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": experiment})["experiment"]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
+    run = next(run["info"] for run in runs if run["info"]["run_name"] == name)
+    seed.call("POST", "registered-models/create", {"name": "ranker"})
+    seed.call(
+        "POST", "model-versions/create", {"name": "ranker", "source": run["artifact_uri"], "run_id": run["run_id"]}
+    )
+    seed.call("POST", "registered-models/alias", {"name": "ranker", "alias": "best", "version": "1"})
 
 
 def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> AuditRun:
@@ -65,6 +80,27 @@ def test_the_example_passes_on_a_good_migration(
     assert run.report["verdict"] == "green"
     assert run.report["sides"]["source"]["points"] == 30
     assert {row.facet for row in run.rows() if row.kind == "run"} >= {"params", "metrics", "artifacts", "times"}
+    # as the shipped checks judge it: nobody asked for its loading
+    facets = {row.facet for row in run.rows() if row.kind == "model_version"}
+    assert "access" in facets
+    assert "loads" not in facets
+
+
+def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], project: Path) -> None:
+    """What only a server itself can tell is not judged by an own check either; ids like ours make no difference."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def test_green(audit):\n"
+        "    assert audit.green\n"
+        "@pytest.mark.parametrize('name', ['shop'])\n"
+        "def test_mine(name):\n"
+        "    assert name\n"
+    )
+    assert main(["snapshot", "--source-uri", servers[1].uri, "--to", str(project / "kept")]) == 0
+    snapshot = f"{project / 'kept' / 'source'}"
+    run = run_own(project, servers, "--target-uri", snapshot)
+    assert run.status == 0, run.output
+    assert not [row for row in run.rows() if row.facet in ("loads", "resolves")]
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])

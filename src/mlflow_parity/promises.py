@@ -177,7 +177,6 @@ def collected(*, snapshot: bool, load_models: bool = False) -> tuple[str, ...]:
 
 
 def select(promises: Iterable[str], items: Iterable[str]) -> Selection:
-    """Return a selection in the order of :data:`PROMISES`; an unknown promise means every promise."""
+    """Return a selection in the order of :data:`PROMISES`."""
     wanted = set(promises)
-    names = tuple(promise.name for promise in PROMISES if promise.name in wanted or not wanted <= BY_NAME.keys())
-    return Selection(names, tuple(dict.fromkeys(items)))
+    return Selection(tuple(one.name for one in PROMISES if one.name in wanted), tuple(dict.fromkeys(items)))

@@ -26,7 +26,7 @@ from mlflow_parity.kinds import KINDS, LIVE, Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
-from mlflow_parity.promises import Promise, Selection, select
+from mlflow_parity.promises import Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.verdict import State
@@ -165,12 +165,13 @@ class Main(Shared):
         for family in _TITLES:
             for one in bundles([item for item in self.items if item.family == family]):
                 known[family, one.id] = one
-        collected: set[str] = set()
+        every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
+        ran: set[str] = set()
         for node_id in node_ids:
             own = own_checks.asked_for(node_id, self.items)
             if own is not None:
                 # a user's own check may look at anything: everything is read, compared and part of the verdict
-                promises.append("")
+                promises += every
                 items += [item.key for item in own]
                 continue
             found = _ITEM_OF_NODE.search(node_id)
@@ -180,11 +181,11 @@ class Main(Shared):
             bundle = known.get(("experiment" if promise is None else promise.family, found["item"]))
             if bundle is None:
                 continue  # not one of our checks
-            promises.append("" if promise is None else promise.name)
+            promises += every if promise is None else [promise.name]
             items += [item.key for item in bundle.items]
-            collected.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
+            ran.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
         if self.settings.recheck is not None:
-            self.unfound = tuple(sorted(self.settings.recheck.checks - collected))
+            self.unfound = tuple(sorted(self.settings.recheck.checks - ran))
         return select(promises, items) if items else Selection((), ())
 
     @property
