@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.json_text import parsed
 from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class RenamedReader:
         tags = facets.get("tags") or {}
         if entity.kind == "logged_model" and _VERSIONS_TAG in tags:
             try:
-                versions = json.loads(tags[_VERSIONS_TAG])
+                versions = parsed(tags[_VERSIONS_TAG])
                 renamed = [{**one, "name": self._names.get(one["name"], one["name"])} for one in versions]
             except (ValueError, TypeError, KeyError):
                 return entity

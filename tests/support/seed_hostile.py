@@ -43,6 +43,15 @@ def texts(web: str, canary: Path) -> Mapping[str, str]:
     }
 
 
+def deep(levels: int) -> str:
+    """Return JSON that is nested as deep as this, around one word."""
+    return "[" * levels + '"leaf"' + "]" * levels
+
+
+#: JSON that ends whatever parses it, and JSON that ends whatever compares what was parsed.
+JSON_BOMBS = {"endless": "[" * 3_000, "deep": deep(400), "deeper": deep(900), "map": '{"a": ' * 400 + "1" + "}" * 400}
+
+
 #: Names of files, as a Linux server's disk takes them.
 FILES = (
     "<img src=x onerror=alert(1)>.txt", "\x1b]8;;http:\x07esc.txt", "new\nline.txt", "\u202egnp.exe", "..hidden", "...",
@@ -159,23 +168,47 @@ def _objects(seed: Seeder, experiment: str, runs: Mapping[str, str], every: Mapp
     scorer = json.dumps({"name": every["script"], "builtin_scorer_class": "Safety", "guidelines": every["shell"]})
     body = {"experiment_id": experiment, "name": every["image"][:100], "serialized_scorer": scorer}
     seed.call("POST", "scorers/register", body, version="3.0")
+    _bombs(seed, experiment, runs["script"])
 
 
-def _trace(seed: Seeder, experiment: str, number: int, name: str, text: str) -> None:
+def _bombs(seed: Seeder, experiment: str, run: str) -> None:
+    """Put JSON bombs wherever a text is parsed, and the server takes one."""
+    marked = {"mlflow.prompt.is_prompt": "true"}
+    seed.call("POST", "registered-models/create", {"name": "bombs", "tags": pairs(marked)})
+    for number, (name, bomb) in enumerate(JSON_BOMBS.items()):
+        tags = {"mlflow.prompt.text": bomb, "_mlflow_prompt_type": "chat" if number % 2 else "text"}
+        tags |= {"_mlflow_prompt_model_config": bomb, "_mlflow_prompt_response_format": bomb}
+        body = {"name": "bombs", "source": "dummy-source", "tags": pairs({**marked, **tags})}
+        seed.call("POST", "model-versions/create", body)
+        body = {"experiment_id": experiment, "name": f"bomb-{name}", "source_run_id": run}
+        body["tags"] = pairs({"mlflow.modelVersions": bomb})
+        model = seed.call("POST", "logged-models", body)["model"]["info"]["model_id"]
+        seed.call("PATCH", f"logged-models/{model}", {"model_id": model, "status": "LOGGED_MODEL_READY"})
+        _trace(seed, experiment, 100 + number, f"bomb {name}", f"bomb {name}", bomb)
+    body = {"name": "bombs", "experiment_ids": [experiment]}
+    dataset = seed.call("POST", "datasets/create", body, version="3.0")["dataset"]["dataset_id"]
+    record = f'{{"inputs": {{"n": 1, "deep": {deep(400)}}}, "expectations": {{"e": {deep(400)}}}}}'
+    seed.call("POST", f"datasets/{dataset}/records", {"dataset_id": dataset, "records": f"[{record}]"}, version="3.0")
+    scorer = f'{{"name": "bomb", "builtin_scorer_class": "Safety", "guidelines": {deep(250)}}}'
+    body = {"experiment_id": experiment, "name": "bomb", "serialized_scorer": scorer}
+    seed.call("POST", "scorers/register", body, version="3.0")
+
+
+def _trace(seed: Seeder, experiment: str, number: int, name: str, text: str, bomb: str = "[]") -> None:
     identity = f"tr-{number:032x}"
     info = {
         "trace_id": identity,
         "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
         "request_time": "2023-11-14T22:13:20.007Z", "state": "OK", "request_preview": text, "response_preview": text,
-        "client_request_id": text[:40], "tags": {name: text, "mlflow.traceName": text},
-        "trace_metadata": {name: text[:240]},
+        "client_request_id": text[:40], "tags": {name: text, "mlflow.traceName": text, "mlflow.linkedPrompts": bomb},
+        "trace_metadata": {name: text[:240], "mlflow.trace.sizeStats": bomb},
     }  # fmt: skip
     made = seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")["trace"]["trace_info"]
     span = {
         "name": text, "context": {"span_id": "0x1f", "trace_id": "0xabc"}, "parent_id": None,
         "start_time": EPOCH * 10**6,
         "end_time": EPOCH * 10**6 + 9, "status_code": "ERROR", "status_message": text,
-        "attributes": {"mlflow.spanInputs": json.dumps(text), name: text},
+        "attributes": {"mlflow.spanInputs": json.dumps(text), name: text, "mlflow.spanOutputs": bomb},
         "events": [{"name": text, "timestamp": 1_700_000_000_000_001, "attributes": {name: text}}],
     }  # fmt: skip
     place = made["tags"]["mlflow.artifactLocation"].removeprefix("mlflow-artifacts:").lstrip("/")
@@ -187,6 +220,11 @@ def _trace(seed: Seeder, experiment: str, number: int, name: str, text: str) -> 
         "create_time": "2023-11-15T00:00:01.001Z", "last_update_time": "2023-11-16T00:00:01.001Z",
     }  # fmt: skip
     seed.call("POST", f"traces/{identity}/assessments", {"assessment": body}, version="3.0")
+    if bomb == JSON_BOMBS["deep"]:
+        # the server itself fails at a deeper one
+        judged = {key: value for key, value in body.items() if key != "feedback"}
+        judged["expectation"] = {"serialized_value": {"value": bomb, "serialization_format": "JSON_FORMAT"}}
+        seed.call("POST", f"traces/{identity}/assessments", {"assessment": judged}, version="3.0")
 
 
 #: What is altered, so that a report has both values to show: table, column, and which rows.
@@ -206,5 +244,7 @@ _ALTERED = (
 def alter(server: Server) -> None:
     """Append a character to the texts of a target."""
     with closing(sqlite3.connect(server.database_path, timeout=30)) as database, database:
+        for table, column in (("scorer_versions", "serialized_scorer"), ("evaluation_dataset_records", "expectations")):
+            database.execute(f"UPDATE {table} SET {column} = replace({column}, 'leaf', 'Leaf')")
         for table, column, where in _ALTERED:
             database.execute(f"UPDATE {table} SET {column} = {column} || '\x1b[0m!' WHERE {where}")

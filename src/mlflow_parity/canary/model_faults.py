@@ -19,6 +19,7 @@ from mlflow_parity.canary.common_faults import (
 from mlflow_parity.canary.fault import MADE_UP, Fault, Scene
 from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
+from mlflow_parity.json_text import parsed
 from mlflow_parity.model import EXIM_PREFIX, ArtifactTree
 from mlflow_parity.profiles import SAME_STORE
 
@@ -98,11 +99,11 @@ def _source_place(scene: Scene) -> bool:
 def _versions_tag(scene: Scene) -> bool:
     theirs = scene.tags[1]
     try:
-        entries = json.loads(theirs.get(VERSIONS_TAG, ""))
+        entries = parsed(theirs.get(VERSIONS_TAG, ""))
         # one that is not in scope may be named or not
         named = next(entry for entry in entries if scene.links.is_wanted(entry["name"]))
         named["name"] += "x"
-    except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
+    except (ValueError, TypeError, KeyError, StopIteration):
         return False
     return scene.set_tags({**theirs, VERSIONS_TAG: json.dumps(entries)})
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD
+from mlflow_parity.json_text import parsed
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import EXIM_PREFIX, Entity
 from mlflow_parity.verdict import State
@@ -47,13 +47,13 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
         mine, copies = (
             sorted(
                 f"{entry['name']}/{entry['version']}"
-                for entry in json.loads(text or "[]")
+                for entry in parsed(text or "[]")
                 # what is not in scope need not be on the target
                 if links.is_wanted(entry["name"])
             )
             for text in (ours, theirs)
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return [] if ours == theirs else [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
     pairs = links.of("model_version")
     # a version that is on the source and has no copy cannot be named by its copy

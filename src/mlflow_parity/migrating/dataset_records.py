@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
+from mlflow_parity.json_text import written
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.reading.others import read_records
 
@@ -88,7 +88,7 @@ def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
     batch: list[str] = []
     size = 0
     for record in records:
-        text = json.dumps(record)
+        text = written(record)
         if batch and (len(batch) == _MOST or size + len(text) > _LETTERS):
             yield batch
             batch, size = [], 0

@@ -5,13 +5,13 @@ The tool moves neither scorers nor webhooks; evaluation datasets it links to the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.json_text import written
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.dataset_records import update_records
 from mlflow_parity.migrating.importing import Import
@@ -131,7 +131,7 @@ def _scorers(context: Import, experiment: str) -> dict[str, dict[int, Any]]:
 
 def _register(context: Import, experiment: str, scorer: Entity, known: dict[int, Any]) -> int:
     definition = scorer.facets["definition"]
-    text = definition if isinstance(definition, str) else json.dumps(definition)
+    text = definition if isinstance(definition, str) else written(definition)
 
     def find() -> int | None:
         there = _scorers(context, experiment).get(scorer.name, {})
@@ -168,7 +168,7 @@ def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[
     if present is None:
         body: dict[str, Any] = {"name": dataset.name, "experiment_ids": experiments}
         if facets["tags"]:
-            body["tags"] = json.dumps(facets["tags"])
+            body["tags"] = written(facets["tags"])
         identity = writer.create(
             f"{_THREE}datasets/create",
             body,
@@ -182,7 +182,7 @@ def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[
         path, has = f"{_THREE}datasets/{quote(identity, safe='')}", present.facets
         changed = {key: value for key, value in facets["tags"].items() if has["tags"].get(key) != value}
         if changed:
-            writer.call("PATCH", f"{path}/tags", {"dataset_id": identity, "tags": json.dumps(changed)})
+            writer.call("PATCH", f"{path}/tags", {"dataset_id": identity, "tags": written(changed)})
         more = sorted(set(experiments) - set(has["experiments"]))
         if more:
             writer.call("POST", f"{path}/add-experiments", {"dataset_id": identity, "experiment_ids": more})

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.json_text import parsed
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
@@ -187,7 +188,7 @@ class _Importer:
         return {**info, **{key: value for key, value in given.items() if value is not None}}
 
     def _renamed(self, text: str) -> str:
-        linked = json.loads(text)
+        linked = parsed(text)
         return json.dumps([{**one, "name": self._prompt(one["name"])} for one in linked])
 
     def _assessment(self, trace: Entity, one: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.json_text import written
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.importing import Import
@@ -245,11 +245,11 @@ def stored_tags(entity: Entity) -> dict[str, str]:
     tags |= _MARK
     template, kind = facets.get("template"), facets.get("type")
     if template is not None:
-        tags["mlflow.prompt.text"] = template if isinstance(template, str) and kind != "chat" else json.dumps(template)
+        tags["mlflow.prompt.text"] = template if isinstance(template, str) and kind != "chat" else written(template)
     if kind:
         tags["_mlflow_prompt_type"] = str(kind)
     for key in ("response_format", "model_config"):
         if facets.get(key) is not None:
             value = facets[key]
-            tags[f"_mlflow_prompt_{key}"] = value if isinstance(value, str) else json.dumps(value)
+            tags[f"_mlflow_prompt_{key}"] = value if isinstance(value, str) else written(value)
     return tags

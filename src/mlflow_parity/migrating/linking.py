@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from mlflow_parity.errors import RequestRefused
+from mlflow_parity.json_text import parsed
 from mlflow_parity.migrating.batches import Entry as LogEntry
 from mlflow_parity.migrating.batches import double, entries, is_deleted, log
 from mlflow_parity.migrating.import_models import KIND, VERSIONS_TAG, import_logged_models
@@ -266,19 +267,24 @@ def mend_version_tags(context: Import) -> None:
         name, _, number = there.rpartition("/")
         return name, int(number)
 
-    def named(text: str | None) -> list[tuple[str, Any]]:
-        return [(str(one["name"]), one["version"]) for one in json.loads(text or "[]")]
+    def named(text: str | None) -> list[tuple[str, Any]] | None:
+        try:
+            return [(str(one["name"]), one["version"]) for one in parsed(text or "[]")]
+        except (ValueError, TypeError, KeyError):
+            # written by hand: it names nothing, and was copied as it is
+            return None
 
     for experiment in context.export.snapshot.experiments:
         for model in logged_models(context, experiment):
             text = (model.facets.get("tags") or {}).get(VERSIONS_TAG)
             target = context.journal.target(KIND, model.entity_id)
-            if not text or target is None:
+            ours = named(text)
+            if not text or target is None or ours is None:
                 continue
-            wanted = [copy(name, number) for name, number in named(text)]
+            wanted = [copy(name, number) for name, number in ours]
             answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
             there = named(mapping(answer["info"].get("tags")).get(VERSIONS_TAG))
-            if sorted(wanted) != sorted((name, int(number)) for name, number in there):
+            if sorted(wanted) != sorted((name, int(number)) for name, number in there or ()):
                 value = json.dumps([{"name": name, "version": number} for name, number in wanted])
                 body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": value}]}
                 context.writer.call("PATCH", f"{_MODELS}/{target}/tags", body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import ReadError, RequestRefused
+from mlflow_parity.json_text import parsed
 from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
 from mlflow_parity.model import PARENT_TAG, Artifact, Entity, Experiment, Run
@@ -246,6 +246,6 @@ def look(
 
 def _trace_size(trace: Entity) -> int:
     try:
-        return int(json.loads(trace.facets["metadata"][_STATS])["total_size_bytes"])
+        return int(parsed(trace.facets["metadata"][_STATS])["total_size_bytes"])
     except (KeyError, TypeError, ValueError):
         return _TRACE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+from mlflow_parity.json_text import written
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HEX = frozenset("0123456789abcdef")
@@ -40,7 +41,7 @@ def assessment(trace_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
     elif one["kind"] == "issue":
         body["issue"] = {"issue_name": value}
     elif isinstance(value, (dict, list)):
-        body["expectation"] = {"serialized_value": {"value": json.dumps(value), "serialization_format": "JSON_FORMAT"}}
+        body["expectation"] = {"serialized_value": {"value": written(value), "serialization_format": "JSON_FORMAT"}}
     else:
         body["expectation"] = {"value": value}
     return body
@@ -50,7 +51,7 @@ def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> bytes:
     """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text."""
     plain = trace_id.removeprefix("tr-")
     otel = _base64(plain if len(plain) == 32 and set(plain) <= _HEX else "0" * 32)
-    return json.dumps({"spans": [_span(trace_id, otel, one) for one in spans]}).encode()
+    return written({"spans": [_span(trace_id, otel, one) for one in spans]}).encode()
 
 
 def _base64(hexadecimal: str) -> str:
@@ -74,6 +75,6 @@ def _span(trace_id: str, otel: str, one: Mapping[str, Any]) -> dict[str, Any]:
             for event in one["events"]
         ],
         "status": {"code": f"STATUS_CODE_{one['status']['code']}", "message": one["status"]["message"] or ""},
-        "attributes": {key: json.dumps(value) for key, value in attributes.items()},
+        "attributes": {key: written(value) for key, value in attributes.items()},
         **({"links": [dict(link) for link in one["links"]]} if one["links"] else {}),
     }

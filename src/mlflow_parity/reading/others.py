@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.json_text import bounded, or_text
 from mlflow_parity.model import Entity
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.histories import drained
@@ -90,7 +90,7 @@ def read_records(session: Session, dataset_id: str, page: int | None = None) -> 
         query = {"max_results": page or _RECORDS, **({"page_token": token} if token else {})}
         answer = session.get(endpoints.DATASET, query, below=f"{quote(dataset_id, safe='')}/records")
         # the list is a text within the JSON
-        entries = _json(answer.get("records")) or []
+        entries = _records(answer.get("records"))
         if not isinstance(entries, list):
             raise MalformedAnswer("the records of a dataset are not a list")
         for entry in entries:
@@ -103,9 +103,17 @@ def read_records(session: Session, dataset_id: str, page: int | None = None) -> 
             return found
 
 
+def _records(text: object) -> Any:
+    """Return the list of records that a text within an answer holds; each of them may go deep."""
+    try:
+        return json.loads(text) if isinstance(text, str) and text else text or []
+    except (ValueError, RecursionError):
+        raise MalformedAnswer("the records of a dataset are not JSON") from None
+
+
 def _record(entry: Entry) -> dict[str, Any]:
     source = entry.get("source") or {}
-    return {
+    record = {
         "inputs": entry["inputs"],
         # newer servers give an empty object where there are none, and so cannot tell the two apart
         "outputs": entry.get("outputs") or None,
@@ -117,6 +125,7 @@ def _record(entry: Entry) -> dict[str, Any]:
         },
         "user": text(entry.get("created_by")),
     }
+    return {field: bounded(value) for field, value in record.items()}
 
 
 def _canonical(value: object) -> str:
@@ -195,8 +204,5 @@ def _webhook(entry: Entry) -> Entity:
 
 
 def _json(value: object) -> Any:
-    """Return what a JSON text says; one that is none stays as it is."""
-    if isinstance(value, str) and value:
-        with suppress(ValueError, RecursionError):
-            return json.loads(value)
-    return value or None
+    """Return what a JSON text says; nothing for an empty one."""
+    return or_text(value) or None

@@ -6,13 +6,12 @@ older ones do not know them and list them like any model: so both searches are m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from mlflow_parity.errors import ReadError, RequestRefused
+from mlflow_parity.json_text import or_text
 from mlflow_parity.model import Entity, Resolved
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.histories import drained
@@ -164,12 +163,12 @@ def _prompt_version(entry: Entry) -> Entity:
         entry,
         "prompt_version",
         {
-            "template": _json(template) if kind == "chat" else template,
+            "template": or_text(template) if kind == "chat" else template,
             # MLflow keeps it as the version's description
             "commit_message": entry.get("description", ""),
             "tags": _own(tags),
-            "model_config": _json(tags.get(_CONFIG)),
-            "response_format": _json(tags.get(_FORMAT)),
+            "model_config": or_text(tags.get(_CONFIG)),
+            "response_format": or_text(tags.get(_FORMAT)),
             "type": kind or "text",
         },
     )
@@ -199,12 +198,3 @@ def _own(tags: Mapping[str, str]) -> dict[str, str]:
     """Leave out the tags in which MLflow keeps what has a facet of its own."""
     markers = (_IS_PROMPT, _TEXT, _TYPE, _FORMAT, _CONFIG)
     return {key: value for key, value in tags.items() if key not in markers}
-
-
-def _json(value: str | None) -> Any:
-    """Return what a tag's JSON says; a text that is none stays as it is."""
-    if value is None:
-        return None
-    with suppress(ValueError):
-        return json.loads(value)
-    return value

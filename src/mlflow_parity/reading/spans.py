@@ -8,12 +8,12 @@ JSON text, the protobuf keeps it as a typed value.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from mlflow_parity.json_text import DEEP, LEVELS, bounded, is_deep, or_text, text_of
 from mlflow_parity.reading.listing import Entry, text
 
 #: Attributes that have a facet of their own.
@@ -55,12 +55,12 @@ def _span(entry: Entry) -> dict[str, Any]:
         }
     given = entry.get("attributes") or {}
     # a list of key and value is protobuf's, values typed; a mapping is a file's, values as JSON text
-    attributes = {key: _loads(value) for key, value in given.items()} if isinstance(given, Mapping) else _typed(given)
+    attributes = {key: or_text(value) for key, value in given.items()} if isinstance(given, Mapping) else _typed(given)
     attributes.pop(_TRACE_ID, None)
     return {
         "span_id": parts["span_id"],
         "parent_id": parts["parent_id"],
-        "name": entry.get("name", ""),
+        "name": bounded(entry.get("name", "")),
         "type": attributes.pop(_TYPE, None),
         "inputs": attributes.pop(_INPUTS, None),
         "outputs": attributes.pop(_OUTPUTS, None),
@@ -85,8 +85,8 @@ def span_id(value: str | None) -> str | None:
 def _event(entry: Entry) -> dict[str, Any]:
     given = entry.get("attributes") or {}
     at = entry.get("timestamp", entry.get("time_unix_nano", 0))
-    attributes = dict(given) if isinstance(given, Mapping) else _typed(given)
-    return {"name": entry.get("name", ""), "time_ns": int(at or 0), "attributes": attributes}
+    attributes = bounded(dict(given)) if isinstance(given, Mapping) else _typed(given)
+    return {"name": bounded(entry.get("name", "")), "time_ns": int(at or 0), "attributes": attributes}
 
 
 def _link(entry: Entry) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _link(entry: Entry) -> dict[str, Any]:
     return {
         "trace_id": trace,
         "span_id": span_id(entry.get("span_id")),
-        "attributes": dict(given) if isinstance(given, Mapping) else _typed(given),
+        "attributes": bounded(dict(given)) if isinstance(given, Mapping) else _typed(given),
     }
 
 
@@ -108,16 +108,14 @@ def _status(entry: Entry) -> dict[str, Any]:
     return {"code": code, "message": text(entry.get("message"))}
 
 
-def _loads(value: object) -> Any:
-    """Return what an attribute's JSON text says; what other tools wrote may be no JSON."""
-    if isinstance(value, str):
-        with suppress(ValueError, RecursionError):
-            return json.loads(value)
-    return value
-
-
 def _typed(entries: Sequence[Entry]) -> dict[str, Any]:
-    return {entry["key"]: _value(entry.get("value") or {}) for entry in entries}
+    return {entry["key"]: _plain(entry.get("value") or {}) for entry in entries}
+
+
+def _plain(typed: Entry) -> Any:
+    """Return the value of an attribute; where it goes too deep, its text."""
+    # a level of the value is three of the answer
+    return bounded(_value(typed)) if not is_deep(typed, 3 * LEVELS) else {DEEP: text_of(typed)}
 
 
 def _value(typed: Entry) -> Any:
@@ -130,6 +128,6 @@ def _value(typed: Entry) -> Any:
         if name == "array_value":
             return [_value(item) for item in value.get("values", [])]
         if name == "kvlist_value":
-            return _typed(value.get("values", []))
+            return {item["key"]: _value(item.get("value") or {}) for item in value.get("values", [])}
         return value
     return None

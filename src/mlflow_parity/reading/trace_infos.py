@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
+from mlflow_parity.json_text import bounded, or_text, parsed
 from mlflow_parity.model import Entity
 from mlflow_parity.reading.listing import Entry, pairs, text, whole
 
@@ -97,7 +98,7 @@ def _trace(
 def _prompts(value: str | None) -> list[str] | None:
     """Return names and versions from the tag that tells; without it a link may still be, which no answer tells."""
     with suppress(ValueError, TypeError, KeyError):
-        return sorted(f"{item['name']}/{item['version']}" for item in json.loads(value or ""))
+        return sorted(f"{item['name']}/{item['version']}" for item in parsed(value or ""))
     return None
 
 
@@ -106,7 +107,7 @@ def _assessment(entry: Entry) -> dict[str, Any]:
     body = entry.get(kind) or {}
     value = body.get("value")
     if "serialized_value" in body:
-        value = json.loads(body["serialized_value"]["value"])
+        value = or_text(body["serialized_value"]["value"])
     elif kind == "issue":
         value = body.get("issue_name")
     source = entry.get("source") or {}
@@ -114,8 +115,8 @@ def _assessment(entry: Entry) -> dict[str, Any]:
         "id": entry.get("assessment_id"),
         "name": entry.get("assessment_name", ""),
         "kind": kind,
-        "value": value,
-        "error": dict(body["error"]) if body.get("error") else None,
+        "value": bounded(value),
+        "error": bounded(dict(body["error"])) if body.get("error") else None,
         "rationale": text(entry.get("rationale")),
         "source": {"type": source.get("source_type"), "id": text(source.get("source_id"))},
         "metadata": dict(entry.get("metadata") or {}),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.json_text import parsed
 from mlflow_parity.model import Artifact, Entity
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.answers import parse
@@ -183,7 +184,7 @@ def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]]) -> Entity:
 def _told(trace: Entity) -> int | None:
     """Return the number of spans that the trace says it has."""
     try:
-        return int(parse(str(trace.facets["metadata"][_STATS]).encode())["num_spans"])
+        return int(parsed(str(trace.facets["metadata"][_STATS]))["num_spans"])
     except (KeyError, TypeError, ValueError):
         return None
 
