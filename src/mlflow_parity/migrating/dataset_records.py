@@ -100,7 +100,9 @@ def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
 
 def _sent(context: Import, record: Mapping[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {"inputs": record["inputs"]}
-    for key in ("outputs", "expectations", "tags"):
+    if record["outputs"] is not None:
+        body["outputs"] = record["outputs"]
+    for key in ("expectations", "tags"):
         if record[key]:
             body[key] = record[key]
     source = record["source"]

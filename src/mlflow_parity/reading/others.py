@@ -112,11 +112,11 @@ def _records(text: object) -> Any:
 
 
 def _record(entry: Entry) -> dict[str, Any]:
-    source = entry.get("source") or {}
+    source, outputs = entry.get("source") or {}, entry.get("outputs")
     record = {
         "inputs": entry["inputs"],
-        # newer servers give an empty object where there are none, and so cannot tell the two apart
-        "outputs": entry.get("outputs") or None,
+        # newer servers give an empty object where there are none, and so cannot tell the two apart; 0 and "" are some
+        "outputs": None if outputs == {} else outputs,
         "expectations": entry.get("expectations") or {},
         "tags": entry.get("tags") or {},
         "source": {
