@@ -570,6 +570,14 @@ def test_where_its_condition_is_broken_the_facet_is_red(case: Break) -> None:
     assert (kind, facet, state) in red(outcomes), red(outcomes)
 
 
+@pytest.mark.parametrize(("copied", "is_green"), [((1, 2), True), ((1, 2, 2), True), ((1, 2, 5), False), ((2,), False)])
+def test_a_version_that_is_gone_may_stay_in_the_tag_or_go(copied: tuple[int, ...], is_green: bool) -> None:
+    """The source's tag names version 2, which was deleted, between 1 and 3, whose copies have the numbers 1 and 2."""
+    made = imported().tag(MODEL_COPY, VERSIONS_TAG, _versions(*copied))
+    made.change(MODEL, side="source", tags={"team": "x", VERSIONS_TAG: _versions(1, 2, 3)})
+    assert red(made.judge()) == (set() if is_green else {("logged_model", "tags", "mismatch")})
+
+
 LINKS = ("model_inputs", "model_outputs")
 
 

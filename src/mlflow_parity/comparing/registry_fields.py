@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
@@ -56,9 +57,11 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
     except (ValueError, TypeError, KeyError):
         return [] if ours == theirs else [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
     pairs = links.of("model_version")
-    # a version that is on the source and has no copy cannot be named by its copy
+    # a version that is on the source and has no copy cannot be named by its copy; one that is gone may stay, or go
     lost = [one for one in mine if one not in pairs and links.stage("model_version", one) == "active"]
-    if lost or sorted(pairs.get(one, one) for one in mine) != copies:
+    gone = [one for one in mine if one not in pairs and links.stage("model_version", one) == "gone"]
+    wanted, named = Counter(pairs.get(one, one) for one in mine) - Counter(gone), Counter(copies)
+    if lost or wanted - named or named - wanted - Counter(gone):
         return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
     return [] if ours == theirs else [Difference(VERSIONS_TAG, State.EXPECTED, f"{rule}.versions", ours, theirs)]
 
