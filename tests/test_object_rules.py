@@ -578,6 +578,18 @@ def test_a_version_that_is_gone_may_stay_in_the_tag_or_go(copied: tuple[int, ...
     assert red(made.judge()) == (set() if is_green else {("logged_model", "tags", "mismatch")})
 
 
+def test_spans_of_one_id_are_as_many_as_there_are() -> None:
+    """A file may hold an id twice: each of them has its copy, in any order; a lost one and one too many are red."""
+    first = _span("a", None, TRACE)
+    second = {**first, "name": "twin"}
+    for theirs, is_green in (([second, first], True), ([first], False), ([second], False), ([first, first], False)):
+        for ids in ("a", "b"):
+            made = imported().change(TRACE, side="source", spans=[first, second], assessments=[])
+            copies = [{**one, "span_id": ids, "attributes": {"trace": TRACE_COPY}} for one in theirs]
+            made.change(TRACE_COPY, spans=copies, assessments=[])
+            assert red(made.judge()) == (set() if is_green else {("trace", "spans", "mismatch")}), (theirs, ids)
+
+
 LINKS = ("model_inputs", "model_outputs")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.json_values import compare_json, compare_multisets
+from mlflow_parity.comparing.json_values import compare_json, compare_multisets, same
 from mlflow_parity.digests import digest
 from mlflow_parity.model import Entity
 from mlflow_parity.verdict import State
@@ -19,25 +20,47 @@ def compare_spans(source: Entity, target: Entity, _: ObjectLinks | None = None) 
     """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
-    mine_by_id = {span["span_id"]: span for span in ours}
-    by_id = {span["span_id"]: span for span in theirs}
+    mine_by_id, by_id = _by_id(ours, source.entity_id, target.entity_id), _by_id(theirs, target.entity_id, None)
     found: list[Difference] = []
     if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
         for span_id in sorted(mine_by_id.keys() | by_id.keys(), key=lambda one: str(one)):
-            mine, copy = mine_by_id.get(span_id), by_id.get(span_id)
-            key = f"{(mine or copy or {}).get('name')} ({span_id})"
-            if mine is None:
-                found.append(Difference(key, State.EXTRA, rule, target=copy))
-            elif copy is None:
-                found.append(Difference(key, State.MISSING, rule, source=mine))
-            else:
-                found += compare_json(key, _renamed(mine, source.entity_id, target.entity_id), copy, rule)
+            for mine, copy in _side_by_side(mine_by_id.get(span_id, []), by_id.get(span_id, [])):
+                key = f"{(mine or copy or {}).get('name')} ({span_id})"
+                if mine is None:
+                    found.append(Difference(key, State.EXTRA, rule, target=copy))
+                elif copy is None:
+                    found.append(Difference(key, State.MISSING, rule, source=mine))
+                else:
+                    found += compare_json(key, mine, copy, rule)
         return found
     places = placed(ours, source.entity_id, target.entity_id), placed(theirs, target.entity_id, None)
     found = compare_multisets("", *places, rule, "place")
     if not found and (ours or theirs):
         found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
     return found
+
+
+def _by_id(spans: Sequence[Mapping[str, Any]], trace: str, copy: str | None) -> dict[Any, list[dict[str, Any]]]:
+    """Return the spans of each id: a file may hold several of one."""
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for span in spans:
+        found.setdefault(span["span_id"], []).append(_renamed(span, trace, copy))
+    return found
+
+
+def _side_by_side(
+    ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any] | None]]:
+    """Yield spans of one id with their copies: the equal ones, then the others in their order."""
+    left = list(theirs)
+    others = []
+    for mine in ours:
+        twin = next((number for number, copy in enumerate(left) if same(mine, copy)), None)
+        if twin is None:
+            others.append(mine)
+        else:
+            yield mine, left.pop(twin)
+    yield from zip_longest(others, left)
 
 
 def _renamed(span: Mapping[str, Any], trace: str, copy: str | None) -> dict[str, Any]:
@@ -50,7 +73,10 @@ def _renamed(span: Mapping[str, Any], trace: str, copy: str | None) -> dict[str,
 
 def placed(spans: list[dict[str, Any]], trace: str, copy: str | None) -> list[dict[str, Any]]:
     """Name spans by their way from the root instead of by id."""
-    by_id = {span["span_id"]: _renamed(span, trace, copy) for span in spans}
+    by_id: dict[str, dict[str, Any]] = {}
+    for span_id, twins in _by_id(spans, trace, copy).items():
+        # what is below an id is below the first of those that have it
+        by_id |= {f"{span_id} {number}" if number else span_id: span for number, span in enumerate(twins)}
     children: dict[Any, list[str]] = {}
     for span_id, span in by_id.items():
         parent = span.get("parent_id")
