@@ -30,6 +30,33 @@ def backup(source: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "kept"
 
 
+def _held(work: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in (work / "export").rglob("*") if file.is_file()}
+
+
+def test_a_backup_is_not_overwritten_by_less(
+    source: Server, backup: Path, fresh_server: FreshServer, tmp_path: Path
+) -> None:
+    """Another server's, a narrower scope, discarded files: refused in one line each, and every byte stays."""
+    work = tmp_path / "kept"
+    shutil.copytree(backup, work)
+    before, other, one = _held(work), fresh_server(), ["--work-dir", "kept", "--include-deleted"]
+    ends = ["--source-uri", source.uri, "--target-uri", other.uri]
+    for arguments, why in (
+        (["export", "--source-uri", other.uri, *one], f"holds an export of {source.uri}, not of {other.uri}"),
+        (["export", *ends[:2], *one, "--experiments", "Default"], "holds a backup that is wider: it also has"),
+        (["export", *ends[:2], *one[:2]], "; what is deleted (--include-deleted)"),
+        (["run", *ends, *one, "--models", "c*"], "registered models and prompts ("),
+        (["run", *ends, *one, "--discard-export"], "a backup, whose files --discard-export would remove"),
+    ):
+        done = migrate_py(tmp_path, *arguments)
+        assert (done.status, why in done.output) == (2, True), (arguments, done.output)
+        assert "Nothing was written." in done.output
+        assert _held(work) == before, arguments
+    # a backup is one of the server as it is now: the same wishes, made anew
+    assert migrate_py(tmp_path, "export", *ends[:2], *one).status == 0
+
+
 def _import(folder: Path, target: Server) -> str:
     done = migrate_py(folder, "import", "--target-uri", target.uri, "--include-deleted", "--work-dir", "copy")
     assert done.status == 1, done.output

@@ -153,6 +153,13 @@ def test_versions_that_are_not_ours_are_not_deleted_with_their_model(moved: Move
     assert seed.call("POST", "model-versions/create", body)["model_version"]["version"] == "5"
     seed.call("DELETE", "model-versions/delete", version)
     assert moved.migrate("verify").status == 1
+    snapshot = moved.folder / "work" / "export" / "snapshot" / "source" / "manifest.json"
+    before = snapshot.read_bytes()
+    other = moved.source.uri.replace("127.0.0.1", "localhost")
+    wrong = ["--source-uri", other, "--target-uri", moved.target.uri, "--include-deleted"]
+    refused = migrate_py(moved.folder, "repair", *wrong, "--work-dir", "work", "--report", str(moved.report))
+    assert (refused.status, "holds an export of" in refused.output) == (2, True), refused.output
+    assert snapshot.read_bytes() == before
     refused = moved.migrate("repair", "--report", moved.judged(profile="same-store"))
     assert (refused.status, "audit by export-import" in refused.output) == (2, True), refused.output
     told = moved.judged(profile="export-import", depth="full")

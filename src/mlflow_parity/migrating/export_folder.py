@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlflow_parity.errors import SnapshotError
@@ -105,6 +105,20 @@ class ExportFolder:
         if not self.exists and self._is_finished(self._earlier):
             shutil.rmtree(self.snapshot_root, ignore_errors=True)
             self._earlier.rename(self.snapshot_root)
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Yield what is there: the snapshot, finished or not, and that which was put aside.
+
+        Raises:
+            SnapshotError: one is damaged.
+        """
+        for root in (self.snapshot_root, self._earlier):
+            if (root / MANIFEST).exists():
+                yield Snapshot.open(root, finished=False)
+
+    def is_over(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot of this folder was read to its end, holes or not."""
+        return snapshot.is_finished or (snapshot.root == self.snapshot_root and self._holes.exists())
 
     @staticmethod
     def _is_finished(root: Path) -> bool:

@@ -17,12 +17,14 @@ from mlflow_parity.locations import Location
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings, needed
-from mlflow_parity.migrating.workdir import Progressed, WorkDir
+from mlflow_parity.migrating.standing import line_of, standing
+from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
 from mlflow_parity.renames import load_renames
 from mlflow_parity.reporting.text import visible
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.exporting import Exporter, Unread
+    from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.progress import MigrationProgress
@@ -136,7 +138,7 @@ class Migration:
 
             journal = Journal(self.settings.journal_path())
             self._stack.callback(journal.close)
-        found = plan(self.settings, renames=self.renames, journal=journal)
+        found = plan(self.settings, renames=self.renames, journal=journal, standing=self._standing("run"))
         redact, file = self.settings.redactor, self.settings.reports / "plan.json"
         write(found, file, redact)
         for line in text_of(found, redact):
@@ -147,8 +149,10 @@ class Migration:
     def export(self) -> int:
         """Read the source whole; return the exit status."""
         needed(self.settings, source=True)
-        if self._hindered(exported=False):
+        if self._hindered("export"):
             return 2
+        # from now on it is kept; and a run goes on with no export that this one replaces
+        self.work.save(Progressed(backup=True))
         return self._conclude("export", self._export())
 
     def import_(self) -> int:
@@ -157,7 +161,7 @@ class Migration:
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; run `migrate.py export` first")
         needed(self.settings, target=True)
-        if self._hindered(exported=True):
+        if self._hindered("import", exported=True):
             return 2
         return self._conclude("import", self._import())
 
@@ -166,7 +170,7 @@ class Migration:
         needed(self.settings, source=True, target=True)
         assert self.settings.target is not None
         progressed = self.work.load()
-        if self._hindered(exported=progressed.exported and progressed.target == self.settings.target.identity):
+        if self._hindered("run", exported=progressed.exported and progressed.target == self.settings.target.identity):
             return 2
         status = self._conclude("run", self._discarding() if self.settings.discard_export else self._keeping())
         return max(status, self.verify(from_export=False)) if check else status
@@ -191,7 +195,11 @@ class Migration:
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None
-        unread = self._export() if live else []
+        if standing := self._standing("repair"):
+            raise UsageProblem(line_of(standing, self.settings.work))
+        # before anything is read anew: what is there may be the only copy of another migration's source
+        self._bind()
+        unread = self._anew() if live else []
         say(f"Repairing {len(found):,} objects")
         mend(self.journal, found)
         self._import()
@@ -226,7 +234,13 @@ class Migration:
             raise UsageProblem(f"--report: {report} is of an audit that judged more; add {' '.join(rest)}")
         return depth
 
-    def _hindered(self, *, exported: bool) -> bool:
+    def _standing(self, step: str) -> list[Found]:
+        """Why what is in the work folder must not be replaced by this step."""
+        backup = step != "import" and noted(self.settings.work).backup
+        discards = step == "run" and self.settings.discard_export
+        return standing(self.settings, self.folder, backup=backup, discards=discards)
+
+    def _hindered(self, step: str, *, exported: bool = False) -> bool:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
         from mlflow_parity.migrating.findings import text_of
         from mlflow_parity.migrating.preflight import preflight
@@ -237,7 +251,8 @@ class Migration:
         export = self.folder.snapshot if exported else None
         settings = replace(self.settings, source=None) if exported else self.settings
         journal = self.journal if settings.target is not None else None
-        checked = preflight(settings, renames=self.renames, journal=journal, export=export)
+        there = self._standing(step)
+        checked = preflight(settings, renames=self.renames, journal=journal, export=export, standing=there)
         for line in text_of(checked.found, self.settings.redactor):
             say(line)
         if checked.blocked:
@@ -266,6 +281,11 @@ class Migration:
         exporter.server()
         return exporter.finish()
 
+    def _anew(self) -> list[Unread]:
+        """Export anew; a run that was interrupted does not go on with what this one would leave half read."""
+        self.work.save(replace(self.work.load(), exported=False))
+        return self._export()
+
     def _import(self) -> list[Unread]:
         from mlflow_parity.migrating.exporting import unread
         from mlflow_parity.migrating.ordering import import_batch, import_rest
@@ -293,10 +313,10 @@ class Migration:
         target = self.settings.target.identity
         if not (progressed.exported and progressed.target == target):
             self._export()
-            self.work.save(Progressed(exported=True, target=target))
+            self.work.save(replace(progressed, exported=True, batches=[], target=target))
         left = self._import()
         # whole: the next run reads what is new
-        self.work.save(Progressed(target=target))
+        self.work.save(Progressed(target=target, backup=progressed.backup))
         return left
 
     def _discarding(self) -> list[Unread]:
@@ -310,7 +330,7 @@ class Migration:
         assert self.settings.target is not None
         progressed = self.work.load()
         if progressed.target != self.settings.target.identity:
-            progressed = Progressed(target=self.settings.target.identity)
+            progressed = Progressed(target=self.settings.target.identity, backup=progressed.backup)
         context = self.importing
         if progressed.exported and self._is_behind(progressed.batches):
             self._bind()
@@ -336,7 +356,7 @@ class Migration:
             progressed.exported = True
             self.work.save(progressed)
         import_rest(context, list(self.folder.snapshot.experiments))
-        self.work.save(Progressed(target=progressed.target))
+        self.work.save(Progressed(target=progressed.target, backup=progressed.backup))
         discard(self.folder, self.journal, [*progressed.batches, SERVER])
         return left
 

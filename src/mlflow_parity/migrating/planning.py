@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_parity.contract import RULES, Rule
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.disk import free_bytes, in_units, needed_bytes
-from mlflow_parity.migrating.findings import json_of
+from mlflow_parity.migrating.findings import Found, json_of
 from mlflow_parity.migrating.findings import text_of as findings_text
 from mlflow_parity.migrating.preflight import Checked, preflight
 from mlflow_parity.migrating.progress import duration, short
@@ -66,9 +66,10 @@ def plan(
     renames: Renames,
     journal: Journal | None = None,
     free: Callable[[Path], int] = free_bytes,
+    standing: Sequence[Found] = (),
 ) -> Plan:
     """Look at both ends by reads alone."""
-    checked = preflight(settings, renames=renames, journal=journal, write=False, free=free)
+    checked = preflight(settings, renames=renames, journal=journal, write=False, free=free, standing=standing)
     if checked.survey is None:
         return Plan(settings, checked)
     kinds = kinds_at_hand(checked.survey)

@@ -7,7 +7,7 @@ Nothing is written but two markers on the target, which are removed again (see :
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,12 +79,14 @@ def preflight(
     write: bool = True,
     free: Callable[[Path], int] = free_bytes,
     told: Callable[[Extent], object] = lambda _: None,
+    standing: Iterable[Found] = (),
 ) -> Checked:
     """Look at both ends, as far as they are given, and return everything that stands in the way.
 
-    ``export`` is one that is whole and stands for the source; ``write=False`` sends reads only.
+    ``export`` is one that is whole and stands for the source; ``write=False`` sends reads only; ``standing`` is what
+    the work folder itself says.
     """
-    checked = Checked()
+    checked = Checked(list(standing))
     with ExitStack() as stack:
         source = target = None
         if settings.target is not None:

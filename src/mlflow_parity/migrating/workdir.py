@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,33 @@ class Progressed:
     """How far a migration came, kept in the work folder.
 
     ``exported`` says that the export is whole; ``batches`` are the ids of source experiments whose batch is on the
-    target (only with ``--discard-export``, where their files are gone); ``target`` is the one they went to.
+    target (only with ``--discard-export``, where their files are gone); ``target`` is the one they went to. ``backup``:
+    what is there was made by ``export``, to be kept, and not on the way of a ``run``.
     """
 
     exported: bool = False
     batches: list[str] = field(default_factory=list)
     target: str = ""
+    backup: bool = False
+
+
+def noted(root: Path) -> Progressed:
+    """Return how far the migration in a folder came, which is not locked for it; a folder that is none came nowhere.
+
+    Raises:
+        UsageProblem: the note is damaged.
+    """
+    return _load(root / _MARKER) if (root / _MARKER).exists() else Progressed()
+
+
+def _load(file: Path) -> Progressed:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        # an older note does not tell: no run has come as far as the target
+        found.setdefault("backup", not found["target"])
+        return Progressed(**found)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise UsageProblem(f"--work-dir: {file.name} is damaged; give another folder, or remove it") from None
 
 
 class WorkDir:
@@ -57,17 +78,12 @@ class WorkDir:
         Raises:
             UsageProblem: the note is damaged.
         """
-        try:
-            found: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
-            return Progressed(**found)
-        except (OSError, ValueError, TypeError):
-            raise UsageProblem(f"--work-dir: {self._file.name} is damaged; give another folder, or remove it") from None
+        return _load(self._file)
 
     def save(self, progressed: Progressed) -> None:
         """Note how far it came; a kill leaves the old note or the new one."""
         temporary = self._file.with_suffix(".tmp")
-        content = {"exported": progressed.exported, "batches": progressed.batches, "target": progressed.target}
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(json.dumps(asdict(progressed)), encoding="utf-8")
         os.replace(temporary, self._file)
 
     def close(self) -> None:
