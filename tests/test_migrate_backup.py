@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.migrations import migrate_py
+from support.seed import Seeder
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
 
@@ -61,6 +62,20 @@ def _import(folder: Path, target: Server) -> str:
     done = migrate_py(folder, "import", "--target-uri", target.uri, "--include-deleted", "--work-dir", "copy")
     assert done.status == 1, done.output
     return done.output
+
+
+def test_an_import_has_the_scope_that_it_is_told(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Of a backup of everything only what the options name is brought; a name that it lacks is refused."""
+    shutil.copytree(backup, tmp_path / "copy")
+    target = fresh_server()
+    ends = ["import", "--target-uri", target.uri, "--work-dir", "copy", "--experiments"]
+    refused = migrate_py(tmp_path, *ends, "times,no such")
+    assert refused.status == 2
+    assert "--experiments names what the export does not have: 'no such'" in refused.output
+    done = migrate_py(tmp_path, *ends, "times,deleted *")
+    assert (done.status, "Whole: 1 experiments" in done.output) == (0, True), done.output
+    found = Seeder(target.uri).call("POST", "experiments/search", {"max_results": 100, "view_type": "ALL"})
+    assert {one["name"] for one in found["experiments"]} == {"Default", "times"}
 
 
 def test_a_damaged_file_is_named(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ The source is read once, by the audit's own reader, which knows every server fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,11 +135,16 @@ class Exporter:
                 snapshot.forget(place, part)
 
 
-def unread(folder: ExportFolder, *, include_deleted: bool) -> list[Unread]:
-    """Return everything in an export's scope that could not be read, or not be written down."""
+def unread(
+    folder: ExportFolder, *, include_deleted: bool, experiments: Iterable[Experiment] | None = None
+) -> list[Unread]:
+    """Return everything in an export's scope that could not be read, or not be written down.
+
+    ``experiments`` are those in scope, where it holds others.
+    """
     snapshot = folder.snapshot
     found: list[Unread] = []
-    for experiment in snapshot.experiments:
+    for experiment in snapshot.experiments if experiments is None else experiments:
         place = experiment.experiment_id
         view, objects = snapshot.view(experiment), snapshot.objects(place)
         # no server lists the scorers of a deleted experiment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.files import Uploads
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
+    from mlflow_parity.model import Experiment
     from mlflow_parity.reading.server import ServerReader
     from mlflow_parity.renames import Renames
 
@@ -28,8 +29,8 @@ class Import:
     """Both ends of an import: the export's folder, and the target to write to and to look at.
 
     ``renames`` are the new names of experiments, models and prompts by the old ones; ``workers`` is how many requests
-    may be under way at once. ``wanted`` says which registered models and prompts are moved, by name, ``others`` whether
-    evaluation datasets and webhooks are.
+    may be under way at once. ``selected`` picks the experiments that are moved, ``wanted`` says which registered models
+    and prompts are, by name, ``others`` whether evaluation datasets and webhooks are.
     """
 
     writer: Writer
@@ -43,3 +44,9 @@ class Import:
     told: Told
     wanted: Callable[[str], bool] = lambda _: True
     others: bool = True
+    selected: Callable[[Iterable[Experiment]], list[Experiment]] = list
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The experiments of the export that are in scope: it may hold more."""
+        return self.selected(self.export.snapshot.experiments)

@@ -17,7 +17,7 @@ def apply_lifecycle(context: Import) -> None:
     if not context.include_deleted:
         return
     stages = {one.experiment_id: one.lifecycle_stage for one in context.reader.experiments()}
-    for experiment in context.export.snapshot.experiments:
+    for experiment in context.experiments:
         target = context.journal.target("experiment", experiment.experiment_id)
         if target is None or stages.get(target) != "active":
             continue

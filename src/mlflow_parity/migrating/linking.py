@@ -59,10 +59,10 @@ def link_runs(context: Import, experiment: Experiment, *, last: bool = False) ->
 
 def link_rest(context: Import) -> None:
     """Write what waits for other experiments; called when every experiment was imported."""
-    for experiment in context.export.snapshot.experiments:
+    for experiment in context.experiments:
         if context.journal.target("experiment", experiment.experiment_id) is not None:
             import_logged_models(context, experiment, last=True)
-    for experiment in context.export.snapshot.experiments:
+    for experiment in context.experiments:
         link_runs(context, experiment, last=True)
 
 
@@ -139,7 +139,7 @@ class _Linker:
         context = self._context
         if context.include_deleted:
             return False
-        return context.others or bool(runs_among(context, context.export.snapshot.experiments, {run_id}, all_=True))
+        return context.others or bool(runs_among(context, context.experiments, {run_id}, all_=True))
 
     def _restore(self, run_id: str) -> None:
         """Take a run out of the trash while something is written to it; it is deleted again at the end."""
@@ -274,7 +274,7 @@ def mend_version_tags(context: Import) -> None:
             # written by hand: it names nothing, and was copied as it is
             return None
 
-    for experiment in context.export.snapshot.experiments:
+    for experiment in context.experiments:
         for model in logged_models(context, experiment):
             text = (model.facets.get("tags") or {}).get(VERSIONS_TAG)
             target = context.journal.target(KIND, model.entity_id)

@@ -106,6 +106,7 @@ class Migration:
             told=self._told,
             wanted=in_model_scope(self.settings),
             others=others_in_scope(self.settings),
+            selected=partial(in_scope, self.settings),
         )
 
     def _told(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
@@ -294,7 +295,7 @@ class Migration:
 
         context = self.importing
         self._bind()
-        experiments = list(self.folder.snapshot.experiments)
+        experiments = context.experiments
         say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
         for batch in self._batches(experiments):
             for experiment in batch:
@@ -303,7 +304,7 @@ class Migration:
                 import_batch(context, batch)
         with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
             import_rest(context, experiments)
-        return unread(self.folder, include_deleted=self.settings.include_deleted)
+        return unread(self.folder, include_deleted=self.settings.include_deleted, experiments=experiments)
 
     def _keeping(self) -> list[Unread]:
         """Export, then import; an import that was interrupted goes on with the export that is there."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
-from mlflow_parity.migrating.scope import others_in_scope
+from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.unmovable import is_by_contract
 from mlflow_parity.redaction import Redactor
@@ -75,7 +75,7 @@ def settle(
     *,
     wanted: Callable[[str], bool] = lambda _: True,
 ) -> Outcome:
-    """Hold what was read against the journal; nothing in the snapshot's scope is taken on trust.
+    """Hold what was read against the journal; nothing of the snapshot that is in scope is taken on trust.
 
     ``journal`` is ``None`` where only an export was made; ``wanted`` says which registered models and prompts are in
     scope, by name.
@@ -126,10 +126,11 @@ def _by_kind(
     snapshot: Snapshot, settings: Settings, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, Iterator[tuple[str, str, str]]]]:
     """Yield each kind with (source id, name, experiment's name) of its objects."""
-    yield "experiment", ((one.experiment_id, one.name, "") for one in snapshot.experiments)
+    experiments = in_scope(settings, snapshot.experiments)
+    yield "experiment", ((one.experiment_id, one.name, "") for one in experiments)
 
     def runs() -> Iterator[tuple[str, str, str]]:
-        for experiment in snapshot.experiments:
+        for experiment in experiments:
             view = snapshot.view(experiment)
             for key in view.run_keys() if view.problem("runs") is None else ():
                 if settings.include_deleted or not key.deleted:
@@ -138,7 +139,7 @@ def _by_kind(
     yield "run", runs()
 
     def inside(kind: str) -> Iterator[tuple[str, str, str]]:
-        for experiment in snapshot.experiments:
+        for experiment in experiments:
             objects = snapshot.objects(experiment.experiment_id)
             if objects.problem(KINDS[kind].part) is None:
                 for key in objects.keys(kind):

@@ -21,7 +21,7 @@ from mlflow_parity.migrating.findings import Found, ordered
 from mlflow_parity.migrating.limits import Oddities, limits_of
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.source_state import source_findings, unmatched
+from mlflow_parity.migrating.source_state import export_findings, source_findings, unmatched
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
 from mlflow_parity.migrating.surveying import look
 from mlflow_parity.model import Experiment
@@ -103,10 +103,12 @@ def preflight(
         if export is not None:
             checked.survey = look_at_export(
                 export,
+                experiments=in_scope(settings, export.experiments),
                 wanted=in_model_scope(settings),
                 others=others_in_scope(settings),
                 include_deleted=settings.include_deleted,
             )
+            checked.found += export_findings(settings, export)
         elif source is not None:
             checked.found += _looked(settings, source, target, renames, checked, told)
         survey = checked.survey

@@ -67,7 +67,7 @@ def runs_to_come(context: Import, experiment: Experiment, absent: set[str]) -> s
     """
     coming = runs_among(context, [experiment], absent)
     elsewhere = absent - runs_among(context, [experiment], absent, all_=True)
-    others = [one for one in context.export.snapshot.experiments if one.experiment_id != experiment.experiment_id]
+    others = [one for one in context.experiments if one.experiment_id != experiment.experiment_id]
     if elsewhere and not all(_is_read(context, one) for one in others):
         return coming | elsewhere
     return coming | runs_among(context, others, elsewhere)

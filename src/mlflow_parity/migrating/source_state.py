@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from mlflow_parity.migrating.findings import NAMED, Found, named
+from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.renames import Renames
+from mlflow_parity.snapshot import SERVER
+
+if TYPE_CHECKING:
+    from mlflow_parity.snapshot.store import Snapshot
 
 
 def source_findings(survey: Survey, renames: Renames) -> list[Found]:
@@ -16,14 +22,29 @@ def source_findings(survey: Survey, renames: Renames) -> list[Found]:
     return [*_missed(survey), *_renamed(survey, renames), *_running(survey), *_links(survey)]
 
 
-def unmatched(option: str, patterns: Sequence[str], names: Iterable[str]) -> list[Found]:
+def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Found]:
     """Return the names and globs of an option that nothing has."""
     every = list(names)
     wrong = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in every)]
     if not wrong:
         return []
-    what = f"{option} names what the source does not have: {named(wrong)}"
+    what = f"{option} names what {there} does not have: {named(wrong)}"
     return [Found("error", "scope", what, "", "correct the names; a glob must match something")]
+
+
+def export_findings(settings: Settings, export: Snapshot) -> list[Found]:
+    """Return what the options name and an export does not hold."""
+    found = unmatched("--experiments", settings.experiments, (one.name for one in export.experiments), "the export")
+    sidecars = (export.sidecar(one.experiment_id, "metrics") for one in export.experiments)
+    if settings.include_deleted and any(one is not None and one.get("deleted") is False for one in sidecars):
+        what = "the export was made without --include-deleted"
+        mend = "export again with it, or leave it out"
+        found.append(Found("error", "scope", what, "what is deleted on the source is not in it", mend))
+    objects = export.objects(SERVER)
+    if settings.models and objects.problem("registry") is None:
+        keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
+        found += unmatched("--models", settings.models, (key.name for key in keys), "the export")
+    return found
 
 
 def _missed(survey: Survey) -> list[Found]:

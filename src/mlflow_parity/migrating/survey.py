@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -80,13 +80,14 @@ def planned_name(renames: Renames, kind: str, name: str) -> str:
 def look_at_export(
     snapshot: Snapshot,
     *,
+    experiments: Iterable[Experiment] | None = None,
     wanted: Callable[[str], bool] = lambda _: True,
     others: bool = True,
     include_deleted: bool = False,
 ) -> Survey:
-    """Return the survey of an export: counts, names and sizes as they were read."""
+    """Return the survey of an export, or of some experiments in it: counts, names and sizes as they were read."""
     survey = Survey(names={kind: {} for kind in ("experiment", *NAMED_KINDS)})
-    for experiment in snapshot.experiments:
+    for experiment in snapshot.experiments if experiments is None else experiments:
         place = experiment.experiment_id
         survey.names["experiment"][place] = experiment.name
         extent = survey.extents[place] = Extent(experiment)
