@@ -169,9 +169,7 @@ class Migration:
     def run(self, *, check: bool) -> int:
         """Export, import and, with ``check``, audit; return the exit status."""
         needed(self.settings, source=True, target=True)
-        assert self.settings.target is not None
-        progressed = self.work.load()
-        if self._hindered("run", exported=progressed.exported and progressed.target == self.settings.target.identity):
+        if self._hindered("run", exported=self._progressed.exported):
             return 2
         status = self._conclude("run", self._discarding() if self.settings.discard_export else self._keeping())
         return max(status, self.verify(from_export=False)) if check else status
@@ -308,17 +306,27 @@ class Migration:
 
     def _keeping(self) -> list[Unread]:
         """Export, then import; an import that was interrupted goes on with the export that is there."""
-        needed(self.settings, source=True, target=True)
-        progressed = self.work.load()
-        assert self.settings.target is not None
-        target = self.settings.target.identity
-        if not (progressed.exported and progressed.target == target):
+        progressed = self._progressed
+        if not progressed.exported:
             self._export()
-            self.work.save(replace(progressed, exported=True, batches=[], target=target))
+            self.work.save(replace(progressed, exported=True, batches=[]))
         left = self._import()
         # whole: the next run reads what is new
-        self.work.save(Progressed(target=target, backup=progressed.backup))
+        self.work.save(replace(progressed, exported=False, batches=[]))
         return left
+
+    @property
+    def _progressed(self) -> Progressed:
+        """How far this very migration came: to this target, with these options."""
+        needed(self.settings, source=True, target=True)
+        assert self.settings.target is not None
+        return self.work.load().of(self.settings.target.identity, self._scope)
+
+    @property
+    def _scope(self) -> str:
+        settings, new = self.settings, self.renames
+        names = [sorted(table.items()) for table in (new.experiments, new.models, new.prompts)]
+        return json.dumps([settings.experiments, settings.models, settings.include_deleted, names])
 
     def _discarding(self) -> list[Unread]:
         """Batch by batch, so that the disk holds the files of one."""
@@ -327,11 +335,7 @@ class Migration:
         from mlflow_parity.migrating.ordering import import_batch, import_rest
         from mlflow_parity.snapshot import SERVER
 
-        needed(self.settings, source=True, target=True)
-        assert self.settings.target is not None
-        progressed = self.work.load()
-        if progressed.target != self.settings.target.identity:
-            progressed = Progressed(target=self.settings.target.identity, backup=progressed.backup)
+        progressed = self._progressed
         context = self.importing
         if progressed.exported and self._is_behind(progressed.batches):
             self._bind()
@@ -357,7 +361,7 @@ class Migration:
             progressed.exported = True
             self.work.save(progressed)
         import_rest(context, list(self.folder.snapshot.experiments))
-        self.work.save(Progressed(target=progressed.target, backup=progressed.backup))
+        self.work.save(replace(progressed, exported=False, batches=[]))
         discard(self.folder, self.journal, [*progressed.batches, SERVER])
         return left
 

@@ -20,13 +20,21 @@ class Progressed:
 
     ``exported`` says that the export is whole; ``batches`` are the ids of source experiments whose batch is on the
     target (only with ``--discard-export``, where their files are gone); ``target`` is the one they went to. ``backup``:
-    what is there was made by ``export``, to be kept, and not on the way of a ``run``.
+    what is there was made by ``export``, to be kept, and not on the way of a ``run``. ``scope`` tells by which options:
+    what was done for others says nothing of these.
     """
 
     exported: bool = False
     batches: list[str] = field(default_factory=list)
     target: str = ""
     backup: bool = False
+    scope: str = ""
+
+    def of(self, target: str, scope: str) -> Progressed:
+        """Return how far a migration to this target, with this scope, came."""
+        if (self.target, self.scope) == (target, scope):
+            return self
+        return Progressed(target=target, scope=scope, backup=self.backup)
 
 
 def noted(root: Path) -> Progressed:
