@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support.exported import export
+from support.importer import Migration
 from support.migrations import migrate_py
-from support.seed import Seeder
+from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
+
+from mlflow_parity.migrating.link_state import FIXED
+from mlflow_parity.model import PARENT_TAG
 
 
 def _runs(seed: Seeder) -> dict[str, dict[str, Any]]:
@@ -30,3 +35,47 @@ def test_an_interrupted_run_of_another_scope_is_not_gone_on_with(fresh_server: F
     done = migrate_py(tmp_path, *ends)
     assert (done.status, "Whole: 3 experiments" in done.output) == (0, True), done.output
     assert _runs(Seeder(target.uri)).keys() == {"in alpha", "in beta"}
+
+
+def test_links_among_experiments_that_are_moved_one_after_another(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """What points out of the scope is linked when the other end comes; what cannot be linked any more is named."""
+    source, target = fresh_server(), fresh_server()
+    seed, there = Seeder(source.uri), Seeder(target.uri)
+    alpha, beta = seed.experiment("alpha"), seed.experiment("beta")
+    parent, child = seed.run(beta, "parent"), seed.run(alpha, "child")
+    seed.log(child, tags={PARENT_TAG: parent})
+    made: dict[str, str] = {}
+    for experiment, name, run in ((beta, "of beta", None), (alpha, "late", parent), (alpha, "fed", None)):
+        body = {"experiment_id": experiment, "name": name, **({"source_run_id": run} if run else {})}
+        made[name] = seed.call("POST", "logged-models", body)["model"]["info"]["model_id"]
+    seed.call("POST", "runs/log-inputs", {"run_id": child, "models": [{"model_id": made["of beta"], "step": 0}]})
+    point = {"key": "auc", "value": 0.5, "timestamp": EPOCH, "step": 1, "model_id": made["fed"]}
+    seed.call("POST", "runs/log-batch", {"run_id": parent, "metrics": [point]})
+    seed.call("POST", "registered-models/create", {"name": "churn"})
+    version = {"name": "churn", "source": f"models:/{made['fed']}", "model_id": made["fed"], "run_id": parent}
+    seed.call("POST", "model-versions/create", version)
+    folder, journal = export(source, tmp_path), tmp_path / "journal"
+
+    def moved(*names: str) -> Migration:
+        migration = Migration(folder, target.uri, journal, only=names)
+        try:
+            migration.run()
+            return migration
+        finally:
+            migration.close()
+
+    assert "which is not on the target" in moved("alpha").left["fed"]
+    moved("beta")
+    done = moved("alpha", "beta")
+    copies = _runs(there)
+    tags = {one["key"]: one["value"] for one in copies["child"]["data"]["tags"]}
+    assert tags[PARENT_TAG] == copies["parent"]["info"]["run_id"]
+    used = there.call("GET", "runs/get", {"run_id": copies["child"]["info"]["run_id"]})["run"]["inputs"]
+    assert len(used["model_inputs"]) == 1
+    assert {one["key"] for one in copies["parent"]["data"]["metrics"]} == {"auc"}
+    # of these MLflow cannot change the run
+    assert done.left.keys() == {"late", "churn version 1"}
+    assert all(FIXED in reason for reason in done.left.values())
+    # and nothing is written twice
+    again = moved("alpha", "beta")
+    assert (again.left, again.told.get("runs")) == (done.left, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.files import Uploads
 from mlflow_parity.migrating.import_experiments import import_experiment
 from mlflow_parity.migrating.import_models import import_logged_models
+from mlflow_parity.migrating.import_registry import import_registry
 from mlflow_parity.migrating.import_runs import import_runs
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry, Journal
@@ -32,10 +34,13 @@ class Migration:
         endpoint: str | None = None,
         include_deleted: bool = True,
         renames: Renames | None = None,
+        only: Collection[str] | None = None,
     ) -> None:
+        """``only``: the names of the experiments that are moved, and the registry with them."""
         location = parse_location(target, option="--target", custom_endpoint=endpoint)
         writer, found = open_writer(location, "target", 4)
         reader: Any = open_reader(location, "target", 4)
+        self._registry = only is not None
         self.told: dict[str, int] = {}
         self.left: dict[str, str] = {}
         self.entries: list[Entry] = []
@@ -49,6 +54,7 @@ class Migration:
             workers=4,
             include_deleted=include_deleted,
             told=self._tell,
+            selected=lambda every: [one for one in every if only is None or one.name in only],
         )
 
     def _tell(self, **counts: int) -> None:
@@ -57,12 +63,14 @@ class Migration:
 
     def run(self) -> None:
         """Import everything, delete what is deleted on the source, and end the sessions."""
-        for experiment in self.context.export.snapshot.experiments:
+        for experiment in self.context.experiments:
             if import_experiment(self.context, experiment) is not None:
                 import_runs(self.context, experiment)
                 import_logged_models(self.context, experiment)
                 link_runs(self.context, experiment)
         link_rest(self.context)
+        if self._registry:
+            import_registry(self.context)
         mend_version_tags(self.context)
         apply_lifecycle(self.context)
         # what was not moved, by name, and why

@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from mlflow_parity.digests import digest
 from mlflow_parity.migrating.batches import pairs
-from mlflow_parity.migrating.import_runs import WAITS, is_settled, record
+from mlflow_parity.migrating.import_runs import is_settled, is_stale, record
 from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.link_state import FIXED, WAITS, joined, model_links, waiting_again
 from mlflow_parity.migrating.mlmodel import Place
 from mlflow_parity.migrating.run_ids import runs_to_come
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
@@ -90,19 +92,42 @@ class _Importer:
             files = [[file.path, file.sha256, file.error] for file in tree.files]
             state = digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
             entry = journal.entry(KIND, model_id)
-            if is_settled(entry, state):
+            if entry is not None and is_settled(entry, state):
+                if is_stale(entry, links := model_links(context, model)):
+                    self._link_again(model, entry, joined(state, links))
                 return
             journal.begin(KIND, model_id, place=model.container, name=model.name)
             problems = self._write(model, tree, begun=entry is not None)
             journal.digested(KIND, model_id, state)
             context.told(objects=1)
             if problems.failed or not model.facets.get("metrics"):
+                whole = joined(state, model_links(context, model))
+                journal.digested(KIND, model_id, state if problems.failed else whole)
                 problems.check()
-                journal.done(KIND, model_id, state)
+                journal.done(KIND, model_id, whole)
             else:
                 journal.failed(KIND, model_id, "; ".join([WAITS, *problems.impossible]))
         except Exception as error:
             record(context, KIND, model_id, error, place=model.container, name=model.name)
+
+    def _link_again(self, model: Entity, entry: Entry, state: str) -> None:
+        """Take up a model that is on the target, for something that it points at came there since."""
+        journal = self._context.journal
+        late = self._late(model, self.read(str(entry.target_id)))
+        if late:
+            journal.failed(KIND, model.entity_id, late)
+        elif model.facets.get("metrics"):
+            journal.failed(KIND, model.entity_id, waiting_again(entry))
+        else:
+            journal.digested(KIND, model.entity_id, state)
+
+    def _late(self, model: Entity, present: Mapping[str, Any]) -> str | None:
+        """Return what to say when the copy was made before that of its run, which it can never name then."""
+        run = model.facets.get("run")
+        copy = self._context.journal.target("run", run) if run else None
+        if copy is None or present["info"].get("source_run_id") == copy:
+            return None
+        return f"its run {run} came to the target after it; {FIXED}"
 
     def _write(self, model: Entity, tree: ArtifactTree, *, begun: bool) -> Problems:
         context, journal = self._context, self._context.journal
@@ -127,6 +152,7 @@ class _Importer:
         present = self._create(model, draft) if known is None else self.read(known)
         target = str(present["info"]["model_id"])
         journal.created(KIND, model.entity_id, target)
+        problems.failed += filter(None, [self._late(model, present)])
         self._complete(target, present, draft.model)
         put = put_tree(
             context.uploads,

@@ -15,6 +15,7 @@ from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.import_versions import API, Container, There, Versions, content_tags
 from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.link_state import joined, version_links
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.model import Entity
 from mlflow_parity.reading.histories import drained
@@ -78,10 +79,11 @@ def _is_settled(context: Import, container: Container) -> bool:
 
 
 def state_of(context: Import, entity: Entity) -> str:
-    """Return a digest of what is to be written of a registered model, a prompt or a version."""
+    """Return a digest of what is to be written of a registered model, a prompt or a version, links included."""
     names = context.renames.prompts if entity.kind.startswith("prompt") else context.renames.models
     name = names.get(entity.container or entity.entity_id)
-    return digest([entity.entity_id, dict(entity.facets), content_tags(context, entity), name]).hex()
+    content = digest([entity.entity_id, dict(entity.facets), content_tags(context, entity), name]).hex()
+    return joined(content, version_links(context, entity)) if entity.kind == "model_version" else content
 
 
 def _read(context: Import) -> There:

@@ -12,6 +12,7 @@ from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.link_state import WAITS, content_of, joined, links_of, run_links, waiting_again
 from mlflow_parity.migrating.mlmodel import model_ids
 from mlflow_parity.migrating.model_points import ModelPoints
 from mlflow_parity.migrating.run_ids import parents_within
@@ -21,8 +22,6 @@ from mlflow_parity.model import PARENT_TAG, ArtifactTree, Experiment, Run
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot.store import SnapshotView
 
-#: Why a run is not done although its own content is there: what it points at comes later.
-WAITS = "its parent, its logged models or their metrics are not written yet"
 _PIECE = 1 << 20
 
 
@@ -93,15 +92,19 @@ class _Importer:
             with self._reading:
                 tree = tree_of(self._view, run.run_id)
             state = run_digest(context.export.run_dir(run.experiment_id, run.run_id), tree)
-            if is_settled(entry, state):
+            if entry is not None and is_settled(entry, state):
+                if is_stale(entry, run_links(context, run, tree)):
+                    journal.failed("run", run.run_id, waiting_again(entry))
                 return
             journal.begin("run", run.run_id, place=run.experiment_id, name=run.name)
             problems, waits = self._write(run, tree, entry)
             journal.digested("run", run.run_id, state)
             context.told(runs=1)
             if problems.failed or not waits:
+                whole = joined(state, run_links(context, run, tree))
+                journal.digested("run", run.run_id, state if problems.failed else whole)
                 problems.check()
-                journal.done("run", run.run_id, state)
+                journal.done("run", run.run_id, whole)
             else:
                 journal.failed("run", run.run_id, "; ".join([WAITS, *problems.impossible]))
         except Exception as error:
@@ -133,11 +136,14 @@ class _Importer:
         return problems, waits
 
 
-def is_settled(entry: Entry | None, state: str) -> bool:
+def is_settled(entry: Entry, state: str) -> bool:
     """Whether this state of an object is on the target, as far as it can be before what it points at is there."""
-    if entry is None or entry.digest != state:
-        return False
-    return entry.state in ("done", "unmovable") or is_waiting(entry)
+    return content_of(entry) == state and (entry.state in ("done", "unmovable") or is_waiting(entry))
+
+
+def is_stale(entry: Entry, links: str) -> bool:
+    """Whether the links of an object that is on the target resolve to something else than when they were written."""
+    return entry.state in ("done", "unmovable") and links_of(entry) != links
 
 
 def is_waiting(entry: Entry) -> bool:

@@ -67,7 +67,11 @@ class _Importer:
         journal = self._context.journal
         entry = journal.entry("trace", trace.entity_id)
         info = self._info(trace)
-        state = digest([trace.entity_id, dict(trace.facets), info["trace_metadata"]]).hex()
+        content = [trace.entity_id, dict(trace.facets), info["trace_metadata"]]
+        judged = [self._judgement(one) for one in trace.facets["assessments"]]
+        # those that name a run are others once it is on the target
+        content += [judged] if judged != trace.facets["assessments"] else []
+        state = digest(content).hex()
         if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             return
         journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)

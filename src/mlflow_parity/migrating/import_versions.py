@@ -11,6 +11,7 @@ from mlflow_parity.json_text import written
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.importing import Import
+from mlflow_parity.migrating.link_state import FIXED
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.migrating.unmovable import by_contract
 from mlflow_parity.migrating.version_source import Source, Sources
@@ -133,6 +134,8 @@ class Versions:
             number = self._create(name, body, version, source)
         else:
             self._update(name, present[number], tags, description, ours=ours)
+            if ours and (late := _late(present[number], source)):
+                raise NotMoved(f"its {late} came to the target after it; {FIXED}")
         if source.is_own:
             self._sources.fill(version, source)
         problems = []
@@ -206,6 +209,15 @@ class Versions:
             writer.call("DELETE", f"{API}model-versions/delete-tag", {**of, "key": key})
         if (present.facets.get("commit_message" if prompt else "description") or "") != description:
             writer.call("PATCH", f"{API}model-versions/update", {**of, "description": description})
+
+
+def _late(present: Entity, source: Source) -> str:
+    """Return what a copy should be linked to and can never be, because it was made before."""
+    wanted = {"run": source.run_id, "logged_model": source.model_id}
+    late = [
+        kind.replace("_", " ") for kind, identity in wanted.items() if identity and present.facets[kind] != identity
+    ]
+    return " and ".join(late)
 
 
 def _source_tags(version: Entity) -> dict[str, str]:

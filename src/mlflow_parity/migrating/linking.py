@@ -16,9 +16,10 @@ from mlflow_parity.json_text import parsed
 from mlflow_parity.migrating.batches import Entry as LogEntry
 from mlflow_parity.migrating.batches import double, entries, is_deleted, log
 from mlflow_parity.migrating.import_models import KIND, VERSIONS_TAG, import_logged_models
-from mlflow_parity.migrating.import_runs import WAITS, is_waiting, record, tree_of
+from mlflow_parity.migrating.import_runs import is_waiting, record, tree_of
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.link_state import ABSENT, WAITS, content_of, joined, model_links, run_links
 from mlflow_parity.migrating.mlmodel import Place, model_ids
 from mlflow_parity.migrating.model_points import ModelPoints, logged_models, run_value
 from mlflow_parity.migrating.run_ids import runs_among
@@ -89,12 +90,14 @@ class _Linker:
             self._held = ModelPoints(self._context, self._experiment)
         return waiting
 
-    def _settle(self, entry: Entry, problems: Problems) -> None:
+    def _settle(self, entry: Entry, problems: Problems, links: str) -> None:
         """Note how an object came out; what was found impossible earlier stands in the entry's reason."""
         earlier = (entry.reason or "")[len(WAITS) :].removeprefix("; ")
         problems.impossible += [earlier] if earlier else []
+        state = joined(content_of(entry), links)
+        self._context.journal.digested(entry.kind, entry.source_id, state)
         problems.check()
-        self._context.journal.done(entry.kind, entry.source_id, entry.digest)
+        self._context.journal.done(entry.kind, entry.source_id, state)
 
     # --- logged models
 
@@ -114,7 +117,7 @@ class _Linker:
                 copy = copies[run]
                 if copy is None:
                     gone = journal.state("run", run) is None
-                    line = f"{len(points)} metric points of run {run or 'none'}, which is not on the target"
+                    line = f"{len(points)} metric points of run {run or 'none'}, {ABSENT}"
                     if gone and self._is_left_out(run):
                         line = by_contract("logged_model.metrics.left-out", line)
                     (problems.impossible if gone else problems.failed).append(line)
@@ -130,7 +133,7 @@ class _Linker:
                     self._restore(copy)
                     problems.failed += log(self._context.writer, copy, logged, self._most)
                 self._context.told(points=len(new))
-            self._settle(entry, problems)
+            self._settle(entry, problems, model_links(self._context, model))
         except Exception as error:
             record(self._context, KIND, model.entity_id, error, place=entry.place, name=entry.name)
 
@@ -187,7 +190,7 @@ class _Linker:
                 tree = tree_of(self._view, run.run_id)
             problems = Problems()
             if self._link(run, tree, str(entry.target_id), problems):
-                self._settle(entry, problems)
+                self._settle(entry, problems, run_links(self._context, run, tree))
         except Exception as error:
             record(self._context, "run", entry.source_id, error, place=entry.place, name=entry.name)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
+from mlflow_parity.migrating.link_state import FIXED
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.unmovable import is_by_contract
@@ -91,6 +92,7 @@ def settle(
             loose.append(one)
     again = retry_command(settings, step)
     from_start = retry_command(settings, "run" if step == "import" and settings.source is not None else step)
+    anew = retry_command(settings, "repair")
     for one in loose:
         outcome.unmoved.append(Unmoved(one.kind, "", one.name, "", "unread", one.why, from_start))
     for kind, objects in _by_kind(snapshot, settings, wanted):
@@ -107,8 +109,8 @@ def settle(
                 continue
             fate = "unread" if missing else _fate(entry)
             why = [*missing, *([entry.reason] if entry is not None and entry.reason else [])]
-            retry = {"unread": from_start, "unmovable": ""}.get(fate, again)
             told = "; ".join(dict.fromkeys(why)) or _WAITING[entry is None]
+            retry = {"unread": from_start, "unmovable": ""}.get(fate, anew if FIXED in told else again)
             outcome.unmoved.append(Unmoved(kind, source_id, name, place, fate, told, retry))
     for (kind, source_id), missing in reasons.items():
         outcome.unmoved.append(Unmoved(kind, source_id, source_id, "", "unread", "; ".join(missing), from_start))
@@ -171,6 +173,8 @@ def retry_command(settings: Settings, step: str) -> str:
     if step != "export":
         words += _end("target", settings.target)
     words += ["--work-dir", str(settings.work)]
+    # the audit writes it, which is red then
+    words += ["--report", str(settings.reports / "report.json")] if step == "repair" else []
     for option, names in (("--experiments", settings.experiments), ("--models", settings.models)):
         words += [option, ",".join(names)] if names else []
     words += ["--rename", str(settings.rename)] if settings.rename is not None else []
