@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_ids import stages
 from mlflow_parity.migrating.run_writing import NotMoved
@@ -38,8 +39,8 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
     journal.begin("experiment", source_id, name=name)
     try:
         refused = _write(context, experiment, name)
-    except ParityError as error:
-        journal.failed("experiment", source_id, str(error))
+    except Exception as error:
+        record(context, "experiment", source_id, error, place="", name=name)
         return journal.target("experiment", source_id)
     if refused:
         journal.failed("experiment", source_id, "; ".join(refused))

@@ -10,10 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import written
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.dataset_records import update_records
+from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.model import Entity, Experiment
@@ -37,25 +38,22 @@ def _each(
     """Move each that is not moved yet; ``move`` returns its id on the target, ``linked`` tells what it hangs on."""
     journal = context.journal
     for entity in entities:
-        entry = journal.entry(entity.kind, entity.entity_id)
-        state = digest([entity.entity_id, dict(entity.facets), *(link(entity) for link in linked)]).hex()
-        if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
-            continue
-        journal.begin(entity.kind, entity.entity_id, place=entity.container, name=entity.name)
         try:
+            entry = journal.entry(entity.kind, entity.entity_id)
+            state = digest([entity.entity_id, dict(entity.facets), *(link(entity) for link in linked)]).hex()
+            if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
+                continue
+            journal.begin(entity.kind, entity.entity_id, place=entity.container, name=entity.name)
+            journal.digested(entity.kind, entity.entity_id, state)
             if entity.error is not None:
                 raise NotMoved(f"it could not be read at the source: {entity.error}")
             journal.created(entity.kind, entity.entity_id, move(entity))
             journal.done(entity.kind, entity.entity_id, state)
             context.told(objects=1)
-        except NotMoved as error:
-            (journal.unmovable if error.for_good else journal.failed)(entity.kind, entity.entity_id, str(error))
-            journal.digested(entity.kind, entity.entity_id, state)
-        except RequestRefused as error:
-            why = f"the target cannot hold it: {error}" if error.status == 404 else str(error)
-            journal.failed(entity.kind, entity.entity_id, why)
-        except ParityError as error:
-            journal.failed(entity.kind, entity.entity_id, str(error))
+        except Exception as error:
+            lacking = isinstance(error, RequestRefused) and error.status == 404
+            why = NotMoved(f"the target cannot hold it: {error}") if lacking else error
+            record(context, entity.kind, entity.entity_id, why, place=entity.container, name=entity.name)
 
 
 class _Named:

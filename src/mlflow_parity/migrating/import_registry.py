@@ -13,6 +13,7 @@ from typing import Any
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.import_versions import API, Container, There, Versions, content_tags
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.link_state import joined, version_links
@@ -124,8 +125,8 @@ class _Importer:
             journal.created(entity.kind, entity.entity_id, name)
             journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
             self._context.told(objects=1)
-        except ParityError as error:
-            journal.failed(entity.kind, entity.entity_id, str(error))
+        except Exception as error:
+            record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
 
     def _create(self, name: str, tags: dict[str, str], description: str) -> None:
         writer = self._context.writer
@@ -166,7 +167,10 @@ class _Importer:
     def _write(self, one: Container, *, last: bool) -> None:
         journal, kind = self._context.journal, one.entity.kind
         if journal.state(kind, one.entity.entity_id) == "done":
-            self._versions.write(one, state_of, last=last)
+            try:
+                self._versions.write(one, state_of, last=last)
+            except Exception as error:
+                record(self._context, kind, one.entity.entity_id, error, place="", name=one.entity.name)
             return
         for version in one.versions:
             journal.begin(version.kind, version.entity_id, name=version.name)
@@ -179,6 +183,13 @@ class _Importer:
 
     def aliases(self, one: Container) -> None:
         """Let each alias point at the copy of its version."""
+        entity = one.entity
+        try:
+            self._aliases(one)
+        except Exception as error:
+            record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
+
+    def _aliases(self, one: Container) -> None:
         journal, entity = self._context.journal, one.entity
         name = one.name(self._context.renames)
         if journal.state(entity.kind, entity.entity_id) != "done":
@@ -208,7 +219,4 @@ class _Importer:
                 self._context.writer.call("DELETE", f"{API}registered-models/alias", {"name": name, "alias": alias})
         except ParityError as error:
             problems.failed.append(str(error))
-        try:
-            problems.check()
-        except NotMoved as error:
-            (journal.unmovable if error.for_good else journal.failed)(entity.kind, entity.entity_id, str(error))
+        problems.check()

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import parsed
+from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
@@ -64,6 +65,13 @@ class _Importer:
 
     def one(self, trace: Entity) -> None:
         """Bring one trace to the target, unless it is there as it is."""
+        try:
+            self._bring(trace)
+        except Exception as error:
+            # whatever is odd in one trace must not keep back the others
+            record(self._context, "trace", trace.entity_id, error, place=trace.container, name=trace.name)
+
+    def _bring(self, trace: Entity) -> None:
         journal = self._context.journal
         entry = journal.entry("trace", trace.entity_id)
         info = self._info(trace)
@@ -75,19 +83,14 @@ class _Importer:
         if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             return
         journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
-        try:
-            self._check_links(trace)
-            problems = self._write(trace, info, begun=entry is not None)
-            if trace.error is not None:
-                problems.failed.append(f"what could be read of it is there: {trace.error}")
-            problems.check()
-            journal.done("trace", trace.entity_id, state)
-            self._context.told(objects=1)
-        except NotMoved as error:
-            (journal.unmovable if error.for_good else journal.failed)("trace", trace.entity_id, str(error))
-            journal.digested("trace", trace.entity_id, state)
-        except ParityError as error:
-            journal.failed("trace", trace.entity_id, str(error))
+        journal.digested("trace", trace.entity_id, state)
+        self._check_links(trace)
+        problems = self._write(trace, info, begun=entry is not None)
+        if trace.error is not None:
+            problems.failed.append(f"what could be read of it is there: {trace.error}")
+        problems.check()
+        journal.done("trace", trace.entity_id, state)
+        self._context.told(objects=1)
 
     def _check_links(self, trace: Entity) -> None:
         for kind in ("run", "logged_model"):

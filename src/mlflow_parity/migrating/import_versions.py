@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_parity.errors import ParityError, RequestRefused
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import written
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.link_state import FIXED
 from mlflow_parity.migrating.run_writing import NotMoved
@@ -82,10 +83,8 @@ class Versions:
             journal.begin(version.kind, version.entity_id, name=version.name)
             try:
                 number, problems = self._version(name, version, present)
-            except NotMoved as error:
-                (journal.unmovable if error.for_good else journal.failed)(version.kind, version.entity_id, str(error))
-            except ParityError as error:
-                journal.failed(version.kind, version.entity_id, str(error))
+            except Exception as error:
+                record(self._context, version.kind, version.entity_id, error, place="", name=version.name)
             else:
                 journal.created(version.kind, version.entity_id, f"{name}/{number}")
                 if problems:

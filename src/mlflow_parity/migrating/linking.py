@@ -260,34 +260,42 @@ def mend_version_tags(context: Import) -> None:
     """Let each logged model name its registered versions as on the source; called after the registry was imported.
 
     The server writes this tag when a version is registered, so there is something to mend only where it names a
-    version that is not on the source any more.
+    version that is not on the source any more. What is no list of versions is somebody's own text, and stays as it is.
     """
     versions = context.journal.ids("model_version")
     renamed = context.renames.models
 
-    def copy(name: str, number: Any) -> tuple[str, int]:
+    def copy(name: str, number: int) -> tuple[str, int]:
         there = versions.get(f"{name}/{number}") or f"{renamed.get(name, name)}/{number}"
-        name, _, number = there.rpartition("/")
-        return name, int(number)
+        name, _, given = there.rpartition("/")
+        return name, int(given)
 
-    def named(text: str | None) -> list[tuple[str, Any]] | None:
-        try:
-            return [(str(one["name"]), one["version"]) for one in parsed(text or "[]")]
-        except (ValueError, TypeError, KeyError):
-            # written by hand: it names nothing, and was copied as it is
-            return None
+    def mend(text: str, target: str) -> None:
+        answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
+        present = mapping(answer["info"].get("tags")).get(VERSIONS_TAG)
+        there, wanted, value = _versions(present or "[]"), _versions(text), text
+        if wanted is not None:
+            wanted = [copy(name, number) for name, number in wanted]
+            value = json.dumps([{"name": name, "version": number} for name, number in wanted])
+        if present != value and (wanted is None or there is None or sorted(wanted) != sorted(there)):
+            body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": value}]}
+            context.writer.call("PATCH", f"{_MODELS}/{target}/tags", body)
 
     for experiment in context.experiments:
         for model in logged_models(context, experiment):
             text = (model.facets.get("tags") or {}).get(VERSIONS_TAG)
             target = context.journal.target(KIND, model.entity_id)
-            ours = named(text)
-            if not text or target is None or ours is None:
+            if not text or target is None:
                 continue
-            wanted = [copy(name, number) for name, number in ours]
-            answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
-            there = named(mapping(answer["info"].get("tags")).get(VERSIONS_TAG))
-            if sorted(wanted) != sorted((name, int(number)) for name, number in there or ()):
-                value = json.dumps([{"name": name, "version": number} for name, number in wanted])
-                body = {"model_id": target, "tags": [{"key": VERSIONS_TAG, "value": value}]}
-                context.writer.call("PATCH", f"{_MODELS}/{target}/tags", body)
+            try:
+                mend(text, target)
+            except Exception as error:
+                record(context, KIND, model.entity_id, error, place=model.container, name=model.name)
+
+
+def _versions(text: str) -> list[tuple[str, int]] | None:
+    """Return the names and numbers that a tag lists; ``None``: it is no list of versions."""
+    try:
+        return [(str(one["name"]), int(one["version"])) for one in parsed(text)]
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from mlflow_parity.errors import ReadError
 from mlflow_parity.migrating.import_experiments import import_experiment
 from mlflow_parity.migrating.import_models import import_logged_models
 from mlflow_parity.migrating.import_others import import_datasets, import_scorers, import_webhooks
@@ -29,10 +31,16 @@ def import_batch(context: Import, experiments: Sequence[Experiment]) -> None:
 
 def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
     """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
-    link_rest(context)
-    import_registry(context, context.wanted)
-    if context.others:
-        import_datasets(context)
-        import_webhooks(context)
-    mend_version_tags(context)
+    try:
+        link_rest(context)
+        import_registry(context, context.wanted)
+        if context.others:
+            import_datasets(context)
+            import_webhooks(context)
+        mend_version_tags(context)
+    except Exception:
+        # whatever keeps back the rest: what is deleted on the source must not stay alive on the target
+        with suppress(ReadError):
+            apply_lifecycle(context)
+        raise
     apply_lifecycle(context)
