@@ -24,15 +24,22 @@ class Dependents:
     def __init__(self, snapshot: Snapshot) -> None:
         self._fixed: dict[Key, set[Key]] = defaultdict(set)
         self._loose: dict[Key, set[Key]] = defaultdict(set)
+        #: Why not all links are known; ``None``: they are.
+        self.unknown: str | None = None
         for experiment in snapshot.experiments:
             view, objects = snapshot.view(experiment), snapshot.objects(experiment.experiment_id)
-            if view.problem("runs") is None:
+            if self._is_read(f"runs of {experiment.name}", view.problem("runs")):
                 for run in view.all_runs():
                     own = ("run", run.run_id)
+                    self._is_read(
+                        f"logged models of the run {run.run_id}", "unread" if run.model_inputs is None else None
+                    )
                     for link, _ in (*(run.model_inputs or ()), *(run.model_outputs or ())):
                         self._fixed["logged_model", link].add(own)
                     if PARENT_TAG in run.tags:
                         self._loose["run", run.tags[PARENT_TAG]].add(own)
+            for part in ("logged_models", "traces"):
+                self._is_read(f"{part.replace('_', ' ')} of {experiment.name}", objects.problem(part))
             for model in _entities(objects, "logged_models", "logged_model"):
                 own = ("logged_model", model.entity_id)
                 points: Iterable[dict[str, Any]] = model.facets.get("metrics") or ()
@@ -40,9 +47,15 @@ class Dependents:
                     self._fixed["run", run_id].add(own)
             for trace in _entities(objects, "traces", "trace"):
                 self._link(self._loose, trace, ("trace", trace.entity_id))
+        self._is_read("registered models", snapshot.objects(SERVER).problem("registry"))
         for version in _entities(snapshot.objects(SERVER), "registry", "model_version"):
             # a version's number is never given twice: its registered model is made anew
             self._link(self._fixed, version, ("registered_model", version.container))
+
+    def _is_read(self, what: str, problem: str | None) -> bool:
+        if problem is not None and self.unknown is None:
+            self.unknown = f"what else hangs on it is not known: the {what} could not be read"
+        return problem is None
 
     @staticmethod
     def _link(links: dict[Key, set[Key]], entity: Entity, own: Key) -> None:

@@ -23,6 +23,7 @@ from mlflow_parity.renames import load_renames
 from mlflow_parity.reporting.text import visible
 
 if TYPE_CHECKING:
+    from mlflow_parity.migrating.damage import Damaged
     from mlflow_parity.migrating.exporting import Exporter, Unread
     from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.importing import Import
@@ -180,17 +181,15 @@ class Migration:
         return self._audit(from_export=from_export)
 
     def repair(self, report: Path) -> int:
-        """Move again what a report calls missing, doubled or different; return the exit status.
-
-        First what is on the target is gone on with, in place. What is still not green then is replaced, if it is ours.
-        """
-        from mlflow_parity.migrating.dependents import Dependents
-        from mlflow_parity.migrating.repairing import mend, read_damage, replace
+        """Move again what a report calls missing, doubled or different; return the exit status."""
+        from mlflow_parity.migrating.damage import as_judged, read_damage, text_of
+        from mlflow_parity.migrating.repairing import repair
 
         needed(self.settings, target=True)
         assert self.settings.target is not None
-        found, left = read_damage(report, self.settings.target)
-        recheck = ["--recheck", str(report), *self._as_judged(report)]
+        target, again = self.settings.target, self.settings.reports / "repair"
+        damaged = read_damage(report, target)
+        recheck = ["--recheck", str(report), *as_judged(report, include_deleted=self.settings.include_deleted)]
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None
@@ -198,40 +197,24 @@ class Migration:
             raise UsageProblem(line_of(standing, self.settings.work))
         # before anything is read anew: what is there may be the only copy of another migration's source
         self._bind()
-        unread = self._anew() if live else []
-        say(f"Repairing {len(found):,} objects")
-        mend(self.journal, found)
-        self._import()
-        again, status = self.settings.reports / "repair", 1
-        if found:
+
+        def audit() -> tuple[int, Damaged | None]:
             status = self._audit(from_export=not live, more=recheck, reports=again)
-        if found and status and (again / "ledger.parquet").exists():
-            found, more = read_damage(again / "report.json", self.settings.target)
-            say(f"Replacing {len(found):,} objects")
-            target, places = self.importing, self.journal.ids("experiment")
-            hanging = Dependents(self.folder.snapshot)
-            left += more + replace(self.journal, target.writer, target.reader, found, places, hanging)
-            self._import()
-            status = self._audit(from_export=not live, more=recheck, reports=again)
-        for one in {(one.kind, one.identity): one for one in left}.values():
-            say(visible(f"left alone: {one.kind} {one.name} ({one.identity}): {one.why}"))
-        return max(self._conclude("run" if live else "import", unread), status)
+            judged = status and (again / "ledger.parquet").exists()
+            return status, read_damage(again / "report.json", target) if judged else None
+
+        if damaged.found and live:
+            self._anew()
+        status, left, unread = 1, damaged.left, None
+        if damaged.found:
+            status, left, unread = repair(self.importing, damaged, self._import, audit, say)
+        else:
+            say("Nothing is known to be missing, doubled or different: nothing was written.")
+        for line in text_of(left, self.settings):
+            say(line)
+        return status if unread is None else max(self._conclude("run" if live else "import", unread), status)
 
     # --- what they consist of
-
-    def _as_judged(self, report: Path) -> list[str]:
-        """The options of the audit with which nothing is green again only because it is not looked at."""
-        from mlflow_parity.drafting import read_report
-        from mlflow_parity.recheck import missing_options
-
-        judged = read_report(str(report), "--report")
-        depth = missing_options(judged, "digest", judged["scope"]["profile"], include_deleted=True)
-        rest = missing_options(judged, "full", "export-import", include_deleted=self.settings.include_deleted)
-        if "--profile" in rest:
-            raise UsageProblem(f"--report: {report} was judged by the profile same-store; audit by export-import")
-        if rest:
-            raise UsageProblem(f"--report: {report} is of an audit that judged more; add {' '.join(rest)}")
-        return depth
 
     def _standing(self, step: str) -> list[Found]:
         """Why what is in the work folder must not be replaced by this step."""

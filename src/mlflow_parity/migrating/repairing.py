@@ -3,108 +3,66 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from mlflow_parity.errors import RequestRefused, UsageProblem
+from mlflow_parity.errors import RequestRefused
+from mlflow_parity.migrating.damage import CONTAINER, Damage, Damaged, Key, Left, container_of
+from mlflow_parity.migrating.dependents import Dependents
+from mlflow_parity.migrating.holes import Holes
 from mlflow_parity.model import REPLACED_TAG
 from mlflow_parity.snapshot.keys import SOURCE_RUN_TAG
-from mlflow_parity.verdict import Row, State
 
 if TYPE_CHECKING:
-    from mlflow_parity.locations import Location
-    from mlflow_parity.migrating.dependents import Dependents
+    from mlflow_parity.migrating.exporting import Unread
+    from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
 
-#: Versions cannot be replaced one by one, because a number is never given twice: their container is.
-_CONTAINER = {"model_version": "registered_model", "prompt_version": "prompt"}
-_SAYS_NOTHING = frozenset({State.MATCH, State.EXPECTED, State.WAIVED})
 
+def repair(
+    context: Import,
+    damaged: Damaged,
+    bring: Callable[[], list[Unread]],
+    audit: Callable[[], tuple[int, Damaged | None]],
+    say: Callable[[str], None],
+) -> tuple[int, list[Left], list[Unread]]:
+    """Mend what an audit found; return the last audit's status, what was left alone, and what could not be read.
 
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One source object of which something is not green, and the target objects that the audit names with it."""
+    First what is on the target is gone on with, in place. What is still not green then is replaced, if it is ours and
+    the export can make it whole.
 
-    kind: str
-    source_id: str
-    experiment: str
-    name: str
-    states: frozenset[State]
-    targets: frozenset[str]
-
-    @property
-    def missing(self) -> bool:
-        """Whether there is no copy at all."""
-        return not self.targets
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a repair cannot touch, and why."""
-
-    kind: str
-    identity: str
-    name: str
-    why: str
-
-
-def read_damage(report: Path, target: Location) -> tuple[list[Damage], list[Left]]:
-    """Return what an audit found, object by object, from the ledger beside its report.
+    Args:
+        context: the import into the target.
+        damaged: what the audit found.
+        bring: imports the export, and returns what it lacks.
+        audit: audits again, and returns the exit status and what is not green (``None``: nothing, or no report came).
+        say: prints a line.
 
     Raises:
-        UsageProblem: it is no report, of other servers, its ledger is gone, or nothing in it is red.
+        ReadError: the target does not answer.
     """
-    from mlflow_parity.drafting import read_report
-    from mlflow_parity.reporting.ledger import read_rows
-
-    content = read_report(str(report), "--report")
-    # a snapshot may have stood for the source
-    told = content["sides"]["target"]["location"]
-    if told != target.display:
-        raise UsageProblem(f"--report: {report} is of another target ({told}, not {target.display}); give its report")
-    ledger = report.with_name("ledger.parquet")
-    if not ledger.exists():
-        raise UsageProblem(f"--report: {ledger} is not there; audit again, and give that report")
-    found, left = gather(row for row in read_rows(ledger) if row.state not in _SAYS_NOTHING)
-    if not found and not left:
-        raise UsageProblem(f"--report: {report} has nothing that is not green: there is nothing to repair")
-    return found, left
-
-
-def gather(rows: Iterable[Row]) -> tuple[list[Damage], list[Left]]:
-    """Gather rows that are not green by their source object; what has none is left."""
-    states: dict[tuple[str, str], set[State]] = defaultdict(set)
-    targets: dict[tuple[str, str], set[str]] = defaultdict(set)
-    names: dict[tuple[str, str], tuple[str, str]] = {}
-    left: dict[tuple[str, str], Left] = {}
-    for row in rows:
-        if row.source_id is None:
-            identity = row.target_id or ""
-            why = "it is only on the target: the source has no such object, so it is not ours to delete"
-            left[row.kind, identity] = Left(row.kind, identity, row.name or row.experiment, why)
-            continue
-        key = row.kind, row.source_id
-        states[key].add(row.state)
-        names[key] = row.experiment, row.name
-        if row.target_id is not None:
-            targets[key].add(row.target_id)
-    found = [
-        Damage(
-            kind,
-            identity,
-            *names[kind, identity],
-            frozenset(states[kind, identity]),
-            frozenset(targets[kind, identity]),
-        )
-        for kind, identity in sorted(states)
-    ]
-    return found, list(left.values())
+    say(f"Repairing {len(damaged.found):,} objects")
+    mend(context.journal, damaged.found)
+    unread = bring()
+    status, again = audit()
+    if again is None:
+        # green, or an audit that came to no report
+        return status, damaged.left if status else [], unread
+    if not again.found:
+        return status, again.left, unread
+    say(f"Replacing {len(again.found):,} objects")
+    hanging = Dependents(context.export.snapshot)
+    holes = Holes(unread, again.unread, hanging.unknown)
+    places = context.journal.ids("experiment")
+    left = replace(context.journal, context.writer, context.reader, again.found, places, hanging, holes)
+    unread = bring()
+    status, last = audit()
+    remaining = last.left if last is not None else again.left if status else []
+    return status, [*remaining, *left], unread
 
 
 def mend(journal: Journal, damage: Iterable[Damage]) -> None:
@@ -128,12 +86,13 @@ def replace(
     damage: Iterable[Damage],
     experiments: Mapping[str, str],
     dependents: Dependents,
+    holes: Holes,
 ) -> list[Left]:
-    """Second try: delete our copies of what is still not green, so that they are made anew; return what is not ours.
+    """Second try: delete our copies of what is still not green, so that they are made anew; return what stays.
 
     What names one of them for good (a logged model its run, a run the logged models that it made, a version both) is
     made anew with it. Ours stays where somebody else's copy stands beside it, or somebody else's version in it: the one
-    would not become green, and the other would be lost.
+    would not become green, and the other would be lost. It stays, too, where the export cannot make all of that whole.
 
     Args:
         journal: of the migration.
@@ -142,53 +101,93 @@ def replace(
         damage: what is not green.
         experiments: source experiment ids and those of the target.
         dependents: what hangs on what at the source.
+        holes: what could not be read.
 
     Raises:
         ReadError: the target does not answer.
     """
     left: list[Left] = []
-    found: dict[tuple[str, str], str] = {}
+    found: dict[Key, str] = {}
     for one in damage:
-        kind = _CONTAINER.get(one.kind, one.kind)
-        identity = one.source_id if kind == one.kind else one.source_id.rpartition("/")[0]
-        entry = journal.entry(kind, identity)
-        ours = None if entry is None else entry.target_id
-        foreign = {copy for copy in one.targets if kind == one.kind and copy != ours}
+        key = container_of(one.kind, one.source_id)
+        ours = journal.target(*key)
+        foreign = {copy for copy in one.targets if key[0] == one.kind and copy != ours}
         left += [
-            Left(kind, copy, one.name, "this copy was not made by this migration (its journal does not know it)")
+            Left(one.kind, copy, one.name, "this copy was not made by this migration (its journal does not know it)")
             for copy in sorted(foreign)
         ]
         if ours is not None and not foreign:
-            found[kind, identity] = one.name if kind == one.kind else identity
-    anew = dependents.fixed(found)
-    versions = _versions(reader) if any(kind in _CONTAINER.values() for kind, _ in anew) else {}
+            found[key] = one.name if key[0] == one.kind else key[1]
+    closed = {key: {one for one in dependents.fixed([key]) if journal.target(*one) is not None} for key in found}
+    containers = any(kind in CONTAINER.values() for keys in closed.values() for kind, _ in keys)
+    bars = _Bars(journal, holes, _versions(reader) if containers else {})
+    anew: set[Key] = set()
+    for key, keys in sorted(closed.items()):
+        barred = bars.first(key, keys)
+        if barred is None:
+            anew |= keys
+        else:
+            left.append(Left(key[0], str(journal.target(*key)), found[key], barred))
     for kind, identity in sorted(anew):
-        entry = journal.entry(kind, identity)
-        if entry is None or entry.target_id is None:
-            continue
-        ours = entry.target_id
-        if kind == "experiment":
-            # an experiment is mended in place: deleting it would take along what is in it
-            journal.again(kind, identity)
-            continue
-        strange = versions.get(ours, set()) - _known(journal, kind, identity) if kind in _CONTAINER.values() else set()
-        if strange:
-            why = f"not ours are its versions {', '.join(sorted(strange))}, which would be deleted with it"
-            left.append(Left(kind, ours, found.get((kind, identity), entry.name), why))
-            continue
-        if kind == "run":
-            _mark(writer, ours, identity)
-        _delete(writer, kind, ours, experiments.get(entry.place, ""))
-        journal.forget(kind, identity)
-        for child, container in _CONTAINER.items():
-            if container == kind:
-                for version in list(journal.entries(kind=child)):
-                    if version.source_id.rpartition("/")[0] == identity:
-                        journal.forget(child, version.source_id)
+        _replace(journal, writer, kind, identity, experiments)
     for kind, identity in sorted(dependents.loose(anew) - anew):
         if journal.entry(kind, identity) is not None:
             journal.again(kind, identity)
     return left
+
+
+class _Bars:
+    """Why something must not be made anew."""
+
+    def __init__(self, journal: Journal, holes: Holes, versions: Mapping[str, set[str]]) -> None:
+        self._journal = journal
+        self._holes = holes
+        self._versions = versions
+
+    def first(self, key: Key, hanging: Iterable[Key]) -> str | None:
+        """Return what bars an object, or else something that would have to be made anew with it."""
+        own = self._of(key)
+        if own is not None or key[0] == "experiment":
+            # an experiment is mended in place
+            return None if key[0] == "experiment" else own
+        for kind, identity in sorted(set(hanging) - {key}):
+            why = self._of((kind, identity))
+            if why is not None:
+                return (
+                    f"the {kind.replace('_', ' ')} {identity} would have to be made anew with it, and cannot be: {why}"
+                )
+        return None
+
+    def _of(self, key: Key) -> str | None:
+        entry = self._journal.entry(*key)
+        if entry is None or entry.target_id is None:
+            return None
+        why = self._holes.why(key, entry.place)
+        if why is None and key[0] in CONTAINER.values():
+            strange = self._versions.get(entry.target_id, set()) - _known(self._journal, *key)
+            if strange:
+                why = f"not ours are its versions {', '.join(sorted(strange))}, which would be deleted with it"
+        return why
+
+
+def _replace(journal: Journal, writer: Writer, kind: str, identity: str, experiments: Mapping[str, str]) -> None:
+    """Delete one copy of ours, with what is in it, and have it made anew."""
+    entry = journal.entry(kind, identity)
+    assert entry is not None
+    assert entry.target_id is not None
+    if kind == "experiment":
+        # deleting it would take along what is in it
+        journal.again(kind, identity)
+        return
+    if kind == "run":
+        _mark(writer, entry.target_id, identity)
+    _delete(writer, kind, entry.target_id, experiments.get(entry.place, ""))
+    journal.forget(kind, identity)
+    for child, container in CONTAINER.items():
+        if container == kind:
+            for version in list(journal.entries(kind=child)):
+                if version.source_id.rpartition("/")[0] == identity:
+                    journal.forget(child, version.source_id)
 
 
 def _versions(reader: ServerReader) -> dict[str, set[str]]:
@@ -203,7 +202,7 @@ def _versions(reader: ServerReader) -> dict[str, set[str]]:
 
 def _known(journal: Journal, kind: str, identity: str) -> set[str]:
     """Return the numbers that the versions of one of ours were given on the target."""
-    [child] = [child for child, container in _CONTAINER.items() if container == kind]
+    [child] = [child for child, container in CONTAINER.items() if container == kind]
     ours = journal.ids(child).items()
     return {copy.rpartition("/")[2] for source, copy in ours if source.rpartition("/")[0] == identity}
 
