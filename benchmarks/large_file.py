@@ -25,6 +25,8 @@ from benchmarks.results import write_part  # noqa: E402
 from mlflow_parity.standin.servers import Server, clean_environment, serving  # noqa: E402
 
 HEADING = "## One large file"
+#: Peak memory of the audit, whatever the size of the file.
+MEMORY_MB = 250.0
 
 
 def _fill(server: Server, size: int) -> None:
@@ -57,6 +59,7 @@ def main() -> None:
             took = time.monotonic() - began
         assert done.returncode == 0, done.stdout + done.stderr
         peak = peak_mb(done.stdout)
+        assert peak < MEMORY_MB, f"peak memory {peak:.0f} MB"
     write_part(
         HEADING,
         f"{HEADING}\n\n"

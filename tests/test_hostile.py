@@ -19,7 +19,7 @@ import pytest
 from reading_proxy import Exchange, Fault, Spoil, proxying
 from support import warm
 from support.audits import audit
-from support.browser import assert_inert, listening, opened
+from support.browser import Page, assert_inert, listening, opened
 from support.migrations import migrate_py
 from support.seed import Seeder
 from support.seed_hostile import alter, bombs, seed_hostile, texts
@@ -221,6 +221,7 @@ def test_an_audit_of_it_is_harmless(world: World, tmp_path: Path) -> None:
     assert len(bombed) == len(bombs(world.canary))
     assert {*bombed} == {"match", "expected"}
 
+    assert_inert(Page((done.reports / "report.html").read_text(encoding="utf-8")))
     page = opened(done.reports / "report.html", tmp_path)
     assert world.asked == []
     assert page.title == "RED: MLflow migration audit"

@@ -191,9 +191,9 @@ def test_a_browser_loads_nothing(tmp_path: Path) -> None:
             f"<meta http-equiv=refresh content='0;url={url}/refresh'>",
         )
         control = write(f"<title>plain</title>{''.join(attacks[:5])}", tmp_path / "control.html")
-        if opened(control, tmp_path).title == "owned":
-            # a browser is there and obeys: so silence below means something
-            assert {"/image", "/style", "/script", "/frame", "/background"} <= set(asked)
+        # the browser obeys: so silence below means something
+        assert opened(control, tmp_path).title == "owned"
+        assert {"/image", "/style", "/script", "/frame", "/background"} <= set(asked)
         asked.clear()
         made = report(
             reasons=attacks,
@@ -206,3 +206,15 @@ def test_a_browser_loads_nothing(tmp_path: Path) -> None:
         assert asked == []
         assert page.title == "RED: MLflow migration audit"
         assert_inert(page)
+
+
+def test_without_a_browser_no_test_of_one_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skipped with the reason where there is no Chromium; in continuous integration that is a failure."""
+    page = write("<title>plain</title>", tmp_path / "plain.html")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no Chromium"):
+        opened(page, tmp_path)
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
+        opened(page, tmp_path)
