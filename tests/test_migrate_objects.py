@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from support.audits import AuditRun, audit
 from support.exported import export
-from support.importer import Migration
+from support.importer import Whole
+from support.killed import import_killed
 from support.seed import Seeder
 from support.seed_many import seed_many
 from support.seed_objects import seed_objects
@@ -16,7 +17,6 @@ from support.seed_odd import seed_odd
 from support.servers import FreshServer
 
 from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.ordering import import_batch, import_rest
 from mlflow_parity.standin.servers import Server
 
 
@@ -37,18 +37,6 @@ class Source:
 def source(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Source:
     """The newest server as source, shared by this module; tests only read it."""
     return Source(module_server(), tmp_path_factory.mktemp("source") / "export")
-
-
-class Whole(Migration):
-    """An import of everything."""
-
-    def run(self) -> None:
-        """Import everything in the order of a migration."""
-        experiments = list(self.context.export.snapshot.experiments)
-        import_batch(self.context, experiments)
-        import_rest(self.context, experiments)
-        self.entries = [entry for entry in self.context.journal.entries() if entry.state != "done"]
-        self.left = {entry.name: entry.reason or "begun" for entry in self.entries}
 
 
 def moved(folder: ExportFolder, target: str, journal: Path, **options: Any) -> Whole:
@@ -82,3 +70,14 @@ def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: Fr
     assert (red(done), done.status) == (set(), 0), done.output[-3000:]
     again = moved(source.export, target.uri, tmp_path / "journal")
     assert (writes(again), again.left) == ({}, {})
+
+
+def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Killed before, during and after requests of every kind, and gone on with: nothing is lost or there twice."""
+    target = fresh_server()
+    assert import_killed(source.export.root, target.uri, tmp_path / "journal", whole=True) > 5
+    again = moved(source.export, target.uri, tmp_path / "journal")
+    assert (writes(again), again.left) == ({}, {})
+    names = ",".join(one.name for one in source.export.snapshot.experiments)
+    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted", "--experiments", names)
+    assert (red(done), done.status) == (set(), 0), done.output[-3000:]

@@ -17,6 +17,7 @@ from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry, Journal
 from mlflow_parity.migrating.lifecycle import apply_lifecycle
 from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.migrating.ordering import import_batch, import_rest
 from mlflow_parity.migrating.writing import open_writer
 from mlflow_parity.reading import open_reader
 from mlflow_parity.renames import Renames
@@ -73,7 +74,10 @@ class Migration:
             import_registry(self.context)
         mend_version_tags(self.context)
         apply_lifecycle(self.context)
-        # what was not moved, by name, and why
+        self._tell_left()
+
+    def _tell_left(self) -> None:
+        """Note what was not moved, by name, and why."""
         self.entries = [entry for entry in self.context.journal.entries() if entry.state != "done"]
         self.left = {entry.name: entry.reason or "begun" for entry in self.entries}
 
@@ -82,3 +86,14 @@ class Migration:
         self.context.writer.close()
         self.context.reader.close()
         self.context.journal.close()
+
+
+class Whole(Migration):
+    """An import of everything: registry, prompts, traces, evaluation datasets, scorers and webhooks too."""
+
+    def run(self) -> None:
+        """Import everything in the order of a migration."""
+        experiments = list(self.context.export.snapshot.experiments)
+        import_batch(self.context, experiments)
+        import_rest(self.context, experiments)
+        self._tell_left()

@@ -1,8 +1,8 @@
 """Imports an export again and again, each time killed at another point, until one attempt comes to its end.
 
-``python killed.py EXPORT TARGET JOURNAL SEED`` prints how many attempts were killed. Each is a process of its own,
-forked so that no time goes into starting it, and ended by SIGKILL: half of them right before or after a chosen request
-to the target, half after a random time.
+``python killed.py EXPORT TARGET JOURNAL SEED REQUESTS CLASS`` prints how many attempts were killed. Each is a process
+of its own, forked so that no time goes into starting it, and ended by SIGKILL: half of them right before or after a
+chosen request to the target (one of the first ``REQUESTS``), half after a random time.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from mlflow_parity.standin.servers import clean_environment
 _MOST = 200
 
 
-def import_killed(export: Path, target: str, journal: Path, seed: int = 7) -> int:
-    """Run this file as a program; return how many attempts were killed."""
-    command = [sys.executable, __file__, str(export), target, str(journal), str(seed)]
+def import_killed(export: Path, target: str, journal: Path, seed: int = 7, *, whole: bool = False) -> int:
+    """Run this file as a program; return how many attempts were killed. ``whole``: what is not of experiments too."""
+    requests, kind = ("30", "Whole") if whole else ("15", "Migration")
+    command = [sys.executable, __file__, str(export), target, str(journal), str(seed), requests, kind]
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**clean_environment(), "PYTHONPATH": path}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
@@ -34,9 +35,11 @@ def import_killed(export: Path, target: str, journal: Path, seed: int = 7) -> in
 
 def _attempt(arguments: list[str], chance: random.Random | None) -> None:
     from mlflow_parity.migrating.export_folder import ExportFolder
-    from support.importer import Migration
+    from support import importer
 
-    migration = Migration(ExportFolder(Path(arguments[0])), arguments[1], Path(arguments[2]))
+    migration: importer.Migration = getattr(importer, arguments[5])(
+        ExportFolder(Path(arguments[0])), arguments[1], Path(arguments[2])
+    )
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,7 +47,7 @@ def _attempt(arguments: list[str], chance: random.Random | None) -> None:
     if chance is not None and chance.random() < 0.5:
         threading.Timer(chance.uniform(0.02, 0.8), die).start()
     elif chance is not None:
-        left, after = chance.randint(1, 15), chance.random() < 0.5
+        left, after = chance.randint(1, int(arguments[4])), chance.random() < 0.5
         send: Any = migration.context.writer._send
         counting = threading.Lock()
 
