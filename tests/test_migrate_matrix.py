@@ -33,8 +33,8 @@ def source(module_server: FreshServer) -> Source:
     def give(version: str) -> Server:
         if version not in made:
             server = made[version] = module_server(version)
-            # 2.16 to 3.4 cannot give back a file with such a name
-            seed_small(server.uri, unicode_files=version == "newest")
+            # with names that the artifact proxy of 2.16 to 3.4 cannot give back: they are read in another way
+            seed_small(server.uri)
             prefix = "all-" if version == "newest" else ""
             one = Seeder(server.uri).experiment("objects of all kinds")
             seed_objects(server.uri, one, version=version, prefix=prefix, reachable=True)
@@ -68,6 +68,10 @@ def test_nothing_is_lost(
         done = migrate_py(tmp_path, *command, "--work-dir", "work", "--report-dir", "reports", env=env)
     found = AuditRun(done.status, done.output, tmp_path / "reports")
     red = {(row.kind, row.name) for row in found.red_rows()}
+    kinds = {row.kind for row in found.rows()}
+    assert kinds >= {"experiment", "run", "registered_model", "model_version", "trace"}
+    if version != "2.16.2":
+        assert kinds >= {"prompt", "prompt_version"}
     if version.startswith("2.") and sort == "proxied":
         assert done.status == 1
         assert red == {("model_version", "churn version 4"), ("registered_model", "churn")}, done.output[-3000:]
@@ -75,7 +79,5 @@ def test_nothing_is_lost(
         assert "To try again" not in done.output
         return
     assert (red, done.status) == (set(), 0), done.output[-3000:]
-    kinds = {row.kind for row in found.rows()}
-    assert kinds >= {"experiment", "run", "registered_model", "model_version"}
     if version in ("3.4.0", "newest"):
         assert kinds >= {"logged_model", "trace", "prompt", "prompt_version", "evaluation_dataset", "scorer", "webhook"}
