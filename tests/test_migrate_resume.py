@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from support import warm
+from support.audits import AuditRun
 from support.migrations import ROOT, migrate_py
 from support.seed import EPOCH, Seeder
+from support.seed_objects import HOOK
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
 
@@ -21,7 +25,8 @@ from mlflow_parity.standin.servers import Server, clean_environment
 KILLS = 50
 #: Tables of a server in which a second run would leave traces, if it made anything twice.
 _TABLES = ("experiments", "runs", "metrics", "params", "tags", "inputs", "logged_models", "registered_models",
-           "model_versions", "trace_info", "assessments", "scorer_versions", "evaluation_dataset_records")  # fmt: skip
+           "model_versions", "trace_info", "assessments", "scorer_versions", "evaluation_dataset_records",
+           "webhooks")  # fmt: skip
 
 
 def _counts(server: Server) -> dict[str, int]:
@@ -34,31 +39,88 @@ def _run(source: Server, target: Server) -> list[str]:
     return [*arguments, "--work-dir", "work", "--report-dir", "reports"]
 
 
+#: What the killed source holds.
+_KINDS = {"experiment", "run", "logged_model", "trace", "scorer", "registered_model", "model_version", "prompt",
+          "prompt_version", "evaluation_dataset", "webhook"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """How far a migration has come, from its own notes: is the export whole, and how much of it is on the target."""
+
+    exported: bool
+    files: int
+    done: int
+
+    @classmethod
+    def of(cls, work: Path) -> _State:
+        note = work / "mlflow-parity-migration.json"
+        exported = note.exists() and bool(json.loads(note.read_text())["exported"])
+        # while it is read files come and go
+        files = 0 if exported else sum(len(names) for _, _, names in os.walk(work / "export"))
+        done = 0
+        for journal in work.glob("journal-*.sqlite"):
+            # killed before it had made its tables
+            with suppress(sqlite3.OperationalError), closing(sqlite3.connect(journal, timeout=30)) as database:
+                done = database.execute("SELECT count(*) FROM objects WHERE state = 'done'").fetchone()[0]
+        return cls(exported, files, done)
+
+    def moved_on(self, since: _State, steps: int) -> bool:
+        """Whether it has made that many steps; where one phase ends the other begins."""
+        if self.exported != since.exported:
+            return True
+        return self.done >= since.done + steps if self.exported else self.files >= since.files + steps
+
+
+def _killed(folder: Path, command: list[str], chance: random.Random, *, reading: bool) -> _State | None:
+    """Begin, and kill after some steps; ``None`` when it came to its end before.
+
+    These are steps of the phase that it is in; where that is the export, and it is not to be killed ``reading`` any
+    more, it is killed when that is over.
+    """
+    before = _State.of(folder / "work")
+    process = warm.begin([str(ROOT / "migrate.py"), *command], kind="mlflow", cwd=folder, env=clean_environment())
+    # a file is less than an object
+    steps = chance.randint(1, 2) if before.exported else chance.randint(1, 20) if reading else 1_000_000
+    while process.poll() is None and not _State.of(folder / "work").moved_on(before, steps):
+        time.sleep(0.005)
+    # between two notes too
+    time.sleep(chance.uniform(0, 0.01))
+    alive = process.poll() is None
+    if alive:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait(60)
+    return _State.of(folder / "work") if alive else None
+
+
 def test_killed_fifty_times(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Every kind of object, SIGKILL at random moments; then green, nothing twice, and a further run changes nothing."""
     source, target, undisturbed = fresh_server(), fresh_server(), fresh_server()
     seed_traps(source.uri)
+    events = [{"entity": "MODEL_VERSION", "action": "CREATED"}]
+    hook = {"name": "hook", "url": HOOK, "events": events, "status": "DISABLED"}
+    Seeder(source.uri).call("POST", "webhooks", hook)
     assert migrate_py(tmp_path / "undisturbed", *_run(source, undisturbed), "--no-verify").status == 0
+    whole = _State.of(tmp_path / "undisturbed" / "work").done
     chance = random.Random(20261123)
     folder = tmp_path / "killed"
     folder.mkdir()
-    killed = 0
+    reading = writing = killed = attempts = 0
     while killed < KILLS:
-        process = warm.begin(
-            [str(ROOT / "migrate.py"), *_run(source, target), "--no-verify"],
-            kind="mlflow",
-            cwd=folder,
-            env=clean_environment(),
-        )
-        # most of them early, because each begins with reading what is there; every third far into the import
-        time.sleep(chance.uniform(0.3, 1.2) if killed % 3 else chance.uniform(1.2, 3.5))
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+        attempts += 1
+        assert attempts < 2 * KILLS
+        state = _killed(folder, [*_run(source, target), "--no-verify"], chance, reading=reading < KILLS / 3)
+        if state is not None:
             killed += 1
-        process.wait(60)
+            reading += not state.exported and state.files > 0
+            writing += state.exported and 0 < state.done < whole
+    assert reading >= 5
+    assert writing >= 10
     done = migrate_py(folder, *_run(source, target))
     assert done.status == 0, done.output[-4000:]
     assert "GREEN" in done.output
+    found = AuditRun(done.status, done.output, folder / "reports").rows()
+    assert {row.kind for row in found if row.facet == "presence"} >= _KINDS
     assert _counts(target) == _counts(undisturbed)
     again = migrate_py(folder, *_run(source, target), "--no-verify")
     assert again.status == 0, again.output[-4000:]
