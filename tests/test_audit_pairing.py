@@ -153,6 +153,10 @@ def test_killed_import(fresh_server: FreshServer, tmp_path: Path) -> None:
     assert half["name"] not in names - missing
     assert len(missing) + done.report["paired_by"]["source-tag"] == len(names)
     assert missing < names
+    # the tool does not go on: what is there stays, half a run too, and everything is made once more
+    import_(target.uri, tmp_path / "export")
+    with closing(sqlite3.connect(target.database_path, timeout=30)) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (2 + 1 + len(names),)
 
 
 def test_chained_migration(exported: Exported, once: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
