@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from reading_proxy import Exchange, Fault, break_off, proxying, reset
 from support.exported import export_from
 from support.importer import Migration
 from support.seed import Seeder, pairs
 from support.servers import FreshServer
 
 from mlflow_parity.migrating import import_traces
+from mlflow_parity.migrating.command import main
 from mlflow_parity.migrating.ordering import import_batch, import_rest
+from mlflow_parity.reading.session import Limits
 
 _LIST = "mlflow.modelVersions"
 
@@ -54,3 +60,42 @@ def test_one_odd_object_does_not_end_the_others(fresh_server: FreshServer, tmp_p
         assert {"key": _LIST, "value": "see the wiki"} in info["tags"]
     finally:
         migration.close()
+
+
+def test_a_target_that_is_gone_midway(
+    fresh_server: FreshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the first run on it takes no connection: exit status 1, what is not moved is listed, with the command."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    seed.end(seed.run(seed.experiment("one"), "lost"))
+    seed.call("POST", "registered-models/create", {"name": "churn"})
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("MLFLOW", "AWS"))]:
+        monkeypatch.delenv(name)
+    # connect, read, call, tries, waits, slowest: as a user has them, but for the patience
+    monkeypatch.setattr(Limits.__init__, "__defaults__", (10.0, 120.0, 600.0, 2, 0.01, 0.05, 100_000.0))
+    with proxying(target.uri) as front:
+
+        def gone(exchange: Exchange, *_: object) -> None:
+            front.faults.append(Fault("/", reset, 10**9, early=True))
+            break_off(exchange)
+
+        front.faults.append(Fault("runs/create", gone, early=True))
+        ends = ["--source-uri", source.uri, "--target-uri", front.uri, "--work-dir", "work", "--workers", "1"]
+        status = main(["run", *ends])
+    told = capsys.readouterr()
+    assert (status, "Traceback" in told.err) == (1, False), told
+    outcome = json.loads((tmp_path / "work" / "outcome.json").read_text())
+    unmoved = {(one["kind"], one["name"]): one["fate"] for one in outcome["unmoved"]}
+    assert unmoved["run", "lost"] == "failed"
+    assert unmoved["registered_model", "churn"] == "waiting"
+    [stopped] = [one for one in outcome["unmoved"] if one["kind"] == "server"]
+    assert "this stopped the work" in stopped["reason"]
+    assert "To try again" in told.out
+    assert f"migrate.py run --source-uri {source.uri}" in told.out
+    # and it does
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    ends[3] = target.uri
+    assert main(["run", *ends, "--no-verify", "--into-existing"]) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
@@ -155,7 +155,7 @@ class Migration:
             return 2
         # from now on it is kept; and a run goes on with no export that this one replaces
         self.work.save(Progressed(backup=True))
-        return self._conclude("export", self._export())
+        return self._ended("export", self._export)[0]
 
     def import_(self) -> int:
         """Bring the export to the target; return the exit status."""
@@ -165,15 +165,15 @@ class Migration:
         needed(self.settings, target=True)
         if self._hindered("import", exported=True):
             return 2
-        return self._conclude("import", self._import())
+        return self._ended("import", self._import)[0]
 
     def run(self, *, check: bool) -> int:
         """Export, import and, with ``check``, audit; return the exit status."""
         needed(self.settings, source=True, target=True)
         if self._hindered("run", exported=self._progressed.exported):
             return 2
-        status = self._conclude("run", self._discarding() if self.settings.discard_export else self._keeping())
-        return max(status, self.verify(from_export=False)) if check else status
+        status, lost = self._ended("run", self._discarding if self.settings.discard_export else self._keeping)
+        return max(status, self.verify(from_export=False)) if check and not lost else status
 
     def verify(self, *, from_export: bool) -> int:
         """Audit; return 0 when it is green, else 1."""
@@ -197,22 +197,27 @@ class Migration:
             raise UsageProblem(line_of(standing, self.settings.work))
         # before anything is read anew: what is there may be the only copy of another migration's source
         self._bind()
+        status, left = 1, damaged.left
 
         def audit() -> tuple[int, Damaged | None]:
             status = self._audit(from_export=not live, more=recheck, reports=again)
             judged = status and (again / "ledger.parquet").exists()
             return status, read_damage(again / "report.json", target) if judged else None
 
-        if damaged.found and live:
-            self._anew()
-        status, left, unread = 1, damaged.left, None
-        if damaged.found:
+        def repaired() -> list[Unread]:
+            nonlocal status, left
+            if live:
+                self._anew()
             status, left, unread = repair(self.importing, damaged, self._import, audit, say)
+            return unread
+
+        if damaged.found:
+            status = max(self._ended("run" if live else "import", repaired)[0], status)
         else:
             say("Nothing is known to be missing, doubled or different: nothing was written.")
         for line in text_of(left, self.settings):
             say(line)
-        return status if unread is None else max(self._conclude("run" if live else "import", unread), status)
+        return status
 
     # --- what they consist of
 
@@ -384,14 +389,33 @@ class Migration:
         origin = self.folder.snapshot.origin
         self.journal.bind(source=origin.location)
 
-    def _conclude(self, step: str, left: Sequence[Unread]) -> int:
+    def _ended(self, step: str, work: Callable[[], Sequence[Unread]]) -> tuple[int, bool]:
+        """Do the work of a step and conclude; return the exit status, and whether an end was lost on the way.
+
+        An end that answers no more ends the work, but not the account of it.
+        """
+        from mlflow_parity.migrating.exporting import unread
+
+        try:
+            left, lost = work(), ""
+        except ReadError as error:
+            if not self.folder.exists:
+                raise
+            here = in_scope(self.settings, self.folder.snapshot.experiments)
+            left, lost = (
+                unread(self.folder, include_deleted=self.settings.include_deleted, experiments=here),
+                str(error),
+            )
+        return self._conclude(step, left, lost), bool(lost)
+
+    def _conclude(self, step: str, left: Sequence[Unread], lost: str) -> int:
         """Say what was not moved, why, and how to try again; return the exit status."""
         from mlflow_parity.migrating.outcome import settle, text_of, write
 
         self.progress.close()
         journal = self.journal if self.settings.target is not None else None
         wanted = in_model_scope(self.settings)
-        outcome = settle(self.settings, step, left, self.folder.snapshot, journal, wanted=wanted)
+        outcome = settle(self.settings, step, left, self.folder.snapshot, journal, wanted=wanted, lost=lost)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write(outcome, self.settings, step, file, redact)
         for line in text_of(outcome, redact, file):

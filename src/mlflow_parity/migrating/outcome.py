@@ -75,11 +75,12 @@ def settle(
     journal: Journal | None,
     *,
     wanted: Callable[[str], bool] = lambda _: True,
+    lost: str = "",
 ) -> Outcome:
     """Hold what was read against the journal; nothing of the snapshot that is in scope is taken on trust.
 
     ``journal`` is ``None`` where only an export was made; ``wanted`` says which registered models and prompts are in
-    scope, by name.
+    scope, by name; ``lost`` is why the work ended before its end.
     """
     outcome = Outcome()
     reasons: dict[tuple[str, str], list[str]] = {}
@@ -93,6 +94,8 @@ def settle(
     again = retry_command(settings, step)
     from_start = retry_command(settings, "run" if step == "import" and settings.source is not None else step)
     anew = retry_command(settings, "repair")
+    if lost:
+        outcome.unmoved.append(Unmoved("server", "", "", "", "failed", f"this stopped the work: {lost}", again))
     for one in loose:
         outcome.unmoved.append(Unmoved(one.kind, "", one.name, "", "unread", one.why, from_start))
     for kind, objects in _by_kind(snapshot, settings, wanted):
