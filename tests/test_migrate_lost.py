@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from reading_proxy import Exchange, Fault, break_off, proxying, reset
+from support import warm
 from support.exported import export_from
 from support.importer import Migration
 from support.seed import Seeder, pairs
@@ -18,6 +19,7 @@ from mlflow_parity.migrating import import_traces
 from mlflow_parity.migrating.command import main
 from mlflow_parity.migrating.ordering import import_batch, import_rest
 from mlflow_parity.reading.session import Limits
+from mlflow_parity.standin.servers import clean_environment
 
 _LIST = "mlflow.modelVersions"
 
@@ -99,3 +101,24 @@ def test_a_target_that_is_gone_midway(
     monkeypatch.chdir(tmp_path)
     ends[3] = target.uri
     assert main(["run", *ends, "--no-verify", "--into-existing"]) == 0
+
+
+#: As a disk that is full: no file grows beyond so many bytes.
+_SMALL = "import resource, sys\nsys.dont_write_bytecode = True\n"
+_SMALL += "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
+_SMALL += "from mlflow_parity.migrating.command import main\nsys.exit(main(sys.argv[1:]))\n"
+
+
+@pytest.mark.parametrize(("step", "what"), [("export", "no space left on the disk ("), ("run", "the journal of the")])
+def test_a_full_disk(fresh_server: FreshServer, tmp_path: Path, step: str, what: str) -> None:
+    """No room for the snapshot, or for the journal: one line that says what to do, and no traceback."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    seed.end(seed.run(seed.experiment("one"), "run", tags={f"tag {n}": "x" * 90 for n in range(90)}))
+    ends = ["--source-uri", source.uri, "--work-dir", "work"]
+    ends += ["--target-uri", target.uri, "--no-verify"] if step == "run" else []
+    done = warm.run(["-c", _SMALL, step, *ends], kind="mlflow", cwd=tmp_path, env=clean_environment())
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stdout + done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("migrate.py ")]
+    assert what in line
+    assert "make room and run the same command again" in line

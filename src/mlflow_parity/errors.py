@@ -10,13 +10,16 @@
     │   ├── TransportError          no usable answer within the time and number of tries allowed
     │   ├── RequestRefused          the server answered with an error (``status``, ``code``)
     │   └── MalformedAnswer         the server answered, but not with what its API promises
-    └── ForbiddenRequest            a request that is not on the read-only allow-list
+    ├── ForbiddenRequest            a request that is not on the read-only allow-list
+    └── NoSpace                     a file cannot be written for want of room
 
 ``UsageProblem`` becomes :class:`pytest.UsageError` (exit code 4) at the plugin's edge. A ``ReadError``
 makes the objects it concerns ``unverified``; it never passes silently.
 """
 
 from __future__ import annotations
+
+import errno
 
 
 class ParityError(Exception):
@@ -57,6 +60,20 @@ class RequestRefused(ReadError):
 
 class MalformedAnswer(ReadError):
     """The server answered, but not with what its API promises."""
+
+
+class NoSpace(ParityError):
+    """A file cannot be written for want of room; whatever is under way ends here, and can be gone on with."""
+
+
+def no_space(error: BaseException) -> NoSpace | None:
+    """Return what an error means, where it means that there is no room for a file."""
+    if isinstance(error, NoSpace):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        named = f" for {error.filename}" if error.filename else ""
+        return NoSpace(f"no space left on the disk{named} ({error.strerror}); make room and run the same command again")
+    return None
 
 
 class ForbiddenRequest(ParityError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_parity.errors import ParityError, UsageProblem
+from mlflow_parity.errors import NoSpace, ParityError, UsageProblem, no_space
 from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
@@ -77,11 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.main(options))
     except ParityError as error:
         print(f"migrate.py {options.step}: {redact(str(error))}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, NoSpace) else 2
     except KeyboardInterrupt:
         print(f"migrate.py {options.step}: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:
+        if full := no_space(error):
+            print(f"migrate.py {options.step}: {redact(str(full))}", file=sys.stderr)
+            return 1
         print(f"migrate.py {options.step} failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
         return 1
     finally:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import ParityError
+from mlflow_parity.errors import ParityError, no_space
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.link_state import WAITS, content_of, joined, links_of, run_links, waiting_again
@@ -152,7 +152,13 @@ def is_waiting(entry: Entry) -> bool:
 
 
 def record(context: Import, kind: str, source_id: str, error: Exception, *, place: str, name: str) -> None:
-    """Note why an object was not moved."""
+    """Note why an object was not moved.
+
+    Raises:
+        NoSpace: for want of room; so will all the others be, and nothing can be noted of them.
+    """
+    if full := no_space(error):
+        raise full from None
     journal = context.journal
     if journal.entry(kind, source_id) is None:
         journal.begin(kind, source_id, place=place, name=name)

@@ -10,12 +10,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import NoSpace, UsageProblem
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
 #: API cannot write it.
@@ -59,6 +59,8 @@ class Journal:
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.executescript(_SCHEMA)
         except sqlite3.DatabaseError as error:
+            with suppress(sqlite3.DatabaseError), _on_disk():
+                raise
             raise UsageProblem(
                 f"{path} is no journal of a migration ({error}); move it away, or give another --work-dir"
             ) from None
@@ -83,7 +85,8 @@ class Journal:
                         f"the work folder's journal is of another migration: its {key} is {known[key]}, not {value}; "
                         "give another --work-dir"
                     )
-            self._file.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", list(about.items()))
+            with _on_disk():
+                self._file.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", list(about.items()))
 
     def about(self, key: str) -> str | None:
         """Return what :meth:`bind` was told."""
@@ -178,6 +181,7 @@ class Journal:
     def _change(self, kind: str, source_id: str, change: str, value: str | None) -> None:
         with (
             self._lock,
+            _on_disk(),
             closing(
                 self._file.execute(
                     f"UPDATE objects SET {change}, changed = ? WHERE kind = ? AND source_id = ?",  # noqa: S608 - our own text
@@ -189,5 +193,20 @@ class Journal:
                 raise KeyError(f"{kind} {source_id} was not begun")
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._lock:
+        with self._lock, _on_disk():
             self._file.execute(statement, values)
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    """Tell a disk that takes nothing any more from a defect."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # SQLITE_FULL, and SQLITE_IOERR in all its forms
+        if not any(words in str(error) for words in ("disk is full", "disk I/O error")):
+            raise
+        raise NoSpace(
+            f"the journal of the migration cannot be written: no space left on the disk, or it fails ({error}); make "
+            "room and run the same command again"
+        ) from None
