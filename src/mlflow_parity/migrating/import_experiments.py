@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +20,7 @@ from mlflow_parity.reading import endpoints, records
 from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG
 
 _API = "/api/2.0/mlflow/experiments/"
+_CHUNK = 1_000
 
 
 def import_experiment(context: Import, experiment: Experiment) -> str | None:
@@ -51,14 +52,23 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
 
 def work_left(context: Import, experiment: Experiment) -> bool:
     """Whether anything in an experiment was not moved yet."""
-    journal, snapshot, place = context.journal, context.export.snapshot, experiment.experiment_id
-    settled = {(one.kind, one.source_id) for state in ("done", "unmovable") for one in journal.entries(state=state)}
-    wanted = {("run", run_id) for run_id in stages(context, experiment).column("run_id").to_pylist()}
-    objects = snapshot.objects(place)
-    for kind in of_family("experiment"):
-        if objects.problem(kind.part) is None:
-            wanted |= {(kind.name, key.entity_id) for key in objects.keys(kind.name)}
-    return not wanted <= settled
+
+    def is_left(kind: str, wanted: Sequence[str]) -> bool:
+        for first in range(0, len(wanted), _CHUNK):
+            some = wanted[first : first + _CHUNK]
+            found = context.journal.some(kind, some).values()
+            if sum(one.state in ("done", "unmovable") for one in found) < len(some):
+                return True
+        return False
+
+    if is_left("run", stages(context, experiment).column("run_id").to_pylist()):
+        return True
+    objects = context.export.snapshot.objects(experiment.experiment_id)
+    return any(
+        is_left(kind.name, [key.entity_id for key in objects.keys(kind.name)])
+        for kind in of_family("experiment")
+        if objects.problem(kind.part) is None
+    )
 
 
 def _write(context: Import, experiment: Experiment, name: str) -> list[str]:

@@ -6,10 +6,11 @@ was killed goes on where it stopped, and makes nothing twice.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from mlflow_parity.errors import NoSpace, UsageProblem
 #: API cannot write it.
 State = Literal["begun", "done", "failed", "unmovable"]
 _FORMAT = 1
+#: Entries that are in memory at once.
+_CHUNK = 1_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
@@ -161,16 +164,37 @@ class Journal:
             ).fetchall()
         return dict(rows)
 
-    def entries(self, *, kind: str | None = None, state: State | None = None) -> Iterator[Entry]:
-        """Yield entries, all or those of a kind and in a state, in order of kind and id."""
+    def some(self, kind: str, source_ids: Iterable[str]) -> dict[str, Entry]:
+        """Return the entries of some objects of a kind by their ids; of what is not known, none."""
         with self._lock:
             rows = self._file.execute(
-                "SELECT * FROM objects WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2) "
-                "ORDER BY kind, source_id",
-                (kind, state),
+                "SELECT * FROM objects WHERE kind = ? AND source_id IN (SELECT value FROM json_each(?))",
+                (kind, json.dumps(list(source_ids))),
             ).fetchall()
-        for row in rows:
-            yield Entry(*row)
+        return {entry.source_id: entry for entry in (Entry(*row) for row in rows)}
+
+    def entries(
+        self, *, kind: str | None = None, state: State | None = None, place: str | None = None
+    ) -> Iterator[Entry]:
+        """Yield entries, all or those of a kind, in a state and of an experiment, in order of kind and id.
+
+        They are read piece by piece, and may be changed meanwhile.
+        """
+        after = kind or "", ""
+        where = "(kind, source_id) > (?, ?)"
+        values = [(name, value) for name, value in (("kind", kind), ("state", state), ("place", place)) if value]
+        where += "".join(f" AND {name} = ?" for name, _ in values)
+        while True:
+            with self._lock:
+                rows = self._file.execute(
+                    f"SELECT * FROM objects WHERE {where} ORDER BY kind, source_id LIMIT {_CHUNK}",  # noqa: S608 - our own text
+                    (*after, *(value for _, value in values)),
+                ).fetchall()
+            for row in rows:
+                yield Entry(*row)
+            if len(rows) < _CHUNK:
+                return
+            after = rows[-1][:2]
 
     def counts(self) -> dict[tuple[str, State], int]:
         """Return how many objects there are by kind and state."""

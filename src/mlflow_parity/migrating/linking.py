@@ -84,8 +84,8 @@ class _Linker:
 
     def waiting(self, kind: str) -> list[Entry]:
         """Return what waits in this experiment."""
-        found = self._context.journal.entries(kind=kind, state="failed")
-        waiting = [entry for entry in found if entry.place == self._experiment.experiment_id and is_waiting(entry)]
+        found = self._context.journal.entries(kind=kind, state="failed", place=self._experiment.experiment_id)
+        waiting = [entry for entry in found if is_waiting(entry)]
         if kind == "run" and waiting and self._held is None:
             self._held = ModelPoints(self._context, self._experiment)
         return waiting

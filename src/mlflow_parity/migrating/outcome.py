@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 Fate = Literal["unread", "failed", "waiting", "unmovable"]
 _FATES: dict[str, Fate] = {"failed": "failed", "begun": "waiting", "unmovable": "unmovable"}
 _PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
+#: Objects that are held against the journal at once.
+_CHUNK = 1_000
 #: Objects that the terminal names; the file has all.
 _SHOWN = 50
 _FORMAT = "mlflow-parity-outcome"
@@ -99,10 +102,8 @@ def settle(
     for one in loose:
         outcome.unmoved.append(Unmoved(one.kind, "", one.name, "", "unread", one.why, from_start))
     for kind, objects in _by_kind(snapshot, settings, wanted):
-        entries = {} if journal is None else {entry.source_id: entry for entry in journal.entries(kind=kind)}
-        for source_id, name, place in objects:
+        for source_id, name, place, entry in _with_entries(kind, objects, journal):
             missing = reasons.pop((kind, source_id), [])
-            entry = entries.get(source_id)
             if not missing and (journal is None or (entry is not None and entry.state == "done")):
                 outcome.moved[kind] += 1
                 continue
@@ -125,6 +126,15 @@ _WAITING = {True: "it was not begun", False: "it is on the target in part"}
 
 def _fate(entry: Entry | None) -> Fate:
     return "waiting" if entry is None else _FATES.get(entry.state, "waiting")
+
+
+def _with_entries(
+    kind: str, objects: Iterator[tuple[str, str, str]], journal: Journal | None
+) -> Iterator[tuple[str, str, str, Entry | None]]:
+    """Yield each object with what the journal has of it; of large servers not all are in memory at once."""
+    while some := list(islice(objects, _CHUNK)):
+        entries = {} if journal is None else journal.some(kind, (one[0] for one in some))
+        yield from ((*one, entries.get(one[0])) for one in some)
 
 
 def _by_kind(
