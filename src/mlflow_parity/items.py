@@ -118,9 +118,9 @@ def family_items(family: Family, source: Iterable[str], target: Iterable[str]) -
     return tuple(items) or (Item(NONE, "", "", surplus=False, family=family),)
 
 
-def late_item(family: Family, name: str) -> Item:
-    """Return an item for a registered model or prompt that was not there when the tests were made."""
-    return Item(f"{_plain(name)}~late", name, "", surplus=False, family=family)
+def late_item(family: Family, name: str, *, surplus: bool) -> Item:
+    """Return the item that a registered model or prompt would have had it been there when the tests were made."""
+    return Item(_plain(name) + "~target-only" * surplus, name, "", surplus, family)
 
 
 def _plain(name: str) -> str:

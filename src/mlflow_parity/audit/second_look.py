@@ -18,7 +18,7 @@ from mlflow_parity.errors import ReadError
 from mlflow_parity.items import NONE, Item, late_item
 from mlflow_parity.kinds import Family, of_family
 from mlflow_parity.reading import Reader
-from mlflow_parity.sides import SIDES
+from mlflow_parity.sides import SIDES, SideName
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
@@ -93,8 +93,9 @@ def late(scope: Scope, selected: Selected, objects: Objects) -> Iterator[tuple[I
         if any(item.key not in chosen or item.id == NONE for item in items):
             continue
         known = (_read(family, objects) or set()) - {item.name for item in items}
+        ours = _read(family, objects, SIDES[:1]) or set()
         for name in sorted(name for name in known if scope.is_wanted(name)):
-            item = late_item(family, name)
+            item = late_item(family, name, surplus=name not in ours)
             for row in _rows(item, objects, "it was not listed when the audit began"):
                 yield item, row
 
@@ -105,11 +106,11 @@ def _rows(item: Item, objects: Objects, why: str) -> Iterator[Outcome]:
         yield from unread_rows(item.label, kind.name, objects.facets[kind.name], reason)
 
 
-def _read(family: Family, objects: Objects) -> set[str] | None:
-    """Return the names in either registry at either look; ``None`` where one was not read, which is said elsewhere."""
+def _read(family: Family, objects: Objects, sides: Sequence[SideName] = SIDES) -> set[str] | None:
+    """Return the names in the registries at either look; ``None`` where one was not read, which is said elsewhere."""
     kind = dict(_REGISTERED)[family]
     names: set[str] = set()
-    for side in SIDES:
+    for side in sides:
         for view in objects.looks(side, SERVER):
             if view.problem("registry") is not None:
                 return None
