@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from support.audits import audit
+from support.pairs import Migration
 from support.seed import EPOCH, Seeder
+from support.servers import copy_database
 
 from mlflow_parity.standin.servers import Server
 
@@ -48,9 +51,17 @@ def _run_of(server: Server, name: str) -> tuple[str, str]:
     return info["experiment_id"], info["run_id"]
 
 
-def test_a_run_that_is_being_logged_to(servers: tuple[Server, Server], tmp_path: Path) -> None:
+@pytest.fixture
+def pair(servers: tuple[Server, Server], migration: Migration) -> tuple[Server, Server]:
+    """A source and its copy, which differ in nothing before each test."""
+    for name, server in zip(("source", "target"), servers, strict=True):
+        copy_database(migration.folder / f"{name}.db", server.database_path)
+    return servers
+
+
+def test_a_run_that_is_being_logged_to(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """Points and tags keep coming to the run that was RUNNING when it was copied: red for that run, or for nothing."""
-    source, target = servers
+    source, target = pair
     _, run = _run_of(source, "running")
     seed = Seeder(source.uri)
 
@@ -75,31 +86,46 @@ def test_a_run_that_is_being_logged_to(servers: tuple[Server, Server], tmp_path:
     assert "  changed since read: source: " in done.output
 
 
-def test_runs_that_come_and_go(servers: tuple[Server, Server], tmp_path: Path) -> None:
-    """Runs made and deleted all the while: the audit ends, and blames nothing but such runs."""
-    source, target = servers
+def test_runs_that_come_and_go(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """At every moment there is a run that is not on the target, another one each time: red, and for such runs alone."""
+    source, target = pair
     experiment, _ = _run_of(source, "failed")
     seed = Seeder(source.uri)
+    before: list[str] = []
 
     def come_and_go(number: int) -> None:
         run = seed.run(experiment, f"fleeting {number}", start=EPOCH + number)
         seed.log(run, params={"p": "1"}, metrics=[("m", 1.0, EPOCH, 0)])
         seed.artifact(run, "file.txt", b"here")
-        seed.delete_run(run)
+        seed.end(run)
+        before.append(run)
+        for old in before[:-1]:
+            seed.delete_run(old)
+            before.remove(old)
 
+    come_and_go(0)
     with meanwhile(come_and_go):
         done = audit(tmp_path, source.uri, target.uri)
     assert "Traceback" not in done.output
-    assert done.status in (0, 1), done.output
-    blamed = {finding["name"] for finding in done.report["findings"]} - {"running"}
-    assert all(name.startswith(("fleeting", "(all runs)")) for name in blamed), blamed
+    assert done.status == 1, done.output
+    assert done.report["verdict"] == "red"
+    red = done.red_rows()
+    assert red
+    assert all(row.kind == "run" and row.name.startswith("fleeting ") for row in red), red
+    # one that was there all the while is missing; one that came or changed meanwhile is not blamed, but named
+    assert {row.state.value for row in red} <= {"missing", "unverified"}
+    changed = {line.partition(" / run ")[2]: line for line in done.report["changed"]}
+    assert all(line.startswith("source: ") and name.startswith("fleeting ") for name, line in changed.items()), changed
+    named = {name.rpartition(": ")[0] for name in changed}
+    assert {f"{row.name} ({row.source_id})" for row in red if row.state.value == "unverified"} <= named
 
 
-def test_experiments_that_come_and_go(servers: tuple[Server, Server], tmp_path: Path) -> None:
-    """An experiment that is deleted and restored during the audit never makes it hang or break."""
-    source, target = servers
+def test_experiments_that_come_and_go(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """An experiment is deleted and restored all the while: nothing of any other one is red."""
+    source, target = pair
     experiment, _ = _run_of(source, "failed")
     seed = Seeder(source.uri)
+    listed = seed.call("GET", "experiments/get", {"experiment_id": experiment})["experiment"]
 
     def toggle(_: int) -> None:
         seed.delete_experiment(experiment)
@@ -108,5 +134,19 @@ def test_experiments_that_come_and_go(servers: tuple[Server, Server], tmp_path: 
     with meanwhile(toggle):
         done = audit(tmp_path, source.uri, target.uri)
     assert "Traceback" not in done.output
-    assert done.status in (0, 1), done.output
-    assert done.report["verdict"] in ("green", "red")
+    red = done.red_rows()
+    assert {row.experiment for row in red} <= {listed["name"]}
+    assert {row.facet for row in red} <= {"lifecycle", "times", "source_tags"}, red
+    assert {row.state.value for row in red} <= {"unverified", "mismatch"}, red
+    # by nature of it the experiment may be seen whole each time; the verdict is that of the ledger, and no other
+    assert done.report["verdict"] == ("red" if red else "green")
+    assert done.status == (1 if red else 0), done.output
+    assert all(listed["name"] in line and line.startswith("source: ") for line in done.report["changed"])
+
+
+def test_nothing_moves(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """The state before each of these: green, and nothing is said to have changed."""
+    source, target = pair
+    done = audit(tmp_path, source.uri, target.uri)
+    assert done.status == 0, done.output
+    assert done.report["changed"] == []
