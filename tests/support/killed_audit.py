@@ -57,6 +57,19 @@ def _deadly(call: Any, left: int, *, after: bool) -> Any:
     return counted
 
 
+def _noted(agree: Any, notes: Path) -> Any:
+    """Return ``agree`` with a mark in a file for each time that what was read before was taken over."""
+
+    def noted(*parts: Any, **more: Any) -> Any:
+        agreed = agree(*parts, **more)
+        if agreed:
+            with notes.open("ab") as file:
+                file.write(b".")
+        return agreed
+
+    return noted
+
+
 def _arm(chance: random.Random) -> None:
     from mlflow_parity.reading.session import Session
 
@@ -72,10 +85,14 @@ def _arm(chance: random.Random) -> None:
 
 def _main(source: str, target: str, folder: str, kills: str, seed: str) -> int:
     chance = random.Random(seed)
-    import mlflow_parity.reading.s3_store
-    import mlflow_parity.snapshot.store  # noqa: F401 - loaded once, before the forks
+    import mlflow_parity.reading.s3_store  # noqa: F401 - loaded once, before the forks
+    from mlflow_parity.snapshot import capture
     from support.copied import audited
 
+    notes = Path(f"{folder}.notes")
+    notes.touch()
+    for name in ("runs_agree", "objects_agree"):
+        setattr(capture, name, _noted(getattr(capture, name), notes))
     killed = midway = 0
     for _ in range(_MOST):
         child = os.fork()
@@ -84,11 +101,10 @@ def _main(source: str, target: str, folder: str, kills: str, seed: str) -> int:
                 if killed < int(kills):
                     _arm(random.Random(chance.random()))
                 outcome = audited(source, target, snapshots=Path(folder))
-                sides = {} if outcome.result is None else outcome.resumed
                 found = {
                     "green": outcome.green,
                     "digests": outcome.digests,
-                    "resumed": sides,
+                    "taken over": notes.stat().st_size,
                     "killed": killed,
                     "midway": midway,
                 }
