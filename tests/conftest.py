@@ -21,7 +21,7 @@ from mlflow_parity.standin.servers import Server
 _LONGEST = ("test_migrate_matrix", "test_migrate_resume", "test_howtos", "test_migrating", "test_migrate_runs",
             "test_transport", "test_migrate_repair", "test_migrate_export", "test_self_test", "test_migrate_losses",
             "test_stores", "test_core_properties", "test_battery", "test_profiles", "test_memory", "test_hostile",
-            "test_migrate_losses_more",
+            "test_migrate_losses_more", "test_migrate_losses_s3",
             "test_versions", "test_audit_waivers", "test_standin_servers",
             "test_audit_killed", "test_retire", "test_reading_histories", "test_audit_pairing", "test_migrate_plan",
             "test_audit_xdist", "test_access", "test_migrate_backup", "test_migrate_objects", "test_reporting_html",
