@@ -11,7 +11,7 @@ def test_evaluation_datasets_arrived_once(audited: Audited) -> None:
 
 
 def test_evaluation_dataset_content(audited: Audited) -> None:
-    """Every evaluation dataset has its tags, schema and profile."""
+    """Every evaluation dataset has its name, tags, schema and profile."""
     audited.keeps("evaluation_dataset_content")
 
 

@@ -16,7 +16,7 @@ def test_logged_models_arrived_once(audited: Audited) -> None:
 
 
 def test_logged_model_content(audited: Audited) -> None:
-    """Every logged model has its type, status, tags and params."""
+    """Every logged model has its name, type, status, tags and params."""
     audited.keeps("logged_model_content")
 
 

@@ -22,7 +22,7 @@ from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import Artifact, ArtifactTree, Entity, Run
-from mlflow_parity.profiles import EXPORT_IMPORT, SAME_STORE, Profile
+from mlflow_parity.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import Row, State
 
@@ -117,7 +117,8 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
     run, model, trace, experiment = ids(RUN), ids(MODEL), ids(TRACE), ids("1")
     objects = [
         Entity("logged_model", model, "net", experiment, when,
-               {"type": "", "status": {"status": "READY", "message": ""}, "params": {"lr": "1"}, "metrics": [],
+               {"name": "net", "type": "",
+                "status": {"status": "READY", "message": ""}, "params": {"lr": "1"}, "metrics": [],
                 "tags": {"team": "x", VERSIONS_TAG: _versions(*versions.values())}, "run": run, "times": times},
                artifact_uri=f"{place}/models/{model}/artifacts"),
         Entity("trace", trace, "ask", experiment, 5,
@@ -143,12 +144,15 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
         Entity("prompt_version", "greet/1", "greet version 1", "greet", when,
                {"number": 1, "template": "hi", "commit_message": "", "model_config": None, "response_format": None,
                 "tags": {"_mlflow_experiment_ids": f",{experiment},{ids('2')},"}, "type": "text", "times": times}),
-        Entity("scorer", f"{experiment}/tone/1", "tone", experiment, None, {"number": 1, "definition": {"a": 1}}),
+        Entity("scorer", f"{experiment}/tone/1", "tone", experiment, when,
+               {"number": 1, "definition": {"a": 1}, "times": {"creation": when}}),
         Entity("evaluation_dataset", f"d-{when}", "questions", "", when,
-               {"tags": {}, "schema": "s", "profile": "p", "digest": f"made-at-{when}", "user": "ada",
+               {"name": "questions", "tags": {}, "schema": "s", "profile": "p",
+                "digest": f"made-at-{when}", "user": "ada",
                 "experiments": [experiment], "records": [{"inputs": {"q": 1}}], "times": times}),
         Entity("webhook", f"w-{when}", "hook", "", when,
-               {"description": "", "url": "https://a", "events": ["x"], "status": "ACTIVE"}),
+               {"name": "hook", "description": "", "url": "https://a", "events": ["x"], "status": "ACTIVE",
+                "times": times}),
     ]  # fmt: skip
     trees = {
         model: _tree(model, run, model, f"{place}/models/{model}/artifacts"),
@@ -292,6 +296,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "evaluation_dataset.experiments.dangling": lambda: _trashed(),
     "evaluation_dataset.digest": imported,
     "evaluation_dataset.times": imported,
+    "scorer.times": imported,
+    "evaluation_dataset.last_updated_by": lambda: imported().change("d-900", last_updated_by="the importer"),
+    "webhook.times": imported,
 }
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
 SILENT = {"logged_model.id", "trace.id"}
@@ -537,6 +544,9 @@ BROKEN: list[Break] = [
      lambda w: w.change("d-900", experiments=["7", "3"]), "mismatch"),
     ("evaluation_dataset.experiments.dangling", "in scope", _in_scope, "mismatch"),
     ("evaluation_dataset.digest", "none", lambda w: w.change("d-900", digest=None), "mismatch"),
+    ("evaluation_dataset.last_updated_by", "not created anew", lambda w: _itself(w, "d-900", "d-100"), "mismatch"),
+    ("scorer.times", "a field of another kind", lambda w: w.change("7/tone/1", times={"deletion": 1}), "mismatch"),
+    ("webhook.times", "a field of another kind", lambda w: w.change("w-900", times={"deletion": 1}), "mismatch"),
     ("evaluation_dataset.times", "a field of another kind", lambda w: w.change("d-900", times={"deletion": 1}),
      "mismatch"),
 ]  # fmt: skip
@@ -551,6 +561,14 @@ def test_a_deleted_experiment_in_a_prompt_s_tag() -> None:
     copied.known.experiments = {**copied.known.experiments, "3": "9"}
     assert red(copied.tag("greet", EXPERIMENTS_TAG, ",7,9,").judge()) == set()
     assert ("prompt", "tags", "mismatch") in red(copied.tag("greet", EXPERIMENTS_TAG, ",3,7,").judge())
+
+
+def _itself(world: World, entity_id: str, own: str) -> World:
+    """Give a copy the id that it has on the source."""
+    world.target.objects = [
+        replace(item, entity_id=own) if item.entity_id == entity_id else item for item in world.target.objects
+    ]
+    return world
 
 
 def _twin(world: World, entity_id: str) -> World:
@@ -588,6 +606,16 @@ def test_spans_of_one_id_are_as_many_as_there_are() -> None:
             copies = [{**one, "span_id": ids, "attributes": {"trace": TRACE_COPY}} for one in theirs]
             made.change(TRACE_COPY, spans=copies, assessments=[])
             assert red(made.judge()) == (set() if is_green else {("trace", "spans", "mismatch")}), (theirs, ids)
+
+
+@pytest.mark.parametrize("entity_id", [MODEL, "d-100", "w-100"])
+def test_another_name_under_the_same_id_is_red(entity_id: str) -> None:
+    """In a store that went on, and wherever ids happen to be kept, the id says which one it is, not the name."""
+    judged = restored().change(entity_id, name="EVIL")
+    [one] = [item for item in judged.target.objects if item.entity_id == entity_id]
+    judged.target.objects[judged.target.objects.index(one)] = replace(one, name="EVIL")
+    for profile in PROFILES:
+        assert (one.kind, "name", "mismatch") in red(judged.judge(profile))
 
 
 LINKS = ("model_inputs", "model_outputs")

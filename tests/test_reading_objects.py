@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -368,4 +369,32 @@ def test_requests_go_in_batches(seeded: Seeded) -> None:
     else:
         # no batch is offered there
         assert counts["trace-file"] == len(ids(seeded, "trace"))
+    reader.close()
+
+
+def test_what_is_falsy_is_told_from_what_is_absent(fresh_server: FreshServer) -> None:
+    """Outputs that are false, 0 or empty are outputs; run links and last writers are told."""
+    server = fresh_server()
+    seed = Seeder(server.uri)
+    experiment = seed.experiment("falsy")
+    body: dict[str, Any] = {"name": "falsy", "experiment_ids": [experiment], "tags": '{"mlflow.user": "ada"}'}
+    dataset = seed.call("POST", "datasets/create", body, version="3.0")["dataset"]["dataset_id"]
+    reader = opened(server.uri)
+    [before] = [one for page in reader.server_objects("evaluation_dataset") for one in page]
+    assert (before.name, before.facets["name"]) == ("falsy", "falsy")
+    assert before.facets["last_updated_by"] == "ada"
+    outputs: tuple[Any, ...] = (False, 0, "", [], None, {}, 0.5)
+    for number, value in enumerate(outputs):
+        body = {"dataset_id": dataset, "records": json.dumps([{"inputs": {"n": number}, "outputs": value}])}
+        seed.call("POST", f"datasets/{dataset}/records", body, version="3.0")
+    [found] = [one for page in reader.server_objects("evaluation_dataset") for one in page]
+    told = {record["inputs"]["n"]: record["outputs"] for record in found.facets["records"]}
+    wanted = [False, 0, "", [], None, None, 0.5]
+    assert [json.dumps(told[number]) for number in range(len(outputs))] == [json.dumps(value) for value in wanted]
+    model = seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "m"})["model"]["info"]["model_id"]
+    seed.call("POST", "registered-models/create", {"name": "linked"})
+    body = {"name": "linked", "source": f"models:/{model}", "model_id": model, "run_link": "https://elsewhere/run"}
+    seed.call("POST", "model-versions/create", body)
+    [version] = [one for page in reader.registry() for one in page if one.kind == "model_version"]
+    assert version.facets["run_link"] == "https://elsewhere/run"
     reader.close()

@@ -34,19 +34,19 @@ class Kind:
 
 _KINDS = (
     Kind("logged_model", "logged models", "experiment", "logged_models",
-         ("presence", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
+         ("presence", "name", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
          ("type", "params", "tags"), "3.0", files=True),
     Kind("trace", "traces", "experiment", "traces",
          ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "logged_model",
           "prompts", "spans", "assessments"),
          ("state", "client_request_id", "previews"), "2.14"),
     Kind("scorer", "scorers", "experiment", "scorers",
-         ("presence", "number", "definition"), ("definition",), "3.4"),
+         ("presence", "number", "definition", "times"), ("definition",), "3.4"),
     Kind("registered_model", "registered models", "model", "registry",
          ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.16"),
     Kind("model_version", "model versions", "model", "registry",
          ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
-          "logged_model", "source", "times", "files", "access", "loads"),
+          "run_link", "logged_model", "source", "times", "files", "access", "loads"),
          ("description", "tags", "status"), "2.16", files=True),
     Kind("prompt", "prompts", "prompt", "registry",
          ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.21"),
@@ -55,10 +55,12 @@ _KINDS = (
           "times"),
          ("template", "commit_message", "tags"), "2.21"),
     Kind("evaluation_dataset", "evaluation datasets", "server", "evaluation_datasets",
-         ("presence", "tags", "schema", "profile", "digest", "user", "experiments", "records", "times"),
+         ("presence", "name", "tags", "schema", "profile", "digest", "user", "last_updated_by",
+          "experiments", "records", "times"),
          ("tags", "records"), "3.4"),
     Kind("webhook", "webhooks", "server", "webhooks",
-         ("presence", "description", "url", "events", "status"), ("url", "events", "description"), "3.3"),
+         ("presence", "name", "description", "url", "events", "status", "times"),
+         ("url", "events", "description"), "3.3"),
 )  # fmt: skip
 #: Facets that only a server itself can tell: of a snapshot they are not judged.
 LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})

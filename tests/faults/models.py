@@ -184,6 +184,8 @@ VERSIONS = (
     Fault("version-source-tag-lost", _KIND_VERSION, "a source tag is gone",
           sql(f"DELETE FROM model_version_tags WHERE {_VERSION} AND key = 'mlflow_exim.field.run_id'"),
           (Found("source_tags", "mlflow_exim.field.run_id", "missing"),)),
+    Fault("version-run-link", _KIND_VERSION, "a link to a run", sql(_set("run_link = 'https://x'")),
+          (Found("run_link"),)),
     Fault("version-user", _KIND_VERSION, "another user", sql(_set("user_id = 'eve'")), (Found("user"),)),
     Fault("version-stage", _KIND_VERSION, "None became Production", sql(_set("current_stage = 'Production'")),
           (Found("stage"),)),

@@ -36,6 +36,12 @@ def _id(target: Target, name: str) -> None:
         target.database.execute(f"UPDATE {table} SET run_uuid = ? WHERE run_uuid = ?", (new, run))
 
 
+def _name(kind: str, table: str, where: str) -> Fault:
+    word = kind.replace("_", "-")
+    plant = sql(f"UPDATE {table} SET name = name || '-' WHERE {where}")
+    return Fault(f"{word}-name-restored", kind, "another name", plant, (Found("name"),))
+
+
 _VERSION = "name = :name AND version = 1"
 _FAULTS = (
     Fault("experiment-creation-restored", "experiment", "creation one millisecond later",
@@ -62,6 +68,17 @@ _FAULTS = (
     *_times("prompt", "registered_models", "name = :name", "creation_time", "last_updated_time"),
     *_times("prompt_version", "model_versions", _VERSION, "creation_time", "last_updated_time"),
     *_times("evaluation_dataset", "evaluation_datasets", "dataset_id = :dataset", "created_time", "last_update_time"),
+    *_times("webhook", "webhooks", "webhook_id = :webhook", "creation_timestamp", "last_updated_timestamp"),
+    Fault("scorer-creation-restored", "scorer", "creation one millisecond later", sql(
+          "UPDATE scorer_versions SET creation_time = creation_time + 1 "
+          "WHERE scorer_id = :scorer AND scorer_version = 1"),
+          (Found("times", "creation"),)),
+    Fault("dataset-writer-restored", "evaluation_dataset", "last written by another",
+          sql("UPDATE evaluation_datasets SET last_updated_by = 'eve' WHERE dataset_id = :dataset"),
+          (Found("last_updated_by"),)),
+    _name("logged_model", "logged_models", "model_id = :model"),
+    _name("evaluation_dataset", "evaluation_datasets", "dataset_id = :dataset"),
+    _name("webhook", "webhooks", "webhook_id = :webhook"),
     Fault("dataset-digest-restored", "evaluation_dataset", "another digest",
           sql("UPDATE evaluation_datasets SET digest = 'other' WHERE dataset_id = :dataset"), (Found("digest"),)),
     Fault("span-attribute-restored", "trace", "one attribute of a span", sql(_SPAN.format("ü", "u")),

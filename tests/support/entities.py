@@ -93,16 +93,19 @@ FACETS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
               "times": st.fixed_dictionaries({"request": st.integers(0, 3), "duration": st.integers(0, 9)}),
               "previews": st.fixed_dictionaries({"request": texts, "response": texts}), "tags": tags, "metadata": tags,
               "run": runs, "spans": spans, "assessments": assessments},
-    "scorer": {"definition": values},
+    "scorer": {"definition": values, "times": st.fixed_dictionaries({"creation": st.integers(0, 99)})},
     "registered_model": {"description": texts, "tags": tags, "times": times},
     "model_version": {"status": status, "description": texts, "tags": tags, "user": texts,
-                      "stage": st.sampled_from(["None", "Production"]), "run": runs, "times": times},
+                      "run_link": st.none() | texts, "stage": st.sampled_from(["None", "Production"]), "run": runs,
+                      "times": times},
     "prompt": {"description": texts, "tags": tags, "times": times},
     "prompt_version": {"template": texts, "commit_message": texts, "tags": tags, "model_config": st.none() | tags,
                        "response_format": st.none() | tags, "type": st.just("text"), "times": times},
     "evaluation_dataset": {"tags": tags, "schema": texts, "profile": texts, "digest": texts, "user": texts,
+                           "last_updated_by": st.none() | texts,
                            "experiments": st.just(["1"]), "times": times, "records": st.lists(record, max_size=3)},
-    "webhook": {"description": texts, "url": names, "events": st.lists(names, max_size=2), "status": names},
+    "webhook": {"description": texts, "url": names, "events": st.lists(names, max_size=2), "status": names,
+                "times": times},
 }  # fmt: skip
 EXPERIMENT = "1"
 EXPERIMENT_COPY = "77"
@@ -137,7 +140,8 @@ def store(draw: st.DrawFn) -> Store:
     def make(kind: str, entity_id: str, name: str, container: str, **links: Any) -> Entity:
         facets = {facet: draw(strategy) for facet, strategy in FACETS[kind].items()}
         created = (facets.get("times") or {}).get("creation", (facets.get("times") or {}).get("request"))
-        item = Entity(kind, entity_id, name, container, created, {**facets, **links})
+        told = {"name": name} if kind in NAMED else {}
+        item = Entity(kind, entity_id, name, container, created, {**facets, **links, **told})
         objects.append(item)
         return item
 
@@ -164,6 +168,10 @@ def store(draw: st.DrawFn) -> Store:
         if item.kind in ("logged_model", "model_version")
     }
     return Store(objects, trees)
+
+
+#: Kinds with ids of their own, whose name is a facet.
+NAMED = ("logged_model", "evaluation_dataset", "webhook")
 
 
 def _aliases(numbers: Sequence[int]) -> st.SearchStrategy[dict[str, str]]:

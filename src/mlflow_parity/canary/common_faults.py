@@ -56,6 +56,15 @@ def facet_text_faults(kind: str, facet: str) -> list[Fault]:
     )
 
 
+def name_faults(kind: str) -> list[Fault]:
+    """The name of an object whose id is another: what it is called, and what it may be paired by."""
+
+    def put(scene: Scene, text: str) -> bool:
+        return scene.set_facet("name", text) and scene.change(name=text)
+
+    return text_faults(kind, "name", lambda scene: scene.facet("name")[0], put)
+
+
 def mapping_faults(kind: str, facet: str, get: Texts, put: Put, plain: Callable[[Scene, str], bool]) -> list[Fault]:
     """Tags or params: each of them may be lost, altered, renamed or swapped; ``plain`` says which are the facet's."""
 

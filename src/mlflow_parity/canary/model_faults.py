@@ -13,6 +13,7 @@ from mlflow_parity.canary.common_faults import (
     file_faults,
     link_faults,
     mapping_faults,
+    name_faults,
     presence_faults,
     value_faults,
 )
@@ -297,6 +298,7 @@ def _unloadable(scene: Scene) -> bool:
 
 MODEL_FAULTS: tuple[Fault, ...] = (
     *presence_faults(_MODEL, duplicate=True),
+    *name_faults(_MODEL),
     *value_faults(_MODEL, "type"),
     *value_faults(_MODEL, "status", lost=False),
     *tags_faults(_MODEL),
@@ -322,6 +324,7 @@ MODEL_FAULTS: tuple[Fault, ...] = (
     Fault(_VERSION, "source_tags", "one forged", _version_tag(_forge), "source tags"),
     Fault(_VERSION, "source_tags", "one made up", _made_up_tag, "a version that was not made by the tool"),
     *value_faults(_VERSION, "user", lost=False),
+    *value_faults(_VERSION, "run_link"),
     *value_faults(_VERSION, "stage", lost=False),
     *link_faults(_VERSION, "run", "run"),
     *link_faults(_VERSION, "logged_model", "logged_model"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow_parity.canary.changes import altered
-from mlflow_parity.canary.common_faults import facet_text_faults, presence_faults, value_faults
+from mlflow_parity.canary.common_faults import facet_text_faults, name_faults, presence_faults, value_faults
 from mlflow_parity.canary.fault import Fault, Scene
 from mlflow_parity.canary.model_faults import items_faults, tags_faults, times_fault, version_presence
 
@@ -49,7 +49,9 @@ OTHER_FAULTS: tuple[Fault, ...] = (
     *version_presence(_SCORER, twice=False),
     Fault(_SCORER, "number", "another one", _number),
     *value_faults(_SCORER, "definition"),
+    times_fault(_SCORER),
     *presence_faults(_DATASET, duplicate=True),
+    *name_faults(_DATASET),
     *tags_faults(_DATASET),
     *value_faults(_DATASET, "schema"),
     *value_faults(_DATASET, "profile"),
@@ -57,6 +59,7 @@ OTHER_FAULTS: tuple[Fault, ...] = (
           lambda scene: bool(scene.facet("digest")[0]) and scene.set_facet("digest", None), "a digest"),
     *(fault for fault in value_faults(_DATASET, "digest", same_store_only=True) if fault.name != "lost"),
     *value_faults(_DATASET, "user"),
+    *value_faults(_DATASET, "last_updated_by", same_store_only=True),
     Fault(_DATASET, "experiments", "one lost", _experiments(lambda ids: ids[1:]), "a linked experiment"),
     Fault(_DATASET, "experiments", "another one", _experiments(lambda ids: [_UNKNOWN, *ids[1:]]),
           "a linked experiment"),
@@ -66,8 +69,10 @@ OTHER_FAULTS: tuple[Fault, ...] = (
       for field in ("inputs", "outputs", "expectations", "tags", "source")),
     times_fault(_DATASET),
     *presence_faults(_WEBHOOK, duplicate=True),
+    *name_faults(_WEBHOOK),
     *facet_text_faults(_WEBHOOK, "description"),
     *facet_text_faults(_WEBHOOK, "url"),
     *value_faults(_WEBHOOK, "events"),
     *value_faults(_WEBHOOK, "status"),
+    times_fault(_WEBHOOK),
 )  # fmt: skip

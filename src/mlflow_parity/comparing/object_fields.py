@@ -193,6 +193,14 @@ def _digest(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
     return [] if ours == theirs else [Difference("digest", State.EXPECTED, rule, ours, theirs)]
 
 
+def _last_updated_by(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
+    """Who wrote to a dataset last is the import's user where it was created on the target."""
+    ours, theirs = (one.facets.get("last_updated_by") for one in (source, target))
+    state = State.MISMATCH if source.entity_id == target.entity_id else State.EXPECTED
+    rule = f"{source.kind}.last_updated_by"
+    return [] if ours == theirs else [Difference("last_updated_by", state, rule, ours, theirs)]
+
+
 def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     rule = f"{source.kind}.tags"
     ours, theirs = dict(source.facets.get("tags") or {}), dict(target.facets.get("tags") or {})
@@ -343,6 +351,7 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("model_version", "source"): compare_source,
     ("logged_model", "metrics"): _metrics,
     ("evaluation_dataset", "digest"): _digest,
+    ("evaluation_dataset", "last_updated_by"): _last_updated_by,
     ("evaluation_dataset", "schema"): _schema,
     ("evaluation_dataset", "experiments"): _experiments,
     ("evaluation_dataset", "records"): _records,

@@ -129,6 +129,7 @@ class Versions:
         if number is None:
             body: dict[str, Any] = {"name": name, "source": source.uri, "tags": pairs(tags)}
             given = {"description": description, "run_id": source.run_id, "model_id": source.model_id}
+            given["run_link"] = version.facets.get("run_link")
             body |= {key: value for key, value in given.items() if value}
             number = self._create(name, body, version, source)
         else:

@@ -51,6 +51,7 @@ def _logged_model(entry: Entry) -> Entity:
         container=str(info["experiment_id"]),
         created=created,
         facets={
+            "name": info.get("name", ""),
             "type": text(info.get("model_type")),
             "status": {"status": info.get("status"), "message": text(info.get("status_message"))},
             "tags": pairs(info.get("tags")),

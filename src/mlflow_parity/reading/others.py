@@ -65,11 +65,13 @@ def _dataset(entry: Entry) -> Entity:
         container="",
         created=created,
         facets={
+            "name": entry.get("name", ""),
             "tags": _json(entry.get("tags")) or {},
             "schema": _json(entry.get("schema")),
             "profile": _json(entry.get("profile")),
             "digest": text(entry.get("digest")),
             "user": text(entry.get("created_by")),
+            "last_updated_by": text(entry.get("last_updated_by")),
             "experiments": sorted(str(one) for one in entry.get("experiment_ids", [])),
             "times": {"creation": created, "update": whole(entry.get("last_update_time"))},
             "records": [],
@@ -163,13 +165,18 @@ def read_scorers(session: Session, experiment_id: str) -> Iterator[list[Entity]]
 
 def _scorer(entry: Entry) -> Entity:
     experiment, name, number = str(entry["experiment_id"]), entry["scorer_name"], int(entry["scorer_version"])
+    created = whole(entry.get("creation_time"))
     return Entity(
         kind="scorer",
         entity_id=f"{experiment}/{name}/{number}",
         name=name,
         container=experiment,
-        created=whole(entry.get("creation_time")),
-        facets={"number": number, "definition": _json(entry.get("serialized_scorer"))},
+        created=created,
+        facets={
+            "number": number,
+            "definition": _json(entry.get("serialized_scorer")),
+            "times": {"creation": created},
+        },
     )
 
 
@@ -188,17 +195,20 @@ def read_webhooks(session: Session, page: int | None = None) -> Iterator[list[En
 
 
 def _webhook(entry: Entry) -> Entity:
+    created = whole(entry.get("creation_timestamp"))
     return Entity(
         kind="webhook",
         entity_id=entry["webhook_id"],
         name=entry.get("name", ""),
         container="",
-        created=whole(entry.get("creation_timestamp")),
+        created=created,
         facets={
+            "name": entry.get("name", ""),
             "description": entry.get("description", ""),
             "url": entry.get("url", ""),
             "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
             "status": entry.get("status"),
+            "times": {"creation": created, "update": whole(entry.get("last_updated_timestamp"))},
         },
     )
 

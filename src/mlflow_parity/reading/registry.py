@@ -149,6 +149,7 @@ def _model_version(entry: Entry) -> Entity:
             "user": text(entry.get("user_id")),
             "stage": text(stage),
             "run": text(entry.get("run_id")),
+            "run_link": text(entry.get("run_link")),
             "logged_model": text(entry.get("model_id")) or _model_id(entry.get("source")),
             "source": entry.get("source", ""),
         },
