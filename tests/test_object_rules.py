@@ -618,6 +618,26 @@ def test_another_name_under_the_same_id_is_red(entity_id: str) -> None:
         assert (one.kind, "name", "mismatch") in red(judged.judge(profile))
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "state"),
+    [
+        (["greet/1"], ["greet/1"], None),
+        (["greet/1"], [], "mismatch"),
+        ([], ["greet/1"], "mismatch"),
+        (None, ["greet/1"], None),
+        (None, ["greet/1", "greet/2"], "mismatch"),
+        (["greet/1"], None, None),
+        (["greet/1", "greet/2"], None, "unverified"),
+    ],
+)
+def test_a_link_to_a_prompt_is_what_its_association_says(
+    ours: list[str] | None, theirs: list[str] | None, state: str | None
+) -> None:
+    """The tag names version 1 on both sides; None is a server that cannot search for associations."""
+    made = imported().change(TRACE, side="source", linked_prompts=ours).change(TRACE_COPY, linked_prompts=theirs)
+    assert red(made.judge()) == (set() if state is None else {("trace", "prompts", state)})
+
+
 LINKS = ("model_inputs", "model_outputs")
 
 

@@ -398,3 +398,37 @@ def test_what_is_falsy_is_told_from_what_is_absent(fresh_server: FreshServer) ->
     [version] = [one for page in reader.registry() for one in page if one.kind == "model_version"]
     assert version.facets["run_link"] == "https://elsewhere/run"
     reader.close()
+
+
+@pytest.mark.parametrize("version", ["newest", "3.10.1", "3.4.0"])
+def test_links_to_prompts_that_only_an_association_tells(fresh_server: FreshServer, version: str) -> None:
+    """One search per prompt version finds them, and none for each trace; a server without that search says so."""
+    server = fresh_server(version)
+    seed = Seeder(server.uri)
+    marker = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
+    seed.call("POST", "registered-models/create", {"name": "greet", "tags": marker})
+    tags = [*marker, {"key": "mlflow.prompt.text", "value": "hi"}]
+    for _ in range(2):
+        seed.call("POST", "model-versions/create", {"name": "greet", "source": "dummy-source", "tags": tags})
+    experiments = [seed.experiment(name) for name in ("one", "two")]
+    for number, experiment in enumerate((*experiments, experiments[0])):
+        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+        info = {"trace_id": f"tr-{number:032x}", "trace_location": place, "request_time": "2023-11-14T22:13:20Z"}
+        body = {"trace": {"trace_info": {**info, "state": "IN_PROGRESS"}}}
+        seed.call("POST", "traces", body, version="3.0")
+    linked = release(server.version) >= (3, 10)
+    for trace, prompt in ((0, "1"), (0, "2"), (1, "2")) if linked else ():
+        versions = [{"name": "greet", "version": prompt}]
+        seed.call("POST", "traces/link-prompts", {"trace_id": f"tr-{trace:032x}", "prompt_versions": versions})
+    # read two to a page
+    reader = opened(server.uri, page=2)
+    found = {
+        int(one.entity_id[3:], 16): one
+        for experiment in experiments
+        for batch in reader.experiment_objects(experiment, ["trace"])
+        for one in batch
+    }
+    reader.close()
+    wanted = {0: ["greet/1", "greet/2"], 1: ["greet/2"], 2: []} if linked else dict.fromkeys(range(3))
+    assert {number: one.facets["linked_prompts"] for number, one in found.items()} == wanted
+    assert {one.facets["prompts"] for one in found.values()} == {None}

@@ -271,7 +271,11 @@ RULES: tuple[Rule, ...] = (
          "The source itself has no such model (any more).",
          "the source has no such model but in deleted experiments that are not in scope, and the copy names the same id "
          "or none"),
-    Rule("trace.prompts", "trace", "prompts", "linked prompt versions", "paired", "The copies of the versions."),
+    Rule("trace.prompts", "trace", "prompts", "linked prompt versions", "paired",
+         "The copies of the versions: by their associations where both servers can search for them (prompt = "
+         "\"name/version\"), else by the tag mlflow.linkedPrompts."),
+    Rule("trace.prompts.untold", "trace", "prompts", "links to prompt versions that stand in no tag", "not compared",
+         "Where one of the servers has no such search, and for versions that are gone, only the tag tells."),
     Rule("trace.run_links", "trace", "run", "runs linked to the trace beside mlflow.sourceRun", "not compared",
          "No server lists them for a trace; finding them takes a search for every run."),
     Rule("trace.spans", "trace", "spans", "every span: name, type, parent, inputs, outputs, attributes, events, status, "

@@ -137,8 +137,9 @@ class RenamedReader:
 
     def _linked(self, entity: Entity) -> Entity:
         facets = dict(entity.facets)
-        if entity.kind == "trace" and facets.get("prompts"):
-            facets["prompts"] = [_version_id(link, self._names) for link in facets["prompts"]]
+        for told in ("prompts", "linked_prompts") if entity.kind == "trace" else ():
+            if facets.get(told):
+                facets[told] = [_version_id(link, self._names) for link in facets[told]]
         tags = facets.get("tags") or {}
         if entity.kind == "logged_model" and _VERSIONS_TAG in tags:
             try:

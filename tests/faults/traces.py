@@ -168,8 +168,13 @@ TRACES = (
           (Found("logged_model", "logged_model"),)),
     Fault("trace-prompt-lost", _KIND, "the link to the prompt is gone", sql(
           "DELETE FROM trace_tags WHERE request_id = :trace AND key = 'mlflow.linkedPrompts'",
-          "DELETE FROM entity_associations WHERE source_id = :trace"), (Found("prompts", "", "unverified"),),
+          "DELETE FROM entity_associations WHERE source_id = :trace"), (Found("prompts", "", "missing"),),
           also=(Found("tags", "mlflow.linkedPrompts", "missing"),)),
+    Fault("trace-prompt-unlinked", _KIND, "the tag names the prompt, but the link itself is gone",
+          sql("DELETE FROM entity_associations WHERE source_id = :trace"), (Found("prompts", "", "missing"),)),
+    Fault("trace-prompt-link-other", _KIND, "the tag names the prompt, but the link leads to another version",
+          sql("UPDATE entity_associations SET destination_id = 'other/2' WHERE source_id = :trace"),
+          (Found("prompts", state="missing"), Found("prompts", state="extra"))),
     Fault("trace-prompt-other", _KIND, "the link leads to another version of the prompt", sql(
           "UPDATE trace_tags SET value = replace(value, '\"1\"', '\"2\"') WHERE request_id = :trace AND "
           "key = 'mlflow.linkedPrompts'",

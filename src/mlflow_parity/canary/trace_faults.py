@@ -57,6 +57,19 @@ def _new_span(scene: Scene) -> bool:
     return bool(spans) and scene.set_facet("spans", [*spans, {**spans[0], "span_id": "c0ffee" * 2 + "c0ff"}])
 
 
+def _linked(change: Callable[[list[str]], list[str]]) -> Callable[[Scene], bool]:
+    """Alter the links to prompt versions: the associations, or the tag's where one side tells no others."""
+
+    def plant(scene: Scene) -> bool:
+        told = "prompts" if None in scene.facet("linked_prompts") else "linked_prompts"
+        before = list(scene.facet(told)[1] or [])
+        after = change(before)
+        return after != before and scene.set_facet(told, after)
+
+    return plant
+
+
+_LINKED = "a linked prompt version"
 _SPAN = "a span"
 _JUDGED = "an assessment"
 _SPAN_FIELDS = {"its name": "name", "its type": "type", "its inputs": "inputs", "its outputs": "outputs",
@@ -79,9 +92,10 @@ TRACE_FAULTS: tuple[Fault, ...] = (
                     lambda scene, items: scene.set_facet("metadata", dict(items)), lambda scene, key: True),
     *link_faults(_KIND, "run", "run"),
     *link_faults(_KIND, "logged_model", "logged_model"),
-    *items_faults(_KIND, "prompts", "a linked prompt version"),
-    Fault(_KIND, "prompts", "one too many",
-          lambda scene: scene.set_facet("prompts", [*(scene.facet("prompts")[1] or []), f"{MADE_UP}/1"])),
+    Fault(_KIND, "prompts", "one lost", _linked(lambda linked: linked[1:]), _LINKED),
+    Fault(_KIND, "prompts", "one there twice", _linked(lambda linked: [*linked, *linked[:1]]), _LINKED),
+    Fault(_KIND, "prompts", "one altered", _linked(lambda linked: altered(linked) if linked else []), _LINKED),
+    Fault(_KIND, "prompts", "one too many", _linked(lambda linked: [*linked, f"{MADE_UP}/1"])),
     Fault(_KIND, "spans", "one lost", lambda scene: bool(scene.facet("spans")[1])
           and scene.set_facet("spans", scene.facet("spans")[1][:-1]), _SPAN),
     Fault(_KIND, "spans", "one there twice", _new_span, _SPAN),

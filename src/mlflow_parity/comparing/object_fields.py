@@ -316,13 +316,27 @@ def through(value: Any, pairs: Mapping[str, str]) -> Any:
 
 
 def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Associations where both servers tell them, else what the tag says, which is all that older ones have."""
     pairs = links.of("prompt_version")
+    mine, copies = source.facets.get("linked_prompts"), target.facets.get("linked_prompts")
     ours, theirs = source.facets.get("prompts"), target.facets.get("prompts")
+    found: list[Difference] = []
+    if mine is not None and copies is not None:
+        ours, theirs = mine, copies
+    elif copies is not None:
+        told = {pairs.get(name, name) for name in ours or ()}
+        found = [Difference(name, State.EXTRA, "trace.prompts", target=name) for name in sorted({*copies} - told)]
+    elif mine is not None:
+        left = {pairs.get(name, name) for name in mine} - {*(theirs or ())}
+        if left:
+            note = "the target cannot tell links that stand in no tag"
+            return [Difference("", State.UNVERIFIED, "trace.prompts", sorted(mine), theirs, note)]
     if ours is None or theirs is None:
-        if not (ours or theirs):
-            return []
+        if found or not (ours or theirs):
+            return found
         return [Difference("", State.UNVERIFIED, "trace.prompts", ours, theirs, "one of the servers cannot tell them")]
-    return compare_multisets("", sorted(pairs.get(name, name) for name in ours), sorted(theirs), "trace.prompts")
+    copied = sorted(pairs.get(name, name) for name in ours)
+    return found + compare_multisets("", copied, sorted(theirs), "trace.prompts")
 
 
 def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:

@@ -115,8 +115,11 @@ class _Importer:
         context.journal.created("trace", trace.entity_id, made.entity_id)
         self._compare(trace, info, made, problems)
         self._assess(trace, self._present(trace.entity_id) or made if there is not None else made, problems)
-        if facets["prompts"] and self._links:
-            versions = [(self._prompt(name), number) for name, _, number in map(_parted, facets["prompts"])]
+        linked = facets.get("linked_prompts")
+        # a source that keeps no links beside the tag has those of the tag
+        linked = facets["prompts"] if linked is None else linked
+        if linked and self._links:
+            versions = [(self._prompt(name), number) for name, _, number in map(_parted, linked)]
             body = {"trace_id": made.entity_id, "prompt_versions": [{"name": n, "version": v} for n, v in versions]}
             context.writer.call("POST", "/api/2.0/mlflow/traces/link-prompts", body)
         # the spans of a trace that goes on are written at its end

@@ -94,6 +94,21 @@ def read_names(session: Session, kind: str, page: int | None = None) -> list[str
     return sorted(name for name, found_kind in found.items() if found_kind == kind)
 
 
+def read_prompt_versions(session: Session, page: int | None = None) -> list[str]:
+    """Ids of all prompt versions.
+
+    Raises:
+        ReadError: the list cannot be read in full.
+    """
+    asked = {"max_results": page or _VERSIONS, "order_by": ["name ASC", "version_number ASC"], "filter": PROMPTS}
+    listed = pages(session, endpoints.MODEL_VERSIONS, asked, "model_versions")
+    return sorted({made(_version_id, entry) for entries in listed for entry in entries})
+
+
+def _version_id(entry: Entry) -> str:
+    return f"{entry['name']}/{int(entry['version'])}"
+
+
 def resolve_aliases(
     session: Session,
     pool: ThreadPoolExecutor,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from threading import Lock
 from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
@@ -20,6 +21,7 @@ from mlflow_parity.reading.listing import each_once, made, pages
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
 from mlflow_parity.reading.places import Places
+from mlflow_parity.reading.prompt_links import LINKS, read_prompt_links
 from mlflow_parity.reading.registry import read_names, read_registry, resolve_aliases
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.session import Session
@@ -62,6 +64,7 @@ class ServerReader:
         self._page = page
         self._small = page if page < PAGE else None
         self._lengths = Lengths()
+        self._linking = Lock()
         self._places = Places(session, credentials, lambda: self.capabilities)
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
@@ -306,7 +309,21 @@ class ServerReader:
             store_of=self._places.of_trace,
             redact=self._redact,
             page=min(self._page, TRACES),
+            links=self._prompt_links,
         )
+
+    def _prompt_links(self) -> Mapping[str, list[str]] | None:
+        """Prompt versions by the trace that is associated with them, read once; ``None`` where none can be told."""
+        with self._linking:
+            return self._links_of_prompts
+
+    @cached_property
+    def _links_of_prompts(self) -> Mapping[str, list[str]] | None:
+        version = release(self.capabilities.version)
+        if (0, 0) < version < LINKS:
+            return None
+        experiments = [experiment.experiment_id for experiment in self.experiments()]
+        return read_prompt_links(self.session, experiments, min(self._page, TRACES))
 
     def names(self, kind: str) -> list[str]:
         """Names of all registered models (``registered_model``) or prompts (``prompt``).

@@ -49,6 +49,8 @@ class TraceReader:
     store_of: Callable[[str, str], Store | None]
     redact: Callable[[str], str]
     page: int = TRACES
+    links: Callable[[], Mapping[str, list[str]] | None] = lambda: None
+    """Tells the prompt versions that traces are associated with; asked where there are traces."""
 
     def read(self, experiment_id: str) -> Iterator[list[Entity]]:
         """Yield every trace of an experiment with its spans, each once.
@@ -58,8 +60,18 @@ class TraceReader:
         Raises:
             ReadError: the list cannot be read in full, or the server refuses spans altogether.
         """
-        infos = self.infos(experiment_id)
+        infos = (self._linked(page) for page in self.infos(experiment_id))
         yield from drained(self.pool, self._filled, (group for page in infos for group in _groups(page)), self.at_once)
+
+    def _linked(self, traces: list[Entity]) -> list[Entity]:
+        """Return traces with the prompt versions that no more than an association names."""
+        links = self.links() if traces else None
+        if links is None:
+            return traces
+        return [
+            replace(trace, facets={**trace.facets, "linked_prompts": links.get(trace.entity_id, [])})
+            for trace in traces
+        ]
 
     # --- infos
 
