@@ -36,9 +36,8 @@ def test_the_account_of_many_runs_is_small(tmp_path: Path) -> None:
         place = experiment.experiment_id
         journal.begin("experiment", place)
         journal.done("experiment", place)
-        folder = snapshot.folder(place)
-        folder.mkdir(parents=True)
-        writer = RunsWriter(folder)
+        snapshot.folder(place).mkdir(parents=True)
+        writer = RunsWriter(snapshot.home(place))
         for number in range(RUNS):
             identity = f"{place:0>16}{number:016x}"
             writer.add([Run(identity, place, f"run {number}", "FINISHED", 0, 1, "ada", "active", "", {}, {}, {}, ())])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,34 @@ import pytest
 from support.copied import audited
 from support.exported import export_from
 from support.importer import Migration
-from support.seed import Seeder
+from support.seed import Seeder, pairs
 from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer
 
+from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
 from mlflow_parity.migrating.damage import UNREAD, Damaged, Left, gather
 from mlflow_parity.migrating.exporting import Unread
+from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.ordering import import_batch, import_rest
-from mlflow_parity.migrating.repairing import repair
+from mlflow_parity.migrating.repairing import ADOPTED, repair
 from mlflow_parity.standin.servers import Server
 
 
 class Moved:
-    """A source with runs, logged models and a registry, moved to a target."""
+    """A source that is moved to a target."""
 
     def __init__(self, source: Server, target: Server, folder: Path) -> None:
         self.source, self.target, self.folder = source, target, folder
+        #: Where the import writes to.
+        self.address = target.uri
         self.seed, self.there = Seeder(source.uri), Seeder(target.uri)
         # ids of the two servers must not happen to be the same
         self.there.call("POST", "experiments/delete", {"experiment_id": self.there.experiment("of the target's own")})
+
+    def fill(self) -> None:
+        """Give the source runs, logged models and a registry."""
         self.experiment = self.seed.experiment("every kind")
-        self.made: Objects = seed_objects(source.uri, self.experiment, traces=False)
+        self.made: Objects = seed_objects(self.source.uri, self.experiment, traces=False)
         self.alone = self.seed.run(self.experiment, "alone")
         self.seed.artifact(self.alone, "notes.txt", b"alone\n")
         self.seed.end(self.alone)
@@ -39,7 +47,7 @@ class Moved:
     def bring(self) -> list[Unread]:
         """Export and import everything; return what could not be read."""
         self.export, unread = export_from(self.source.uri, self.folder)
-        importing = Migration(self.export, self.target.uri, self.folder / "journal.sqlite")
+        importing = Migration(self.export, self.address, self.folder / "journal.sqlite")
         try:
             self._import(importing)
         finally:
@@ -62,8 +70,9 @@ class Moved:
         status, damaged = self.judged()
         assert (status, damaged is None) == (1, False)
         assert damaged is not None
+        self.damaged = damaged
         self.export, unread = export_from(self.source.uri, self.folder)
-        importing = Migration(self.export, self.target.uri, self.folder / "journal.sqlite")
+        importing = Migration(self.export, self.address, self.folder / "journal.sqlite")
 
         def bring() -> list[Unread]:
             self._import(importing)
@@ -77,9 +86,18 @@ class Moved:
 
     def ids(self, kind: str) -> dict[str, str]:
         """Target ids by source ids, from the journal."""
-        importing = Migration(self.export, self.target.uri, self.folder / "journal.sqlite")
+        importing = Migration(self.export, self.address, self.folder / "journal.sqlite")
         try:
             return importing.context.journal.ids(kind)
+        finally:
+            importing.close()
+
+    def reasons(self, kind: str) -> dict[str, str | None]:
+        """Why objects of a kind were not moved, by their source ids."""
+        importing = Migration(self.export, self.address, self.folder / "journal.sqlite")
+        try:
+            found = importing.context.journal.entries(kind=kind)
+            return {entry.source_id: entry.reason for entry in found if entry.state != "done"}
         finally:
             importing.close()
 
@@ -91,6 +109,12 @@ class Moved:
     def stage(self, run: str) -> str:
         """Lifecycle stage of a run of the target."""
         return str(self.there.call("GET", "runs/get", {"run_id": run})["run"]["info"]["lifecycle_stage"])
+
+    def active(self) -> list[str]:
+        """Runs of the target that are not deleted, in the copies of the source's experiments."""
+        body = {"experiment_ids": list(self.ids("experiment").values()), "run_view_type": "ACTIVE_ONLY"}
+        found = self.there.call("POST", "runs/search", {**body, "max_results": 100})["runs"]
+        return sorted(str(one["info"]["run_id"]) for one in found)
 
     def version(self, name: str, number: int) -> Any:
         """A version of the target."""
@@ -106,6 +130,7 @@ def moved(fresh_server: FreshServer, tmp_path: Path) -> Moved:
 
 def test_what_the_source_cannot_give_again_is_not_replaced(moved: Moved) -> None:
     """Files of one run cannot be listed any more: neither it nor what would be made anew with it is touched."""
+    moved.fill()
     assert moved.bring() == []
     before = {kind: moved.ids(kind) for kind in ("run", "logged_model", "registered_model")}
     version = moved.version("churn", 2)
@@ -124,3 +149,116 @@ def test_what_the_source_cannot_give_again_is_not_replaced(moved: Moved) -> None
     why = {(one.kind, one.identity): one.why for one in left}
     assert why["run", train] == UNREAD
     assert "would have to be made anew with it, and cannot be" in why["run", before["run"][use]]
+
+
+def _dataset(seed: Seeder, experiment: str, *questions: str, **tags: str) -> str:
+    body = {"name": "golden", "experiment_ids": [experiment], "tags": json.dumps(tags)}
+    made = str(seed.call("POST", "datasets/create", body, version="3.0")["dataset"]["dataset_id"])
+    _add(seed, made, *questions)
+    return made
+
+
+def _add(seed: Seeder, dataset: str, *questions: str) -> None:
+    records = json.dumps([{"inputs": {"question": one}} for one in questions])
+    seed.call("POST", f"datasets/{dataset}/records", {"dataset_id": dataset, "records": records}, version="3.0")
+
+
+def _questions(seed: Seeder, dataset: str) -> set[str]:
+    records = json.loads(seed.call("GET", f"datasets/{dataset}/records", {}, version="3.0")["records"])
+    return {str(one["inputs"]["question"]) for one in records}
+
+
+def test_what_the_targets_owners_have_stays_theirs(moved: Moved) -> None:
+    """Objects of the same names are merged into, at the first run and at each later one; nothing of theirs goes."""
+    seed, there = moved.seed, moved.there
+    one, gone = seed.experiment("one"), seed.experiment("gone")
+    run = seed.run(gone, "old")
+    seed.delete_experiment(gone)
+    seed.end(seed.run(one, "new"))
+    golden = _dataset(seed, one, "ours")
+    seed.call("POST", "registered-models/create", {"name": "reg", "tags": pairs({"team": "growth"})})
+    theirs = there.experiment("gone")
+    owned = _dataset(there, theirs, "theirs", owner="ops")
+    tags = pairs({"owner": "ops"})
+    there.call("POST", "registered-models/create", {"name": "reg", "tags": tags, "description": "Of ops"})
+    there.call("POST", "model-versions/create", {"name": "reg", "source": "s3://ops/model"})
+    there.call("POST", "registered-models/alias", {"name": "reg", "alias": "production", "version": "1"})
+
+    def check(*questions: str) -> None:
+        model = there.call("GET", "registered-models/get", {"name": "reg"})["registered_model"]
+        assert {tag["key"]: tag["value"] for tag in model["tags"]}.items() >= {"owner": "ops", "team": "growth"}.items()
+        assert (model["description"], model["aliases"]) == ("Of ops", [{"alias": "production", "version": "1"}])
+        assert moved.version("reg", 1)["source"] == "s3://ops/model"
+        assert _questions(there, owned) == {"theirs", *questions}
+        dataset = there.call("GET", f"datasets/{owned}", {}, version="3.0")["dataset"]
+        assert json.loads(dataset["tags"])["owner"] == "ops"
+        assert theirs in there.call("GET", f"datasets/{owned}/experiment-ids", {}, version="3.0")["experiment_ids"]
+        found = there.call("GET", "experiments/get", {"experiment_id": theirs})["experiment"]
+        assert found["lifecycle_stage"] == "active"
+
+    moved.bring()
+    check("ours")
+    assert moved.reasons("experiment") == {
+        gone: f"it could not be deleted: that of its name ({theirs}) was on the target before, "
+        "with what others have in it"
+    }
+    # the copy of the run is ours
+    assert moved.stage(moved.ids("run")[run]) == "deleted"
+    _add(seed, golden, "new")
+    seed.call("POST", "registered-models/set-tag", {"name": "reg", "key": "more", "value": "1"})
+    moved.bring()
+    check("ours", "new")
+    status, left = moved.repair()
+    check("ours", "new")
+    assert status == 1
+    assert {(item.kind, item.identity) for item in left if item.why == ADOPTED} >= {
+        ("registered_model", "reg"),
+        ("evaluation_dataset", owned),
+    }
+
+
+def test_a_journal_of_an_earlier_version_opens(tmp_path: Path) -> None:
+    """What was found by its name counts as somebody else's, because format 1 did not say; a newer format is refused."""
+    path = tmp_path / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as old, old:
+        old.executescript(
+            "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+            "INSERT INTO about VALUES ('source', 'http://one'), ('format', '1');"
+            "CREATE TABLE objects (kind TEXT NOT NULL, source_id TEXT NOT NULL, target_id TEXT, state TEXT NOT NULL,"
+            "place TEXT NOT NULL, name TEXT NOT NULL, reason TEXT, digest TEXT, changed REAL NOT NULL,"
+            "PRIMARY KEY (kind, source_id)) WITHOUT ROWID;"
+            "INSERT INTO objects VALUES ('run', 'r', 'copy', 'done', '1', 'train', NULL, 'd', 1.0),"
+            "('registered_model', 'reg', 'reg', 'done', '', 'reg', NULL, 'd', 1.0),"
+            "('prompt', 'p', NULL, 'begun', '', 'p', NULL, NULL, 1.0);"
+        )
+    for _ in range(2):
+        journal = Journal(path)
+        journal.bind(source="http://one")
+        origins = {entry.kind: entry.origin for entry in journal.entries()}
+        assert origins == {"run": "made", "registered_model": "adopted", "prompt": ""}
+        assert journal.ours("run", "r")
+        journal.close()
+    with closing(sqlite3.connect(path)) as newer, newer:
+        newer.execute("UPDATE about SET value = '3' WHERE key = 'format'")
+    journal = Journal(path)
+    with pytest.raises(UsageProblem, match="its format is 3, not 2; give another --work-dir"):
+        journal.bind(source="http://one")
+    journal.close()
+
+
+def test_what_was_about_to_be_made_is_ours(tmp_path: Path) -> None:
+    """Found again after a kill or a doubtful answer it is ours; what was refused, or has another id, is not."""
+    journal = Journal(tmp_path / "journal.sqlite")
+    for name in ("killed", "refused", "strange"):
+        journal.begin("webhook", name)
+        with suppress(RequestRefused, TransportError), journal.making("webhook", name):
+            if name == "refused":
+                raise RequestRefused("exists", status=409)
+            raise TransportError("no answer")
+        journal.found("webhook", name, "id")
+        journal.created("webhook", name, "id")
+    journal.found("webhook", "strange", "another")
+    assert {entry.source_id: entry.ours for entry in journal.entries()} == {
+        "killed": True, "refused": False, "strange": False,
+    }  # fmt: skip
+    journal.close()

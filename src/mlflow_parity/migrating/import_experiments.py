@@ -77,15 +77,18 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
     known = context.journal.target("experiment", experiment.experiment_id)
     found = _find(context, known=known) if known is not None else None
     if found is None:
-        found = _create(context, experiment, name, tags)
-        if found.lifecycle_stage == "deleted" and found.tags.get(SOURCE_EXPERIMENT_TAG) != experiment.experiment_id:
+        found, adopted = _create(context, experiment, name, tags)
+        if found.lifecycle_stage == "deleted" and not _is_marked(found, experiment):
             raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
-        context.journal.created("experiment", experiment.experiment_id, found.experiment_id)
+        note = context.journal.adopted if adopted else context.journal.created
+        note("experiment", experiment.experiment_id, found.experiment_id)
     if found.lifecycle_stage == "deleted":
         _restore(context, found.experiment_id)
-    if found.name != name:
-        context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
     refused = []
+    if found.name != name and not context.journal.ours("experiment", experiment.experiment_id):
+        refused.append(f"its name {name!r}: the target's is {found.name!r}, and was not made by this migration")
+    elif found.name != name:
+        context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
     for key, value in tags.items():
         if found.tags.get(key) != value:
             body = {"experiment_id": found.experiment_id, "key": key, "value": value}
@@ -105,8 +108,10 @@ def all_tags(experiment: Experiment) -> dict[str, str]:
     return {**experiment.tags, **experiment_source_tags(fields, experiment.tags)}
 
 
-def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[str, str]) -> Experiment:
-    """Make the experiment, or return the one that has its name."""
+def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[str, str]) -> tuple[Experiment, bool]:
+    """Make the experiment, or return the one that has its name, and whether somebody else made that."""
+    entry = context.journal.entry("experiment", experiment.experiment_id)
+    again = entry is not None and entry.ours
 
     def find() -> Experiment | None:
         return _find(context, name=name)
@@ -115,7 +120,7 @@ def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[st
         # every server has made it for itself
         there = find()
         if there is not None:
-            return there
+            return there, bool(there.tags) or any(context.reader.runs(there.experiment_id))
     for some in (tags, {SOURCE_EXPERIMENT_TAG: experiment.experiment_id}):
 
         def made(answer: Mapping[str, Any], some: Mapping[str, str] = some) -> Experiment:
@@ -123,15 +128,22 @@ def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[st
 
         body = {"name": name, "tags": pairs(some)}
         try:
-            return context.writer.create(f"{_API}create", body, find=find, made=made)
+            with context.journal.making("experiment", experiment.experiment_id):
+                found = context.writer.create(f"{_API}create", body, find=find, made=made)
+            return found, not _is_marked(found, experiment)
         except RequestRefused as error:
             there = find()
             if there is not None:
-                return there
+                # one that was made before a kill
+                return there, not (again and _is_marked(there, experiment))
             # a tag that the target does not take must not keep back all the runs: it is refused on its own
             if error.status in (401, 403, 404) or some is not tags:
                 raise
     raise AssertionError("unreachable: the second try returns or raises")
+
+
+def _is_marked(found: Experiment, experiment: Experiment) -> bool:
+    return found.tags.get(SOURCE_EXPERIMENT_TAG) == experiment.experiment_id
 
 
 def _find(context: Import, *, name: str | None = None, known: str | None = None) -> Experiment | None:

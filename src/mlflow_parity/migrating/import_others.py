@@ -33,9 +33,9 @@ def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
 
 
 def _each(
-    context: Import, entities: Iterator[Entity], move: Callable[[Entity], str], *linked: Callable[[Entity], Any]
+    context: Import, entities: Iterator[Entity], move: Callable[[Entity], None], *linked: Callable[[Entity], Any]
 ) -> None:
-    """Move each that is not moved yet; ``move`` returns its id on the target, ``linked`` tells what it hangs on."""
+    """Move each that is not moved yet; ``move`` notes its id on the target, ``linked`` tells what it hangs on."""
     journal = context.journal
     for entity in entities:
         try:
@@ -47,7 +47,7 @@ def _each(
             journal.digested(entity.kind, entity.entity_id, state)
             if entity.error is not None:
                 raise NotMoved(f"it could not be read at the source: {entity.error}")
-            journal.created(entity.kind, entity.entity_id, move(entity))
+            move(entity)
             journal.done(entity.kind, entity.entity_id, state)
             context.told(objects=1)
         except Exception as error:
@@ -98,7 +98,9 @@ def import_scorers(context: Import, experiment: Experiment) -> None:
         own.setdefault(one.name, {})[int(one.facets["number"])] = one.facets["definition"]
     there: dict[str, dict[int, Any]] | None = None
 
-    def move(scorer: Entity) -> str:
+    ours, made = context.journal.ours("experiment", experiment.experiment_id), set[tuple[str, int]]()
+
+    def move(scorer: Entity) -> None:
         nonlocal there
         if there is None:
             there = _scorers(context, target)
@@ -106,15 +108,19 @@ def import_scorers(context: Import, experiment: Experiment) -> None:
         definition = scorer.facets["definition"]
         # numbers go on from the highest that is there: what the source has a gap for is made first, and deleted last
         while max(known, default=0) < wanted:
-            known[_register(context, target, scorer, known)] = definition
+            number = _register(context, target, scorer, known)
+            known[number] = definition
+            made.add((scorer.name, number))
         if known.get(wanted) != definition:
             raise NotMoved("the target has another scorer of this name and version, or had one")
         for number in [one for one in known if one < wanted and one not in own[scorer.name]]:
-            if known[number] in own[scorer.name].values():
+            # in an experiment of others it may be theirs
+            if (ours or (scorer.name, number) in made) and known[number] in own[scorer.name].values():
                 body = {"experiment_id": target, "name": scorer.name, "version": number}
                 context.writer.call("DELETE", f"{_THREE}scorers/delete", body)
                 del known[number]
-        return f"{target}/{scorer.name}/{wanted}"
+        note = context.journal.created if ours or (scorer.name, wanted) in made else context.journal.found
+        note(scorer.kind, scorer.entity_id, f"{target}/{scorer.name}/{wanted}")
 
     _each(context, iter(found), move)
 
@@ -153,30 +159,31 @@ def import_datasets(context: Import) -> None:
     def experiments(dataset: Entity) -> list[str | None]:
         return [context.journal.target("experiment", one) for one in dataset.facets["experiments"]]
 
-    def move(dataset: Entity) -> str:
-        return _dataset(context, dataset, there, sorted(filter(None, experiments(dataset))))
+    def move(dataset: Entity) -> None:
+        _dataset(context, dataset, there, sorted(filter(None, experiments(dataset))))
 
     _each(context, _entities(objects, "evaluation_dataset"), move, experiments)
 
 
-def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[str]) -> str:
-    facets, writer = dataset.facets, context.writer
-    ours = context.journal.target(dataset.kind, dataset.entity_id) is not None
+def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[str]) -> None:
+    facets, writer, journal = dataset.facets, context.writer, context.journal
     present = there.of(dataset)
     if present is None:
         body: dict[str, Any] = {"name": dataset.name, "experiment_ids": experiments}
         if facets["tags"]:
             body["tags"] = written(facets["tags"])
-        identity = writer.create(
-            f"{_THREE}datasets/create",
-            body,
-            find=lambda: there.find(dataset),
-            made=lambda answer: str(answer["dataset"]["dataset_id"]),
-        )
-        context.journal.created(dataset.kind, dataset.entity_id, identity)
+        with journal.making(dataset.kind, dataset.entity_id):
+            identity = writer.create(
+                f"{_THREE}datasets/create",
+                body,
+                find=lambda: there.find(dataset),
+                made=lambda answer: str(answer["dataset"]["dataset_id"]),
+            )
+        journal.created(dataset.kind, dataset.entity_id, identity)
     else:
         identity = present.entity_id
-        context.journal.created(dataset.kind, dataset.entity_id, identity)
+        journal.found(dataset.kind, dataset.entity_id, identity)
+        ours = journal.ours(dataset.kind, dataset.entity_id)
         path, has = f"{_THREE}datasets/{quote(identity, safe='')}", present.facets
         changed = {key: value for key, value in facets["tags"].items() if has["tags"].get(key) != value}
         if changed:
@@ -190,11 +197,11 @@ def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[
         less = sorted(set(has["experiments"]) - set(experiments))
         if less and ours:
             writer.call("POST", f"{path}/remove-experiments", {"dataset_id": identity, "experiment_ids": less})
+    ours = journal.ours(dataset.kind, dataset.entity_id)
     update_records(context, identity, facets["records"], facets["schema"], ours=ours, new=present is None)
     lost = [one for one in facets["experiments"] if context.journal.target("experiment", one) is None]
     if lost:
         raise NotMoved(f"its experiments {', '.join(lost)} are not on the target")
-    return identity
 
 
 # --- webhooks
@@ -204,7 +211,7 @@ def import_webhooks(context: Import) -> None:
     """Bring every webhook, in the status that it has; its secret cannot be read anywhere, and has to be set again."""
     objects, there = context.export.snapshot.objects(SERVER), _Named(context, "webhook")
 
-    def move(webhook: Entity) -> str:
+    def move(webhook: Entity) -> None:
         present, facets = there.of(webhook), webhook.facets
         events = [one.partition(".") for one in facets["events"]]
         body = {
@@ -215,14 +222,17 @@ def import_webhooks(context: Import) -> None:
             "events": [{"entity": entity.upper(), "action": action.upper()} for entity, _, action in events],
         }
         if present is None:
-            return context.writer.create(
-                _WEBHOOKS,
-                body,
-                find=lambda: there.find(webhook),
-                made=lambda answer: str(answer["webhook"]["webhook_id"]),
-            )
+            with context.journal.making(webhook.kind, webhook.entity_id):
+                made = context.writer.create(
+                    _WEBHOOKS,
+                    body,
+                    find=lambda: there.find(webhook),
+                    made=lambda answer: str(answer["webhook"]["webhook_id"]),
+                )
+            context.journal.created(webhook.kind, webhook.entity_id, made)
+            return
+        context.journal.found(webhook.kind, webhook.entity_id, present.entity_id)
         if any(present.facets[key] != facets[key] for key in ("url", "description", "status", "events")):
             context.writer.call("PATCH", f"{_WEBHOOKS}/{quote(present.entity_id, safe='')}", body)
-        return present.entity_id
 
     _each(context, _entities(objects, "webhook"), move)

@@ -103,26 +103,24 @@ class _Importer:
         self._context = context
         self._versions = versions
         self._there = there
-        #: Registered models and prompts that the journal knew before: what is on the target is ours.
-        self._ours: set[tuple[str, str]] = set()
 
     def container(self, one: Container) -> None:
         """Make a registered model or prompt, or bring its description and tags up to date."""
         journal, entity = self._context.journal, one.entity
         name = one.name(self._context.renames)
-        if journal.target(entity.kind, entity.entity_id) is not None:
-            self._ours.add((entity.kind, entity.entity_id))
         journal.begin(entity.kind, entity.entity_id, name=entity.name)
         try:
             tags = {**content_tags(self._context, entity), **(_MARK if one.is_prompt else {})}
             present = self._there.models.get(name)
             if present is None:
-                self._create(name, tags, entity.facets.get("description") or "")
+                with journal.making(entity.kind, entity.entity_id):
+                    self._create(name, tags, entity.facets.get("description") or "")
+                journal.created(entity.kind, entity.entity_id, name)
             elif present.kind != entity.kind:
                 raise NotMoved(f"the target has a {present.kind.replace('_', ' ')} of this name")
             else:
+                journal.found(entity.kind, entity.entity_id, name)
                 self._update(one, present, name, tags)
-            journal.created(entity.kind, entity.entity_id, name)
             journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
             self._context.told(objects=1)
         except Exception as error:
@@ -150,10 +148,11 @@ class _Importer:
             if has.get(key) != value:
                 writer.call("POST", f"{API}registered-models/set-tag", {"name": name, "key": key, "value": value})
         # what the target has by itself stays, unless all of it is ours
-        for key in has.keys() - tags.keys() if (entity.kind, entity.entity_id) in self._ours else ():
+        ours = self._context.journal.ours(entity.kind, entity.entity_id)
+        for key in has.keys() - tags.keys() if ours else ():
             writer.call("DELETE", f"{API}registered-models/delete-tag", {"name": name, "key": key})
         description = entity.facets.get("description") or ""
-        if (present.facets.get("description") or "") != description:
+        if (present.facets.get("description") or "") != description and (description or ours):
             writer.call("PATCH", f"{API}registered-models/update", {"name": name, "description": description})
 
     def versions(self, one: Container) -> None:
@@ -215,7 +214,7 @@ class _Importer:
             except ParityError as error:
                 problems.failed.append(f"alias {alias!r}: {error}")
         try:
-            for alias in present.keys() - wanted.keys() if (entity.kind, entity.entity_id) in self._ours else ():
+            for alias in present.keys() - wanted.keys() if journal.ours(entity.kind, entity.entity_id) else ():
                 self._context.writer.call("DELETE", f"{API}registered-models/alias", {"name": name, "alias": alias})
         except ParityError as error:
             problems.failed.append(str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -45,7 +46,7 @@ def import_traces(context: Import, experiment: Experiment) -> None:
     target = context.journal.target("experiment", experiment.experiment_id)
     if objects.problem("traces") is not None or target is None:
         return
-    importer = _Importer(context, target)
+    importer = _Importer(context, target, ours=context.journal.ours("experiment", experiment.experiment_id))
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-traces") as pool:
         for _ in drained(pool, importer.one, _traces(objects), 2 * context.workers):
             pass
@@ -58,8 +59,10 @@ def _traces(objects: PlaceObjects) -> Iterator[Entity]:
 
 
 class _Importer:
-    def __init__(self, context: Import, experiment: str) -> None:
+    def __init__(self, context: Import, experiment: str, *, ours: bool) -> None:
+        """``ours``: this migration made the experiment, so that nobody else's traces are in it."""
         self._context = context
+        self._ours = ours
         self._experiment = experiment
         self._links = release(context.reader.capabilities.version) >= _LINKS
 
@@ -103,18 +106,25 @@ class _Importer:
 
     def _write(self, trace: Entity, info: dict[str, Any], *, begun: bool) -> Problems:
         context, facets, problems = self._context, trace.facets, Problems()
-        there = self._present(trace.entity_id) if begun else None
+        there = self._present(trace.entity_id) if begun or not self._ours else None
         if there is not None and there.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
-        if there is not None:
+        journal, key = context.journal, (trace.kind, trace.entity_id)
+        if there is not None and not self._ours:
+            journal.found(*key, there.entity_id)
+        # what others made loses nothing
+        ours = self._ours or there is None or journal.ours(*key)
+        if there is not None and ours:
             self._remove(there, info)
         # a second call brings what is there up to date
-        made = self._start(info)
+        with journal.making(*key) if there is None else nullcontext():
+            made = self._start(info)
         if made.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
-        context.journal.created("trace", trace.entity_id, made.entity_id)
+        journal.created(*key, made.entity_id)
         self._compare(trace, info, made, problems)
-        self._assess(trace, self._present(trace.entity_id) or made if there is not None else made, problems)
+        known = self._present(trace.entity_id) or made if there is not None else made
+        self._assess(trace, known, problems, ours=ours)
         linked = facets.get("linked_prompts")
         # a source that keeps no links beside the tag has those of the tag
         linked = facets["prompts"] if linked is None else linked
@@ -213,15 +223,17 @@ class _Importer:
             path = f"{_API}/{quote(there.entity_id, safe='')}/tags"
             self._context.writer.call("DELETE", path, {"trace_id": there.entity_id, "key": key})
 
-    def _assess(self, trace: Entity, there: Entity, problems: Problems) -> None:
+    def _assess(self, trace: Entity, there: Entity, problems: Problems, *, ours: bool) -> None:
         """Add the assessments that did not come with the trace, and make those anew that differ; the older first."""
         has = {one["id"]: one for one in there.facets["assessments"]}
         wanted = [self._judgement(one) for one in trace.facets["assessments"]]
         path = f"{_API}/{quote(there.entity_id, safe='')}/assessments"
         by_id = {one["id"]: one for one in wanted}
-        stale = [key for key, one in has.items() if by_id.get(key) != one]
+        stale = [key for key, one in has.items() if by_id.get(key) != one] if ours else []
         # one that overrides another is made after it: only then does the server say of that other that it is not valid
-        stale += [key for key in has if key not in stale and _overridden(by_id[key], by_id) & set(stale)]
+        stale += [
+            key for key in has if key not in stale and key in by_id and _overridden(by_id[key], by_id) & set(stale)
+        ]
         for identity in stale:
             self._context.writer.call("DELETE", f"{path}/{quote(str(identity), safe='')}")
             del has[identity]

@@ -82,11 +82,10 @@ class Versions:
                 return
             journal.begin(version.kind, version.entity_id, name=version.name)
             try:
-                number, problems = self._version(name, version, present)
+                problems = self._version(name, version, present)
             except Exception as error:
                 record(self._context, version.kind, version.entity_id, error, place="", name=version.name)
             else:
-                journal.created(version.kind, version.entity_id, f"{name}/{number}")
                 if problems:
                     journal.unmovable(version.kind, version.entity_id, "; ".join(problems))
                 else:
@@ -96,7 +95,8 @@ class Versions:
 
     def _remove_leftovers(self, one: Container, name: str, present: dict[int, Entity]) -> None:
         """Delete versions of ours that only took up a number when a kill came."""
-        if not one.versions:
+        if not one.versions or (one.is_prompt and not self._context.journal.ours("prompt", one.entity.entity_id)):
+            # a prompt version carries no source tags: here it may be somebody else's
             return
         kept = {int(version.facets["number"]) for version in one.versions}
         known = set(self._context.journal.ids(one.versions[0].kind).values())
@@ -119,8 +119,8 @@ class Versions:
     def _delete(self, name: str, number: int) -> None:
         self._context.writer.call("DELETE", f"{API}model-versions/delete", {"name": name, "version": str(number)})
 
-    def _version(self, name: str, version: Entity, present: Mapping[int, Entity]) -> tuple[int, list[str]]:
-        """Make one version, or find it, and bring it up to date; return its number and what cannot be written."""
+    def _version(self, name: str, version: Entity, present: Mapping[int, Entity]) -> list[str]:
+        """Make one version, or find it, and bring it up to date; return what cannot be written."""
         wanted, prompt = int(version.facets["number"]), version.kind == "prompt_version"
         tags = {**content_tags(self._context, version), **({} if prompt else _source_tags(version))}
         description = version.facets.get("commit_message" if prompt else "description") or ""
@@ -131,8 +131,12 @@ class Versions:
             given = {"description": description, "run_id": source.run_id, "model_id": source.model_id}
             given["run_link"] = version.facets.get("run_link")
             body |= {key: value for key, value in given.items() if value}
-            number = self._create(name, body, version, source)
+            with self._context.journal.making(version.kind, version.entity_id):
+                number = self._create(name, body, version, source)
+            self._context.journal.created(version.kind, version.entity_id, f"{name}/{number}")
         else:
+            self._note(version, f"{name}/{number}")
+            ours = ours and self._context.journal.ours(version.kind, version.entity_id)
             self._update(name, present[number], tags, description, ours=ours)
             if ours and (late := _late(present[number], source)):
                 raise NotMoved(f"its {late} came to the target after it; {FIXED}")
@@ -143,7 +147,15 @@ class Versions:
             problems.append(f"its number is {number}: the target gave higher ones before, and gives none twice")
         if not prompt:
             problems += self._stage_and_status(name, number, version, present)
-        return number, problems
+        return problems
+
+    def _note(self, version: Entity, copy: str) -> None:
+        """Note a version that was found: by its source tags, or by its number and text, which anybody may give."""
+        journal = self._context.journal
+        if version.kind == "prompt_version" and not journal.ours("prompt", version.container):
+            journal.found(version.kind, version.entity_id, copy)
+        else:
+            journal.created(version.kind, version.entity_id, copy)
 
     def _stage_and_status(self, name: str, number: int, version: Entity, present: Mapping[int, Entity]) -> list[str]:
         stage = version.facets.get("stage") or "None"
@@ -207,7 +219,8 @@ class Versions:
                 writer.call("POST", f"{API}model-versions/set-tag", {**of, "key": key, "value": value})
         for key in has.keys() - tags.keys() if ours else ():
             writer.call("DELETE", f"{API}model-versions/delete-tag", {**of, "key": key})
-        if (present.facets.get("commit_message" if prompt else "description") or "") != description:
+        theirs = present.facets.get("commit_message" if prompt else "description") or ""
+        if theirs != description and (description or ours):
             writer.call("PATCH", f"{API}model-versions/update", {**of, "description": description})
 
 

@@ -16,22 +16,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlflow_parity.errors import NoSpace, UsageProblem
+from mlflow_parity.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
 #: API cannot write it.
 State = Literal["begun", "done", "failed", "unmovable"]
-_FORMAT = 1
 #: Entries that are in memory at once.
 _CHUNK = 1_000
+#: Where a target object comes from: this migration ``made`` it, or it was there before and was ``adopted``; empty: not
+#: known yet.
+Origin = Literal["", "made", "adopted"]
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS objects (
     kind TEXT NOT NULL, source_id TEXT NOT NULL, target_id TEXT, state TEXT NOT NULL,
     place TEXT NOT NULL, name TEXT NOT NULL, reason TEXT, digest TEXT, changed REAL NOT NULL,
+    origin TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (kind, source_id)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS doubts (
+    kind TEXT NOT NULL, source_id TEXT NOT NULL, PRIMARY KEY (kind, source_id)
+) WITHOUT ROWID;
 """
+#: Format 1 did not say what was found by its name: of these kinds nothing counts as ours any more. Copies of the others
+#: are made, or carry a source tag.
+_FOUND_BY_NAME = (
+    "experiment", "registered_model", "prompt", "prompt_version", "evaluation_dataset", "webhook", "scorer"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,12 @@ class Entry:
     reason: str | None
     digest: str | None
     changed: float
+    origin: Origin
+
+    @property
+    def ours(self) -> bool:
+        """Whether this migration made the target's object: only then may it be deleted, or lose what it has."""
+        return self.origin == "made"
 
 
 class Journal:
@@ -61,12 +79,27 @@ class Journal:
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.executescript(_SCHEMA)
+            self._upgrade()
         except sqlite3.DatabaseError as error:
             with suppress(sqlite3.DatabaseError), _on_disk():
                 raise
             raise UsageProblem(
                 f"{path} is no journal of a migration ({error}); move it away, or give another --work-dir"
             ) from None
+
+    def _upgrade(self) -> None:
+        """Bring the journal of an earlier version to this format."""
+        if any(column[1] == "origin" for column in self._file.execute("PRAGMA table_info(objects)")):
+            return
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute("ALTER TABLE objects ADD COLUMN origin TEXT NOT NULL DEFAULT ''")
+        self._file.execute("UPDATE objects SET origin = 'made' WHERE target_id IS NOT NULL")
+        self._file.executemany(
+            "UPDATE objects SET origin = 'adopted' WHERE target_id IS NOT NULL AND kind = ?",
+            [(kind,) for kind in _FOUND_BY_NAME],
+        )
+        self._file.execute("UPDATE about SET value = ? WHERE key = 'format' AND value = '1'", (str(_FORMAT),))
+        self._file.execute("COMMIT")
 
     def close(self) -> None:
         """Close the file."""
@@ -102,35 +135,69 @@ class Journal:
     def begin(self, kind: str, source_id: str, *, place: str = "", name: str = "") -> None:
         """Note that an object is about to be made, or gone on with; its target id stays."""
         self._write(
-            "INSERT INTO objects VALUES (?, ?, NULL, 'begun', ?, ?, NULL, NULL, ?) ON CONFLICT (kind, source_id) "
+            "INSERT INTO objects VALUES (?, ?, NULL, 'begun', ?, ?, NULL, NULL, ?, '') ON CONFLICT (kind, source_id) "
             "DO UPDATE SET state = 'begun', reason = NULL, place = excluded.place, name = excluded.name, "
             "changed = excluded.changed",
             (kind, source_id, place, name, time.time()),
         )
 
+    @contextmanager
+    def making(self, kind: str, source_id: str) -> Iterator[None]:
+        """Note that it is not on the target and a request is about to make it: what is found after a kill is ours."""
+        self._change(kind, source_id, "origin = ?1", "made")
+        try:
+            yield
+        except ParityError as error:
+            # after any other error it may have been made all the same
+            if not isinstance(error, TransportError) and not (
+                isinstance(error, RequestRefused) and error.status >= 500
+            ):
+                self._change(kind, source_id, "origin = ?1", "")
+            raise
+
+    def doubt(self, kind: str, source_id: str) -> None:
+        """Note that a request to make it ended without an answer of the server: a second one may come to be, late."""
+        self._write("INSERT OR IGNORE INTO doubts VALUES (?, ?)", (kind, source_id))
+
     def created(self, kind: str, source_id: str, target_id: str) -> None:
-        """Note what it became on the target, right after it was made or found there."""
-        self._change(kind, source_id, "target_id = ?", target_id)
+        """Note what it became on the target, right after it was made, or found by what only we write.
+
+        What was adopted stays adopted.
+        """
+        change = "origin = CASE origin WHEN '' THEN 'made' ELSE origin END, target_id = ?1"
+        self._change(kind, source_id, change, target_id)
+
+    def found(self, kind: str, source_id: str, target_id: str) -> None:
+        """Note a target object of its name: ours, if the journal knows it or it was about to be made, else adopted."""
+        change = (
+            "origin = CASE WHEN target_id = ?1 THEN origin WHEN target_id IS NULL AND origin = 'made' THEN 'made' "
+            "ELSE 'adopted' END, target_id = ?1"
+        )
+        self._change(kind, source_id, change, target_id)
+
+    def adopted(self, kind: str, source_id: str, target_id: str) -> None:
+        """Note a target object that somebody else made."""
+        self._change(kind, source_id, "origin = 'adopted', target_id = ?1", target_id)
 
     def done(self, kind: str, source_id: str, digest: str | None = None) -> None:
         """Note that it is whole; ``digest`` of the source object tells a later run whether it changed since."""
-        self._change(kind, source_id, "state = 'done', reason = NULL, digest = ?", digest)
+        self._change(kind, source_id, "state = 'done', reason = NULL, digest = ?1", digest)
 
     def digested(self, kind: str, source_id: str, digest: str) -> None:
         """Note which state of the source object was written, whatever else is to be said of it."""
-        self._change(kind, source_id, "digest = ?", digest)
+        self._change(kind, source_id, "digest = ?1", digest)
 
     def failed(self, kind: str, source_id: str, reason: str) -> None:
         """Note why it could not be moved this time."""
-        self._change(kind, source_id, "state = 'failed', reason = ?", reason)
+        self._change(kind, source_id, "state = 'failed', reason = ?1", reason)
 
     def unmovable(self, kind: str, source_id: str, reason: str) -> None:
         """Note that MLflow's API cannot write it."""
-        self._change(kind, source_id, "state = 'unmovable', reason = ?", reason)
+        self._change(kind, source_id, "state = 'unmovable', reason = ?1", reason)
 
     def again(self, kind: str, source_id: str) -> None:
         """Say that an object is to be gone on with, as if it had not been done; its target id stays."""
-        self._change(kind, source_id, "state = 'begun', reason = NULL, digest = ?", None)
+        self._change(kind, source_id, "state = 'begun', reason = NULL, digest = ?1", None)
 
     def forget(self, kind: str, source_id: str) -> None:
         """Drop an object, so that it is moved anew."""
@@ -150,6 +217,25 @@ class Journal:
         """Return the target id of a source object, where it is known."""
         entry = self.entry(kind, source_id)
         return None if entry is None else entry.target_id
+
+    def of_target(self, kind: str, target_id: str) -> Entry | None:
+        """Return the entry of a target object; there may be none."""
+        with self._lock:
+            row = self._file.execute(
+                "SELECT * FROM objects WHERE kind = ? AND target_id = ?", (kind, target_id)
+            ).fetchone()
+        return None if row is None else Entry(*row)
+
+    def ours(self, kind: str, source_id: str) -> bool:
+        """Whether this migration made the copy of a source object."""
+        entry = self.entry(kind, source_id)
+        return entry is not None and entry.ours
+
+    def in_doubt(self, kind: str, source_id: str) -> bool:
+        """Whether a second copy of a source object may be ours, by :meth:`doubt`."""
+        query = "SELECT 1 FROM doubts WHERE kind = ? AND source_id = ?"
+        with self._lock:
+            return self._file.execute(query, (kind, source_id)).fetchone() is not None
 
     def state(self, kind: str, source_id: str) -> State | None:
         """Return how far an object came; ``None``: not begun."""
@@ -208,7 +294,7 @@ class Journal:
             _on_disk(),
             closing(
                 self._file.execute(
-                    f"UPDATE objects SET {change}, changed = ? WHERE kind = ? AND source_id = ?",  # noqa: S608 - our own text
+                    f"UPDATE objects SET {change}, changed = ?2 WHERE kind = ?3 AND source_id = ?4",  # noqa: S608 - our own text
                     (value, time.time(), kind, source_id),
                 )
             ) as cursor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlflow_parity.errors import ReadError
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_ids import deleted_runs
+from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.model import Experiment
 
 
@@ -18,16 +19,19 @@ def apply_lifecycle(context: Import) -> None:
         return
     stages = {one.experiment_id: one.lifecycle_stage for one in context.reader.experiments()}
     for experiment in context.experiments:
-        target = context.journal.target("experiment", experiment.experiment_id)
-        if target is None or stages.get(target) != "active":
+        entry = context.journal.entry("experiment", experiment.experiment_id)
+        target = None if entry is None else entry.target_id
+        if entry is None or target is None or stages.get(target) != "active":
             continue
         try:
-            if experiment.lifecycle_stage == "deleted":
+            if experiment.lifecycle_stage == "deleted" and entry.ours:
                 # its runs go with it
                 context.writer.call("POST", "/api/2.0/mlflow/experiments/delete", {"experiment_id": target})
             else:
                 _delete_runs(context, experiment, target)
-        except ReadError as error:
+            if experiment.lifecycle_stage == "deleted" and not entry.ours:
+                raise NotMoved(f"that of its name ({target}) was on the target before, with what others have in it")
+        except (ReadError, NotMoved) as error:
             context.journal.failed("experiment", experiment.experiment_id, f"it could not be deleted: {error}")
 
 

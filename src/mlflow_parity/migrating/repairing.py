@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
 
+ADOPTED = "it was on the target before, or the journal of an earlier version does not say who made it"
+
 
 def repair(
     context: Import,
@@ -162,7 +164,7 @@ class _Bars:
         entry = self._journal.entry(*key)
         if entry is None or entry.target_id is None:
             return None
-        why = self._holes.why(key, entry.place)
+        why = self._holes.why(key, entry.place) if entry.ours else ADOPTED
         if why is None and key[0] in CONTAINER.values():
             strange = self._versions.get(entry.target_id, set()) - _known(self._journal, *key)
             if strange:
