@@ -79,6 +79,17 @@ FACETS: dict[str, tuple[str, ...]] = {
     **{name: kind.facets for name, kind in KINDS.items()},
 }
 
+#: Kinds of which all but their links is one facet, with what it holds.
+LATER: dict[str, str] = {
+    "issue": "description, status, severity, root causes, categories, author",
+    "review_queue": "type, users, label schemas",
+    "gateway_secret": "provider, names of the keys, configuration",
+    "gateway_model": "provider, model, name of the secret",
+    "gateway_endpoint": "models with their weights, tags, bindings, settings",
+    "gateway_guardrail": "stage, action, name and version of the scorer",
+    "gateway_budget": "unit, amount, duration, scope, action",
+    "mcp_server": "display name, description, icons, tags, aliases, latest version",
+}
 RULES: tuple[Rule, ...] = (
     # --- experiments
     Rule("experiment.presence", "experiment", "presence", "the experiment itself", "equal",
@@ -425,6 +436,39 @@ RULES: tuple[Rule, ...] = (
     Rule("webhook.times", "webhook", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
     Rule("webhook.secret", "webhook", "status", "secret", "not compared", "No server tells it."),
+    # --- issues, review queues, the AI gateway, the MCP registry
+    *(Rule(f"{kind}.presence", kind, "presence", f"the {KINDS[kind].plural[:-1]} itself", "equal",
+           "By id, else by name. The Export Import tool and migrate.py move none.")
+      for kind in LATER),
+    *(Rule(f"{kind}.definition", kind, "definition", field, "equal",
+           "All that the list tells but the server's own ids, times and users.")
+      for kind, field in LATER.items()),
+    *(Rule(f"{kind}.experiment", kind, "experiment", "experiment", "paired", "It belongs to the copy of its experiment.")
+      for kind in LATER if "experiment" in KINDS[kind].facets),
+    *(Rule(f"{kind}.experiment.dangling", kind, "experiment", "experiment that is gone", "expected",
+           "The source itself has no such experiment (any more).", "the copy names the same id, or none")
+      for kind in LATER if "experiment" in KINDS[kind].facets),
+    Rule("issue.run", "issue", "run", "source_run_id", "paired", "It names the copy of the run that found it."),
+    Rule("issue.run.dangling", "issue", "run", "source_run_id of a run that is gone", "expected",
+         "The source itself has no such run (any more).", "the copy names the same id, or none"),
+    Rule("review_queue.items", "review_queue", "items", "items with their status", "equal",
+         "As a multiset; ids of traces through the pairing."),
+    Rule("review_queue.label_schemas", "review_queue", "definition", "label schemas of no review queue", "not compared",
+         "MLflow's only list of label schemas writes: it makes an experiment's default one. Those of a queue are read "
+         "one by one, and compared with it."),
+    Rule("gateway_secret.value", "gateway_secret", "definition", "the secret values", "not compared",
+         "No server tells them. The names of their keys are compared, and their configuration by digest."),
+    Rule("mcp_server.versions", "mcp_server", "versions", "every version: server.json, tools, status, tags", "equal",
+         "As a multiset."),
+    Rule("mcp_server.endpoints", "mcp_server", "endpoints", "access endpoints", "equal", "As a multiset."),
+    Rule("workspace.presence", "workspace", "presence", "the workspace itself", "equal",
+         "One audit is of one workspace: that of MLFLOW_WORKSPACE, else the default one. Where none was chosen, every "
+         "other is a finding; where one was, the report names the others as left out."),
+    Rule("workspace.content", "workspace", "content", "all that it holds", "equal",
+         "It is unverified until it is audited by itself."),
+    Rule("scorer.online", "scorer", "definition", "online scoring configuration, jobs of the server", "not compared",
+         "How a server runs a scorer, and the jobs that its executor ran (scoring, prompt optimization), are states of "
+         "that server; what the jobs made (runs, prompts, assessments) is compared."),
 )  # fmt: skip
 
 _SAME = "The store itself went on, so nothing may differ: ids, times, users, all tags, links and places, files byte by byte."
@@ -498,7 +542,7 @@ def markdown() -> str:
         "When most runs look like the other profile, the first line of the report says so.",
     ]
     titles = {"experiment": "Experiments", "run": "Runs"}
-    titles.update({name: kind.plural.capitalize() for name, kind in KINDS.items()})
+    titles.update({name: kind.plural[0].upper() + kind.plural[1:] for name, kind in KINDS.items()})
     for kind, title in titles.items():
         lines += [
             "",

@@ -14,7 +14,11 @@ from mlflow_parity.model import EXIM_PREFIX, Entity
 
 Family = Literal["experiment", "model", "prompt", "server"]
 #: Where the snapshot keeps a kind: parts of an experiment, or of the server.
-ObjectPart = Literal["logged_models", "traces", "scorers", "registry", "evaluation_datasets", "webhooks"]
+ObjectPart = Literal[
+    "logged_models", "traces", "scorers", "registry", "evaluation_datasets", "webhooks", "issues", "review_queues",
+    "gateway_secrets", "gateway_models", "gateway_endpoints", "gateway_guardrails", "gateway_budgets", "mcp_servers",
+    "workspaces",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,23 @@ _KINDS = (
     Kind("webhook", "webhooks", "server", "webhooks",
          ("presence", "name", "description", "url", "events", "status", "times"),
          ("url", "events", "description"), "3.3"),
+    Kind("issue", "issues", "server", "issues",
+         ("presence", "definition", "experiment", "run"), ("definition",), "3.11"),
+    Kind("review_queue", "review queues", "server", "review_queues",
+         ("presence", "definition", "experiment", "items"), ("definition",), "3.11 or later"),
+    Kind("gateway_secret", "gateway secrets", "server", "gateway_secrets",
+         ("presence", "definition"), ("definition",), "3.5 or later"),
+    Kind("gateway_model", "gateway model definitions", "server", "gateway_models",
+         ("presence", "definition"), ("definition",), "3.5 or later"),
+    Kind("gateway_endpoint", "gateway endpoints", "server", "gateway_endpoints",
+         ("presence", "definition", "experiment"), ("definition",), "3.5 or later"),
+    Kind("gateway_guardrail", "gateway guardrails", "server", "gateway_guardrails",
+         ("presence", "definition", "experiment"), ("definition",), "3.11 or later"),
+    Kind("gateway_budget", "gateway budgets", "server", "gateway_budgets",
+         ("presence", "definition"), ("definition",), "3.11"),
+    Kind("mcp_server", "MCP servers", "server", "mcp_servers",
+         ("presence", "definition", "versions", "endpoints"), ("definition",), "3.15"),
+    Kind("workspace", "workspaces", "server", "workspaces", ("presence", "content"), ("content",), "3.5 or later"),
 )  # fmt: skip
 #: Facets that only a server itself can tell: of a snapshot they are not judged.
 LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})

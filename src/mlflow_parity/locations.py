@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +21,11 @@ _ARN_HINT = (
     "expected arn:aws:sagemaker:REGION:ACCOUNT:mlflow-app/app-… or "
     "arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME (account of 12 digits)"
 )
+#: MLflow's own variable; with ``SOURCE_`` or ``TARGET_`` in front it is that of one side.
+VARIABLE = "MLFLOW_WORKSPACE"
+#: The workspace of all that names none.
+DEFAULT_WORKSPACE = "default"
+_WORKSPACE = re.compile(r"[A-Za-z0-9._-]{1,255}")
 #: Partitions that the sagemaker-mlflow plugin serves (facts: anything else is refused by it).
 PARTITIONS = ("aws", "aws-us-gov")
 
@@ -40,6 +46,8 @@ class Location:
     service: str = ""
     routing_header: str = ""
     userinfo: tuple[str, str] | None = field(default=None, repr=False)
+    workspace: str = ""
+    """The workspace that was chosen; empty: the server's default one."""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -61,6 +69,12 @@ class Location:
     @property
     def display(self) -> str:
         """The location as it may be printed: no credentials."""
+        inside = f" (workspace {self.workspace})" if self.workspace and self.kind != "snapshot" else ""
+        return self.address + inside
+
+    @property
+    def address(self) -> str:
+        """What an option takes for the location: no credentials, and no workspace."""
         return self.endpoint if self.kind == "http" else self.uri
 
     @property
@@ -68,12 +82,30 @@ class Location:
         """What two names of the same place have in common."""
         if self.kind == "snapshot":
             return str(self.path.resolve())
-        return self.endpoint if self.kind == "http" else self.uri
+        return self.display
 
     @property
     def path(self) -> Path:
         """The snapshot directory (only for snapshots)."""
         return Path(self.uri)
+
+
+def in_workspace(location: Location, side: str, environ: Mapping[str, str]) -> Location:
+    """Return a location with the workspace that ``MLFLOW_WORKSPACE`` names, the side's own variable first.
+
+    Raises:
+        LocationError: it is no name that a header can carry.
+    """
+    name = next(
+        (text for prefix in (f"{side.upper()}_", "") if (text := environ.get(f"{prefix}{VARIABLE}"))), ""
+    ).strip()
+    if not name:
+        return location
+    if not _WORKSPACE.fullmatch(name):
+        raise LocationError(
+            f"{side}: {VARIABLE}: {_shown(name)} is no workspace's name; give letters, digits and any of ._-"
+        )
+    return replace(location, workspace=name)
 
 
 def parse_arn(text: str, *, option: str = "--target-arn", custom_endpoint: str | None = None) -> Location:

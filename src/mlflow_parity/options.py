@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.locations import Location, in_workspace, parse_arn, parse_location
 from mlflow_parity.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     if profile not in PROFILES:
         raise UsageProblem(f"--profile: {profile!r} is not one of {', '.join(PROFILES)}")
     settings = Settings(
-        source=_side("source", values, env),
-        target=_side("target", values, env),
+        source=in_workspace(_side("source", values, env), "source", env),
+        target=in_workspace(_side("target", values, env), "target", env),
         experiments=_names(values.get("experiments", "")),
         exclude_experiments=_names(values.get("exclude-experiments", "")),
         models=_names(values.get("models", "")),

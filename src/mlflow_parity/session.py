@@ -23,12 +23,13 @@ import pytest
 from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
 from mlflow_parity.kinds import KINDS, LIVE, Family
+from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
 from mlflow_parity.promises import Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
-from mlflow_parity.sides import Side, SideName
+from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
@@ -249,6 +250,11 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
     if settings.experiments or settings.exclude_experiments:
         left_out.append("experiments that --experiments or --exclude-experiments leave out")
+    for name in SIDES:
+        origin = audit.sides[name].snapshot.origin
+        if origin.other_workspaces:
+            others = ", ".join(origin.other_workspaces)
+            left_out.append(f"workspaces of the {name} beside {origin.workspace} ({VARIABLE} names that one): {others}")
     snapshot = settings.target.kind == "snapshot"
     untold = {f"{kind} {facet}" for kind, facet in LIVE} if snapshot else set()
     left_out += [line for line in result.selection.left_out() if line not in untold]
@@ -413,11 +419,13 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
 
 def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str]) -> tuple[str, ...]:
     """Return the command that repeats the audit; locations stand in it without credentials."""
-    command = ["pytest"]
+    sides = (("SOURCE", settings.source), ("TARGET", settings.target))
+    command = [f"{side}_{VARIABLE}={location.workspace}" for side, location in sides if location.workspace]
+    command.append("pytest")
     for name, text in values.items():
         option = OPTIONS[name]
         if name in ("source-uri", "target-uri"):
-            text = settings.source.display if name == "source-uri" else settings.target.display
+            text = settings.source.address if name == "source-uri" else settings.target.address
         if text == (option.default or "") and option.default is not None:
             continue
         if option.kind == "flag":

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mlflow_parity.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.kinds import KINDS, Family
-from mlflow_parity.locations import Location
+from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import Reader
@@ -52,7 +52,16 @@ class Side:
             # before anything of it is used, and all of it: what is not asked for today may be damaged all the same
             self._snapshot.verify()
             self._check_names(self._snapshot.asked)
+            self._check_workspace(self._snapshot.origin.workspace)
         self._experiments: list[Experiment] | None = None
+
+    def _check_workspace(self, kept: str) -> None:
+        wanted, kept = self.location.workspace, kept or DEFAULT_WORKSPACE
+        if wanted and wanted != kept:
+            raise UsageProblem(
+                f"{self.location.display}: the {self.name}'s snapshot is of the workspace {kept}, not of {wanted}; "
+                f"give that one's, or set {self.name.upper()}_{VARIABLE}={kept}"
+            )
 
     def _check_names(self, asked: Asked | None) -> None:
         kept = "" if asked is None else asked.renames
@@ -115,6 +124,8 @@ class Side:
                 "artifact_proxy": capabilities.artifact_proxy,
                 "get_artifact": capabilities.get_artifact,
             },
+            self.location.workspace,
+            self._other_workspaces(self.reader),
         )
         self._snapshot = Snapshot.create(
             root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
@@ -132,6 +143,15 @@ class Side:
         self.resumed_from = min(self._snapshot.taken_over, default=None)
         self._model_links = model_links
         self._snapshot.finish()
+
+    def _other_workspaces(self, reader: Reader) -> tuple[str, ...]:
+        """Name what was left out by choosing a workspace; all others are found when the server's objects are read."""
+        if not self.location.workspace:
+            return ()
+        try:
+            return tuple(reader.workspaces())
+        except ReadError as error:
+            return (f"(those that cannot be listed: {error})",)
 
     def holds(self, experiments: Sequence[Experiment], wanted: Asked) -> None:
         """Refuse a snapshot that was asked for less than is wanted of it.

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     Raises:
         ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
     """
-    from mlflow_parity.locations import parse_arn, parse_location
+    from mlflow_parity.locations import in_workspace, parse_arn, parse_location
     from mlflow_parity.reading import open_reader
     from mlflow_parity.sides import Side, prepare_folder, uncounted
     from mlflow_parity.snapshot import PARTS, SERVER_PARTS
@@ -53,6 +53,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
         location = parse_arn(args.source_arn, option="--source-arn", custom_endpoint=custom)
     else:
         location = parse_location(args.source_uri, option="--source-uri", custom_endpoint=custom)
+    location = in_workspace(location, "source", env)
     if location.kind == "snapshot":
         raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
     if not 1 <= args.workers <= 64:

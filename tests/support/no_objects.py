@@ -25,6 +25,10 @@ class NoObjects:
         """None."""
         return iter(())
 
+    def workspaces(self) -> list[str]:
+        """None."""
+        return []
+
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """None."""
         return (Resolved(name, alias, None) for name, alias in aliases)

@@ -42,6 +42,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt_version",),
     "trace": ("logged_model", "prompt_version"),
     "evaluation_dataset": ("trace",),
+    "review_queue": ("trace",),
 }
 #: Facets that are judged by files alone.
 _ON_FILES = frozenset({"files", "access", "loads"})

@@ -23,7 +23,7 @@ from mlflow_parity.waivers import Waiver
 
 _NAMED: tuple[Family, ...] = ("model", "prompt")
 #: Kinds beside experiments whose objects name runs, experiments or logged models.
-_LINKING = ("model_version", "evaluation_dataset")
+_LINKING = ("model_version", "evaluation_dataset", "issue", "review_queue", "gateway_endpoint", "gateway_guardrail")
 
 
 @dataclass(slots=True)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from mlflow_parity.canary.experiment_faults import EXPERIMENT_FAULTS
 from mlflow_parity.canary.fault import Fault
+from mlflow_parity.canary.later_faults import LATER_FAULTS
 from mlflow_parity.canary.model_faults import MODEL_FAULTS
 from mlflow_parity.canary.other_faults import OTHER_FAULTS
 from mlflow_parity.canary.run_faults import RUN_FAULTS
 from mlflow_parity.canary.trace_faults import TRACE_FAULTS
 
-FAULTS: tuple[Fault, ...] = (*EXPERIMENT_FAULTS, *RUN_FAULTS, *MODEL_FAULTS, *TRACE_FAULTS, *OTHER_FAULTS)
+FAULTS: tuple[Fault, ...] = (
+    *EXPERIMENT_FAULTS,
+    *RUN_FAULTS,
+    *MODEL_FAULTS,
+    *TRACE_FAULTS,
+    *OTHER_FAULTS,
+    *LATER_FAULTS,
+)
 
 
 def of_kind(kind: str) -> tuple[Fault, ...]:

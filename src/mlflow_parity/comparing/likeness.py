@@ -61,7 +61,7 @@ class Likeness:
 
     def _facet(self, facet: str, entity: Entity) -> bytes:
         value = entity.facets.get(facet)
-        if facet in ("run", "logged_model"):
+        if facet in ("run", "logged_model", "experiment"):
             value = self._pairs(facet).get(value or "", value)
         elif facet == "tags":
             value = {key: text for key, text in plain_tags(value or {}).items() if key not in _SERVER_TAGS}
@@ -102,6 +102,7 @@ _OWN: Mapping[str, Callable[[Any, Entity, _Pairs], Any]] = {
     "experiments": _experiments,
     "prompts": _prompts,
     "records": _records,
+    "items": _records,
 }
 
 

@@ -360,6 +360,22 @@ def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Differen
     return compare_json("", ours, theirs, rule)
 
 
+def _experiment(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    ours, theirs = source.facets.get("experiment"), target.facets.get("experiment")
+    return link("experiment", ours, theirs, "experiment", links, f"{source.kind}.experiment")
+
+
+def _list(facet: str, through_kind: str = "") -> Callable[[Entity, Entity, ObjectLinks], list[Difference]]:
+    """Compare a list as a multiset; ``through_kind``: ids of that kind in it through the pairing."""
+
+    def compare(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+        pairs = links.of(through_kind) if through_kind else {}
+        ours = [through(one, pairs) for one in source.facets.get(facet) or []]
+        return compare_multisets("", ours, list(target.facets.get(facet) or []), f"{source.kind}.{facet}")
+
+    return compare
+
+
 _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
     ("model_version", "source_tags"): compare_source_tags,
     ("model_version", "source"): compare_source,
@@ -369,6 +385,9 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("evaluation_dataset", "schema"): _schema,
     ("evaluation_dataset", "experiments"): _experiments,
     ("evaluation_dataset", "records"): _records,
+    ("review_queue", "items"): _list("items", "trace"),
+    ("mcp_server", "versions"): _list("versions"),
+    ("mcp_server", "endpoints"): _list("endpoints"),
     ("trace", "prompts"): _prompts,
     ("trace", "spans"): compare_spans,
     ("trace", "assessments"): compare_assessments,
@@ -381,6 +400,7 @@ _SHARED: Mapping[str, Callable[[Entity, Entity, ObjectLinks], list[Difference]]]
     "aliases": compare_aliases,
     "number": compare_number,
     "run": _run,
+    "experiment": _experiment,
     "logged_model": _logged_model,
 }
 

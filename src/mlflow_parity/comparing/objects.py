@@ -13,6 +13,7 @@ from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, ke
 from mlflow_parity.comparing.same_store import bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.locations import VARIABLE
 from mlflow_parity.model import ArtifactTree, Entity, Resolved
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
 from mlflow_parity.relocation import Relocation
@@ -93,7 +94,7 @@ def compare_objects(
                 elif unread and _is_incomplete(facet, mine, copy):
                     # what is there may differ all the same, which says more; nothing at all was never read
                     known = facet in mine.facets and facet in copy.facets
-                    known &= all(one.facets[facet] for one in (mine, copy) if one.error is not None)
+                    known = known and all(one.facets[facet] for one in (mine, copy) if one.error is not None)
                     differing = compare_facet(facet, mine, copy, comparison.links) if known else []
                     found = [one for one in differing if not one.state.green] or unread
                 elif facet == "order":
@@ -192,7 +193,7 @@ def _unpaired(
     for item in sorted(pairing.missing, key=_order):
         if presence:
             why = _why_missing(item, links)
-            if cannot:
+            if cannot and kind != "workspace":
                 why = f"the target's MLflow cannot hold {KINDS[kind].plural} (they came with {KINDS[kind].first})"
             gone = Difference("", State.MISSING, rule, source=_described(item), note=why)
             yield outcome(_row(label, kind, item, None, "presence", State.MISSING), [gone])
@@ -237,6 +238,9 @@ def _described(item: ObjectKey) -> str:
 
 
 def _why_missing(item: ObjectKey, links: ObjectLinks) -> str:
+    if item.kind == "workspace":
+        mend = f"audit each workspace by itself: set SOURCE_{VARIABLE} and TARGET_{VARIABLE}"
+        return f"nothing of it was read; {mend}"
     note = "no target object has its id, its source tags, its natural key or its content"
     if item.run is None:
         return f"{note}; it has no run" if item.kind in ("model_version", "logged_model") else note

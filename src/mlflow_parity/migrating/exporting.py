@@ -80,6 +80,7 @@ class Exporter:
                 "artifact_proxy": capabilities.artifact_proxy,
                 "get_artifact": capabilities.get_artifact,
             },
+            location.workspace,
         )
         self._folder.set_aside()
         self._folder.clear_parts()

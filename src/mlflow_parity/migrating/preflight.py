@@ -24,6 +24,7 @@ from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.source_state import export_findings, source_findings, unmatched
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
 from mlflow_parity.migrating.surveying import look
+from mlflow_parity.migrating.unwritten import unwritten
 from mlflow_parity.model import Experiment
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.support import FIRST
@@ -118,7 +119,7 @@ def preflight(
         if target is not None:
             checked.found += _state(settings, target, journal, survey, renames)
         if survey is not None:
-            checked.found += source_findings(survey, renames) + _held(survey, target)
+            checked.found += source_findings(survey, renames) + unwritten(survey) + _held(survey, target)
             if export is None:
                 checked.found += disk_findings(settings, survey, free)
     checked.found = ordered(checked.found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.locations import VARIABLE, Location, parse_arn, parse_location
 from mlflow_parity.redaction import Redactor
 
 
@@ -94,6 +94,8 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         if not 1 <= value <= most:
             raise UsageProblem(f"--{name.replace('_', '-')}: {value} is out of range; give a whole number, 1 to {most}")
     source, target = _side("source", args, env), _side("target", args, env)
+    if chosen := next((name for name in (f"SOURCE_{VARIABLE}", f"TARGET_{VARIABLE}", VARIABLE) if env.get(name)), ""):
+        raise UsageProblem(f"{chosen} is set, and migrate.py moves the default workspace only; unset it")
     if target is not None and target.kind == "snapshot":
         raise UsageProblem("--target-uri: a folder cannot be migrated to; give a tracking server or an ARN")
     if source is not None and target is not None and source.identity == target.identity:

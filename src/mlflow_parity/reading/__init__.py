@@ -61,12 +61,16 @@ class Reader(Protocol):
         """Every registered model, model version, prompt and prompt version, in batches."""
         ...
 
+    def workspaces(self) -> list[str]:
+        """Names of the server's workspaces beside the one that is read."""
+        ...
+
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         ...
 
     def server_objects(self, kind: str) -> Iterator[list[Entity]]:
-        """Every ``evaluation_dataset``, or every ``webhook``, in batches."""
+        """Every object of a kind that hangs on nothing else (``evaluation_dataset``, ``webhook``, …), in batches."""
         ...
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:

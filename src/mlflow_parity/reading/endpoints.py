@@ -76,6 +76,23 @@ DATASET = Endpoint("dataset", "GET", "/api/3.0/mlflow/datasets/*")
 SCORERS = Endpoint("scorers", "GET", "/api/3.0/mlflow/scorers/list")
 SCORER_VERSIONS = Endpoint("scorer-versions", "GET", "/api/3.0/mlflow/scorers/versions")
 WEBHOOKS = Endpoint("webhooks", "GET", f"{_API}/webhooks")
+_API_3 = "/api/3.0/mlflow"
+SERVER_INFO = Endpoint("server-info", "GET", f"{_API_3}/server-info")
+WORKSPACES = Endpoint("workspaces", "GET", f"{_API_3}/workspaces")
+ISSUES = Endpoint("issues", "POST", f"{_API_3}/issues/search")
+REVIEW_QUEUES = Endpoint("review-queues", "GET", f"{_API_3}/review-queues/list")
+REVIEW_ITEMS = Endpoint("review-items", "GET", f"{_API_3}/review-queues/items/list")
+#: One by its id; the list is not here, because MLflow makes an experiment's default one when it is asked for.
+LABEL_SCHEMA = Endpoint("label-schema", "GET", f"{_API_3}/label-schemas/get")
+GATEWAY_SECRETS = Endpoint("gateway-secrets", "GET", f"{_API_3}/gateway/secrets/list")
+GATEWAY_MODELS = Endpoint("gateway-models", "GET", f"{_API_3}/gateway/model-definitions/list")
+GATEWAY_ENDPOINTS = Endpoint("gateway-endpoints", "GET", f"{_API_3}/gateway/endpoints/list")
+GATEWAY_BINDINGS = Endpoint("gateway-bindings", "GET", f"{_API_3}/gateway/endpoints/bindings/list")
+GATEWAY_GUARDRAILS = Endpoint("gateway-guardrails", "GET", f"{_API_3}/gateway/guardrails/list")
+GATEWAY_BUDGETS = Endpoint("gateway-budgets", "GET", f"{_API_3}/gateway/budgets/list")
+MCP_SERVERS = Endpoint("mcp-servers", "GET", f"{_API_3}/mcp-servers")
+#: ``<name>/versions``; every GET below it only reads.
+MCP_SERVER = Endpoint("mcp-server", "GET", f"{_API_3}/mcp-servers/*")
 
 ALLOWED: tuple[Endpoint, ...] = (
     VERSION,
@@ -107,6 +124,20 @@ ALLOWED: tuple[Endpoint, ...] = (
     SCORERS,
     SCORER_VERSIONS,
     WEBHOOKS,
+    SERVER_INFO,
+    WORKSPACES,
+    ISSUES,
+    REVIEW_QUEUES,
+    REVIEW_ITEMS,
+    LABEL_SCHEMA,
+    GATEWAY_SECRETS,
+    GATEWAY_MODELS,
+    GATEWAY_ENDPOINTS,
+    GATEWAY_BINDINGS,
+    GATEWAY_GUARDRAILS,
+    GATEWAY_BUDGETS,
+    MCP_SERVERS,
+    MCP_SERVER,
 )
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE
 from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth
-from mlflow_parity.reading import endpoints, records
+from mlflow_parity.reading import endpoints, later_kinds, records
 from mlflow_parity.reading.artifacts import read_trees
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.capabilities import probe, release
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
+from mlflow_parity.reading.later_kinds import Later
 from mlflow_parity.reading.listing import each_once, made, pages
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
@@ -254,22 +258,64 @@ class ServerReader:
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
 
     def server_objects(self, kind: str) -> Iterator[list[Entity]]:
-        """Evaluation datasets (``evaluation_dataset``) or webhooks (``webhook``), in pages, each once.
+        """Objects of a kind that hangs on nothing else (``evaluation_dataset``, ``webhook``, …), each once.
 
         Raises:
             ReadError: when the list cannot be read.
-            ValueError: a kind that is neither.
+            ValueError: a kind that is none of these.
         """
         listings: dict[str, Callable[[], Iterator[list[Entity]]]] = {
             "evaluation_dataset": lambda: read_datasets(
                 self.session, self._pool, self._workers, self._redact, self._small
             ),
             "webhook": lambda: read_webhooks(self.session, self._small),
+            "workspace": self._other_workspaces,
+            **{name: partial(self._later.read, name) for name in later_kinds.KINDS},
         }
+        later = kind in later_kinds.KINDS and self._support.supports(kind) is not False
+        if later and self._info.get("store_type") == "FileStore":
+            # its API knows the lists, and fails at each of them
+            self._support.lacks(kind)
         if kind not in listings:
             raise ValueError(f"no objects of the server: {kind}")
         if self.others:
             yield from self._support.listed(kind, listings[kind])
+
+    @cached_property
+    def _info(self) -> Mapping[str, Any]:
+        """What the server says of itself; nothing, where it is too old for that."""
+        status, text = self.session.ask(endpoints.SERVER_INFO)
+        found: object = None
+        with suppress(ValueError, RecursionError):
+            found = json.loads(text) if status == 200 else None
+        return found if isinstance(found, dict) else {}
+
+    def workspaces(self) -> list[str]:
+        """Names of the server's workspaces beside the one that is read; none where it has no such thing.
+
+        Raises:
+            ReadError: they cannot be listed.
+        """
+        if self._support.supports("workspace") is False or self._info.get("workspaces_enabled") is False:
+            return []
+        # a server that does not say whether it has any answers here that it has not, in one of many ways
+        if "workspaces_enabled" not in self._info:
+            status, _ = self.session.ask(endpoints.WORKSPACES)
+            if status in (404, 405, 501, 503):
+                return []
+        answer = self.session.get(endpoints.WORKSPACES)
+        names = {made(lambda one: str(one["name"]), entry) for entry in answer.get("workspaces", [])}
+        return sorted(names - {self.location.workspace or DEFAULT_WORKSPACE})
+
+    def _other_workspaces(self) -> Iterator[list[Entity]]:
+        """Workspaces that nobody chose to leave out; nothing of them is read."""
+        if not self.location.workspace:
+            why = f"nothing of it was read; audit each workspace by itself: set SOURCE_{VARIABLE} and TARGET_{VARIABLE}"
+            yield [Entity("workspace", name, name, "", None, {}, error=why) for name in self.workspaces()]
+
+    @cached_property
+    def _later(self) -> Later:
+        return Later(self.session, self._pool, self._workers, self.experiments, self._small)
 
     def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
         """Logged models, traces and scorers of an experiment, those of ``kinds``, in batches, each once.

@@ -102,6 +102,8 @@ class Session:
         self._http.cert = credentials.tls.cert
         self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._http.headers["User-Agent"] = f"mlflow-parity/{__version__}"
+        if location.workspace:
+            self._http.headers["X-MLFLOW-WORKSPACE"] = location.workspace
         adapter = TimedAdapter(pool_connections=1, pool_maxsize=workers, pool_block=False, max_retries=0)
         self._http.mount("http://", adapter)
         self._http.mount("https://", adapter)

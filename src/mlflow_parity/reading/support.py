@@ -21,6 +21,27 @@ FIRST: dict[str, tuple[int, int]] = {
     "evaluation_dataset": (3, 4),
     "scorer": (3, 4),
     "webhook": (3, 3),
+    "issue": (3, 11),
+    "review_queue": (3, 11),
+    "gateway_secret": (3, 5),
+    "gateway_model": (3, 5),
+    "gateway_endpoint": (3, 5),
+    "gateway_guardrail": (3, 11),
+    "gateway_budget": (3, 11),
+    "mcp_server": (3, 15),
+    "workspace": (3, 5),
+}
+#: Kinds of which it is not known with which release they came, and one that has them: in between, the server tells.
+_SURELY: dict[str, tuple[int, int]] = {
+    "issue": (3, 17),
+    "review_queue": (3, 17),
+    "gateway_secret": (3, 10),
+    "gateway_model": (3, 10),
+    "gateway_endpoint": (3, 10),
+    "gateway_guardrail": (3, 17),
+    "gateway_budget": (3, 17),
+    "mcp_server": (3, 17),
+    "workspace": (3, 10),
 }
 #: Every server that is read is of this release or newer.
 _EVERY = (2, 0)
@@ -49,11 +70,17 @@ class Support:
         if kind in self._present:
             return True
         version = release(self._version())
-        return None if version == (0, 0) else version >= FIRST[kind]
+        if version == (0, 0) or FIRST[kind] <= version < _SURELY.get(kind, FIRST[kind]):
+            return None
+        return version >= FIRST[kind]
 
     def has(self, kind: str) -> bool | None:
         """Whether the endpoints of a kind are there for certain, so that one that is not is hidden and not absent."""
         return FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
+
+    def lacks(self, kind: str) -> None:
+        """Take in that the server itself says that it has no such kind."""
+        self._absent.add(kind)
 
     def listed(self, kind: str, listing: Callable[[], Iterator[T]]) -> Iterator[T]:
         """Yield a listing; nothing, without a request, where the server cannot hold the kind.

@@ -9,7 +9,8 @@ Layout::
     experiments/<id>/artifacts.parquet  one row per file: path, size, sha256, MLmodel content
     experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
     experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
-    server/{registry,evaluation_datasets,webhooks,version_files}.parquet  the same for what belongs to no experiment
+    server/{registry,evaluation_datasets,webhooks,issues,…}.parquet  the same for what belongs to no experiment
+    server/version_files.parquet      one row per file, as artifacts.parquet
     experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, when it was read,
                                       of which experiment and snapshot it is, seal
 """
@@ -33,6 +34,15 @@ Part = Literal[
     "registry",
     "evaluation_datasets",
     "webhooks",
+    "issues",
+    "review_queues",
+    "gateway_secrets",
+    "gateway_models",
+    "gateway_endpoints",
+    "gateway_guardrails",
+    "gateway_budgets",
+    "mcp_servers",
+    "workspaces",
     "version_files",
 ]
 #: Parts of an experiment, in the order in which they are read.
@@ -46,7 +56,21 @@ PARTS: tuple[Part, ...] = (
     "logged_model_files",
 )
 #: Parts of the server as a whole.
-SERVER_PARTS: tuple[Part, ...] = ("registry", "evaluation_datasets", "webhooks", "version_files")
+SERVER_PARTS: tuple[Part, ...] = (
+    "registry",
+    "evaluation_datasets",
+    "webhooks",
+    "issues",
+    "review_queues",
+    "gateway_secrets",
+    "gateway_models",
+    "gateway_endpoints",
+    "gateway_guardrails",
+    "gateway_budgets",
+    "mcp_servers",
+    "workspaces",
+    "version_files",
+)
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"

@@ -53,6 +53,10 @@ class Origin:
     kind: str
     version: str | None
     capabilities: Mapping[str, Any]
+    workspace: str = ""
+    """The workspace that was chosen; empty: the default one."""
+    other_workspaces: tuple[str, ...] = ()
+    """Those that were left out by that choice."""
 
 
 class Snapshot:
@@ -69,7 +73,8 @@ class Snapshot:
             raise TypeError("the id of a snapshot is a text")
         self._identity = manifest["id"]
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
-        self.origin = Origin(**manifest["origin"])
+        others = tuple(manifest["origin"]["other_workspaces"])
+        self.origin = Origin(**{**manifest["origin"], "other_workspaces": others})
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()

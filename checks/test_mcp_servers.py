@@ -1,0 +1,10 @@
+"""The MCP registry."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_mcp_servers(audited: Audited) -> None:
+    """Every MCP server is on the target, with its versions and access endpoints."""
+    audited.keeps("mcp_servers")

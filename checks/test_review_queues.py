@@ -1,0 +1,10 @@
+"""Review queues."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_review_queues(audited: Audited) -> None:
+    """Every review queue is on the target, with its label schemas, users and items."""
+    audited.keeps("review_queues")

@@ -1,0 +1,10 @@
+"""Workspaces: one audit is of one of them."""
+
+from __future__ import annotations
+
+from mlflow_parity.checking import Audited
+
+
+def test_workspaces(audited: Audited) -> None:
+    """No workspace of either server is left unread without having been left out by choice."""
+    audited.keeps("workspaces")
