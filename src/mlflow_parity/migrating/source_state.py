@@ -117,6 +117,6 @@ def _links(survey: Survey) -> list[Found]:
             "note",
             "links",
             f"links out of the scope: {told} not in it, or deleted",
-            "such a link keeps the id that it has at the source; runs that are in scope later are linked then",
+            "such a link keeps the id of the source until its end is moved; what MLflow cannot change then is named",
         )
     ]
