@@ -11,6 +11,7 @@ from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.listing import Entry, made, pages
 from mlflow_parity.reading.registry import read_prompt_versions
 from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.support import is_absent
 
 #: First release that keeps the links in a table of their own, and not only in a tag.
 LINKS = (3, 6)
@@ -26,14 +27,14 @@ def read_prompt_links(session: Session, experiment_ids: Sequence[str], page: int
     Raises:
         ReadError: a search that the server can make failed.
     """
-    versions = read_prompt_versions(session)
-    if not versions:
-        return {}
     try:
+        versions = read_prompt_versions(session)
+        if not versions:
+            return {}
         # a server without this filter says so
         _linked(session, experiment_ids[:1], "none/0", page)
     except RequestRefused as error:
-        if error.status in (400, 404, 405):
+        if error.status == 400 or is_absent(error):
             return None
         raise
     found: dict[str, list[str]] = defaultdict(list)
