@@ -216,6 +216,16 @@ def test_nothing_collected(servers: tuple[Server, Server], tmp_path: Path, worke
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_nothing_to_compare(servers: tuple[Server, Server], tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """Checks of a kind of which neither side has any prove nothing: no verdict, exit status 5, and why."""
+    done = audit(tmp_path, servers[0].uri, servers[1].uri, "-k", "test_scorers", *workers)
+    assert done.status == 5, done.output
+    assert "no verdict: nothing was compared; on neither side: scorers; select more" in done.output
+    assert "GREEN" not in done.output
+    assert not (done.reports / "report.json").exists()
+
+
 def test_tests_that_are_not_ours(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """Somebody's own test passes, but no check ran: that is no verdict and not 0."""
     (tmp_path / "test_own.py").write_text("def test_own():\n    pass\n")

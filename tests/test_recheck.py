@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from support.copied import copied_pair
 from support.seed import Seeder
 from support.servers import FreshServer, ServerPool
 
+from mlflow_parity.kinds import Family
+from mlflow_parity.recheck import Recheck
 from mlflow_parity.standin.servers import Server
 
 
@@ -103,6 +106,50 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
         done = audit(tmp_path / f"nothing {len(more)}", *uris, *nothing)
         assert done.status == 5, done.output
         assert "no verdict: none of the 1 red checks of report.json of" in done.output
+
+
+def test_what_was_one_too_many_and_is_gone(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """Mended by removing it: green, and said so, though no test of it is left; out of scope it is lost sight of."""
+    uris, seed, name = (servers[0].uri, servers[1].uri), Seeder(servers[1].uri), "one too many"
+    experiment = seed.experiment(name)
+    seed.call("POST", "registered-models/create", {"name": name})
+    first = audit(tmp_path / "first", *uris, "-k", "arrived")
+    checks = {"experiment_arrived", "registered_models_arrived"}
+    assert set(first.report["not_green"]) == {f"{check}[{name}~target-only]" for check in checks}
+    recheck = ("--recheck", str(first.reports / "report.json"))
+    seed.call("DELETE", "registered-models/delete", {"name": name})
+    half = audit(tmp_path / "half", *uris, *recheck)
+    assert half.status == 1, half.output
+    assert {(row.kind, row.state.value) for row in half.rows()} == {
+        ("experiment", "extra"),
+        ("registered_model", "match"),
+    }
+    seed.delete_experiment(experiment)
+    done = audit(tmp_path / "gone", *uris, *recheck, "-n", "2")
+    assert done.status == 0, done.output
+    assert done.report["scope"]["partial"]
+    assert [note for note in done.report["notes"] if "2 of 2 red checks are green now" in note]
+    assert f"not on the target any more: {name}" in done.report["notes"]
+    assert f"not on the target any more: registered model {name}" in done.report["notes"]
+    less = audit(tmp_path / "less", *uris, *recheck, "--exclude-experiments", "Default")
+    assert less.status == 5, less.output
+    assert "none of the 2 red checks" in less.output
+
+
+def test_what_can_be_said_to_be_gone() -> None:
+    """Only what was one too many, of a family that was listed, under a scope and names that are no narrower."""
+    arrived = ("experiment_arrived", "prompts_arrived", "prompt_versions_arrived_once")
+    checks = {f"{check}[x~target-only]" for check in arrived}
+    recheck = Recheck("report.json", "", "", frozenset({*checks, "params[y]", "experiment_arrived[z]"}), covered=True)
+
+    def gone(*present: Family, has: str = "y") -> set[tuple[str, str]]:
+        return {(item.family, item.id) for item in recheck.gone({family: {has} for family in present})}
+
+    assert gone("experiment", "prompt") == {("experiment", "x~target-only"), ("prompt", "x~target-only")}
+    assert gone("experiment") == {("experiment", "x~target-only")}
+    assert gone("experiment", "prompt", has="x") == set()
+    recheck = replace(recheck, covered=False)
+    assert gone("experiment", "prompt") == set()
 
 
 @pytest.mark.parametrize(

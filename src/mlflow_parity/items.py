@@ -24,6 +24,8 @@ from mlflow_parity.verdict import Cell, Finding, State, worst
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
 _LONGEST = 60
+#: What the id of an item has that is on the target only, after the name.
+TARGET_ONLY = "~target-only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Item:
     """One experiment, registered model, prompt, or the server; ``surplus`` ones are on the target only.
 
     ``experiment_id`` is empty but for experiments. The item with the id :data:`NONE` stands for a family of which
-    neither side has any.
+    neither side has any. What is ``gone`` was on the target only in a report that is rechecked, and is not any more.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Item:
     experiment_id: str
     surplus: bool
     family: Family = "experiment"
+    gone: bool = False
 
     @property
     def key(self) -> str:
@@ -108,9 +111,9 @@ def family_items(family: Family, source: Iterable[str], target: Iterable[str]) -
     used: Counter[str] = Counter()
     items = []
     for name in sorted(ours | set(target)):
-        plain = _plain(name)
+        plain = plain_name(name)
         if name not in ours:
-            plain += "~target-only"
+            plain += TARGET_ONLY
         used[plain] += 1
         if used[plain] > 1 or plain == NONE:
             plain = f"{plain}~{used[plain]}"
@@ -120,10 +123,11 @@ def family_items(family: Family, source: Iterable[str], target: Iterable[str]) -
 
 def late_item(family: Family, name: str, *, surplus: bool) -> Item:
     """Return the item that a registered model or prompt would have had it been there when the tests were made."""
-    return Item(_plain(name) + "~target-only" * surplus, name, "", surplus, family)
+    return Item(plain_name(name) + "~target-only" * surplus, name, "", surplus, family)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a name as ids have it: where it is not plain, with a digest."""
     plain = _UNSAFE.sub("-", name).strip() or "experiment"
     if plain != name or len(plain) > _LONGEST:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
@@ -140,9 +144,9 @@ def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tu
     used: Counter[str] = Counter()
     items = []
     for experiment, extra in sorted(entries, key=lambda entry: (entry[0].name, entry[1], entry[0].experiment_id)):
-        plain = _plain(experiment.name)
+        plain = plain_name(experiment.name)
         if extra:
-            plain += "~target-only"
+            plain += TARGET_ONLY
         used[plain] += 1
         if used[plain] > 1:
             plain = f"{plain}~{experiment.experiment_id}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.items import TARGET_ONLY, Item
+from mlflow_parity.kinds import Family
+from mlflow_parity.promises import BY_NAME as PROMISES
 
 if TYPE_CHECKING:
     from mlflow_parity.options import Settings
@@ -26,10 +29,29 @@ class Recheck:
     created: str
     digest: str
     checks: frozenset[str]
+    covered: bool = False
+    """Whether its scope and names are those of the report, or wider, so that what is not listed now is gone."""
 
     def wants(self, checks: Iterable[str]) -> bool:
         """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""
         return not self.checks.isdisjoint(checks)
+
+    def gone(self, present: Mapping[Family, Collection[str]]) -> tuple[Item, ...]:
+        """Return an item for each object that was one too many and is not on the target any more.
+
+        ``present`` are the plain names of what the target lists now, by family; one that was not listed is not there.
+        """
+        found: dict[tuple[Family, str], Item] = {}
+        for check in sorted(self.checks if self.covered else ()):
+            promise, _, inside = check.partition("[")
+            identity = inside.removesuffix("]")
+            name, surplus, _ = identity.rpartition(TARGET_ONLY)
+            if not surplus or promise not in PROMISES:
+                continue
+            family = PROMISES[promise].family
+            if family in present and name not in present[family]:
+                found[family, identity] = Item(identity, name, "", surplus=True, family=family, gone=True)
+        return tuple(found.values())
 
     @property
     def title(self) -> str:
@@ -62,7 +84,19 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
         raise UsageProblem(f"--recheck: {path} does not say which checks were not green; make the report again")
     if not checks:
         raise UsageProblem(f"--recheck: {path} has no check that was not green: there is nothing to judge again")
-    return Recheck(path, str(report["created"]), digest, frozenset(checks))
+    return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings))
+
+
+def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether all that the report's audit listed is listed now, under the same names."""
+    from mlflow_parity.renames import NOTE, load_renames
+
+    scope = report["scope"]
+    was = [list(scope.get(name) or ()) for name in ("experiments", "excluded", "models")]
+    now = [list(limits) for limits in (settings.experiments, settings.exclude_experiments, settings.models)]
+    renames = load_renames(settings.rename)
+    told = [note for note in report.get("notes") or () if str(note).startswith(NOTE)]
+    return (was == now or not any(now)) and told == ([renames.note] if renames else [])
 
 
 def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool) -> list[str]:

@@ -23,6 +23,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: What the report's note of the renames begins with.
+NOTE = "read on the target under their names of the source (--rename)"
 _TABLES = ("experiments", "models", "prompts")
 #: Names, in a logged model's tag, of the registered versions that are made of it.
 _VERSIONS_TAG = "mlflow.modelVersions"
@@ -46,7 +48,7 @@ class Renames:
     def note(self) -> str:
         """What the report says of it."""
         counts = ", ".join(f"{len(getattr(self, name))} {name}" for name in _TABLES if getattr(self, name))
-        return f"read on the target under their names of the source (--rename): {counts} (SHA-256 {self.digest[:16]}…)"
+        return f"{NOTE}: {counts} (SHA-256 {self.digest[:16]}…)"
 
 
 def load_renames(path: str | None) -> Renames:

@@ -27,7 +27,7 @@ from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
-from mlflow_parity.promises import Promise, Selection, collected, select
+from mlflow_parity.promises import OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.verdict import State
@@ -186,13 +186,19 @@ class Main(Shared):
             items += [item.key for item in bundle.items]
             ran.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
         if self.settings.recheck is not None:
-            self.unfound = tuple(sorted(self.settings.recheck.checks - ran))
+            lost = self.settings.recheck.checks - ran
+            # with an object that is gone all that was said of what was in it is mended
+            gone = [item.id for item in self.items if item.gone and any(f"{one}[{item.id}]" in ran for one in OWNERS)]
+            self.unfound = tuple(sorted(one for one in lost if one.partition("[")[2].removesuffix("]") not in gone))
         return select(promises, items) if items else Selection((), ())
 
     @property
     def nothing_ran(self) -> str:
-        """Why no check of ours was run, and the mend."""
+        """Why there is no verdict, and the mend."""
         recheck = self.settings.recheck
+        if self.result is not None:
+            kinds = ", ".join(_on_neither_side(self.result)) or "nothing of what was selected"
+            return f"nothing was compared; on neither side: {kinds}; select more (-k, -m, paths)"
         if recheck is None:
             return "no check was selected; select one (-k, -m, paths)"
         many, title = len(recheck.checks), recheck.title
@@ -200,8 +206,8 @@ class Main(Shared):
 
     def finish(self, exit_status: int, *, collect_only: bool) -> int:
         """Write the reports; return the exit status, which is never 0 unless the ledger is green."""
-        if self.result is None or self.audit is None:
-            # both sides were named, but no check of ours was among what ran: nothing was proved
+        if self.result is None or self.audit is None or (exit_status == 0 and self.result.empty):
+            # both sides were named, but no check of ours was among what ran, or none had an object: nothing was proved
             return int(pytest.ExitCode.NO_TESTS_COLLECTED) if exit_status == 0 and not collect_only else exit_status
         from mlflow_parity.reporting.write import write_reports
 
@@ -272,14 +278,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
-    none = [
-        kind.plural
-        for kind in KINDS.values()
-        if result.selection.facets(kind.name)
-        and not any(result.objects[side][kind.plural] for side in result.objects)
-        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
-    ]
-    if none:
+    if none := _on_neither_side(result):
         notes.append(f"none on either side: {', '.join(none)}")
     if main.renames:
         notes.append(main.renames.note)
@@ -340,6 +339,17 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         not_green=not_green,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
+
+
+def _on_neither_side(result: Result) -> list[str]:
+    """Return the kinds, by their plural, that were looked for and of which neither side has any."""
+    return [
+        kind.plural
+        for kind in KINDS.values()
+        if result.selection.facets(kind.name)
+        and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
+    ]
 
 
 _PHRASES = {

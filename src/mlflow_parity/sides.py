@@ -6,7 +6,6 @@ import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -45,6 +44,8 @@ class Side:
         self.resumed_parts = 0
         self.resumed_from: float | None = None
         """When the oldest part was read that an interrupted audit left and that was taken over."""
+        self.unlisted: set[Family] = set()
+        """Families whose names could not be listed."""
         self._model_links = False
         self._snapshot = None
         if reader is None:
@@ -176,9 +177,13 @@ class Side:
                 objects = self.snapshot.objects(SERVER)
                 if objects.problem(KINDS[kind].part) is None:
                     found[family] = [key.entity_id for key in objects.keys(kind)]
+                else:
+                    self.unlisted.add(family)
             elif self.reader.supports(kind) is not False:
-                with suppress(ReadError):
+                try:
                     found[family] = list(self.reader.names(kind))
+                except ReadError:
+                    self.unlisted.add(family)
         return found
 
     def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:

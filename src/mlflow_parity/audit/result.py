@@ -79,6 +79,11 @@ class Result:
         return sum(cell.findings for state in self.states.values() for cell in state.cells.values())
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing was judged, as neither side has any object of the kinds that were looked for."""
+        return not self.totals and not any(used.red for used in self.waivers)
+
+    @property
     def green(self) -> bool:
         """Whether everything in scope was judged and is green."""
         judged = bool(self.totals) and all(state.green for state, count in self.totals.items() if count)

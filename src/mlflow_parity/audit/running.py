@@ -19,6 +19,7 @@ from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.object_fields import ObjectLinks, own_stores
+from mlflow_parity.comparing.surplus import gone
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState
 from mlflow_parity.loading import Loader
@@ -115,6 +116,10 @@ class Audit:
             state = result.states.setdefault(item.key, ItemState(item))
             for outcome in experiments.surplus(target, note, kind):
                 self._record(outcome, state, result, explainer, sink)
+        for item in selected.gone:
+            state = result.states.setdefault(item.key, ItemState(item))
+            self._record(gone(item), state, result, explainer, sink)
+            result.notes.append(f"not on the target any more: {item.label}")
         for item in selected.others:
             state = result.states.setdefault(item.key, ItemState(item))
             for outcome in self._compare_other(item, objects):

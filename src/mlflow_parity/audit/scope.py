@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.items import Item, family_items, item_ids
+from mlflow_parity.items import Item, family_items, item_ids, plain_name
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings, in_scope
@@ -34,6 +34,8 @@ class Selected:
     surplus: list[tuple[Item, Experiment, str, State]] = field(default_factory=list)
     others: list[Item] = field(default_factory=list)
     """Registered models, prompts and the server."""
+    gone: list[Item] = field(default_factory=list)
+    """What was on the target only when the report was made that is rechecked, and is not any more."""
     linked: list[tuple[Experiment, ExperimentPair | None]] = field(default_factory=list)
     """Every experiment that is read: the selected ones, or all in scope where links lead to any."""
 
@@ -50,6 +52,8 @@ class Scope:
         self.moved = Relocation()
         self.items: tuple[Item, ...] = ()
         self._unwanted: set[str] = set()
+        self._present: dict[Family, set[str]] = {}
+        """What the target has, by its plain name, as far as it could be listed."""
         self._apart: ExperimentPair | None = None
         """The two Default experiments, where that of the source is deleted and out of scope."""
 
@@ -103,7 +107,10 @@ class Scope:
                 "proves nothing: check --source-uri, --experiments and --exclude-experiments"
             )
         surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
+        self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
         self.items = item_ids(sources, surplus) + self._other_items(check_patterns)
+        if self.settings.recheck is not None:
+            self.items += self.settings.recheck.gone(self._present)
         return self.items
 
     def _other_items(self, check_patterns: bool) -> tuple[Item, ...]:
@@ -119,6 +126,8 @@ class Scope:
         items: tuple[Item, ...] = ()
         for family in _NAMED:
             mine, copies = (self._registered(side[family]) for side in (ours, theirs))
+            if family not in self._sides["target"].unlisted:
+                self._present[family] = {plain_name(name) for name in theirs[family]}
             if mine or copies or not self.settings.models:
                 items += family_items(family, mine, copies)
         for pattern in self.settings.models if check_patterns else ():
@@ -175,6 +184,9 @@ class Scope:
         selected = Selected()
         for item in self.items:
             if item.key not in chosen:
+                continue
+            if item.gone:
+                selected.gone.append(item)
                 continue
             if item.family != "experiment":
                 selected.others.append(item)
