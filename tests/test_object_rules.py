@@ -153,6 +153,8 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
         Entity("webhook", f"w-{when}", "hook", "", when,
                {"name": "hook", "description": "", "url": "https://a", "events": ["x"], "status": "ACTIVE",
                 "times": times}),
+        Entity("issue", f"i-{when}", "slow", "", when,
+               {"definition": {"severity": "high"}, "experiment": experiment, "run": run}),
     ]  # fmt: skip
     trees = {
         model: _tree(model, run, model, f"{place}/models/{model}/artifacts"),
@@ -294,6 +296,7 @@ HOLDS: dict[str, Callable[[], World]] = {
         {"inputs": {"q": "long"}}, {"inputs": {"q": "long"}, "outputs": {}}
     ),
     "evaluation_dataset.experiments.dangling": lambda: _trashed(),
+    "issue.run.dangling": _dangling("i-100", "i-900", "run", DEAD),
     "evaluation_dataset.digest": imported,
     "evaluation_dataset.times": imported,
     "scorer.times": imported,
@@ -486,6 +489,8 @@ BROKEN: list[Break] = [
     ("model_version.source_tags.not-created", "another time in a tag",
      lambda w: w.change("churn/1", tags={f"{EXIM}name": "churn", f"{EXIM}version": "1", f"{EXIM}run_id": RUN,
                                          f"{EXIM}last_updated_timestamp": "5"}), "mismatch"),
+    ("issue.run.dangling", "another run", lambda w: w.change("i-900", run=OTHER_COPY), "mismatch"),
+    ("issue.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("model_version.run.dangling", "another run", lambda w: w.change("churn/1", run=OTHER_COPY), "mismatch"),
     ("model_version.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("model_version.logged_model.dangling", "another model", lambda w: w.change("churn/1", logged_model=MODEL_COPY),

@@ -445,9 +445,6 @@ RULES: tuple[Rule, ...] = (
       for kind, field in LATER.items()),
     *(Rule(f"{kind}.experiment", kind, "experiment", "experiment", "paired", "It belongs to the copy of its experiment.")
       for kind in LATER if "experiment" in KINDS[kind].facets),
-    *(Rule(f"{kind}.experiment.dangling", kind, "experiment", "experiment that is gone", "expected",
-           "The source itself has no such experiment (any more).", "the copy names the same id, or none")
-      for kind in LATER if "experiment" in KINDS[kind].facets),
     Rule("issue.run", "issue", "run", "source_run_id", "paired", "It names the copy of the run that found it."),
     Rule("issue.run.dangling", "issue", "run", "source_run_id of a run that is gone", "expected",
          "The source itself has no such run (any more).", "the copy names the same id, or none"),
