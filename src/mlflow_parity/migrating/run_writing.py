@@ -149,7 +149,8 @@ class RunWriter:
     def _remove_tags(self, run: Run, tags: Mapping[str, str], present: Run) -> None:
         """Remove the tags that the source does not have: the run name's, which servers add, or one that went since."""
         # to a run without a name the server gives one, which stands in both places
-        for key in present.tags.keys() - tags.keys() if run.name else ():
+        given = set() if run.name else {_NAME_TAG}
+        for key in present.tags.keys() - tags.keys() - given:
             self._writer.call("POST", f"{_API}delete-tag", {"run_id": present.run_id, "key": key})
 
     def _new_points(self, points: Sequence[Point], there: set[Any]) -> list[Point]:
