@@ -21,8 +21,9 @@ from mlflow_parity.migrating.damage import UNREAD, Damaged, Left, gather
 from mlflow_parity.migrating.exporting import Unread
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.ordering import import_batch, import_rest
-from mlflow_parity.migrating.repairing import ADOPTED, repair
+from mlflow_parity.migrating.repairing import ADOPTED, UNMOVABLE, repair
 from mlflow_parity.standin.servers import Server
+from mlflow_parity.verdict import Row, State
 
 
 class Moved:
@@ -215,6 +216,70 @@ def test_what_the_targets_owners_have_stays_theirs(moved: Moved) -> None:
         ("registered_model", "reg"),
         ("evaluation_dataset", owned),
     }
+
+
+def test_only_what_can_be_made_whole_is_made_anew(moved: Moved) -> None:
+    """What no request writes is left, what can be mended in place is; of each that is left the true reason is told."""
+    seed, there = moved.seed, moved.there
+    experiment = seed.experiment("one")
+    runs = {name: seed.run(experiment, name) for name in ("odd", "files", "lost", "nameless")}
+    for number, (name, run) in enumerate(runs.items()):
+        seed.artifact(run, "notes.txt", name.encode())
+        moved.sql(moved.source, "UPDATE runs SET start_time = ? WHERE run_uuid = ?", number, run)
+        seed.end(run)
+    # longer than the target keeps
+    moved.sql(moved.source, "INSERT INTO params VALUES ('long', ?, ?)", "x" * 7_000, runs["odd"])
+    seed.log(runs["nameless"], tags={"went": "since"})
+    moved.sql(moved.source, "UPDATE runs SET name = '' WHERE run_uuid = ?", runs["nameless"])
+    moved.sql(moved.source, "DELETE FROM tags WHERE key = 'mlflow.runName' AND run_uuid = ?", runs["nameless"])
+    root = seed.call("GET", "runs/get", {"run_id": runs["odd"]})["run"]["info"]["artifact_uri"]
+    for name in ("reg", "old"):
+        seed.call("POST", "registered-models/create", {"name": name})
+        seed.call("POST", "model-versions/create", {"name": name, "source": root, "run_id": runs["odd"]})
+    moved.bring()
+    before, version = moved.ids("run"), moved.version("reg", 1)
+    assert "cut its 7000 characters" in str(moved.reasons("run")[runs["odd"]])
+    seed.call("POST", "runs/delete-tag", {"run_id": runs["nameless"], "key": "went"})
+    seed.call("DELETE", "registered-models/delete", {"name": "old"})
+    there.artifact(before[runs["files"]], "more/extra.txt", b"extra")
+    # without its source tag, its name and its time nothing tells whose copy it is
+    lost = before[runs["lost"]]
+    there.call("POST", "runs/delete-tag", {"run_id": lost, "key": "mlflow_exim.run_info.run_id"})
+    moved.sql(moved.target, "UPDATE runs SET start_time = 99, name = 'strange' WHERE run_uuid = ?", lost)
+    status, left = moved.repair()
+    assert status == 1
+    assert ("run", lost) in {(one.kind, one.identity) for one in moved.damaged.unpaired}
+    why = {(one.kind, one.identity): one.why for one in left}
+    assert why.pop(("run", before[runs["odd"]])).startswith(f"{UNMOVABLE}: param 'long'")
+    assert "this migration made it of old, which the source does not have any more" in why.pop(
+        ("registered_model", "old")
+    )
+    assert "this migration made it of old/1" in why.pop(("model_version", "old/1"))
+    assert why == {}
+    after = moved.ids("run")
+    assert moved.active() == sorted(after.values())
+    del before[runs["lost"]], after[runs["lost"]]
+    assert after == before
+    assert moved.version("reg", 1) == version
+    listed = there.call("GET", "artifacts/list", {"run_id": after[runs["files"]]})["files"]
+    assert [file["path"] for file in listed if not file["is_dir"]] == ["notes.txt"]
+    tags = there.call("GET", "runs/get", {"run_id": after[runs["nameless"]]})["run"]["data"]["tags"]
+    assert "went" not in {tag["key"] for tag in tags}
+
+
+def test_lists_that_were_not_read_are_told_apart() -> None:
+    """A whole list is neither an object that is only on the target nor lost among others of its kind."""
+    rows = [
+        Row(place, "run", "(all runs)", None, None, facet, State.UNVERIFIED)
+        for place in ("one", "two")
+        for facet in ("presence", "params")
+    ]
+    damaged = gather(rows)
+    assert (damaged.found, damaged.unpaired) == ([], ())
+    assert [one.why for one in damaged.left] == [
+        f"this list of {place} could not be read or compared (presence, params): audit again"
+        for place in ("one", "two")
+    ]
 
 
 def test_a_journal_of_an_earlier_version_opens(tmp_path: Path) -> None:

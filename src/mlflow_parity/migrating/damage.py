@@ -22,7 +22,10 @@ Key = tuple[str, str]
 CONTAINER = {"model_version": "registered_model", "prompt_version": "prompt"}
 #: What says that the copy is wrong; the other states that are not green say only that nobody knows.
 _WRONG = frozenset({State.MISSING, State.DUPLICATE, State.MISMATCH, State.EXTRA})
-UNREAD = "not all of it could be read or compared, so that nobody knows whether it is whole: audit again"
+#: Facets that are looked at on the target alone: that they cannot be says nothing of the source.
+_OF_TARGET = frozenset({"access", "loads", "resolves"})
+AGAIN = "audit again"
+UNREAD = f"not all of it could be read or compared, so that nobody knows whether it is whole: {AGAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +41,13 @@ class Damage:
     name: str
     states: frozenset[State]
     targets: frozenset[str]
+    facets: frozenset[str] = frozenset()
+    """Facets of which something is wrong."""
 
     @property
     def missing(self) -> bool:
         """Whether there is no copy at all."""
         return not self.targets
-
-    @property
-    def unread(self) -> bool:
-        """Whether something of it could not be judged: what is there may be whole, and the source not readable."""
-        return not self.states <= _WRONG
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ class Damaged:
     found: list[Damage] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     unread: frozenset[Key] = frozenset()
-    """Source objects of which something could not be judged."""
+    """Source objects of which something could not be judged that the source takes part in."""
+    unpaired: tuple[Left, ...] = ()
+    """Target objects of which the source has none, as far as the audit can tell."""
 
 
 def read_damage(report: Path, target: Location) -> Damaged:
@@ -98,28 +100,41 @@ def gather(rows: Iterable[Row]) -> Damaged:
     states: dict[Key, set[State]] = defaultdict(set)
     targets: dict[Key, set[str]] = defaultdict(set)
     names: dict[Key, tuple[str, str]] = {}
-    left: dict[Key, Left] = {}
+    facets: dict[Key, set[str]] = defaultdict(set)
+    lists: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    unpaired: dict[Key, Left] = {}
+    unread: set[Key] = set()
     for row in rows:
         if row.state.green:
             continue
+        if row.source_id is None and row.target_id is None:
+            lists[row.kind, row.name, row.experiment].append(row.facet)
+            continue
         if row.source_id is None:
-            identity = row.target_id or ""
             why = "it is only on the target: the source has no such object, so it is not ours to delete"
-            left[row.kind, identity] = Left(row.kind, identity, row.name or row.experiment, why)
+            unpaired[row.kind, str(row.target_id)] = Left(row.kind, str(row.target_id), row.name or row.experiment, why)
             continue
         key = row.kind, row.source_id
         states[key].add(row.state)
+        if row.state not in _WRONG and row.facet not in _OF_TARGET:
+            unread.add(key)
         names[key] = row.experiment, row.name
+        if row.state in _WRONG:
+            facets[key].add(row.facet)
         if row.target_id is not None:
             targets[key].add(row.target_id)
     found = [
-        Damage(*key, *names[key], frozenset(states[key]), frozenset(targets[key]))
+        Damage(*key, *names[key], frozenset(states[key]), frozenset(targets[key]), frozenset(facets[key]))
         for key in sorted(states)
         if states[key] & _WRONG
     ]
-    unread = frozenset(key for key in states if not states[key] <= _WRONG)
-    left |= {key: Left(*key, names[key][1], UNREAD) for key in sorted(unread) if not states[key] & _WRONG}
-    return Damaged(found, list(left.values()), unread)
+    left = [
+        Left(kind, "", name, f"this list of {place} could not be read or compared ({', '.join(parts)}): {AGAIN}")
+        for (kind, name, place), parts in lists.items()
+    ]
+    left += [Left(*key, names[key][1], UNREAD) for key in sorted(states) if not states[key] & _WRONG]
+    left += unpaired.values()
+    return Damaged(found, left, frozenset(unread), tuple(unpaired.values()))
 
 
 def container_of(kind: str, identity: str) -> Key:
@@ -150,8 +165,8 @@ def text_of(left: Iterable[Left], settings: Settings) -> list[str]:
     """Return the lines that say what a repair left as it is, and how to audit again what nobody could judge."""
     from mlflow_parity.migrating.outcome import retry_command
 
-    once = {(one.kind, one.identity): one for one in left}.values()
-    lines = [f"left alone: {one.kind} {one.name} ({one.identity}): {one.why}" for one in once]
-    if any(UNREAD in one.why for one in once):
+    once = {(one.kind, one.identity or one.why): one for one in left}.values()
+    lines = [f"left alone: {one.kind} {one.name} ({one.identity or '-'}): {one.why}" for one in once]
+    if any(AGAIN in one.why for one in once):
         lines.append(f"To audit again: {retry_command(settings, 'verify')}")
     return [visible(settings.redactor(line)) for line in lines]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_parity.errors import ParityError, ReadError
 from mlflow_parity.migrating.writing import Writer
@@ -71,6 +71,20 @@ class Uploads:
             self._way(uri)(path, content, len(content))
         except ReadError as error:
             raise NotUploaded(f"{path}: {error}") from None
+
+    def remove(self, uri: str, path: str) -> bool:
+        """Remove one file below ``uri`` through MLflow's proxy; return whether it has a way to name this very file.
+
+        Raises:
+            ReadError: the target refused it, or did not answer.
+        """
+        parts = urlsplit(uri)
+        below = f"{unquote(parts.path).strip('/')}/{path}"
+        # one that the proxy would take for another name is not touched
+        if parts.scheme != "mlflow-artifacts" or not is_faithful(below) or "%" in below:
+            return False
+        self._writer.call("DELETE", _PROXY + quote(below, safe="/"))
+        return True
 
     def _way(self, uri: str) -> Callable[[str, Any, int], None]:
         parts = urlsplit(uri)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from mlflow_parity.errors import RequestRefused
 from mlflow_parity.migrating.damage import CONTAINER, Damage, Damaged, Key, Left, container_of
+from mlflow_parity.migrating.deleting import delete, mark
 from mlflow_parity.migrating.dependents import Dependents
+from mlflow_parity.migrating.extra_files import remove_extra_files
 from mlflow_parity.migrating.holes import Holes
-from mlflow_parity.model import REPLACED_TAG
-from mlflow_parity.snapshot.keys import SOURCE_RUN_TAG
+from mlflow_parity.migrating.unmovable import is_by_contract
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.exporting import Unread
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
 
+UNMOVABLE = "MLflow's API cannot write it as it is"
 ADOPTED = "it was on the target before, or the journal of an earlier version does not say who made it"
 
 
@@ -48,14 +47,15 @@ def repair(
         ReadError: the target does not answer.
     """
     say(f"Repairing {len(damaged.found):,} objects")
-    mend(context.journal, damaged.found)
+    mend(context.journal, damaged)
     unread = bring()
+    remove_extra_files(context, damaged.found)
     status, again = audit()
     if again is None:
         # green, or an audit that came to no report
         return status, damaged.left if status else [], unread
     if not again.found:
-        return status, again.left, unread
+        return status, explained(context.journal, again), unread
     say(f"Replacing {len(again.found):,} objects")
     hanging = Dependents(context.export.snapshot)
     holes = Holes(unread, again.unread, hanging.unknown)
@@ -63,19 +63,40 @@ def repair(
     left = replace(context.journal, context.writer, context.reader, again.found, places, hanging, holes)
     unread = bring()
     status, last = audit()
-    remaining = last.left if last is not None else again.left if status else []
+    # of what was deleted with its container nothing is left to be said
+    remaining = [] if last is None else explained(context.journal, last)
     return status, [*remaining, *left], unread
 
 
-def mend(journal: Journal, damage: Iterable[Damage]) -> None:
+def explained(journal: Journal, damaged: Damaged) -> list[Left]:
+    """Return what is left, and of what is only on the target whether the journal knows it."""
+    known = {one: journal.of_target(one.kind, one.identity) for one in damaged.unpaired}
+
+    def why(one: Left) -> str:
+        entry = known.get(one)
+        if entry is None:
+            return one.why
+        if not entry.ours:
+            return ADOPTED
+        return (
+            f"this migration made it of {entry.source_id}, which the source does not have any more: it cannot be made "
+            "again, so delete it on the target yourself if it is to go"
+        )
+
+    return [Left(one.kind, one.identity, one.name, why(one)) for one in damaged.left]
+
+
+def mend(journal: Journal, damaged: Damaged) -> None:
     """First try: what is there is gone on with, as after a kill; what is missing is made.
 
-    A copy that somebody deleted is not gone on with: the journal forgets it.
+    A copy that somebody deleted is not gone on with: the journal forgets it. One that only lost its source tag is.
     """
-    for one in damage:
-        if journal.entry(one.kind, one.source_id) is None:
+    there = {(one.kind, one.identity) for one in damaged.unpaired}
+    for one in damaged.found:
+        entry = journal.entry(one.kind, one.source_id)
+        if entry is None:
             continue
-        if one.missing:
+        if one.missing and (one.kind, entry.target_id) not in there:
             journal.forget(one.kind, one.source_id)
         else:
             journal.again(one.kind, one.source_id)
@@ -111,6 +132,11 @@ def replace(
     left: list[Left] = []
     found: dict[Key, str] = {}
     for one in damage:
+        entry = journal.entry(one.kind, one.source_id)
+        if entry is not None and entry.state == "unmovable" and not is_by_contract(entry.reason or ""):
+            # made anew it would be no better
+            left.append(Left(one.kind, entry.target_id or one.source_id, one.name, f"{UNMOVABLE}: {entry.reason}"))
+            continue
         key = container_of(one.kind, one.source_id)
         ours = journal.target(*key)
         foreign = {copy for copy in one.targets if key[0] == one.kind and copy != ours}
@@ -182,8 +208,8 @@ def _replace(journal: Journal, writer: Writer, kind: str, identity: str, experim
         journal.again(kind, identity)
         return
     if kind == "run":
-        _mark(writer, entry.target_id, identity)
-    _delete(writer, kind, entry.target_id, experiments.get(entry.place, ""))
+        mark(writer, entry.target_id, identity)
+    delete(writer, kind, entry.target_id, experiments.get(entry.place, ""))
     journal.forget(kind, identity)
     for child, container in CONTAINER.items():
         if container == kind:
@@ -207,46 +233,3 @@ def _known(journal: Journal, kind: str, identity: str) -> set[str]:
     [child] = [child for child, container in CONTAINER.items() if container == kind]
     ours = journal.ids(child).items()
     return {copy.rpartition("/")[2] for source, copy in ours if source.rpartition("/")[0] == identity}
-
-
-def _mark(writer: Writer, run_id: str, source_id: str) -> None:
-    """Say of a run that it is replaced: in the trash it stays visible, and must not pass for a second copy."""
-    runs = "/api/2.0/mlflow/runs"
-    with _gone():
-        writer.call("POST", f"{runs}/set-tag", {"run_id": run_id, "key": REPLACED_TAG, "value": source_id})
-        writer.call("POST", f"{runs}/delete-tag", {"run_id": run_id, "key": SOURCE_RUN_TAG})
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    """Pass over what somebody deleted already, or what was done before a kill."""
-    try:
-        yield
-    except RequestRefused as error:
-        if error.status != 404 and error.code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise
-
-
-def _delete(writer: Writer, kind: str, identity: str, experiment: str) -> None:
-    api, three = "/api/2.0/mlflow", "/api/3.0/mlflow"
-    calls: dict[str, tuple[str, str, dict[str, object] | None]] = {
-        "run": ("POST", f"{api}/runs/delete", {"run_id": identity}),
-        "logged_model": ("DELETE", f"{api}/logged-models/{quote(identity, safe='')}", None),
-        "trace": (
-            "POST",
-            f"{api}/traces/delete-traces",
-            {"experiment_id": experiment, "request_ids": [identity]},
-        ),
-        "registered_model": ("DELETE", f"{api}/registered-models/delete", {"name": identity}),
-        "prompt": ("DELETE", f"{api}/registered-models/delete", {"name": identity}),
-        "evaluation_dataset": ("DELETE", f"{three}/datasets/{quote(identity, safe='')}", None),
-        "webhook": ("DELETE", f"{api}/webhooks/{quote(identity, safe='')}", None),
-        "scorer": (
-            "DELETE",
-            f"{three}/scorers/delete",
-            {"experiment_id": experiment, "name": identity.rpartition("/")[0]},
-        ),
-    }
-    method, path, body = calls[kind]
-    with _gone():
-        writer.call(method, path, body)
