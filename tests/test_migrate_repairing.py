@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from reading_proxy import Exchange, Fault, proxying
 from support.copied import audited
 from support.exported import export_from
 from support.importer import Migration
@@ -17,6 +21,7 @@ from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer
 
 from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
+from mlflow_parity.migrating import writing
 from mlflow_parity.migrating.damage import UNREAD, Damaged, Left, gather
 from mlflow_parity.migrating.exporting import Unread
 from mlflow_parity.migrating.journal import Journal
@@ -265,6 +270,62 @@ def test_only_what_can_be_made_whole_is_made_anew(moved: Moved) -> None:
     assert [file["path"] for file in listed if not file["is_dir"]] == ["notes.txt"]
     tags = there.call("GET", "runs/get", {"run_id": after[runs["nameless"]]})["run"]["data"]["tags"]
     assert "went" not in {tag["key"] for tag in tags}
+
+
+class _Late:
+    """Answers for a gateway that gave up, and lets the server hear of the request later."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self._waiting: list[threading.Thread] = []
+
+    def __call__(self, exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+        address, headers = f"{exchange.proxy.upstream}{exchange.path}", {"Content-Type": "application/json"}
+        send = partial(requests.post, address, data=exchange.content, headers=headers, timeout=60)
+        thread = threading.Thread(target=lambda: self.go.wait(60) and send())
+        thread.start()
+        self._waiting.append(thread)
+        exchange.answer(504, [], b"<html>gateway timeout</html>")
+
+    def over(self) -> None:
+        """Let the server hear of what waits, and wait until it has done it."""
+        self.go.set()
+        for thread in self._waiting:
+            thread.join(60)
+
+
+def test_what_a_gateway_gave_up_on_is_waited_for(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for before it is sent again; where it comes later still, the second copy is ours to remove."""
+    seed = moved.seed
+    experiment = seed.experiment("one")
+    patient = seed.run(experiment, "patient")
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        soon, late = _Late(), _Late()
+        line.faults.append(Fault("runs/create", soon, early=True))
+        monkeypatch.setattr(writing, "LOOKS", (0.3,) * 60)
+        threading.Timer(0.2, soon.go.set).start()
+        moved.bring()
+        assert line.paths().count("/api/2.0/mlflow/runs/create") == 1
+        assert patient in moved.ids("run")
+        # now the server takes longer than anybody waits
+        monkeypatch.setattr(writing, "LOOKS", (0.0,))
+        for path in ("runs/create", "/logged-models", "model-versions/create"):
+            line.faults.append(Fault(path, late, early=True))
+        root = seed.call("GET", "runs/get", {"run_id": patient})["run"]["info"]["artifact_uri"]
+        seed.call("POST", "registered-models/create", {"name": "reg"})
+        seed.call("POST", "model-versions/create", {"name": "reg", "source": root, "run_id": patient})
+        seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "forest"})
+        seed.end(seed.run(experiment, "hasty"))
+        moved.bring()
+        late.over()
+    moved.address = moved.target.uri
+    copies = moved.ids("run")
+    assert len(moved.active()) == len(copies) + 1
+    assert moved.version("reg", 2)["source"] == moved.version("reg", 1)["source"]
+    assert moved.repair() == (0, [])
+    assert moved.ids("run") == copies
+    assert moved.active() == sorted(copies.values())
 
 
 def test_lists_that_were_not_read_are_told_apart() -> None:

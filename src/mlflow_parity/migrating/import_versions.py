@@ -202,6 +202,7 @@ class Versions:
                     body,
                     find=find,
                     made=lambda answer: int(answer["model_version"]["version"]),
+                    doubt=lambda: self._context.journal.doubt(version.kind, version.entity_id),
                 )
             except RequestRefused as error:
                 raise self._sources.refused(source, error) from None

@@ -11,6 +11,7 @@ from mlflow_parity.migrating.deleting import delete, mark
 from mlflow_parity.migrating.dependents import Dependents
 from mlflow_parity.migrating.extra_files import remove_extra_files
 from mlflow_parity.migrating.holes import Holes
+from mlflow_parity.migrating.twins import remove_twins
 from mlflow_parity.migrating.unmovable import is_by_contract
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def repair(
         ReadError: the target does not answer.
     """
     say(f"Repairing {len(damaged.found):,} objects")
+    remove_twins(context, damaged)
     mend(context.journal, damaged)
     unread = bring()
     remove_extra_files(context, damaged.found)

@@ -127,7 +127,13 @@ class RunWriter:
             found = self.find(run.run_id)
             return None if found is None else self._present(found)[0]
 
-        made = self._writer.create(f"{_API}create", body, find=find, made=lambda answer: records.run(answer["run"]))
+        made = self._writer.create(
+            f"{_API}create",
+            body,
+            find=find,
+            made=lambda answer: records.run(answer["run"]),
+            doubt=lambda: self._context.journal.doubt("run", run.run_id),
+        )
         self._context.journal.created("run", run.run_id, made.run_id)
         return made
 

@@ -5,6 +5,7 @@ Nothing in the audit imports this module; the audit's own session refuses every 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from mlflow_parity.errors import ForbiddenRequest, ReadError, RequestRefused, TransportError
+from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ReadError, RequestRefused, TransportError
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.answers import parsed
 from mlflow_parity.reading.auth import Credentials, SideName, credentials
@@ -27,6 +28,8 @@ _ROOTS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/api/2.0/mlflow-artifacts/art
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 #: Tries of a call that makes something new; before each but the first the target is asked whether it was made.
 _TRIES_OF_CREATE = 5
+#: Seconds before each look for what a try in doubt may still make: a gateway that gave up does not stop the server.
+LOOKS = (1.0, 2.0, 4.0, 8.0)
 
 
 class Writer(Session):
@@ -68,22 +71,20 @@ class Writer(Session):
         *,
         find: Callable[[], T | None],
         made: Callable[[dict[str, Any]], T],
+        doubt: Callable[[], None] = lambda: None,
         method: str = "POST",
     ) -> T:
-        """Make something new exactly once: when a try ends in doubt, ``find`` looks for it before the next.
+        """Make something new exactly once: when a try ends in doubt, ``find`` looks for it for a while before the next.
 
         ``made`` takes the answer, ``find`` asks the server; both return what tells the object, mostly its id.
+        ``doubt`` is told before something is sent that may come to be a second one.
 
         Raises:
             RequestRefused: the server answered with an error that does not pass.
             TransportError: no usable answer within the limits.
         """
         last: ReadError | None = None
-        for number in range(_TRIES_OF_CREATE):
-            if number:
-                found = find()
-                if found is not None:
-                    return found
+        for _ in range(_TRIES_OF_CREATE):
             try:
                 return made(self.call(method, path, body, tries=1))
             except RequestRefused as error:
@@ -91,11 +92,17 @@ class Writer(Session):
                 if error.status < 500:
                     raise
                 last = error
-            except TransportError as error:
+            except (TransportError, MalformedAnswer) as error:
                 last = error
-        found = find()
-        if found is not None:
-            return found
+            # an error of MLflow's own comes when it has done with the request; a gateway's may come long before
+            over = isinstance(last, RequestRefused) and last.code != ""
+            if not over:
+                doubt()
+            for seconds in (0.0,) if over else LOOKS:
+                time.sleep(seconds)
+                found = find()
+                if found is not None:
+                    return found
         assert last is not None
         raise last
 
