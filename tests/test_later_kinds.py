@@ -114,6 +114,10 @@ def key_of(store: Store, kind: str) -> str:
 CHANGES = {
     "issue": ("UPDATE issues SET severity = 'low'", "definition"),
     "issue lost": ("DELETE FROM issues", "presence"),
+    "issue renamed": ("UPDATE issues SET name = 'another'", "definition"),
+    "queue renamed": ("UPDATE review_queues SET name = 'another' WHERE name = 'first look'", "definition"),
+    "endpoint renamed": ("UPDATE endpoints SET name = 'another'", "definition"),
+    "guardrail renamed": ("UPDATE guardrails SET name = 'another'", "definition"),
     "queue": ("UPDATE review_queue_users SET user_id = 'eve'", "definition"),
     "label schema": ("UPDATE label_schemas SET instruction = 'look twice' WHERE name = 'tone'", "definition"),
     "item": ("UPDATE review_queue_items SET completed_by = 'eve'", "items"),
@@ -140,7 +144,7 @@ KIND_OF = {"queue": "review_queue", "label schema": "review_queue", "item": "rev
 def test_a_change_in_the_database_is_found(seeded: Read, change: str) -> None:
     """What was altered or lost on the real server is the only finding, in both directions."""
     statement, facet = CHANGES[change]
-    kind = KIND_OF[change.removesuffix(" lost")]
+    kind = KIND_OF[change.removesuffix(" lost").removesuffix(" renamed")]
     path = seeded.server.database_path
     with closing(sqlite3.connect(path, isolation_level=None)) as database, closing(sqlite3.connect(":memory:")) as kept:
         database.execute("PRAGMA busy_timeout = 30000")

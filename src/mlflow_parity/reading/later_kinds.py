@@ -108,7 +108,7 @@ class Later:
             created=_created(entry),
             facets={
                 "definition": {
-                    **plain(entry, "queue_id", "experiment_id", "name", "schema_ids"),
+                    **plain(entry, "queue_id", "experiment_id", "schema_ids"),
                     "label_schemas": _sorted(schemas),
                 },
                 "experiment": text(entry.get("experiment_id")),
@@ -136,7 +136,7 @@ def _created(entry: Entry) -> int | None:
 
 
 def _issue(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
-    less = ("issue_id", "name", "experiment_id", "source_run_id", "trace_count")
+    less = ("issue_id", "experiment_id", "source_run_id", "trace_count")
     return entry.get("name", ""), {
         "definition": {**plain(entry, *less), **plain({"author": entry.get("created_by")})},
         "experiment": text(entry.get("experiment_id")),
@@ -149,7 +149,7 @@ def _secret(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
     config = {key: digest(value).hex() for key, value in (entry.get("auth_config") or {}).items()}
     return entry["secret_name"], {
         "definition": {
-            **plain(entry, "secret_id", "secret_name", "masked_values", "auth_config"),
+            **plain(entry, "secret_id", "masked_values", "auth_config"),
             "keys": sorted(entry.get("masked_values") or {}),
             "auth_config": config,
         }
@@ -157,11 +157,11 @@ def _secret(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
 
 
 def _model(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
-    return entry.get("name", ""), {"definition": plain(entry, "model_definition_id", "name", "secret_id")}
+    return entry.get("name", ""), {"definition": plain(entry, "model_definition_id", "secret_id")}
 
 
 def _endpoint(later: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
-    less = ("endpoint_id", "name", "model_mappings", "experiment_id", "tags")
+    less = ("endpoint_id", "model_mappings", "experiment_id", "tags")
     mappings = [
         {
             **plain(one, "mapping_id", "endpoint_id", "model_definition_id", "model_definition"),
@@ -186,7 +186,7 @@ def _guardrail(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
     scorer = entry.get("scorer") or {}
     # the scorer itself is an object of its own, and is compared there
     named = {"scorer": scorer.get("scorer_name"), "version": scorer.get("scorer_version")}
-    less = ("guardrail_id", "name", "scorer", "action_endpoint_id")
+    less = ("guardrail_id", "scorer", "action_endpoint_id")
     return entry.get("name", ""), {
         "definition": {**plain(entry, *less), **plain(named)},
         "experiment": text(scorer.get("experiment_id")),
