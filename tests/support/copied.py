@@ -104,8 +104,6 @@ class Outcome:
     digests: Mapping[str, str] = field(default_factory=dict)
     sent: int = 0
     """Requests to the source."""
-    resumed: Mapping[str, int] = field(default_factory=dict)
-    """Parts of each side that an interrupted audit had left."""
 
     @property
     def green(self) -> bool:
@@ -182,8 +180,7 @@ def audited(
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         reader = audit.sides["source"].reader
         sent = 0 if reader is None else reader.requests
-        resumed = {str(name): side.resumed_parts for name, side in audit.sides.items()}
-        return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent, resumed)
+        return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent)
 
 
 def kept(uri: str, root: Path, env: Mapping[str, str] | None = None, asked: Asked = EVERYTHING) -> str:

@@ -6,7 +6,7 @@ in the fewest requests (1,000 runs a page, small experiments together).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mlflow_parity.audit.objects import Objects
@@ -36,10 +36,10 @@ def moved_runs(
     moved: dict[str, set[str]] = {}
     problem = ""
 
-    def one(group: Mapping[str, Mapping[str, Listed]]) -> dict[str, set[str]]:
-        rest = {place: dict(runs) for place, runs in group.items()}
+    def one(group: Sequence[str]) -> dict[str, set[str]]:
+        rest = {place: snapshot.listed(place) or {} for place in group}
         found: dict[str, set[str]] = {}
-        for page in reader.runs_of(list(group)):
+        for page in reader.runs_of(group):
             for run in page:
                 now = Listed(run.lifecycle_stage, listed_digest(run))
                 before = rest[run.experiment_id].pop(run.run_id, None)
@@ -61,18 +61,20 @@ def moved_runs(
     return moved, problem
 
 
-def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[dict[str, dict[str, Listed]]]:
-    group: dict[str, dict[str, Listed]] = {}
+def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the experiments whose runs were read, as many together as make a page."""
+    group: list[str] = []
     size = 0
     for place in experiments:
-        listed = snapshot.listed(place)
-        if listed is None:
+        sidecar = snapshot.sidecar(place, "runs")
+        if sidecar is None or "error" in sidecar:
             continue
-        if group and (size + len(listed) > _RUNS or len(group) == _EXPERIMENTS):
+        runs = int(sidecar["counts"]["runs"])
+        if group and (size + runs > _RUNS or len(group) == _EXPERIMENTS):
             yield group
-            group, size = {}, 0
-        group[place] = listed
-        size += len(listed)
+            group, size = [], 0
+        group.append(place)
+        size += runs
     if group:
         yield group
 
