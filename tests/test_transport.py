@@ -15,6 +15,7 @@ from reading_proxy import (
     Fault,
     Proxy,
     Spoil,
+    break_off,
     cut,
     empty_page,
     endless,
@@ -123,7 +124,7 @@ PASSING: dict[str, Spoil] = {
     "500": status(500),
     "502": status(502, body=b"<html>Bad Gateway</html>"),
     "503": status(503, HOUR),
-    "reset at connect": reset,
+    "reset before an answer": reset,
     "reset in headers": reset_in_headers,
     "reset in body": reset_in_body,
     "half of the JSON": half_json,
@@ -155,6 +156,24 @@ def test_what_passes_changes_nothing(line: Line, first: int) -> None:
     outcome = audit(line)
     same(line, outcome)
     assert len(line.proxy.spoilt) > len(PASSING)
+    assert outcome.sent > line.whole.sent
+
+
+def drop_twice(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+    """Reset this connection, and the one that comes in its place before anything is read of it."""
+    exchange.proxy.no_connection = 1
+    break_off(exchange)
+
+
+def test_connections_that_are_reset_at_once(line: Line) -> None:
+    """Nothing is read of the first connection, nor of one in the midst of the audit: same rows, same digest."""
+    line.proxy.no_connection = 1
+    line.proxy.faults.append(Fault("/", drop_twice, after=40))
+    outcome = audit(line)
+    assert not outcome.failed, outcome.failed
+    assert line.proxy.no_connection == 0
+    assert sum(line.proxy.spoilt.values()) == 1
+    same(line, outcome)
     assert outcome.sent > line.whole.sent
 
 
@@ -236,16 +255,18 @@ def test_what_belongs_to_no_experiment_fails_alone(line: Line, where: str, kind:
     assert {row.state.green for row in outcome.rows if row.kind == other} == {True}
 
 
-PAGED = (
-    "runs/search",
-    "traces/search",
-    "model-versions/search",
-    "/records",
-    "logged-models/search",
-)
+#: Lists of several pages, with the kind that hangs on each.
+KIND_OF = {
+    "runs/search": "run",
+    "traces/search": "trace",
+    "model-versions/search": "model_version",
+    "/records": "evaluation_dataset",
+    "logged-models/search": "logged_model",
+}
+PAGED = tuple(KIND_OF)
 #: Faults of pages, what is said of them, and where they can be: some lists are of one page.
 PAGES: dict[str, tuple[Spoil, str, tuple[str, ...]]] = {
-    "same token": (same_token, "repeats a page token", PAGED[:-1]),
+    "same token": (same_token, "repeats a page token", tuple(where for where in PAGED if "logged" not in where)),
     "empty page": (empty_page, "empty page before the end", PAGED),
     "endless": (endless(), "repeats a page|came twice|empty page", PAGED),
 }
@@ -258,11 +279,13 @@ def test_pages_that_go_nowhere(line: Line, name: str) -> None:
     line.proxy.faults += [Fault(where, spoil, times=FOREVER) for where in places]
     outcome = audit(line)
     unverified(line, outcome, cause)
-    said = {finding.explanation for finding in outcome.findings if re.search(cause, finding.explanation)}
+    said = {(one.kind, one.explanation) for one in outcome.findings if re.search(cause, one.explanation)}
     for where in places:
-        assert any(where.strip("/") in text or "came twice" in text for text in said), where
-    kinds = {row.kind for row in outcome.rows if not row.state.green}
-    assert {"run", "trace", "model_version", "evaluation_dataset"} <= kinds
+        # of the records alone it is told without the address
+        named = f"{where.strip('/')}|a record of a dataset" if where == "/records" else where
+        assert any(kind == KIND_OF[where] and re.search(named, text) for kind, text in said), where
+    red = {row.kind for row in outcome.rows if not row.state.green}
+    assert {KIND_OF[where] for where in places} <= red
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,14 @@ def test_what_passes_changes_nothing(app: App, first: int) -> None:
     assert len(app.s3.spoilt) == 1 + len(FILES)
 
 
+def test_connections_that_are_reset_at_once(app: App) -> None:
+    """Nothing is read of the first connections to S3: same rows, same digest."""
+    app.s3.no_connection = 2
+    outcome = audit(app)
+    assert app.s3.no_connection == 0
+    same(app, outcome)
+
+
 def wrong_checksum(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
     """Send a checksum that is not the body's."""
     kept_headers = [(name, value) for name, value in headers if not name.lower().startswith("x-amz-checksum")]
