@@ -67,7 +67,7 @@ class Damaged:
     found: list[Damage] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     unread: frozenset[Key] = frozenset()
-    """Source objects of which something could not be judged that the source takes part in."""
+    """Source objects that may be whole: nothing is known to be wrong, and something could not be judged."""
     unpaired: tuple[Left, ...] = ()
     """Target objects of which the source has none, as far as the audit can tell."""
 
@@ -104,6 +104,7 @@ def gather(rows: Iterable[Row]) -> Damaged:
     lists: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     unpaired: dict[Key, Left] = {}
     unread: set[Key] = set()
+    ambiguous: set[Key] = set()
     for row in rows:
         if row.state.green:
             continue
@@ -118,6 +119,8 @@ def gather(rows: Iterable[Row]) -> Damaged:
         states[key].add(row.state)
         if row.state not in _WRONG and row.facet not in _OF_TARGET:
             unread.add(key)
+        if row.state is State.AMBIGUOUS:
+            ambiguous.add(key)
         names[key] = row.experiment, row.name
         if row.state in _WRONG:
             facets[key].add(row.facet)
@@ -128,6 +131,8 @@ def gather(rows: Iterable[Row]) -> Damaged:
         for key in sorted(states)
         if states[key] & _WRONG
     ]
+    # files of a broken copy cannot be read either: of what is wrong the export says whether the source could be read
+    unread = {key for key in unread if not states[key] & _WRONG} | ambiguous
     left = [
         Left(kind, "", name, f"this list of {place} could not be read or compared ({', '.join(parts)}): {AGAIN}")
         for (kind, name, place), parts in lists.items()
