@@ -33,7 +33,7 @@ def held(side: Side, experiment: Experiment, asked: Collection[Part], *, include
             continue  # no server lists those of a deleted experiment
         problem = objects.problem(kind.part)
         if problem is None:
-            counts[kind.plural] = objects.counts()[kind.plural]
+            counts[kind.plural] = len(objects.keys(kind.name))
         elif kind.part in asked or (look and not side.live):
             unknown[kind.plural] = problem
         elif look:

@@ -100,6 +100,7 @@ class MirrorSide(Side):
         self.reader = None
         self.resumed_parts = 0
         self.resumed_from = None
+        self.unlisted = set()
         self._mirror = mirror
 
     @property
