@@ -85,7 +85,7 @@ LATER: dict[str, str] = {
     "review_queue": "type, users, label schemas",
     "gateway_secret": "provider, names of the keys, configuration",
     "gateway_model": "provider, model, name of the secret",
-    "gateway_endpoint": "models with their weights, tags, bindings, settings",
+    "gateway_endpoint": "models with their weights, guardrails in their order, tags, bindings, settings",
     "gateway_guardrail": "stage, action, name and version of the scorer",
     "gateway_budget": "unit, amount, duration, scope, action",
     "mcp_server": "display name, description, icons, tags, aliases, latest version",
@@ -455,6 +455,9 @@ RULES: tuple[Rule, ...] = (
          "one by one, and compared with it."),
     Rule("gateway_secret.value", "gateway_secret", "definition", "the secret values", "not compared",
          "No server tells them. The names of their keys are compared, and their configuration by digest."),
+    Rule("gateway_endpoint.bindings", "gateway_endpoint", "definition", "which object of the server a binding serves; the "
+         "endpoint of a guardrail's action", "not compared",
+         "The server names them by ids of its own. Kind and display name of what is bound are compared."),
     Rule("mcp_server.versions", "mcp_server", "versions", "every version: server.json, tools, status, tags", "equal",
          "As a multiset."),
     Rule("mcp_server.endpoints", "mcp_server", "endpoints", "access endpoints", "equal", "As a multiset."),

@@ -44,8 +44,9 @@ def seed_later(uri: str, experiment: str, *, trace: bool = True) -> None:
         "instructions_judge_pydantic_data": {"instructions": "is {{ outputs }} safe?", "model": "gateway:/chat"},
     })  # fmt: skip
     scorer = post("scorers/register", experiment_id=experiment, name="safe", serialized_scorer=text)["scorer_id"]
-    post("gateway/guardrails/create", name="guard", scorer_id=scorer, scorer_version=1, stage="BEFORE",
-         action="VALIDATION")  # fmt: skip
+    guard = post("gateway/guardrails/create", name="guard", scorer_id=scorer, scorer_version=1, stage="BEFORE",
+                 action="VALIDATION")["guardrail"]["guardrail_id"]  # fmt: skip
+    post("gateway/guardrails/add-to-endpoint", endpoint_id=endpoint, guardrail_id=guard, execution_order=1)
     post("gateway/budgets/create", budget_unit="USD", budget_amount=10.0, duration={"unit": "DAYS", "value": 1},
          target_scope="GLOBAL", budget_action="ALERT")  # fmt: skip
     post("mcp-servers", name=MCP, description="tools")

@@ -89,6 +89,7 @@ GATEWAY_MODELS = Endpoint("gateway-models", "GET", f"{_API_3}/gateway/model-defi
 GATEWAY_ENDPOINTS = Endpoint("gateway-endpoints", "GET", f"{_API_3}/gateway/endpoints/list")
 GATEWAY_BINDINGS = Endpoint("gateway-bindings", "GET", f"{_API_3}/gateway/endpoints/bindings/list")
 GATEWAY_GUARDRAILS = Endpoint("gateway-guardrails", "GET", f"{_API_3}/gateway/guardrails/list")
+GATEWAY_GUARDED = Endpoint("gateway-guarded", "GET", f"{_API_3}/gateway/guardrails/list-for-endpoint")
 GATEWAY_BUDGETS = Endpoint("gateway-budgets", "GET", f"{_API_3}/gateway/budgets/list")
 MCP_SERVERS = Endpoint("mcp-servers", "GET", f"{_API_3}/mcp-servers")
 #: ``<name>/versions``; every GET below it only reads.
@@ -135,6 +136,7 @@ ALLOWED: tuple[Endpoint, ...] = (
     GATEWAY_ENDPOINTS,
     GATEWAY_BINDINGS,
     GATEWAY_GUARDRAILS,
+    GATEWAY_GUARDED,
     GATEWAY_BUDGETS,
     MCP_SERVERS,
     MCP_SERVER,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_parity.digests import digest
+from mlflow_parity.errors import RequestRefused
 from mlflow_parity.model import Entity, Experiment
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.endpoints import Endpoint
@@ -169,17 +170,38 @@ def _endpoint(later: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
         }
         for one in entry.get("model_mappings", [])
     ]
+    guarded = _guarded(later, entry["endpoint_id"])
     bound = later.every(endpoints.GATEWAY_BINDINGS, {"endpoint_id": entry["endpoint_id"]}, "bindings")
     return entry.get("name", ""), {
         "definition": {
             **plain(entry, *less),
             "models": _sorted(mappings),
+            **plain({"guardrails": guarded}),
             "tags": {one["key"]: one.get("value", "") for one in entry.get("tags", [])},
             # whom it serves is named by ids of the server; names are told of those that are there
             "bindings": _sorted(plain(one, "endpoint_id", "resource_id") for one in bound),
         },
         "experiment": text(entry.get("experiment_id")),
     }
+
+
+def _guarded(later: Later, endpoint_id: str) -> list[dict[str, Any]]:
+    """Return the guardrails of an endpoint by their names, in their order."""
+    try:
+        configs = later.session.get(endpoints.GATEWAY_GUARDED, {"endpoint_id": endpoint_id}).get("configs", [])
+    except RequestRefused as error:
+        if error.status == 404:
+            # a version with endpoints and without guardrails; a later one that hides them has no list of them either
+            return []
+        raise
+    found = [
+        {
+            **plain(one, "endpoint_id", "guardrail_id", "guardrail"),
+            "guardrail": (one.get("guardrail") or {}).get("name"),
+        }
+        for one in configs
+    ]
+    return sorted(found, key=lambda one: (one.get("execution_order", 0), str(one["guardrail"])))
 
 
 def _guardrail(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
