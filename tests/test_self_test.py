@@ -127,15 +127,16 @@ def test_a_migrated_pair_is_seen_through(migrated: Pair) -> None:
     allowed = {(one.kind, one.facet) for one in done.test.of("contract")}
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets} - OPTIONAL - LIVE
     every = {one for one in every if one[0] not in UNMOVED}
-    # each server's own places are none of the source's, and times and digests are the server's own
+    # each server's own places are none of the source's; times, digests and the last writer are the server's own
     assert every - done.in_themselves == {("experiment", "artifact_location"), *allowed} - {("experiment", "times")} - {
         ("evaluation_dataset", "digest")
     }
-    assert {facet for _, facet in allowed} == {"times", "digest"}
+    assert {facet for _, facet in allowed} == {"times", "digest", "last_updated_by"}
     assert done.test.looked_at.keys() == contract.FACETS.keys()
     assert {kind for kind, count in done.test.looked_at.items() if not count} == UNMOVED
     for one in done.test.of("nothing"):
-        assert one.note.startswith("needs "), one
+        absent = f"no {KINDS[one.kind].plural} on both sides" if one.kind in UNMOVED else "needs "
+        assert one.note.startswith(absent), one
     assert done.test.seconds < 30
     assert [_digest(folder) for folder in migrated] == before
 
