@@ -166,7 +166,7 @@ def test_a_list_of_experiments_that_cannot_be_read_ends_the_audit(tmp_path: Path
         audited(tmp_path, *readers(rich_store(), rich_store(), side, before=before))
 
 
-def test_an_experiment_too_many_whose_runs_cannot_be_listed_is_extra(tmp_path: Path) -> None:
+def test_a_default_whose_runs_cannot_be_listed_is_unverified(tmp_path: Path) -> None:
     """An unreadable Default is not taken for the empty one that every server makes."""
     store = rich_store()
     target = same_ids(store)
@@ -178,7 +178,7 @@ def test_an_experiment_too_many_whose_runs_cannot_be_listed_is_extra(tmp_path: P
 
     done = audited(tmp_path, *readers(store, target, "target", before=before))
     [finding] = done.result.findings
-    assert (finding.name, finding.state) == ("Default", State.EXTRA)
+    assert (finding.name, finding.state) == ("Default", State.UNVERIFIED)
     assert "unknown runs" in finding.explanation
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
+from faults.later import CHANGES, Change
 from support.memory import Store, run_audit
 from support.seed import Seeder
 from support.seed_later import MCP, SECRET, TRACE, seed_later
@@ -111,60 +112,24 @@ def key_of(store: Store, kind: str) -> str:
     return one(store, kind).entity_id
 
 
-CHANGES = {
-    "issue": ("UPDATE issues SET severity = 'low'", "definition"),
-    "issue lost": ("DELETE FROM issues", "presence"),
-    "issue renamed": ("UPDATE issues SET name = 'another'", "definition"),
-    "queue renamed": ("UPDATE review_queues SET name = 'another' WHERE name = 'first look'", "definition"),
-    "endpoint renamed": ("UPDATE endpoints SET name = 'another'", "definition"),
-    "guardrail renamed": ("UPDATE guardrails SET name = 'another'", "definition"),
-    "queue": ("UPDATE review_queue_users SET user_id = 'eve'", "definition"),
-    "label schema": ("UPDATE label_schemas SET instruction = 'look twice' WHERE name = 'tone'", "definition"),
-    "item": ("UPDATE review_queue_items SET completed_by = 'eve'", "items"),
-    "item lost": ("DELETE FROM review_queue_items", "items"),
-    "secret": ("UPDATE secrets SET provider = 'azure'", "definition"),
-    "model": ("UPDATE model_definitions SET model_name = 'gpt-4'", "definition"),
-    "endpoint": ("UPDATE endpoint_tags SET value = 'x'", "definition"),
-    "endpoint's model": ("UPDATE endpoint_model_mappings SET weight = 0.5", "definition"),
-    "endpoint's guardrail": ("UPDATE guardrail_configs SET execution_order = 2", "definition"),
-    "endpoint unguarded": ("DELETE FROM guardrail_configs", "definition"),
-    "guardrail": ("UPDATE guardrails SET stage = 'AFTER'", "definition"),
-    "guardrail lost": ("DELETE FROM guardrails", "presence"),
-    "budget": ("UPDATE budget_policies SET budget_amount = 11", "definition"),
-    "budget lost": ("DELETE FROM budget_policies", "presence"),
-    "MCP server": ("UPDATE mcp_servers SET description = 'x'", "definition"),
-    "MCP version": ("UPDATE mcp_server_versions SET source = 'x'", "versions"),
-    "MCP endpoint": ("UPDATE mcp_access_endpoints SET url = 'https://x.example'", "endpoints"),
-}
-KIND_OF = {"queue": "review_queue", "label schema": "review_queue", "item": "review_queue", "secret": "gateway_secret",
-           "model": "gateway_model", "endpoint": "gateway_endpoint", "endpoint's model": "gateway_endpoint",
-           "endpoint's guardrail": "gateway_endpoint", "endpoint unguarded": "gateway_endpoint",
-           "guardrail": "gateway_guardrail", "budget": "gateway_budget", "MCP server": "mcp_server",
-           "MCP version": "mcp_server", "MCP endpoint": "mcp_server", "issue": "issue"}  # fmt: skip
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_in_the_database_is_found(seeded: Read, change: str) -> None:
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None:
     """What was altered or lost on the real server is the only finding, in both directions."""
-    statement, facet = CHANGES[change]
-    kind = KIND_OF[change.removesuffix(" lost").removesuffix(" renamed")]
     path = seeded.server.database_path
     with closing(sqlite3.connect(path, isolation_level=None)) as database, closing(sqlite3.connect(":memory:")) as kept:
         database.execute("PRAGMA busy_timeout = 30000")
         database.backup(kept)
         try:
-            assert database.execute(statement).rowcount
+            assert database.execute(change.statement).rowcount
             changed = seeded.again()
         finally:
             kept.backup(database)
     there = run_audit(seeded.store, changed, checks=CHECKS, profile="same-store").result
     back = run_audit(changed, seeded.store, checks=CHECKS, profile="same-store").result
-    states = {"missing", "extra"} if change.endswith("lost") and facet == "presence" else None
+    states = {"missing", "extra"} if change.facet == "presence" else None
     for result in (there, back):
         found = {(finding.kind, finding.facet) for finding in result.findings}
         assert not result.green
-        # an endpoint names its guardrails
-        also = {("gateway_endpoint", "definition")} if change in ("guardrail lost", "guardrail renamed") else set()
-        assert found == {(kind, facet)} | also
-        own = {str(finding.state) for finding in result.findings if finding.kind == kind}
+        assert found == {(change.kind, change.facet)} | change.also
+        own = {str(finding.state) for finding in result.findings if finding.kind == change.kind}
         assert states is None or own <= states

@@ -30,14 +30,14 @@ class Live:
         """Writes to the source, past the proxy."""
         return Seeder(self.server.uri)
 
-    def when(self, path: str, act: Callable[[], None], after: int = 0) -> None:
-        """Act once, while the answer to a request whose path contains ``path`` is on its way."""
+    def when(self, path: str, act: Callable[[], None], after: int = 0, times: int = 1) -> None:
+        """Act ``times`` times, while the answer to a request whose path contains ``path`` is on its way."""
 
         def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
             act()
             exchange.answer(code, headers, body)
 
-        self.proxy.faults.append(Fault(path, acting, after=after))
+        self.proxy.faults.append(Fault(path, acting, after=after, times=times))
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_objects_that_change(live: Live) -> None:
         live.seed.call("PATCH", "registered-models/update", body)
 
     describe()
-    live.when("model-versions/search", describe)
+    live.when("registered-models/search", describe, times=99)
     outcome = audit(live)
     assert {(facet, state) for _, facet, state in red(outcome)} == {
         ("description", "unverified"),

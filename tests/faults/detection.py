@@ -10,6 +10,7 @@ from pathlib import Path
 from faults import battery
 from faults.battery import OWNERS, Finding, Result
 from faults.fault import Fault, Pair
+from faults.later import CHANGES
 from faults.registry import FAULTS
 from mlflow_parity.contract import FACETS
 from mlflow_parity.kinds import KINDS
@@ -65,6 +66,23 @@ def markdown(result: Result) -> str:
                     "|---|---|---|---|",
                 ]
                 lines += [_row(fault, result.broken[pair].findings) for fault in faults]
+    lines += [
+        "",
+        "## What no migration writes",
+        "",
+        *_wrapped(
+            "Planted one by one in the database of a real server, which is read and audited against what it was, in "
+            "both directions, with `--profile same-store`: the facet named here is red, and nothing else but what "
+            "names the object."
+        ),
+        "",
+        "| fault | what was done | check | red |",
+        "|---|---|---|---|",
+    ]
+    for name, change in CHANGES.items():
+        also = f" also {', '.join(_code(' '.join(one)) for one in sorted(change.also))}" if change.also else ""
+        check, red = OWNERS[change.kind, change.facet], f"{change.kind} {change.facet}"
+        lines.append(f"| {_code(name)} | {change.what} | {_code(check)} | {_code(red)}{also} |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from faults import battery
 from faults.battery import OPTIONS, OWNERS, Result
 from faults.detection import markdown
 from faults.fault import Fault, Pair
+from faults.later import CHANGES, WORKSPACES
 from faults.registry import FAULTS
 from mlflow_parity import contract
 from mlflow_parity.kinds import KINDS
@@ -36,12 +37,14 @@ def test_the_battery_is_large_and_unambiguous() -> None:
     assert [name for name, count in Counter(fault.id for fault in FAULTS).items() if count > 1] == []
     harmed = Counter((fault.pair, *one) for fault in FAULTS for one in _of(fault))
     assert [one for one, count in harmed.items() if count > 1] == []
-    assert {fault.kind for fault in FAULTS} == {"experiment", "run", *KINDS}
+    assert {fault.kind for fault in FAULTS} == {"experiment", "run", *KINDS} - set(contract.LATER) - {"workspace"}
+    assert {change.kind for change in CHANGES.values()} == set(contract.LATER)
 
 
 def test_no_field_of_the_contract_goes_unexercised() -> None:
     """The list of kinds and facets that no fault makes red is empty."""
-    exercised = {said[0::2][:2] for fault in FAULTS for said in fault.said(fault.found)}
+    exercised = {said[0::2][:2] for fault in FAULTS for said in fault.said(fault.found)} | WORKSPACES
+    exercised |= {(change.kind, change.facet) for change in CHANGES.values()}
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
     assert sorted(every - exercised) == []
     assert exercised <= every
@@ -57,9 +60,10 @@ def test_without_faults_it_is_green(result: Result, pair: Pair) -> None:
 
 
 def test_every_kind_was_migrated(result: Result) -> None:
-    """Every kind was on both sides, run by run, and deepdiff had nothing to explain."""
+    """Every kind that is moved was on both sides, run by run, and deepdiff had nothing to explain."""
     report = result.clean["migrated"].report
-    assert {row["facet"].split()[0] for row in report["coverage"] if row["total"]} == {"experiment", "run", *KINDS}
+    moved = {"experiment", "run", *KINDS} - set(contract.LATER) - {"workspace"}
+    assert {row["facet"].split()[0] for row in report["coverage"] if row["total"]} == moved
     assert report["explained"] == 0
     assert set(report["paired_by"]) == {"source-tag"}
     assert report["sides"]["source"]["objects"] == report["sides"]["target"]["objects"]
@@ -91,7 +95,9 @@ def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
 
 def test_every_check_was_red() -> None:
     """There is no check without a fault that it finds."""
-    assert {OWNERS[said[0], said[2]] for fault in FAULTS for said in fault.said(fault.found)} == set(OWNERS.values())
+    red = {OWNERS[said[0], said[2]] for fault in FAULTS for said in fault.said(fault.found)}
+    elsewhere = {(change.kind, change.facet) for change in CHANGES.values()} | WORKSPACES
+    assert red | {OWNERS[one] for one in elsewhere} == set(OWNERS.values())
 
 
 def test_unpaired_runs_are_named_for_what_they_are(result: Result) -> None:
