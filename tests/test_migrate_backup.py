@@ -58,6 +58,19 @@ def test_a_backup_is_not_overwritten_by_less(
     assert migrate_py(tmp_path, "export", *ends[:2], *one).status == 0
 
 
+def test_a_backup_of_any_kind_of_the_server_is_not_lost(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """What belongs to no experiment is lost by a scope that names every experiment, whatever its kind."""
+    server = fresh_server()
+    seed = Seeder(server.uri)
+    experiment = seed.experiment("one")
+    issue = {"experiment_id": experiment, "name": "slow", "description": "answers", "status": "pending"}
+    seed.call("POST", "issues", issue, version="3.0")
+    command = ["export", "--source-uri", server.uri, "--work-dir", "kept"]
+    assert migrate_py(tmp_path, *command).status == 0
+    done = migrate_py(tmp_path, *command, "--experiments", "*")
+    assert (done.status, "a backup that is wider: it also has issues" in done.output) == (2, True), done.output
+
+
 def _import(folder: Path, target: Server) -> str:
     done = migrate_py(folder, "import", "--target-uri", target.uri, "--include-deleted", "--work-dir", "copy")
     assert done.status == 1, done.output

@@ -542,7 +542,7 @@ def markdown() -> str:
         "When most runs look like the other profile, the first line of the report says so.",
     ]
     titles = {"experiment": "Experiments", "run": "Runs"}
-    titles.update({name: kind.plural[0].upper() + kind.plural[1:] for name, kind in KINDS.items()})
+    titles.update({name: kind.title for name, kind in KINDS.items()})
     for kind, title in titles.items():
         lines += [
             "",

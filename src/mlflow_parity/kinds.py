@@ -35,6 +35,11 @@ class Kind:
     """The first MLflow release that has it."""
     files: bool = False
 
+    @property
+    def title(self) -> str:
+        """The plural as a heading has it."""
+        return self.plural[0].upper() + self.plural[1:]
+
 
 _KINDS = (
     Kind("logged_model", "logged models", "experiment", "logged_models",

@@ -52,7 +52,7 @@ def markdown(result: Result) -> str:
         ),
     ]
     titles = {"experiment": "Experiments", "run": "Runs"}
-    titles.update({name: kind.plural.capitalize() for name, kind in KINDS.items()})
+    titles.update({name: kind.title for name, kind in KINDS.items()})
     for pair, (title, text) in _PAIRS.items():
         lines += ["", f"## {title}", "", text]
         for kind in titles:

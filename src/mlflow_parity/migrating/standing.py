@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow_parity.errors import SnapshotError
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
@@ -63,7 +63,8 @@ def _lost(settings: Settings, snapshot: Snapshot) -> Iterator[str]:
             keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
             if names := [key.name for key in keys if not wanted(key.entity_id)]:
                 yield f"{len(names):,} registered models and prompts ({named(names)})"
-        for kind in (KINDS["evaluation_dataset"], KINDS["webhook"]):
+        # of another workspace an export holds the name alone
+        for kind in (one for one in of_family("server") if one.name != "workspace"):
             if not others_in_scope(settings) and objects.problem(kind.part) is None and objects.keys(kind.name):
                 yield kind.plural
 
