@@ -30,7 +30,7 @@ def in_model_scope(settings: Settings) -> Callable[[str], bool]:
 
 
 def others_in_scope(settings: Settings) -> bool:
-    """Whether evaluation datasets and webhooks are in scope."""
+    """Whether what belongs to the server itself is in scope: evaluation datasets, webhooks and the like."""
     return not settings.experiments
 
 
@@ -44,7 +44,7 @@ def left_out(settings: Settings) -> list[str]:
     elif settings.experiments:
         lines.append("registered models and prompts (name them with --models)")
     if not others_in_scope(settings):
-        lines.append("evaluation datasets and webhooks (--experiments leaves them out)")
+        lines.append("evaluation datasets, webhooks and all else of the server (--experiments leaves them out)")
     if not settings.include_deleted:
         lines.append("deleted experiments and runs (--include-deleted)")
     return lines
