@@ -107,6 +107,19 @@ FACETS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "webhook": {"description": texts, "url": names, "events": st.lists(names, max_size=2), "status": names,
                 "times": times},
 }  # fmt: skip
+_definition = st.dictionaries(names, values, max_size=2)
+_some = st.lists(_definition, max_size=2)
+LATER: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
+    "issue": {"definition": _definition, "experiment": st.just("1"), "run": runs},
+    "review_queue": {"definition": _definition, "experiment": st.just("1"), "items": _some},
+    "gateway_secret": {"definition": _definition},
+    "gateway_model": {"definition": _definition},
+    "gateway_endpoint": {"definition": _definition, "experiment": st.none() | st.just("1")},
+    "gateway_guardrail": {"definition": _definition, "experiment": st.none() | st.just("1")},
+    "gateway_budget": {"definition": _definition},
+    "mcp_server": {"definition": _definition, "versions": _some, "endpoints": _some},
+}
+FACETS = {**FACETS, **LATER}
 EXPERIMENT = "1"
 EXPERIMENT_COPY = "77"
 
@@ -162,6 +175,8 @@ def store(draw: st.DrawFn) -> Store:
     make("scorer", "1/tone/1", "tone", EXPERIMENT, number=1)
     make("evaluation_dataset", "d-1", "questions", "")
     make("webhook", "w-1", "hook", "")
+    for kind in LATER:
+        make(kind, f"{kind}-1", "one" if kind != "mcp_server" else f"{kind}-1", "")
     trees = {
         item.entity_id: ArtifactTree(item.entity_id, (Artifact("weights.bin", 3, draw(st.sampled_from("ab")) * 64),))
         for item in objects
@@ -188,7 +203,8 @@ def migrated(source: Store, *, same_ids: bool, shuffle: random.Random) -> Store:
         return copies
 
     def renamed(item: Entity) -> str:
-        given_anew = item.kind in ("logged_model", "trace", "evaluation_dataset", "webhook")
+        given_anew = item.kind in ("logged_model", "trace", "evaluation_dataset", "webhook", *LATER)
+        given_anew &= item.kind != "mcp_server"
         if item.kind == "scorer":
             return f"{EXPERIMENT_COPY}/tone/1"
         return f"new-{item.entity_id}" if given_anew else item.entity_id
@@ -205,6 +221,10 @@ def migrated(source: Store, *, same_ids: bool, shuffle: random.Random) -> Store:
         if item.kind == "evaluation_dataset":
             facets["experiments"] = [EXPERIMENT_COPY]
             shuffle.shuffle(facets["records"])
+        if facets.get("experiment"):
+            facets["experiment"] = EXPERIMENT_COPY
+        for facet in LATER.get(item.kind, {}).keys() & {"items", "versions", "endpoints"}:
+            shuffle.shuffle(facets[facet])
         if item.kind == "trace":
             _renumber(facets, shuffle)
         if item.kind == "model_version":
