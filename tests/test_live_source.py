@@ -204,7 +204,7 @@ def test_what_was_undone_is_no_difference(live: Live) -> None:
 
 
 def test_experiments_that_come_and_change(live: Live) -> None:
-    """Nothing of a new experiment is green, and both are named."""
+    """Of a new experiment nothing was read, what changed of another is not what was copied: neither is green."""
 
     def act() -> None:
         live.seed.run(live.seed.experiment("later"), "first")
@@ -212,8 +212,73 @@ def test_experiments_that_come_and_change(live: Live) -> None:
 
     live.when("datasets/search", act)
     outcome = audit(live)
-    assert "later" not in {row.experiment for row in outcome.rows}
+    assert not outcome.green
+    assert red(outcome) == {("later", "presence", "unverified"), ("churn", "tags", "unverified")}
     assert changed(outcome) == {"experiment later": {"came"}, "experiment churn": {"tags"}}
+    assert "it came on the source while the audit was running, nothing of it was read" in outcome.reasons
+
+
+def test_an_experiment_that_goes_and_one_that_is_restored(live: Live) -> None:
+    """One that was compared is deleted, and one that was left out as deleted comes back."""
+    left_out = live.seed.experiment("left out")
+    live.seed.delete_experiment(left_out)
+
+    def act() -> None:
+        live.seed.delete_experiment(live.experiment)
+        live.seed.call("POST", "experiments/restore", {"experiment_id": left_out})
+
+    live.when("datasets/search", act)
+    outcome = audited(live.proxy.uri, live.target, include_deleted=False)
+    assert not outcome.green
+    found = red(outcome)
+    assert {("left out", "presence", "unverified"), ("churn", "lifecycle", "unverified")} <= found
+    assert {state for _, _, state in found} == {"unverified"}, found
+
+
+def answering(code: int) -> Callable[[Exchange, int, list[tuple[str, str]], bytes], None]:
+    """Return a fault that answers with an error which is not tried again."""
+
+    def refuse(exchange: Exchange, _: int, headers: list[tuple[str, str]], __: bytes) -> None:
+        exchange.answer(code, headers, b'{"error_code": "PERMISSION_DENIED", "message": "rights were withdrawn"}')
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("path", "row"),
+    [("runs/search", ("(all runs)", "presence")), ("experiments/search", ("(all experiments)", "presence"))],
+)
+def test_what_cannot_be_listed_again_is_no_pass(live: Live, path: str, row: tuple[str, str]) -> None:
+    """All was read, and equal; whether it still is cannot be told."""
+    live.when("datasets/search", lambda: live.proxy.faults.append(Fault(path, answering(403), times=99)))
+    outcome = audited(live.proxy.uri, live.target)
+    assert not outcome.green
+    # review queues are listed by experiment, and are read after the datasets
+    assert {(name, *rest) for name, *rest in red(outcome) if name != "(all review queues)"} == {(*row, "unverified")}
+    assert "rights were withdrawn" in outcome.reasons
+
+
+def test_a_change_that_cannot_be_read_again_is_no_pass(live: Live) -> None:
+    """The second list tells that an ended run changed; from then on the server gives nothing."""
+    pages = Fault("runs/search", answering(403), times=0)
+    live.proxy.faults.append(pages)
+    so_far: list[int] = []
+    live.when("experiments/search", lambda: so_far.append(pages.came[""]), times=99)
+    assert audited(live.proxy.uri, live.target).green
+    live.proxy.heal()
+    read, listed = so_far[-1], pages.came[""] - so_far[-1]
+    assert read
+    assert listed
+
+    def act() -> None:
+        live.seed.log(live.runs["child 2"], params={"afterthought": "1"})
+        live.proxy.faults.append(Fault("runs/search", answering(403), after=listed, times=99))
+
+    live.when("datasets/search", act)
+    outcome = audited(live.proxy.uri, live.target)
+    assert not outcome.green
+    assert {(name, state) for name, _, state in red(outcome)} == {("(all runs)", "unverified")}
+    assert "1 changed since and could not be read again" in outcome.reasons
 
 
 def test_objects_that_change(live: Live) -> None:

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from mlflow_parity import changes
+from mlflow_parity import changes, contract
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
-from mlflow_parity.audit.second_look import moved_runs
+from mlflow_parity.audit.second_look import listed_now, moved_runs
 from mlflow_parity.audit.surplus import held
-from mlflow_parity.comparing import Comparison, Outcome, compare_experiment
+from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.surplus import surplus_experiment
 from mlflow_parity.errors import ReadError
+from mlflow_parity.items import Item, plain_name
 from mlflow_parity.model import Experiment
 from mlflow_parity.pairing import ExperimentPair, RunPairing, pair_runs
 from mlflow_parity.pairing_same import same_runs
@@ -24,7 +25,7 @@ from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot import ExperimentView, Part
 from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
-from mlflow_parity.verdict import State
+from mlflow_parity.verdict import Row, State
 
 
 class Experiments:
@@ -36,7 +37,11 @@ class Experiments:
         self.result = result
         self._scope = scope
         self._parts = parts
+        # of the second look: runs that moved by experiment, why that is not known, and the experiments
         self._moved: dict[SideName, dict[str, set[str]]] = {}
+        self._unknown: dict[SideName, dict[str, str]] = {}
+        self._listed: dict[SideName, dict[str, Experiment]] = {}
+        self._unlisted: dict[SideName, str] = {}
 
     def links(self, selected: Selected) -> Links:
         """Pair the runs of every experiment once, so that links across experiments can be followed."""
@@ -83,7 +88,13 @@ class Experiments:
             self.result.counts[side][name] += int(counts.get(name, 0))
 
     def look_again(self, selected: Selected) -> None:
-        """List the runs of both servers once more: which came, ended, changed or went since they were read."""
+        """List experiments and runs of both servers once more: which came, ended, changed or went since they were read.
+
+        Experiments that did are named at once, runs when they were read again.
+        """
+        for name in SIDES:
+            if self.sides[name].live:
+                self._list_again(name)
         if not self.result.selection.facets("run"):
             return
         ids: dict[SideName, list[str]] = {
@@ -98,9 +109,26 @@ class Experiments:
                 if (reader := self.sides[name].reader) is not None
             }
             for name, future in asked.items():
-                self._moved[name], problem = future.result()
-                if problem:
-                    self.result.notes.append(f"whether runs changed at the {name} could not be asked: {problem}")
+                self._moved[name], self._unknown[name] = future.result()
+
+    def _list_again(self, name: SideName) -> None:
+        before = {item.experiment_id: item for item in self.sides[name].experiments()}
+        try:
+            now = self._listed[name] = listed_now(self.sides[name])
+        except ReadError as error:
+            self._unlisted[name] = str(error)
+            return
+        for item in ({**before, **now}).values():
+            if not self._scope.names(item.name):
+                continue
+            old, new = before.get(item.experiment_id), now.get(item.experiment_id)
+            if old is None or new is None:
+                what = changes.CAME if old is None else changes.GONE
+                found = [changes.Change(name, item.name, "experiment", item.name, item.experiment_id, (what,))]
+            else:
+                found = [*changes.of_experiment(name, old, new)]
+            for change in found:
+                self.result.changes.add(change)
 
     def compare(self, source: Experiment, pair: ExperimentPair | None, comparison: Comparison) -> Iterator[Outcome]:
         """Compare a source experiment and its runs with their copies; what differs is read again first."""
@@ -109,17 +137,25 @@ class Experiments:
         first = [*_compare_views(ours, theirs, pair, comparison)]
         suspects = [outcome for outcome in first if not outcome.row.state.green]
         final = first
-        moved = {
-            name: self._moved[name].get(view.experiment.experiment_id, set())
-            for name, view in (("source", ours), ("target", theirs))
-            if view is not None and name in self._moved and comparison.run_facets
-        }
-        if suspects or any(moved.values()):
-            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, moved)
+        views: list[tuple[SideName, ExperimentView]] = [("source", ours)]
+        if theirs is not None:
+            views.append(("target", theirs))
+        places = {name: view.experiment.experiment_id for name, view in views}
+        moved: dict[SideName, set[str]] = {}
+        doubts: list[str] = []
+        if comparison.run_facets:
+            moved = {name: self._moved.get(name, {}).get(place, set()) for name, place in places.items()}
+            unknown = {name: self._unknown.get(name, {}).get(place) for name, place in places.items()}
+            doubts = [f"{name}: {reason}" for name, reason in unknown.items() if reason]
+        itself = any((name, "experiment", place) in self.result.changes.found for name, place in places.items())
+        if suspects or itself or any(moved.values()):
+            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, moved, doubts, itself=itself)
             if confirmed is not None:
                 final = confirmed
                 gone = len(suspects) - sum(not outcome.row.state.green for outcome in confirmed)
                 self.result.settled += max(gone, 0)
+        if doubts:
+            final.append(self._doubtful(source, places.get("target"), "; ".join(doubts)))
         for outcome in final:
             if outcome.row.kind == "run" and outcome.row.facet == "presence" and outcome.row.paired_by:
                 self.result.paired_by[outcome.row.paired_by] += 1
@@ -138,13 +174,17 @@ class Experiments:
         comparison: Comparison,
         suspects: Sequence[Outcome],
         moved: Mapping[SideName, set[str]],
+        doubts: list[str],
+        *,
+        itself: bool,
     ) -> list[Outcome] | None:
         """Read the suspects, and the runs that moved on, once more and compare again.
 
-        ``None`` when nothing could be read anew.
+        ``None`` when nothing could be read anew; ``doubts`` gets what is known to have moved and was not read again,
+        ``itself``: the experiment changed.
         """
         fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}
-        itself = any(outcome.row.kind == "experiment" and outcome.row.facet != "presence" for outcome in suspects)
+        itself |= any(outcome.row.kind == "experiment" and outcome.row.facet != "presence" for outcome in suspects)
         anew = False
         for name in SIDES:
             view = fresh[name]
@@ -179,6 +219,8 @@ class Experiments:
                 )
             except ReadError as error:
                 self.result.notes.append(f"suspects could not be read again from the {name}: {error}")
+                if moved.get(name):
+                    doubts.append(f"{name}: {len(moved[name])} changed since and could not be read again: {error}")
                 continue
             if view_now is not None:
                 fresh[name] = view_now
@@ -200,33 +242,58 @@ class Experiments:
         return [self.result.changes.settle(outcome) for outcome in _compare_views(source, target, pair, comparison)]
 
     def _now(self, name: SideName, experiment: Experiment) -> Experiment:
-        """Return an experiment as its server tells it now (as it was, when it is gone)."""
-        listed = self.sides[name].experiments(again=self.sides[name].live)
-        return next((item for item in listed if item.experiment_id == experiment.experiment_id), experiment)
+        """Return an experiment as its server told it at the second look (as it was, when it is gone)."""
+        return self._listed.get(name, {}).get(experiment.experiment_id, experiment)
 
-    def look_once_more(self) -> None:
-        """Name the experiments that came, went or changed since the inventory: nothing was read of the new ones."""
-        for name in SIDES:
-            reader = self.sides[name].reader
-            if reader is None:
-                continue
-            before = {item.experiment_id: item for item in self.sides[name].experiments()}
-            try:
-                now = {item.experiment_id: item for item in reader.experiments()}
-            except ReadError as error:
-                self.result.notes.append(f"whether experiments came on the {name} since could not be asked: {error}")
-                continue
-            for item in ({**before, **now}).values():
-                if not self._scope.names(item.name):
-                    continue
-                old, new = before.get(item.experiment_id), now.get(item.experiment_id)
-                if old is None or new is None:
-                    what = changes.CAME if old is None else changes.GONE
-                    found = [changes.Change(name, item.name, "experiment", item.name, item.experiment_id, (what,))]
+    def _doubtful(self, source: Experiment, target_id: str | None, why: str) -> Outcome:
+        """Return the row of an experiment whose runs were read, and may not be so any more."""
+        asked = self.result.selection.facets("run")
+        facet = next(facet for facet in contract.RUN_FACETS if facet in asked)
+        row = Row(source.name, "run", "(all runs)", None, None, facet, State.UNVERIFIED, note=f"target {target_id}")
+        return Outcome(row, (Difference("", State.UNVERIFIED, f"run.{facet}", note=why),))
+
+    def late(self, selected: Selected) -> Iterator[tuple[Item, Outcome]]:
+        """Yield rows for experiments that came or went while the audit ran, or were not to be listed again."""
+        items = [item for item in self._scope.items if item.family == "experiment" and not item.gone]
+        chosen = {item.key for item, _, _ in selected.sources} | {item.key for item, _, _, _ in selected.surplus}
+        # where only some were selected, all others are left out, and the report says so
+        if not items or any(item.key not in chosen for item in items):
+            return
+        for name, reason in self._unlisted.items():
+            item = Item("all-experiments", "(all experiments)", "", surplus=False)
+            why = f"whether experiments came or went on the {name} since could not be asked: {reason}"
+            yield from self._unread(item, None, None, why)
+        read: dict[SideName, set[str]] = {
+            "source": {one.experiment_id for _, one, _ in selected.sources},
+            "target": {pair.target.experiment_id for _, _, pair in selected.sources if pair is not None}
+            | {one.experiment_id for _, one, _, _ in selected.surplus},
+        }
+        for name, now in self._listed.items():
+            before = {one.experiment_id: one for one in self.sides[name].experiments()}
+            for place in {**before, **now}:
+                old, there = before.get(place), now.get(place)
+                if there is None and place in read[name]:
+                    why = f"it went on the {name} while the audit was running; repeat it"
+                elif there is not None and place not in read[name] and self._is_late(old, there):
+                    why = f"it came on the {name} while the audit was running, nothing of it was read; repeat it"
                 else:
-                    found = [*changes.of_experiment(name, old, new)]
-                for change in found:
-                    self.result.changes.add(change)
+                    continue
+                one = there or before[place]
+                item = Item(plain_name(one.name), one.name, place, surplus=name == "target")
+                ours, theirs = (place, None) if name == "source" else (None, place)
+                yield from self._unread(item, ours, theirs, why)
+
+    def _is_late(self, before: Experiment | None, now: Experiment) -> bool:
+        """Whether an experiment is in scope since it was made or restored."""
+        return self._scope.is_in(now) and (before is None or is_deleted(before) > is_deleted(now))
+
+    def _unread(self, item: Item, source: str | None, target: str | None, why: str) -> Iterator[tuple[Item, Outcome]]:
+        for kind, facets in (("experiment", contract.EXPERIMENT_FACETS), ("run", contract.RUN_FACETS)):
+            asked = [facet for facet in facets if facet in self.result.selection.facets(kind)]
+            if asked:
+                row = Row(item.name, kind, item.name, source, target, asked[0], State.UNVERIFIED)
+                yield item, Outcome(row, (Difference("", State.UNVERIFIED, f"{kind}.{asked[0]}", note=why),))
+                return
 
 
 def _compare_views(

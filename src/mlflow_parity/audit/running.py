@@ -126,8 +126,9 @@ class Audit:
                 self._record(outcome, state, result, explainer, sink)
         for item, outcome in late(self.scope, selected, objects):
             self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
+        for item, outcome in experiments.late(selected):
+            self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
         result.notes += objects.notes
-        experiments.look_once_more()
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
         result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls

@@ -156,12 +156,12 @@ class Scope:
         """Whether the options name an experiment."""
         return in_scope(name, self.settings.experiments, self.settings.exclude_experiments)
 
+    def is_in(self, experiment: Experiment) -> bool:
+        """Whether an experiment is in scope by itself; one that is deleted may be by its copy."""
+        return self.names(experiment.name) and (self.settings.include_deleted or not is_deleted(experiment))
+
     def _in_scope(self, experiments: Sequence[Experiment]) -> list[Experiment]:
-        return [
-            item
-            for item in experiments
-            if self.names(item.name) and (self.settings.include_deleted or not is_deleted(item))
-        ]
+        return [item for item in experiments if self.is_in(item)]
 
     def _check_patterns(self, source: Sequence[Experiment]) -> None:
         for option, patterns in (

@@ -1,7 +1,7 @@
-"""What moved behind an audit's back: the runs are listed once more when everything was read, and names reconciled.
+"""What moved behind an audit's back: all is listed once more when everything was read, and names reconciled.
 
 Nothing tells that an ended run was changed or deleted, nor that one came and ended, but a second list: so it is made,
-in the fewest requests (1,000 runs a page, small experiments together).
+in the fewest requests (1,000 runs a page, small experiments together). What could not be listed again is no pass.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from mlflow_parity.digests import listed_digest
 from mlflow_parity.errors import ReadError
 from mlflow_parity.items import NONE, Item, late_item
 from mlflow_parity.kinds import Family, of_family
+from mlflow_parity.model import Experiment
 from mlflow_parity.reading import Reader
-from mlflow_parity.sides import SIDES, SideName
+from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
@@ -31,10 +32,10 @@ _REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("
 
 def moved_runs(
     reader: Reader, snapshot: Snapshot, experiments: Sequence[str], *, include_deleted: bool
-) -> tuple[dict[str, set[str]], str]:
-    """Return, by experiment, the runs that came, went or are not as they were read; and what could not be asked."""
+) -> tuple[dict[str, set[str]], dict[str, str]]:
+    """Return, by experiment, the runs that came, went or are not as they were read; and why this is not known."""
     moved: dict[str, set[str]] = {}
-    problem = ""
+    unknown: dict[str, str] = {}
 
     def one(group: Sequence[str]) -> dict[str, set[str]]:
         rest = {place: snapshot.listed(place) or {} for place in group}
@@ -53,12 +54,12 @@ def moved_runs(
         return found
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again") as pool:
-        for future in [pool.submit(one, group) for group in _groups(snapshot, experiments)]:
+        for group, future in [(group, pool.submit(one, group)) for group in _groups(snapshot, experiments)]:
             try:
                 moved.update(future.result())
             except ReadError as error:
-                problem = problem or str(error)
-    return moved, problem
+                unknown.update(dict.fromkeys(group, f"whether it changed since could not be asked: {error}"))
+    return moved, unknown
 
 
 def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str]]:
@@ -77,6 +78,20 @@ def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str
         size += runs
     if group:
         yield group
+
+
+def listed_now(side: Side) -> dict[str, Experiment]:
+    """Return the experiments that a live side has now, by id.
+
+    Raises:
+        ReadError: when they cannot be listed.
+    """
+    assert side.reader is not None
+    now = {one.experiment_id: one for one in side.reader.experiments()}
+    if any(one.experiment_id not in now for one in side.experiments()):
+        # pages shift under a list that is being written to: gone is what two lists do not hold
+        now = {**{one.experiment_id: one for one in side.reader.experiments()}, **now}
+    return now
 
 
 def unread(item: Item, objects: Objects) -> Iterator[Outcome]:
