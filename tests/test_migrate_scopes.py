@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.exported import export
 from support.importer import Migration
 from support.migrations import migrate_py
@@ -79,3 +80,38 @@ def test_links_among_experiments_that_are_moved_one_after_another(fresh_server: 
     # and nothing is written twice
     again = moved("alpha", "beta")
     assert (again.left, again.told.get("runs")) == (done.left, None)
+
+
+@pytest.mark.parametrize("more", [(), ("--discard-export", "--batch-size", "1")], ids=["kept", "discarded"])
+def test_traces_that_name_what_is_moved_after_them(
+    fresh_server: FreshServer, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    """A trace's run, its logged model and the run that judged it are in an experiment that comes later."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    first, later = seed.experiment("a"), seed.experiment("b")
+    run = seed.run(later, "judge")
+    seed.end(run)
+    body = {"experiment_id": later, "name": "late", "source_run_id": run}
+    model = seed.call("POST", "logged-models", body)["model"]["info"]["model_id"]
+    for number, metadata in enumerate(({"mlflow.sourceRun": run}, {"mlflow.modelId": model}, {})):
+        info = {
+            "trace_id": f"tr-{number:032x}", "state": "IN_PROGRESS", "trace_metadata": metadata,
+            "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": first}},
+            "request_time": "2023-11-14T22:13:20.007Z",
+        }  # fmt: skip
+        seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
+    judged = {
+        "assessment_name": "good", "trace_id": f"tr-{2:032x}", "feedback": {"value": True},
+        "source": {"source_type": "CODE", "source_id": "s"}, "metadata": {"mlflow.assessment.sourceRunId": run},
+    }  # fmt: skip
+    seed.call("POST", f"traces/tr-{2:032x}/assessments", {"assessment": judged}, version="3.0")
+    ends = ["run", "--source-uri", source.uri, "--target-uri", target.uri, "--work-dir", "work", *more]
+    done = migrate_py(tmp_path, *ends)
+    assert done.status == 0, done.output
+    [copy] = [one["info"]["run_id"] for one in _runs(Seeder(target.uri)).values()]
+    there = Seeder(target.uri).call("GET", f"traces/tr-{0:032x}", {}, version="3.0")["trace"]["trace_info"]
+    assert there["trace_metadata"]["mlflow.sourceRun"] == copy != run
+    # and it was written once for all: a second run finds nothing to do
+    again = migrate_py(tmp_path, *ends)
+    assert again.status == 0, again.output

@@ -7,7 +7,8 @@ times and overrides along.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal
@@ -33,6 +34,7 @@ _FILE = "traces.json"
 #: Where the source keeps spans says nothing of where the target does.
 _PLACES = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 _PROMPTS = "mlflow.linkedPrompts"
+_RUN_ID = re.compile("[0-9a-f]{32}")
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
 #: Servers of some versions say of every trace that it has the form which they know themselves.
 _SCHEMA = "mlflow.trace_schema.version"
@@ -42,26 +44,42 @@ _LINKS = (3, 6)
 
 def import_traces(context: Import, experiment: Experiment) -> None:
     """Bring every trace of an experiment to the target, side by side."""
+    _import(context, experiment, None)
+
+
+def link_traces(context: Import, experiment: Experiment) -> None:
+    """Write the links of an experiment's traces to what came after them; called when every experiment was imported."""
+    # what another process wrote, before this one went on with its work, is not known here: all are looked at
+    _import(context, experiment, context.late_traces.get(experiment.experiment_id))
+
+
+def _import(context: Import, experiment: Experiment, only: Collection[str] | None) -> None:
     objects = context.export.snapshot.objects(experiment.experiment_id)
     target = context.journal.target("experiment", experiment.experiment_id)
-    if objects.problem("traces") is not None or target is None:
+    if objects.problem("traces") is not None or target is None or (only is not None and not only):
         return
-    importer = _Importer(context, target, ours=context.journal.ours("experiment", experiment.experiment_id))
+    ours = context.journal.ours("experiment", experiment.experiment_id)
+    late = context.late_traces.setdefault(experiment.experiment_id, set())
+    importer = _Importer(context, target, late, ours=ours)
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-traces") as pool:
-        for _ in drained(pool, importer.one, _traces(objects), 2 * context.workers):
+        for _ in drained(pool, importer.one, _traces(objects, only), 2 * context.workers):
             pass
 
 
-def _traces(objects: PlaceObjects) -> Iterator[Entity]:
-    ids = [key.entity_id for key in objects.keys("trace")]
+def _traces(objects: PlaceObjects, only: Collection[str] | None) -> Iterator[Entity]:
+    ids = [key.entity_id for key in objects.keys("trace") if only is None or key.entity_id in only]
     for first in range(0, len(ids), _CHUNK):
         yield from objects.entities("trace", ids[first : first + _CHUNK])
 
 
 class _Importer:
-    def __init__(self, context: Import, experiment: str, *, ours: bool) -> None:
-        """``ours``: this migration made the experiment, so that nobody else's traces are in it."""
+    def __init__(self, context: Import, experiment: str, late: set[str], *, ours: bool) -> None:
+        """``ours``: this migration made the experiment, so that nobody else's traces are in it.
+
+        ``late`` gets the ids of traces that name what is not on the target yet.
+        """
         self._context = context
+        self._late = late
         self._ours = ours
         self._experiment = experiment
         self._links = release(context.reader.capabilities.version) >= _LINKS
@@ -76,6 +94,8 @@ class _Importer:
 
     def _bring(self, trace: Entity) -> None:
         journal = self._context.journal
+        if any(journal.target(*link) is None for link in _links(trace)):
+            self._late.add(trace.entity_id)
         entry = journal.entry("trace", trace.entity_id)
         info = self._info(trace)
         content = [trace.entity_id, dict(trace.facets), info["trace_metadata"]]
@@ -257,6 +277,13 @@ class _Importer:
         runs = self._context.journal.target
         metadata = {key: runs("run", value) or value for key, value in one["metadata"].items()}
         return {**one, "metadata": metadata}
+
+
+def _links(trace: Entity) -> Iterator[tuple[str, str]]:
+    """Yield kind and id of all that a trace and its assessments may name, dead links among them."""
+    yield from ((kind, trace.facets[kind]) for kind in ("run", "logged_model") if trace.facets[kind])
+    values = {value for one in trace.facets["assessments"] for value in one["metadata"].values()}
+    yield from (("run", value) for value in values if isinstance(value, str) and _RUN_ID.fullmatch(value))
 
 
 def _parted(version: str) -> tuple[str, str, str]:

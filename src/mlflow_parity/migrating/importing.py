@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ class Import:
 
     ``renames`` are the new names of experiments, models and prompts by the old ones; ``workers`` is how many requests
     may be under way at once. ``selected`` picks the experiments that are moved, ``wanted`` says which registered models
-    and prompts are, by name, ``others`` whether evaluation datasets and webhooks are.
+    and prompts are, by name, ``others`` whether evaluation datasets and webhooks are. ``late_traces`` has, by
+    experiment, the traces that name what was not on the target when they were written.
     """
 
     writer: Writer
@@ -45,6 +46,7 @@ class Import:
     wanted: Callable[[str], bool] = lambda _: True
     others: bool = True
     selected: Callable[[Iterable[Experiment]], list[Experiment]] = list
+    late_traces: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def experiments(self) -> list[Experiment]:

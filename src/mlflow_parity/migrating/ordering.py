@@ -12,7 +12,7 @@ from mlflow_parity.migrating.import_models import import_logged_models
 from mlflow_parity.migrating.import_others import import_datasets, import_scorers, import_webhooks
 from mlflow_parity.migrating.import_registry import import_registry
 from mlflow_parity.migrating.import_runs import import_runs
-from mlflow_parity.migrating.import_traces import import_traces
+from mlflow_parity.migrating.import_traces import import_traces, link_traces
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.lifecycle import apply_lifecycle
 from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
@@ -34,6 +34,8 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
     """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
     try:
         link_rest(context)
+        for experiment in experiments:
+            link_traces(context, experiment)
         import_registry(context, context.wanted)
         if context.others:
             import_datasets(context)
