@@ -87,10 +87,10 @@ def test_another_workspace_that_nobody_left_out_is_red(sides: tuple[int, int]) -
 
 
 def test_migrate_refuses_a_source_with_several_workspaces() -> None:
-    """The preflight blocks, and names every kind that it would not write."""
-    found = unwritten(Survey(objects=Counter(workspace=2, issue=3)))
-    assert [(one.level, one.code) for one in found] == [("warning", "source.unwritten"), ("error", "source.workspaces")]
-    assert "3 issues" in found[0].what
+    """The preflight blocks, and names what has to be made by hand."""
+    found = unwritten(Survey(objects=Counter(workspace=2, gateway_secret=3)))
+    assert [(one.level, one.code) for one in found] == [("warning", "source.secrets"), ("error", "source.workspaces")]
+    assert "3 gateway secrets" in found[0].what
     assert "2 workspaces beside the default one" in found[1].what
     assert not unwritten(Survey())
 

@@ -86,8 +86,8 @@ LATER: dict[str, str] = {
     "gateway_secret": "provider, names of the keys, configuration",
     "gateway_model": "provider, model, name of the secret",
     "gateway_endpoint": "models with their weights, guardrails in their order, tags, bindings, settings",
-    "gateway_guardrail": "stage, action, name and version of the scorer",
-    "gateway_budget": "unit, amount, duration, scope, action",
+    "gateway_guardrail": "stage, action and its endpoint, name and version of the scorer",
+    "gateway_budget": "unit, amount, duration, scope and its endpoint or user, action",
     "mcp_server": "display name, description, icons, tags, aliases, latest version",
 }
 RULES: tuple[Rule, ...] = (
@@ -438,7 +438,7 @@ RULES: tuple[Rule, ...] = (
     Rule("webhook.secret", "webhook", "status", "secret", "not compared", "No server tells it."),
     # --- issues, review queues, the AI gateway, the MCP registry
     *(Rule(f"{kind}.presence", kind, "presence", f"the {KINDS[kind].plural[:-1]} itself", "equal",
-           "By id, else by name. The Export Import tool and migrate.py move none.")
+           "By id, else by name. The Export Import tool moves none.")
       for kind in LATER),
     *(Rule(f"{kind}.definition", kind, "definition", field, "equal",
            "All that the list tells but the server's own ids, times and users.")
@@ -455,8 +455,8 @@ RULES: tuple[Rule, ...] = (
          "one by one, and compared with it."),
     Rule("gateway_secret.value", "gateway_secret", "definition", "the secret values", "not compared",
          "No server tells them. The names of their keys are compared, and their configuration by digest."),
-    Rule("gateway_endpoint.bindings", "gateway_endpoint", "definition", "which object of the server a binding serves; the "
-         "endpoint of a guardrail's action", "not compared",
+    Rule("gateway_endpoint.bindings", "gateway_endpoint", "definition", "which object of the server a binding serves",
+         "not compared",
          "The server names them by ids of its own. Kind and display name of what is bound are compared."),
     Rule("mcp_server.versions", "mcp_server", "versions", "every version: server.json, tools, status, tags", "equal",
          "As a multiset."),

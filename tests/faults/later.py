@@ -21,6 +21,8 @@ class Change:
 
 _ENDPOINT = frozenset({("gateway_endpoint", "definition")})
 _MODEL = frozenset({("gateway_model", "definition")})
+#: What names an endpoint.
+_NAMING = frozenset({("gateway_guardrail", "definition"), ("gateway_budget", "definition")})
 CHANGES: dict[str, Change] = {
     "issue-severity": Change("issue", "definition", "another severity", "UPDATE issues SET severity = 'low'"),
     "issue-name": Change("issue", "definition", "another name", "UPDATE issues SET name = 'another'"),
@@ -47,7 +49,8 @@ CHANGES: dict[str, Change] = {
                          _ENDPOINT),
     "endpoint-tag": Change("gateway_endpoint", "definition", "another value of a tag",
                            "UPDATE endpoint_tags SET value = 'x'"),
-    "endpoint-name": Change("gateway_endpoint", "definition", "another name", "UPDATE endpoints SET name = 'another'"),
+    "endpoint-name": Change("gateway_endpoint", "definition", "another name", "UPDATE endpoints SET name = 'another'",
+                            _NAMING),
     "endpoint-weight": Change("gateway_endpoint", "definition", "another weight of a model",
                               "UPDATE endpoint_model_mappings SET weight = 0.5"),
     "endpoint-order": Change("gateway_endpoint", "definition", "another order of its guardrails",
@@ -56,9 +59,11 @@ CHANGES: dict[str, Change] = {
                                  "DELETE FROM guardrail_configs"),
     "endpoint-experiment": Change("gateway_endpoint", "experiment", "another experiment",
                                   "UPDATE endpoints SET experiment_id = 0"),
-    "endpoint-lost": Change("gateway_endpoint", "presence", "the endpoint is gone", "DELETE FROM endpoints"),
+    "endpoint-lost": Change("gateway_endpoint", "presence", "the endpoint is gone", "DELETE FROM endpoints", _NAMING),
     "guardrail-stage": Change("gateway_guardrail", "definition", "another stage",
                               "UPDATE guardrails SET stage = 'AFTER'"),
+    "guardrail-endpoint": Change("gateway_guardrail", "definition", "no endpoint for its action any more",
+                                 "UPDATE guardrails SET action_endpoint_id = NULL"),
     "guardrail-name": Change("gateway_guardrail", "definition", "another name",
                              "UPDATE guardrails SET name = 'another'", _ENDPOINT),
     "guardrail-experiment": Change("gateway_guardrail", "experiment", "its scorer is in another experiment",
@@ -67,6 +72,8 @@ CHANGES: dict[str, Change] = {
                              _ENDPOINT),
     "budget-amount": Change("gateway_budget", "definition", "another amount",
                             "UPDATE budget_policies SET budget_amount = 11"),
+    "budget-endpoint": Change("gateway_budget", "definition", "another endpoint",
+                              "UPDATE budget_policies SET target_value = 'e-other'"),
     "budget-lost": Change("gateway_budget", "presence", "the budget is gone", "DELETE FROM budget_policies"),
     "mcp-description": Change("mcp_server", "definition", "another description",
                               "UPDATE mcp_servers SET description = 'x'"),

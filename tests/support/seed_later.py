@@ -45,10 +45,10 @@ def seed_later(uri: str, experiment: str, *, trace: bool = True) -> None:
     })  # fmt: skip
     scorer = post("scorers/register", experiment_id=experiment, name="safe", serialized_scorer=text)["scorer_id"]
     guard = post("gateway/guardrails/create", name="guard", scorer_id=scorer, scorer_version=1, stage="BEFORE",
-                 action="VALIDATION")["guardrail"]["guardrail_id"]  # fmt: skip
+                 action="SANITIZATION", action_endpoint_id=endpoint)["guardrail"]["guardrail_id"]  # fmt: skip
     post("gateway/guardrails/add-to-endpoint", endpoint_id=endpoint, guardrail_id=guard, execution_order=1)
     post("gateway/budgets/create", budget_unit="USD", budget_amount=10.0, duration={"unit": "DAYS", "value": 1},
-         target_scope="GLOBAL", budget_action="ALERT")  # fmt: skip
+         target_scope="ENDPOINT", target_value=endpoint, budget_action="ALERT")  # fmt: skip
     post("mcp-servers", name=MCP, description="tools")
     description = {"name": MCP, "version": "1.0.0", "description": "x"}
     post(f"mcp-servers/{MCP}/versions", server_json=description, tools=[{"name": "add"}], status="active")

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from mlflow_parity.errors import ReadError
 from mlflow_parity.migrating.import_experiments import import_experiment
-from mlflow_parity.migrating.import_later import name_later
+from mlflow_parity.migrating.import_later import import_later
 from mlflow_parity.migrating.import_models import import_logged_models
 from mlflow_parity.migrating.import_others import import_datasets, import_scorers, import_webhooks
 from mlflow_parity.migrating.import_registry import import_registry
@@ -40,7 +40,7 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
         if context.others:
             import_datasets(context)
             import_webhooks(context)
-            name_later(context)
+            import_later(context)
         mend_version_tags(context)
     except Exception:
         # whatever keeps back the rest: what is deleted on the source must not stay alive on the target

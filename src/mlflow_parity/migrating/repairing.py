@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mlflow_parity.contract import LATER
 from mlflow_parity.migrating.damage import CONTAINER, Damage, Damaged, Key, Left, container_of
 from mlflow_parity.migrating.deleting import delete, mark
 from mlflow_parity.migrating.dependents import Dependents
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
 
 UNMOVABLE = "MLflow's API cannot write it as it is"
+IN_USE = "it may be in use, and is not deleted: make it equal by hand"
 ADOPTED = "it was on the target before, or the journal of an earlier version does not say who made it"
 
 
@@ -192,6 +194,8 @@ class _Bars:
         entry = self._journal.entry(*key)
         if entry is None or entry.target_id is None:
             return None
+        if key[0] in LATER:
+            return IN_USE
         why = self._holes.why(key, entry.place) if entry.ours else ADOPTED
         if why is None and key[0] in CONTAINER.values():
             strange = self._versions.get(entry.target_id, set()) - _known(self._journal, *key)

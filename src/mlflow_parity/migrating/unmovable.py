@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mlflow_parity.contract import BY_ID, LATER, allows
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.contract import BY_ID, allows
 from mlflow_parity.profiles import EXPORT_IMPORT
 
 _RULE = re.compile(r" \(contract: ([a-z_.-]+)\)$")
@@ -66,13 +65,10 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("prompt_version", "a number below one that the target gave before", "it gives no number twice",
               "prompt_version.number"),
     Unmovable("webhook", "the secret", "no server tells it: set it on the target by hand", "webhook.secret"),
-    *(Unmovable(kind, KINDS[kind].plural, "migrate.py does not write them: make them on the target by hand",
-                f"{kind}.presence")
-      for kind in LATER),
     Unmovable("review_queue", "label schemas of no review queue", "MLflow's list of them writes, so nothing reads it",
               "review_queue.label_schemas"),
-    Unmovable("gateway_secret", "the secret values", "no server tells them: set them on the target by hand",
-              "gateway_secret.value"),
+    Unmovable("gateway_secret", "gateway secrets", "no server tells their values: make them on the target by hand, "
+              "under the same names; what needs them comes with the next run", "gateway_secret.presence"),
     Unmovable("scorer", "how a server scores online", "it is a state of that server", "scorer.online"),
     Unmovable("workspace", "workspaces beside the default one", "migrate.py refuses a source that has any",
               "workspace.presence"),

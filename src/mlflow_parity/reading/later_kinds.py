@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_parity.digests import digest
@@ -50,6 +50,7 @@ class Later:
     at_once: int
     experiments: Callable[[], Iterable[Experiment]]
     page: int | None = None
+    _names: dict[str, str] = field(default_factory=dict)
 
     def read(self, kind: str) -> Iterator[list[Entity]]:
         """Yield every object of a kind, each once.
@@ -57,6 +58,7 @@ class Later:
         Raises:
             ReadError: a list cannot be read in full.
         """
+        self._names.clear()
         if kind == "review_queue":
             active = [one.experiment_id for one in self.experiments() if one.lifecycle_stage != "deleted"]
             yield from drained(self.pool, self._queues, active, self.at_once)
@@ -81,6 +83,13 @@ class Later:
         listing = LISTINGS[kind]
         name, facets = listing.make(self, entry)
         return Entity(kind, str(entry[listing.identity]), name, "", _created(entry), facets)
+
+    def endpoint_name(self, identity: str) -> str:
+        """Return the name of a gateway endpoint by its id; some versions give the name at once."""
+        if not self._names:
+            listed = self.every(endpoints.GATEWAY_ENDPOINTS, {}, "endpoints")
+            self._names.update({one["endpoint_id"]: one["name"] for one in listed})
+        return self._names.get(identity, identity)
 
     def every(self, endpoint: Endpoint, query: Mapping[str, Any], name: str, below: str = "") -> list[Entry]:
         """Return a whole list that belongs to one object."""
@@ -204,21 +213,26 @@ def _guarded(later: Later, endpoint_id: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one.get("execution_order", 0), str(one["guardrail"])))
 
 
-def _guardrail(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
+def _guardrail(later: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
     scorer = entry.get("scorer") or {}
     # the scorer itself is an object of its own, and is compared there
     named = {"scorer": scorer.get("scorer_name"), "version": scorer.get("scorer_version")}
     less = ("guardrail_id", "scorer", "action_endpoint_id")
+    acts = entry.get("action_endpoint_id")
+    named["action_endpoint"] = later.endpoint_name(acts) if acts else None
     return entry.get("name", ""), {
         "definition": {**plain(entry, *less), **plain(named)},
         "experiment": text(scorer.get("experiment_id")),
     }
 
 
-def _budget(_: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
+def _budget(later: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
     span = entry.get("duration") or {}
-    name = f"{entry.get('target_scope', '')} {span.get('value', '')} {span.get('unit', '')}"
-    return name, {"definition": plain(entry, "budget_policy_id")}
+    scope, target = entry.get("target_scope", ""), entry.get("target_value")
+    if scope == "ENDPOINT" and target:
+        target = later.endpoint_name(target)
+    name = f"{scope} {target + ' ' if target else ''}{span.get('value', '')} {span.get('unit', '')}"
+    return name, {"definition": {**plain(entry, "budget_policy_id"), **plain({"target_value": target})}}
 
 
 def _mcp_server(later: Later, entry: Entry) -> tuple[str, dict[str, Any]]:
