@@ -14,7 +14,7 @@ from support.importer import Whole
 from support.killed import import_killed
 from support.migrations import Migrated, migrate_py
 from support.seed import Seeder
-from support.seed_later import MCP, TRACE, seed_later
+from support.seed_later import MCP, TRACE, seed_later, seed_secret
 from support.servers import FreshServer
 
 from mlflow_parity.contract import LATER
@@ -39,13 +39,11 @@ def seed_more(server: Server, experiment: str) -> None:
     )
     post(server, "issues", experiment_id=experiment, name="slow", description="another of the same name")
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
-    for trace in (TRACE, OTHER):
-        # one that goes on has no spans that could be read
-        info = {"trace_id": trace, "trace_location": place, "request_time": "2026-01-01T00:00:00Z"}
-        post(server, "traces", trace={"trace_info": {**info, "state": "IN_PROGRESS"}})
+    info = {"trace_id": OTHER, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS"}
+    post(server, "traces", trace={"trace_info": info})
     query = {"experiment_id": experiment}
     queue = seed.call("GET", "review-queues/list", query, version="3.0")["review_queues"][0]["queue_id"]
-    post(server, "review-queues/items/add", queue_id=queue, item_type="TRACE", item_ids=[TRACE, OTHER])
+    post(server, "review-queues/items/add", queue_id=queue, item_type="TRACE", item_ids=[OTHER])
     done = {"queue_id": queue, "item_id": OTHER, "status": "COMPLETE", "completed_by": "ada"}
     post(server, "review-queues/items/set-status", **done)
     post(server, "review-queues/get-or-create-user", experiment_id=experiment, user="Eve")
@@ -64,12 +62,6 @@ def seed_more(server: Server, experiment: str) -> None:
     post(server, f"mcp-servers/{MCP}/endpoints", url="https://mcp.example/old", server_version="1.0.0")
 
 
-def set_secret(server: Server) -> None:
-    """Do by hand what no migration can."""
-    post(server, "gateway/secrets/create", secret_name="key", secret_value={"api_key": "sk-set-by-hand-9876543210"},
-         provider="openai", auth_config={"api_version": "2026-01"})  # fmt: skip
-
-
 def rows(server: Server) -> dict[str, list[Any]]:
     """Return every row of every table of these kinds."""
     with closing(sqlite3.connect(server.database_path)) as database:
@@ -84,7 +76,7 @@ def ends(fresh_server: FreshServer) -> tuple[Server, Server]:
     seed = Seeder(source.uri)
     seed.experiment("first")
     experiment = seed.experiment("later")
-    seed_later(source.uri, experiment, trace=False)
+    seed_later(source.uri, experiment)
     seed_more(source, experiment)
     return source, target
 
@@ -115,7 +107,7 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
         "gateway_budget",
         "scorer",
     }
-    set_secret(ends[1])
+    seed_secret(ends[1].uri)
     second = run(tmp_path, ends)
     assert second.status == 0, (second.output, audited(tmp_path, second).red_rows())
     assert {row.kind for row in audited(tmp_path, second).rows()} >= set(LATER)
@@ -128,7 +120,7 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
 def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """Killed before, during and after requests, and gone on with: nothing is lost, nothing is there twice."""
     source, target = ends
-    set_secret(target)
+    seed_secret(target.uri)
     folder, journal = export(source, tmp_path / "export"), tmp_path / "journal"
     assert import_killed(folder.root, target.uri, journal, whole=True) > 2
     again = Whole(folder, target.uri, journal)
@@ -145,7 +137,7 @@ def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path
 def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """What MLflow can change afterwards is changed in place; what it cannot is named, and so is the way out."""
     source, target = ends
-    set_secret(target)
+    seed_secret(target.uri)
     assert run(tmp_path, ends).status == 0
     seed = Seeder(source.uri)
     experiment = seed.call("GET", "experiments/get-by-name", {"experiment_name": "later"})["experiment"][
@@ -184,7 +176,7 @@ def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Pat
 def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """The target has an MCP server of this name already: it stays, and is named."""
     _, target = ends
-    set_secret(target)
+    seed_secret(target.uri)
     post(target, "mcp-servers", name=MCP, description="of the target's own")
     post(target, f"mcp-servers/{MCP}/versions", server_json={"name": MCP, "version": "1.0.0"}, status="active")
     before = rows(target)["mcp_servers"], rows(target)["mcp_server_versions"]
@@ -198,7 +190,7 @@ def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_pat
 def test_repair_makes_anew_what_is_lost(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """A queue and a budget that somebody deleted are made anew; what may be in use is not deleted for a difference."""
     source, target = ends
-    set_secret(target)
+    seed_secret(target.uri)
     assert run(tmp_path, ends).status == 0
     with closing(sqlite3.connect(target.database_path)) as database, database:
         database.execute("PRAGMA foreign_keys = ON")

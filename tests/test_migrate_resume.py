@@ -12,6 +12,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from reading_proxy import Fault, proxying
 from support import warm
 from support.audits import AuditRun
 from support.migrations import ROOT, migrate_py
@@ -125,6 +127,42 @@ def test_killed_fifty_times(fresh_server: FreshServer, tmp_path: Path) -> None:
     again = migrate_py(folder, *_run(source, target), "--no-verify")
     assert again.status == 0, again.output[-4000:]
     assert _counts(target) == _counts(undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["registered model", "prompt"])
+def test_killed_before_an_alias_is_set(fresh_server: FreshServer, tmp_path: Path, kind: str) -> None:
+    """All versions are there, and are noted; the alias that comes after them is set by the next call."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    mark = [{"key": "mlflow.prompt.is_prompt", "value": "true"}] if kind == "prompt" else []
+    text = [{"key": "mlflow.prompt.text", "value": "hi"}] if kind == "prompt" else []
+    seed.call("POST", "registered-models/create", {"name": "churn", "tags": mark})
+    run = seed.run(seed.experiment("one"), "trainer")
+    seed.artifact(run, "model/MLmodel", b"flavors: {}\n")
+    seed.end(run)
+    place = seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"]
+    made_of = {"source": "dummy-source"} if mark else {"source": f"{place}/model", "run_id": run}
+    body = {"name": "churn", **made_of, "tags": [*mark, *text]}
+    seed.call("POST", "model-versions/create", body)
+    seed.call("POST", "registered-models/alias", {"name": "churn", "alias": "champion", "version": "1"})
+    with proxying(target.uri) as proxy:
+        command = ["run", "--source-uri", source.uri, "--target-uri", proxy.uri, "--work-dir", "work"]
+        begun = warm.begin(
+            [str(ROOT / "migrate.py"), *command, "--no-verify"], kind="mlflow", cwd=tmp_path, env=clean_environment()
+        )
+
+        def kill(*_: object) -> None:
+            os.kill(begun.pid, signal.SIGKILL)
+
+        proxy.faults.append(Fault("registered-models/alias", kill, early=True))
+        assert begun.wait(120) != 0
+        assert sum(proxy.spoilt.values()) == 1
+        assert "aliases" not in Seeder(target.uri).call("GET", "registered-models/get", {"name": "churn"})
+        proxy.heal()
+        done = migrate_py(tmp_path, *command)
+        assert done.status == 0, done.output
+    found = Seeder(target.uri).call("GET", "registered-models/alias", {"name": "churn", "alias": "champion"})
+    assert found["model_version"]["version"] == "1"
 
 
 def test_what_is_new(fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.exported import export
 from support.importer import Migration
 from support.memory import Store, run_audit
 from support.seed import Seeder, seed_small
-from support.seed_later import seed_later
+from support.seed_later import seed_later, seed_secret
 from support.seed_objects import seed_objects
 from support.self_tests import judged, of_facets, read
 from support.servers import FreshServer
@@ -42,8 +42,8 @@ from mlflow_parity.reporting.report import CoverageRow
 from mlflow_parity.verdict import State
 
 Pair = tuple[Path, Path]
-#: Kinds that a migration writes none of.
-UNMOVED = {*contract.LATER, "workspace"}
+#: What a migration writes none of.
+UNMOVED = {"workspace"}
 
 
 class _Whole(Migration):
@@ -66,7 +66,10 @@ def live(module_server: FreshServer, folder: Path) -> tuple[str, str]:
     # ids of experiments are numbers: those of the target must not happen to be the same
     Seeder(source.uri).experiment("first")
     seed_small(source.uri)
-    seed_objects(source.uri, Seeder(source.uri).experiment("every kind"))
+    experiment = Seeder(source.uri).experiment("every kind")
+    seed_objects(source.uri, experiment)
+    seed_later(source.uri, experiment)
+    seed_secret(target.uri)
     whole = _Whole(export(source, folder / "export"), target.uri, folder / "journal")
     try:
         whole.run()
@@ -88,7 +91,7 @@ def restored(module_server: FreshServer, folder: Path) -> Pair:
     seed_small(server.uri)
     experiment = Seeder(server.uri).experiment("every kind")
     seed_objects(server.uri, experiment)
-    seed_later(server.uri, experiment, trace=False)
+    seed_later(server.uri, experiment)
     first, copy = read(server.uri, folder / "whole"), folder / "restored"
     shutil.copytree(first, copy)
     return first, copy
@@ -154,8 +157,7 @@ def test_a_store_that_went_on_is_seen_through(restored: Pair) -> None:
     assert done.result.green
     assert (done.test.of("missed"), done.test.of("contract")) == ((), ())
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
-    # what is in review is a trace, and has its case in test_later_kinds.py
-    absent = {("workspace", "presence"), ("workspace", "content"), ("review_queue", "items")}
+    absent = {("workspace", "presence"), ("workspace", "content")}
     assert every - done.in_themselves == OPTIONAL | LIVE | absent
 
 

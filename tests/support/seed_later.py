@@ -12,8 +12,15 @@ MCP = "io.example/tools"
 TRACE = "tr-00000000000000000000000000000001"
 
 
-def seed_later(uri: str, experiment: str, *, trace: bool = True) -> None:
-    """Write one of each; the trace :data:`TRACE`, which has no spans that could be read, is put into review."""
+def seed_secret(uri: str) -> None:
+    """Do by hand on a target what no migration can."""
+    body = {"secret_name": "key", "secret_value": {"api_key": SECRET[::-1]}, "provider": "openai",
+            "auth_config": {"api_version": "2026-01"}}  # fmt: skip
+    Seeder(uri).call("POST", "gateway/secrets/create", body, version="3.0")
+
+
+def seed_later(uri: str, experiment: str) -> None:
+    """Write one of each; the trace :data:`TRACE`, which goes on and has no spans yet, is put into review."""
     seed = Seeder(uri)
 
     def post(path: str, **body: Any) -> Any:
@@ -27,11 +34,10 @@ def seed_later(uri: str, experiment: str, *, trace: bool = True) -> None:
                   input=options)["label_schema"]["schema_id"]  # fmt: skip
     queue = post("review-queues/create", experiment_id=experiment, name="first look", queue_type="CUSTOM",
                  users=["ada"], schema_ids=[schema])["review_queue"]["queue_id"]  # fmt: skip
-    if trace:
-        place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
-        info = {"trace_id": TRACE, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "OK"}
-        post("traces", trace={"trace_info": info})
-        post("review-queues/items/add", queue_id=queue, item_type="TRACE", item_ids=[TRACE])
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+    info = {"trace_id": TRACE, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS"}
+    post("traces", trace={"trace_info": info})
+    post("review-queues/items/add", queue_id=queue, item_type="TRACE", item_ids=[TRACE])
     secret = post("gateway/secrets/create", secret_name="key", secret_value={"api_key": SECRET}, provider="openai",
                   auth_config={"api_version": "2026-01"})["secret"]["secret_id"]  # fmt: skip
     model = post("gateway/model-definitions/create", name="gpt", secret_id=secret, provider="openai",

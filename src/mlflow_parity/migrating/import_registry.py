@@ -103,6 +103,8 @@ class _Importer:
         self._context = context
         self._versions = versions
         self._there = there
+        #: Containers that are on the target; each is done when its aliases are.
+        self._made: set[tuple[str, str]] = set()
 
     def container(self, one: Container) -> None:
         """Make a registered model or prompt, or bring its description and tags up to date."""
@@ -121,8 +123,7 @@ class _Importer:
             else:
                 journal.found(entity.kind, entity.entity_id, name)
                 self._update(one, present, name, tags)
-            journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
-            self._context.told(objects=1)
+            self._made.add((entity.kind, entity.entity_id))
         except Exception as error:
             record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
 
@@ -165,7 +166,7 @@ class _Importer:
 
     def _write(self, one: Container, *, last: bool) -> None:
         journal, kind = self._context.journal, one.entity.kind
-        if journal.state(kind, one.entity.entity_id) == "done":
+        if (kind, one.entity.entity_id) in self._made:
             try:
                 self._versions.write(one, state_of, last=last)
             except Exception as error:
@@ -181,18 +182,21 @@ class _Importer:
         return None in states
 
     def aliases(self, one: Container) -> None:
-        """Let each alias point at the copy of its version."""
-        entity = one.entity
+        """Let each alias point at the copy of its version; with that a registered model or prompt is whole."""
+        entity, journal = one.entity, self._context.journal
+        if (entity.kind, entity.entity_id) not in self._made:
+            return
         try:
             self._aliases(one)
+            journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
+            self._context.told(objects=1)
         except Exception as error:
+            journal.digested(entity.kind, entity.entity_id, state_of(self._context, entity))
             record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
 
     def _aliases(self, one: Container) -> None:
         journal, entity = self._context.journal, one.entity
         name = one.name(self._context.renames)
-        if journal.state(entity.kind, entity.entity_id) != "done":
-            return
         kind = "prompt_version" if one.is_prompt else "model_version"
         wanted = entity.facets.get("aliases") or {}
         present: dict[str, Any] = {}
