@@ -109,6 +109,8 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
     }
     seed_secret(ends[1].uri)
     second = run(tmp_path, ends)
+    # what was made by hand is what was asked for
+    assert "not the source's" not in second.output
     assert second.status == 0, (second.output, audited(tmp_path, second).red_rows())
     assert {row.kind for row in audited(tmp_path, second).rows()} >= set(LATER)
     before = rows(ends[1])
@@ -180,6 +182,9 @@ def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_pat
     post(target, "mcp-servers", name=MCP, description="of the target's own")
     post(target, f"mcp-servers/{MCP}/versions", server_json={"name": MCP, "version": "1.0.0"}, status="active")
     before = rows(target)["mcp_servers"], rows(target)["mcp_server_versions"]
+    refused = run(tmp_path, ends)
+    assert refused.status == 2
+    assert "the target has 1 MCP servers of the same name that this migration did not make" in refused.output
     done = run(tmp_path, ends, "--into-existing")
     assert done.status == 1
     assert "another one of this name, not ours, on the target differs in its" in done.output

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mlflow_parity.snapshot.store import Snapshot
 
 #: Kinds that belong to no experiment and are known by their name.
-NAMED_KINDS = ("registered_model", "prompt", "evaluation_dataset", "webhook")
+NAMED_KINDS = ("registered_model", "prompt", "evaluation_dataset", "webhook", "gateway_secret", "gateway_model",
+               "gateway_endpoint", "gateway_guardrail", "gateway_budget", "mcp_server")  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PLURALS = {"experiment": "experiments", **{name: kind.plural for name, kind in KINDS.items()}}
 _DEFAULT = "0"
+#: Of these the target has those of its owners, who make them, and make them anew.
+_BY_HAND = "gateway_secret"
 #: Kind → id on the target → name.
 Present = Mapping[str, Mapping[str, str]]
 
@@ -56,7 +58,8 @@ def examine(
         if planned is None:
             continue
         wanted = {planned_name(renames, kind, name) for name in planned.get(kind, {}).values()}
-        found += _collisions(kind, {i: n for i, n in objects.items() if n in wanted}, trash, into_existing)
+        same = {i: n for i, n in objects.items() if n in wanted and kind != _BY_HAND}
+        found += _collisions(kind, same, trash, into_existing)
         objects_left = {i: n for i, n in objects.items() if n not in wanted and i not in trash}
         if objects_left:
             found.append(_others(kind, objects_left))
@@ -113,7 +116,7 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
 def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Found]:
     there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
     known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
-    gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items()}
+    gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
     found = []
     if any(known.values()):
         counts = ", ".join(f"{len(ids):,} {_PLURALS[kind]}" for kind, ids in known.items() if ids)
