@@ -15,6 +15,7 @@ from support.exported import export_from
 from support.generated import Story, Writer, stories
 from support.importer import Migration
 from support.seed import Seeder
+from support.seed_later import seed_secret
 from support.servers import ServerPool
 
 from mlflow_parity.migrating.ordering import import_batch, import_rest
@@ -50,6 +51,7 @@ def test_generated_servers_are_green(server_pool: ServerPool, tmp_path: Path) ->
         server_pool.give_back("newest", source)
         server_pool.give_back("newest", target)
     assert {"run", "logged_model", "trace", "model_version", "prompt_version", "evaluation_dataset"} <= written.keys()
+    assert {"issue", "review_queue", "gateway_endpoint", "gateway_budget", "mcp_server"} <= written.keys()
     print(dict(written))
 
 
@@ -65,6 +67,8 @@ def _write(writer: Writer, number: int, examples: int) -> None:
 
 def _migrated(writer: Writer, target: str, folder: Path) -> None:
     folder.mkdir()
+    if writer.secret:
+        seed_secret(target)
     exported, left = export_from(writer.uri, folder)
     assert left == []
     whole = Whole(exported, target, folder / "journal")

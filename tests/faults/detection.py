@@ -68,7 +68,7 @@ def markdown(result: Result) -> str:
                 lines += [_row(fault, result.broken[pair].findings) for fault in faults]
     lines += [
         "",
-        "## What no migration writes",
+        "## Issues, review queues, the AI gateway, the MCP registry",
         "",
         *_wrapped(
             "Planted one by one in the database of a real server, which is read and audited against what it was, in "

@@ -1,4 +1,4 @@
-"""Faults of the kinds that no migration writes: planted one by one in the database of a real server, read, compared.
+"""Faults of the kinds of 2026: planted one by one in the database of a real server, read, compared.
 
 ``test_later_kinds`` plants them; the tables of the battery and of ``docs/detection.md`` hold them too.
 """

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mlflow_parity.migrating.trace_content import spans_file
 from support.seed import EPOCH, Seeder, pairs
+from support.seed_later import seed_secret
 from support.seed_objects import HOOK, SCORER
 
 _characters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
@@ -137,6 +138,40 @@ records = st.fixed_dictionaries(
         "tags": st.dictionaries(st.text("abé", min_size=1, max_size=4), st.text(_characters, max_size=5), max_size=2),
     }
 )
+issues = st.fixed_dictionaries(
+    {
+        "name": names,
+        "description": texts.filter(bool),
+        "status": st.sampled_from(["pending", "rejected", "resolved"]),
+        "severity": st.none() | st.sampled_from(["low", "high"]),
+        "categories": st.lists(words, max_size=2),
+        "root_causes": st.lists(texts, max_size=2),
+        "of_run": st.booleans(),
+    }
+)
+queues = st.fixed_dictionaries(
+    {
+        "name": words,
+        "users": st.lists(st.sampled_from(["ada", "béa", "Eve"]), max_size=2, unique=True),
+        "options": st.lists(words, min_size=2, max_size=3, unique=True),
+        "reviewed": st.none() | st.sampled_from(["COMPLETE", "DECLINED"]),
+    }
+)
+registries = st.fixed_dictionaries(
+    {
+        "description": st.none() | texts,
+        "tags": st.dictionaries(words, short, max_size=2),
+        "versions": st.lists(st.sampled_from(["draft", "active", "deprecated"]), max_size=3),
+        "open": st.booleans(),
+    }
+)
+gateways = st.fixed_dictionaries(
+    {
+        "tags": st.dictionaries(words, short, max_size=2),
+        "weight": st.sampled_from([1.0, 0.25]),
+        "amount": st.floats(0.01, 1e6),
+    }
+)
 #: What one example puts on a server.
 stories = st.fixed_dictionaries(
     {
@@ -152,6 +187,10 @@ stories = st.fixed_dictionaries(
         "scorers": st.integers(0, 2),
         "webhook": st.sampled_from([False, False, False, True]),
         "deleted": st.sampled_from([False] * 5 + [True]),
+        "issues": st.lists(issues, max_size=2),
+        "queue": st.none() | queues,
+        "mcp": st.none() | registries,
+        "gateway": st.none() | gateways,
     }
 )
 Story = Mapping[str, Any]
@@ -167,6 +206,8 @@ class Writer:
     """What the server did not take, by the request and its first words."""
     written: Counter[str] = field(default_factory=Counter)
     """Objects by kind."""
+    secret: str = ""
+    """The id of the gateway's secret, once there is one."""
 
     def write(self, story: Story) -> None:
         """Write everything that the server takes."""
@@ -191,6 +232,7 @@ class Writer:
             made = self._try("POST", "scorers/register", body, version="3.0") is not None
             # no server lists those of a deleted experiment
             self.written["scorer"] += made and not story["deleted"]
+        self._later(experiment, number, story, ids)
         if story["webhook"]:
             event = {"entity": "MODEL_VERSION", "action": "CREATED"}
             body = {"name": f"hook {number}", "url": HOOK, "events": [event], "status": "DISABLED"}
@@ -335,6 +377,78 @@ class Writer:
         body = {"dataset_id": dataset, "records": json.dumps([{**one, "source": source} for one in told])}
         if told:
             self._try("POST", f"datasets/{dataset}/records", body, version="3.0")
+
+    def _later(self, experiment: str, number: int, story: Story, ids: list[str]) -> None:
+        for told in story["issues"]:
+            body = {**told, "experiment_id": experiment, "created_by": "ada"}
+            body |= {"source_run_id": ids[0]} if body.pop("of_run") and ids else {}
+            body = {key: value for key, value in body.items() if value is not None}
+            self.written["issue"] += self._three("issues", body) is not None
+        if story["queue"] is not None and not story["deleted"]:
+            # no server lists those of a deleted experiment
+            self._queue(experiment, number, story["queue"], len(story["traces"]))
+        if story["mcp"] is not None:
+            self._mcp(f"example/server-{number}", story["mcp"])
+        if story["gateway"] is not None:
+            self._gateway(number, story["gateway"])
+
+    def _queue(self, experiment: str, number: int, told: Mapping[str, Any], traces: int) -> None:
+        body: dict[str, Any] = {"experiment_id": experiment, "name": "tone", "type": "FEEDBACK"}
+        answer = self._three("label-schemas/create", {**body, "input": {"categorical": {"options": told["options"]}}})
+        schemas = [] if answer is None else [answer["label_schema"]["schema_id"]]
+        body = {"experiment_id": experiment, "name": told["name"], "queue_type": "CUSTOM", "users": told["users"]}
+        answer = self._three("review-queues/create", {**body, "schema_ids": schemas})
+        if answer is None:
+            return
+        self.written["review_queue"] += 1
+        queue = answer["review_queue"]["queue_id"]
+        for place in range(traces):
+            item = f"tr-{number:08x}{place:024x}"
+            body = {"queue_id": queue, "item_type": "TRACE", "item_ids": [item]}
+            if self._three("review-queues/items/add", body) is not None and told["reviewed"]:
+                body = {"queue_id": queue, "item_id": item, "status": told["reviewed"], "completed_by": "ada"}
+                self._three("review-queues/items/set-status", body)
+
+    def _mcp(self, name: str, told: Mapping[str, Any]) -> None:
+        if self._three("mcp-servers", {"name": name, "description": told["description"]}) is None:
+            return
+        self.written["mcp_server"] += 1
+        path = f"mcp-servers/{name}"
+        for key, value in told["tags"].items():
+            self._three(f"{path}/tags", {"key": key, "value": value})
+        for place, status in enumerate(told["versions"]):
+            number = f"{place}.1.0"
+            first = status if status == "draft" else "active"
+            self._three(f"{path}/versions", {"server_json": {"name": name, "version": number}, "status": first})
+            if first != status:
+                self._try("PATCH", f"{path}/versions/{number}", {"status": status}, version="3.0")
+            self._three(f"{path}/aliases", {"alias": "last", "version": number})
+        if told["open"] and told["versions"]:
+            self._three(f"{path}/endpoints", {"url": "https://mcp.example/x", "server_alias": "last"})
+
+    def _gateway(self, number: int, told: Mapping[str, Any]) -> None:
+        if not self.secret:
+            self.secret = seed_secret(self.uri)
+            self.written["gateway_secret"] += 1
+        body: dict[str, Any] = {
+            "name": f"model-{number}",
+            "secret_id": self.secret,
+            "provider": "openai",
+            "model_name": "gpt-5",
+        }
+        model = self._three("gateway/model-definitions/create", body)["model_definition"]["model_definition_id"]
+        models = [{"model_definition_id": model, "linkage_type": "PRIMARY", "weight": told["weight"]}]
+        body = {"name": f"endpoint-{number}", "model_configs": models, "usage_tracking": False}
+        endpoint = self._three("gateway/endpoints/create", body)["endpoint"]["endpoint_id"]
+        for key, value in told["tags"].items():
+            self._three("gateway/endpoints/set-tag", {"endpoint_id": endpoint, "key": key, "value": value})
+        body = {"budget_unit": "USD", "budget_amount": told["amount"], "duration": {"unit": "DAYS", "value": 1},
+                "target_scope": "ENDPOINT", "target_value": endpoint, "budget_action": "ALERT"}  # fmt: skip
+        self.written["gateway_budget"] += self._three("gateway/budgets/create", body) is not None
+        self.written.update(("gateway_model", "gateway_endpoint"))
+
+    def _three(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._try("POST", path, body, version="3.0")
 
     def _put(self, root: str, path: str, content: bytes) -> None:
         stored = quote(f"{root.removeprefix('mlflow-artifacts:').lstrip('/')}/{path}")

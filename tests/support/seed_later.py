@@ -12,11 +12,11 @@ MCP = "io.example/tools"
 TRACE = "tr-00000000000000000000000000000001"
 
 
-def seed_secret(uri: str) -> None:
-    """Do by hand on a target what no migration can."""
+def seed_secret(uri: str) -> str:
+    """Do by hand on a target what no migration can; return the secret's id."""
     body = {"secret_name": "key", "secret_value": {"api_key": SECRET[::-1]}, "provider": "openai",
             "auth_config": {"api_version": "2026-01"}}  # fmt: skip
-    Seeder(uri).call("POST", "gateway/secrets/create", body, version="3.0")
+    return str(Seeder(uri).call("POST", "gateway/secrets/create", body, version="3.0")["secret"]["secret_id"])
 
 
 def seed_later(uri: str, experiment: str) -> None:

@@ -179,7 +179,8 @@ def _links(context: Import, entity: Entity) -> None:
         if not identity or context.journal.target(kind, identity) is not None:
             continue
         if kind == "experiment" or context.journal.state(kind, identity) is not None:
-            raise NotMoved(f"its {kind} {identity} is not on the target")
+            more = "" if context.include_deleted else "; if it is deleted on the source, --include-deleted moves it"
+            raise NotMoved(f"its {kind} {identity} is not on the target{more}")
 
 
 def _entities(context: Import, kind: str) -> Iterator[Entity]:
