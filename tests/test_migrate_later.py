@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reading_proxy import Fault, proxying
+from support import warm
 from support.audits import AuditRun, audit
 from support.exported import export
 from support.importer import Whole
 from support.killed import import_killed
-from support.migrations import Migrated, migrate_py
+from support.migrations import ROOT, Migrated, migrate_py
 from support.seed import Seeder
 from support.seed_later import MCP, TRACE, seed_later, seed_secret
 from support.servers import FreshServer
 
 from mlflow_parity.contract import LATER
-from mlflow_parity.standin.servers import Server
+from mlflow_parity.standin.servers import Server, clean_environment
 
 #: Parts of the gateway that the second source changes.
 PARTS = ("model-definitions", "endpoints", "budgets")
@@ -134,6 +138,23 @@ def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path
     done = audit(tmp_path / "audit", source.uri, target.uri, "--include-deleted")
     assert done.status == 0, (done.output, done.red_rows())
     assert {row.kind for row in done.rows()} >= set(LATER)
+
+
+def test_killed_between_a_guardrail_and_its_endpoint(ends: tuple[Server, Server], tmp_path: Path) -> None:
+    """What is put on an endpoint that was begun is put on once."""
+    source, target = ends
+    seed_secret(target.uri)
+    with proxying(target.uri) as proxy:
+        command = ["run", "--source-uri", source.uri, "--target-uri", proxy.uri, "--work-dir", "work", "--no-verify"]
+        begun = warm.begin([str(ROOT / "migrate.py"), *command], kind="mlflow", cwd=tmp_path, env=clean_environment())
+        proxy.faults.append(
+            Fault("guardrails/add-to-endpoint", lambda *_: os.kill(begun.pid, signal.SIGKILL), early=True)
+        )
+        assert begun.wait(120) != 0
+        assert sum(proxy.spoilt.values()) == 1
+        proxy.heal()
+        done = migrate_py(tmp_path, *command)
+        assert done.status == 0, done.output
 
 
 def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Path) -> None:

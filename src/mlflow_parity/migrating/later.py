@@ -139,6 +139,8 @@ def bring(there: There, kind: str, move: Callable[[Moving], object], *, check: b
             moved.append((entity, wanted, state))
     if moved and check:
         _check(there, kind, moved)
+    # what was written on them is to be seen by the next call
+    there.forget(kind)
 
 
 def _check(there: There, kind: str, moved: Iterable[tuple[Entity, dict[str, Any], str]]) -> None:
