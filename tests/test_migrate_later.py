@@ -34,6 +34,21 @@ def post(server: Server, path: str, **body: Any) -> Any:
     return Seeder(server.uri).call("POST", path, body, version="3.0")
 
 
+def refer(server: Server, issue: str) -> None:
+    """Say of a trace that it shows an issue: the server counts the traces of each."""
+    body = {"assessment_name": issue, "trace_id": TRACE, "issue": {"issue_name": "slow"}, "rationale": "look",
+            "source": {"source_type": "LLM_JUDGE", "source_id": "judge"}}  # fmt: skip
+    Seeder(server.uri).call("POST", f"traces/{TRACE}/assessments", {"assessment": body}, version="3.0")
+
+
+def counted(server: Server) -> list[tuple[str, int]]:
+    """Return the state of each issue and how many traces refer to it."""
+    seed = Seeder(server.uri)
+    experiment = seed.call("GET", "experiments/get-by-name", {"experiment_name": "later"})["experiment"]
+    body = {"experiment_id": experiment["experiment_id"], "include_trace_count": True}
+    return sorted((one["status"], one.get("trace_count", 0)) for one in post(server, "issues/search", **body)["issues"])
+
+
 def seed_more(server: Server, experiment: str) -> None:
     """Write what the plain seed does not have: states that an object is not made in, second versions, more links."""
     seed = Seeder(server.uri)
@@ -45,6 +60,7 @@ def seed_more(server: Server, experiment: str) -> None:
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
     info = {"trace_id": OTHER, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS"}
     post(server, "traces", trace={"trace_info": info})
+    refer(server, found["issue_id"])
     query = {"experiment_id": experiment}
     queue = seed.call("GET", "review-queues/list", query, version="3.0")["review_queues"][0]["queue_id"]
     post(server, "review-queues/items/add", queue_id=queue, item_type="TRACE", item_ids=[OTHER])
@@ -117,10 +133,26 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
     assert "not the source's" not in second.output
     assert second.status == 0, (second.output, audited(tmp_path, second).red_rows())
     assert {row.kind for row in audited(tmp_path, second).rows()} >= set(LATER)
+    # traces refer to the copy of their issue, and are counted with it
+    assert counted(ends[0]) == counted(ends[1]) == [("pending", 0), ("resolved", 1)]
     before = rows(ends[1])
     third = run(tmp_path, ends)
     assert third.status == 0, third.output
     assert rows(ends[1]) == before
+
+
+def test_a_reference_to_an_issue_of_the_source_is_red(ends: tuple[Server, Server], tmp_path: Path) -> None:
+    """An assessment that kept the id of the source's issue refers to none on the target."""
+    source, target = ends
+    seed_secret(target.uri)
+    assert run(tmp_path, ends).status == 0
+    with closing(sqlite3.connect(source.database_path)) as database:
+        [[name]] = database.execute("SELECT name FROM assessments WHERE assessment_type = 'issue'")
+    with closing(sqlite3.connect(target.database_path)) as database, database:
+        changed = "UPDATE assessments SET name = ? WHERE assessment_type = 'issue'"
+        assert database.execute(changed, (name,)).rowcount == 1
+    done = audit(tmp_path / "after", source.uri, target.uri)
+    assert {(row.kind, row.facet) for row in done.red_rows()} == {("trace", "assessments")}
 
 
 def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path) -> None:

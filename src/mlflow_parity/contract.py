@@ -295,7 +295,8 @@ RULES: tuple[Rule, ...] = (
          "A tool that starts spans anew cannot set them; the tree of spans is compared by place.",
          "everything else in the spans is equal"),
     Rule("trace.assessments", "trace", "assessments", "feedback and expectations: name, value, source, rationale, "
-         "metadata, span, override", "equal", "As a multiset; an override is told by what it overrides."),
+         "metadata, span, override", "equal", "As a multiset; an override is told by what it overrides, a "
+         "reference to an issue by the copy of that one."),
     Rule("trace.assessments.ids", "trace", "assessments", "assessment ids and times", "expected",
          "The server gives them.", "everything else in the assessments is equal"),
     # --- scorers

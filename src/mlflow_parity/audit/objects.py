@@ -40,7 +40,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "model_version": ("logged_model",),
     "registered_model": ("model_version",),
     "prompt": ("prompt_version",),
-    "trace": ("logged_model", "prompt_version"),
+    # references to issues are assessments
+    "trace": ("logged_model", "prompt_version", "issue"),
     "evaluation_dataset": ("trace",),
     "review_queue": ("trace",),
 }

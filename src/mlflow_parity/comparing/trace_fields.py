@@ -125,8 +125,13 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
     same_spans = {span["span_id"] for span in source.facets.get("spans") or []} == {
         span["span_id"] for span in target.facets.get("spans") or []
     }
+    issues = links.of("issue") if "issue" in links.known else None
     found = compare_multisets(
-        "", judged(ours, source, same_spans, links.of("run")), judged(theirs, target, same_spans, {}), rule, "name"
+        "",
+        judged(ours, source, same_spans, links.of("run"), issues),
+        judged(theirs, target, same_spans, {}, None if issues is None else {}),
+        rule,
+        "name",
     )
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
@@ -138,9 +143,16 @@ def _stamps(items: list[dict[str, Any]]) -> list[str]:
 
 
 def judged(
-    items: list[dict[str, Any]], trace: Entity, same_spans: bool, runs: Mapping[str, str]
+    items: list[dict[str, Any]],
+    trace: Entity,
+    same_spans: bool,
+    runs: Mapping[str, str],
+    issues: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Assessments without ids and times: an override is told by what it overrides, a span by its place."""
+    """Assessments without ids and times: an override is told by what it overrides, a span by its place.
+
+    A reference to an issue is named by that one's id; where ``issues`` are not known, it is told by the issue's name.
+    """
     places = _places(list(trace.facets.get("spans") or []))
     by_id = {one["id"]: one for one in items}
 
@@ -153,6 +165,9 @@ def judged(
         if isinstance(metadata, dict):
             rest["metadata"] = {key: runs.get(item, item) if isinstance(item, str) else item
                                 for key, item in metadata.items()}  # fmt: skip
+        if one.get("kind") == "issue":
+            named = str(one["name"])
+            rest["name"] = "an issue" if issues is None else issues.get(named, named)
         over = one.get("overrides")
         if over:
             known = by_id.get(over)

@@ -232,10 +232,7 @@ class _Importer:
         return json.dumps([{**one, "name": self._prompt(one["name"])} for one in linked])
 
     def _assessment(self, trace: Entity, one: Mapping[str, Any]) -> dict[str, Any]:
-        body = assessment(trace.entity_id, one)
-        # among others the run that judged
-        metadata = {key: self._context.journal.target("run", value) or value for key, value in one["metadata"].items()}
-        return {**body, "metadata": metadata}
+        return assessment(trace.entity_id, self._judgement(one))
 
     def _remove(self, there: Entity, info: Mapping[str, Any]) -> None:
         """Remove the tags that the source does not have (any more)."""
@@ -274,14 +271,18 @@ class _Importer:
 
     def _judgement(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """Return an assessment as it is to be read from the target."""
-        runs = self._context.journal.target
-        metadata = {key: runs("run", value) or value for key, value in one["metadata"].items()}
-        return {**one, "metadata": metadata}
+        target = self._context.journal.target
+        # among others the run that judged
+        metadata = {key: target("run", value) or value for key, value in one["metadata"].items()}
+        # a reference to an issue has the id of that for its name
+        name = target("issue", one["name"]) if one["kind"] == "issue" else None
+        return {**one, "metadata": metadata, "name": name or one["name"]}
 
 
 def _links(trace: Entity) -> Iterator[tuple[str, str]]:
     """Yield kind and id of all that a trace and its assessments may name, dead links among them."""
     yield from ((kind, trace.facets[kind]) for kind in ("run", "logged_model") if trace.facets[kind])
+    yield from (("issue", one["name"]) for one in trace.facets["assessments"] if one["kind"] == "issue")
     values = {value for one in trace.facets["assessments"] for value in one["metadata"].values()}
     yield from (("run", value) for value in values if isinstance(value, str) and _RUN_ID.fullmatch(value))
 

@@ -34,13 +34,13 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
     """Bring what belongs to no experiment, then the links among experiments, and delete what is deleted."""
     try:
         link_rest(context)
-        for experiment in experiments:
-            link_traces(context, experiment)
         import_registry(context, context.wanted)
         if context.others:
             import_datasets(context)
             import_webhooks(context)
             import_later(context)
+        for experiment in experiments:
+            link_traces(context, experiment)
         mend_version_tags(context)
     except Exception:
         # whatever keeps back the rest: what is deleted on the source must not stay alive on the target
