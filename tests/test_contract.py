@@ -135,6 +135,20 @@ def test_only_the_name_and_an_exact_repeat_are_excused(copy: Store, red: set[tup
     assert {(facet, key) for _, facet, key, _ in audited.found} == red
 
 
+def evaluated(store: Store, dataset: str = "d-1", kind: str = "mlflow_evaluation_dataset") -> Store:
+    """Let the second run have an evaluation dataset for an input."""
+    _run(store, inputs=(replace(INPUT, source_type=kind, source=f'{{"dataset_id": "{dataset}"}}'),))
+    return store
+
+
+def test_an_evaluation_dataset_in_an_input_stays_the_same() -> None:
+    """Another id than the one that was logged is a finding; of another type nothing is said."""
+    audited = run_audit(evaluated(source()), evaluated(target(), "d-2"))
+    assert {(facet, key) for _, facet, key, _ in audited.found} == {("inputs", "customers (training): source")}
+    audited = run_audit(evaluated(source(), kind="local"), evaluated(target(), kind="local"))
+    assert not any("run.inputs.evaluation-dataset" in row.rules for row in audited.rows)
+
+
 def used(source_store: Store, target_store: Store) -> set[str]:
     """Audit, insist on green, and return the rules that let something differ."""
     audited = run_audit(source_store, target_store)
@@ -162,6 +176,8 @@ def test_every_expected_rule_has_its_case() -> None:
 
     rules |= used(source(), replaced(target()))
     rules |= used(renamed(source(), "old name", INPUT, INPUT), renamed_copy())
+
+    rules |= used(evaluated(source()), evaluated(target()))
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]

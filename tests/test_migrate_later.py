@@ -22,6 +22,7 @@ from support.seed_later import MCP, TRACE, seed_later, seed_secret
 from support.servers import FreshServer
 
 from mlflow_parity.contract import LATER
+from mlflow_parity.model import ENDPOINT_KEY
 from mlflow_parity.standin.servers import Server, clean_environment
 
 #: Parts of the gateway that the second source changes.
@@ -58,7 +59,9 @@ def seed_more(server: Server, experiment: str) -> None:
     )
     post(server, "issues", experiment_id=experiment, name="slow", description="another of the same name")
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
-    info = {"trace_id": OTHER, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS"}
+    [endpoint] = seed.call("GET", "gateway/endpoints/list", {}, version="3.0")["endpoints"]
+    info = {"trace_id": OTHER, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS",
+            "trace_metadata": {ENDPOINT_KEY: endpoint["endpoint_id"]}}  # fmt: skip
     post(server, "traces", trace={"trace_info": info})
     refer(server, found["issue_id"])
     query = {"experiment_id": experiment}
@@ -142,17 +145,27 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
 
 
 def test_a_reference_to_an_issue_of_the_source_is_red(ends: tuple[Server, Server], tmp_path: Path) -> None:
-    """An assessment that kept the id of the source's issue refers to none on the target."""
+    """An assessment that kept the id of the source's issue refers to none on the target; so with an endpoint's id."""
     source, target = ends
     seed_secret(target.uri)
     assert run(tmp_path, ends).status == 0
     with closing(sqlite3.connect(source.database_path)) as database:
-        [[name]] = database.execute("SELECT name FROM assessments WHERE assessment_type = 'issue'")
+        [[issue]] = database.execute("SELECT name FROM assessments WHERE assessment_type = 'issue'")
+        [[endpoint]] = database.execute("SELECT value FROM trace_request_metadata WHERE key = ?", (ENDPOINT_KEY,))
     with closing(sqlite3.connect(target.database_path)) as database, database:
         changed = "UPDATE assessments SET name = ? WHERE assessment_type = 'issue'"
-        assert database.execute(changed, (name,)).rowcount == 1
+        assert database.execute(changed, (issue,)).rowcount == 1
+        changed = "UPDATE trace_request_metadata SET value = ? WHERE key = ? AND value <> ?"
+        assert database.execute(changed, (endpoint, ENDPOINT_KEY, endpoint)).rowcount == 1
     done = audit(tmp_path / "after", source.uri, target.uri)
-    assert {(row.kind, row.facet) for row in done.red_rows()} == {("trace", "assessments")}
+    red = {("trace", "assessments"), ("trace", "metadata")}
+    assert {(row.kind, row.facet) for row in done.red_rows()} == red
+    # traces alone: issues and endpoints are read for their sake
+    alone = audit(tmp_path / "alone", source.uri, target.uri, "-k", "trace")
+    assert {(row.kind, row.facet) for row in alone.red_rows()} == red
+    # without the kinds that are not of experiments there is none on either side that could be paired
+    apart = audit(tmp_path / "apart", source.uri, target.uri, "--experiments", "later")
+    assert {(row.kind, row.facet) for row in apart.red_rows()} == red
 
 
 def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path) -> None:

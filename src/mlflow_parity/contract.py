@@ -203,6 +203,10 @@ RULES: tuple[Rule, ...] = (
     Rule("run.inputs.repeated", "run", "inputs", "exact repeats of a dataset input", "expected",
          "A SQL store keeps a dataset once for each run; file stores keep repeats.",
          "the target holds the input once and the source more than once"),
+    Rule("run.inputs.evaluation-dataset", "run", "inputs", "the id of an evaluation dataset in an input's source", "expected",
+         "It stays as it was logged, the id of the source's dataset: inputs are written with the run, before there are "
+         "datasets, and MLflow's API changes none. Name and digest tell which it is.",
+         "the source type is mlflow_evaluation_dataset, and both sides name the same id"),
     Rule("run.artifacts", "run", "artifacts", "every file: path, size, SHA-256", "equal",
          "Same tree, same bytes. Empty folders are not objects: no store but the local disk has them. A target with "
          "proxied artifacts takes # and %xx in a name for something else; one with an S3 root holds such files."),
@@ -270,7 +274,8 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.tags.place", "trace", "tags", "tags mlflow.artifactLocation, mlflow.trace.spansLocation", "expected",
          "Where the server keeps the spans is its own business.",
          "the copy's place is neither the source's nor in a store of the source's experiments"),
-    Rule("trace.metadata", "trace", "metadata", "every entry but the links below", "equal", "Verbatim."),
+    Rule("trace.metadata", "trace", "metadata", "every entry but the links below", "equal", "Verbatim, "
+         "but for mlflow.gateway.endpointId: it names the copy of the gateway's endpoint."),
     Rule("trace.metadata.finalized", "trace", "metadata", "mlflow.trace.infoFinalized", "expected",
          "Newer servers write it to every trace that is made through the API.",
          "it is true on the target and not on the source at all"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Tag under which MLflow keeps the note (description) of an experiment or run.
 NOTE_TAG = "mlflow.note.content"
 #: Tag under which MLflow keeps the parent run's id.
+#: Metadata of a trace: the id of the gateway's endpoint that was called.
+ENDPOINT_KEY = "mlflow.gateway.endpointId"
 PARENT_TAG = "mlflow.parentRunId"
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."

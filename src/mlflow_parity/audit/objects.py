@@ -40,8 +40,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "model_version": ("logged_model",),
     "registered_model": ("model_version",),
     "prompt": ("prompt_version",),
-    # references to issues are assessments
-    "trace": ("logged_model", "prompt_version", "issue"),
+    # references to issues are assessments, and metadata names the gateway's endpoint that was called
+    "trace": ("logged_model", "prompt_version", "issue", "gateway_endpoint"),
     "evaluation_dataset": ("trace",),
     "review_queue": ("trace",),
 }

@@ -190,6 +190,10 @@ def run_parent(source: Run, target: Run, links: Links) -> list[Difference]:
     return [Difference(PARENT_TAG, State.MISMATCH, rule, ours, theirs, note)]
 
 
+#: Source type of a dataset input that is an evaluation dataset, told by its id.
+_EVALUATION = "mlflow_evaluation_dataset"
+
+
 def run_inputs(source: Run, target: Run) -> list[Difference]:
     """Compare dataset inputs as a multiset; what has the same name and context is shown together."""
     ours, theirs = list(source.inputs), list(target.inputs)
@@ -200,7 +204,11 @@ def run_inputs(source: Run, target: Run) -> list[Difference]:
             ours.remove(dataset)
             theirs.remove(twin)
             matched.append(input_value(dataset))
-    found = []
+    found = [
+        Difference(_input_key(twin), State.EXPECTED, "run.inputs.evaluation-dataset", twin.source, twin.source)
+        for twin in target.inputs
+        if twin.source_type == _EVALUATION and input_value(twin) in matched
+    ]
     for dataset in ours:
         if input_value(dataset) in matched:
             key, told = _input_key(dataset), _input_dict(dataset)

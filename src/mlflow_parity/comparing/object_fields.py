@@ -23,7 +23,7 @@ from mlflow_parity.comparing.registry_fields import (
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.kinds import KINDS, plain_tags
-from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment, Run
 from mlflow_parity.pairing_objects import ObjectPairing
 from mlflow_parity.verdict import State
 
@@ -345,6 +345,13 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
     if _FINALIZED not in ours and theirs.get(_FINALIZED) == "true":
         del theirs[_FINALIZED]
         found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
+    called = ours.get(ENDPOINT_KEY)
+    if called is not None and "gateway_endpoint" in links.known:
+        ours[ENDPOINT_KEY] = links.of("gateway_endpoint").get(called, called)
+    elif called is not None and called != theirs.get(ENDPOINT_KEY):
+        note = "the gateway's endpoints were not read"
+        told = ours.pop(ENDPOINT_KEY), theirs.pop(ENDPOINT_KEY, None)
+        found.append(Difference(ENDPOINT_KEY, State.UNVERIFIED, "trace.metadata", *told, note))
     return found + compare_mappings(ours, theirs, "trace.metadata")
 
 

@@ -126,6 +126,10 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
         span["span_id"] for span in target.facets.get("spans") or []
     }
     issues = links.of("issue") if "issue" in links.known else None
+    named = [sorted(str(one["name"]) for one in side if one.get("kind") == "issue") for side in (ours, theirs)]
+    if issues is None and named[0] != named[1]:
+        note = "which issues are referred to nobody can tell: they were not read"
+        return [Difference("name", State.UNVERIFIED, rule, named[0], named[1], note)]
     found = compare_multisets(
         "",
         judged(ours, source, same_spans, links.of("run"), issues),

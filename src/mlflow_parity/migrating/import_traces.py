@@ -22,7 +22,7 @@ from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
-from mlflow_parity.model import Entity, Experiment
+from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.trace_infos import trace_v3
@@ -205,6 +205,9 @@ class _Importer:
         for kind, name in (("run", _RUN), ("logged_model", _MODEL)):
             if facets[kind]:
                 metadata[name] = journal.target(kind, facets[kind]) or facets[kind]
+        if ENDPOINT_KEY in metadata:
+            called = metadata[ENDPOINT_KEY]
+            metadata[ENDPOINT_KEY] = journal.target("gateway_endpoint", called) or called
         for told in (tags, metadata):
             if facets["prompts"] and _PROMPTS in told and self._context.renames.prompts:
                 told[_PROMPTS] = self._renamed(told[_PROMPTS])
@@ -282,6 +285,8 @@ class _Importer:
 def _links(trace: Entity) -> Iterator[tuple[str, str]]:
     """Yield kind and id of all that a trace and its assessments may name, dead links among them."""
     yield from ((kind, trace.facets[kind]) for kind in ("run", "logged_model") if trace.facets[kind])
+    if ENDPOINT_KEY in trace.facets["metadata"]:
+        yield "gateway_endpoint", trace.facets["metadata"][ENDPOINT_KEY]
     yield from (("issue", one["name"]) for one in trace.facets["assessments"] if one["kind"] == "issue")
     values = {value for one in trace.facets["assessments"] for value in one["metadata"].values()}
     yield from (("run", value) for value in values if isinstance(value, str) and _RUN_ID.fullmatch(value))

@@ -33,6 +33,8 @@ UNMOVABLE: tuple[Unmovable, ...] = (
               "run.metrics.links"),
     Unmovable("run", "a tag mlflow.runName that is not the run's name", "MLflow keeps the two equal", "run.name.tag"),
     Unmovable("run", "an exact repeat of a dataset input", "MLflow keeps it once", "run.inputs.repeated"),
+    Unmovable("run", "the id of an evaluation dataset in a dataset input's source", "inputs are written before "
+              "datasets, and MLflow changes none", "run.inputs.evaluation-dataset"),
     Unmovable("run", "a dataset input of a name and digest that another has already, with other content",
               "MLflow keeps one for a run, before 3.10 one for all experiments", "run.inputs"),
     Unmovable("run", "params beyond the target's limits", "MLflow cuts or refuses them; the findings name them",
