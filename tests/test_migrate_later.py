@@ -241,6 +241,21 @@ def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Pat
     }
 
 
+def test_many_objects_take_few_lists(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The target's list of a kind is read a few times, not once for each object that is made; none is made twice."""
+    source, target = fresh_server(), fresh_server()
+    experiment = Seeder(source.uri).experiment("many")
+    Seeder(source.uri).run(experiment, "one")
+    for _ in range(12):
+        post(source, "issues", experiment_id=experiment, name="alike", description="slow answers")
+    with proxying(target.uri) as proxy:
+        command = ["run", "--source-uri", source.uri, "--target-uri", proxy.uri, "--work-dir", "work", "--no-verify"]
+        done = migrate_py(tmp_path, *command)
+        assert done.status == 0, done.output
+        assert sum("issues/search" in path for path in proxy.paths()) <= 4
+    assert len(rows(target)["issues"]) == 12
+
+
 def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """The target has an MCP server of this name already: it stays, and is named."""
     _, target = ends

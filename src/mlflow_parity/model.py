@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 #: Tag under which MLflow keeps the note (description) of an experiment or run.
 NOTE_TAG = "mlflow.note.content"
 #: Tag under which MLflow keeps the parent run's id.
+PARENT_TAG = "mlflow.parentRunId"
 #: Metadata of a trace: the id of the gateway's endpoint that was called.
 ENDPOINT_KEY = "mlflow.gateway.endpointId"
-PARENT_TAG = "mlflow.parentRunId"
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."
 #: Tag by which ``migrate.py repair`` marks a run that it replaced: the source run's id.

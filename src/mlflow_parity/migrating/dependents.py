@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from mlflow_parity.migrating.exported import every
 from mlflow_parity.model import PARENT_TAG, Entity
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
-    from mlflow_parity.snapshot.store import PlaceObjects, Snapshot
+    from mlflow_parity.snapshot.store import Snapshot
 
 #: Kind and id of a source object.
 Key = tuple[str, str]
-
-_CHUNK = 500
 
 
 class Dependents:
@@ -40,15 +39,15 @@ class Dependents:
                         self._loose["run", run.tags[PARENT_TAG]].add(own)
             for part in ("logged_models", "traces"):
                 self._is_read(f"{part.replace('_', ' ')} of {experiment.name}", objects.problem(part))
-            for model in _entities(objects, "logged_models", "logged_model"):
+            for model in every(objects, "logged_model"):
                 own = ("logged_model", model.entity_id)
                 points: Iterable[dict[str, Any]] = model.facets.get("metrics") or ()
                 for run_id in {model.facets.get("run"), *(point["run"] for point in points)} - {None, ""}:
                     self._fixed["run", run_id].add(own)
-            for trace in _entities(objects, "traces", "trace"):
+            for trace in every(objects, "trace"):
                 self._link(self._loose, trace, ("trace", trace.entity_id))
         self._is_read("registered models", snapshot.objects(SERVER).problem("registry"))
-        for version in _entities(snapshot.objects(SERVER), "registry", "model_version"):
+        for version in every(snapshot.objects(SERVER), "model_version"):
             # a version's number is never given twice: its registered model is made anew
             self._link(self._fixed, version, ("registered_model", version.container))
 
@@ -77,11 +76,3 @@ class Dependents:
     def loose(self, replaced: Iterable[Key]) -> set[Key]:
         """Return what names one of these in a way that can be written again."""
         return {own for one in replaced for own in self._loose.get(one, ())}
-
-
-def _entities(objects: PlaceObjects, part: Any, kind: str) -> Iterator[Entity]:
-    if objects.problem(part) is not None:
-        return
-    ids = [key.entity_id for key in objects.keys(kind)]
-    for first in range(0, len(ids), _CHUNK):
-        yield from objects.entities(kind, ids[first : first + _CHUNK])

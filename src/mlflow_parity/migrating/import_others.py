@@ -10,26 +10,18 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import written
-from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.dataset_records import update_records
-from mlflow_parity.migrating.import_runs import record
+from mlflow_parity.migrating.exported import every
+from mlflow_parity.migrating.import_runs import noted
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.model import Entity, Experiment
 from mlflow_parity.reading.others import read_scorers
 from mlflow_parity.snapshot import SERVER
-from mlflow_parity.snapshot.store import PlaceObjects
 
 _THREE = "/api/3.0/mlflow/"
 _WEBHOOKS = "/api/2.0/mlflow/webhooks"
-
-
-def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
-    if objects.problem(KINDS[kind].part) is None:
-        for key in objects.keys(kind):
-            yield from objects.entities(kind, [key.entity_id])
 
 
 def _each(
@@ -38,7 +30,7 @@ def _each(
     """Move each that is not moved yet; ``move`` notes its id on the target, ``linked`` tells what it hangs on."""
     journal = context.journal
     for entity in entities:
-        try:
+        with noted(context, entity):
             entry = journal.entry(entity.kind, entity.entity_id)
             state = digest([entity.entity_id, dict(entity.facets), *(link(entity) for link in linked)]).hex()
             if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
@@ -50,10 +42,6 @@ def _each(
             move(entity)
             journal.done(entity.kind, entity.entity_id, state)
             context.told(objects=1)
-        except Exception as error:
-            lacking = isinstance(error, RequestRefused) and error.status == 404
-            why = NotMoved(f"the target cannot hold it: {error}") if lacking else error
-            record(context, entity.kind, entity.entity_id, why, place=entity.container, name=entity.name)
 
 
 class _Named:
@@ -92,7 +80,7 @@ def import_scorers(context: Import, experiment: Experiment) -> None:
     objects = context.export.snapshot.objects(experiment.experiment_id)
     if target is None or objects.problem("scorers") is not None:
         return
-    found = sorted(_entities(objects, "scorer"), key=lambda one: (one.name, int(one.facets["number"])))
+    found = sorted(every(objects, "scorer", chunk=1), key=lambda one: (one.name, int(one.facets["number"])))
     own: dict[str, dict[int, Any]] = {}
     for one in found:
         own.setdefault(one.name, {})[int(one.facets["number"])] = one.facets["definition"]
@@ -162,7 +150,7 @@ def import_datasets(context: Import) -> None:
     def move(dataset: Entity) -> None:
         _dataset(context, dataset, there, sorted(filter(None, experiments(dataset))))
 
-    _each(context, _entities(objects, "evaluation_dataset"), move, experiments)
+    _each(context, every(objects, "evaluation_dataset", chunk=1), move, experiments)
 
 
 def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[str]) -> None:
@@ -235,4 +223,4 @@ def import_webhooks(context: Import) -> None:
         if any(present.facets[key] != facets[key] for key in ("url", "description", "status", "events")):
             context.writer.call("PATCH", f"{_WEBHOOKS}/{quote(present.entity_id, safe='')}", body)
 
-    _each(context, _entities(objects, "webhook"), move)
+    _each(context, every(objects, "webhook", chunk=1), move)

@@ -13,6 +13,7 @@ from typing import Any
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import ParityError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
+from mlflow_parity.migrating.exported import every
 from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.import_versions import API, Container, There, Versions, content_tags
 from mlflow_parity.migrating.importing import Import
@@ -24,7 +25,6 @@ from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import PlaceObjects
 
 _MARK = {"mlflow.prompt.is_prompt": "true"}
-_CHUNK = 500
 
 
 def import_registry(context: Import, wanted: Callable[[str], bool] = lambda _: True) -> None:
@@ -58,17 +58,11 @@ def import_registry(context: Import, wanted: Callable[[str], bool] = lambda _: T
 def _containers(objects: PlaceObjects) -> Iterator[Container]:
     for kind, versions in (("registered_model", "model_version"), ("prompt", "prompt_version")):
         own: dict[str, list[Entity]] = {}
-        for version in _entities(objects, versions):
+        for version in every(objects, versions):
             own.setdefault(version.container, []).append(version)
-        for entity in _entities(objects, kind):
+        for entity in every(objects, kind):
             found = own.get(entity.entity_id, [])
             yield Container(entity, sorted(found, key=lambda one: int(one.facets["number"])))
-
-
-def _entities(objects: PlaceObjects, kind: str) -> Iterator[Entity]:
-    ids = [key.entity_id for key in objects.keys(kind)]
-    for first in range(0, len(ids), _CHUNK):
-        yield from objects.entities(kind, ids[first : first + _CHUNK])
 
 
 def _is_settled(context: Import, container: Container) -> bool:

@@ -6,10 +6,11 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import ParityError, no_space
+from mlflow_parity.errors import ParityError, RequestRefused, no_space
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.link_state import WAITS, content_of, joined, links_of, run_links, waiting_again
@@ -18,7 +19,7 @@ from mlflow_parity.migrating.model_points import ModelPoints
 from mlflow_parity.migrating.run_ids import parents_within
 from mlflow_parity.migrating.run_writing import NotMoved, Problems, RunWriter
 from mlflow_parity.migrating.target_client import run_draft
-from mlflow_parity.model import PARENT_TAG, ArtifactTree, Experiment, Run
+from mlflow_parity.model import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot.store import SnapshotView
 
@@ -168,6 +169,21 @@ def record(context: Import, kind: str, source_id: str, error: Exception, *, plac
         journal.failed(kind, source_id, str(error))
     else:
         journal.failed(kind, source_id, f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
+
+
+@contextmanager
+def noted(context: Import, entity: Entity) -> Iterator[None]:
+    """Note in the journal why an object was not moved, and go on with the next.
+
+    Raises:
+        NoSpace: for want of room.
+    """
+    try:
+        yield
+    except Exception as error:
+        lacking = isinstance(error, RequestRefused) and error.status == 404
+        why = NotMoved(f"the target cannot hold it: {error}") if lacking else error
+        record(context, entity.kind, entity.entity_id, why, place=entity.container, name=entity.name)
 
 
 def tree_of(view: SnapshotView, run_id: str) -> ArtifactTree:

@@ -18,15 +18,15 @@ from urllib.parse import quote
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import parsed
+from mlflow_parity.migrating.exported import every
 from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
-from mlflow_parity.migrating.trace_content import assessment, moment, spans_file
+from mlflow_parity.migrating.trace_content import assessment, moment, overridden, overridden_first, spans_file
 from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.trace_infos import trace_v3
-from mlflow_parity.snapshot.store import PlaceObjects
 
 _API = "/api/3.0/mlflow/traces"
 _CHUNK = 200
@@ -62,14 +62,8 @@ def _import(context: Import, experiment: Experiment, only: Collection[str] | Non
     late = context.late_traces.setdefault(experiment.experiment_id, set())
     importer = _Importer(context, target, late, ours=ours)
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-traces") as pool:
-        for _ in drained(pool, importer.one, _traces(objects, only), 2 * context.workers):
+        for _ in drained(pool, importer.one, every(objects, "trace", only=only, chunk=_CHUNK), 2 * context.workers):
             pass
-
-
-def _traces(objects: PlaceObjects, only: Collection[str] | None) -> Iterator[Entity]:
-    ids = [key.entity_id for key in objects.keys("trace") if only is None or key.entity_id in only]
-    for first in range(0, len(ids), _CHUNK):
-        yield from objects.entities("trace", ids[first : first + _CHUNK])
 
 
 class _Importer:
@@ -252,12 +246,12 @@ class _Importer:
         stale = [key for key, one in has.items() if by_id.get(key) != one] if ours else []
         # one that overrides another is made after it: only then does the server say of that other that it is not valid
         stale += [
-            key for key in has if key not in stale and key in by_id and _overridden(by_id[key], by_id) & set(stale)
+            key for key in has if key not in stale and key in by_id and overridden(by_id[key], by_id) & set(stale)
         ]
         for identity in stale:
             self._context.writer.call("DELETE", f"{path}/{quote(str(identity), safe='')}")
             del has[identity]
-        for one in _overridden_first(wanted):
+        for one in overridden_first(wanted):
             if one["id"] in has:
                 continue
             body = self._assessment(trace, one)
@@ -294,30 +288,3 @@ def _links(trace: Entity) -> Iterator[tuple[str, str]]:
 
 def _parted(version: str) -> tuple[str, str, str]:
     return version.rpartition("/")
-
-
-def _overridden(one: Mapping[str, Any], by_id: Mapping[Any, Mapping[str, Any]]) -> set[Any]:
-    """Return the ids of the assessments that one overrides, directly or through others."""
-    found: set[Any] = set()
-    other: Mapping[str, Any] | None = one
-    while other is not None and other["overrides"] and other["overrides"] not in found:
-        found.add(other["overrides"])
-        other = by_id.get(other["overrides"])
-    return found
-
-
-def _overridden_first(assessments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return assessments so that each comes after the one that it overrides."""
-    by_id = {one["id"]: one for one in assessments}
-    ordered: dict[str, dict[str, Any]] = {}
-
-    def put(one: dict[str, Any] | None) -> None:
-        chain = []
-        while one is not None and one["id"] not in ordered and one not in chain:
-            chain.append(one)
-            one = by_id.get(one["overrides"])
-        ordered.update((each["id"], each) for each in reversed(chain))
-
-    for one in assessments:
-        put(one)
-    return list(ordered.values())

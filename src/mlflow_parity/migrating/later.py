@@ -6,15 +6,14 @@ is made, gone on with where it is ours, and then read back: only what is equal i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_parity.digests import digest
-from mlflow_parity.errors import RequestRefused
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.migrating.import_runs import record
+from mlflow_parity.migrating.exported import every
+from mlflow_parity.migrating.import_runs import noted
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved
 from mlflow_parity.model import Entity
@@ -25,12 +24,35 @@ API = "/api/3.0/mlflow"
 _LINKS = ("experiment", "run")
 
 
+class Copies:
+    """The target's objects of a kind: by their ids, and those that are nobody's copy by name and experiment."""
+
+    def __init__(self, found: Iterable[Entity], known: Mapping[str, str]) -> None:
+        """``known`` are source id → target id of the copies that the journal knows."""
+        self._known = known
+        self._by_id = {one.entity_id: one for one in found}
+        self._free: dict[tuple[str, Any], list[Entity]] = {}
+        taken = set(known.values())
+        for one in self._by_id.values():
+            if one.entity_id not in taken:
+                self._free.setdefault((one.name, one.facets.get("experiment")), []).append(one)
+
+    def take(self, entity: Entity, wanted: Mapping[str, Any]) -> Entity | None:
+        """Return the copy of an object, which is no other's from now on."""
+        known = self._by_id.get(self._known.get(entity.entity_id, ""))
+        if known is not None:
+            return known
+        free = self._free.get((entity.name, wanted.get("experiment")))
+        return free.pop(0) if free else None
+
+
 @dataclass(slots=True)
 class There:
     """What the target holds of these kinds; each list is read when it is first asked for, and again on demand."""
 
     context: Import
     _found: dict[str, list[Entity]] = field(default_factory=dict)
+    _copies: dict[str, Copies] = field(default_factory=dict)
 
     def all(self, kind: str, *, again: bool = False) -> list[Entity]:
         """Return every object of a kind that the target has."""
@@ -41,6 +63,7 @@ class There:
     def forget(self, kind: str) -> None:
         """Have a list read again when it is asked for next."""
         self._found.pop(kind, None)
+        self._copies.pop(kind, None)
 
     def identity(self, kind: str, name: str) -> str:
         """Return the target's id of an object of this name.
@@ -48,26 +71,23 @@ class There:
         Raises:
             NotMoved: there is none.
         """
-        found = next((one.entity_id for one in self.all(kind) if one.name == name), None)
-        if found is None:
-            found = next((one.entity_id for one in self.all(kind, again=True) if one.name == name), None)
-        if found is None:
-            raise NotMoved(f"its {KINDS[kind].plural[:-1]} {name!r} is not on the target")
-        return found
+        for again in (False, True):
+            for one in self.all(kind, again=again):
+                if one.name == name:
+                    return one.entity_id
+        raise NotMoved(f"its {KINDS[kind].plural[:-1]} {name!r} is not on the target")
 
-    def copy(self, entity: Entity, wanted: dict[str, Any], *, again: bool = False) -> Entity | None:
+    def copy(self, entity: Entity, wanted: dict[str, Any]) -> Entity | None:
         """Return the copy of an object: the one that the journal knows, else one of its name and place that is free."""
-        ids = self.context.journal.ids(entity.kind)
-        known = ids.pop(entity.entity_id, None)
-        taken = set(ids.values())
-        found = self.all(entity.kind, again=again)
-        place = wanted.get("experiment")
-        named = (
-            one
-            for one in found
-            if one.name == entity.name and one.entity_id not in taken and one.facets.get("experiment") == place
-        )
-        return next((one for one in found if one.entity_id == known), None) or next(named, None)
+        found = self._copies.get(entity.kind)
+        if found is None:
+            found = self._copies[entity.kind] = Copies(self.all(entity.kind), self.context.journal.ids(entity.kind))
+        return found.take(entity, wanted)
+
+    def made(self, entity: Entity, wanted: dict[str, Any]) -> Entity | None:
+        """Look on the target whether the copy of an object was made."""
+        found = self.all(entity.kind, again=True)
+        return Copies(found, self.context.journal.ids(entity.kind)).take(entity, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,7 @@ class Moving:
         journal, key = self.context.journal, (self.source.kind, self.source.entity_id)
 
         def find() -> str | None:
-            found = self.there.copy(self.source, self.wanted, again=True)
+            found = self.there.made(self.source, self.wanted)
             return None if found is None else found.entity_id
 
         with journal.making(*key):
@@ -106,7 +126,6 @@ class Moving:
                 f"{API}/{path}", without_none(body), find=find, made=lambda answer: str(made(answer))
             )
         journal.created(*key, identity)
-        self.there.forget(self.source.kind)
         return identity
 
 
@@ -119,8 +138,8 @@ def bring(there: There, kind: str, move: Callable[[Moving], object], *, check: b
     """Bring every object of a kind; without ``check`` they are begun, and left for a second call."""
     context = there.context
     moved: list[tuple[Entity, dict[str, Any], str]] = []
-    for entity in _entities(context, kind):
-        with _noted(context, entity):
+    for entity in every(context.export.snapshot.objects(SERVER), kind):
+        with noted(context, entity):
             entry = context.journal.entry(kind, entity.entity_id)
             wanted = as_wanted(context, entity)
             state = digest([entity.entity_id, dict(entity.facets), wanted]).hex()
@@ -148,7 +167,7 @@ def _check(there: There, kind: str, moved: Iterable[tuple[Entity, dict[str, Any]
     journal = there.context.journal
     found = {one.entity_id: one for one in there.all(kind, again=True)}
     for entity, wanted, state in moved:
-        with _noted(there.context, entity):
+        with noted(there.context, entity):
             copy = found.get(journal.target(kind, entity.entity_id) or "")
             if copy is None:
                 raise NotMoved("it was written, and the target does not list it")
@@ -183,21 +202,3 @@ def _links(context: Import, entity: Entity) -> None:
         if kind == "experiment" or context.journal.state(kind, identity) is not None:
             more = "" if context.include_deleted else "; if it is deleted on the source, --include-deleted moves it"
             raise NotMoved(f"its {kind} {identity} is not on the target{more}")
-
-
-def _entities(context: Import, kind: str) -> Iterator[Entity]:
-    objects = context.export.snapshot.objects(SERVER)
-    if objects.problem(KINDS[kind].part) is None:
-        for key in objects.keys(kind):
-            yield from objects.entities(kind, [key.entity_id])
-
-
-@contextmanager
-def _noted(context: Import, entity: Entity) -> Iterator[None]:
-    """Note why an object was not moved, and go on with the next."""
-    try:
-        yield
-    except Exception as error:
-        lacking = isinstance(error, RequestRefused) and error.status in (404, 501)
-        why = NotMoved(f"the target cannot hold it: {error}") if lacking else error
-        record(context, entity.kind, entity.entity_id, why, place=entity.container, name=entity.name)

@@ -47,6 +47,33 @@ def assessment(trace_id: str, one: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
+def overridden(one: Mapping[str, Any], by_id: Mapping[Any, Mapping[str, Any]]) -> set[Any]:
+    """Return the ids of the assessments that one overrides, directly or through others."""
+    found: set[Any] = set()
+    other: Mapping[str, Any] | None = one
+    while other is not None and other["overrides"] and other["overrides"] not in found:
+        found.add(other["overrides"])
+        other = by_id.get(other["overrides"])
+    return found
+
+
+def overridden_first(assessments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return assessments so that each comes after the one that it overrides."""
+    by_id = {one["id"]: one for one in assessments}
+    ordered: dict[str, dict[str, Any]] = {}
+
+    def put(one: dict[str, Any] | None) -> None:
+        chain = []
+        while one is not None and one["id"] not in ordered and one not in chain:
+            chain.append(one)
+            one = by_id.get(one["overrides"])
+        ordered.update((each["id"], each) for each in reversed(chain))
+
+    for one in assessments:
+        put(one)
+    return list(ordered.values())
+
+
 def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> bytes:
     """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text."""
     plain = trace_id.removeprefix("tr-")
