@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=["ours", "discard", "client", "compare"])
     parser.add_argument("arguments", nargs="*")
-    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--parity-workers", type=int, default=8)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--share", type=float, default=1.0)
     given = parser.parse_args()

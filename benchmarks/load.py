@@ -80,7 +80,7 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
             "-p",
             "no:cacheprovider",
             "-q",
-            "--report-dir",
+            "--parity-report-dir",
             str(scratch / "reports"),
         ]
         command += ["--source-uri", source.uri, "--target-uri", target.uri]

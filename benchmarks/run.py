@@ -83,7 +83,7 @@ def main() -> None:
     """Measure, and write RESULTS.md beside this file."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--experiments", type=int, default=4)
+    parser.add_argument("--parity-experiments", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.05, help="share of the runs that the client contenders read")
     parser.add_argument("--quick", action="store_true", help="a tenth of the data, one round; writes nothing")

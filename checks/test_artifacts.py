@@ -5,11 +5,11 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_artifacts(audited: Audited) -> None:
+def test_artifacts(parity_audited: Audited) -> None:
     """Every run has its artifacts: the same tree, sizes and bytes; MLmodel as the contract says."""
-    audited.keeps("artifacts")
+    parity_audited.keeps("artifacts")
 
 
-def test_artifact_uri(audited: Audited) -> None:
+def test_artifact_uri(parity_audited: Audited) -> None:
     """Every run keeps its artifacts in a place of its own."""
-    audited.keeps("artifact_uri")
+    parity_audited.keeps("artifact_uri")

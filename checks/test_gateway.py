@@ -5,26 +5,26 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_gateway_secrets(audited: Audited) -> None:
+def test_gateway_secrets(parity_audited: Audited) -> None:
     """Every secret of the AI gateway is on the target, as far as a secret can be read."""
-    audited.keeps("gateway_secrets")
+    parity_audited.keeps("gateway_secrets")
 
 
-def test_gateway_model_definitions(audited: Audited) -> None:
+def test_gateway_model_definitions(parity_audited: Audited) -> None:
     """Every model definition of the AI gateway is on the target."""
-    audited.keeps("gateway_model_definitions")
+    parity_audited.keeps("gateway_model_definitions")
 
 
-def test_gateway_endpoints(audited: Audited) -> None:
+def test_gateway_endpoints(parity_audited: Audited) -> None:
     """Every endpoint of the AI gateway is on the target, with its models."""
-    audited.keeps("gateway_endpoints")
+    parity_audited.keeps("gateway_endpoints")
 
 
-def test_gateway_guardrails(audited: Audited) -> None:
+def test_gateway_guardrails(parity_audited: Audited) -> None:
     """Every guardrail of the AI gateway is on the target, with its scorer."""
-    audited.keeps("gateway_guardrails")
+    parity_audited.keeps("gateway_guardrails")
 
 
-def test_gateway_budgets(audited: Audited) -> None:
+def test_gateway_budgets(parity_audited: Audited) -> None:
     """Every budget of the AI gateway is on the target."""
-    audited.keeps("gateway_budgets")
+    parity_audited.keeps("gateway_budgets")

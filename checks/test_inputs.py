@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_dataset_inputs(audited: Audited) -> None:
+def test_dataset_inputs(parity_audited: Audited) -> None:
     """Every run has its dataset inputs with context and digest."""
-    audited.keeps("dataset_inputs")
+    parity_audited.keeps("dataset_inputs")

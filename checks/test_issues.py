@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_issues(audited: Audited) -> None:
+def test_issues(parity_audited: Audited) -> None:
     """Every issue is on the target, with all that it says, its experiment and its run."""
-    audited.keeps("issues")
+    parity_audited.keeps("issues")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_parent_child_links(audited: Audited) -> None:
+def test_parent_child_links(parity_audited: Audited) -> None:
     """Every child run hangs on the copy of its parent."""
-    audited.keeps("parent_child_links")
+    parity_audited.keeps("parent_child_links")

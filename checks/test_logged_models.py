@@ -5,31 +5,31 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_run_model_links(audited: Audited) -> None:
+def test_run_model_links(parity_audited: Audited) -> None:
     """Every run names the copies of the logged models that it used and made, with their steps."""
-    audited.keeps("run_model_links")
+    parity_audited.keeps("run_model_links")
 
 
-def test_logged_models_arrived_once(audited: Audited) -> None:
+def test_logged_models_arrived_once(parity_audited: Audited) -> None:
     """Every logged model is on the target exactly once, also where several runs use it."""
-    audited.keeps("logged_models_arrived_once")
+    parity_audited.keeps("logged_models_arrived_once")
 
 
-def test_logged_model_content(audited: Audited) -> None:
+def test_logged_model_content(parity_audited: Audited) -> None:
     """Every logged model has its name, type, status, tags and params."""
-    audited.keeps("logged_model_content")
+    parity_audited.keeps("logged_model_content")
 
 
-def test_logged_model_metrics(audited: Audited) -> None:
+def test_logged_model_metrics(parity_audited: Audited) -> None:
     """Every logged model has its metrics, with their datasets and runs."""
-    audited.keeps("logged_model_metrics")
+    parity_audited.keeps("logged_model_metrics")
 
 
-def test_logged_model_run(audited: Audited) -> None:
+def test_logged_model_run(parity_audited: Audited) -> None:
     """Every logged model hangs on the copy of the run that made it."""
-    audited.keeps("logged_model_run")
+    parity_audited.keeps("logged_model_run")
 
 
-def test_logged_model_files(audited: Audited) -> None:
+def test_logged_model_files(parity_audited: Audited) -> None:
     """Every logged model has its files: the same tree, sizes and bytes; MLmodel as the contract says."""
-    audited.keeps("logged_model_files")
+    parity_audited.keeps("logged_model_files")

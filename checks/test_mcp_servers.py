@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_mcp_servers(audited: Audited) -> None:
+def test_mcp_servers(parity_audited: Audited) -> None:
     """Every MCP server is on the target, with its versions and access endpoints."""
-    audited.keeps("mcp_servers")
+    parity_audited.keeps("mcp_servers")

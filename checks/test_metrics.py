@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_metric_histories(audited: Audited) -> None:
+def test_metric_histories(parity_audited: Audited) -> None:
     """Every metric of every run has its full history, bit for bit."""
-    audited.keeps("metric_histories")
+    parity_audited.keeps("metric_histories")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_params(audited: Audited) -> None:
+def test_params(parity_audited: Audited) -> None:
     """Every param of every run has its value, character by character."""
-    audited.keeps("params")
+    parity_audited.keeps("params")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_review_queues(audited: Audited) -> None:
+def test_review_queues(parity_audited: Audited) -> None:
     """Every review queue is on the target, with its label schemas, users and items."""
-    audited.keeps("review_queues")
+    parity_audited.keeps("review_queues")

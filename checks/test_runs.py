@@ -5,26 +5,26 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_runs_arrived_once(audited: Audited) -> None:
+def test_runs_arrived_once(parity_audited: Audited) -> None:
     """Every run is on the target exactly once, and nothing else is in its experiment."""
-    audited.keeps("runs_arrived_once")
+    parity_audited.keeps("runs_arrived_once")
 
 
-def test_run_name_and_status(audited: Audited) -> None:
+def test_run_name_and_status(parity_audited: Audited) -> None:
     """Every run has its name and status."""
-    audited.keeps("run_name_and_status")
+    parity_audited.keeps("run_name_and_status")
 
 
-def test_run_times(audited: Audited) -> None:
+def test_run_times(parity_audited: Audited) -> None:
     """Every run has its start and end time, or they stand in its source tags."""
-    audited.keeps("run_times")
+    parity_audited.keeps("run_times")
 
 
-def test_run_lifecycle(audited: Audited) -> None:
+def test_run_lifecycle(parity_audited: Audited) -> None:
     """Active runs are active and deleted ones deleted."""
-    audited.keeps("run_lifecycle")
+    parity_audited.keeps("run_lifecycle")
 
 
-def test_run_user(audited: Audited) -> None:
+def test_run_user(parity_audited: Audited) -> None:
     """Every run has its user, or the user stands in its source tags."""
-    audited.keeps("run_user")
+    parity_audited.keeps("run_user")

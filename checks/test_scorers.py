@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_scorers(audited: Audited) -> None:
+def test_scorers(parity_audited: Audited) -> None:
     """Every scorer version is on the target with its definition."""
-    audited.keeps("scorers")
+    parity_audited.keeps("scorers")

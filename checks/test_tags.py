@@ -5,11 +5,11 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_run_tags_and_note(audited: Audited) -> None:
+def test_run_tags_and_note(parity_audited: Audited) -> None:
     """Every run has its tags and its note."""
-    audited.keeps("run_tags_and_note")
+    parity_audited.keeps("run_tags_and_note")
 
 
-def test_run_source_tags(audited: Audited) -> None:
+def test_run_source_tags(parity_audited: Audited) -> None:
     """The source tags of every run are complete and true."""
-    audited.keeps("run_source_tags")
+    parity_audited.keeps("run_source_tags")

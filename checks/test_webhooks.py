@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_webhooks(audited: Audited) -> None:
+def test_webhooks(parity_audited: Audited) -> None:
     """Every webhook is on the target, as far as a webhook can be read."""
-    audited.keeps("webhooks")
+    parity_audited.keeps("webhooks")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from mlflow_parity.checking import Audited
 
 
-def test_workspaces(audited: Audited) -> None:
+def test_workspaces(parity_audited: Audited) -> None:
     """No workspace of either server is left unread without having been left out by choice."""
-    audited.keeps("workspaces")
+    parity_audited.keeps("workspaces")

@@ -129,7 +129,7 @@ def report(**changes: Any) -> Report:
             facets=FACETS,
             checks=tuple(f"test_{facet}" for facet in FACETS),
             partial=True,
-            left_out=("deleted experiments and runs (--include-deleted)",),
+            left_out=("deleted experiments and runs (--parity-include-deleted)",),
         ),
         "sides": {
             "source": side(),

@@ -104,12 +104,12 @@ def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
     assert done.status == 0, done.output
     assert "test_model_versions_load" not in done.output
     assert not done.report["scope"]["partial"]
-    assert any("--load-models" in line for line in done.report["scope"]["left_out"])
+    assert any("--parity-load-models" in line for line in done.report["scope"]["left_out"])
 
 
 def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
     """One loads; one needs a library that is absent: unverified; one fails: a mismatch."""
-    done = audit(tmp_path, copied.source.uri, copied.target.uri, "--load-models", "-k", "model_versions_load")
+    done = audit(tmp_path, copied.source.uri, copied.target.uri, "--parity-load-models", "-k", "model_versions_load")
     assert done.status == 1, done.output
     found = _found(done, "loads")
     assert set(found) == {"lacking version 1", "broken version 1"}
@@ -130,8 +130,8 @@ def test_a_renamed_model_is_loaded_by_its_own_name(copied: Copied, tmp_path: Pat
 
     rename(("good", "better"), ("broken", "good"))
     try:
-        only = ("--load-models", "-k", "model_versions_load", "--models", "good")
-        done = audit(tmp_path, copied.source.uri, copied.target.uri, *only, "--rename", str(file))
+        only = ("--parity-load-models", "-k", "model_versions_load", "--parity-models", "good")
+        done = audit(tmp_path, copied.source.uri, copied.target.uri, *only, "--parity-rename", str(file))
     finally:
         rename(("good", "broken"), ("better", "good"))
     assert done.status == 0, done.output

@@ -186,10 +186,13 @@ def test_damage_of_an_unfinished_snapshot_is_refused(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"depth": "listing"}, "--parity-depth digest --include-deleted, not --parity-depth listing --include-deleted"),
+        (
+            {"depth": "listing"},
+            "--parity-depth digest --parity-include-deleted, not --parity-depth listing --parity-include-deleted",
+        ),
         ({"include_deleted": False}, "not --parity-depth digest;"),
-        ({"experiments": ("churn",)}, "--experiments churn"),
-        ({"exclude_experiments": ("Default",)}, "--exclude-experiments Default"),
+        ({"experiments": ("churn",)}, "--parity-experiments churn"),
+        ({"exclude_experiments": ("Default",)}, "--parity-exclude-experiments Default"),
     ],
 )
 def test_an_unfinished_snapshot_of_other_wishes_is_refused(
@@ -211,9 +214,9 @@ def test_an_unfinished_snapshot_of_another_server_is_refused(pair: tuple[Server,
     ("narrow", "says"),
     [
         ({"depth": "listing"}, "--parity-depth listing, not digest"),
-        ({"include_deleted": False}, "without --include-deleted"),
-        ({"experiments": ("Def*",)}, "--experiments 'Def*'"),
-        ({"exclude_experiments": ("churn",)}, "--exclude-experiments churn"),
+        ({"include_deleted": False}, "without --parity-include-deleted"),
+        ({"experiments": ("Def*",)}, "--parity-experiments 'Def*'"),
+        ({"exclude_experiments": ("churn",)}, "--parity-exclude-experiments churn"),
     ],
 )
 def test_a_narrower_snapshot_does_not_stand_for_the_server(
@@ -228,7 +231,7 @@ def test_a_narrower_snapshot_does_not_stand_for_the_server(
         outcome = audited(pair[0].uri, narrow_copy, **narrow)
         assert outcome.green, outcome.reasons
     if "depth" in narrow:
-        done = audit(tmp_path, pair[0].uri, narrow_copy, "--include-deleted", "--profile", "same-store")
+        done = audit(tmp_path, pair[0].uri, narrow_copy, "--parity-include-deleted", "--parity-profile", "same-store")
         assert done.status == 4, done.output
         [line] = [line for line in done.output.splitlines() if line.startswith("ERROR: ")]
         assert says in line

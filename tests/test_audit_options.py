@@ -56,7 +56,7 @@ def whole(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     """A full audit with snapshots kept, and the two proxies that recorded each of its requests."""
     folder = tmp_path_factory.mktemp("whole")
     with proxying(pair.source.uri) as source, proxying(pair.target.uri) as target:
-        done = audit(folder, source.uri, target.uri, "--snapshot-dir", str(folder / "snapshots"), "-v")
+        done = audit(folder, source.uri, target.uri, "--parity-snapshot-dir", str(folder / "snapshots"), "-v")
         yield done, source, target
 
 
@@ -116,9 +116,9 @@ def test_a_full_audit_only_reads(whole: tuple[AuditRun, Proxy, Proxy]) -> None:
 @pytest.mark.parametrize("chosen", [CHURN, "churn*,no such thing*", UMLAUT])
 def test_experiments(pair: Pair, tmp_path: Path, chosen: str) -> None:
     """Names and globs choose; a pattern that matches nothing ends the audit, even beside one that does."""
-    done = audit(tmp_path, pair.source.uri, pair.target.uri, "--experiments", chosen, "-k", "params")
+    done = audit(tmp_path, pair.source.uri, pair.target.uri, "--parity-experiments", chosen, "-k", "params")
     if "no such" in chosen:
-        one_line(done, 4, "--experiments", "'no such thing*'")
+        one_line(done, 4, "--parity-experiments", "'no such thing*'")
         return
     assert done.status == 0, done.output
     assert names(done) == {chosen}
@@ -129,20 +129,25 @@ def test_experiments(pair: Pair, tmp_path: Path, chosen: str) -> None:
 def test_exclude_experiments(pair: Pair, tmp_path: Path) -> None:
     """The excluded ones are out, the report says so; a pattern without a match or all of them excluded is an error."""
     uris = pair.source.uri, pair.target.uri
-    done = audit(tmp_path / "a", *uris, "--exclude-experiments", "churn*", "-k", "params or arrived")
+    done = audit(tmp_path / "a", *uris, "--parity-exclude-experiments", "churn*", "-k", "params or arrived")
     assert done.status == 0, done.output
     assert names(done) == {"Default", UMLAUT}
-    assert any("--exclude-experiments" in line for line in done.report["scope"]["left_out"])
-    one_line(audit(tmp_path / "b", *uris, "--exclude-experiments", "nonsense"), 4, "--exclude-experiments", "nonsense")
-    one_line(audit(tmp_path / "c", *uris, "--exclude-experiments", "*"), 4, "no experiment in scope")
+    assert any("--parity-exclude-experiments" in line for line in done.report["scope"]["left_out"])
+    one_line(
+        audit(tmp_path / "b", *uris, "--parity-exclude-experiments", "nonsense"),
+        4,
+        "--parity-exclude-experiments",
+        "nonsense",
+    )
+    one_line(audit(tmp_path / "c", *uris, "--parity-exclude-experiments", "*"), 4, "no experiment in scope")
 
 
 def test_include_deleted(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path) -> None:
     """What is deleted was lost by the tool: seen with the option, and said to be left out without."""
     without, *_ = whole
     assert without.status == 0
-    assert "deleted experiments and runs (--include-deleted)" in without.report["scope"]["left_out"]
-    done = audit(tmp_path, pair.source.uri, pair.target.uri, "--include-deleted")
+    assert "deleted experiments and runs (--parity-include-deleted)" in without.report["scope"]["left_out"]
+    done = audit(tmp_path, pair.source.uri, pair.target.uri, "--parity-include-deleted")
     assert done.status == 1, done.output
     found = {(f["kind"], f["facet"], f["state"], f["name"]) for f in done.report["findings"]}
     assert {
@@ -151,7 +156,7 @@ def test_include_deleted(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_p
         ("run", "presence", "missing", "in deleted experiment"),
     } == {entry for entry in found if entry[1] == "presence"}
     assert {name for _, _, _, name in found} == {"abandoned", "deleted", "in deleted experiment"}
-    assert "deleted experiments and runs (--include-deleted)" not in done.report["scope"]["left_out"]
+    assert "deleted experiments and runs (--parity-include-deleted)" not in done.report["scope"]["left_out"]
 
 
 def test_parity_depth(pair: Pair, tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ def test_parity_depth(pair: Pair, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["0", "65", "many", "-1", ""])
 def test_workers_bad(pair: Pair, tmp_path: Path, bad: str) -> None:
     """A number of connections that makes no sense is one line."""
-    one_line(audit(tmp_path, pair.source.uri, pair.target.uri, f"--workers={bad}"), 4, "--workers")
+    one_line(audit(tmp_path, pair.source.uri, pair.target.uri, f"--parity-workers={bad}"), 4, "--parity-workers")
 
 
 def test_workers_one(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path) -> None:
@@ -199,7 +204,7 @@ def test_workers_one(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path:
 
     with proxying(pair.source.uri) as source:
         source.faults.append(Fault("", watching, times=10_000))
-        done = audit(tmp_path, source.uri, pair.target.uri, "--workers", "1")
+        done = audit(tmp_path, source.uri, pair.target.uri, "--parity-workers", "1")
     assert done.status == 0, done.output
     assert busiest == 1
     for side in ("source", "target"):
@@ -230,7 +235,7 @@ def test_snapshot_dir_stands_for_a_server_that_is_gone(
 
 def test_a_snapshot_read_for_one_check_is_no_evidence_for_another(pair: Pair, tmp_path: Path) -> None:
     """A kept snapshot without artifacts leaves them unverified: an error, never a pass."""
-    kept = "--snapshot-dir", str(tmp_path / "kept")
+    kept = "--parity-snapshot-dir", str(tmp_path / "kept")
     assert audit(tmp_path / "a", pair.source.uri, pair.target.uri, *kept, "-k", "params").status == 0
     done = audit(tmp_path / "b", str(tmp_path / "kept/source"), pair.target.uri, "-k", "params or artifacts")
     assert done.status == 1, done.output
@@ -242,7 +247,7 @@ def test_a_snapshot_read_for_one_check_is_no_evidence_for_another(pair: Pair, tm
 def test_snapshot_dir_keeps_the_finished_one_aside(pair: Pair, tmp_path: Path) -> None:
     """The next audit reads anew and moves the older snapshot aside, and says so."""
     kept = tmp_path / "kept"
-    arguments = "--snapshot-dir", str(kept), "-k", "params"
+    arguments = "--parity-snapshot-dir", str(kept), "-k", "params"
     first = audit(tmp_path / "a", pair.source.uri, pair.target.uri, *arguments)
     second = audit(tmp_path / "b", pair.source.uri, pair.target.uri, *arguments)
     assert (first.status, second.status) == (0, 0), second.output
@@ -265,7 +270,7 @@ def test_snapshot_dir_resumes_after_a_kill(whole: tuple[AuditRun, Proxy, Proxy],
 
     with proxying(pair.source.uri) as source:
         source.faults.append(Fault("/api/2.0/mlflow-artifacts/artifacts/", stall, times=1_000))
-        command = [*PYTEST, "--snapshot-dir", str(kept), "--report-dir", str(tmp_path / "r")]
+        command = [*PYTEST, "--parity-snapshot-dir", str(kept), "--parity-report-dir", str(tmp_path / "r")]
         command += ["--source-uri", source.uri, "--target-uri", pair.target.uri]
         killed = warm.begin(command, kind="audit", cwd=tmp_path, env=clean_environment())
         try:
@@ -281,7 +286,7 @@ def test_snapshot_dir_resumes_after_a_kill(whole: tuple[AuditRun, Proxy, Proxy],
             Snapshot.open(kept / "source")
         one_line(audit(tmp_path / "early", str(kept / "source"), pair.target.uri), 4, "unfinished")
         before = len(source.seen)
-        done = audit(tmp_path / "again", source.uri, pair.target.uri, "--snapshot-dir", str(kept))
+        done = audit(tmp_path / "again", source.uri, pair.target.uri, "--parity-snapshot-dir", str(kept))
         assert done.status == 0, done.output
         side = done.report["sides"]["source"]
         assert side["resumed_parts"] >= 6
@@ -293,8 +298,8 @@ def test_report_dir_unusable(pair: Pair, tmp_path: Path) -> None:
     """A file where the folder should be: one line, before anything is read."""
     (tmp_path / "file").write_text("")
     with proxying(pair.source.uri) as source:
-        done = audit(tmp_path, source.uri, pair.target.uri, "--report-dir", str(tmp_path / "file" / "below"))
-        one_line(done, 4, "--report-dir")
+        done = audit(tmp_path, source.uri, pair.target.uri, "--parity-report-dir", str(tmp_path / "file" / "below"))
+        one_line(done, 4, "--parity-report-dir")
         assert endpoints(source)["runs"] == 0
 
 
@@ -304,7 +309,7 @@ def test_max_findings(pair: Pair, tmp_path: Path) -> None:
     for run in ("sweep-0", "sweep-1", "sweep-2"):
         seed.log(pair.copies[run], tags={"surplus": "1"})
     try:
-        done = audit(tmp_path, pair.source.uri, pair.target.uri, "--max-findings", "1", "-k", "tags_and_note")
+        done = audit(tmp_path, pair.source.uri, pair.target.uri, "--parity-max-findings", "1", "-k", "tags_and_note")
     finally:
         for run in ("sweep-0", "sweep-1", "sweep-2"):
             seed.call("POST", "runs/delete-tag", {"run_id": pair.copies[run], "key": "surplus"})
@@ -413,5 +418,9 @@ def test_snapshot_dir_unusable(pair: Pair, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     (foreign / "source").mkdir(parents=True)
     (foreign / "source" / "thesis.tex").write_text("years of work")
-    one_line(audit(tmp_path, pair.source.uri, pair.target.uri, "--snapshot-dir", str(foreign)), 4, "--snapshot-dir")
+    one_line(
+        audit(tmp_path, pair.source.uri, pair.target.uri, "--parity-snapshot-dir", str(foreign)),
+        4,
+        "--parity-snapshot-dir",
+    )
     assert os.listdir(foreign / "source") == ["thesis.tex"]

@@ -57,7 +57,7 @@ def test_without_source_tags(exported: Exported, fresh_server: FreshServer, tmp_
     """Name and content pair the runs; what the import lost for ever is red, and nothing else is."""
     target = fresh_server()
     import_(target.uri, exported.folder, source_tags=False)
-    done = audit(tmp_path, exported.server.uri, target.uri, "--max-findings", "1000")
+    done = audit(tmp_path, exported.server.uri, target.uri, "--parity-max-findings", "1000")
     assert done.status == 1, done.output
     paired = done.report["paired_by"]
     assert sum(paired.values()) == len(RUNS)
@@ -84,7 +84,7 @@ def test_imported_twice(exported: Exported, migration: Migration, fresh_server: 
     target = fresh_server()
     migration.lay("target", target)
     import_(target.uri, exported.folder)
-    done = audit(tmp_path, exported.server.uri, target.uri, "--max-findings", "1000")
+    done = audit(tmp_path, exported.server.uri, target.uri, "--parity-max-findings", "1000")
     assert done.status == 1, done.output
     assert _presence(done) == {(name, "duplicate") for name in RUNS}
     assert done.failed() == {"test_runs_arrived_once"}
@@ -95,12 +95,12 @@ def test_restored_database(exported: Exported, migration: Migration, fresh_serve
     """A copy of database and artifacts keeps its ids: paired by them, deleted ones too; one param changed is red."""
     target = fresh_server()
     migration.lay("source", target)
-    done = audit(tmp_path / "equal", exported.server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "equal", exported.server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output
     assert done.report["paired_by"] == {"same-id": len(RUNS) + 2}
     with closing(sqlite3.connect(target.database_path, timeout=30, isolation_level=None)) as database:
         assert database.execute("UPDATE params SET value = '9' WHERE key = 'depth' AND value = '1'").rowcount == 1
-    done = audit(tmp_path / "changed", exported.server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "changed", exported.server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 1, done.output
     assert done.findings() == {("params", "depth", "mismatch", "sweep-1")}
 

@@ -1,4 +1,4 @@
-"""``--waivers``, end to end on two real servers: from a red audit by a draft to a green one, and back to red."""
+"""``--parity-waivers``, end to end on two real servers: from a red audit by a draft to a green one, and back to red."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def waivers(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFac
     assert {(facet, key) for facet, key, _, _ in red.findings()} == DIFFERENT
     file = folder / "waivers.toml"
     assert main(["waive", "--from", str(red.reports / "report.json"), "-o", str(file)]) == 0
-    refused = audit(folder / "draft", servers[0].uri, servers[1].uri, "--waivers", str(file))
+    refused = audit(folder / "draft", servers[0].uri, servers[1].uri, "--parity-waivers", str(file))
     assert refused.status == 4
     assert "reason is empty" in refused.output
     text = file.read_text(encoding="utf-8").replace('owner = ""', 'owner = "Ada"')
@@ -104,7 +104,7 @@ def covered(done: AuditRun) -> set[tuple[str, str, str]]:
 
 def run(folder: Path, servers: tuple[Server, Server], file: Path, *more: str) -> AuditRun:
     """Audit with a file of waivers."""
-    return audit(folder, servers[0].uri, servers[1].uri, "--waivers", str(file), *more)
+    return audit(folder, servers[0].uri, servers[1].uri, "--parity-waivers", str(file), *more)
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
@@ -172,5 +172,5 @@ def test_a_malformed_file(servers: tuple[Server, Server], tmp_path: Path) -> Non
     file.write_text("[[waiver]")
     done = run(tmp_path, servers, file)
     assert done.status == 4
-    assert [line for line in done.output.splitlines() if line.startswith("ERROR: --waivers: ")]
+    assert [line for line in done.output.splitlines() if line.startswith("ERROR: --parity-waivers: ")]
     assert not (done.reports / "report.json").exists()

@@ -19,7 +19,7 @@ from memory import Store, audited, imported, rich_store, same_ids
 
 from mlflow_parity.errors import LocationError, UsageProblem
 from mlflow_parity.locations import parse_arn, parse_location
-from mlflow_parity.options import BY_NAME, OPTIONS, is_active, raw_values, resolve, setting_names
+from mlflow_parity.options import BY_NAME, OPTIONS, SIDES, is_active, raw_values, resolve, setting_names
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
 SERVER = "arn:aws-us-gov:sagemaker:us-gov-west-1:123456789012:mlflow-tracking-server/my-server.1"
@@ -32,7 +32,7 @@ BASE = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max
 def test_names_follow_from_the_table() -> None:
     """Flag, ini name and variable of every option are of one pattern, unique, and its help is a phrase."""
     for option in OPTIONS:
-        assert option.flag == f"--{option.name}"
+        assert option.flag == ("--" if option.name in SIDES else "--parity-") + option.name
         assert option.ini == option.environment.removeprefix("MLFLOW_").lower()
         assert re.fullmatch(r"MLFLOW_PARITY_[A-Z_]+", option.environment)
         assert option.help[0].isupper()
@@ -40,11 +40,7 @@ def test_names_follow_from_the_table() -> None:
         assert len(option.help) <= 110
     for names in zip(*((option.flag, option.ini, option.environment, option.dest) for option in OPTIONS), strict=True):
         assert len(set(names)) == len(OPTIONS)
-    assert {name.replace("_", "-") for name in setting_names()} <= {
-        *(name.removeprefix("parity-") for name in BY_NAME),
-        "source",
-        "target",
-    }
+    assert {name.replace("_", "-") for name in setting_names()} <= {*BY_NAME, "source", "target"}
     # credentials never are options
     assert not re.search(r"password|token|secret|username|key", " ".join(BY_NAME))
 
@@ -117,7 +113,7 @@ def test_the_settings_of_an_audit() -> None:
             "experiments": "a, b*,,\n c\n",
             "exclude-experiments": "",
             "include-deleted": "True",
-            "parity-depth": "full",
+            "depth": "full",
             "workers": " 3 ",
         },
         {},
@@ -143,14 +139,14 @@ def test_the_settings_of_an_audit() -> None:
         ({"source-uri": "ftp://a"}, r"--source-uri: cannot read 'ftp' locations"),
         ({"target-uri": "/no/such/folder"}, r"--target-uri: no such snapshot directory: '/no/such/folder'"),
         ({"target-uri": "", "target-arn": "http://b"}, r"--target-arn: not a SageMaker MLflow ARN: 'http://b'"),
-        ({"parity-depth": "deep"}, r"--parity-depth: 'deep' is not one of listing, digest, full"),
-        ({"include-deleted": "perhaps"}, r"--include-deleted: 'perhaps' is neither true nor false"),
-        ({"workers": "0"}, r"--workers: 0 is out of range; give a whole number from 1 to 64"),
-        ({"workers": "65"}, r"--workers: 65 is out of range"),
-        ({"workers": "many"}, r"--workers: 'many' is not a whole number; give one from 1 to 64"),
-        ({"workers": ""}, r"--workers: '' is not a whole number"),
-        ({"max-findings": "-1"}, r"--max-findings: -1 is out of range"),
-        ({"max-findings": "1.5"}, r"--max-findings: '1.5' is not a whole number"),
+        ({"depth": "deep"}, r"--parity-depth: 'deep' is not one of listing, digest, full"),
+        ({"include-deleted": "perhaps"}, r"--parity-include-deleted: 'perhaps' is neither true nor false"),
+        ({"workers": "0"}, r"--parity-workers: 0 is out of range; give a whole number from 1 to 64"),
+        ({"workers": "65"}, r"--parity-workers: 65 is out of range"),
+        ({"workers": "many"}, r"--parity-workers: 'many' is not a whole number; give one from 1 to 64"),
+        ({"workers": ""}, r"--parity-workers: '' is not a whole number"),
+        ({"max-findings": "-1"}, r"--parity-max-findings: -1 is out of range"),
+        ({"max-findings": "1.5"}, r"--parity-max-findings: '1.5' is not a whole number"),
     ],
 )
 def test_a_bad_value_is_one_line(change: dict[str, str], says: str) -> None:
@@ -405,7 +401,7 @@ def test_report_dir_by_ini_environment_and_flag(
     assert run("-k", "params", reports="by-ini")[0] == 0
     monkeypatch.setenv(BY_NAME["report-dir"].environment, "by-env")
     assert run("-k", "params", reports="by-env")[2]["verdict"] == "green"
-    assert run("-k", "params", "--report-dir", "by-flag", reports="by-flag")[2]["verdict"] == "green"
+    assert run("-k", "params", "--parity-report-dir", "by-flag", reports="by-flag")[2]["verdict"] == "green"
     assert sorted(path.name for path in pytester.path.glob("by-*")) == ["by-env", "by-flag", "by-ini"]
 
 
@@ -414,7 +410,7 @@ def test_snapshot_dir_that_cannot_be_used(run: Run, snapshots: Snapshots, pytest
     place = pytester.path / "file"
     place.write_text("mine")
     status, output, _ = run(
-        "--source-uri", "http://127.0.0.1:9", "--target-uri", snapshots.good, "--snapshot-dir", place
+        "--source-uri", "http://127.0.0.1:9", "--target-uri", snapshots.good, "--parity-snapshot-dir", place
     )
     assert status != 0
     assert "Traceback" not in output
@@ -429,7 +425,10 @@ def test_snapshot_dir_that_cannot_be_used(run: Run, snapshots: Snapshots, pytest
             ["--source-uri", "http://a", "--target-arn", "arn:aws:sagemaker:x"],
             "--target-arn: not a SageMaker MLflow ARN",
         ),
-        (["--source-uri", "http://a", "--target-uri", "http://b", "--workers", "none"], "--workers: 'none'"),
+        (
+            ["--source-uri", "http://a", "--target-uri", "http://b", "--parity-workers", "none"],
+            "--parity-workers: 'none'",
+        ),
         (["--source-uri", "http://ada:hunter2/@host", "--target-uri", "http://b"], "--source-uri: not a usable URL"),
         (["--source-uri", "http://a", "--target-uri", "http://b", "--parity-depth", "x"], "invalid choice: 'x'"),
     ],
@@ -454,10 +453,10 @@ def test_a_bad_value_in_ini_or_environment_ends_the_same_way(
     assert status == 4
     assert "--parity-depth: 'deep' is not one of" in output
     monkeypatch.setenv(BY_NAME["include-deleted"].environment, "maybe")
-    monkeypatch.setenv(BY_NAME["parity-depth"].environment, "digest")
+    monkeypatch.setenv(BY_NAME["depth"].environment, "digest")
     status, output, _ = run("--source-uri", "http://a", "--target-uri", "http://b")
     assert status == 4
-    assert "--include-deleted: 'maybe' is neither true nor false" in output
+    assert "--parity-include-deleted: 'maybe' is neither true nor false" in output
 
 
 # --- what it costs those who do not use it
@@ -498,7 +497,7 @@ def test_a_run_without_our_options_is_not_touched(run: Run, pytester: pytest.Pyt
     """The same output and outcomes as without the plugin, for passes, failures, and other options of ours alone."""
     pytester.makepyfile(
         "import pytest\n\ndef test_pass(): pass\n\ndef test_fail(): assert 0\n\n"
-        "@pytest.mark.parametrize('experiment', [1, 2])\ndef test_params(experiment): pass\n"
+        "@pytest.mark.parametrize('parity_experiment', [1, 2])\ndef test_params(parity_experiment): pass\n"
     )
 
     def shown(*arguments: str) -> list[str]:
@@ -507,7 +506,7 @@ def test_a_run_without_our_options_is_not_touched(run: Run, pytester: pytest.Pyt
         return [re.sub(r"in \d.*", "", line) for line in output.splitlines() if not line.startswith("plugins:")]
 
     assert shown() == shown("-p", "no:mlflow_parity")
-    assert shown("--workers", "nonsense", "--max-findings", "0") == shown()
+    assert shown("--parity-workers", "nonsense", "--parity-max-findings", "0") == shown()
     assert not (pytester.path / "reports").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_link_to_what_is_gone_is_judged_whatever_else_is_in_the_trash() -> Non
 
 
 def test_links_into_experiments_that_are_left_out_are_not_verified() -> None:
-    """An active experiment that ``--experiments`` leaves out may hold the model: nobody looked."""
+    """An active experiment that ``--parity-experiments`` leaves out may hold the model: nobody looked."""
     source = server(replace(TRASH, lifecycle_stage="active"), kept=True, of_trash=(replace(LOGGED, container="2"),))
     done = run_audit(source, server(kept=False), include_deleted=False, experiments=("shop",))
     assert states(done) == {("trace", "logged_model"): State.UNVERIFIED}

@@ -196,7 +196,8 @@ def test_an_audit_of_it_is_harmless(world: World, tmp_path: Path) -> None:
         front.faults.append(Fault("mlflow-artifacts", claiming(claims), times=10**9))
         done = audit(
             folder, front.uri, world.target.uri, "-p", "watching", "--junitxml=junit.xml", "--color=yes",
-            "--include-deleted", "--parity-depth=full", "--max-findings=100", "-v", env={"PYTHONPATH": path},
+            "--parity-include-deleted", "--parity-depth=full", "--parity-max-findings=100", "-v",
+            env={"PYTHONPATH": path},
         )  # fmt: skip
         ends = {front.uri.removeprefix("http://"), world.target.uri.removeprefix("http://")}
     assert done.status == 1, done.output[-3000:]

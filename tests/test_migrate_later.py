@@ -164,7 +164,7 @@ def test_a_reference_to_an_issue_of_the_source_is_red(ends: tuple[Server, Server
     alone = audit(tmp_path / "alone", source.uri, target.uri, "-k", "trace")
     assert {(row.kind, row.facet) for row in alone.red_rows()} == red
     # without the kinds that are not of experiments there is none on either side that could be paired
-    apart = audit(tmp_path / "apart", source.uri, target.uri, "--experiments", "later")
+    apart = audit(tmp_path / "apart", source.uri, target.uri, "--parity-experiments", "later")
     assert {(row.kind, row.facet) for row in apart.red_rows()} == red
 
 
@@ -180,7 +180,7 @@ def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path
     finally:
         again.close()
     assert (dict(again.context.writer.counts), again.left) == ({}, {})
-    done = audit(tmp_path / "audit", source.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", source.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, (done.output, done.red_rows())
     assert {row.kind for row in done.rows()} >= set(LATER)
 

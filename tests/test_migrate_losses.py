@@ -132,7 +132,7 @@ def both(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -
     assert '"exceptions": 0' in printed
     named = ["--source-uri", source.uri, "--target-uri", ours.uri, "--include-deleted"]
     done = migrate_py(folder, "run", *named, "--work-dir", "work", "--report-dir", "reports")
-    after_tool = audit(folder / "plain", source.uri, plain.uri, "--include-deleted")
+    after_tool = audit(folder / "plain", source.uri, plain.uri, "--parity-include-deleted")
     after_ours = AuditRun(done.status, done.output, folder / "reports")
     return Both(source, after_tool, after_ours, done.status, done.output, (plain, ours), folder, named)
 

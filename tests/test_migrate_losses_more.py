@@ -94,7 +94,7 @@ def both(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -
     assert "'in the way'" in refused.output
     assert "Nothing was written." in refused.output
     done = migrate_py(folder, *command, "--rename", str(names))
-    after_tool = audit(folder / "plain", source.uri, plain.uri, "--include-deleted")
+    after_tool = audit(folder / "plain", source.uri, plain.uri, "--parity-include-deleted")
     return Both(after_tool, AuditRun(done.status, done.output, folder / "reports"))
 
 

@@ -66,7 +66,9 @@ def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: Fr
     first = moved(source.export, target.uri, tmp_path / "journal")
     assert not first.left
     names = ",".join(one.name for one in source.export.snapshot.experiments)
-    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted", "--experiments", names)
+    done = audit(
+        tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted", "--parity-experiments", names
+    )
     assert (red(done), done.status) == (set(), 0), done.output[-3000:]
     again = moved(source.export, target.uri, tmp_path / "journal")
     assert (writes(again), again.left) == ({}, {})
@@ -79,5 +81,7 @@ def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, 
     again = moved(source.export, target.uri, tmp_path / "journal")
     assert (writes(again), again.left) == ({}, {})
     names = ",".join(one.name for one in source.export.snapshot.experiments)
-    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted", "--experiments", names)
+    done = audit(
+        tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted", "--parity-experiments", names
+    )
     assert (red(done), done.status) == (set(), 0), done.output[-3000:]

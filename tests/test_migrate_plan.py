@@ -159,7 +159,7 @@ def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: Fr
     report = json.loads((tmp_path / "reports" / "report.json").read_text())
     assert (report["scope"]["experiments"], report["scope"]["models"]) == (["sh*"], ["churn"])
     assert report["scope"]["partial"] is True
-    assert "registered models and prompts that --models leaves out" in report["scope"]["left_out"]
+    assert "registered models and prompts that --parity-models leaves out" in report["scope"]["left_out"]
     done = AuditRun(0, "", tmp_path / "reports")
     assert {row.kind for row in done.rows()} == {
         "experiment", "run", "logged_model", "registered_model", "model_version"

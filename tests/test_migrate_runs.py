@@ -105,7 +105,7 @@ def test_old_sources_arrive_whole(fresh_server: FreshServer, tmp_path: Path, ver
         seed_models(server.uri)
     folder = export(server, tmp_path / "export")
     assert not moved(folder, target.uri, tmp_path / "journal").left
-    done = audit(tmp_path / "audit", server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output[-3000:]
     # not even what the contract would let pass
     facets = {(row.kind, row.facet) for row in done.rows() if row.rules}
@@ -119,7 +119,7 @@ def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: Fr
     target = fresh_server()
     first = moved(source.export, target.uri, tmp_path / "journal")
     assert not first.left
-    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output[-3000:]
     again = moved(source.export, target.uri, tmp_path / "journal")
     assert written(again) == 0
@@ -145,10 +145,10 @@ def test_everything_arrives_on_an_app(
     rename.write_text('[experiments]\n"Default" = "Default of the runs\' test"\n')
     env = sagemaker_app.environment()
     selected = [
-        "--include-deleted",
-        "--rename",
+        "--parity-include-deleted",
+        "--parity-rename",
         str(rename),
-        "--experiments",
+        "--parity-experiments",
         ",".join(one.name for one in source.export.snapshot.experiments),
     ]
     done = audit(tmp_path / "audit", source.server.uri, sagemaker_app.arn, *selected, env=env)
@@ -163,7 +163,7 @@ def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, 
     assert import_killed(source.export.root, target.uri, tmp_path / "journal") > 10
     again = moved(source.export, target.uri, tmp_path / "journal")
     assert (written(again), again.left) == (0, {})
-    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output[-3000:]
 
 
@@ -204,7 +204,7 @@ def test_incremental_import_moves_what_is_new(fresh_server: FreshServer, tmp_pat
     assert again.told["runs"] == 2
     # of the old point nothing is sent again
     assert again.told["points"] == 1
-    done = audit(tmp_path / "audit", server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output[-3000:]
 
 
@@ -246,7 +246,7 @@ def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer
     again = moved(folder, target.uri, tmp_path / "journal")
     assert again.left.keys() == left.keys() - {"sweep-0", "left"}
     assert again.context.writer.counts["/api/2.0/mlflow/runs/create"] == 0
-    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--include-deleted")
+    done = audit(tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted")
     red = {(row.experiment, row.kind, row.facet) for row in done.red_rows() if row.experiment != "abandoned"}
     assert red == {("Default", "experiment", "tags"), ("models", "run", "inputs")}
 

@@ -54,7 +54,7 @@ def _register(seed: Seeder, experiment: str, name: str) -> None:
 
 def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> AuditRun:
     """Run pytest on the checks in ``folder`` as a user's repository would."""
-    command = [*PYTEST, "-rA", "--report-dir", "reports", str(folder)]
+    command = [*PYTEST, "-rA", "--parity-report-dir", "reports", str(folder)]
     command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri, *arguments]
     done = warm.run(command, kind="audit", cwd=folder, env=clean_environment())
     return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
@@ -90,8 +90,8 @@ def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], proj
     """What only a server itself can tell is not judged by an own check either; ids like ours make no difference."""
     (project / "test_release_rules.py").write_text(
         "import pytest\n"
-        "def test_green(audit):\n"
-        "    assert audit.green\n"
+        "def test_green(parity_audit):\n"
+        "    assert parity_audit.green\n"
         "@pytest.mark.parametrize('name', ['shop'])\n"
         "def test_mine(name):\n"
         "    assert name\n"
@@ -122,7 +122,7 @@ def test_an_own_rule_that_is_broken_is_red(
 def test_a_red_ledger_is_red_whatever_own_checks_say(servers: tuple[Server, Server], project: Path) -> None:
     """A check that passes cannot hide a difference in what it did not look at."""
     (project / "test_release_rules.py").unlink()
-    (project / "test_mine.py").write_text("def test_params(pairs):\n    assert len(pairs) in (0, 3)\n")
+    (project / "test_mine.py").write_text("def test_params(parity_pairs):\n    assert len(parity_pairs) in (0, 3)\n")
     seed = Seeder(servers[1].uri)
     found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
     runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
@@ -152,15 +152,15 @@ def test_what_was_not_read_is_an_error(servers: tuple[Server, Server], project: 
         "import pytest\n"
         "from mlflow_parity.own_checks import NotRead\n"
         "@pytest.mark.parametrize('least', [1, 2])\n"
-        "def test_runs(experiment, source, least):\n"
-        "    assert len(experiment.source.runs) > least\n"
-        "    assert experiment.source.run('run 1').params == {'lr': '0.1'}\n"
+        "def test_runs(parity_experiment, parity_source, least):\n"
+        "    assert len(parity_experiment.source.runs) > least\n"
+        "    assert parity_experiment.source.run('run 1').params == {'lr': '0.1'}\n"
         "    with pytest.raises(KeyError):\n"
-        "        experiment.source.run('run 9')\n"
+        "        parity_experiment.source.run('run 9')\n"
         "    with pytest.raises(NotRead):\n"
-        "        source.experiment('search/ranking').runs\n"
+        "        parity_source.experiment('search/ranking').runs\n"
     )
-    run = run_own(project, servers, "--experiments", "shop")
+    run = run_own(project, servers, "--parity-experiments", "shop")
     assert run.status == 0, run.output
     assert "2 passed" in run.output
 
@@ -191,6 +191,6 @@ def test_node_ids_tell_what_is_needed() -> None:
 def test_the_page_names_every_fixture() -> None:
     """``docs/own-checks.md`` and the example use what there is."""
     page = (EXAMPLE.parent.parent / "own-checks.md").read_text(encoding="utf-8")
-    for name in ("source", "target", "experiment", "pairs", "audit"):
+    for name in ("parity_source", "parity_target", "parity_experiment", "parity_pairs", "parity_audit"):
         assert f"`{name}`" in page
     assert os.path.exists(EXAMPLE / "test_release_rules.py")

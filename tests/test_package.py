@@ -77,7 +77,7 @@ def test_installed_plugin_in_an_unrelated_folder(
 def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """In the checkout the two URIs alone run the checks and none of the project's own tests."""
     source, target = servers
-    done = audit(ROOT, source.uri, target.uri, "-v", "--report-dir", str(tmp_path / "reports"))
+    done = audit(ROOT, source.uri, target.uri, "-v", "--parity-report-dir", str(tmp_path / "reports"))
     assert done.status == 0, done.output
     ran = [line for line in done.output.splitlines() if "::" in line and "PASSED" in line]
     assert ran

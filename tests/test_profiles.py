@@ -23,7 +23,7 @@ from mlflow_parity.cli import main
 from mlflow_parity.relocation import Relocation, find
 from mlflow_parity.standin.servers import Server, clean_environment
 
-SAME = ("--profile", "same-store", "--include-deleted")
+SAME = ("--parity-profile", "same-store", "--parity-include-deleted")
 
 
 def snapshot(uri: str, folder: Path) -> str:
@@ -235,9 +235,9 @@ def test_a_store_restored_elsewhere(servers: tuple[Server, Server], tmp_path: Pa
 def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """An import judged as same-store is red, a same store judged as an import is noted: by the first line of all."""
     source, target = servers
-    run = audit(tmp_path / "import", source.uri, target.uri, "--profile", "same-store")
+    run = audit(tmp_path / "import", source.uri, target.uri, "--parity-profile", "same-store")
     assert run.status == 1
-    line = "7 of 8 runs have new ids on the target: this looks like export-import; give --profile export-import"
+    line = "7 of 8 runs have new ids on the target: this looks like export-import; give --parity-profile export-import"
     assert run.report["reasons"][0] == run.report["warning"] == line
     assert _first_line(run) == f"parity: {line}", run.output
     assert line in (run.reports / "report.html").read_text(encoding="utf-8").partition("<h1>")[0]
@@ -246,7 +246,7 @@ def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_pa
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as restored:
         run = audit(tmp_path / "same", source.uri, restored.uri)
-    line = "the ids of 8 of 8 runs are the same: this looks like same-store; give --profile same-store"
+    line = "the ids of 8 of 8 runs are the same: this looks like same-store; give --parity-profile same-store"
     assert run.status == 0, run.output
     assert run.report["warning"] == line
     assert _first_line(run) == f"parity: {line}", run.output
@@ -281,8 +281,8 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
     """A folder is no server to take a snapshot of, and a server that is not there is told in one line."""
     assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path / "a")]) == 4
     assert capsys.readouterr().err.startswith("ERROR: ")
-    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--workers", "0"]) == 4
-    assert "--workers" in capsys.readouterr().err
+    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--parity-workers", "0"]) == 4
+    assert "--parity-workers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

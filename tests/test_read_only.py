@@ -36,7 +36,7 @@ from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 from mlflow_parity.verdict import Row
 
-#: All that is promised without --load-models.
+#: All that is promised without --parity-load-models.
 _PROMISES = [promise.name for promise in PROMISES if promise.name != "model_versions_load"]
 ELSEWHERE = "elsewhere"
 #: What there is to read of S3.
@@ -86,7 +86,13 @@ def test_a_full_audit_only_reads(fresh_server: FreshServer, sagemaker_app: Stand
         before, first = state(), len(app.gateway.recorded)
         env = {**app.environment(), "MLFLOW_S3_ENDPOINT_URL": s3.uri}
         done = audit(
-            tmp_path, front.uri, app.arn, "--include-deleted", "--parity-depth=full", "--snapshot-dir=kept", env=env
+            tmp_path,
+            front.uri,
+            app.arn,
+            "--parity-include-deleted",
+            "--parity-depth=full",
+            "--parity-snapshot-dir=kept",
+            env=env,
         )
         assert done.status == 0, done.output[-3000:]
         assert state() == before

@@ -1,4 +1,4 @@
-"""``--recheck report.json``: only what was not green is judged again, and never more is claimed than that."""
+"""``--parity-recheck report.json``: only what was not green is judged again, and never more is claimed than that."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path
     report = str(red.reports / "report.json")
     [check] = red.report["not_green"]
     assert check.startswith("run_tags_and_note[")
-    again = audit(tmp_path / "again", source.uri, target.uri, "--recheck", report)
+    again = audit(tmp_path / "again", source.uri, target.uri, "--parity-recheck", report)
     assert again.status == 1, again.output
     assert again.findings() == red.findings()
     assert again.failed() == {"test_run_tags_and_note"}
     _removed(target)
     try:
         for number, more in enumerate(((), ("-n", "2"))):
-            mended = audit(tmp_path / f"mended {number}", source.uri, target.uri, "--recheck", report, *more)
+            mended = audit(tmp_path / f"mended {number}", source.uri, target.uri, "--parity-recheck", report, *more)
             assert mended.status == 0, mended.output
             assert mended.report["scope"]["partial"]
             assert "this is a recheck" in mended.report["scope"]["left_out"][0]
@@ -67,7 +67,7 @@ def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: A
     other = json.loads((red.reports / "report.json").read_text())
     other["not_green"].append("params[an experiment that is gone]")
     (tmp_path / "report.json").write_text(json.dumps(other))
-    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--recheck", str(tmp_path / "report.json"))
+    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--parity-recheck", str(tmp_path / "report.json"))
     assert done.status == 1
     assert "params[an experiment that is gone]" in done.report["reasons"][0]
 
@@ -77,7 +77,7 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
     source, target = copied_pair(server_pool, module_server)
     seed = Seeder(target.uri)
     seed.log(_run(target, "child 1"), tags={"surplus": "1"})
-    uris = (source.uri, target.uri, "--profile", "same-store")
+    uris = (source.uri, target.uri, "--parity-profile", "same-store")
     other = {"name": "churn", "description": "another"}
     was = Seeder(source.uri).call("GET", "registered-models/get", {"name": "churn"})["registered_model"]["description"]
     seed.call("PATCH", "registered-models/update", other)
@@ -88,13 +88,13 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
     seed.call("PATCH", "registered-models/update", {**other, "description": was})
     for number, (scope, left_out, ran) in enumerate(
         [
-            (("--models", "price"), model, "run_tags_and_note"),
-            (("--experiments", "churn", "-n", "2"), model, "run_tags_and_note"),
+            (("--parity-models", "price"), model, "run_tags_and_note"),
+            (("--parity-experiments", "churn", "-n", "2"), model, "run_tags_and_note"),
             (("-k", "registered"), tags, "registered_model_content"),
         ]
     ):
         report = str(first.reports / "report.json")
-        done = audit(tmp_path / str(number), *uris, "--recheck", report, *scope)
+        done = audit(tmp_path / str(number), *uris, "--parity-recheck", report, *scope)
         assert done.status == 1, done.output
         assert left_out in done.report["reasons"][0]
         assert "left out" in done.report["reasons"][0]
@@ -102,7 +102,7 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
     for more in ((), ("-n", "2")):
         unmended = {**first.report, "not_green": [model]}
         (tmp_path / "report.json").write_text(json.dumps(unmended))
-        nothing = ("--recheck", str(tmp_path / "report.json"), "--experiments", "churn", *more)
+        nothing = ("--parity-recheck", str(tmp_path / "report.json"), "--parity-experiments", "churn", *more)
         done = audit(tmp_path / f"nothing {len(more)}", *uris, *nothing)
         assert done.status == 5, done.output
         assert "no verdict: none of the 1 red checks of report.json of" in done.output
@@ -116,7 +116,7 @@ def test_what_was_one_too_many_and_is_gone(servers: tuple[Server, Server], tmp_p
     first = audit(tmp_path / "first", *uris, "-k", "arrived")
     checks = {"experiment_arrived", "registered_models_arrived"}
     assert set(first.report["not_green"]) == {f"{check}[{name}~target-only]" for check in checks}
-    recheck = ("--recheck", str(first.reports / "report.json"))
+    recheck = ("--parity-recheck", str(first.reports / "report.json"))
     seed.call("DELETE", "registered-models/delete", {"name": name})
     half = audit(tmp_path / "half", *uris, *recheck)
     assert half.status == 1, half.output
@@ -131,7 +131,7 @@ def test_what_was_one_too_many_and_is_gone(servers: tuple[Server, Server], tmp_p
     assert [note for note in done.report["notes"] if "2 of 2 red checks are green now" in note]
     assert f"not on the target any more: {name}" in done.report["notes"]
     assert f"not on the target any more: registered model {name}" in done.report["notes"]
-    less = audit(tmp_path / "less", *uris, *recheck, "--exclude-experiments", "Default")
+    less = audit(tmp_path / "less", *uris, *recheck, "--parity-exclude-experiments", "Default")
     assert less.status == 5, less.output
     assert "none of the 2 red checks" in less.output
 
@@ -165,7 +165,7 @@ def test_what_can_be_said_to_be_gone() -> None:
         ({"scope": {"depth": "full", "profile": "export-import", "include_deleted": False}}, "add --parity-depth full"),
         (
             {"scope": {"depth": "listing", "profile": "same-store", "include_deleted": True}},
-            "add --profile same-store --include-deleted",
+            "add --parity-profile same-store --parity-include-deleted",
         ),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_report_that_will_not_do(
     """One line, exit status 4."""
     content = {**json.loads((red.reports / "report.json").read_text()), **change}
     (tmp_path / "report.json").write_text(json.dumps(content))
-    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--recheck", str(tmp_path / "report.json"))
+    done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--parity-recheck", str(tmp_path / "report.json"))
     assert done.status == 4, done.output
     assert says in done.output
     assert "Traceback" not in done.output
@@ -185,7 +185,7 @@ def test_a_report_that_will_not_do(
     ("fault", "judged", "less"),
     [
         ("bytes", (), ("--parity-depth", "listing")),
-        ("deleted", ("--include-deleted",), ()),
+        ("deleted", ("--parity-include-deleted",), ()),
     ],
 )
 def test_looking_less_closely_is_no_mend(
@@ -206,22 +206,22 @@ def test_looking_less_closely_is_no_mend(
             Seeder(server.uri).delete_run(run)
         with sqlite3.connect(target.database_path) as database:
             database.execute("UPDATE params SET value = '0.9' WHERE run_uuid = ?", (run,))
-    uris = (source.uri, target.uri, "--profile", "same-store")
+    uris = (source.uri, target.uri, "--parity-profile", "same-store")
     first = audit(tmp_path / "first", *uris, *judged)
     [check] = first.report["not_green"]
     assert check.startswith("artifacts[" if fault == "bytes" else "params[")
-    recheck = ("--recheck", str(first.reports / "report.json"))
+    recheck = ("--parity-recheck", str(first.reports / "report.json"))
     again = audit(tmp_path / "less", *uris, *recheck, *less)
     assert again.status == 4, again.output
     assert f"add {' '.join(judged or ('--parity-depth', 'digest'))}" in again.output
     assert audit(tmp_path / "same", *uris, *recheck, *judged).findings() == first.findings()
-    deeper = audit(tmp_path / "deeper", *uris, *recheck, "--include-deleted", "--parity-depth", "full")
+    deeper = audit(tmp_path / "deeper", *uris, *recheck, "--parity-include-deleted", "--parity-depth", "full")
     assert deeper.status == 1, deeper.output
 
 
 def test_a_report_of_other_servers(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
     """Source and target exchanged: refused, both named."""
     report = str(red.reports / "report.json")
-    done = audit(tmp_path, servers[1].uri, servers[0].uri, "--recheck", report)
+    done = audit(tmp_path, servers[1].uri, servers[0].uri, "--parity-recheck", report)
     assert done.status == 4
     assert "of another source" in done.output

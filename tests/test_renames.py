@@ -1,4 +1,4 @@
-"""``--rename``: an object that was renamed on purpose is paired with its copy; nothing else is excused by it."""
+"""``--parity-rename``: an object that was renamed on purpose is paired with its copy; nothing else is excused by it."""
 
 from __future__ import annotations
 
@@ -93,9 +93,9 @@ def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: 
         '[experiments]\n"old experiment" = "new experiment"\n[models]\n"old model" = "new model"\n'
         '[prompts]\n"old-prompt" = "new-prompt"\n'
     )
-    with_file = audit(tmp_path / "with", source.uri, target.uri, "--rename", str(file))
+    with_file = audit(tmp_path / "with", source.uri, target.uri, "--parity-rename", str(file))
     assert with_file.status == 0, with_file.output[-3000:]
-    [note] = [note for note in with_file.report["notes"] if "--rename" in note]
+    [note] = [note for note in with_file.report["notes"] if "--parity-rename" in note]
     assert "1 experiments, 1 models, 1 prompts" in note
     without = audit(tmp_path / "without", source.uri, target.uri)
     assert without.status == 1
@@ -103,7 +103,7 @@ def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: 
     seed.experiment("old experiment")
     seed.call("POST", "registered-models/create", {"name": "old model"})
     seed.call("PATCH", "registered-models/update", {"name": "new model", "description": "other"})
-    red = audit(tmp_path / "red", source.uri, target.uri, "--rename", str(file))
+    red = audit(tmp_path / "red", source.uri, target.uri, "--parity-rename", str(file))
     rows = {(row.kind, row.name, row.facet, row.state.value) for row in red.red_rows()}
     assert rows == {
         ("experiment", "old experiment (not renamed)", "presence", "extra"),
@@ -123,23 +123,25 @@ def test_a_snapshot_keeps_the_names_it_was_read_under(module_server: FreshServer
     file.write_text('[experiments]\nold = "new"\n')
     other.write_text('[experiments]\nold = "new"\n[models]\na = "b"\n')
     kept = tmp_path / "kept"
-    read = audit(tmp_path / "0", source.uri, target.uri, "--rename", str(file), "--snapshot-dir", str(kept))
+    read = audit(
+        tmp_path / "0", source.uri, target.uri, "--parity-rename", str(file), "--parity-snapshot-dir", str(kept)
+    )
     assert read.status == 0, read.output[-3000:]
 
-    again = audit(tmp_path / "1", source.uri, str(kept / "target"), "--rename", str(file))
+    again = audit(tmp_path / "1", source.uri, str(kept / "target"), "--parity-rename", str(file))
     assert again.status == 0, again.output[-3000:]
-    assert any("--rename" in note for note in again.report["notes"])
-    for number, given in enumerate(([], ["--rename", str(other)])):
+    assert any("--parity-rename" in note for note in again.report["notes"])
+    for number, given in enumerate(([], ["--parity-rename", str(other)])):
         told = audit(tmp_path / f"refused {number}", source.uri, str(kept / "target"), *given)
         assert told.status == 4
-        assert "the target's snapshot holds the names of a --rename file (SHA-256" in told.output
-        assert "give that file with --rename" in told.output
+        assert "the target's snapshot holds the names of a --parity-rename file (SHA-256" in told.output
+        assert "give that file with --parity-rename" in told.output
     as_source = audit(tmp_path / "2", str(kept / "target"), target.uri)
     assert as_source.status == 4
-    assert "the source's snapshot holds the names of a --rename file" in as_source.output
-    own_names = audit(tmp_path / "3", target.uri, str(kept / "source"), "--rename", str(file))
+    assert "the source's snapshot holds the names of a --parity-rename file" in as_source.output
+    own_names = audit(tmp_path / "3", target.uri, str(kept / "source"), "--parity-rename", str(file))
     assert own_names.status == 4
-    assert "--rename: a snapshot cannot be read under other names; give the target's server" in own_names.output
+    assert "--parity-rename: a snapshot cannot be read under other names; give the target's server" in own_names.output
 
 
 def test_an_unfinished_snapshot_of_other_names_is_not_gone_on_with(module_server: FreshServer, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_an_unfinished_snapshot_of_other_names_is_not_gone_on_with(module_server
     reader = open_reader(location, "target", 1)
     try:
         side = Side("target", location, reader)
-        with pytest.raises(SnapshotError, match=r"--rename \(a file with SHA-256 abababababababab…\), not"):
+        with pytest.raises(SnapshotError, match=r"--parity-rename \(a file with SHA-256 abababababababab…\), not"):
             side.read(tmp_path, [], [], "digest", include_deleted=False, count=uncounted, asked=asked)
     finally:
         reader.close()

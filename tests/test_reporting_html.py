@@ -47,7 +47,7 @@ def test_the_page_says_it_all() -> None:
         "99.9 % 47,277 of 47,280 objects × facets verified",
         "723 not in order · 731 differences",
         "55 runs of experiment churn are missing on the target",
-        "This is a partial audit. Not compared: deleted experiments and runs (--include-deleted)",
+        "This is a partial audit. Not compared: deleted experiments and runs (--parity-include-deleted)",
         "731 differences were counted. 720 of them are not kept in this report",
         "Run resnet50 lr=0.1 · 2 shown source id " + "a1" * 16 + " · target id " + "b2" * 16,
         "− missing presence Source run train, 12 metrics, FINISHED Target absent",
@@ -113,9 +113,11 @@ def test_a_green_page_claims_no_more_than_its_scope() -> None:
     partial = Page(render(report(**changes))).words
     assert "GREEN Verified for the part that was compared" in partial
     assert "verdict GREEN of a partial audit, coverage 100 %" in partial
-    by_default = Scope(left_out=("deleted experiments and runs (--include-deleted)",))
+    by_default = Scope(left_out=("deleted experiments and runs (--parity-include-deleted)",))
     usual = Page(render(report(**changes, scope=by_default))).words
-    assert "Not part of this audit: deleted experiments and runs (--include-deleted); registered models: 3" in usual
+    assert (
+        "Not part of this audit: deleted experiments and runs (--parity-include-deleted); registered models: 3" in usual
+    )
     assert "Complete yes, but for what is left out" in usual
 
 

@@ -46,7 +46,7 @@ def test_the_summary_of_a_red_audit() -> None:
     assert lines[0] == (
         "parity: RED (partial)  verified 99.9 % (47,277 of 47,280 objects x facets), 723 not in order, 731 differences"
     )
-    assert "  partial: not compared: deleted experiments and runs (--include-deleted)" in lines
+    assert "  partial: not compared: deleted experiments and runs (--parity-include-deleted)" in lines
     assert "  why: 55 runs of experiment churn are missing on the target" in lines
     assert '  worst: "churn": 715 missing' in lines
     assert "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL" in text
@@ -145,7 +145,7 @@ def test_a_check_message_says_it_all() -> None:
         "     source: 0.1",
         "     target: 0.10",
         "     Why.",
-        "and 26 more: reports/ledger.parquet names every object, --max-findings shows more of them",
+        "and 26 more: reports/ledger.parquet names every object, --parity-max-findings shows more of them",
     ]
 
 

@@ -125,7 +125,7 @@ def test_an_unusable_directory_is_a_usage_problem(tmp_path: Path) -> None:
         with pytest.raises(UsageProblem) as caught:
             write_reports(report(), place, Redactor())
         assert "\n" not in str(caught.value)
-        assert str(caught.value).startswith("--report-dir: cannot write reports to ")
+        assert str(caught.value).startswith("--parity-report-dir: cannot write reports to ")
     assert (tmp_path / "file").read_text() == "kept"
 
 

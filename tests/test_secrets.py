@@ -182,8 +182,8 @@ EVERYTHING = (
     *("--junitxml=junit.xml", "-o", "junit_logging=all", "-o", "junit_log_passing_tests=true"),
     *("--log-file=audit.log", "--log-file-level=DEBUG", "--log-cli-level=DEBUG", "-o", "log_cli=true"),
     *("--showlocals", "--tb=long", "-vv", "-rA", "--setup-show", "--debug=debug.log"),
-    *("--parity-depth=full", "--include-deleted"),
-    "--snapshot-dir=snapshots",
+    *("--parity-depth=full", "--parity-include-deleted"),
+    "--parity-snapshot-dir=snapshots",
 )
 #: A check that breaks in the middle of our own code, with everything that the audit knows among its frames.
 BROKEN = """

@@ -1,4 +1,4 @@
-"""``--self-test``: every class of faults is seen; what blinds the audit is said, and a blind audit is red."""
+"""``--parity-self-test``: every class of faults is seen; what blinds the audit is said, and a blind audit is red."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
 
 
 def test_only_what_is_in_scope_is_planted(migrated: Pair) -> None:
-    """``-k params`` plants in params alone; with ``--experiments`` nothing in what hangs on no experiment."""
+    """``-k params`` plants in params alone; with ``--parity-experiments`` nothing in what hangs on no experiment."""
     done = judged(*migrated, checks=["params"])
     assert {(one.kind, one.facet) for one in done.test.faults} == {("run", "params")}
     assert done.test.planted == len(done.test.of("found")) > 5
@@ -371,7 +371,7 @@ def test_it_is_in_every_report(live: tuple[str, str], tmp_path: Path) -> None:
     assert plain.report["self_test"] is None
     assert "self-test" not in plain.output
     assert "Self-test" not in (plain.reports / "report.html").read_text(encoding="utf-8")
-    done = audit(tmp_path / "with", *live, *checks, "--self-test")
+    done = audit(tmp_path / "with", *live, *checks, "--parity-self-test")
     assert done.status == 0, done.output
     assert done.report["totals"] == plain.report["totals"]
     told = done.report["self_test"]
@@ -381,7 +381,7 @@ def test_it_is_in_every_report(live: tuple[str, str], tmp_path: Path) -> None:
     seen = {(one["kind"], one["seen"]) for one in told["faults"] if one["facet"] == "resolves"}
     assert seen == {(kind, f"resolves {state}") for kind, _ in LIVE for state in ("mismatch", "unverified")}
     assert done.report["timings"]["self-test"] == pytest.approx(told["seconds"], abs=0.001)
-    assert "--self-test" in done.report["command"]
+    assert "--parity-self-test" in done.report["command"]
     page = (done.reports / "report.html").read_text(encoding="utf-8")
     assert "Self-test</h2>" in page
     assert f"{count} of {count} planted faults seen" in page
@@ -396,7 +396,9 @@ def test_it_is_in_every_report(live: tuple[str, str], tmp_path: Path) -> None:
 def test_a_hidden_class_makes_the_report_partial(migrated: Pair, tmp_path: Path) -> None:
     """Green stays green, for its owner accepted it; but the report does not claim what it cannot know."""
     waivers = _waivers(tmp_path, 'object = ["*", "run", "*"]\nfacet = "times"')
-    done = audit(tmp_path / "hidden", *map(str, migrated), "-k", "run_times", "--self-test", "--waivers", waivers)
+    done = audit(
+        tmp_path / "hidden", *map(str, migrated), "-k", "run_times", "--parity-self-test", "--parity-waivers", waivers
+    )
     line = "run times, as far as the waiver * / run / * / times hides it: 2 of 2 classes of faults"
     assert done.report["scope"]["partial"]
     assert any(text.startswith(line) for text in done.report["scope"]["left_out"])
@@ -411,7 +413,7 @@ def test_a_blind_audit_is_red(migrated: Pair, tmp_path: Path) -> None:
         "import mlflow_parity.comparing.experiment as of_runs\n"
         "of_runs._RUN_FACETS['status'] = lambda source, target: []\n"
     )
-    done = audit(folder, *map(str, migrated), "-p", "blind", "-k", "run_name_and_status", "--self-test")
+    done = audit(folder, *map(str, migrated), "-p", "blind", "-k", "run_name_and_status", "--parity-self-test")
     assert done.status == 1, done.output
     assert done.report["verdict"] == "red"
     assert done.red_rows() == []
@@ -438,7 +440,7 @@ def test_every_kind_has_presence_faults() -> None:
 
 
 def test_models_limits_what_is_planted(migrated: Pair) -> None:
-    """``--models`` names some registered models: faults are planted in those, and in what is in scope beside them."""
+    """``--parity-models`` names some registered models: faults are planted in those and what else is in scope."""
     kinds = ("registered_model", "model_version", "prompt", "prompt_version", "run")
     faults = [fault for kind in kinds for fault in of_facets(kind, "presence", "tags", "aliases")]
     alone = judged(*migrated, models="churn", faults=faults)

@@ -21,7 +21,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """One experiment after the audit, or those that share a test item; the value of the fixture ``audited``."""
+    """One experiment after the audit, or those that share a test item; the value of the fixture ``parity_audited``."""
 
     states: tuple[ItemState, ...]
     message: Message

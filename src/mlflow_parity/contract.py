@@ -97,7 +97,7 @@ RULES: tuple[Rule, ...] = (
     Rule("experiment.presence.default", "experiment", "presence", "an empty Default experiment on the target", "expected",
          "Every server makes it at its first start.",
          "named Default, id 0, without runs, logged models, traces and scorers; the source has none in scope (a deleted one "
-         "is in scope with --include-deleted only)"),
+         "is in scope with --parity-include-deleted only)"),
     Rule("experiment.id", "experiment", "presence", "experiment_id", "expected",
          "The target gives its own ids; the pairing (source tags, else name) replaces the id.",
          "the experiment was created on the target"),
@@ -251,7 +251,7 @@ RULES: tuple[Rule, ...] = (
          "paired", "As a multiset; the run must be the copy of the run; doubles bit for bit."),
     Rule("logged_model.metrics.left-out", "logged_model", "metrics", "metrics that a deleted run logged", "expected",
          "MLflow writes a logged model's metrics through their run, and deleted runs are not in scope.",
-         "without --include-deleted, the run is deleted or not on the source, and the copy lacks exactly its points"),
+         "without --parity-include-deleted, the run is deleted or not on the source, and the copy lacks exactly its points"),
     Rule("logged_model.run", "logged_model", "run", "source_run_id", "paired", "The copy of the run that made it."),
     Rule("logged_model.run.dangling", "logged_model", "run", "source_run_id of a run that is gone", "expected",
          "The source itself has no such run (any more).", "the run is not on the source or deleted there, and the copy names the same id or none"),
@@ -373,7 +373,7 @@ RULES: tuple[Rule, ...] = (
          "Each can be downloaded with the auditor's own credentials, and MLmodel parses; a version whose MLmodel does not "
          "parse on the source either is none of the migration's faults."),
     Rule("model_version.loads", "model_version", "loads", "mlflow.pyfunc.load_model of the version on the target", "equal",
-         "Only with --load-models. A model that needs a library which is absent here, or longer than five minutes, is "
+         "Only with --parity-load-models. A model that needs a library which is absent here, or longer than five minutes, is "
          "unverified."),
     # --- prompts
     Rule("prompt.presence", "prompt", "presence", "the prompt itself", "equal", "By its name, which is its id."),
@@ -536,7 +536,7 @@ def markdown() -> str:
         "",
         "## Profiles",
         "",
-        "`--profile` says what kind of move it was. A rule holds only for the profiles that its row names.",
+        "`--parity-profile` says what kind of move it was. A rule holds only for the profiles that its row names.",
         "",
         "- `export-import` (default): the objects were created anew on the target. Ids, times and places differ; the",
         "  source tags keep the originals.",

@@ -54,10 +54,10 @@ class _Difference:
 def draft(report: Mapping[str, Any], today: date | None = None, known: Known | None = None) -> str:
     """Return the text of a file with an entry for each thing that can be waived among the report's findings.
 
-    Reason and owner are empty, and ``--waivers`` refuses such a file: a draft is no blank cheque. With ``known``,
-    objects that share a name are told apart by id, and one entry stands for the same difference on many objects of
-    a container where its glob fits them alone; without, every entry has its object's id. What cannot be waived is
-    said in a comment.
+    Reason and owner are empty, and ``--parity-waivers`` refuses such a file: a draft is no blank cheque. With
+    ``known``, objects that share a name are told apart by id, and one entry stands for the same difference on many
+    objects of a container where its glob fits them alone; without, every entry has its object's id. What cannot be
+    waived is said in a comment.
 
     Raises:
         UsageProblem: when there is nothing to waive.
@@ -89,7 +89,7 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
         lines.append(f"# {hidden:,} differences have a name that is redacted in the report: write them by hand.")
     if report["findings_total"] > kept:
         lines.append(
-            f"# The report kept {kept:,} of {report['findings_total']:,} differences; --max-findings keeps more."
+            f"# The report kept {kept:,} of {report['findings_total']:,} differences; --parity-max-findings keeps more."
         )
     for thing, one, comment in _entries(entries, known):
         lines += ["", "[[waiver]]", *comment]

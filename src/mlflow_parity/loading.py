@@ -1,6 +1,7 @@
 """Loads a model version with ``mlflow.pyfunc``, each in a process of its own with a time limit.
 
-Loading runs the model's own code, with the rights of whoever runs the audit: only when ``--load-models`` asks for it.
+Loading runs the model's own code, with the rights of whoever runs the audit: only when
+``--parity-load-models`` asks for it.
 """
 
 from __future__ import annotations

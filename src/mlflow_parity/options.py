@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Depth = Literal["listing", "digest", "full"]
 GROUP = "mlflow-parity"
 DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
+#: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
+SIDES = ("source-uri", "target-uri", "source-arn", "target-arn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,17 @@ class Option:
     @property
     def flag(self) -> str:
         """Command-line flag."""
-        return "--" + self.name
+        return "--" + self.name if self.name in SIDES else "--parity-" + self.name
 
     @property
     def ini(self) -> str:
         """Name in ``pytest.ini`` or ``[tool.pytest.ini_options]``."""
-        return "parity_" + self.name.removeprefix("parity-").replace("-", "_")
+        return "parity_" + self.name.replace("-", "_")
 
     @property
     def environment(self) -> str:
         """Environment variable."""
-        return "MLFLOW_PARITY_" + self.name.removeprefix("parity-").replace("-", "_").upper()
+        return "MLFLOW_PARITY_" + self.name.replace("-", "_").upper()
 
     @property
     def dest(self) -> str:
@@ -65,7 +67,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("models", "list", None, "Only these registered models and prompts (names or globs)", "NAMES"),
     Option("include-deleted", "flag", "false", "Audit deleted experiments and runs too"),
     Option(
-        "parity-depth",
+        "depth",
         "choice",
         "digest",
         "Artifacts: listing (sizes only), digest (SHA-256), full (digest, and differences of text explained)",
@@ -155,7 +157,7 @@ def raw_values(config: pytest.Config, environ: Mapping[str, str] | None = None) 
 
 def is_active(values: Mapping[str, str]) -> bool:
     """Whether this pytest run is an audit: any side was named."""
-    return any(values.get(name) for name in ("source-uri", "source-arn", "target-uri", "target-arn"))
+    return any(values.get(name) for name in SIDES)
 
 
 def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
@@ -165,12 +167,12 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         UsageProblem: one line for the first thing that is wrong.
     """
     env = os.environ if environ is None else environ
-    depth = values.get("parity-depth", "digest")
+    depth = values.get("depth", "digest")
     if depth not in DEPTHS:
         raise UsageProblem(f"--parity-depth: {depth!r} is not one of {', '.join(DEPTHS)}")
     profile = values.get("profile", "export-import")
     if profile not in PROFILES:
-        raise UsageProblem(f"--profile: {profile!r} is not one of {', '.join(PROFILES)}")
+        raise UsageProblem(f"--parity-profile: {profile!r} is not one of {', '.join(PROFILES)}")
     settings = Settings(
         source=in_workspace(_side("source", values, env), "source", env),
         target=in_workspace(_side("target", values, env), "target", env),
@@ -211,8 +213,8 @@ def _check_folders(settings: Settings) -> None:
         place = Path(settings.snapshot_dir).expanduser().resolve() / side
         if location.kind != "snapshot" and other.kind == "snapshot" and other.path.resolve().is_relative_to(place):
             raise UsageProblem(
-                f"--snapshot-dir: {settings.snapshot_dir} is where the snapshot {other.display} is, and the {side}'s "
-                "would take its place; give another folder"
+                f"--parity-snapshot-dir: {settings.snapshot_dir} is where the snapshot {other.display} is, and the "
+                f"{side}'s would take its place; give another folder"
             )
 
 
@@ -239,7 +241,7 @@ def _flag(name: str, values: Mapping[str, str]) -> bool:
         return True
     if text in ("0", "false", "no", "off", ""):
         return False
-    raise UsageProblem(f"--{name}: {text!r} is neither true nor false")
+    raise UsageProblem(f"--parity-{name}: {text!r} is neither true nor false")
 
 
 def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
@@ -247,14 +249,14 @@ def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise UsageProblem(f"--{name}: {text!r} is not a whole number; give one from 1 to {most}") from None
+        raise UsageProblem(f"--parity-{name}: {text!r} is not a whole number; give one from 1 to {most}") from None
     if not 1 <= number <= most:
-        raise UsageProblem(f"--{name}: {number} is out of range; give a whole number from 1 to {most}")
+        raise UsageProblem(f"--parity-{name}: {number} is out of range; give a whole number from 1 to {most}")
     return number
 
 
 def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:
-    """Whether an experiment's name fits a pattern of ``--experiments`` and none of ``--exclude-experiments``."""
+    """Whether an experiment's name fits a pattern of those ``wanted`` (none: all) and none of those ``unwanted``."""
 
     def fits(pattern: str) -> bool:
         return name == pattern or fnmatchcase(name, pattern)

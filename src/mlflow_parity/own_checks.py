@@ -159,7 +159,7 @@ class OwnExperiment:
 
     @property
     def runs(self) -> list[OwnRun]:
-        """Its runs in scope (deleted ones only with ``--include-deleted``), oldest first.
+        """Its runs in scope (deleted ones only with ``--parity-include-deleted``), oldest first.
 
         Raises:
             NotRead: they could not be listed.
@@ -192,7 +192,7 @@ class OwnPair:
 
 @dataclass(frozen=True, slots=True)
 class OwnSide:
-    """The value of the fixtures ``source`` and ``target``: what was read of one side."""
+    """The value of the fixtures ``parity_source`` and ``parity_target``: what was read of one side."""
 
     name: str
     _snapshot: Snapshot
@@ -227,7 +227,7 @@ class OwnSide:
 
 @dataclass(frozen=True, slots=True)
 class OwnComparison:
-    """The value of the fixture ``experiment``: a source experiment, and its copy (``None``: it is missing)."""
+    """The value of the fixture ``parity_experiment``: a source experiment, and its copy (``None``: it is missing)."""
 
     name: str
     source: OwnExperiment
@@ -237,7 +237,7 @@ class OwnComparison:
 
 @dataclass(frozen=True, slots=True)
 class OwnAudit:
-    """The value of the fixture ``audit``: what the audit found of everything that was selected."""
+    """The value of the fixture ``parity_audit``: what the audit found of everything that was selected."""
 
     green: bool
     totals: Mapping[str, int]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FOLDER = "mlflow_parity_folder"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
-_FIXTURE = "audited"
+_FIXTURE = "parity_audited"
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 
@@ -138,7 +138,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if _SCOPE in metafunc.fixturenames:
         from mlflow_parity.own_checks import WHOLE, test_id
 
-        each = "experiment" in metafunc.fixturenames
+        each = "parity_experiment" in metafunc.fixturenames
         items = [item for item in shared.items if each and item.family == "experiment" and not item.surplus]
         names = [test_id(item) for item in items] if each else [WHOLE]
         metafunc.parametrize(_SCOPE, items if each else [None], ids=names, indirect=True)
@@ -188,7 +188,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def audited(request: pytest.FixtureRequest) -> Audited:
+def parity_audited(request: pytest.FixtureRequest) -> Audited:
     """One experiment after the audit: its part of the ledger, for one check to judge."""
     from mlflow_parity.checking import load
     from mlflow_parity.session import STATES
@@ -215,32 +215,32 @@ def _own(request: pytest.FixtureRequest) -> OwnChecks:
 
 
 @pytest.fixture
-def source(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
+def parity_source(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
     """What was read of the source, for own checks."""
     return _own(request).source
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
+def parity_target(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
     """What was read of the target, for own checks."""
     return _own(request).target
 
 
 @pytest.fixture
-def experiment(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnComparison:
+def parity_experiment(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnComparison:
     """One source experiment and its copy, for own checks: one test for each experiment in scope."""
     assert parity_scope is not None
     return _own(request).comparison(parity_scope)
 
 
 @pytest.fixture
-def pairs(experiment: OwnComparison) -> list[OwnPair]:
+def parity_pairs(parity_experiment: OwnComparison) -> list[OwnPair]:
     """The runs of the experiment with their copies, for own checks."""
-    return list(experiment.pairs)
+    return list(parity_experiment.pairs)
 
 
 @pytest.fixture
-def audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnAudit:
+def parity_audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnAudit:
     """Verdict, counts and ledger of the audit so far, for own checks."""
     return _own(request).audit
 

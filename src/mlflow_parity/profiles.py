@@ -50,13 +50,16 @@ class Kept:
         if profile == "export-import" and 2 * same > total:
             return (
                 f"the ids of {same:,} of {total:,} runs are the same: this looks like same-store; "
-                "give --profile same-store"
+                "give --parity-profile same-store"
             )
         if profile == "same-store" and 2 * imported > total:
             return (
                 f"{imported:,} of {total:,} runs have new ids on the target: this looks like export-import; "
-                "give --profile export-import"
+                "give --parity-profile export-import"
             )
         if profile == "same-store" and total and not same:
-            return "no run id of the source is on the target; if the runs were imported, give --profile export-import"
+            return (
+                "no run id of the source is on the target; if the runs were imported, give "
+                "--parity-profile export-import"
+            )
         return ""

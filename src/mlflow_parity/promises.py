@@ -100,7 +100,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("prompt_aliases_resolve", "access", "prompt", ("resolves",),
             "Every alias of a prompt resolves from the target to its version"),
     Promise("model_versions_load", "access", "model_version", ("loads",),
-            "Every model version is loaded by mlflow.pyfunc (--load-models)"),
+            "Every model version is loaded by mlflow.pyfunc (--parity-load-models)"),
     Promise("prompts_arrived", "prompts", "prompt", ("presence",),
             "Every prompt is on the target, and no other"),
     Promise("prompt_content", "prompts", "prompt", ("description", "tags", "times"),

@@ -1,4 +1,4 @@
-"""``--recheck report.json``: reads and judges again only what was not green in an earlier report."""
+"""``--parity-recheck report.json``: reads and judges again only what was not green in an earlier report."""
 
 from __future__ import annotations
 
@@ -68,22 +68,22 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     """
     from mlflow_parity.drafting import read_report
 
-    report = read_report(path, "--recheck")
+    report = read_report(path, "--parity-recheck")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     for side, location in (("source", settings.source), ("target", settings.target)):
         told = report["sides"][side]["location"]
         if told != location.display:
             raise UsageProblem(
-                f"--recheck: {path} is of another {side} ({told}, not {location.display}); give the same servers"
+                f"--parity-recheck: {path} is of another {side} ({told}, not {location.display}); give the same servers"
             )
     wanted = missing_options(report, settings.depth, settings.profile, include_deleted=settings.include_deleted)
     if wanted:
-        raise UsageProblem(f"--recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
+        raise UsageProblem(f"--parity-recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
-        raise UsageProblem(f"--recheck: {path} does not say which checks were not green; make the report again")
+        raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
     if not checks:
-        raise UsageProblem(f"--recheck: {path} has no check that was not green: there is nothing to judge again")
+        raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
     return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings))
 
 
@@ -108,7 +108,7 @@ def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, incl
     if DEPTHS.index(depth) < DEPTHS.index(scope["depth"]):
         wanted += ["--parity-depth", scope["depth"]]
     if scope["profile"] != profile:
-        wanted += ["--profile", scope["profile"]]
+        wanted += ["--parity-profile", scope["profile"]]
     if scope["include_deleted"] and not include_deleted:
-        wanted += ["--include-deleted"]
+        wanted += ["--parity-include-deleted"]
     return wanted

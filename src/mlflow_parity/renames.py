@@ -1,4 +1,4 @@
-"""``--rename FILE``: objects that a migration gave other names on purpose; the target is read under its old names."""
+"""``--parity-rename FILE``: objects with other names on purpose; the target is read under its old names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:
     import tomli as tomllib
 
 #: What the report's note of the renames begins with.
-NOTE = "read on the target under their names of the source (--rename)"
+NOTE = "read on the target under their names of the source (--parity-rename)"
 _TABLES = ("experiments", "models", "prompts")
 #: Names, in a logged model's tag, of the registered versions that are made of it.
 _VERSIONS_TAG = "mlflow.modelVersions"
@@ -51,7 +51,7 @@ class Renames:
         return f"{NOTE}: {counts} (SHA-256 {self.digest[:16]}…)"
 
 
-def load_renames(path: str | None) -> Renames:
+def load_renames(path: str | None, option: str = "--parity-rename") -> Renames:
     """Read a TOML file with the tables ``[experiments]``, ``[models]``, ``[prompts]``: ``"old" = "new"``.
 
     Raises:
@@ -63,24 +63,24 @@ def load_renames(path: str | None) -> Renames:
         content = Path(path).read_bytes()
         document = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
-        raise UsageProblem(f"--rename: cannot read {path}: {error.strerror or error}; give a TOML file") from None
+        raise UsageProblem(f"{option}: cannot read {path}: {error.strerror or error}; give a TOML file") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageProblem(f"--rename: {path} is not TOML: {' '.join(str(error).split())}") from None
+        raise UsageProblem(f"{option}: {path} is not TOML: {' '.join(str(error).split())}") from None
     known = ", ".join(f"[{name}]" for name in _TABLES)
     for name, table in document.items():
         if name not in _TABLES or not isinstance(table, Mapping):
-            raise UsageProblem(f"--rename: {path} has {name!r}; it holds the tables {known} and nothing else")
+            raise UsageProblem(f"{option}: {path} has {name!r}; it holds the tables {known} and nothing else")
         for old, new in table.items():
             if not isinstance(new, str) or not new.strip():
-                raise UsageProblem(f"--rename: {path}: the new name of {old!r} in [{name}] is no text")
+                raise UsageProblem(f"{option}: {path}: the new name of {old!r} in [{name}] is no text")
         if len(set(table.values())) < len(table):
             twice = next(new for new in table.values() if list(table.values()).count(new) > 1)
-            raise UsageProblem(f"--rename: {path}: two objects in [{name}] are to be called {twice!r}")
+            raise UsageProblem(f"{option}: {path}: two objects in [{name}] are to be called {twice!r}")
     both = {**document.get("models", {}), **document.get("prompts", {})}
     if len(set(both.values())) < len(both):
-        raise UsageProblem(f"--rename: {path}: a model and a prompt are to have the same name; they share one registry")
+        raise UsageProblem(f"{option}: {path}: a model and a prompt are to have the same name; they share one registry")
     if not any(document.values()):
-        raise UsageProblem(f"--rename: {path} renames nothing; it holds the tables {known}")
+        raise UsageProblem(f"{option}: {path} renames nothing; it holds the tables {known}")
     digest = hashlib.sha256(content).hexdigest()
     return Renames(**{name: dict(document.get(name, {})) for name in _TABLES}, digest=digest)
 

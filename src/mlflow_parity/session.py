@@ -249,13 +249,15 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         if unselected:
             left_out.append(f"{unselected} of {len(items)} {title} were not selected")
     if settings.models:
-        left_out.append("registered models and prompts that --models leaves out")
+        left_out.append("registered models and prompts that --parity-models leaves out")
         if settings.experiments:
-            left_out.append("what belongs to the server (--experiments leaves it out)")
+            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
     elif settings.experiments:
-        left_out.append("registered models, prompts and what belongs to the server (--experiments leaves them out)")
+        left_out.append(
+            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
+        )
     if settings.experiments or settings.exclude_experiments:
-        left_out.append("experiments that --experiments or --exclude-experiments leave out")
+        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
     for name in SIDES:
         origin = audit.sides[name].snapshot.origin
         if origin.other_workspaces:
@@ -271,10 +273,10 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
     if not settings.load_models:
-        left_out.append("loading of models (--load-models)")
+        left_out.append("loading of models (--parity-load-models)")
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
-        left_out.append("deleted experiments and runs (--include-deleted)")
+        left_out.append("deleted experiments and runs (--parity-include-deleted)")
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")

@@ -69,10 +69,14 @@ class Side:
         if kept == self.renames:
             return
         if not kept:
-            raise UsageProblem("--rename: a snapshot cannot be read under other names; give the target's server")
-        mend = "give that file with --rename, or make the snapshot again" if self.name == "target" else "make it again"
+            raise UsageProblem("--parity-rename: a snapshot cannot be read under other names; give the target's server")
+        mend = (
+            "give that file with --parity-rename, or make the snapshot again"
+            if self.name == "target"
+            else "make it again"
+        )
         raise UsageProblem(
-            f"{self.location.display}: the {self.name}'s snapshot holds the names of a --rename file (SHA-256 "
+            f"{self.location.display}: the {self.name}'s snapshot holds the names of a --parity-rename file (SHA-256 "
             f"{kept[:16]}…), not those of the server; {mend}"
         )
 
@@ -336,7 +340,7 @@ class FreshView:
 def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Path, str | None]:
     """Return where a side's snapshot goes, and a note when an earlier one was moved aside.
 
-    Without ``--snapshot-dir`` it is ``scratch``. An unfinished snapshot is resumed; a finished one is kept under
+    Without ``--parity-snapshot-dir`` it is ``scratch``. An unfinished snapshot is resumed; a finished one is kept under
     the time at which it was read, because a new audit reads anew: an old snapshot must not pass for the server.
 
     Raises:
@@ -350,7 +354,9 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
         with tempfile.TemporaryFile(dir=root.parent):
             pass
     except OSError as error:
-        raise SnapshotError(f"--snapshot-dir: cannot write to {kept} ({error.strerror}); give another folder") from None
+        raise SnapshotError(
+            f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); give another folder"
+        ) from None
     if not (root / MANIFEST).exists():
         return root, None
     old = Snapshot.open(root, finished=False)

@@ -240,16 +240,18 @@ def load_waivers(path: str | None) -> WaiverFile:
         content = Path(path).read_bytes()
         document = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
-        raise UsageProblem(f"--waivers: cannot read {path}: {error.strerror or error}; give a TOML file") from None
+        raise UsageProblem(
+            f"--parity-waivers: cannot read {path}: {error.strerror or error}; give a TOML file"
+        ) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = " ".join(str(error).split())
-        raise UsageProblem(f"--waivers: {path} is not TOML: {why}; see docs/waivers.md") from None
+        raise UsageProblem(f"--parity-waivers: {path} is not TOML: {why}; see docs/waivers.md") from None
     entries = document.get("waiver")
     unknown = sorted(document.keys() - {"waiver"})
     if unknown or not isinstance(entries, list) or not entries:
         what = f"it has {unknown[0]!r}" if unknown else "it has no [[waiver]]"
-        raise UsageProblem(f"--waivers: {path}: {what}; it holds entries [[waiver]] and nothing else")
-    made = tuple(_entry(entry, f"--waivers: {path}, waiver {number}") for number, entry in enumerate(entries, 1))
+        raise UsageProblem(f"--parity-waivers: {path}: {what}; it holds entries [[waiver]] and nothing else")
+    made = tuple(_entry(entry, f"--parity-waivers: {path}, waiver {number}") for number, entry in enumerate(entries, 1))
     return WaiverFile(made, hashlib.sha256(content).hexdigest())
 
 

@@ -28,9 +28,17 @@ from mlflow_parity.standin.servers import Server
 #: Options of the audits of each pair.
 OPTIONS: Mapping[Pair, tuple[str, ...]] = {
     "migrated": (),
-    "loaded": ("--load-models", "--experiments", EXPERIMENT, "--models", "load-*", "-k", "model_versions_load"),
-    "restored": ("--profile", "same-store"),
-    "file-store": ("--profile", "same-store"),
+    "loaded": (
+        "--parity-load-models",
+        "--parity-experiments",
+        EXPERIMENT,
+        "--parity-models",
+        "load-*",
+        "-k",
+        "model_versions_load",
+    ),
+    "restored": ("--parity-profile", "same-store"),
+    "file-store": ("--parity-profile", "same-store"),
 }
 #: Ids that servers give, as they are shown here.
 _NORMAL = (
@@ -151,7 +159,7 @@ class _Battery:
 
     def _audit(self, name: str, pair: Pair, source: Server, target: Server) -> None:
         folder = self.folder / name
-        options = ("--max-findings", "1000", "--junitxml", str(folder / "junit.xml"), *OPTIONS[pair])
+        options = ("--parity-max-findings", "1000", "--junitxml", str(folder / "junit.xml"), *OPTIONS[pair])
         done = audit(folder, source.uri, target.uri, *options)
         (folder / "done.json").write_text(json.dumps([done.status, done.output]), encoding="utf-8")
 

@@ -17,12 +17,13 @@ from mlflow_parity.kinds import KINDS
 
 _PAIRS: dict[Pair, tuple[str, str]] = {
     "migrated": ("After a migration", "Planted on a target that `migrate.py` made; audited with the default options."),
-    "loaded": ("Models that are loaded", "The same target, audited with `--load-models`."),
+    "loaded": ("Models that are loaded", "The same target, audited with `--parity-load-models`."),
     "restored": ("After a restore",
-                 "Planted on a restored copy of the source's store; audited with `--profile same-store`. What an "
-                 "import may change, a restore must not."),
+                 "Planted on a restored copy of the source's store; audited with `--parity-profile same-store`. What "
+                 "an import may change, a restore must not."),
     "file-store": ("After a restore of a file store",
-                   "What SQL stores do not hold: planted in a copied file store; audited with `--profile same-store`."),
+                   "What SQL stores do not hold: planted in a copied file store; audited with `--parity-profile "
+                   "same-store`."),
 }  # fmt: skip
 _LONGEST = 90
 
@@ -72,8 +73,8 @@ def markdown(result: Result) -> str:
         "",
         *_wrapped(
             "Planted one by one in the database of a real server, which is read and audited against what it was, in "
-            "both directions, with `--profile same-store`: the facet named here is red, and nothing else but what "
-            "names the object."
+            "both directions, with `--parity-profile same-store`: the facet named here is red, and nothing else but "
+            "what names the object."
         ),
         "",
         "| fault | what was done | check | red |",

@@ -71,10 +71,10 @@ def audit(
             continue
         command += [f"--{side}-{'arn' if location.startswith('arn:') else 'uri'}", location]
     reports = folder / "reports"
-    if "--report-dir" in arguments:
-        reports = Path(arguments[arguments.index("--report-dir") + 1])
+    if "--parity-report-dir" in arguments:
+        reports = Path(arguments[arguments.index("--parity-report-dir") + 1])
     else:
-        command += ["--report-dir", str(reports)]
+        command += ["--parity-report-dir", str(reports)]
     command += arguments
     done = warm.run(command, kind="audit", cwd=folder, env=clean_environment(env), timeout=timeout)
     return AuditRun(done.returncode, done.stdout + done.stderr, reports)

@@ -66,7 +66,7 @@ class Result:
     waivers: tuple[Used, ...] = ()
     waivers_digest: str = ""
     self_test: SelfTest | None = None
-    """What the audit saw of the faults that ``--self-test`` planted; ``None``: not asked for."""
+    """What the audit saw of the faults that ``--parity-self-test`` planted; ``None``: not asked for."""
 
     @property
     def findings(self) -> list[Finding]:

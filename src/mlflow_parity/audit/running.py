@@ -61,7 +61,7 @@ class Audit:
             self.sides[name] = open_side(name)
         self.scope = Scope(settings, self.sides)
         self.objects: Objects | None = None
-        """Everything that was paired, once it was; kept for ``--self-test`` alone."""
+        """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
 
     def close(self) -> None:
         """Release the connections of both sides."""
@@ -91,7 +91,7 @@ class Audit:
         if result.source_runs == 0 and selection.facets("run"):
             raise UsageProblem(
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
-                "nothing: check --source-uri, --experiments and --include-deleted"
+                "nothing: check --source-uri, --parity-experiments and --parity-include-deleted"
             )
         experiments.look_again(selected)
         explainer = Explainer()

@@ -104,7 +104,7 @@ class Scope:
         if not sources:
             raise UsageProblem(
                 f"the source ({self._sides['source'].location.display}) has no experiment in scope; an empty source "
-                "proves nothing: check --source-uri, --experiments and --exclude-experiments"
+                "proves nothing: check --source-uri, --parity-experiments and --parity-exclude-experiments"
             )
         surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
         self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
@@ -116,7 +116,7 @@ class Scope:
     def _other_items(self, check_patterns: bool) -> tuple[Item, ...]:
         """Items of the families that hang on no experiment.
 
-        When only some experiments are in scope there are none, but for what ``--models`` names.
+        When only some experiments are in scope there are none, but for what ``--parity-models`` names.
         """
         if self.settings.experiments and not self.settings.models:
             return ()
@@ -134,8 +134,8 @@ class Scope:
             names = [name for family in _NAMED for name in ours[family]]
             if not any(_fits(name, pattern) for name in names):
                 raise UsageProblem(
-                    f"--models: no registered model or prompt of the source matches {pattern!r}; it has {len(names)}, "
-                    "look them up with: pytest --collect-only -q"
+                    f"--parity-models: no registered model or prompt of the source matches {pattern!r}; it has "
+                    f"{len(names)}, look them up with: pytest --collect-only -q"
                 )
         if self.settings.experiments:
             return items
@@ -165,8 +165,8 @@ class Scope:
 
     def _check_patterns(self, source: Sequence[Experiment]) -> None:
         for option, patterns in (
-            ("--experiments", self.settings.experiments),
-            ("--exclude-experiments", self.settings.exclude_experiments),
+            ("--parity-experiments", self.settings.experiments),
+            ("--parity-exclude-experiments", self.settings.exclude_experiments),
         ):
             for pattern in patterns:
                 if not any(_fits(experiment.name, pattern) for experiment in source):

@@ -127,7 +127,7 @@ def _name_missing(scene: Scene) -> bool:
 def _name_extra(scene: Scene) -> bool:
     theirs = scene.entity[1]
     name = f"{theirs.name} (parity-self-test)"
-    # what --models does not name is none of the audit's business
+    # what --parity-models does not name is none of the audit's business
     if not scene.in_scope(name):
         return False
     scene.target.entities[scene.kind, name] = replace(theirs, entity_id=name, name=name)

@@ -64,7 +64,7 @@ class _Canary:
         """Whether a class can be seen at all; if not, say why."""
         settings = self.audit.settings
         if settings.profile not in fault.profiles:
-            self._say(fault, "contract", note=f"--profile {settings.profile} lets it differ")
+            self._say(fault, "contract", note=f"--parity-profile {settings.profile} lets it differ")
         elif fault.depth == "digest" and settings.depth == "listing":
             self._say(fault, "depth", note="--parity-depth listing compares no bytes")
         else:

@@ -159,10 +159,10 @@ def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
     judged = read_report(str(report), "--report")
     depth = missing_options(judged, "digest", judged["scope"]["profile"], include_deleted=True)
     rest = missing_options(judged, "full", "export-import", include_deleted=include_deleted)
-    if "--profile" in rest:
+    if "--parity-profile" in rest:
         raise UsageProblem(f"--report: {report} was judged by the profile same-store; audit by export-import")
     if rest:
-        raise UsageProblem(f"--report: {report} is of an audit that judged more; add {' '.join(rest)}")
+        raise UsageProblem(f"--report: {report} is of an audit that judged more; add --include-deleted")
     return depth
 
 

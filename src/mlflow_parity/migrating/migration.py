@@ -40,7 +40,7 @@ class Migration:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.folder = ExportFolder(settings.export_root)
-        self.renames = load_renames(None if settings.rename is None else str(settings.rename))
+        self.renames = load_renames(None if settings.rename is None else str(settings.rename), "--rename")
         self._stack = ExitStack()
 
     def __enter__(self) -> Migration:
@@ -189,7 +189,7 @@ class Migration:
         assert self.settings.target is not None
         target, again = self.settings.target, self.settings.reports / "repair"
         damaged = read_damage(report, target)
-        recheck = ["--recheck", str(report), *as_judged(report, include_deleted=self.settings.include_deleted)]
+        recheck = ["--parity-recheck", str(report), *as_judged(report, include_deleted=self.settings.include_deleted)]
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None

@@ -20,7 +20,9 @@ _GREEN = frozenset(state.value for state in State if state.green)
 #: A clock may be ahead of another by so much.
 _SKEW = timedelta(minutes=5)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-_AUDIT = "audit all of it: without --experiments, --exclude-experiments, -k and --recheck, with bytes"
+_AUDIT = (
+    "audit all of it: without --parity-experiments, --parity-exclude-experiments, -k and --parity-recheck, with bytes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,8 @@ def _not_green(evidence: Evidence) -> list[Refusal]:
 
 def _not_whole(evidence: Evidence) -> list[Refusal]:
     found = []
-    limits = [f"--experiments {', '.join(evidence.only)}"] if evidence.only else []
-    limits += [f"--exclude-experiments {', '.join(evidence.excluded)}"] if evidence.excluded else []
+    limits = [f"--parity-experiments {', '.join(evidence.only)}"] if evidence.only else []
+    limits += [f"--parity-exclude-experiments {', '.join(evidence.excluded)}"] if evidence.excluded else []
     # loading a model is no comparison, and off by default
     if unchecked := sorted(set(BY_NAME) - evidence.checks - {"model_versions_load"}):
         limits.append(f"{len(unchecked)} checks were not selected (test_{', test_'.join(unchecked[:3])}, …)")
@@ -215,7 +217,9 @@ def _too_old(evidence: Evidence, now: datetime, max_age: timedelta, *, delete: b
         why = (
             f"{evidence.target_resumed} parts of the target were read by an earlier, interrupted audit, of unknown age"
         )
-        found.append(Refusal("the report rests on older readings", why, "audit again without that --snapshot-dir"))
+        found.append(
+            Refusal("the report rests on older readings", why, "audit again without that --parity-snapshot-dir")
+        )
     return found
 
 

@@ -208,7 +208,7 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
             why = f"in its trash: {trash}, of which the report does not speak"
-            mend = "migrate and audit with --include-deleted, or say --leave-deleted to lose them"
+            mend = "migrate with --include-deleted and audit with --parity-include-deleted, or pass --leave-deleted"
             examined.refusals.append(Refusal("something would be lost", why, mend))
         else:
             examined.notes.append(f"in its trash: {trash}, of which the report does not speak")

@@ -16,14 +16,14 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
     """Return the audit's options; the two ends go into its environment, where no list of processes shows them."""
     arguments = ["-q", "--no-header", "-p", "no:cacheprovider"]
     if settings.experiments:
-        arguments += ["--experiments", ",".join(settings.experiments)]
+        arguments += ["--parity-experiments", ",".join(settings.experiments)]
     if settings.models:
-        arguments += ["--models", ",".join(settings.models)]
+        arguments += ["--parity-models", ",".join(settings.models)]
     if settings.include_deleted:
-        arguments += ["--include-deleted"]
+        arguments += ["--parity-include-deleted"]
     if settings.rename is not None:
-        arguments += ["--rename", str(settings.rename)]
-    return [*arguments, "--report-dir", str(reports), "--workers", str(settings.workers), *more]
+        arguments += ["--parity-rename", str(settings.rename)]
+    return [*arguments, "--parity-report-dir", str(reports), "--parity-workers", str(settings.workers), *more]
 
 
 def verify(

@@ -219,7 +219,7 @@ def read_objects(path: str | os.PathLike[str], experiments: Collection[str]) -> 
 
 
 def _unwritable(path: Path, error: OSError) -> UsageProblem:
-    return UsageProblem(f"cannot write {path}: {_one_line(error)}; give another --report-dir")
+    return UsageProblem(f"cannot write {path}: {_one_line(error)}; give another --parity-report-dir")
 
 
 def _one_line(error: BaseException) -> str:

@@ -140,9 +140,9 @@ class Report:
     waivers: tuple[Mapping[str, str], ...] = ()
     waivers_digest: str = ""
     self_test: SelfTest | None = None
-    """What became of the faults that ``--self-test`` planted; ``None``: it was not asked for."""
+    """What became of the faults that ``--parity-self-test`` planted; ``None``: it was not asked for."""
     not_green: tuple[str, ...] = ()
-    """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--recheck`` judges them again."""
+    """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--parity-recheck`` judges them again."""
     timings: Mapping[str, float] = field(default_factory=dict)
     format_version: str = FORMAT_VERSION
 

@@ -82,7 +82,9 @@ def check_message(
     rest = max(total, len(findings)) - len(ordered)
     where = _in(clean(report_dir))
     if rest:
-        lines.append(f"and {rest:,} more: {where}ledger.parquet names every object, --max-findings shows more of them")
+        lines.append(
+            f"and {rest:,} more: {where}ledger.parquet names every object, --parity-max-findings shows more of them"
+        )
     elif any(counts.get(state) for state in (State.MISSING, State.AMBIGUOUS)) and not findings:
         # the facet of a run that has no copy: said once per run, by the check of the runs themselves
         lines.append(f"not compared, for want of a copy; test_runs_arrived_once names each, or see {where}report.html")
@@ -261,7 +263,7 @@ def _next_step(report: Report) -> str:
         partial = "repeat it without the limits for the whole, or " if report.scope.partial else ""
         return f"  next: {partial}sign report.html and keep it with ledger.parquet"
     if not report.objects:
-        return "  next: check that the source holds what you want audited and that --experiments names it"
+        return "  next: check that the source holds what you want audited and that --parity-experiments names it"
     if report.totals["unverified"] and not any(
         count for state, count in report.totals.items() if not State(state).green and state != "unverified"
     ):

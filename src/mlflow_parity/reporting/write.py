@@ -70,4 +70,4 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def _unusable(path: Path, error: Exception) -> UsageProblem:
     why = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return UsageProblem(f"--report-dir: cannot write reports to {str(path)!r}: {why}; give another directory")
+    return UsageProblem(f"--parity-report-dir: cannot write reports to {str(path)!r}: {why}; give another directory")

@@ -19,7 +19,7 @@ class Asked:
     experiments: tuple[str, ...] = ()
     exclude_experiments: tuple[str, ...] = ()
     renames: str = ""
-    """SHA-256 (hex) of the file of ``--rename`` under whose names it was read; empty: under those of the server."""
+    """SHA-256 (hex) of the file of ``--parity-rename`` under whose names it was read; empty: the server's own."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Asked:
@@ -29,10 +29,10 @@ class Asked:
 
     def options(self) -> str:
         """Return the options by which it was asked for."""
-        parts = [f"--parity-depth {self.depth}", *(["--include-deleted"] if self.include_deleted else [])]
+        parts = [f"--parity-depth {self.depth}", *(["--parity-include-deleted"] if self.include_deleted else [])]
         for flag, names in (("experiments", self.experiments), ("exclude-experiments", self.exclude_experiments)):
-            parts += [f"--{flag} {shlex.quote(','.join(names))}"] if names else []
-        parts += [f"--rename (a file with SHA-256 {self.renames[:16]}…)"] if self.renames else []
+            parts += [f"--parity-{flag} {shlex.quote(','.join(names))}"] if names else []
+        parts += [f"--parity-rename (a file with SHA-256 {self.renames[:16]}…)"] if self.renames else []
         return " ".join(parts)
 
     def lacks(self, wanted: Asked, names: Iterable[str]) -> str:
@@ -40,7 +40,7 @@ class Asked:
         if DEPTHS.index(self.depth) < DEPTHS.index(wanted.depth):
             return f"--parity-depth {self.depth}, not {wanted.depth}"
         if wanted.include_deleted and not self.include_deleted:
-            return "without --include-deleted"
+            return "without --parity-include-deleted"
         if not all(in_scope(name, self.experiments, self.exclude_experiments) for name in names):
             return self.options()
         return ""

@@ -95,13 +95,13 @@ class Snapshot:
             old = cls.open(root, finished=False)
             if old.origin.location != origin.location:
                 raise SnapshotError(
-                    f"--snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
+                    f"--parity-snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
                     f"{origin.location}; give another folder"
                 )
             if asked is not None and old.asked is not None and asked != old.asked:
                 raise SnapshotError(
-                    f"--snapshot-dir: holds an unfinished snapshot that was asked for with {old.asked.options()}, not "
-                    f"{asked.options()}; give the same options again, or another folder"
+                    f"--parity-snapshot-dir: holds an unfinished snapshot that was asked for with "
+                    f"{old.asked.options()}, not {asked.options()}; give the same options again, or another folder"
                 )
             drop_temporary(root)
             if old.origin.version != origin.version:
@@ -112,7 +112,9 @@ class Snapshot:
                 # what is taken over was read then
                 identity, created = old._identity, old.created
         elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
-            raise SnapshotError("--snapshot-dir: the folder holds other files and no snapshot; give an empty one")
+            raise SnapshotError(
+                "--parity-snapshot-dir: the folder holds other files and no snapshot; give an empty one"
+            )
         root.mkdir(parents=True, exist_ok=True)
         manifest = {
             "format": FORMAT,
@@ -152,7 +154,7 @@ class Snapshot:
             if finished and manifest["finished"] is None:
                 raise SnapshotError(
                     f"{root.name}: this snapshot is unfinished (the audit that wrote it was interrupted); run that "
-                    "audit again with the same --snapshot-dir first"
+                    "audit again with the same --parity-snapshot-dir first"
                 )
             if finished and snapshot._digest() != manifest["digest"]:
                 raise SnapshotError(f"{root.name}: the manifest does not match its digest; make the snapshot again")
