@@ -62,6 +62,9 @@ def test_installed_plugin_in_an_unrelated_folder(
     (tmp_path / "checks" / "test_params.py").write_text("def test_foreign():\n    raise SystemExit('not ours')\n")
     (tmp_path / "conftest.py").write_text("import pytest\n\n@pytest.fixture\ndef experiment():\n    return 1\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = checks\npython_files = check_*.py\n")
+    for tests in ("checks", "tests"):
+        (tmp_path / tests).mkdir(exist_ok=True)
+        (tmp_path / tests / "conftest.py").write_text("raise SystemExit('an audit loads no conftest of tests')\n")
     source, target = servers
     command = [str(installed), "-m", "pytest", "--source-uri", source.uri, "--target-uri", target.uri, "-v"]
     done = subprocess.run(
@@ -84,21 +87,23 @@ def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None
     assert all(line.startswith("checks/test_") for line in ran)
 
 
-def test_a_checkout_without_uris_runs_its_own_tests() -> None:
-    """Plain ``pytest`` in the checkout collects ``tests/`` and no check."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    nodes = [line for line in done.stdout.splitlines() if "::" in line]
+def test_a_checkout_loads_its_tests_only_where_they_are_named() -> None:
+    """Plain ``pytest`` in the checkout asks for two servers, and loads nothing of ``tests/``; ``pytest tests`` does."""
+    shown = {}
+    for named in ((), ("tests",)):
+        command = [sys.executable, "-v", "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *named]
+        shown[named] = subprocess.run(
+            command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+    bare, tests = shown[()], shown["tests",]
+    assert bare.returncode == 4, bare.stdout
+    assert "the checks compare two servers: add --source-uri" in bare.stdout + bare.stderr
+    assert str(ROOT / "tests") not in bare.stdout + bare.stderr
+    assert tests.returncode == 0, tests.stdout
+    assert str(ROOT / "tests" / "support") in tests.stderr
+    nodes = [line for line in tests.stdout.splitlines() if "::" in line]
     assert nodes
-    assert all(line.startswith("tests/") for line in nodes)
+    assert all(line.startswith(("test_", "faults/")) for line in nodes)
 
 
 def test_installed_plugin_leaves_other_runs_alone(installed: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
@@ -138,14 +139,20 @@ def add_options(parser: pytest.Parser) -> None:
         parser.addini(option.ini, option.help, type="string", default="")
 
 
-def raw_values(config: pytest.Config, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Collect what was given, as text: flag before environment variable before ini before default."""
+def raw_values(
+    config: pytest.Config, environ: Mapping[str, str] | None = None, given: Namespace | None = None
+) -> dict[str, str]:
+    """Collect what was given, as text: flag before environment variable before ini before default.
+
+    ``given`` are the flags while pytest has not yet put them into ``config``.
+    """
     env = os.environ if environ is None else environ
+    flags = config.option if given is None else given
     values: dict[str, str] = {}
     for option in OPTIONS:
-        given = config.getoption(option.dest, default=None)
-        if given is not None:
-            values[option.name] = ",".join(given) if isinstance(given, list) else str(given)
+        value = getattr(flags, option.dest, None)
+        if value is not None:
+            values[option.name] = ",".join(value) if isinstance(value, list) else str(value)
         elif env.get(option.environment):
             values[option.name] = env[option.environment]
         elif ini := str(config.getini(option.ini)):

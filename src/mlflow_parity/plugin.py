@@ -25,6 +25,7 @@ _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "parity_audited"
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
+_NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) and --target-uri (or --target-arn)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,10 +34,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Let an audit that names no path load the folder's own ``conftest.py`` alone, and none of its tests'.
+
+    pytest would take those of ``testpaths`` and of each folder ``test*``: what they import need not be installed where
+    an audit runs, and no check uses it.
+    """
+    given = early_config.known_args_namespace
+    if given.file_or_dir or not options.is_active(options.raw_values(early_config, given=given)):
+        return
+    own = early_config.invocation_params.dir / "conftest.py"
+    given.file_or_dir = [str(own if own.is_file() else checks_folder())]
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Validate the options and, when no path was given, run the checks."""
     values = options.raw_values(config)
     if not options.is_active(values) or config.option.help:
+        # said once here, and not for each file that is collected
+        if not config.option.help and any(_is_ours(argument) for argument in config.args):
+            raise pytest.UsageError(_NO_SIDES)
         return
     from mlflow_parity.redaction import Redactor, guard_debug_file, guard_logs
     from mlflow_parity.session import Main, Shared, command_line
@@ -69,6 +87,11 @@ def checks_folder() -> Path:
     here = Path(__file__).resolve().parent
     installed = here / "checks"
     return installed if installed.is_dir() else here.parent.parent / "checks"
+
+
+def _is_ours(argument: str) -> bool:
+    path = Path(argument.partition("::")[0]).absolute()
+    return checks_folder() in (path, *path.parents)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -132,9 +155,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     shared = metafunc.config.stash.get(_SHARED, None)
     if shared is None:
-        raise pytest.UsageError(
-            "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
-        )
+        raise pytest.UsageError(_NO_SIDES)
     if _SCOPE in metafunc.fixturenames:
         from mlflow_parity.own_checks import WHOLE, test_id
 
