@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import settings
@@ -38,10 +39,18 @@ standin_servers.launch = warm.launch
 lead()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the order within a file stays."""
+    """Put the longest files first, the order within a file stays; ``long(but=…)`` does not mark these parameters."""
+    for item in items:
+        item.own_markers[:] = [mark for mark in item.own_markers if not _excepted(item, mark)]
     place = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
+
+
+def _excepted(item: pytest.Item, mark: pytest.Mark) -> bool:
+    named = item.name.partition("[")[2].removesuffix("]")
+    return mark.name == "long" and any(fnmatchcase(named, pattern) for pattern in mark.kwargs.get("but", ()))
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,7 @@ def _found(done: AuditRun, facet: str) -> dict[str, tuple[str, str, str]]:
     }
 
 
+@pytest.mark.long
 def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
     """No model's code runs; that is said, and makes the audit no partial one."""
     done = audit(tmp_path, copied.source.uri, copied.target.uri)
@@ -107,6 +108,7 @@ def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
     assert any("--parity-load-models" in line for line in done.report["scope"]["left_out"])
 
 
+@pytest.mark.long
 def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
     """One loads; one needs a library that is absent: unverified; one fails: a mismatch."""
     done = audit(tmp_path, copied.source.uri, copied.target.uri, "--parity-load-models", "-k", "model_versions_load")

@@ -85,6 +85,7 @@ def test_a_file_that_the_store_lists_but_does_not_give(servers: tuple[Server, Se
     assert [(row.name, row.facet) for row in done.red_rows()] == [("sweep-0", "artifacts")]
 
 
+@pytest.mark.long
 def test_a_file_that_goes_between_list_and_read(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """Deleted under the audit's hands: red for that one file, whatever else is said of it."""
     source, target = servers
@@ -120,6 +121,7 @@ def test_a_store_that_cannot_be_reached(servers: tuple[Server, Server], tmp_path
     assert [(row.name, row.facet) for row in done.red_rows()] == [("sweep-1", "artifacts")]
 
 
+@pytest.mark.long
 def test_a_folder_that_the_server_cannot_open(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """The target's store fails inside the server: red for that run, and it is said what was not found or read."""
     source, target = servers
@@ -203,6 +205,7 @@ def test_one_side_only(servers: tuple[Server, Server], tmp_path: Path, side: str
     refused(done, f"--{other}-uri")
 
 
+@pytest.mark.long(but=("workers1",))
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_nothing_collected(servers: tuple[Server, Server], tmp_path: Path, workers: tuple[str, ...]) -> None:
     """An expression that selects nothing: exit status 5, nothing read, and no report that says green."""

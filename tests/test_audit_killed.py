@@ -38,6 +38,7 @@ def pair(server_pool: ServerPool, module_server: FreshServer) -> tuple[Server, S
     return copied_pair(server_pool, module_server)
 
 
+@pytest.mark.long
 def test_killed_again_and_again(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """Twenty-four kills, one folder: both digests are those of an undisturbed audit, nothing is left half written."""
     source, target = (server.uri for server in pair)
@@ -84,6 +85,7 @@ def opened(snapshot: Path) -> Side:
     return Side("target", parse_location(str(snapshot), option="--target-uri"), None)
 
 
+@pytest.mark.long
 def test_any_damage_of_any_file_is_refused(snapshot: Path) -> None:
     """In one line, before anything of it is used; the whole snapshot is good again afterwards."""
     chance = random.Random(5)

@@ -15,6 +15,8 @@ from support.servers import copy_database
 
 from mlflow_parity.standin.servers import Server
 
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def meanwhile(step: Callable[[int], None]) -> Iterator[None]:

@@ -102,6 +102,7 @@ def pytest_alone(folder: Path, env: dict[str, str]) -> AuditRun:
     return AuditRun(done.returncode, done.stdout + done.stderr, folder / "out")
 
 
+@pytest.mark.long
 def test_a_full_audit_only_reads(whole: tuple[AuditRun, Proxy, Proxy]) -> None:
     """Green; every request that either server got is on the allow-list, and the report counts just those."""
     done, *proxies = whole
@@ -159,6 +160,7 @@ def test_include_deleted(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_p
     assert "deleted experiments and runs (--parity-include-deleted)" not in done.report["scope"]["left_out"]
 
 
+@pytest.mark.long
 def test_parity_depth(pair: Pair, tmp_path: Path) -> None:
     """Another byte at the same size: unseen by listing, which says so and downloads nothing; seen and explained."""
     with content(pair.file("sweep-0", "notes.txt"), b"first line\nsecond LINE\n"), ExitStack() as stack:
@@ -211,6 +213,7 @@ def test_workers_one(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path:
         assert done.report["sides"][side]["snapshot_digest"] == whole[0].report["sides"][side]["snapshot_digest"]
 
 
+@pytest.mark.long
 def test_snapshot_dir_stands_for_a_server_that_is_gone(
     whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path
 ) -> None:
@@ -244,6 +247,7 @@ def test_a_snapshot_read_for_one_check_is_no_evidence_for_another(pair: Pair, tm
     assert "FAILED" not in done.output.replace("ERROR", "")
 
 
+@pytest.mark.long
 def test_snapshot_dir_keeps_the_finished_one_aside(pair: Pair, tmp_path: Path) -> None:
     """The next audit reads anew and moves the older snapshot aside, and says so."""
     kept = tmp_path / "kept"
@@ -385,6 +389,7 @@ def test_collect_only(pair: Pair, tmp_path: Path) -> None:
     assert not done.reports.exists()
 
 
+@pytest.mark.long
 def test_junitxml(pair: Pair, tmp_path: Path) -> None:
     """Every failing check stands in it with the text that a person needs, and without a traceback."""
     seed = Seeder(pair.target.uri)

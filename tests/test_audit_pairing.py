@@ -91,6 +91,7 @@ def test_imported_twice(exported: Exported, migration: Migration, fresh_server: 
     assert {row.state.value for row in done.red_rows()} == {"duplicate"}
 
 
+@pytest.mark.long
 def test_restored_database(exported: Exported, migration: Migration, fresh_server: FreshServer, tmp_path: Path) -> None:
     """A copy of database and artifacts keeps its ids: paired by them, deleted ones too; one param changed is red."""
     target = fresh_server()
@@ -114,6 +115,7 @@ def _begun(database: sqlite3.Connection) -> tuple[int, int]:
     return int(done), int(half)
 
 
+@pytest.mark.long
 def test_killed_import(fresh_server: FreshServer, tmp_path: Path) -> None:
     """The real import, killed midway: what it left half done is extra and called so, what it did not do is missing."""
     source, target = fresh_server(), fresh_server()
@@ -159,6 +161,7 @@ def test_killed_import(fresh_server: FreshServer, tmp_path: Path) -> None:
         assert database.execute("SELECT count(*) FROM runs").fetchone() == (2 + 1 + len(names),)
 
 
+@pytest.mark.long
 def test_chained_migration(exported: Exported, once: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
     """From A to B to C: C is a copy of B in full, and also tells where A's runs went."""
     third = fresh_server()

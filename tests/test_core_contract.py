@@ -451,6 +451,7 @@ def test_every_rule_says_when_why_and_where() -> None:
     assert len(contract.digest()) == 64
 
 
+@pytest.mark.long(but=("imported",))
 @pytest.mark.parametrize("make", [same_ids, imported, natural], ids=lambda make: str(make.__name__))
 def test_each_promise_alone_reads_only_what_it_needs(tmp_path: Path, make: Callable[[Store], Store]) -> None:
     """One check selected: its facets are in the ledger and no others, and it is green on a good copy."""

@@ -407,6 +407,7 @@ def test_report_dir_by_ini_environment_and_flag(
     assert sorted(path.name for path in pytester.path.glob("by-*")) == ["by-env", "by-flag", "by-ini"]
 
 
+@pytest.mark.long
 def test_snapshot_dir_that_cannot_be_used(run: Run, snapshots: Snapshots, pytester: pytest.Pytester) -> None:
     """A file in its place is one line, before anything is sent."""
     place = pytester.path / "file"

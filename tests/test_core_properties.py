@@ -116,6 +116,7 @@ def read_and_compare(source: Store, target: Store, seed: int = 0, page: int = 2)
         )
 
 
+@pytest.mark.long(but=("source-tag",))
 @pytest.mark.parametrize("kind", COPIES)
 @settings(unhurried, max_examples=40)
 @given(store=stores(), seed=st.integers(0, 99), page=st.integers(1, 4))
@@ -133,6 +134,7 @@ def test_equal_stores_are_green(kind: str, store: Store, seed: int, page: int) -
     assert set(done.result.paired_by) <= ({kind, "content"} if kind == "natural-key" else {kind})
 
 
+@pytest.mark.long
 @settings(unhurried, max_examples=40)
 @given(store=stores())
 def test_what_a_sql_store_rewrites_is_expected_and_named(store: Store) -> None:
@@ -639,6 +641,7 @@ def run_added(world: World) -> Expected:
     return one("presence", "")
 
 
+@pytest.mark.long(but=("*-source-tag",))
 @pytest.mark.parametrize("kind", COPIES)
 @pytest.mark.parametrize("change", RUN_CHANGES)
 def test_any_single_change_of_a_run_is_red(change: str, kind: str) -> None:
@@ -765,6 +768,7 @@ def _experiment_tags(world: World) -> dict[str, str]:
     return tags
 
 
+@pytest.mark.long(but=("*-source-tag",))
 @pytest.mark.parametrize("kind", COPIES)
 @pytest.mark.parametrize("change", EXPERIMENT_CHANGES)
 def test_any_single_change_of_an_experiment_is_red(change: str, kind: str) -> None:

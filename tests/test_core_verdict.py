@@ -474,6 +474,7 @@ def large_audit(runs: int, keys: int, steps: int) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [(2_000, 20, 25), (100, 1, 10_000)], ids=["short", "long"])
 def test_a_million_points_on_each_side_take_under_400_mb(shape: tuple[int, int, int]) -> None:
     """Captured, paired and compared in one process, short histories and long ones; deepdiff is never called."""

@@ -160,6 +160,7 @@ def _outside(did: Watched, *places: Path) -> set[str]:
     return {path for path in written if not f"{path}/".startswith(allowed)}
 
 
+@pytest.mark.long
 def test_a_migration_of_it_is_harmless(world: World) -> None:
     """It writes in its work folder, starts nothing, unpickles nothing, and talks to both ends only."""
     assert _outside(world.did, world.folder / "moving") == set()
@@ -183,6 +184,7 @@ def test_a_migration_of_it_is_harmless(world: World) -> None:
 _CLAIMED = (["../x"], ["/etc/passwd"], ["a/../../b"], [".."], ["x", "x"])
 
 
+@pytest.mark.long
 def test_an_audit_of_it_is_harmless(world: World, tmp_path: Path) -> None:
     """Every text differs on the target, so that the report shows it: text it stays, in a browser and on a terminal."""
     alter(world.target)
@@ -317,6 +319,7 @@ def test_ids_that_lead_elsewhere_are_folders_of_the_export(identity: str, tmp_pa
 _LARGE = 300_000_000
 
 
+@pytest.mark.long
 def test_a_large_file_is_hashed_in_little_memory(fresh_server: FreshServer) -> None:
     """300 MB through the server's proxy; the memory does not depend on the size (5 GB: benchmarks/RESULTS.md)."""
     server = fresh_server()

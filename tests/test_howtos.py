@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pytest
 from support import warm
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, emptied, server_of
@@ -16,6 +17,8 @@ from support.tool import migrate
 
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import clean_environment
+
+pytestmark = pytest.mark.long
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _STEP = re.compile(r"^```sh\n(?P<block>.*?)^```\n\s*Exit status (?P<status>\d)", re.DOTALL | re.MULTILINE)

@@ -165,6 +165,7 @@ def ended_and_changed(live: Live) -> None:
     live.seed.log(live.runs["child 2"], params={"afterthought": "1"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("act", "rows", "what"),
     [
@@ -218,6 +219,7 @@ def test_experiments_that_come_and_change(live: Live) -> None:
     assert "it came on the source while the audit was running, nothing of it was read" in outcome.reasons
 
 
+@pytest.mark.long
 def test_an_experiment_that_goes_and_one_that_is_restored(live: Live) -> None:
     """One that was compared is deleted, and one that was left out as deleted comes back."""
     left_out = live.seed.experiment("left out")

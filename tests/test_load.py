@@ -10,6 +10,8 @@ from support.postgres import postgres
 from benchmarks.load import check_counts, measure
 from benchmarks.load_data import Load
 
+pytestmark = pytest.mark.long
+
 
 def test_counts_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of each hundred runs' faults, in three experiments; a fault that was not planted is noticed."""

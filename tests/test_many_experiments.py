@@ -15,6 +15,8 @@ from support.servers import FreshServer, copy_database
 from mlflow_parity.items import MOST, Item, bundles
 from mlflow_parity.standin.servers import Server
 
+pytestmark = pytest.mark.long
+
 COUNT = MOST + 10
 
 

@@ -14,10 +14,13 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from support.memory_peak import PYTEST, peak_mb
 from support.servers import server_of
 
 from mlflow_parity.standin.servers import clean_environment, empty_database
+
+pytestmark = pytest.mark.long
 
 RUNS, KEYS, STEPS = 100, 10, 500
 START = 1_700_000_000_000

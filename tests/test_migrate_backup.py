@@ -35,6 +35,7 @@ def _held(work: Path) -> dict[str, bytes]:
     return {str(file): file.read_bytes() for file in (work / "export").rglob("*") if file.is_file()}
 
 
+@pytest.mark.long
 def test_a_backup_is_not_overwritten_by_less(
     source: Server, backup: Path, fresh_server: FreshServer, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_backup_is_not_overwritten_by_less(
     assert migrate_py(tmp_path, "export", *ends[:2], *one).status == 0
 
 
+@pytest.mark.long
 def test_a_backup_of_any_kind_of_the_server_is_not_lost(fresh_server: FreshServer, tmp_path: Path) -> None:
     """What belongs to no experiment is lost by a scope that names every experiment, whatever its kind."""
     server = fresh_server()

@@ -102,6 +102,7 @@ def _kept(folder: ExportFolder) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.long(but=("newest",))
 def test_every_file_is_kept_byte_for_byte(exported: Exported) -> None:
     """The server's own disk and the export hold the same files, non-ASCII names on old servers and empty ones too."""
     disk = _on_disk(exported.source)
@@ -241,6 +242,7 @@ def small(module_server: FreshServer) -> Server:
     return server
 
 
+@pytest.mark.long
 def test_killed_and_taken_up_again_it_is_the_same(small: Server, tmp_path: Path) -> None:
     """Killed at many moments and begun again: the same digest, the same bytes, the same files; nothing half is left."""
     whole = export(small, tmp_path / "whole")

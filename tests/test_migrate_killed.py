@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from support.copied import kept, seed_copied
 from support.exported import export
 from support.killed_everywhere import killed_everywhere
 from support.seed import Seeder
 from support.seed_later import seed_later, seed_secret
 from support.servers import FreshServer
+
+pytestmark = pytest.mark.long
 
 EVERY = 1 if os.environ.get("MLFLOW_PARITY_KILLS") == "all" else 16
 

@@ -25,6 +25,8 @@ from mlflow_parity.contract import LATER
 from mlflow_parity.model import ENDPOINT_KEY
 from mlflow_parity.standin.servers import Server, clean_environment
 
+pytestmark = pytest.mark.long
+
 #: Parts of the gateway that the second source changes.
 PARTS = ("model-definitions", "endpoints", "budgets")
 OTHER = "tr-00000000000000000000000000000002"

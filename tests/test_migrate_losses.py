@@ -145,6 +145,7 @@ def _rows(run: AuditRun, loss: Loss) -> list[Row]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.trigger}: {loss.name}")
 def test_the_tool_loses_it_and_migrate_does_not(both: Both, loss: Loss) -> None:
     """Red after the plain tool, green after ours; and both audits looked at it."""
@@ -220,6 +221,7 @@ def test_where_no_source_tags_are_written(both: Both) -> None:
     assert not any((*plain.values(), *ours.values()))
 
 
+@pytest.mark.long
 def test_a_name_with_an_apostrophe(both: Both, tmp_path: Path) -> None:
     """The plain export ends with an error at such a registered model; ours moves it in an incremental run."""
     api = f"{both.source.uri}/api/2.0/mlflow/registered-models/create"

@@ -18,6 +18,8 @@ from support.tool import export, import_, migrate
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 
+pytestmark = pytest.mark.long
+
 #: A proxied server answers for it with a file named ``of a blank``, which is not there.
 UNREADABLE = "of%20a%20blank.txt"
 #: No proxied target holds a file under such a name.

@@ -18,6 +18,8 @@ from support.tool import export, import_
 from mlflow_parity.standin.gateway import Rules, gateway
 from mlflow_parity.standin.sagemaker import StandIn, new_credentials
 
+pytestmark = pytest.mark.long
+
 PROMPT = {"mlflow.prompt.is_prompt": "true"}
 #: Registered models of which each version is lost or wrong after the tool. Of two logged models of one run it takes
 #: the first for both versions: whichever that is, one of them is wrong.

@@ -59,6 +59,7 @@ def writes(migration: Whole) -> dict[str, int]:
     return dict(migration.context.writer.counts)
 
 
+@pytest.mark.long
 def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Every kind in every way; the audit is green without a waiver; a second import writes nothing."""
     target = fresh_server()
@@ -74,6 +75,7 @@ def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: Fr
     assert (writes(again), again.left) == ({}, {})
 
 
+@pytest.mark.long
 def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Killed before, during and after requests of every kind, and gone on with: nothing is lost or there twice."""
     target = fresh_server()

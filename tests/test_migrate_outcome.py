@@ -99,6 +99,7 @@ def moved(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) 
         yield _Moved(source, target, ours, theirs, tmp_path_factory.mktemp("moved"))
 
 
+@pytest.mark.long
 def test_the_plan_names_what_cannot_be_moved(moved: _Moved) -> None:
     """Object by object, where there are any, each with what the audit will make of it."""
     assert moved.planned.status == 0, moved.planned.output
@@ -162,6 +163,7 @@ def _again(moved: _Moved) -> Migrated:
     return migrate_py(moved.folder, *command[1:])
 
 
+@pytest.mark.long
 def test_mended_the_named_command_ends_green(moved: _Moved) -> None:
     """Causes mended, the command as it was printed: exit status 0, audit green; what differs is named once more."""
     moved.ours.faults.clear()

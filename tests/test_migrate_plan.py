@@ -138,6 +138,7 @@ def on_a_terminal(folder: Path, *arguments: str, env: Mapping[str, str] | None =
     return status, (folder / "output").read_text(), shown.decode()
 
 
+@pytest.mark.long
 def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
     """``--experiments`` with ``--models`` under new names: only these are moved, and audited; the rest is told."""
     target = fresh_server()
@@ -187,6 +188,7 @@ def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: Fr
     assert not [file for file in (tmp_path / "two" / "export" / "files").rglob("*") if file.is_file()]
 
 
+@pytest.mark.long
 def test_another_scope_reads_and_moves_the_rest(scoped: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
     """First one model with all experiments, whose audit is green, then everything in the same work folder."""
     target = fresh_server()

@@ -71,6 +71,7 @@ def test_what_a_target_cannot_hold_is_told_and_nothing_is_left_on_it(
     assert not survey.outside
 
 
+@pytest.mark.long
 def test_an_app_is_looked_at_and_nothing_is_left(
     source: Source, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_marker_of_a_killed_look_is_cleared(fresh_server: FreshServer, tmp_pat
 # --- reach and rights
 
 
+@pytest.mark.long
 def test_two_dead_ends_are_both_told(tmp_path: Path) -> None:
     """One end that does not answer does not hide the other."""
     nowhere, elsewhere = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
@@ -239,6 +241,7 @@ def bucketless(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield server
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_not_there(
     bucketless: Server, plain: Server, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +336,7 @@ def test_what_this_migration_made_is_taken_up_again(source: Source, fresh_server
 # --- disk, names, scope
 
 
+@pytest.mark.long
 def test_too_little_disk(fresh_server: FreshServer, tmp_path: Path) -> None:
     """The whole export, or the largest batch where batches are discarded."""
     seed = Seeder(fresh_server().uri)

@@ -19,6 +19,8 @@ from support.servers import FreshServer
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.standin.servers import Server
 
+pytestmark = pytest.mark.long
+
 
 class Moved:
     """A source with every kind of object, its migration, and a way to damage what came of it."""

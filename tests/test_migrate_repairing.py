@@ -30,6 +30,8 @@ from mlflow_parity.migrating.repairing import ADOPTED, UNMOVABLE, repair
 from mlflow_parity.standin.servers import Server
 from mlflow_parity.verdict import Row, State
 
+pytestmark = pytest.mark.long
+
 
 class Moved:
     """A source that is moved to a target."""

@@ -96,6 +96,7 @@ def written(migration: Migration) -> int:
     return migration.context.writer.sent
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["2.16.2", "2.22.5", "3.4.0"])
 def test_old_sources_arrive_whole(fresh_server: FreshServer, tmp_path: Path, version: str) -> None:
     """What an older server holds is on the newest one, times, user and status included; again: nothing is written."""
@@ -114,6 +115,7 @@ def test_old_sources_arrive_whole(fresh_server: FreshServer, tmp_path: Path, ver
     assert (written(again), again.left) == (0, {})
 
 
+@pytest.mark.long
 def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Every sort of run and logged model; a second import writes nothing, and reads no run."""
     target = fresh_server()
@@ -131,6 +133,7 @@ def test_everything_arrives_on_a_proxied_target(source: Source, fresh_server: Fr
     assert calls["/api/2.0/mlflow/runs/log-batch"] <= runs
 
 
+@pytest.mark.long
 def test_everything_arrives_on_an_app(
     source: Source, sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +160,7 @@ def test_everything_arrives_on_an_app(
     assert written(again) == 0
 
 
+@pytest.mark.long
 def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Killed again and again, before, during and after requests, and gone on with: nothing is lost or there twice."""
     target = fresh_server()
@@ -167,6 +171,7 @@ def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, 
     assert done.status == 0, done.output[-3000:]
 
 
+@pytest.mark.long
 def test_without_deleted_runs(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Deleted runs and experiments stay behind; what hangs on them keeps its dead links; a left out point is named."""
     target = fresh_server()
@@ -208,6 +213,7 @@ def test_incremental_import_moves_what_is_new(fresh_server: FreshServer, tmp_pat
     assert done.status == 0, done.output[-3000:]
 
 
+@pytest.mark.long
 def test_discarded_batches_keep_what_waits(fresh_server: FreshServer, tmp_path: Path) -> None:
     """With one experiment a batch, files of a logged model whose run comes later are there when they are needed."""
     server, target = fresh_server(), fresh_server()

@@ -82,6 +82,7 @@ def test_links_among_experiments_that_are_moved_one_after_another(fresh_server: 
     assert (again.left, again.told.get("runs")) == (done.left, None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [(), ("--discard-export", "--batch-size", "1")], ids=["kept", "discarded"])
 def test_traces_that_name_what_is_moved_after_them(
     fresh_server: FreshServer, tmp_path: Path, more: tuple[str, ...]

@@ -69,6 +69,7 @@ def test_missing_tool_is_told_in_one_line(tmp_path: Path) -> None:
         require_tool([str(tmp_path)])
 
 
+@pytest.mark.long
 def test_tool_runs_by_uri_and_arn(fresh_server: FreshServer, sagemaker_app: StandIn, tmp_path: Path) -> None:
     """Export by URI and import by ARN, each in a process of its own; logs are private and hold no secret."""
     source = fresh_server()

@@ -66,6 +66,7 @@ def project(tmp_path: Path) -> Path:
     return Path(shutil.copytree(EXAMPLE, tmp_path / "own"))
 
 
+@pytest.mark.long(but=("workers0",))
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_the_example_passes_on_a_good_migration(
     workers: tuple[str, ...], servers: tuple[Server, Server], project: Path
@@ -103,6 +104,7 @@ def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], proj
     assert not [row for row in run.rows() if row.facet in ("loads", "resolves")]
 
 
+@pytest.mark.long(but=("workers0",))
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_an_own_rule_that_is_broken_is_red(
     workers: tuple[str, ...], servers: tuple[Server, Server], project: Path

@@ -91,7 +91,7 @@ def test_a_checkout_loads_its_tests_only_where_they_are_named() -> None:
     """Plain ``pytest`` in the checkout asks for two servers, and loads nothing of ``tests/``; ``pytest tests`` does."""
     shown = {}
     for named in ((), ("tests",)):
-        command = [sys.executable, "-v", "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *named]
+        command = [sys.executable, "-v", "-m", "pytest", "--collect-only", "-qs", "-p", "no:cacheprovider", *named]
         shown[named] = subprocess.run(
             command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
         )

@@ -136,6 +136,7 @@ def test_nothing_else_in_the_upgraded_database_is_red(upgraded: Upgraded) -> Non
     assert len(upgraded.red.red_rows()) == len(PLANTED)
 
 
+@pytest.mark.long
 def test_a_migrated_file_store(tmp_path: Path) -> None:
     """``mlflow migrate-filestore`` of a 2.22 file store is green by the contract; one planted change is red."""
     store = tmp_path / "store"
@@ -156,6 +157,7 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
     assert run.findings() == {("times", "end_time", "mismatch", "failed")}
 
 
+@pytest.mark.long
 def test_what_migrate_filestore_loses_is_red(tmp_path: Path) -> None:
     """It makes a line break of Windows one of Unix, in tags and params, and says that it completed successfully."""
     store = tmp_path / "store"
@@ -204,6 +206,7 @@ def test_a_restored_database(servers: tuple[Server, Server], tmp_path: Path) -> 
         assert run.findings() == {("presence", "", "missing", "killed")}
 
 
+@pytest.mark.long
 def test_a_store_restored_elsewhere(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """One new prefix for all places is expected and named; a run that stayed behind is red."""
     source, _ = servers
@@ -232,6 +235,7 @@ def test_a_store_restored_elsewhere(servers: tuple[Server, Server], tmp_path: Pa
     assert run.findings() == {("artifact_uri", "artifact_uri", "mismatch", "killed")}
 
 
+@pytest.mark.long
 def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """An import judged as same-store is red, a same store judged as an import is noted: by the first line of all."""
     source, target = servers
@@ -259,6 +263,7 @@ def _first_line(run: AuditRun) -> str:
     return next(line for line in lines[heading + 1 :] if line)
 
 
+@pytest.mark.long
 def test_a_snapshot_that_is_not_whole_says_so(
     fresh_server: FreshServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

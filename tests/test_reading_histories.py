@@ -91,6 +91,7 @@ def points_of(series: Series) -> Points:
     return list(zip(series.steps.tolist(), series.timestamps.tolist(), series.values.tolist(), strict=True))
 
 
+@pytest.mark.long(but=("newest",))
 def test_beyond_25000_points_nothing_is_lost(server: Server) -> None:
     """The bulk endpoint cuts at 25,000 rows in all and says nothing; ours returns every point."""
     seed = Seeder(server.uri)

@@ -269,6 +269,7 @@ def test_versions_that_come_while_pages_are_read(fresh_server: FreshServer) -> N
     reader.close()
 
 
+@pytest.mark.long
 def test_many_traces_take_few_requests(fresh_server: FreshServer) -> None:
     """Pages of 500, batches of 60: 150 traces are one search and three batches; links take one a prompt version."""
     server = fresh_server()

@@ -72,6 +72,7 @@ def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: A
     assert "params[an experiment that is gone]" in done.report["reasons"][0]
 
 
+@pytest.mark.long
 def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: FreshServer, tmp_path: Path) -> None:
     """What was red and is out of the recheck's scope was not judged again: named, and red."""
     source, target = copied_pair(server_pool, module_server)
@@ -108,6 +109,7 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
         assert "no verdict: none of the 1 red checks of report.json of" in done.output
 
 
+@pytest.mark.long
 def test_what_was_one_too_many_and_is_gone(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """Mended by removing it: green, and said so, though no test of it is left; out of scope it is lost sight of."""
     uris, seed, name = (servers[0].uri, servers[1].uri), Seeder(servers[1].uri), "one too many"
@@ -181,6 +183,7 @@ def test_a_report_that_will_not_do(
     assert "Traceback" not in done.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("fault", "judged", "less"),
     [

@@ -128,6 +128,7 @@ def test_nothing_compared_is_said() -> None:
     assert "0 of 0 objects × facets verified" in page.words
 
 
+@pytest.mark.long(but=("500x10",))
 @pytest.mark.parametrize("experiments", [500, 5_000], ids=["500x10", "5000x1"])
 def test_a_large_report_stays_small(experiments: int) -> None:
     """5,000 rows of coverage and 2,000 long differences give less than 10 MB, and what is left out is said."""
@@ -153,6 +154,7 @@ def test_a_large_report_stays_small(experiments: int) -> None:
     assert int(left_out[1].replace(",", "")) + shown == len(findings)
 
 
+@pytest.mark.long
 def test_the_worst_report_there_can_be_stays_small() -> None:
     """20,000 experiments with hostile names in six states each, and hostile lists, stay below 10 MB."""
     counts = {state.value: 10**12 for state in State if not state.green}

@@ -186,6 +186,7 @@ print(seen, one, written, peak - start)
 """
 
 
+@pytest.mark.long
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """300,000 rows are written and read again while memory grows by less than 100 MB."""
     done = subprocess.run(

@@ -148,6 +148,7 @@ def test_it_is_stopped_on_proof_and_yes_only(proof: Proof, retire: Retire) -> No
     assert "nothing to do" in output
 
 
+@pytest.mark.long
 def test_deleting_wants_to_know_of_the_trash(proof: Proof, retire: Retire) -> None:
     """``--delete`` is refused while something deleted was not compared; ``--leave-deleted`` is a decision."""
     status, output = retire("--delete", "--yes")
@@ -163,6 +164,7 @@ def test_deleting_wants_to_know_of_the_trash(proof: Proof, retire: Retire) -> No
     assert "there is no tracking server" in output
 
 
+@pytest.mark.long
 def test_a_server_that_does_not_stop_is_told(proof: Proof, retire: Retire) -> None:
     """A stop that fails is an error with the status in it."""
     proof.old.plane.failing.add("stop")

@@ -141,6 +141,7 @@ def test_what_cannot_become_an_app_is_refused(
     assert account.asked("CreateMlflowApp") == 0
 
 
+@pytest.mark.long
 def test_a_name_is_given_once(account: Account, command: Command) -> None:
     """SageMaker might take it twice: we look first. An interrupted ``run`` takes up what it had ordered."""
     assert "cannot be an App's name" in create(command, account, name="two words")[2]
@@ -167,6 +168,7 @@ def test_an_order_in_doubt_is_not_given_again(account: Account, command: Command
     assert account.asked("CreateMlflowApp") == 1
 
 
+@pytest.mark.long
 def test_a_failed_creation_is_told(account: Account, command: Command) -> None:
     """CreateFailed, a role of another account, a missing right: one line each, with the mend."""
     account.plane.failing.add("create")
@@ -183,6 +185,7 @@ def test_a_failed_creation_is_told(account: Account, command: Command) -> None:
     assert "give this identity the right to sagemaker:CreateMlflowApp, and iam:PassRole on the role" in err
 
 
+@pytest.mark.long
 def test_waiting_has_an_end(account: Account, command: Command) -> None:
     """After the time limit it is said where to look, and that SageMaker goes on."""
     account.plane.seconds = 60
@@ -191,6 +194,7 @@ def test_waiting_has_an_end(account: Account, command: Command) -> None:
     assert re.search(r"is still Creating after 0\.005 min; .*`migrate\.py app describe arn:", err)
 
 
+@pytest.mark.long
 def test_lists_are_read_page_by_page(account: Account, command: Command) -> None:
     """Every App is listed, whatever the size of a page; servers too, and either may be none."""
     for number in range(4):
@@ -209,6 +213,7 @@ def test_lists_are_read_page_by_page(account: Account, command: Command) -> None
     assert (status, f"there is no {APP_ARN}" in err) == (2, True)
 
 
+@pytest.mark.long
 def test_identity_and_region_are_looked_for(
     account: Account, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +240,7 @@ def test_identity_and_region_are_looked_for(
     assert (status, f"control plane in {REGION} does not answer" in err) == (2, True)
 
 
+@pytest.mark.long
 def test_a_role_is_assumed_for_the_control_plane_too(
     account: Account, command: Command, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +304,7 @@ def findings(location: Location) -> list[tuple[str, str]]:
     return [(found.level, f"{found.what}: {found.why}; {found.mend}") for found in check_app(location)]
 
 
+@pytest.mark.long
 def test_an_app_is_looked_at_before_a_migration(account: Account) -> None:
     """A good one has its version told and nothing else; a bad one all that is wrong at once."""
     assert findings(account.app) == [("note", "the App's MLflow: 3.10.1; ")]

@@ -15,6 +15,8 @@ from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.standin.servers import Server
 
+pytestmark = pytest.mark.long
+
 _RUN = "(SELECT run_uuid FROM runs WHERE name = '{}')"
 _TRACE = "(SELECT min(request_id) FROM trace_info WHERE status = 'OK')"
 #: One statement for each kind of difference: altered, missing, extra; each hits one object.

@@ -286,6 +286,7 @@ requests.Session.send = broken
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("error", "first", "status"),
     # the last with the URI on the command line, which pytest writes into its debug file

@@ -120,6 +120,7 @@ def test_every_facet_of_the_contract_has_a_fault() -> None:
 # --- real pairs
 
 
+@pytest.mark.long
 def test_a_migrated_pair_is_seen_through(migrated: Pair) -> None:
     """After a migration every class that can be planted is seen, each facet in its own row; nothing is altered."""
     before = [_digest(folder) for folder in migrated]
@@ -151,6 +152,7 @@ def _digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+@pytest.mark.long
 def test_a_store_that_went_on_is_seen_through(restored: Pair) -> None:
     """Under ``same-store`` every facet is seen in its own row, none excepted but the loading of models."""
     done = judged(*restored, profile="same-store")
@@ -457,6 +459,7 @@ def test_models_limits_what_is_planted(migrated: Pair) -> None:
     assert not every.test.red
 
 
+@pytest.mark.long(but=("{'models': 'greeting'}",))
 @pytest.mark.parametrize(
     "limits",
     [

@@ -69,6 +69,7 @@ def failing(store: Store, part: str, error: BaseException | None = None, times: 
     return reader
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 @given(store=stores())
 def test_what_is_read_back_is_what_was_written(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -59,6 +59,7 @@ def _app_or_server(request: pytest.FixtureRequest, name: str) -> StandIn:
     return running
 
 
+@pytest.mark.long(but=("sagemaker_server",))
 @pytest.mark.parametrize("name", ["sagemaker_app", "sagemaker_server"])
 def test_real_work_through_the_unmodified_plugin(request: pytest.FixtureRequest, tmp_path: Path, name: str) -> None:
     """Runs, histories, artifacts and log_model work by ARN; every request was signed and carried that ARN."""

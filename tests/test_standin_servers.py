@@ -31,6 +31,7 @@ def test_seed_and_empty(server_pool: ServerPool, version: str) -> None:
         server_pool.give_back(version, server)
 
 
+@pytest.mark.long
 def test_server_on_postgresql_ends_with_all_its_processes(tmp_path: Path) -> None:
     """A server with two workers on PostgreSQL takes a seed; after it ended its process group is empty."""
     with postgres() as cluster, serving(tmp_path, database=cluster.uri(), workers=2) as server:

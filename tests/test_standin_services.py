@@ -141,6 +141,7 @@ def _boto3(running: StandIn, identity: StandIn) -> Any:
     )
 
 
+@pytest.mark.long
 def test_command_runs_until_interrupted(tmp_path: Path) -> None:
     """``python -m mlflow_parity.standin`` prints an environment that works, and ends with everything it started."""
     command = [sys.executable, "-m", "mlflow_parity.standin", "--folder", str(tmp_path)]

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from support.copied import audited
 from support.exported import export_from
@@ -19,6 +20,8 @@ from support.seed_later import seed_secret
 from support.servers import ServerPool
 
 from mlflow_parity.migrating.ordering import import_batch, import_rest
+
+pytestmark = pytest.mark.long
 
 EXAMPLES = int(os.environ.get("MLFLOW_PARITY_EXAMPLES", "12"))
 BATCH = 50

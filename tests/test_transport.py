@@ -149,6 +149,7 @@ class Turns:
         spoil(exchange, code, headers, body)
 
 
+@pytest.mark.long(but=("12",))
 @pytest.mark.parametrize("first", range(0, len(PASSING), 4))
 def test_what_passes_changes_nothing(line: Line, first: int) -> None:
     """Every address is spoilt once, whatever it is for, each in another way: same rows, same digest."""
@@ -220,6 +221,7 @@ PLACES: tuple[dict[str, str], ...] = (
 _PROBED = ("get-history-bulk", "-artifacts/artifacts")
 
 
+@pytest.mark.long(but=("reset in headers half of the JSON too long",))
 @pytest.mark.parametrize("places", PLACES, ids=" ".join)
 def test_what_stays_is_unverified(line: Line, places: dict[str, str]) -> None:
     """Some addresses are spoilt for good: red for what hangs on each, by its cause."""
@@ -233,6 +235,7 @@ def test_what_stays_is_unverified(line: Line, places: dict[str, str]) -> None:
         unverified(line, outcome, STAYING[name][1])
 
 
+@pytest.mark.long
 def test_what_can_be_had_in_another_way(line: Line) -> None:
     """Histories one by one, files by their run: the same verdict, though the first way is broken for good."""
     line.proxy.faults += [
@@ -288,6 +291,7 @@ def test_pages_that_go_nowhere(line: Line, name: str) -> None:
     assert {KIND_OF[where] for where in places} <= red
 
 
+@pytest.mark.long(but=("empty page-webhooks",))
 @pytest.mark.parametrize(
     ("name", "where"),
     [
@@ -319,6 +323,7 @@ def test_a_server_that_dies(line: Line, after: int) -> None:
     unverified(line, audit(line), BROKEN)
 
 
+@pytest.mark.long(but=("429",))
 @pytest.mark.parametrize("spoil", [slow_headers, status(429)], ids=["slow headers", "429"])
 def test_a_server_that_gives_nothing_any_more(line: Line, spoil: Spoil) -> None:
     """Every address stalls from some request on: the audit waits about as long as for one of them, not for each."""

@@ -149,6 +149,7 @@ PASSING: dict[str, Spoil] = {
 }
 
 
+@pytest.mark.long(but=("2",))
 @pytest.mark.parametrize("first", [0, 2, 5])
 def test_what_passes_changes_nothing(app: App, first: int) -> None:
     """The list and every object are spoilt once, each in another way: same rows, same digest."""
@@ -205,6 +206,7 @@ def test_objects_that_cannot_be_read(app: App) -> None:
         assert re.search(causes[finding.key], finding.explanation), finding.explanation
 
 
+@pytest.mark.long(but=("throttled",))
 @pytest.mark.parametrize(
     "spoil",
     [status(503, body=SLOW), half_json, slow_body],
@@ -244,6 +246,7 @@ def nothing_more(tokens: Iterator[str]) -> Spoil:
     return spoil
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
@@ -266,6 +269,7 @@ def test_a_list_that_does_not_end(app: App, spoil: Spoil, cause: str) -> None:
 EXPIRED = b'{"__type": "ExpiredTokenException", "message": "The security token included in the request is expired"}'
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [6, 18])
 def test_credentials_that_expire(app: App, after: int) -> None:
     """From some request on both the App and S3 refuse the token: nothing that was not read is green."""

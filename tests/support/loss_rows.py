@@ -69,5 +69,5 @@ ROWS: Mapping[str, tuple[str, str, str]] = {
     "--delete-prompt": _AGAIN,
     "ten and more versions of a prompt": (*_ROW, '"ten and more versions of a prompt"'),
     "a kill leaves half a run, and there is no resume": ("audit_pairing", "killed_import", ""),
-    "… ours goes on": ("migrate_resume", "killed_fifty_times", ""),
+    "… ours goes on": ("migrate_resume", "killed_again_and_again", ""),
 }
