@@ -25,22 +25,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel and what it requires; its interpreter."""
-    folder = tmp_path_factory.mktemp("environment") / "venv"
+def environment(folder: Path, *what: str) -> Path:
+    """Make an environment with ``what`` in it; return its interpreter."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
-    command += ["--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+    wanted = ["--quiet", "--constraint", str(ROOT / "constraints.txt"), *what]
+    command = [sys.executable, "-m", "uv", "pip", "install", "--python", str(python), *wanted]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=600)
     except subprocess.CalledProcessError:
         # an index that only pip's own configuration knows
-        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-        command += ["--constraint", str(ROOT / "constraints.txt"), str(wheel)]
+        command = [sys.executable, "-m", "pip", "--python", str(python), "install", *wanted]
         subprocess.run(command, check=True, capture_output=True, timeout=900)
     return python
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and what it requires; its interpreter."""
+    return environment(tmp_path_factory.mktemp("environment") / "venv", str(wheel))
 
 
 def test_wheel_holds_the_package_the_checks_and_the_types(wheel: Path) -> None:
@@ -85,6 +88,25 @@ def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None
     ran = [line for line in done.output.splitlines() if "::" in line and "PASSED" in line]
     assert ran
     assert all(line.startswith("checks/test_") for line in ran)
+
+
+def test_an_audit_in_a_checkout_that_is_not_installed(
+    wheel: Path, servers: tuple[Server, Server], tmp_path: Path
+) -> None:
+    """The checkout's ``conftest.py`` brings the plugin in; nothing of what only the tests need has to be there."""
+    with zipfile.ZipFile(wheel) as content:
+        metadata = next(name for name in content.namelist() if name.endswith("/METADATA"))
+        lines = content.read(metadata).decode().splitlines()
+    needed = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
+    python = environment(tmp_path / "venv", *(one for one in needed if "extra ==" not in one))
+    source, target = servers
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--parity-report-dir", str(tmp_path / "r")]
+    command += ["--source-uri", source.uri, "--target-uri", target.uri]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "parity: GREEN" in done.stdout
 
 
 def test_a_checkout_loads_its_tests_only_where_they_are_named() -> None:

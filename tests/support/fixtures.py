@@ -1,0 +1,168 @@
+"""Fixtures that are shared by all tests: real servers, each started when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import pytest
+from hypothesis import settings
+
+from mlflow_parity.standin import servers as standin_servers
+from mlflow_parity.standin.s3 import S3, s3_server
+from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
+from mlflow_parity.standin.servers import Server
+from support import warm
+from support.pairs import Migration
+from support.servers import FreshServer, ServerPool, keep_pristine
+from support.sharing import lead
+
+#: Files that take longest; begun first, so that no worker is left alone with one at the end.
+_LONGEST = ("test_migrate_matrix", "test_migrate_resume", "test_howtos", "test_migrating", "test_migrate_runs",
+            "test_transport", "test_migrate_repair", "test_migrate_export", "test_self_test", "test_migrate_losses",
+            "test_stores", "test_core_properties", "test_battery", "test_profiles", "test_memory", "test_hostile",
+            "test_migrate_losses_more", "test_migrate_losses_s3",
+            "test_versions", "test_audit_waivers", "test_standin_servers",
+            "test_audit_killed", "test_retire", "test_reading_histories", "test_audit_pairing", "test_migrate_plan",
+            "test_audit_xdist", "test_access", "test_migrate_backup", "test_migrate_objects", "test_reporting_html",
+            "test_core_options", "test_read_only", "test_migrate_outcome", "test_package", "test_secrets",
+            "test_reporting_ledger", "test_objects", "test_standin_services", "test_core_verdict",
+            "test_load", "test_many_experiments")  # fmt: skip
+
+
+# how long an example takes says how busy the machine is, and nothing else
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+standin_servers.launch = warm.launch
+# before there are workers
+lead()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, the order within a file stays; ``long(but=…)`` does not mark these parameters."""
+    for item in items:
+        item.own_markers[:] = [mark for mark in item.own_markers if not _excepted(item, mark)]
+    place = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
+
+
+def _excepted(item: pytest.Item, mark: pytest.Mark) -> bool:
+    named = item.name.partition("[")[2].removesuffix("]")
+    return mark.name == "long" and any(fnmatchcase(named, pattern) for pattern in mark.kwargs.get("but", ()))
+
+
+@pytest.fixture(scope="session")
+def server_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPool]:
+    """Pool of running servers."""
+    pool = ServerPool(tmp_path_factory.mktemp("servers"))
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def _lent(pool: ServerPool) -> Iterator[FreshServer]:
+    taken: list[tuple[str, Server]] = []
+
+    def take(version: str = "newest") -> Server:
+        server = pool.take(version)
+        taken.append((version, server))
+        return server
+
+    try:
+        yield take
+    finally:
+        for version, server in taken:
+            pool.give_back(version, server)
+
+
+@pytest.fixture
+def fresh_server(server_pool: ServerPool) -> Iterator[FreshServer]:
+    """Factory of empty servers for one test: ``fresh_server()`` or ``fresh_server("2.16.2")``."""
+    with _lent(server_pool) as take:
+        yield take
+
+
+@pytest.fixture(scope="module")
+def module_server(server_pool: ServerPool) -> Iterator[FreshServer]:
+    """Like ``fresh_server``, for all tests of one module."""
+    with _lent(server_pool) as take:
+        yield take
+
+
+@pytest.fixture(scope="session")
+def migration(server_pool: ServerPool) -> Migration:
+    """A seeded source, its export by the tool and its copy, made once; see ``servers``."""
+    return Migration.make(server_pool)
+
+
+@pytest.fixture(scope="module")
+def servers(migration: Migration, module_server: FreshServer) -> tuple[Server, Server]:
+    """A source with runs of every sort and its copy by the tool, without loss: the module's own, to be changed."""
+    source, target = module_server(), module_server()
+    migration.lay("source", source)
+    migration.lay("target", target)
+    return source, target
+
+
+@pytest.fixture(scope="session")
+def newest(server_pool: ServerPool) -> Server:
+    """Server of the running environment's MLflow, shared by all tests: use experiment names of your own."""
+    return server_pool.take("newest")
+
+
+@pytest.fixture(scope="session")
+def target_newest(server_pool: ServerPool) -> Server:
+    """Second server of the running environment's MLflow, shared by all tests."""
+    return server_pool.take("newest")
+
+
+@pytest.fixture(scope="session")
+def server_2_16(server_pool: ServerPool) -> Server:
+    """Server of MLflow 2.16.2, shared by all tests."""
+    return server_pool.take("2.16.2")
+
+
+@pytest.fixture(scope="session")
+def server_2_22(server_pool: ServerPool) -> Server:
+    """Server of MLflow 2.22.5, shared by all tests."""
+    return server_pool.take("2.22.5")
+
+
+@pytest.fixture(scope="session")
+def server_3_4(server_pool: ServerPool) -> Server:
+    """Server of MLflow 3.4.0, shared by all tests."""
+    return server_pool.take("3.4.0")
+
+
+@pytest.fixture(scope="session")
+def server_3_10(server_pool: ServerPool) -> Server:
+    """Server of MLflow 3.10.1, shared by all tests."""
+    return server_pool.take("3.10.1")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """One S3 for all tests; buckets and prefixes keep them apart. Lists come in small pages."""
+    with s3_server(tmp_path_factory.mktemp("s3"), page=4) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sagemaker_app(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in MLflow App with temporary credentials, shared by all tests."""
+    with stand_in(tmp_path_factory.mktemp("app"), arn=APP_ARN, s3=s3) as running:
+        keep_pristine(running.server)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sagemaker_server(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in managed tracking server of another region and account identity, shared by all tests."""
+    identity = new_credentials(temporary=False)
+    with stand_in(tmp_path_factory.mktemp("managed"), arn=SERVER_ARN, s3=s3, credentials=identity) as running:
+        keep_pristine(running.server)
+        yield running
