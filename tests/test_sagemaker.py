@@ -313,7 +313,7 @@ def test_an_app_is_looked_at_before_a_migration(account: Account) -> None:
     unknown = parse_arn(APP_ARN + "X", option="arn")
     assert findings(unknown) == [
         ("error", f"there is no App {unknown.uri}: SageMaker in {REGION} does not know it; correct --target-arn "
-                  "(`migrate.py app list` shows the Apps), or create it with --create-app")
+                  "(`mlflow-parity migrate app list` shows the Apps), or create it with --create-app")
     ]  # fmt: skip
     server = parse_arn(SERVER_ARN, option="arn")
     account.plane.servers["old"].status = "Stopped"

@@ -132,9 +132,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     shared = metafunc.config.stash.get(_SHARED, None)
     if shared is None:
-        raise pytest.UsageError(
-            "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
-        )
+        raise pytest.UsageError(options.NO_SIDES)
     if _SCOPE in metafunc.fixturenames:
         from mlflow_parity.own_checks import WHOLE, test_id
 
