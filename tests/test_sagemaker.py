@@ -188,7 +188,7 @@ def test_waiting_has_an_end(account: Account, command: Command) -> None:
     account.plane.seconds = 60
     status, out, err = create(command, account, "--timeout", "0.005")
     assert (status, out) == (2, "")
-    assert re.search(r"is still Creating after 0\.005 min; .*`migrate\.py app describe arn:", err)
+    assert re.search(r"is still Creating after 0\.005 min; .*`mlflow-parity migrate app describe arn:", err)
 
 
 def test_lists_are_read_page_by_page(account: Account, command: Command) -> None:
@@ -286,7 +286,7 @@ def test_the_how_to_says_what_can_be_typed() -> None:
     subparsers = parser.add_subparsers()
     app_command.add_app_parser(subparsers)
     app_command.add_retire_parser(subparsers)
-    lines = re.findall(r"^python migrate\.py ((?:app|retire) .*)$", page.replace("\\\n", ""), re.MULTILINE)
+    lines = re.findall(r"^mlflow-parity migrate ((?:app|retire) .*)$", page.replace("\\\n", ""), re.MULTILINE)
     assert {" ".join(line.split()[:2]) for line in lines} >= {"app create", "app describe", "app list"}
     assert len(lines) == 7
     for line in lines:
