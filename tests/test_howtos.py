@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import warm
+from support.migrations import COMMAND
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, emptied, server_of
 from support.tool import migrate
@@ -42,16 +43,14 @@ class Shell:
         self._left = steps(page)
         self._programs = folder / "programs"
         self._programs.mkdir(parents=True)
-        # as in a checkout
-        (folder / "migrate.py").symlink_to(DOCS.parent / "migrate.py")
-        for name, module, kind in (
-            ("pytest", "pytest", "audit"),
-            ("mlflow", "mlflow", "mlflow"),
-            ("mlflow-parity", "mlflow_parity.cli", "audit"),
-            ("python", None, "mlflow"),
+        # the commands as they are installed; a reader of the pages has no migrate.py
+        for name, program_of, kind in (
+            ("pytest", ["-m", "pytest"], "audit"),
+            ("mlflow", ["-m", "mlflow"], "mlflow"),
+            ("mlflow-parity", [str(COMMAND)], "mlflow"),
         ):
             program = self._programs / name
-            command = warm.shell_command(*(["-m", module] if module else []), kind=kind)
+            command = warm.shell_command(*program_of, kind=kind)
             program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
             program.chmod(0o755)
 

@@ -95,7 +95,7 @@ def test_a_target_that_is_gone_midway(
     [stopped] = [one for one in outcome["unmoved"] if one["kind"] == "server"]
     assert "this stopped the work" in stopped["reason"]
     assert "To try again" in told.out
-    assert f"migrate.py run --source-uri {source.uri}" in told.out
+    assert f"mlflow-parity migrate run --source-uri {source.uri}" in told.out
     # and it does
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -119,6 +119,6 @@ def test_a_full_disk(fresh_server: FreshServer, tmp_path: Path, step: str, what:
     ends += ["--target-uri", target.uri, "--no-verify"] if step == "run" else []
     done = warm.run(["-c", _SMALL, step, *ends], kind="mlflow", cwd=tmp_path, env=clean_environment())
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stdout + done.stderr
-    [line] = [line for line in done.stderr.splitlines() if line.startswith("migrate.py ")]
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("mlflow-parity migrate ")]
     assert what in line
     assert "make room and run the same command again" in line

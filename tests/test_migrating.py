@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.environments import tool_of_2023
+from support.migrations import COMMAND
 from support.seed import seed_small
 from support.servers import FreshServer
 
@@ -65,7 +66,7 @@ def test_forks_are_refused_by_name(tmp_path: Path, name: str, files: dict[str, s
 
 def test_missing_tool_is_told_in_one_line(tmp_path: Path) -> None:
     """Nothing installed: the line says what to install."""
-    with pytest.raises(UsageProblem, match=f"pip install {DISTRIBUTION}"):
+    with pytest.raises(UsageProblem, match=re.escape('run: pip install "mlflow-parity[migrate]"')):
         require_tool([str(tmp_path)])
 
 
@@ -91,12 +92,14 @@ def test_tool_runs_by_uri_and_arn(fresh_server: FreshServer, sagemaker_app: Stan
 
 def test_demo(tmp_path: Path) -> None:
     """The demo ends 0: after the plain tool the audit is red and names the lost runs, after ours it is green."""
-    command = [sys.executable, str(_ROOT / "migrate.py"), "demo", "--work-dir", str(tmp_path / "work")]
+    command = [str(COMMAND), "migrate", "demo", "--work-dir", str(tmp_path / "work")]
     command += ["--report-dir", str(tmp_path / "reports")]
     env = clean_environment()
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert '"exceptions": 0' in done.stdout
+    assert "\n      mlflow-parity migrate run --source-uri http" in done.stdout
+    assert "migrate.py" not in done.stdout + done.stderr
     assert "demand forecast / train week 8  (named by the audit)" in done.stdout
     assert "Lost by the plain tool are 2 of 16 runs" in done.stdout
     assert re.search(r"the audit says +red +green", done.stdout)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.audits import audit
 
+from mlflow_parity import __version__
 from mlflow_parity.standin.servers import Server, clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,3 +170,40 @@ def test_help_lists_every_option_in_one_group(installed: Path, tmp_path: Path) -
         assert option.flag in group
         assert option.ini in group
         assert option.environment in group
+
+
+def test_migrating_without_the_extra_is_one_line(installed: Path, tmp_path: Path) -> None:
+    """Only the package is there: help works, what would move anything says what to install, with exit status 2."""
+    command = installed.with_name("mlflow-parity")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [str(command), *arguments],
+            cwd=tmp_path,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("--version") == (0, f"mlflow-parity {__version__}\n", "")
+    for shown in ([], ["--help"], ["migrate", "--help"], ["migrate", "run", "--help"]):
+        status, out, errors = run(*shown)
+        assert (status, "usage: mlflow-parity" in out, errors) == (0, True, "")
+    ends = ("--source-uri", "http://127.0.0.1:9", "--target-uri", "http://127.0.0.1:10")
+    told = "mlflow-parity migrate: MLflow and the Export Import tool are not installed; run: pip install"
+    for arguments in ((), ("plan", *ends), ("run", *ends), ("export", *ends[:2]), ("import", *ends[2:])):
+        assert run("migrate", *arguments) == (2, "", f'{told} "mlflow-parity[migrate]"\n')
+    told = "mlflow-parity migrate: MLflow, the Export Import tool and moto are not installed; run: pip install"
+    assert run("migrate", "demo") == (2, "", f'{told} "mlflow-parity[migrate,standin]"\n')
+    # these need nothing else, and say what is wrong with what they were given
+    status, _, errors = run("migrate", "check")
+    assert (status, "holds no export; run `mlflow-parity migrate export` first" in errors) == (2, True)
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/old"
+    status, _, errors = run("migrate", "retire", "--source-arn", arn, "--report", "none.json", "--max-age", "x")
+    assert (status, errors.count("\n"), "--max-age" in errors) == (2, 1, True)
+    status, _, errors = run("migrate", "verify", "--from-export", *ends[2:])
+    assert (status, errors.count("\n"), "Traceback" in errors) == (2, 1, False), errors
+    assert list(tmp_path.iterdir()) == []

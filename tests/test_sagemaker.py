@@ -191,7 +191,7 @@ def test_waiting_has_an_end(account: Account, command: Command) -> None:
     account.plane.seconds = 60
     status, out, err = create(command, account, "--timeout", "0.005")
     assert (status, out) == (2, "")
-    assert re.search(r"is still Creating after 0\.005 min; .*`migrate\.py app describe arn:", err)
+    assert re.search(r"is still Creating after 0\.005 min; .*`mlflow-parity migrate app describe arn:", err)
 
 
 @pytest.mark.long
@@ -292,7 +292,7 @@ def test_the_how_to_says_what_can_be_typed() -> None:
     subparsers = parser.add_subparsers()
     app_command.add_app_parser(subparsers)
     app_command.add_retire_parser(subparsers)
-    lines = re.findall(r"^python migrate\.py ((?:app|retire) .*)$", page.replace("\\\n", ""), re.MULTILINE)
+    lines = re.findall(r"^mlflow-parity migrate ((?:app|retire) .*)$", page.replace("\\\n", ""), re.MULTILINE)
     assert {" ".join(line.split()[:2]) for line in lines} >= {"app create", "app describe", "app list"}
     assert len(lines) == 7
     for line in lines:
@@ -320,7 +320,7 @@ def test_an_app_is_looked_at_before_a_migration(account: Account) -> None:
     unknown = parse_arn(APP_ARN + "X", option="arn")
     assert findings(unknown) == [
         ("error", f"there is no App {unknown.uri}: SageMaker in {REGION} does not know it; correct --target-arn "
-                  "(`migrate.py app list` shows the Apps), or create it with --create-app")
+                  "(`mlflow-parity migrate app list` shows the Apps), or create it with --create-app")
     ]  # fmt: skip
     server = parse_arn(SERVER_ARN, option="arn")
     account.plane.servers["old"].status = "Stopped"

@@ -100,5 +100,5 @@ def test_migrate_refuses_a_chosen_workspace() -> None:
     args: argparse.Namespace = SimpleNamespace(  # type: ignore[assignment]
         batch_size=10, workers=2, source_uri="http://a", source_arn=None, target_uri="http://b", target_arn=None
     )
-    with pytest.raises(UsageProblem, match=r"TARGET_MLFLOW_WORKSPACE is set, and migrate\.py moves the default"):
+    with pytest.raises(UsageProblem, match=r"TARGET_MLFLOW_WORKSPACE is set, and a migration moves the default"):
         settings_of(args, {"TARGET_MLFLOW_WORKSPACE": "team"})

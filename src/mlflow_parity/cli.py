@@ -1,26 +1,31 @@
-"""The command ``mlflow-parity``; the audit itself is ``pytest --source-uri … --target-uri …``."""
+"""The command ``mlflow-parity``: audits, migrations, snapshots, drafts of waivers."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from mlflow_parity import snapshot_command
+from mlflow_parity import __version__, snapshot_command
 from mlflow_parity.errors import ParityError
+from mlflow_parity.invocation import program
 from mlflow_parity.redaction import Redactor, defect, guard_logs
+
+_DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, and migrate it so."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; return its exit status (4: bad input or an unreachable server, in one line)."""
-    parser = argparse.ArgumentParser(prog="mlflow-parity", description=__doc__)
-    subparsers = parser.add_subparsers(title="commands", required=True)
-    snapshot_command.add_parser(subparsers)
-    waive = subparsers.add_parser("waive", help="Draft a file of waivers from a report")
-    waive.add_argument("--from", dest="report", required=True, metavar="REPORT", help="A report.json")
-    waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
-    waive.set_defaults(main=_waive)
-    args = parser.parse_args(arguments)
+    """Run a command; return its exit status (4: bad input or an unreachable server, in one line)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # these have options of their own, --help too
+    if given and (command := _PASSED_ON.get(given[0])):
+        return command(given[1:])
+    parser = _parser()
+    if not given:
+        print(f"mlflow-parity {__version__}\n")
+        parser.print_help()
+        return 0
+    args = parser.parse_args(given)
     redact = Redactor.from_environment()
     end = guard_logs(redact)
     try:
@@ -34,6 +39,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     finally:
         end()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program(), description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"mlflow-parity {__version__}")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    audit = "Compare two servers: pytest with the checks, and with all of its options"
+    subparsers.add_parser("audit", help=audit, add_help=False).set_defaults(main=lambda _: _audit([]))
+    migrate = "Migrate a server: plan, run, repair and more (needs the extra [migrate])"
+    subparsers.add_parser("migrate", help=migrate, add_help=False).set_defaults(main=lambda _: _migrate([]))
+    snapshot_command.add_parser(subparsers)
+    waive = subparsers.add_parser("waive", help="Draft a file of waivers from a report")
+    waive.add_argument("--from", dest="report", required=True, metavar="REPORT", help="A report.json")
+    waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
+    waive.set_defaults(main=_waive)
+    return parser
+
+
+def _audit(arguments: Sequence[str]) -> int:
+    from mlflow_parity.audit_command import main as audit
+
+    audit(arguments)
+
+
+def _migrate(arguments: Sequence[str]) -> int:
+    from mlflow_parity.migrating.command import main as migrate
+
+    return migrate(arguments)
+
+
+_PASSED_ON: Mapping[str, Callable[[Sequence[str]], int]] = {"audit": _audit, "migrate": _migrate}
 
 
 def _waive(args: argparse.Namespace) -> int:

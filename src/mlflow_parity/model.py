@@ -22,7 +22,7 @@ PARENT_TAG = "mlflow.parentRunId"
 ENDPOINT_KEY = "mlflow.gateway.endpointId"
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."
-#: Tag by which ``migrate.py repair`` marks a run that it replaced: the source run's id.
+#: Tag by which ``migrate repair`` marks a run that it replaced: the source run's id.
 REPLACED_TAG = "mlflow_parity.replaced"
 
 

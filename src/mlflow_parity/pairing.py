@@ -5,7 +5,7 @@ Evidence is used from the strongest to the weakest, and a weaker key never overr
 1. the same run id on both sides (a database restored or upgraded in place keeps its ids; ids are random
    128-bit numbers, so equality is no accident);
 2. the source tag ``mlflow_exim.run_info.run_id`` on the target;
-3. the journal of ``migrate.py``, where there is one;
+3. the journal of ``migrate``, where there is one;
 4. the natural key (experiment, name, start time), and the digest of the content;
 5. a run name that occurs once on each side among what is left.
 

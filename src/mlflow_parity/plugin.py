@@ -25,7 +25,6 @@ _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "parity_audited"
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
-_NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) and --target-uri (or --target-arn)"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not options.is_active(values) or config.option.help:
         # said once here, and not for each file that is collected
         if not config.option.help and any(_is_ours(argument) for argument in config.args):
-            raise pytest.UsageError(_NO_SIDES)
+            raise pytest.UsageError(options.NO_SIDES)
         return
     from mlflow_parity.redaction import Redactor, guard_debug_file, guard_logs
     from mlflow_parity.session import Main, Shared, command_line
@@ -155,7 +154,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     shared = metafunc.config.stash.get(_SHARED, None)
     if shared is None:
-        raise pytest.UsageError(_NO_SIDES)
+        raise pytest.UsageError(options.NO_SIDES)
     if _SCOPE in metafunc.fixturenames:
         from mlflow_parity.own_checks import WHOLE, test_id
 

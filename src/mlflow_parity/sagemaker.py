@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from mlflow_parity.aws_calls import Calls, open_calls
 from mlflow_parity.errors import ReadError, RequestRefused, TransportError, UsageProblem
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import SideName
 
@@ -136,7 +137,7 @@ class ControlPlane:
             made = self.app_named(new.name)
             if made is None:
                 raise TransportError(
-                    f"{error}; `migrate.py app list` shows whether the App was made all the same"
+                    f"{error}; `{migrate_command()} app list` shows whether the App was made all the same"
                 ) from None
             return made.arn
 
@@ -168,7 +169,7 @@ class ControlPlane:
         Raises:
             UsageProblem: it failed, is not there, or the time is up.
         """
-        look = f"migrate.py app describe {arn}"
+        look = f"{migrate_command()} app describe {arn}"
         for app in _watch(lambda: self.app(arn), f"App {arn}", limit, told, look, unseen=_UNSEEN):
             if app.ready:
                 return app
@@ -180,7 +181,7 @@ class ControlPlane:
                 )
             if app.status in _GONE:
                 raise UsageProblem(f"the App {arn} is {app.status}: it cannot be used; give another")
-        raise UsageProblem(f"there is no App {arn}; `migrate.py app list` shows those that are")
+        raise UsageProblem(f"there is no App {arn}; `{migrate_command()} app list` shows those that are")
 
     def wait_for_server(self, name: str, *, gone: bool, limit: float, told: Told) -> None:
         """Wait until a server is stopped (or ``gone``), for at most ``limit`` seconds.
@@ -188,7 +189,7 @@ class ControlPlane:
         Raises:
             UsageProblem: it could not be, or the time is up.
         """
-        look = f"migrate.py app list --servers --region {self.region}"
+        look = f"{migrate_command()} app list --servers --region {self.region}"
         for server in _watch(lambda: self.server(name), f"tracking server {name}", limit, told, look):
             if server.status == ("Deleted" if gone else "Stopped"):
                 return

@@ -16,7 +16,8 @@ from mlflow_parity.contract import FACETS
 from mlflow_parity.kinds import KINDS
 
 _PAIRS: dict[Pair, tuple[str, str]] = {
-    "migrated": ("After a migration", "Planted on a target that `migrate.py` made; audited with the default options."),
+    "migrated": ("After a migration",
+                 "Planted on a target that `mlflow-parity migrate` made; audited with the default options."),
     "loaded": ("Models that are loaded", "The same target, audited with `--parity-load-models`."),
     "restored": ("After a restore",
                  "Planted on a restored copy of the source's store; audited with `--parity-profile same-store`. What "

@@ -18,7 +18,7 @@ MAKER, OTHER = "maker", "other"
 EXPERIMENT = "battery"
 #: Kind, name, facet, key and state of a finding.
 Said = tuple[str, str, str, str, str]
-#: The target on which a fault is planted: made by ``migrate.py``, the same with models that are loaded, a restored copy
+#: The target on which a fault is planted: made by ``migrate``, the same with models that are loaded, a restored copy
 #: of the source, or a copy of a file store.
 Pair = Literal["migrated", "loaded", "restored", "file-store"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from mlflow_parity.standin.servers import clean_environment
 from support import warm
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+#: The command of the installed package.
+COMMAND = Path(sys.executable).with_name("mlflow-parity")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""``migrate.py app`` and ``migrate.py retire``: what is there, a new App, and the end of the old server."""
+"""``migrate app`` and ``migrate retire``: what is there, a new App, and the end of the old server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.errors import ParityError, UsageProblem
+from mlflow_parity.invocation import migrate_command
 
 if TYPE_CHECKING:
     from mlflow_parity.sagemaker import App, TrackingServer
@@ -95,7 +96,8 @@ def _describe(args: argparse.Namespace) -> int:
     control = open_control("target" if is_app else "source", region=args.region, location=location)
     found = control.app(args.arn) if is_app else control.server(args.arn.rsplit("/", 1)[-1])
     if found is None or found.arn != args.arn:
-        raise UsageProblem(f"there is no {args.arn}; `migrate.py app list` shows the Apps, with --servers the servers")
+        listing = f"`{migrate_command()} app list`"
+        raise UsageProblem(f"there is no {args.arn}; {listing} shows the Apps, with --servers the servers")
     for label, value in _fields(found):
         print(f"{label:<20}{value}")
     return 0
@@ -166,8 +168,8 @@ def _tags(given: Sequence[str]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``app`` or ``retire`` alone, as ``migrate.py`` does; return the exit status."""
-    parser = argparse.ArgumentParser(prog="migrate.py")
+    """Run ``app`` or ``retire`` alone, as ``migrate`` does; return the exit status."""
+    parser = argparse.ArgumentParser(prog=migrate_command())
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     add_app_parser(subparsers)
     add_retire_parser(subparsers)
@@ -177,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         from mlflow_parity.redaction import Redactor
 
-        print(f"migrate.py: {Redactor.from_environment()(str(error))}", file=sys.stderr)
+        print(f"{migrate_command()}: {Redactor.from_environment()(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.errors import ReadError, RequestRefused, UsageProblem
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import Aws, SideName
 
@@ -175,7 +176,7 @@ def check_app(location: Location, environ: Mapping[str, str] | None = None) -> l
                 "error",
                 f"there is no App {location.uri}",
                 f"SageMaker in {location.region} does not know it",
-                "correct --target-arn (`migrate.py app list` shows the Apps), or create it with --create-app",
+                f"correct --target-arn (`{migrate_command()} app list` shows the Apps), or create it with --create-app",
             )
         ]
     return [*_check_state(app), *_check_store(app, location, env)]

@@ -1,4 +1,4 @@
-"""The command line of ``migrate.py``: arguments, and which steps each command takes."""
+"""The command line of ``mlflow-parity migrate`` and ``migrate.py``: arguments, and which steps each command takes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow_parity.errors import NoSpace, ParityError, UsageProblem, no_space
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.migrating.settings import add_arguments, settings_of
+from mlflow_parity.migrating.tool import require_extras
 from mlflow_parity.redaction import Redactor, defect, guard_logs
 from mlflow_parity.reporting.text import visible
 
@@ -30,7 +32,7 @@ _STEPS = {
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     main = argparse.ArgumentParser(
-        prog="migrate.py",
+        prog=migrate_command(),
         description="Migrate an MLflow tracking server without loss. docs/migrate.md is the how-to.",
         epilog="Exit status: 0 all moved (and the audit green), 1 something was not, 2 bad input.",
     )
@@ -68,7 +70,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run the command that it names; return the exit status."""
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not {"-h", "--help"} & set(given):
+            require_extras(given[0] if given else "")
+    except UsageProblem as error:
+        print(f"{migrate_command()}: {error}", file=sys.stderr)
+        return 2
+    options = parser().parse_args(given)
+    name = f"{migrate_command()} {options.step}"
     # being ended is an exit like any other: what was started is ended too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     redact = _redactor(options)
@@ -76,16 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.main(options))
     except ParityError as error:
-        print(f"migrate.py {options.step}: {redact(str(error))}", file=sys.stderr)
+        print(f"{name}: {redact(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, NoSpace) else 2
     except KeyboardInterrupt:
-        print(f"migrate.py {options.step}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print(f"{name}: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:
         if full := no_space(error):
-            print(f"migrate.py {options.step}: {redact(str(full))}", file=sys.stderr)
+            print(f"{name}: {redact(str(full))}", file=sys.stderr)
             return 1
-        print(f"migrate.py {options.step} failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
+        print(f"{name} failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
         return 1
     finally:
         end()
@@ -122,7 +132,7 @@ def _check(options: argparse.Namespace) -> int:
     folder = ExportFolder(options.work_dir.expanduser() / "export")
     folder.take_back()
     if not folder.exists:
-        raise UsageProblem(f"--work-dir: {options.work_dir} holds no export; run `migrate.py export` first")
+        raise UsageProblem(f"--work-dir: {options.work_dir} holds no export; run `{migrate_command()} export` first")
     damage = folder.verify()
     for one in damage:
         where = " ".join(filter(None, [one.kind, one.source_id, repr(one.path) if one.path else ""]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import ParityError, UsageProblem
+from mlflow_parity.invocation import migrate_command, migrate_process
 from mlflow_parity.migrating.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
 from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment, serving
@@ -79,14 +80,14 @@ class Result:
                 f"the audit names {sorted(self.named.values())} as missing, but lost are {sorted(self.lost.values())}"
             )
         if self.ours.status != 0 or self.ours.verdict != "green":
-            return f"migrate.py run ended with {self.ours.status} and {self.ours.verdict}, not green"
+            return f"{migrate_command()} run ended with {self.ours.status} and {self.ours.verdict}, not green"
         return None
 
 
 def run_demo(work: Path, reports: Path) -> int:
     """Run the whole demo in the folder ``work``; return 0 when it came out as it should.
 
-    The plain tool's audit must be red and name the lost runs; ``migrate.py run`` must end green.
+    The plain tool's audit must be red and name the lost runs; ``migrate run`` must end green.
 
     Raises:
         UsageProblem: ``work`` is somebody else's folder, or the tool is missing or the wrong one.
@@ -104,7 +105,7 @@ def run_demo(work: Path, reports: Path) -> int:
         _step("Auditing what it did")
         status = _audit(source, plain, reports / "tool")
         runs, lost = _lost(source, plain)
-        _step("Migrating the same source with migrate.py run, which ends in the audit")
+        _step(f"Migrating the same source with {migrate_command()} run, which ends in the audit")
         ended = _run(work, source, target, reports / "migrate")
     tool = Audited(status, _read_report(reports / "tool"))
     ours = Audited(ended, _read_report(reports / "migrate"))
@@ -150,7 +151,7 @@ def _migrate(work: Path, source: Server, target: StandIn) -> tuple[Outcome, Outc
 
 
 def _audit(source: Server, target: StandIn, reports: Path) -> int:
-    options = ["--source-uri", source.uri, "--target-arn", target.arn, "--report-dir", str(reports)]
+    options = ["--source-uri", source.uri, "--target-arn", target.arn, "--parity-report-dir", str(reports)]
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options]
     return _shown("pytest", options, command, target)
 
@@ -158,8 +159,7 @@ def _audit(source: Server, target: StandIn, reports: Path) -> int:
 def _run(work: Path, source: Server, target: StandIn, reports: Path) -> int:
     options = ["run", "--source-uri", source.uri, "--target-arn", target.arn]
     options += ["--work-dir", str(work / "migration"), "--report-dir", str(reports)]
-    command = [sys.executable, "-m", "mlflow_parity.migrating.command", *options]
-    return _shown("python migrate.py", options, command, target)
+    return _shown(migrate_command(), options, [*migrate_process(), *options], target)
 
 
 def _shown(program: str, options: list[str], command: list[str], target: StandIn) -> int:
@@ -220,7 +220,7 @@ def _conclude(result: Result, reports: Path, seconds: float) -> None:
 
     _step("Side by side")
     rows = [
-        ("", "export-all, import-all", "migrate.py run"),
+        ("", "export-all, import-all", f"{migrate_command()} run"),
         ("it says", f'"exceptions": {result.imported.exceptions}', f"exit status {result.ours.status}"),
         ("the audit says", result.tool.verdict, result.ours.verdict),
     ]

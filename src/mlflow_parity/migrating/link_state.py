@@ -1,7 +1,7 @@
 """What the links of an object resolve to on the target: part of the state that tells whether it is moved.
 
 A link to something that is not on the target keeps the id of the source. When that thing is moved later, by another
-call of ``migrate.py``, the link is to be written. So the journal's digest of an object has two parts: of its content
+migration, the link is to be written. So the journal's digest of an object has two parts: of its content
 and of its links. When the first is another, the object is written again; when only the second is, its links are.
 """
 
@@ -20,7 +20,7 @@ WAITS = "its parent, its logged models or their metrics are not written yet"
 #: What is said of a link whose end is not on the target; it may come there later.
 ABSENT = "which is not on the target"
 #: What is said of a link that came too late: the object is to be made anew.
-FIXED = "MLflow cannot change that afterwards: `migrate.py repair` makes it anew"
+FIXED = "MLflow cannot change that afterwards: `repair` makes it anew"
 
 
 def run_links(context: Import, run: Run, tree: ArtifactTree) -> str:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 from mlflow_parity.errors import ReadError, UsageProblem
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Migration:
-    """One call of ``migrate.py``: opens what its step needs, and closes it at the end of a ``with`` block."""
+    """One call of ``migrate``: opens what its step needs, and closes it at the end of a ``with`` block."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -161,7 +162,9 @@ class Migration:
         """Bring the export to the target; return the exit status."""
         self.folder.take_back()
         if not self.folder.exists:
-            raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; run `migrate.py export` first")
+            raise UsageProblem(
+                f"--work-dir: {self.settings.work} holds no export; run `{migrate_command()} export` first"
+            )
         needed(self.settings, target=True)
         if self._hindered("import", exported=True):
             return 2

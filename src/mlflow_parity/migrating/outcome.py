@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.link_state import FIXED
@@ -180,7 +181,7 @@ def retry_command(settings: Settings, step: str) -> str:
     # files of a batch that was discarded are read again
     if step == "import" and settings.discard_export and settings.source is not None:
         step = "run"
-    words = ["migrate.py", step]
+    words = [*migrate_command().split(), step]
     if step != "import":
         words += _end("source", settings.source)
     if step != "export":

@@ -82,7 +82,7 @@ def kinds_at_hand(survey: Survey) -> tuple[str, ...]:
 
 
 def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
-    """Return the contract's rules by which objects of these kinds may differ after a migration by ``migrate.py``."""
+    """Return the contract's rules by which objects of these kinds may differ after a migration by ``migrate``."""
     return tuple(
         rule
         for rule in RULES

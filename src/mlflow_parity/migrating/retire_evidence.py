@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow_parity import contract
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import Location
 from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.promises import BY_NAME
@@ -171,7 +172,7 @@ def _not_green(evidence: Evidence) -> list[Refusal]:
         more = f" (and {len(evidence.reasons) - 1} more)" if len(evidence.reasons) > 1 else ""
         counts = ", ".join(f"{count:,} {state}" for state, count in sorted(bad.items()))
         why = f"{evidence.reasons[0]}{more}" if evidence.reasons else counts or f"exit status {evidence.exit_status}"
-        mend = "`migrate.py repair --report …` moves what is missing; then audit again"
+        mend = f"`{migrate_command()} repair --report …` moves what is missing; then audit again"
         found.append(Refusal("the report is not green", why, mend))
     if evidence.totals != evidence.counted or sum(evidence.counted.values()) != evidence.objects:
         why = "its coverage does not add up to its totals"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.errors import ParityError, SnapshotError, UsageProblem
+from mlflow_parity.invocation import migrate_command
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location, parse_arn
 from mlflow_parity.migrating.retire_evidence import Evidence, Refusal, evidence_of, in_words, judge
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 #: Seconds for which a stop or a deletion is waited for.
 LIMIT = 2700.0
-_AGAIN = "let nobody write to it, bring over what came (`migrate.py run`), and audit again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def retire(
     if server is None or server.arn != wish.server.uri:
         raise UsageProblem(
             f"--source-arn: there is no tracking server {wish.server.uri} (any more); "
-            f"`migrate.py app list --servers --region {control.region}` shows those that are"
+            f"`{migrate_command()} app list --servers --region {control.region}` shows those that are"
         )
     if server.status in _UNDER_WAY[wish.delete]:
         control.wait_for_server(wish.name, gone=wish.delete, limit=limit, told=told)
@@ -203,7 +203,8 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
             if count != evidence.counts.get(name, 0)
         ]
         why = ", ".join(changes) or "no object came or went, but one has another content"
-        examined.refusals.append(Refusal("the server has changed since the report", why, _AGAIN))
+        again = f"let nobody write to it, bring over what came (`{migrate_command()} run`), and audit again"
+        examined.refusals.append(Refusal("the server has changed since the report", why, again))
     trash = " and ".join(_noun(count, what) for what, count in sorted(state.trash.items()) if count)
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:

@@ -1,4 +1,4 @@
-"""Which experiments, registered models and prompts the options of ``migrate.py`` name.
+"""Which experiments, registered models and prompts the options of ``migrate`` name.
 
 As in the audit: with ``--experiments`` what belongs to no experiment is left out, but for what ``--models`` names.
 """

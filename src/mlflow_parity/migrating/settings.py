@@ -1,4 +1,4 @@
-"""The options of ``migrate.py``: one table of arguments, validated into settings."""
+"""The options of ``migrate``: one table of arguments, validated into settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlflow_parity.redaction import Redactor
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one call of ``migrate.py`` was told.
+    """What one call of ``migrate`` was told.
 
     ``source`` and ``target`` are ``None`` where the step does not need them and they were not given. ``experiments``
     and ``models`` are names or globs; empty: all.
@@ -95,7 +95,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
             raise UsageProblem(f"--{name.replace('_', '-')}: {value} is out of range; give a whole number, 1 to {most}")
     source, target = _side("source", args, env), _side("target", args, env)
     if chosen := next((name for name in (f"SOURCE_{VARIABLE}", f"TARGET_{VARIABLE}", VARIABLE) if env.get(name)), ""):
-        raise UsageProblem(f"{chosen} is set, and migrate.py moves the default workspace only; unset it")
+        raise UsageProblem(f"{chosen} is set, and a migration moves the default workspace only; unset it")
     if target is not None and target.kind == "snapshot":
         raise UsageProblem("--target-uri: a folder cannot be migrated to; give a tracking server or an ARN")
     if source is not None and target is not None and source.identity == target.identity:

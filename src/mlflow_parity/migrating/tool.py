@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.invocation import install_command
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import visible
 
@@ -21,6 +23,11 @@ from mlflow_parity.reporting.text import visible
 DISTRIBUTION = "databricks-mlflow-export-import"
 #: The top-level module that several distributions install, one over the other.
 MODULE = "mlflow_export_import"
+#: Commands that need nothing but the package: they read, ask SageMaker, or audit.
+_NO_EXTRAS = ("app", "check", "retire", "verify")
+#: What the extras bring: name and module.
+_MIGRATE = {"MLflow": "mlflow", "the Export Import tool": MODULE}
+_STANDIN = {"moto": "moto"}
 _SUMMARY = re.compile(r'"exceptions": (\d+)')
 
 
@@ -36,6 +43,35 @@ class Outcome:
     exceptions: int | None
     log: Path
     seconds: float
+
+
+def require_extras(step: str) -> None:
+    """Refuse a command of ``migrate`` whose packages are not installed; the package itself does without them.
+
+    Raises:
+        UsageProblem: one line with the command that installs them.
+    """
+    if step in _NO_EXTRAS:
+        return
+    wanted = {**_MIGRATE, **(_STANDIN if step == "demo" else {})}
+    missing = [name for name, module in wanted.items() if not _is_there(module)]
+    if missing:
+        extras = "migrate,standin" if step == "demo" else "migrate"
+        *first, last = missing
+        what = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+        raise UsageProblem(f"{what} not installed; run: {install_command(extras)}")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        if importlib.util.find_spec(module) is None:
+            return False
+        if module == "mlflow":
+            # the module alone may be that of mlflow-skinny, which the package itself requires
+            importlib.metadata.version("mlflow")
+    except ImportError:
+        return False
+    return True
 
 
 def require_tool(path: Sequence[str] | None = None) -> str:
@@ -54,7 +90,7 @@ def require_tool(path: Sequence[str] | None = None) -> str:
             f"pip install --force-reinstall --no-deps {DISTRIBUTION}==1.2.1"
         )
     if not found:
-        raise UsageProblem(f"the Export Import tool is not installed; run: pip install {DISTRIBUTION}==1.2.1")
+        raise UsageProblem(f"the Export Import tool is not installed; run: {install_command('migrate')}")
     return found[0][1]
 
 

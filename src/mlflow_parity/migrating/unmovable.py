@@ -72,7 +72,7 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("gateway_secret", "gateway secrets", "no server tells their values: make them on the target by hand, "
               "under the same names; what needs them comes with the next run", "gateway_secret.presence"),
     Unmovable("scorer", "how a server scores online", "it is a state of that server", "scorer.online"),
-    Unmovable("workspace", "workspaces beside the default one", "migrate.py refuses a source that has any",
+    Unmovable("workspace", "workspaces beside the default one", "a migration refuses a source that has any",
               "workspace.presence"),
 )  # fmt: skip
 

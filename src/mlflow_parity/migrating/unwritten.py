@@ -1,4 +1,4 @@
-"""What a source holds and ``migrate.py`` brings nowhere: told before anything is written."""
+"""What a source holds and ``migrate`` brings nowhere: told before anything is written."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def unwritten(survey: Survey) -> list[Found]:
     if others := survey.count("workspace"):
         what = f"the source has {others:,} workspace{'s' * (others > 1)} beside the default one"
         mend = "move the runs of each by way of a server without workspaces, or with another tool"
-        found.append(Found("error", "source.workspaces", what, "migrate.py moves the default workspace only", mend))
+        found.append(Found("error", "source.workspaces", what, "a migration moves the default workspace only", mend))
     return found
