@@ -25,7 +25,7 @@ DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
 SIDES = ("source-uri", "target-uri", "source-arn", "target-arn")
 #: What is said to whoever wants an audit and names no side.
-NO_SIDES = "the checks compare two servers: give --source-uri (or --source-arn) and --target-uri (or --target-arn)"
+NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) and --target-uri (or --target-arn)"
 
 
 @dataclass(frozen=True, slots=True)
