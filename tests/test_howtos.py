@@ -11,6 +11,7 @@ from pathlib import Path
 
 from support import warm
 from support.seed import EPOCH, Seeder
+from support.seed_trace_states import AT_ONCE, STATES, seed_trace_states
 from support.servers import FreshServer, emptied, server_of
 from support.tool import migrate
 
@@ -217,6 +218,7 @@ def test_upgrade(tmp_path: Path) -> None:
     shell = Shell("upgrade.md", tmp_path / "work")
     with server_of("2.22.5", tmp_path / "server") as server:
         _seed(server.uri)
+        seed_trace_states(server.uri, Seeder(server.uri).experiment("asked"))
         shell.variables = {"SERVER": server.uri, "DATABASE": server.database_uri}
         shell.step()
     shell.step()
@@ -230,6 +232,7 @@ def test_upgrade(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "files", database=str(store / "mlruns")) as files:
         _seed(files.uri)
+        seed_trace_states(files.uri, Seeder(files.uri).experiment("asked"), STATES.keys() - {AT_ONCE})
         shell.variables |= {"FILES": files.uri, "STORE": str(store)}
         shell.step()
     with server_of("newest", tmp_path / "files", database=f"sqlite:///{store / 'mlflow.db'}") as moved:
