@@ -19,7 +19,8 @@ from mlflow_parity.standin.servers import Server
 from mlflow_parity.verdict import State
 
 SECRET = "hunter2-hunter2"
-
+#: What the target has as a tag, and the source has not.
+REASON = f"see http://bob:{SECRET}@host/2"
 
 #: Facet and key of everything that differs on the target.
 DIFFERENT = {
@@ -71,7 +72,7 @@ def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory
     body = {"experiment_ids": [item["experiment_id"] for item in experiments]}
     runs = {run["info"]["run_name"]: run["info"]["run_id"] for run in seed.call("POST", "runs/search", body)["runs"]}
     seed.log(runs["sweep-2"], params={"surplus": "1"})
-    seed.log(runs["failed"], tags={"reason": "none"})
+    seed.log(runs["failed"], tags={"reason": REASON})
     # by hand on both sides, as a migration that the tool has no part in
     main_copy = next(item["experiment_id"] for item in experiments if item["name"] == "churn model")
     _objects(Seeder(source.uri), seeded.experiments["main"], seeded.runs["sweep-2"], "ada lovelace")
@@ -91,7 +92,13 @@ def waivers(servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFac
     refused = audit(folder / "draft", servers[0].uri, servers[1].uri, "--parity-waivers", str(file))
     assert refused.status == 4
     assert "reason is empty" in refused.output
-    text = file.read_text(encoding="utf-8").replace('owner = ""', 'owner = "Ada"')
+    draft = file.read_text(encoding="utf-8")
+    assert draft.count("\nvalues = [") == red.report["findings_total"]
+    assert 'values = [[false, "1"]]' in draft
+    # bound to it all the same
+    assert SECRET not in draft
+    assert re.search(r'key = "reason"\nvalues = \[\[.*, "sha256:[0-9a-f]{64}"\]\]', draft)
+    text = draft.replace('owner = ""', 'owner = "Ada"')
     text = text.replace('reason = ""', f'reason = "see http://bob:{SECRET}@host/1"', 1)
     file.write_text(text.replace('reason = ""', 'reason = "agreed"'), encoding="utf-8")
     return file
@@ -157,6 +164,32 @@ def test_expired_and_unused_are_red_and_named(
     checks = {"params", "run_tags_and_note", "trace_info", "model_version_content", "prompt_version_content"}
     assert done.failed() == {f"test_{check}" for check in {*checks, "evaluation_dataset_records"}}
     assert sum("expired on 2026-01-01" in reason for reason in done.report["reasons"]) == len(done.report["waivers"])
+
+
+def test_another_value_later_is_red(servers: tuple[Server, Server], waivers: Path, tmp_path: Path) -> None:
+    """A tag that was accepted with one value has another: the check fails, and says that the waiver was for another."""
+    seed = Seeder(servers[1].uri)
+    places = [
+        one["experiment_id"] for one in seed.call("POST", "experiments/search", {"max_results": 9})["experiments"]
+    ]
+    found = seed.call("POST", "runs/search", {"experiment_ids": places})["runs"]
+    [failed] = [one["info"]["run_id"] for one in found if one["info"]["run_name"] == "failed"]
+    seed.log(failed, tags={"reason": f"{REASON}!"})
+    try:
+        done = run(tmp_path, servers, waivers)
+    finally:
+        seed.log(failed, tags={"reason": REASON})
+    assert done.status == 1, done.output
+    assert done.failed() == {"test_run_tags_and_note"}
+    assert {(facet, key) for facet, key, _, _ in done.findings()} == {("tags", "reason")}
+    assert "the waiver of Ada until " in done.output
+    assert " was drafted for other values" in done.output
+    [reason] = [one for one in done.report["reasons"] if one.startswith("the waiver ")]
+    assert reason.endswith("/ failed / tags / reason was drafted for other values: look at them, and draft it again or "
+                           "remove it")  # fmt: skip
+    [waiver] = [one for one in done.report["waivers"] if one["status"] != "used"]
+    assert (waiver["facet"], waiver["status"]) == ("tags", "unused")
+    assert SECRET not in done.output + json.dumps(done.report)
 
 
 def test_a_part_of_the_scope(servers: tuple[Server, Server], waivers: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from support import warm
 from support.migrations import COMMAND
 from support.seed import EPOCH, Seeder
+from support.seed_trace_states import AT_ONCE, STATES, seed_trace_states
 from support.servers import FreshServer, emptied, server_of
 from support.tool import migrate
 
@@ -219,6 +220,7 @@ def test_upgrade(tmp_path: Path) -> None:
     shell = Shell("upgrade.md", tmp_path / "work")
     with server_of("2.22.5", tmp_path / "server") as server:
         _seed(server.uri)
+        seed_trace_states(server.uri, Seeder(server.uri).experiment("asked"))
         shell.variables = {"SERVER": server.uri, "DATABASE": server.database_uri}
         shell.step()
     shell.step()
@@ -232,6 +234,7 @@ def test_upgrade(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "files", database=str(store / "mlruns")) as files:
         _seed(files.uri)
+        seed_trace_states(files.uri, Seeder(files.uri).experiment("asked"), STATES.keys() - {AT_ONCE})
         shell.variables |= {"FILES": files.uri, "STORE": str(store)}
         shell.step()
     with server_of("newest", tmp_path / "files", database=f"sqlite:///{store / 'mlflow.db'}") as moved:

@@ -256,6 +256,53 @@ def _in_scope(world: World) -> World:
     return world
 
 
+def upgraded(
+    facet: str,
+    ours: Any,
+    theirs: Any,
+    *,
+    releases: tuple[tuple[int, int], tuple[int, int]] = ((2, 22), (3, 17)),
+    **more: Any,
+) -> World:
+    """The same store under two releases that tell one facet of a trace otherwise; ``more`` is equal on both sides."""
+    made = restored()
+    made.known.releases = releases
+    made.change(TRACE, side="source", **{**more, facet: ours})
+    return made.change(TRACE, **{**more, facet: theirs})
+
+
+def _no_end(
+    duration: int | None = None,
+    *,
+    told: int | None = 0,
+    state: str = "IN_PROGRESS",
+    releases: tuple[tuple[int, int], tuple[int, int]] = ((2, 22), (3, 17)),
+) -> World:
+    ours, theirs = ({"request": 5, "duration": one} for one in (told, duration))
+    return upgraded("times", ours, theirs, state=state, releases=releases)
+
+
+def _previews(
+    request: str | None = None,
+    *,
+    kept: str = "q",
+    releases: tuple[tuple[int, int], tuple[int, int]] = ((2, 22), (3, 17)),
+) -> World:
+    """A trace of MLflow 2, whose response never was in the metadata."""
+    made = upgraded(
+        "previews", {"request": "q", "response": None}, {"request": request, "response": None}, releases=releases
+    )
+    made.change(TRACE, side="source", metadata={"mlflow.traceInputs": "q"})
+    return made.change(TRACE, metadata={"mlflow.traceInputs": kept})
+
+
+def _schema(
+    ours: str | None, theirs: str | None, releases: tuple[tuple[int, int], tuple[int, int]] = ((2, 22), (3, 4))
+) -> World:
+    told = [{} if one is None else {"mlflow.trace_schema.version": one} for one in (ours, theirs)]
+    return upgraded("metadata", *told, releases=releases)
+
+
 #: Rule → a migration in which it lets something differ; all of it is green.
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
@@ -279,6 +326,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.spans.ids": imported,
     "trace.assessments.ids": imported,
     "trace.tags.moved": lambda: restored(moved=True),
+    "trace.times.no-end": _no_end,
+    "trace.previews.of-metadata": _previews,
+    "trace.metadata.schema-version": lambda: _schema("2", "3"),
     "registered_model.times": imported,
     "model_version.number.import": imported,
     "model_version.source_tags.not-created": _untagged,
@@ -471,6 +521,23 @@ BROKEN: list[Break] = [
     ("trace.assessments.ids", "on another span", lambda w: _assessments(w, 0, span_id="t1"), "mismatch"),
     ("trace.assessments.ids", "valid again", lambda w: _assessments(w, 0, valid=True), "mismatch"),
     ("trace.tags.moved", "stayed", lambda w: w.tag(TRACE, PLACE_TAG, f"{STORE}/traces/{TRACE}/artifacts"), "mismatch"),
+    ("trace.times.no-end", "the trace has ended", lambda _: _no_end(state="OK"), "mismatch"),
+    ("trace.times.no-end", "a duration came", lambda _: _no_end(3), "mismatch"),
+    ("trace.times.no-end", "a duration went", lambda _: _no_end(told=3), "mismatch"),
+    ("trace.times.no-end", "another request time",
+     lambda w: w.change(TRACE, times={"request": 6, "duration": None}), "mismatch"),
+    ("trace.times.no-end", "between releases that tell the same", lambda _: _no_end(releases=((3, 4), (3, 17))),
+     "mismatch"),
+    ("trace.times.no-end", "backwards", lambda _: _no_end(0, told=None, releases=((3, 17), (2, 22))), "mismatch"),
+    ("trace.times.no-end", "an unknown release", lambda _: _no_end(releases=((0, 0), (3, 17))), "mismatch"),
+    ("trace.previews.of-metadata", "another text in the metadata", lambda _: _previews(kept="r"), "mismatch"),
+    ("trace.previews.of-metadata", "another preview", lambda _: _previews("r"), "mismatch"),
+    ("trace.previews.of-metadata", "a server that has previews", lambda _: _previews(releases=((3, 4), (3, 17))),
+     "mismatch"),
+    ("trace.metadata.schema-version", "another version", lambda _: _schema("4", "3"), "mismatch"),
+    ("trace.metadata.schema-version", "servers that tell what is stored",
+     lambda _: _schema("2", "3", ((2, 22), (3, 17))), "mismatch"),
+    ("trace.metadata.schema-version", "lost", lambda _: _schema("3", None, ((3, 5), (3, 17))), "mismatch"),
     ("trace.tags.moved", "lost", lambda w: w.tag(TRACE, PLACE_TAG, None), "mismatch"),
     ("registered_model.times", "a field of another kind", lambda w: w.change("churn", times={"deletion": 1}),
      "mismatch"),

@@ -189,7 +189,7 @@ def drafted(folder: Path, done: Audited, *, ledger: bool = True) -> str:
         "created": "2026-11-23T00:00:00Z",
         "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
         "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
-        "findings": [asdict(finding) for finding in done.result.findings],
+        "findings": [{**asdict(finding), "bound": list(finding.bound)} for finding in done.result.findings],
         "findings_total": done.result.findings_total,
     }
     (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
@@ -241,6 +241,27 @@ def test_the_same_difference_on_many_is_one_entry(tmp_path: Path) -> None:
     assert again.result.green
     assert [used.covered for used in again.result.waivers] == [4]
     assert not audited(tmp_path, *STEPS, facet("tr-1", state="ERROR"), waivers=text).result.green
+
+
+def test_another_value_of_one_of_many_is_red(tmp_path: Path) -> None:
+    """An entry for many holds for their values alone: one pair where they are equal, else each with its object's id."""
+    text = drafted(tmp_path, audited(tmp_path, *STEPS))
+    assert text.count('values = [["OK", "ERROR"]]  #') == 1
+    assert "it covers what comes later" in text
+    other = facet("tr-12", state="IN_PROGRESS")
+    assert not audited(tmp_path, *STEPS, other, waivers=text).result.green
+
+    named = [facet(f"tr-{10 + number}", client_request_id=f"r-{number}") for number in range(1, 5)]
+    text = drafted(tmp_path, audited(tmp_path, *named))
+    assert len(things(text)) == 1
+    assert "it covers what comes later" not in text
+    assert [line.strip() for line in text.splitlines() if line.startswith("    ")] == [
+        f'[false, "r-{number}", "tr-{10 + number}"],' for number in range(1, 5)
+    ]
+    assert audited(tmp_path, *named, waivers=text).result.green
+    # the value of another one is another value
+    done = audited(tmp_path, *named, facet("tr-12", client_request_id="r-1"), waivers=text)
+    assert [row.source_id for row in done.rows if not row.state.green] == ["tr-12"]
 
 
 def test_a_glob_that_fits_another_object_is_not_drafted(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from support import warm
 from support.audits import AuditRun, audit
 from support.postgres import postgres
 from support.seed import Seeder, seed_small
+from support.seed_trace_states import AT_ONCE, seed_trace_states
 from support.servers import FreshServer, server_of
 
 from mlflow_parity import contract
@@ -159,13 +160,15 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_what_migrate_filestore_loses_is_red(tmp_path: Path) -> None:
-    """It makes a line break of Windows one of Unix, in tags and params, and says that it completed successfully."""
+    """A line break of Windows becomes one of Unix, a duration of 0 ms none; it says that it completed successfully."""
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "server", database=str(store / "mlruns")) as old:
         seed = Seeder(old.uri)
-        run = seed.run(seed.experiment("shop"), "windows")
+        shop = seed.experiment("shop")
+        run = seed.run(shop, "windows")
         seed.log(run, params={"text": "one\r\ntwo"}, tags={"text": "one\r\ntwo", "unix": "one\ntwo"})
         seed.end(run)
+        seed_trace_states(old.uri, shop, [AT_ONCE])
         before = snapshot(old.uri, tmp_path / "before")
     database = tmp_path / "migrated.db"
     mlflow("migrate-filestore", "--source", str(store), "--target", f"sqlite:///{database}", folder=tmp_path)
@@ -175,6 +178,7 @@ def test_what_migrate_filestore_loses_is_red(tmp_path: Path) -> None:
     assert found.findings() == {
         ("params", "text", "mismatch", "windows"),
         ("tags", "text", "mismatch", "windows"),
+        ("times", "duration", "mismatch", AT_ONCE),
     }
 
 
@@ -276,7 +280,10 @@ def test_a_snapshot_that_is_not_whole_says_so(
     with proxying(server.uri) as proxy:
         proxy.faults.append(Fault("/metrics/get-history", status(403, body=b"{}"), times=10_000))
         assert main(["snapshot", "--source-uri", proxy.uri, "--to", str(tmp_path)]) == 1
-    assert "not read: 2 of metrics: " in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert f'not read: run "one" ({run}): the history of \'' in told.err
+    assert "(and 1 more of it)\n" in told.err
+    assert "2 experiments, 1 run, 0 metric points, 0 files, 0 other objects\n" in told.out
     done = audit(tmp_path / "audit", str(tmp_path / "source"), server.uri, *SAME)
     assert done.status == 1
     assert {(row.facet, row.state.value) for row in done.red_rows()} == {("metrics", "unverified")}
@@ -326,6 +333,9 @@ def test_no_rule_of_the_import_holds_for_the_same_store() -> None:
         "logged_model.files.moved",
         "model_version.source.moved",
         "trace.tags.moved",
+        "trace.times.no-end",
+        "trace.previews.of-metadata",
+        "trace.metadata.schema-version",
     }
     assert contract.allows("run.times.start", "export-import")
     assert not contract.allows("run.times.start", "same-store")

@@ -236,6 +236,14 @@ def test_a_waiver_of_some_keys_hides_no_class(migrated: Pair, tmp_path: Path) ->
     assert [one.state for one in done.test.faults] == [one.state for one in without.test.faults]
 
 
+def test_a_bound_waiver_hides_nothing(migrated: Pair, tmp_path: Path) -> None:
+    """A planted fault has other values than those that it was drafted for: each class is seen, whatever its glob."""
+    path = _waivers(tmp_path, 'object = ["*", "run", "*"]\nfacet = "params"\nvalues = [["so it was", "so it is"]]')
+    done = judged(*migrated, faults=of_facets("run", "params"), waivers=path)
+    assert {one.state for one in done.test.faults} == {"found"}
+    assert done.test.of("hidden") == ()
+
+
 # --- a blind audit
 
 

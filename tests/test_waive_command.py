@@ -19,7 +19,8 @@ from mlflow_parity.waivers import load_waivers
 def finding(name: str, key: str, state: str = "mismatch", facet: str = "params") -> dict[str, Any]:
     """One finding as report.json has it, as far as a draft reads it."""
     place = {"experiment": 'a/b "[c]*\\\x7f', "kind": "run", "name": name, "source_id": f"id-{name}", "target_id": None}
-    return {**place, "facet": facet, "key": key, "state": state, "rule": f"run.{facet}"}
+    bound = [] if facet == "presence" else ["0.1", False if state == "missing" else 7]
+    return {**place, "facet": facet, "key": key, "state": state, "rule": f"run.{facet}", "bound": bound}
 
 
 def report(*findings: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +93,9 @@ def test_a_file_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixtu
         (report({"experiment": 1}), "damaged"),
         (report(), "no difference"),
         (report(finding("a", "", "ambiguous")), "no difference"),
+        (report({**finding("a", "b"), "bound": []}), "which values"),
+        (report({**finding("a", "b"), "bound": ["1", True]}), "which values"),
+        (report({name: value for name, value in finding("a", "b").items() if name != "bound"}), "which values"),
     ],
 )
 def test_a_bad_report_is_one_line(

@@ -15,6 +15,7 @@ from mlflow_parity.comparing import Difference, Outcome
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.model import Experiment, Run
 from mlflow_parity.verdict import Row, State
+from mlflow_parity.waived_values import digest_of, is_told, is_value, told
 from mlflow_parity.waivers import Waiver, WaiverBook, load_waivers
 
 Alter = Callable[[Store], None]
@@ -219,7 +220,63 @@ def test_in_a_narrow_scope_it_is_unused(tmp_path: Path) -> None:
     assert not done.result.green
 
 
+BOUND = entry(ONE, "params", 'key = "a"\nvalues = [["1", "9"]]')
+
+
+def test_a_bound_waiver_covers_its_values_alone(tmp_path: Path) -> None:
+    """Another value later is red, and both the difference and the waiver say that it was drafted for other ones."""
+    done = audited(tmp_path, pair(param(0, "a", "9")), BOUND)
+    assert done.result.green
+    [used] = done.result.waivers
+    assert (used.covered, used.to_text()["values"]) == (1, "'1' → '9'")
+    for change in (param(0, "a", "8"), param(0, "a", None)):
+        done = audited(tmp_path, pair(change), BOUND)
+        [found] = done.result.findings
+        says = "the waiver of Ada until 2099-01-01 was drafted for other values"
+        assert says in found.explanation
+        [used] = done.result.waivers
+        assert (used.status, used.covered) == ("unused", 0)
+        assert "was drafted for other values: look at them" in used.problem
+    # nothing differs any more
+    [used] = audited(tmp_path, pair(), BOUND).result.waivers
+    assert "matches nothing any more" in used.problem
+
+
+def test_a_waiver_without_values_says_so(tmp_path: Path) -> None:
+    """It covers any value, and the report says it of each such waiver."""
+    for value in ("9", "8"):
+        done = audited(tmp_path, pair(param(0, "a", value)), entry(ONE, "params"))
+        assert done.result.green
+        assert [used.to_text()["values"] for used in done.result.waivers] == ["any value"]
+    done = audited(tmp_path, pair(gone(1)), entry('["a/b*", "run", "two"]', "presence"))
+    assert [used.to_text()["values"] for used in done.result.waivers] == ["the object itself"]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "9", "9" * 200, "9" * 201, "\x00\r\n", "sha256:" + "0" * 64, "\ud800", 0, 7, -(2**70), 1.5, True,
+              None, float("nan"), {"b": [1, None], "a": "x"}, ("a", 1)],
+)  # fmt: skip
+def test_a_value_is_told_and_known_again(value: object) -> None:
+    """Whatever it is, what a draft writes of it fits it and nothing else, and is not what a report would redact."""
+    others = ["", "9", "9" * 199, "0", "7", "1.5", "True", "None", "false", 1, 0.0, False, None, {}, [], "sha256:"]
+    entry = told(value, lambda text: text)
+    assert is_told(entry)
+    assert is_value(entry, value)
+    assert not any(is_value(entry, one) for one in others if type(one) is not type(value) or one != value)
+    hidden = told(value, lambda text: "[redacted]")
+    assert is_value(hidden, value)
+    assert not isinstance(value, str) or hidden == digest_of(value)
+
+
 BAD = {
+    entry(ONE, "params", 'values = "1"'): "list of pairs",
+    entry(ONE, "params", "values = []"): "list of pairs",
+    entry(ONE, "params", 'values = [["1"]]'): "holds pairs",
+    entry(ONE, "params", 'values = [["1", true]]'): "holds pairs",
+    entry(ONE, "params", 'values = [["1", 1.5]]'): "holds pairs",
+    entry(ONE, "params", 'values = [["1", "2", 3]]'): "object's id",
+    entry(ONE, "params", "values = [[false, false]]"): "no difference",
+    entry(ONE, "presence", 'values = [["1", "2"]]'): "leave values out",
     "": "no [[waiver]]",
     "waiver = 3": "no [[waiver]]",
     "waiver = [3]": "not a table",

@@ -497,6 +497,18 @@ RULES += (
          _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
     Rule("trace.tags.moved", "trace", "tags", "tags mlflow.artifactLocation and mlflow.trace.spansLocation", "expected",
          _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+    Rule("trace.times.no-end", "trace", "times", "execution duration of a trace without an end", "expected",
+         "The store holds none, before and after. MLflow 2 tells 0 for it, MLflow 3 none.",
+         "the trace is IN_PROGRESS on both sides, a server before MLflow 3 tells 0 and one from MLflow 3 on tells none",
+         profiles=SAME_STORE),
+    Rule("trace.previews.of-metadata", "trace", "previews", "request and response preview of MLflow 2", "expected",
+         "MLflow 2 has no previews: what it tells as such is the metadata mlflow.traceInputs and mlflow.traceOutputs, "
+         "which an upgrade leaves where it is.",
+         "the source is a server before MLflow 3, the target one from MLflow 3 on that tells no preview, and the same "
+         "text stands in the metadata of both", profiles=SAME_STORE),
+    Rule("trace.metadata.schema-version", "trace", "metadata", "mlflow.trace_schema.version", "expected",
+         "A server of MLflow 3.0 to 3.4 says 3 of every trace, whatever is stored.",
+         "such a server says 3, and the other one 1, 2 or nothing", profiles=SAME_STORE),
 )  # fmt: skip
 
 BY_ID = {rule.id: rule for rule in RULES}
@@ -542,8 +554,9 @@ def markdown() -> str:
         "  source tags keep the originals.",
         "- `same-store`: the store itself went on: `mlflow db upgrade`, a restored database,",
         "  `mlflow migrate-filestore`. Objects are paired by equal ids alone, and all fields must be equal. What may",
-        "  differ: the place, by one prefix for the whole server (rules `….moved`), and what a SQL store cannot hold",
-        "  (rules `run.metrics.…`: `mlflow migrate-filestore` writes ±inf as the largest double).",
+        "  differ: the place, by one prefix for the whole server (rules `….moved`), what a SQL store cannot hold",
+        "  (rules `run.metrics.…`: `mlflow migrate-filestore` writes ±inf as the largest double), and what another",
+        "  release tells otherwise of the same trace (rules `trace.….…` with the profile `same-store`).",
         "",
         "When most runs look like the other profile, the first line of the report says so.",
     ]

@@ -16,6 +16,7 @@ from mlflow_parity.options import DEPTHS
 from mlflow_parity.profiles import PROFILES
 from mlflow_parity.redaction import MASK
 from mlflow_parity.reporting.report import FORMAT_VERSION
+from mlflow_parity.waived_values import Told, is_told
 from mlflow_parity.waivers import WAIVABLE
 
 #: Days that a drafted waiver holds.
@@ -30,6 +31,8 @@ _IDS = ("source_id", "target_id")
 _SHOWN = 10
 #: Every object that the audit judged: ids by experiment, kind and name.
 Known = Mapping[tuple[str, str, str], set[str]]
+#: The values of source and target, and behind them an id where there is one; empty: none.
+Bound = tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
         UsageProblem: when there is nothing to waive.
     """
     expires = (today or date.today()) + timedelta(days=DAYS)
-    entries: dict[_Difference, int] = {}
+    entries: dict[_Difference, list[Bound]] = {}
     refused = hidden = 0
     for finding in report["findings"]:
         if finding["state"] not in _WAIVABLE:
@@ -73,7 +76,7 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
         else:
             entity_id = finding["source_id"] or finding["target_id"] or ""
             one = _Difference(entity_id=entity_id, **{name: finding[name] for name in _KEYS})
-            entries[one] = entries.get(one, 0) + 1
+            entries.setdefault(one, []).append(_bound(finding))
     if not entries:
         raise UsageProblem("the report has no difference that could be waived (mismatch, missing or extra)")
     if known is not None and any(one.entity_id not in known.get(_place(one), ()) for one in entries):
@@ -91,12 +94,13 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
         lines.append(
             f"# The report kept {kept:,} of {report['findings_total']:,} differences; --parity-max-findings keeps more."
         )
-    for thing, one, comment in _entries(entries, known):
+    for thing, one, values, comment in _entries(entries, known):
         lines += ["", "[[waiver]]", *comment]
         lines.append(f"object = [{', '.join(_toml(part) for part in thing)}]")
         lines.append(f"facet = {_toml(one.facet)}")
         # also where it is empty: without it every key of the facet would be covered
         lines.append(f"key = {_toml(_escaped(one.key))}")
+        lines += _values(values)
         lines += [f"state = {_toml(one.state)}", 'reason = ""', 'owner = ""', f"expires = {expires.isoformat()}"]
     return "\n".join(lines) + "\n"
 
@@ -105,10 +109,35 @@ def _place(one: _Difference) -> tuple[str, str, str]:
     return (one.experiment, one.kind, one.name)
 
 
+def _bound(finding: Mapping[str, Any]) -> Bound:
+    """Return the values that a waiver of a finding is bound to; none for an object that is on one side only."""
+    found = finding.get("bound")
+    count = 0 if finding["facet"] == "presence" else 2
+    if not isinstance(found, list) or len(found) != count or not all(map(is_told, found)):
+        raise UsageProblem(
+            "--from: the report does not say which values its differences have; run the audit again with this version"
+        )
+    return tuple(found)
+
+
+def _values(values: Collection[Bound]) -> list[str]:
+    """Return the lines that bind an entry to values."""
+    told = [f"[{', '.join(_told(one) for one in pair)}]" for pair in values]
+    if not told:
+        return []
+    if len(told) == 1:
+        return [f"values = [{told[0]}]  # source, target: without it any value"]
+    return ["values = [  # source, target: without it any value", *(f"    {pair}," for pair in told), "]"]
+
+
+def _told(one: Told) -> str:
+    return _toml(one) if isinstance(one, str) else "false" if one is False else str(one)
+
+
 def _entries(
-    entries: Mapping[_Difference, int], known: Known | None
-) -> Iterator[tuple[list[str], _Difference, list[str]]]:
-    """Yield the object (globs), what it stands for, and comments of each entry."""
+    entries: Mapping[_Difference, list[Bound]], known: Known | None
+) -> Iterator[tuple[list[str], _Difference, list[Bound], list[str]]]:
+    """Yield the object (globs), what it stands for, the values that it is bound to, and comments of each entry."""
     alike: dict[tuple[str, ...], list[_Difference]] = {}
     for one in entries:
         alike.setdefault(one.reason, []).append(one)
@@ -117,18 +146,24 @@ def _entries(
         pattern = _pattern(group, known) if known is not None else None
         if pattern is not None:
             merged[reason] = pattern
-    for one, count in entries.items():
+    for one, found in entries.items():
+        count, values = len(found), [pair for pair in dict.fromkeys(found) if pair]
         thing = [_escaped(one.experiment), one.kind, _escaped(one.name)]
         if one.reason not in merged:
             if known is None or len(known[_place(one)]) > 1:
                 thing.append(_escaped(one.entity_id))
-            yield thing, one, [f"# {count:,} differences"] if count > 1 else []
+            yield thing, one, values, [f"# {count:,} differences"] if count > 1 else []
         elif one is alike[one.reason][0]:
             group = alike[one.reason]
             names = ", ".join(_toml(other.name) for other in group[:_SHOWN])
             more = f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
-            note = f"# {len(group):,} objects: {names}{more}; it covers what comes later under such a name, too"
-            yield [*thing[:2], merged[one.reason]], one, [note]
+            note = f"# {len(group):,} objects: {names}{more}"
+            if any(set(entries[other]) != set(found) for other in group):
+                # each with its own values, and its id with them: no object may come to the values of another
+                values = [(*pair, other.entity_id) for other in group for pair in dict.fromkeys(entries[other])]
+            else:
+                note += "; it covers what comes later under such a name, too"
+            yield [*thing[:2], merged[one.reason]], one, values, [note]
 
 
 def _pattern(group: list[_Difference], known: Known) -> str | None:

@@ -87,36 +87,11 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
 def _unread(side: Side) -> list[str]:
     """Say what could not be read, one line each; what an audit would call unverified later."""
     from mlflow_parity.redaction import Redactor
-    from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+    from mlflow_parity.reporting.text import visible
+    from mlflow_parity.snapshot.incomplete import incomplete, told
 
-    found = []
-    for experiment in side.experiments():
-        objects, view = side.snapshot.objects(experiment.experiment_id), side.view(experiment)
-        # no server lists the scorers of a deleted experiment
-        unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
-        for part in (part for part in PARTS if part not in unlisted):
-            problem = view.problem(part) if part in ("runs", "metrics", "artifacts") else objects.problem(part)
-            if problem is not None:
-                found.append(f"{part} of {experiment.name}: {problem}")
-    server = side.snapshot.objects(SERVER)
-    found += [f"{part}: {problem}" for part in SERVER_PARTS if (problem := server.problem(part)) is not None]
-    # a part that is there may hold objects that could not be read
-    for path in sorted(side.snapshot.root.rglob("*.parquet")):
-        errors = _errors(path)
-        if errors:
-            found.append(f"{len(errors):,} of {path.stem}: {errors[0]}")
     redact = Redactor.from_environment(also=side.location.secrets)
-    return [redact(line) for line in found]
-
-
-def _errors(path: Path) -> list[str]:
-    """Return the errors that one table keeps."""
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(path)
-    if "error" not in file.schema_arrow.names:
-        return []
-    return [str(error) for error in file.read(columns=["error"]).column("error").to_pylist() if error is not None]
+    return [visible(redact(line)) for line in told(incomplete(side.snapshot, include_deleted=True))]
 
 
 def _summary(side: Side, root: Path) -> str:
@@ -130,7 +105,14 @@ def _summary(side: Side, root: Path) -> str:
         files += int(counts.get("files", 0))
         objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
     objects += sum(side.snapshot.objects(SERVER).counts().values())
-    return (
-        f"snapshot of {side.location.display}: {len(side.experiments()):,} experiments, {runs:,} runs, "
-        f"{points:,} metric points, {files:,} files, {objects:,} other objects\n{root}\ndigest {side.snapshot.digest}"
+    counted = ", ".join(
+        f"{count:,} {name if count == 1 else name + 's'}"
+        for name, count in (
+            ("experiment", len(side.experiments())),
+            ("run", runs),
+            ("metric point", points),
+            ("file", files),
+            ("other object", objects),
+        )
     )
+    return f"snapshot of {side.location.display}: {counted}\n{root}\ndigest {side.snapshot.digest}"

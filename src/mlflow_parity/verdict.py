@@ -72,6 +72,8 @@ class Finding:
     source: str | None = None
     target: str | None = None
     explanation: str = ""
+    bound: tuple[str | int, ...] = ()
+    """The two values as a waiver is bound to them (:mod:`mlflow_parity.waived_values`); empty: it is bound to none."""
 
     @property
     def path(self) -> str:

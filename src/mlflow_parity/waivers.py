@@ -19,6 +19,7 @@ from mlflow_parity import contract
 from mlflow_parity.comparing import Difference, Outcome
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.verdict import Row, State
+from mlflow_parity.waived_values import Told, is_told, is_value, shown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,17 +28,40 @@ else:
 
 #: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
 WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})
-_ENTRY = ("object", "facet", "key", "state", "reason", "owner", "expires")
+_ENTRY = ("object", "facet", "key", "state", "values", "reason", "owner", "expires")
 _NEEDED = ("object", "facet", "reason", "owner", "expires")
+OTHER_VALUES = "was drafted for other values"
 #: ``used``: it covered something; ``not looked at``: its objects were not all in this audit's scope.
 Status = Literal["used", "unused", "expired", "not looked at"]
+
+
+#: Values listed in a report of a waiver that is bound to several.
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A difference that a waiver was drafted for: the values of both sides, and where one is named the object's id."""
+
+    source: Told
+    target: Told
+    entity_id: str | None = None
+
+    def fit(self, row: Row, difference: Difference) -> bool:
+        """Whether a difference of an object is this one."""
+        return (
+            self.entity_id in (None, row.source_id or row.target_id)
+            and is_value(self.source, difference.source)
+            and is_value(self.target, difference.target)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
     """One entry of the file; ``experiment``, ``kind``, ``name``, ``key`` and ``entity_id`` are globs, ``facet`` a name.
 
-    ``expires`` is the last day on which it holds; ``state`` is ``None`` where any waivable state is meant.
+    ``expires`` is the last day on which it holds; ``state`` is ``None`` where any waivable state is meant, and
+    ``values`` where any values are.
     ``entity_id`` is the id on the source, or of what is on the target only, the one there.
     """
 
@@ -51,6 +75,7 @@ class Waiver:
     owner: str
     expires: date
     entity_id: str = "*"
+    values: tuple[Values, ...] | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -80,6 +105,12 @@ class Waiver:
 
     def covers(self, row: Row, difference: Difference) -> bool:
         """Whether it covers one difference between an object and its copy."""
+        return self.speaks_of(row, difference) and (
+            self.values is None or any(one.fit(row, difference) for one in self.values)
+        )
+
+    def speaks_of(self, row: Row, difference: Difference) -> bool:
+        """Whether it covers one difference, if it was drafted for its values."""
         return (
             self.facet == row.facet
             and self._is(difference.state)
@@ -109,6 +140,8 @@ class Used:
     waiver: Waiver
     status: Status
     covered: int
+    other_values: bool = False
+    """Whether the values of a difference of which it speaks are not those that it was drafted for."""
 
     @property
     def red(self) -> bool:
@@ -120,6 +153,8 @@ class Used:
         """One line for the report's reasons; empty when it is in order."""
         if self.status == "expired":
             return f"the waiver {self.waiver} expired on {self.waiver.expires}: renew or remove it"
+        if self.status == "unused" and self.other_values:
+            return f"the waiver {self.waiver} {OTHER_VALUES}: look at them, and draft it again or remove it"
         return f"the waiver {self.waiver} matches nothing any more: remove it" if self.status == "unused" else ""
 
     def to_text(self) -> dict[str, str]:
@@ -130,12 +165,21 @@ class Used:
             "facet": waiver.facet,
             "key": waiver.key,
             "state": "any" if waiver.state is None else waiver.state.value,
+            "values": _values_of(waiver),
             "reason": waiver.reason,
             "owner": waiver.owner,
             "expires": waiver.expires.isoformat(),
             "status": self.status,
             "covered": str(self.covered),
         }
+
+
+def _values_of(waiver: Waiver) -> str:
+    if waiver.values is None:
+        return "the object itself" if waiver.facet == "presence" else "any value"
+    pairs = list(dict.fromkeys(shown((one.source, one.target)) for one in waiver.values))
+    more = f" and {len(pairs) - _SHOWN:,} more" if len(pairs) > _SHOWN else ""
+    return "; ".join(pairs[:_SHOWN]) + more
 
 
 class WaiverBook:
@@ -147,6 +191,7 @@ class WaiverBook:
         self._valid = [number for number, waiver in enumerate(self.waivers) if waiver.expires >= day]
         self._covered = [0] * len(self.waivers)
         self._unread: set[int] = set()
+        self._other_values: set[int] = set()
 
     def apply(self, outcome: Outcome) -> Outcome:
         """Return the outcome with what is waived turned into ``waived``.
@@ -187,13 +232,25 @@ class WaiverBook:
                 self._count(found, 1)
                 used += [number for number in found if number not in used]
                 difference = replace(difference, state=State.WAIVED)
+            else:
+                difference = self._told_otherwise(row, difference)
             differences.append(difference)
         if not used:
-            return outcome
+            return Outcome(row, tuple(differences))
         red = [difference.state for difference in differences if not difference.state.green]
         # what stays may only be that something could not be read
         state = State.WAIVED if not red else State.UNVERIFIED if set(red) == {State.UNVERIFIED} else row.state
         return Outcome(self._noted(row, used, state, len(red)), tuple(differences))
+
+    def _told_otherwise(self, row: Row, difference: Difference) -> Difference:
+        """Say of a difference that no waiver covers which one would, had it the values of then."""
+        found = [number for number in self._valid if self.waivers[number].speaks_of(row, difference)]
+        if not found:
+            return difference
+        self._other_values.update(found)
+        waiver = self.waivers[found[0]]
+        told = f"the waiver of {waiver.owner} until {waiver.expires} {OTHER_VALUES}"
+        return replace(difference, note=f"{difference.note}; {told}" if difference.note else told)
 
     def _about(self, number: int, row: Row) -> bool:
         waiver = self.waivers[number]
@@ -223,8 +280,9 @@ class WaiverBook:
             if number not in valid:
                 status = "expired"
             elif not covered:
-                status = "unused" if number not in self._unread and looked_at(waiver) else "not looked at"
-            told.append(Used(waiver, status, covered))
+                seen = number in self._other_values
+                status = "unused" if seen or (number not in self._unread and looked_at(waiver)) else "not looked at"
+            told.append(Used(waiver, status, covered, number in self._other_values))
         return tuple(told)
 
 
@@ -277,6 +335,9 @@ def _entry(entry: Any, where: str) -> Waiver:
     expires = entry["expires"]
     if not isinstance(expires, date) or isinstance(expires, datetime):
         raise UsageProblem(f"{where}: expires is not a day; write it without quotes, as expires = 2027-01-31")
+    values = _values(entry["values"], where) if "values" in entry else None
+    if values is not None and entry["facet"] == "presence":
+        raise UsageProblem(f"{where}: an object that is on one side only has no values; leave values out")
     text = entry.get("state")
     states = {state.value: state for state in WAIVABLE}
     if text is not None and text not in states:
@@ -292,6 +353,7 @@ def _entry(entry: Any, where: str) -> Waiver:
         entry["owner"].strip(),
         expires,
         thing[3] if len(thing) == 4 else "*",
+        values,
     )
     if not waiver.kinds:
         kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
@@ -300,6 +362,22 @@ def _entry(entry: Any, where: str) -> Waiver:
         known = dict.fromkeys(facet for kind in kinds for facet in contract.FACETS[kind])
         raise UsageProblem(f"{where}: {waiver.kind} has no facet {waiver.facet!r}; known are {', '.join(known)}")
     return waiver
+
+
+def _values(given: Any, where: str) -> tuple[Values, ...]:
+    shape = '[["source", "target"]], each a text, a whole number, "sha256:…", or false where there is none'
+    if not isinstance(given, list) or not given:
+        raise UsageProblem(f"{where}: values is a list of pairs: {shape}; leave it out to mean any value")
+    found = []
+    for one in given:
+        if not isinstance(one, list) or len(one) not in (2, 3) or not all(map(is_told, one[:2])):
+            raise UsageProblem(f"{where}: values holds pairs: {shape}; a third text in one is the object's id")
+        if len(one) == 3 and not isinstance(one[2], str):
+            raise UsageProblem(f"{where}: the third of values is the object's id, a text")
+        if one[0] is False and one[1] is False:
+            raise UsageProblem(f"{where}: values without a value on either side are no difference; remove the pair")
+        found.append(Values(*one))
+    return tuple(found)
 
 
 def _fits(text: str, pattern: str) -> bool:

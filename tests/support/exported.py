@@ -7,8 +7,9 @@ from typing import Any
 
 from mlflow_parity.locations import parse_location
 from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.exporting import Exporter, Unread
+from mlflow_parity.migrating.exporting import Exporter
 from mlflow_parity.reading import open_reader
+from mlflow_parity.snapshot.incomplete import Unread
 from mlflow_parity.standin.servers import Server
 
 

@@ -10,7 +10,7 @@ from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
-from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.pairing_objects import pair_objects
 from mlflow_parity.pairing_same import same_objects
@@ -34,6 +34,7 @@ class Known:
     deleted_experiments: Collection[str] = ()
     """Those of the source that were not read, being deleted."""
     include_deleted: bool = True
+    releases: Releases = UNKNOWN
 
 
 def in_scope(kind: str) -> frozenset[str]:
@@ -68,7 +69,12 @@ def compare_stores(
         links.remember(kind, pairings[kind])
         links.known[kind] = {key.entity_id for key in ours}
     comparison = ObjectComparison(
-        {name: in_scope(name) for name in KINDS}, links, hashed=hashed, same_store=same, moved=known.moved
+        {name: in_scope(name) for name in KINDS},
+        links,
+        hashed=hashed,
+        same_store=same,
+        moved=known.moved,
+        releases=known.releases,
     )
     return [
         outcome

@@ -27,6 +27,7 @@ from mlflow_parity.pairing_objects import ObjectKey, ObjectPairing, pair_objects
 from mlflow_parity.pairing_same import same_objects
 from mlflow_parity.profiles import Profile
 from mlflow_parity.promises import Selection
+from mlflow_parity.reading.capabilities import release
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot import SERVER, Part
@@ -265,12 +266,16 @@ class Objects:
             self.hashed,
             same_store=same,
             moved=self.moved,
+            releases=(self._release("source"), self._release("target")),
             load=self.load,
             resolve=self._ask if fresh else self._resolve,
         )
         cannot = theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)
+
+    def _release(self, side: SideName) -> tuple[int, int]:
+        return release(self.sides[side].snapshot.origin.version)
 
     def _ask(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
         """Ask the target for aliases now; nothing where a snapshot stands for it."""

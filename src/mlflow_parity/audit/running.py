@@ -33,7 +33,8 @@ from mlflow_parity.sides import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.verdict import Finding
-from mlflow_parity.waivers import WaiverBook, WaiverFile, load_waivers
+from mlflow_parity.waived_values import told
+from mlflow_parity.waivers import WAIVABLE, WaiverBook, WaiverFile, load_waivers
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000
@@ -287,6 +288,11 @@ class Audit:
         for difference in outcome.differences:
             if difference.state.green or len(kept) >= self.settings.max_findings:
                 continue
+            bound = (
+                ()
+                if difference.state not in WAIVABLE or row.facet == "presence"
+                else (told(difference.source, self._redact), told(difference.target, self._redact))
+            )
             # before anything is cut short: half a secret could not be recognised
             difference = self._clean(difference)
             kept.append(
@@ -303,6 +309,7 @@ class Audit:
                     source=_shown(difference.source),
                     target=_shown(difference.target),
                     explanation=explainer(difference),
+                    bound=bound,
                 )
             )
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from mlflow_parity.digests import series_digest
 from mlflow_parity.kinds import KINDS, Kind
-from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
 from mlflow_parity.sides import Side, SideName
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.keys import run_key
 from mlflow_parity.snapshot.objects import key_of
-from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import Origin, PlaceObjects, Snapshot, SnapshotView
 
 
 def place_of(kind: Kind, container: str) -> str:
@@ -92,11 +91,12 @@ class Mirror:
 
 
 class MirrorSide(Side):
-    """A side of which there is nothing but a mirror."""
+    """A side of which there is nothing but a mirror; ``original`` is the side that it is a mirror of."""
 
-    def __init__(self, name: SideName, location: Location, mirror: Mirror) -> None:
+    def __init__(self, name: SideName, original: Side, mirror: Mirror) -> None:
         self.name = name
-        self.location = location
+        self.location = original.location
+        self._origin = original.snapshot.origin
         self.reader = None
         self.resumed_parts = 0
         self.resumed_from = None
@@ -106,7 +106,7 @@ class MirrorSide(Side):
     @property
     def snapshot(self) -> Snapshot:
         """The mirror, as a snapshot."""
-        return _MirrorSnapshot(self._mirror)
+        return _MirrorSnapshot(self._mirror, self._origin)
 
     def experiments(self, *, again: bool = False) -> list[Experiment]:
         """The experiments of the mirror."""
@@ -118,8 +118,9 @@ class MirrorSide(Side):
 
 
 class _MirrorSnapshot(Snapshot):
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, origin: Origin) -> None:
         self._mirror = mirror
+        self.origin = origin
         # what was read for the audit in hand covers it
         self.asked = None
 

@@ -46,7 +46,7 @@ class Trial(Audit):
             # what is found is not shown, so nothing is explained
             replace(audit.settings, max_findings=0, self_test=False),
             Path("nothing-is-read"),
-            lambda name: MirrorSide(name, audit.sides[name].location, mirrors[name]),
+            lambda name: MirrorSide(name, audit.sides[name], mirrors[name]),
             waivers=audit.waiver_file,
         )
         self._known = known

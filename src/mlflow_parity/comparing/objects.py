@@ -10,7 +10,7 @@ from mlflow_parity.comparing.access import compare_access, compare_resolved
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, keeps_ours
-from mlflow_parity.comparing.same_store import bare, object_facet, place
+from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import VARIABLE
@@ -51,6 +51,7 @@ class ObjectComparison:
     resolve: Callable[[str, Iterable[str]], Iterable[Resolved]] | None = None
     same_store: bool = False
     moved: Relocation = field(default_factory=Relocation)
+    releases: Releases = UNKNOWN
 
 
 def compare_objects(
@@ -120,7 +121,11 @@ def compare_objects(
                                           hashed=comparison.hashed, rule=rule, places=places)  # fmt: skip
                     found += _stands(mine, copy, comparison) if kind == "logged_model" else []
                 else:
-                    strict = object_facet(facet, mine, copy, comparison.moved) if comparison.same_store else None
+                    strict = (
+                        object_facet(facet, mine, copy, comparison.moved, comparison.releases)
+                        if comparison.same_store
+                        else None
+                    )
                     found = compare_facet(facet, mine, copy, comparison.links) if strict is None else strict
                 row = _row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by)
                 yield outcome(row, found)

@@ -22,7 +22,15 @@ from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import State
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
-_AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "previews", "records"})
+_AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "records"})
+#: (major, minor) of the MLflow releases of source and target; (0, 0): not known.
+Releases = tuple[tuple[int, int], tuple[int, int]]
+UNKNOWN: Releases = ((0, 0), (0, 0))
+#: Where a server without previews keeps what it tells as such.
+_PREVIEWS = {"request": "mlflow.traceInputs", "response": "mlflow.traceOutputs"}
+_SCHEMA = "mlflow.trace_schema.version"
+#: What servers before MLflow 3 stored under it.
+_OLD_SCHEMAS = (None, "1", "2")
 
 
 def rule_of(kind: str, facet: str) -> str:
@@ -103,7 +111,9 @@ def bare(tree: ArtifactTree) -> ArtifactTree:
     return replace(tree, files=tuple(files))
 
 
-def object_facet(facet: str, source: Entity, target: Entity, moved: Relocation) -> list[Difference] | None:
+def object_facet(
+    facet: str, source: Entity, target: Entity, moved: Relocation, releases: Releases = UNKNOWN
+) -> list[Difference] | None:
     """Compare one facet of any other object with itself; ``None`` for those compared as for every move."""
     if facet in _AS_EVER:
         return None
@@ -120,7 +130,39 @@ def object_facet(facet: str, source: Entity, target: Entity, moved: Relocation) 
         for key in PLACE_TAGS:
             if key in ours and key in theirs:
                 found += place(key, ours.pop(key), theirs.pop(key), moved, kind, facet)
+    if kind == "trace" and facet in ("times", "previews", "metadata"):
+        ours, theirs = dict(ours or {}), dict(theirs or {})
+        found += _told_otherwise(facet, source, target, ours, theirs, releases)
     return found + compare_json("", ours, theirs, rule_of(kind, facet))
+
+
+def _told_otherwise(
+    facet: str, source: Entity, target: Entity, ours: dict[str, Any], theirs: dict[str, Any], releases: Releases
+) -> list[Difference]:
+    """Take out of a trace's facet what another release tells otherwise, though the store holds the same."""
+    found: list[Difference] = []
+
+    def told(key: str, rule: str, note: str) -> None:
+        found.append(Difference(key, State.EXPECTED, f"trace.{facet}.{rule}", ours.get(key), theirs.get(key), note))
+        ours.pop(key, None)
+        theirs.pop(key, None)
+
+    upgraded = (0, 0) < releases[0] < (3, 0) <= releases[1]
+    if facet == "times":
+        running = source.facets.get("state") == target.facets.get("state") == "IN_PROGRESS"
+        if upgraded and running and ours.get("duration") == 0 and theirs.get("duration") is None:
+            told("duration", "no-end", "the trace has no end")
+    elif facet == "previews":
+        for key, name in _PREVIEWS.items() if upgraded else ():
+            kept = {one.facets.get("metadata", {}).get(name) for one in (source, target)}
+            if ours.get(key) is not None and theirs.get(key) is None and kept == {ours[key]}:
+                told(key, "of-metadata", f"it stands in the metadata, {name}, on both sides")
+    elif ours.get(_SCHEMA) != theirs.get(_SCHEMA):
+        values = ours.get(_SCHEMA), theirs.get(_SCHEMA)
+        for side, other in ((0, 1), (1, 0)):
+            if (3, 0) <= releases[side] < (3, 5) and values[side] == "3" and values[other] in _OLD_SCHEMAS:
+                told(_SCHEMA, "schema-version", "a server of MLflow 3.0 to 3.4 says 3 of every trace")
+    return found
 
 
 def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:

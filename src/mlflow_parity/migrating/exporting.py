@@ -7,31 +7,20 @@ The source is read once, by the audit's own reader, which knows every server fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.backup import FILE_PARTS, is_whole, prune
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.tool_files import unwritten, write_tool_files
-from mlflow_parity.model import ArtifactTree, Experiment
+from mlflow_parity.model import Experiment
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
-from mlflow_parity.snapshot.store import FILES_PART, Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server
+from mlflow_parity.snapshot.store import Origin, Snapshot
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """Something of the source that is not in the export, and why; ``source_id`` is empty for a whole listing."""
-
-    kind: str
-    source_id: str
-    name: str
-    why: str
 
 
 class Exporter:
@@ -146,65 +135,10 @@ def unread(
     snapshot = folder.snapshot
     found: list[Unread] = []
     for experiment in snapshot.experiments if experiments is None else experiments:
-        place = experiment.experiment_id
-        view, objects = snapshot.view(experiment), snapshot.objects(place)
-        # no server lists the scorers of a deleted experiment
-        unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
-        here: list[Unread] = []
-        for part in PARTS:
-            problem = view.problem(part) if part in ("runs", "metrics", "artifacts") else objects.problem(part)
-            if problem is not None and part not in unlisted:
-                here.append(Unread("experiment", place, experiment.name, f"its {part} could not be read: {problem}"))
-        whole = not here
-        here += _of_runs(view, include_deleted=include_deleted)
-        here += _of_objects(objects, "experiment")
-        if whole:
+        here = list(of_experiment(snapshot, experiment, include_deleted=include_deleted))
+        if not any(one.kind == "experiment" for one in here):
             named = {(one.kind, one.source_id) for one in here}
             why = "the tool could not write it to the export; its log says why"
             here += [Unread(*one, why) for one in unwritten(folder, experiment) if one[:2] not in named]
         found += here
-    server = snapshot.objects(SERVER)
-    for part in SERVER_PARTS:
-        problem = server.problem(part)
-        if problem is not None:
-            found.append(Unread("server", "", part, problem))
-    return [*found, *_of_objects(server, "")]
-
-
-def _of_runs(view: SnapshotView, *, include_deleted: bool) -> list[Unread]:
-    if any(view.problem(part) is not None for part in ("runs", "metrics", "artifacts")):
-        return []
-    found = []
-    for run in view.all_runs():
-        if run.lifecycle_stage == "deleted" and not include_deleted:
-            continue
-        reasons = [
-            f"the history of {key!r} could not be read: {history.error}"
-            for key, history in view.histories(run.run_id).items()
-            if history.error is not None
-        ]
-        reasons += _of_tree(view.artifacts(run.run_id))
-        if run.model_inputs is None:
-            reasons.append("the logged models that it used and made could not be read")
-        found += [Unread("run", run.run_id, run.name, why) for why in reasons]
-    return found
-
-
-def _of_objects(objects: PlaceObjects, family: str) -> list[Unread]:
-    found = []
-    for kind in KINDS.values():
-        if (kind.family == "experiment") != (family == "experiment") or objects.problem(kind.part) is not None:
-            continue
-        keys = objects.keys(kind.name)
-        found += [Unread(kind.name, key.entity_id, key.name, key.error) for key in keys if key.error is not None]
-        files = FILES_PART.get(kind.name)
-        if files is not None and objects.problem(files) is None:
-            for key in keys:
-                tree = objects.files(kind.name, key.entity_id)
-                found += [Unread(kind.name, key.entity_id, key.name, why) for why in _of_tree(tree)]
-    return found
-
-
-def _of_tree(tree: ArtifactTree) -> list[str]:
-    whole = [] if tree.error is None else [f"its files could not be listed: {tree.error}"]
-    return whole + [f"file {file.path!r} could not be read: {file.error}" for file in tree.files if file.error]
+    return [*found, *of_server(snapshot)]

@@ -10,7 +10,7 @@ from mlflow_parity.migrating.damage import UNREAD, Key, container_of
 from mlflow_parity.snapshot.store import FILES_PART
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.exporting import Unread
+    from mlflow_parity.snapshot.incomplete import Unread
 
 #: What other objects name for good: before one is made anew, everything that may name it must be known.
 _NAMED = frozenset({"run", "logged_model"})

@@ -25,7 +25,7 @@ from mlflow_parity.reporting.text import visible
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.damage import Damaged
-    from mlflow_parity.migrating.exporting import Exporter, Unread
+    from mlflow_parity.migrating.exporting import Exporter
     from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mlflow_parity.model import Experiment
     from mlflow_parity.reading.auth import SideName
     from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.snapshot.incomplete import Unread
 
 
 class Migration:

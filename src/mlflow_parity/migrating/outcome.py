@@ -24,8 +24,8 @@ from mlflow_parity.reporting.text import json_safe, visible
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.exporting import Unread
     from mlflow_parity.migrating.journal import Entry, Journal
+    from mlflow_parity.snapshot.incomplete import Unread
     from mlflow_parity.snapshot.store import Snapshot
 
 #: ``unread``: the source did not give it; ``failed``: the target did not take it; ``waiting``: not whole, or not begun;

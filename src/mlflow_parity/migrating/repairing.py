@@ -16,11 +16,11 @@ from mlflow_parity.migrating.twins import remove_twins
 from mlflow_parity.migrating.unmovable import is_by_contract
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.exporting import Unread
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.writing import Writer
     from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.snapshot.incomplete import Unread
 
 UNMOVABLE = "MLflow's API cannot write it as it is"
 IN_USE = "it may be in use, and is not deleted: make it equal by hand"

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from mlflow_parity.redaction import Redactor
 from mlflow_parity.sagemaker import ControlPlane, Told, TrackingServer, open_control
 
 if TYPE_CHECKING:
+    from mlflow_parity.model import Experiment
     from mlflow_parity.sides import Side
 
 #: Seconds for which a stop or a deletion is waited for.
@@ -260,29 +261,24 @@ def read_state(server: Location, evidence: Evidence, workers: int) -> State:
                 count=lambda **counts: progress.add("source", **counts),
                 model_links=True,
             )
-            return _state(side, [experiment.experiment_id for experiment in experiments])
+            return _state(side, experiments, include_deleted=evidence.include_deleted)
     except SnapshotError as error:
         raise UsageProblem(f"what was read could not be kept for comparing: {error}") from None
     finally:
         reader.close()
 
 
-def _state(side: Side, read: Collection[str]) -> State:
-    """Say what was read of the experiments (by id) and of the server."""
-    from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bool) -> State:
+    """Say what was read of the experiments and of the server."""
+    from mlflow_parity.snapshot import SERVER
+    from mlflow_parity.snapshot.incomplete import incomplete, told
 
-    snapshot, found, unread = side.snapshot, Counter[str](), []
-    trash = Counter[str]()
+    snapshot, found, trash = side.snapshot, Counter[str](), Counter[str]()
+    unread = told(incomplete(snapshot, experiments, include_deleted=include_deleted))
+    read = {experiment.experiment_id for experiment in experiments}
     found["experiments"] = len(read)
-    for place, parts in [*((place, PARTS) for place in read), (SERVER, SERVER_PARTS)]:
-        for part in parts:
-            sidecar = snapshot.sidecar(place, part) or {}
-            if sidecar.get("error") or sidecar.get("counts", {}).get("errors"):
-                where = "the server" if place == SERVER else f"experiment {place}"
-                unread.append(f"{part} of {where}: {sidecar.get('error') or 'some of it'}")
-        if place != SERVER:
-            found.update(snapshot.objects(place).counts())
-    found.update(snapshot.objects(SERVER).counts())
+    for place in (*read, SERVER):
+        found.update(snapshot.objects(place).counts())
     for experiment in side.experiments():
         if experiment.experiment_id not in read:
             trash["experiments"] += 1

@@ -197,7 +197,8 @@ def _waiver_lines(report: Report) -> list[str]:
         status, covered = told.get("status", ""), told.get("covered", "0")
         state = f"covers {covered}" if status == "used" else status.upper()
         who = f"{shorten(told.get('owner', ''), 20)}, until {told.get('expires', '')}"
-        lines.append(f"  waiver: {what}: {state} ({who}): {told.get('reason', '')}")
+        free = ", any value" if told.get("values") == "any value" else ""
+        lines.append(f"  waiver: {what}: {state} ({who}{free}): {told.get('reason', '')}")
     return _capped(lines, _WAIVERS, "more waivers, see report.html")
 
 

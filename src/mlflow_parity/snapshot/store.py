@@ -532,12 +532,18 @@ class PlaceObjects:
         """Kinds that this server cannot hold."""
         return frozenset(filter(None, str((self._sidecars.get(part) or {}).get("unsupported", "")).split(",")))
 
+    def depth(self, part: Part) -> str | None:
+        """Depth at which a part with files was read."""
+        return (self._sidecars.get(part) or {}).get("depth")
+
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind there are, by its plural."""
         merged: dict[str, int] = {}
-        for sidecar in self._sidecars.values():
-            for name, count in (sidecar or {}).get("counts", {}).items():
-                merged[name] = merged.get(name, 0) + int(count)
+        for part, sidecar in self._sidecars.items():
+            # a part with files counts those and their bytes, which are no objects
+            for name, count in () if part in FILES_PART.values() else (sidecar or {}).get("counts", {}).items():
+                if name != "errors":
+                    merged[name] = merged.get(name, 0) + int(count)
         return merged
 
     def _table(self, kind: str) -> ObjectsTable:

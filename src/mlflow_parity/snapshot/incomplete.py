@@ -1,0 +1,145 @@
+"""What of a snapshot is incomplete: one answer for whoever takes one, exports one or rests a decision on one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+
+if TYPE_CHECKING:
+    from mlflow_parity.model import ArtifactTree, Experiment
+    from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
+
+#: Parts that hang on runs, which :class:`SnapshotView` answers for.
+_OF_RUNS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
+#: Lines that tell of each kind; the rest is counted.
+_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """Something of the source that is not in the snapshot, and why; ``source_id`` is empty for a whole listing."""
+
+    kind: str
+    source_id: str
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        if self.kind == "server":
+            return f"{self.name} of the server: {self.why}"
+        kind = KINDS[self.kind].plural[:-1] if self.kind in KINDS else self.kind
+        return f'{kind} "{self.name}" ({self.source_id}): {self.why}'
+
+
+def incomplete(
+    snapshot: Snapshot, experiments: Iterable[Experiment] | None = None, *, include_deleted: bool
+) -> Iterator[Unread]:
+    """Yield everything in scope that was not read, or not in full; nothing: the snapshot can stand for the server.
+
+    ``experiments`` are those in scope, where it holds others.
+    """
+    for experiment in snapshot.experiments if experiments is None else experiments:
+        yield from of_experiment(snapshot, experiment, include_deleted=include_deleted)
+    yield from of_server(snapshot)
+
+
+def of_experiment(snapshot: Snapshot, experiment: Experiment, *, include_deleted: bool) -> Iterator[Unread]:
+    """Yield what is not there of an experiment; whole lists first, which are told as the experiment's."""
+    place = experiment.experiment_id
+    view, objects = snapshot.view(experiment), snapshot.objects(place)
+    # no server lists the scorers of a deleted experiment
+    unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
+    for part in PARTS:
+        problem = view.problem(part) if part in _OF_RUNS else objects.problem(part)
+        if problem is not None and part not in unlisted:
+            yield Unread("experiment", place, experiment.name, f"its {part} could not be read: {problem}")
+    yield from _of_runs(view, include_deleted=include_deleted)
+    yield from _of_objects(objects, of_experiments=True)
+
+
+def of_server(snapshot: Snapshot) -> Iterator[Unread]:
+    """Yield what is not there of that which belongs to no experiment."""
+    objects = snapshot.objects(SERVER)
+    for part in SERVER_PARTS:
+        problem = objects.problem(part)
+        if problem is not None:
+            yield Unread("server", "", part, problem)
+    yield from _of_objects(objects, of_experiments=False)
+
+
+def told(found: Iterable[Unread]) -> list[str]:
+    """Return a line for each object and list, and of what is many a count."""
+    lines: list[str] = []
+    count = Counter[str]()
+    # each list of an experiment has a line of its own; all that one object lacks comes together
+    for _, of_one in groupby(found, key=_together):
+        first, *rest = of_one
+        count[first.kind] += 1
+        if count[first.kind] <= _LINES:
+            lines.append(f"{first} (and {len(rest):,} more of it)" if rest else str(first))
+    more = {kind: number - _LINES for kind, number in count.items() if number > _LINES}
+    return lines + [f"… and {number:,} more of the kind {kind}" for kind, number in more.items()]
+
+
+def _together(one: Unread) -> tuple[str, str, str]:
+    return one.kind, one.source_id or one.name, one.why if one.kind == "experiment" else ""
+
+
+def _of_runs(view: SnapshotView, *, include_deleted: bool) -> Iterator[Unread]:
+    if view.problem("runs") is not None:
+        return
+    histories, files = (view.problem(part) is None for part in ("metrics", "artifacts"))
+    hashed = view.depth != "listing"
+    for run in view.all_runs():
+        if run.lifecycle_stage == "deleted" and not include_deleted:
+            continue
+        reasons: list[str] = []
+        if histories:
+            read = view.histories(run.run_id)
+            reasons += [
+                f"the history of {key!r} could not be read: {history.error}"
+                for key, history in read.items()
+                if history.error is not None
+            ]
+            reasons += [f"the history of {key!r} was not read" for key in run.metrics if key not in read]
+        if files:
+            reasons += _of_tree(view.artifacts(run.run_id), hashed=hashed)
+        if run.model_inputs is None or run.model_outputs is None:
+            cause = view.links_problem()
+            because = "" if cause is None else f": {cause}"
+            reasons.append(f"the logged models that it used and made could not be read{because}")
+        for why in reasons:
+            yield Unread("run", run.run_id, run.name, why)
+
+
+def _of_objects(objects: PlaceObjects, *, of_experiments: bool) -> Iterator[Unread]:
+    from mlflow_parity.snapshot.store import FILES_PART
+
+    for kind in KINDS.values():
+        if (kind.family == "experiment") is not of_experiments or objects.problem(kind.part) is not None:
+            continue
+        keys = objects.keys(kind.name)
+        for key in keys:
+            if key.error is not None:
+                yield Unread(kind.name, key.entity_id, key.name, key.error)
+        files = FILES_PART.get(kind.name)
+        if files is None or objects.problem(files) is not None:
+            continue
+        hashed = objects.depth(files) != "listing"
+        for key in keys:
+            for why in _of_tree(objects.files(kind.name, key.entity_id), hashed=hashed):
+                yield Unread(kind.name, key.entity_id, key.name, why)
+
+
+def _of_tree(tree: ArtifactTree, *, hashed: bool) -> list[str]:
+    whole = [] if tree.error is None else [f"its files could not be listed: {tree.error}"]
+    found = [f"file {file.path!r} could not be read: {file.error}" for file in tree.files if file.error]
+    if hashed:
+        found += [f"file {one.path!r} was not hashed" for one in tree.files if not one.error and one.sha256 is None]
+    return whole + found
