@@ -220,4 +220,8 @@ def test_of_many_that_begin_at_once_one_may_go_on(fresh_server: FreshServer, ver
         other.confirm()
         assert _is_marked(target)
         assert other.release() == ""
-    assert state(target) == before
+        assert state(target) == before
+        # a model of somebody's that has the name is not taken for a mark, and never deleted
+        Seeder(target.uri).call("POST", "registered-models/create", {"name": MIGRATION_MARK})
+        assert [one.code for one in winner.hold(take_over=True)] == ["target.at-work"]
+        assert _is_marked(target)

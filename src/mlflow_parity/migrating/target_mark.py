@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.errors import ReadError, RequestRefused
 from mlflow_parity.migrating.batches import pairs
 from mlflow_parity.migrating.findings import Found
 from mlflow_parity.model import MIGRATION_MARK, MIGRATION_TAGS, MIGRATION_WORK_TAG
@@ -116,7 +116,7 @@ class TargetMark:
                     return [Found("error", "target.write", "the target takes no writes", str(error), fix)]
                 mark = self._there()
             if mark is None:
-                # removed in between
+                # removed in between, or a registered model of somebody's
                 continue
             if mark.work == self.work:
                 self._held = True
@@ -124,7 +124,9 @@ class TargetMark:
             if not take_over:
                 return [_at_work(mark)]
             self._remove()
-        return [Found("error", "target.at-work", "other migrations begin at this moment", "", _FIX)]
+        what = f"the target cannot be marked as being migrated to: it has a registered model {MIGRATION_MARK}"
+        why = "it is no mark of a migration, or marks come and go at this moment"
+        return [Found("error", "target.at-work", what, why, "rename that model, or run it again")]
 
     def confirm(self) -> None:
         """Make sure that the target is still this migration's.
@@ -166,19 +168,12 @@ class TargetMark:
             f"{_API}create",
             {"name": MIGRATION_MARK, "description": _TEXT, "tags": pairs(tags)},
             find=self._there,
-            made=lambda answer: _mark(answer["registered_model"]),
+            made=lambda answer: _of(mapping(answer["registered_model"].get("tags"))),
         )
 
     def _there(self) -> Mark | None:
-        try:
-            answer = self._writer.call("GET", f"{_API}get", query={"name": MIGRATION_MARK})
-            return _mark(answer["registered_model"])
-        except RequestRefused as error:
-            if error.code == "RESOURCE_DOES_NOT_EXIST" or error.status == 404:
-                return None
-            raise
-        except (KeyError, TypeError, AttributeError) as error:
-            raise MalformedAnswer(f"{_API}get: {error!r}") from None
+        tags = read_mark(self._writer)
+        return None if tags is None else _of(tags)
 
     def _remove(self) -> None:
         try:
@@ -186,10 +181,6 @@ class TargetMark:
         except RequestRefused as error:
             if error.code != "RESOURCE_DOES_NOT_EXIST" and error.status != 404:
                 raise
-
-
-def _mark(entry: Any) -> Mark:
-    return _of(mapping(entry.get("tags")))
 
 
 def _of(tags: Mapping[str, str]) -> Mark:
