@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -64,6 +65,8 @@ class Proxy:
 
     uri: str
     upstream: str
+    prefix: str = ""
+    """Path below which the server is served; it is cut off."""
     seen: list[Seen] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     at_once: int | None = None
@@ -145,7 +148,9 @@ class Exchange(BaseHTTPRequestHandler):
                 return
             parts = urlsplit(proxy.upstream)
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            connection.putrequest(
+                self.command, self.path.removeprefix(proxy.prefix), skip_host=True, skip_accept_encoding=True
+            )
             for name, value in self.headers.items():
                 connection.putheader(name, value)
             connection.endheaders(body)
@@ -376,11 +381,15 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def proxying(upstream: str) -> Iterator[Proxy]:
-    """Run a proxy in front of ``upstream`` for the length of a ``with`` block."""
-    running = Proxy("", upstream)
+def proxying(upstream: str, *, prefix: str = "", certificate: str = "") -> Iterator[Proxy]:
+    """Run a proxy in front of ``upstream`` for the length of a ``with`` block; ``certificate`` (with key): over TLS."""
+    running = Proxy("", upstream, prefix)
     server = _Server(("127.0.0.1", 0), type("BoundExchange", (Exchange,), {"proxy": running}))
-    running.uri = f"http://127.0.0.1:{server.server_port}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    running.uri = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}{prefix}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -96,12 +96,13 @@ def test_restored_database(exported: Exported, migration: Migration, fresh_serve
     """A copy of database and artifacts keeps its ids: paired by them, deleted ones too; one param changed is red."""
     target = fresh_server()
     migration.lay("source", target)
-    done = audit(tmp_path / "equal", exported.server.uri, target.uri, "--parity-include-deleted")
+    options = ("--parity-include-deleted", "--parity-two-servers")
+    done = audit(tmp_path / "equal", exported.server.uri, target.uri, *options)
     assert done.status == 0, done.output
     assert done.report["paired_by"] == {"same-id": len(RUNS) + 2}
     with closing(sqlite3.connect(target.database_path, timeout=30, isolation_level=None)) as database:
         assert database.execute("UPDATE params SET value = '9' WHERE key = 'depth' AND value = '1'").rowcount == 1
-    done = audit(tmp_path / "changed", exported.server.uri, target.uri, "--parity-include-deleted")
+    done = audit(tmp_path / "changed", exported.server.uri, target.uri, *options)
     assert done.status == 1, done.output
     assert done.findings() == {("params", "depth", "mismatch", "sweep-1")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
@@ -230,6 +231,10 @@ def test_upgrade(tmp_path: Path) -> None:
         run = _run_named(server.uri, "shop 0")
         with _changed(server.database_path, "UPDATE metrics SET value = 1.6 WHERE run_uuid = ? AND step = 0", run):
             assert "test_metric_histories[shop]" in shell.step()
+        shutil.copytree(tmp_path / "server", tmp_path / "restored")
+        with server_of("newest", tmp_path / "restored") as restored:
+            shell.variables |= {"ORIGINAL": server.uri, "RESTORED": restored.uri}
+            assert "GREEN (partial)" in shell.step()
 
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "files", database=str(store / "mlruns")) as files:

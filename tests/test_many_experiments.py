@@ -18,6 +18,7 @@ from mlflow_parity.standin.servers import Server
 pytestmark = pytest.mark.long
 
 COUNT = MOST + 10
+SAME = ("--parity-profile", "same-store", "--parity-two-servers")
 
 
 def test_every_item_is_in_one_bundle() -> None:
@@ -61,7 +62,7 @@ def many(module_server: FreshServer) -> tuple[Server, Server]:
 @pytest.fixture(scope="module")
 def red(many: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) -> AuditRun:
     """The audit of both."""
-    return audit(tmp_path_factory.mktemp("red"), many[0].uri, many[1].uri, "--parity-profile", "same-store")
+    return audit(tmp_path_factory.mktemp("red"), many[0].uri, many[1].uri, *SAME)
 
 
 def test_each_fault_is_named(red: AuditRun) -> None:
@@ -88,9 +89,7 @@ def test_each_fault_is_named(red: AuditRun) -> None:
 def test_its_recheck_judges_the_red_ones(many: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
     """The test items that red experiments share are run again, and only those."""
     report = str(red.reports / "report.json")
-    again = audit(
-        tmp_path, many[0].uri, many[1].uri, "--parity-profile", "same-store", "--parity-recheck", report, "-n", "2"
-    )
+    again = audit(tmp_path, many[0].uri, many[1].uri, *SAME, "--parity-recheck", report, "-n", "2")
     assert again.status == 1
     assert again.findings() == red.findings()
     assert again.failed() == red.failed()

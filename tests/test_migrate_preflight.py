@@ -102,7 +102,8 @@ def test_reads_alone_where_nothing_may_be_written(source: Source, fresh_server: 
         found = look(tmp_path, *between(source.server.uri, other_name.uri), write=False)
         assert not [seen for seen in other_name.seen if seen.method not in ("GET", "POST")]
         assert all(seen.path.endswith("/search") for seen in other_name.seen if seen.method == "POST")
-    assert ("warning", "same-server") in codes(found)
+    assert ("error", "same-server") in codes(found)
+    assert found.blocked
 
 
 def test_a_marker_of_a_killed_look_is_cleared(fresh_server: FreshServer, tmp_path: Path) -> None:
@@ -270,10 +271,11 @@ def test_a_store_that_only_the_servers_machine_reaches(plain: Server, tmp_path: 
 
 
 def test_one_server_by_two_names(source: Source, tmp_path: Path) -> None:
-    """``localhost`` and ``127.0.0.1``: what is written to the one is seen by the other."""
-    other = source.server.uri.replace("127.0.0.1", "localhost")
-    found = look(tmp_path, *between(source.server.uri, other))
+    """Another port: what is written to the one is seen by the other."""
+    with proxying(source.server.uri) as other:
+        found = look(tmp_path, *between(source.server.uri, other.uri), "--into-existing")
     assert ("error", "same-server") in codes(found)
+    assert "is seen at the source" in text(found, "same-server")
 
 
 def test_foreign_objects_of_the_same_name(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from mlflow_parity.relocation import Relocation, find
 from mlflow_parity.standin.servers import Server, clean_environment
 
 SAME = ("--parity-profile", "same-store", "--parity-include-deleted")
+#: A restored copy beside its original: nothing but the user's word tells them apart.
+TWO = (*SAME, "--parity-two-servers")
 
 
 def snapshot(uri: str, folder: Path) -> str:
@@ -200,12 +202,12 @@ def test_a_restored_database(servers: tuple[Server, Server], tmp_path: Path) -> 
     source, _ = servers
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as target:
-        assert_green(audit(tmp_path / "green", source.uri, target.uri, *SAME))
+        assert_green(audit(tmp_path / "green", source.uri, target.uri, *TWO))
         with closing(sqlite3.connect(database)) as connection, connection:
             [run_id] = connection.execute("SELECT run_uuid FROM runs WHERE name = 'killed'").fetchone()
             for table in ("tags", "runs"):
                 connection.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run_id,))
-        run = audit(tmp_path / "red", source.uri, target.uri, *SAME)
+        run = audit(tmp_path / "red", source.uri, target.uri, *TWO)
         assert run.status == 1
         assert run.findings() == {("presence", "", "missing", "killed")}
 
@@ -227,14 +229,14 @@ def test_a_store_restored_elsewhere(servers: tuple[Server, Server], tmp_path: Pa
     artifacts.mkdir()
     (database.parent / "old").rename(artifacts / "old")
     with server_of("newest", database.parent) as target:
-        run = audit(tmp_path / "green", source.uri, target.uri, *SAME)
+        run = audit(tmp_path / "green", source.uri, target.uri, *TWO)
         assert_green(run)
         rules = {rule for row in run.rows() for rule in row.rules}
         assert {"experiment.artifact_location.moved", "run.artifact_uri.moved"} <= rules
         with closing(sqlite3.connect(database)) as connection, connection:
             back = "UPDATE runs SET artifact_uri = replace(artifact_uri, '/old/', '/') WHERE name = 'killed'"
             assert connection.execute(back).rowcount == 1
-        run = audit(tmp_path / "red", source.uri, target.uri, *SAME)
+        run = audit(tmp_path / "red", source.uri, target.uri, *TWO)
     assert run.status == 1
     assert run.findings() == {("artifact_uri", "artifact_uri", "mismatch", "killed")}
 
@@ -253,7 +255,7 @@ def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_pa
 
     database = _restored(source, tmp_path / "restored", lambda connection: None)
     with server_of("newest", database.parent) as restored:
-        run = audit(tmp_path / "same", source.uri, restored.uri)
+        run = audit(tmp_path / "same", source.uri, restored.uri, "--parity-two-servers")
     line = "the ids of 8 of 8 runs are the same: this looks like same-store; give --parity-profile same-store"
     assert run.status == 0, run.output
     assert run.report["warning"] == line

@@ -78,7 +78,7 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
     source, target = copied_pair(server_pool, module_server)
     seed = Seeder(target.uri)
     seed.log(_run(target, "child 1"), tags={"surplus": "1"})
-    uris = (source.uri, target.uri, "--parity-profile", "same-store")
+    uris = (source.uri, target.uri, "--parity-profile", "same-store", "--parity-two-servers")
     other = {"name": "churn", "description": "another"}
     was = Seeder(source.uri).call("GET", "registered-models/get", {"name": "churn"})["registered_model"]["description"]
     seed.call("PATCH", "registered-models/update", other)
@@ -209,7 +209,7 @@ def test_looking_less_closely_is_no_mend(
             Seeder(server.uri).delete_run(run)
         with sqlite3.connect(target.database_path) as database:
             database.execute("UPDATE params SET value = '0.9' WHERE run_uuid = ?", (run,))
-    uris = (source.uri, target.uri, "--parity-profile", "same-store")
+    uris = (source.uri, target.uri, "--parity-profile", "same-store", "--parity-two-servers")
     first = audit(tmp_path / "first", *uris, *judged)
     [check] = first.report["not_green"]
     assert check.startswith("artifacts[" if fault == "bytes" else "params[")

@@ -25,6 +25,8 @@ _ARN_HINT = (
 VARIABLE = "MLFLOW_WORKSPACE"
 #: The workspace of all that names none.
 DEFAULT_WORKSPACE = "default"
+#: Names of this very machine.
+_LOOPBACK = ("127.0.0.1", "::1")
 _WORKSPACE = re.compile(r"[A-Za-z0-9._-]{1,255}")
 #: Partitions that the sagemaker-mlflow plugin serves (facts: anything else is refused by it).
 PARTITIONS = ("aws", "aws-us-gov")
@@ -83,6 +85,20 @@ class Location:
         if self.kind == "snapshot":
             return str(self.path.resolve())
         return self.display
+
+    def is_same_as(self, other: Location) -> bool:
+        """Whether both name the same place for certain: one address, however it is written."""
+        return self.identity == other.identity or (self._socket is not None and self._socket == other._socket)
+
+    @property
+    def _socket(self) -> tuple[str, str, int, str, str] | None:
+        if self.kind != "http":
+            return None
+        parts = urlsplit(self.endpoint)
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        loopback = "localhost" if host in _LOOPBACK else host
+        return parts.scheme, loopback, port, parts.path, self.workspace or DEFAULT_WORKSPACE
 
     @property
     def path(self) -> Path:

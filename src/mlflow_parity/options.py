@@ -96,6 +96,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
     Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
     Option("self-test", "flag", "false", "Plant faults in a copy of what was read: the audit must see each"),
+    Option(
+        "two-servers",
+        "flag",
+        "false",
+        "Two servers, although both hold the same objects: a restored copy beside its original. The report says so",
+    ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
@@ -122,6 +128,7 @@ class Settings:
     rename: str | None = None
     models: tuple[str, ...] = ()
     self_test: bool = False
+    two_servers: bool = False
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -199,8 +206,9 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         waivers=values.get("waivers"),
         rename=values.get("rename"),
         self_test=_flag("self-test", values),
+        two_servers=_flag("two-servers", values),
     )
-    if settings.source.identity == settings.target.identity:
+    if settings.source.is_same_as(settings.target):
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
             "proves nothing: give two different ones"

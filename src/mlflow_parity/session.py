@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__, contract, own_checks
+from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
 from mlflow_parity.kinds import KINDS, LIVE, Family
 from mlflow_parity.locations import VARIABLE
@@ -101,6 +102,10 @@ class Main(Shared):
         self.renames: Renames | None = None
         self.unfound: tuple[str, ...] = ()
         """Checks of the report that is rechecked which have no test any more."""
+        self.shared = ""
+        """What both servers hold with the same ids and times, although they are said to be two."""
+        self.notes: list[str] = []
+        """What the inventory has to say for the report."""
 
     def take_inventory(self) -> None:
         """List both sides and write the inventory.
@@ -126,8 +131,40 @@ class Main(Shared):
 
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
         self._items = self.audit.inventory()
+        self.shared = self._shared(self.audit)
+        for name, side in self.audit.sides.items():
+            if side.reader is not None and (who := side.reader.migration_at_work()):
+                self.notes.append(
+                    f"the {name} has the mark of a migration that is at work, or was killed ({who}): audit again when "
+                    "it has ended"
+                )
         save_items(self.folder / ITEMS, self._items)
         (self.folder / STATES).mkdir()
+
+    def _shared(self, audit: Audit) -> str:
+        """Return what two live servers both hold with the same ids and times; a snapshot may be of the very server.
+
+        Raises:
+            UsageProblem: they hold something so, and nobody says that they are two.
+            ReadError: one of them cannot be asked.
+        """
+        from mlflow_parity.one_server import WHY, held_by_both
+
+        source, target = (audit.sides[name] for name in SIDES)
+        if source.reader is None or target.reader is None:
+            return ""
+        ours = [pair.source for pair in audit.scope.pairing.pairs] + audit.scope.pairing.missing
+        theirs = target.experiments()
+        shared = held_by_both(source.reader, target.reader, ours, theirs, audit.scope.is_wanted)
+        if not shared or self.settings.two_servers:
+            return shared
+        kept = "with --parity-profile same-store " if self.settings.profile == "export-import" else ""
+        raise UsageProblem(
+            f"source ({source.location.display}) and target ({target.location.display}) both hold {shared}: they are "
+            f"one server under two addresses, or copies of one store, and {WHY}. Pass two different servers; compare "
+            f"an upgraded or restored store {kept}with a snapshot of the original (`mlflow-parity snapshot`). If you "
+            "know that they are two servers (a restored copy beside its original), add --parity-two-servers"
+        )
 
     def run(self, node_ids: Iterable[str], terminal: Terminal) -> None:
         """Read and compare what the collected checks need; write the ledger and the states.
@@ -269,6 +306,10 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     if result.self_test is not None:
         # what waivers hide from the audit as a whole it does not prove, so the report may not claim it
         left_out += result.self_test.left_out()
+    if main.shared:
+        left_out.append(
+            f"whether source and target are two servers: both hold {main.shared}; only --parity-two-servers says so"
+        )
     partial = bool(left_out)
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
@@ -277,7 +318,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
         left_out.append("deleted experiments and runs (--parity-include-deleted)")
-    notes = list(result.notes)
+    notes = [*main.notes, *result.notes]
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
     if none := _on_neither_side(result):

@@ -37,8 +37,8 @@ OPTIONS: Mapping[Pair, tuple[str, ...]] = {
         "-k",
         "model_versions_load",
     ),
-    "restored": ("--parity-profile", "same-store"),
-    "file-store": ("--parity-profile", "same-store"),
+    "restored": ("--parity-profile", "same-store", "--parity-two-servers"),
+    "file-store": ("--parity-profile", "same-store", "--parity-two-servers"),
 }
 #: Ids that servers give, as they are shown here.
 _NORMAL = (

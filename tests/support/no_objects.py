@@ -45,6 +45,18 @@ class NoObjects:
         """What is told of traces, and their spans too."""
         yield from self.experiment_objects(experiment_id, ["trace"])
 
+    def first_runs(self, experiment_ids: Sequence[str]) -> set[str]:
+        """None."""
+        return set()
+
+    def first_models(self) -> dict[str, int | None]:
+        """None."""
+        return {}
+
+    def migration_at_work(self) -> str:
+        """Nobody."""
+        return ""
+
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """None."""
         return iter(())

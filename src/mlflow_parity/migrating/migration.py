@@ -29,11 +29,17 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.migrating.outcome import Outcome
     from mlflow_parity.migrating.progress import MigrationProgress
+    from mlflow_parity.migrating.target_mark import TargetMark
     from mlflow_parity.model import Experiment
     from mlflow_parity.reading.auth import SideName
     from mlflow_parity.reading.server import ServerReader
     from mlflow_parity.snapshot.incomplete import Unread
+
+
+#: Exit status of an audit that did not begin: bad input, which was told in one line.
+_REFUSED = 4
 
 
 class Migration:
@@ -82,6 +88,25 @@ class Migration:
         journal = Journal(self.settings.journal_path())
         self._stack.callback(journal.close)
         return journal
+
+    @cached_property
+    def mark(self) -> TargetMark:
+        """The mark of this migration on the target; not made yet."""
+        from mlflow_parity.migrating.target_mark import TargetMark
+        from mlflow_parity.migrating.writing import open_writer
+
+        assert self.settings.target is not None
+        identity = self.journal.identity
+        writer, _ = open_writer(self.settings.target, "target", 1)
+        self._stack.callback(writer.close)
+        mark = TargetMark(writer, identity)
+        # whatever ends the work, but for a kill
+        self._stack.callback(self._release, mark)
+        return mark
+
+    def _release(self, mark: TargetMark) -> None:
+        if problem := mark.release():
+            say(self.settings.redactor(problem))
 
     @cached_property
     def importing(self) -> Import:
@@ -180,7 +205,7 @@ class Migration:
         return max(status, self.verify(from_export=False)) if check and not lost else status
 
     def verify(self, *, from_export: bool) -> int:
-        """Audit; return 0 when it is green, else 1."""
+        """Audit; return 0 when it is green, 2 when it was refused, else 1."""
         needed(self.settings, source=not from_export, target=True)
         return self._audit(from_export=from_export)
 
@@ -201,6 +226,8 @@ class Migration:
             raise UsageProblem(line_of(standing, self.settings.work))
         # before anything is read anew: what is there may be the only copy of another migration's source
         self._bind()
+        if damaged.found and self._is_one_server():
+            return 2
         status, left = 1, damaged.left
 
         def audit() -> tuple[int, Damaged | None]:
@@ -243,14 +270,44 @@ class Migration:
         settings = replace(self.settings, source=None) if exported else self.settings
         journal = self.journal if settings.target is not None else None
         there = self._standing(step)
-        checked = preflight(settings, renames=self.renames, journal=journal, export=export, standing=there)
+        checked = preflight(
+            settings,
+            renames=self.renames,
+            journal=journal,
+            export=export,
+            standing=there,
+            beside=self.settings.source if exported else None,
+        )
         for line in text_of(checked.found, self.settings.redactor):
             say(line)
-        if checked.blocked:
+        blocked = checked.blocked or (settings.target is not None and not self._hold())
+        if blocked:
             say("Nothing was written.")
         elif checked.survey is not None:
             self.progress.whole(checked.survey)
-        return checked.blocked
+        return blocked
+
+    def _is_one_server(self) -> bool:
+        """Look whether a repair would write to the source itself, or to where another migration writes; say so."""
+        from mlflow_parity.migrating.findings import text_of
+        from mlflow_parity.migrating.preflight import target_alone
+
+        found = target_alone(self.settings, self.folder.snapshot)
+        for line in text_of(found, self.settings.redactor):
+            say(line)
+        if not found and self._hold():
+            return False
+        say("Nothing was written.")
+        return True
+
+    def _hold(self) -> bool:
+        """Mark the target as being written to; say who else does, if it cannot be had."""
+        from mlflow_parity.migrating.findings import text_of
+
+        found = self.mark.hold(take_over=self.settings.take_over)
+        for line in text_of(found, self.settings.redactor):
+            say(line)
+        return not found
 
     def _audit(self, *, from_export: bool, more: Sequence[str] = (), reports: Path | None = None) -> int:
         from mlflow_parity.locations import parse_location
@@ -262,7 +319,8 @@ class Migration:
         # the audit has a line of its own
         self.progress.close()
         say("Auditing")
-        return min(verify(self.settings, source, more, reports=reports), 1)
+        status = verify(self.settings, source, more, reports=reports)
+        return 2 if status == _REFUSED else min(status, 1)
 
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()
@@ -288,10 +346,12 @@ class Migration:
         experiments = context.experiments
         say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
         for batch in self._batches(experiments):
+            self.mark.confirm()
             for experiment in batch:
                 write_tool_files(self.folder, experiment, self._tool_log)
             with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
                 import_batch(context, batch)
+        self.mark.confirm()
         with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
             import_rest(context, experiments)
         return unread(self.folder, include_deleted=self.settings.include_deleted, experiments=experiments)
@@ -344,6 +404,7 @@ class Migration:
                 if all(one.experiment_id in progressed.batches for one in batch):
                     continue
                 exporter.batch(batch)
+                self.mark.confirm()
                 import_batch(context, batch)
                 progressed.batches += [one.experiment_id for one in batch]
                 self.work.save(progressed)
@@ -352,6 +413,7 @@ class Migration:
             left = exporter.finish()
             progressed.exported = True
             self.work.save(progressed)
+        self.mark.confirm()
         import_rest(context, list(self.folder.snapshot.experiments))
         self.work.save(replace(progressed, exported=False, batches=[]))
         discard(self.folder, self.journal, [*progressed.batches, SERVER])
@@ -420,11 +482,23 @@ class Migration:
         journal = self.journal if self.settings.target is not None else None
         wanted = in_model_scope(self.settings)
         outcome = settle(self.settings, step, left, self.folder.snapshot, journal, wanted=wanted, lost=lost)
+        if journal is not None:
+            if not lost:
+                self._count_copies(outcome, step)
+            self._release(self.mark)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write(outcome, self.settings, step, file, redact)
         for line in text_of(outcome, redact, file):
             say(line)
         return outcome.status
+
+    def _count_copies(self, outcome: Outcome, step: str) -> None:
+        """Add what is on the target more than once, whoever made it."""
+        from mlflow_parity.migrating.counting import further_copies
+        from mlflow_parity.migrating.outcome import add_further_copies
+
+        names = {one.experiment_id: one.name for one in self.folder.snapshot.experiments}
+        add_further_copies(outcome, self.settings, step, further_copies(self.importing), names)
 
 
 def say(text: str) -> None:

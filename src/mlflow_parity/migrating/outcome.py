@@ -6,12 +6,13 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlflow_parity.errors import ReadError
 from mlflow_parity.invocation import migrate_command
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 #: ``unread``: the source did not give it; ``failed``: the target did not take it; ``waiting``: not whole, or not begun;
 #: ``unmovable``: MLflow's API cannot write it.
-Fate = Literal["unread", "failed", "waiting", "unmovable"]
+#: ``double``: there, and a further copy of it that somebody else made.
+Fate = Literal["unread", "failed", "waiting", "unmovable", "double"]
 _FATES: dict[str, Fate] = {"failed": "failed", "begun": "waiting", "unmovable": "unmovable"}
 _PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
 #: Objects that are held against the journal at once.
@@ -64,11 +66,13 @@ class Outcome:
     moved: Counter[str] = field(default_factory=Counter)
     unmoved: list[Unmoved] = field(default_factory=list)
     noted: list[Unmoved] = field(default_factory=list)
+    doubled: list[Unmoved] = field(default_factory=list)
+    """Further copies on the target, which this migration did not make."""
 
     @property
     def status(self) -> int:
-        """Exit status: 0 when everything was moved, else 1."""
-        return 1 if self.unmoved else 0
+        """Exit status: 0 when everything was moved, once, else 1."""
+        return 1 if self.unmoved or self.doubled else 0
 
 
 def settle(
@@ -120,6 +124,24 @@ def settle(
     for (kind, source_id), missing in reasons.items():
         outcome.unmoved.append(Unmoved(kind, source_id, source_id, "", "unread", "; ".join(missing), from_start))
     return outcome
+
+
+def add_further_copies(
+    outcome: Outcome,
+    settings: Settings,
+    step: str,
+    copies: Iterable[tuple[Entry, str]],
+    places: Mapping[str, str],
+) -> None:
+    """Add further copies on the target (entry of the source run, id of the copy); ``places`` are experiments' names."""
+    try:
+        for entry, copy in copies:
+            why = f"its copy is {entry.target_id}, and the run {copy} names it as its source too"
+            place = places.get(entry.place, "")
+            outcome.doubled.append(Unmoved(entry.kind, entry.source_id, entry.name, place, "double", why, ""))
+    except ReadError as error:
+        why = f"whether anything is on the target more than once cannot be told: {error}"
+        outcome.unmoved.append(Unmoved("server", "", "", "", "failed", why, retry_command(settings, step)))
 
 
 _WAITING = {True: "it was not begun", False: "it is on the target in part"}
@@ -219,6 +241,17 @@ def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> lis
         lines += [_told(one) for one in outcome.noted[:_SHOWN]]
         if len(outcome.noted) > _SHOWN:
             lines.append(f"  and {len(outcome.noted) - _SHOWN:,} more" + (f", all in {file}" if file else ""))
+    if outcome.doubled:
+        lines.append(f"On the target more than once: {len(outcome.doubled):,}")
+        lines += [_told(one) for one in outcome.doubled[:_SHOWN]]
+        if len(outcome.doubled) > _SHOWN:
+            lines.append(f"  and {len(outcome.doubled) - _SHOWN:,} more" + (f", all in {file}" if file else ""))
+        lines.append(
+            "This migration did not make the further copies: another one, with a work folder of its own, wrote to the "
+            "target. Delete what it made, or start again with an empty target; the audit names each as duplicate."
+        )
+        if not outcome.unmoved:
+            return [visible(redact(line)) for line in lines]
     if not outcome.unmoved:
         return [visible(redact(line)) for line in [*lines, "Nothing is left over."]]
     lines.append(f"Not moved: {len(outcome.unmoved):,}")
@@ -265,6 +298,7 @@ def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: R
         **{side: None if location is None else location.display for side, location in ends.items()},
         "counts": {kind: {"moved": outcome.moved[kind], "unmoved": left[kind]} for kind in kinds},
         "unmoved": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.unmoved],
+        "doubled": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.doubled],
         "noted": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.noted],
     }
     temporary = path.with_suffix(".tmp")

@@ -7,12 +7,13 @@ Nothing is written but two markers on the target, which are removed again (see :
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
@@ -24,8 +25,10 @@ from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.source_state import export_findings, source_findings, unmatched
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
 from mlflow_parity.migrating.surveying import look
+from mlflow_parity.migrating.target_mark import look_for_mark
 from mlflow_parity.migrating.unwritten import unwritten
 from mlflow_parity.model import Experiment
+from mlflow_parity.one_server import experiments_of_both, held_by_both
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.support import FIRST
 from mlflow_parity.renames import Renames
@@ -81,26 +84,34 @@ def preflight(
     free: Callable[[Path], int] = free_bytes,
     told: Callable[[Extent], object] = lambda _: None,
     standing: Iterable[Found] = (),
+    beside: Location | None = None,
 ) -> Checked:
     """Look at both ends, as far as they are given, and return everything that stands in the way.
 
     ``export`` is one that is whole and stands for the source; ``write=False`` sends reads only; ``standing`` is what
-    the work folder itself says.
+    the work folder itself says; ``beside`` is the source of an export, asked only whether it is the target.
     """
     checked = Checked(list(standing))
     with ExitStack() as stack:
-        source = target = None
+        source = target = other = None
         if settings.target is not None:
             if settings.target.is_arn:
                 checked.found += _app(settings.target)
             target = _connect(settings.target, "target", settings.workers, checked, stack)
         if settings.source is not None:
-            source = _connect(settings.source, "source", settings.workers, checked, stack)
+            source = other = _connect(settings.source, "source", settings.workers, checked, stack)
+        elif beside is not None and beside.kind != "snapshot" and target is not None:
+            # the export is whole: the source may be gone by now
+            other = _connect(beside, "source", settings.workers, Checked(), stack)
         _versions(checked, source, target)
+        if target is not None:
+            ours = "" if journal is None else journal.identity
+            checked.found += look_for_mark(target.reader.session, ours, take_over=settings.take_over)
         if target is not None and settings.target is not None and write:
-            checked.found += _probe(settings, settings.target, target, source)
-        elif source is not None and target is not None:
-            checked.found += _alike(source, target)
+            checked.found += _probe(settings, settings.target, target, other)
+        one_server = any(found.code == "same-server" for found in checked.found)
+        if source is not None and target is not None and not one_server:
+            checked.found += _alike(settings, source, target)
         if export is not None:
             checked.survey = look_at_export(
                 export,
@@ -110,6 +121,8 @@ def preflight(
                 include_deleted=settings.include_deleted,
             )
             checked.found += export_findings(settings, export)
+            if target is not None and not one_server:
+                checked.found += exported_there(export, in_scope(settings, export.experiments), target)
         elif source is not None:
             checked.found += _looked(settings, source, target, renames, checked, told)
         survey = checked.survey
@@ -208,17 +221,57 @@ def _probe(settings: Settings, location: Location, target: End, source: End | No
         writer.close()
 
 
-def _alike(source: End, target: End) -> list[Found]:
-    """Tell whether both ends seem to be one server, where nothing may be written to prove it."""
+def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
+    """Return whether the target is the source itself, or where the export was read from; a marker is written to it."""
+    from mlflow_parity.migrating.write_probe import is_seen_by
+    from mlflow_parity.migrating.writing import open_writer
 
-    def of(end: End) -> list[tuple[object, ...]]:
-        return [(one.experiment_id, one.name, one.creation_time, one.artifact_location) for one in end.experiments]
+    assert settings.target is not None
+    checked = Checked()
+    with ExitStack() as stack:
+        target = _connect(settings.target, "target", settings.workers, checked, stack)
+        if target is None:
+            return checked.found
+        found = exported_there(export, in_scope(settings, export.experiments), target)
+        source = settings.source
+        beside = None if source is None else _connect(source, "source", settings.workers, checked, stack)
+        if beside is not None:
+            writer, _ = open_writer(settings.target, "target", settings.workers)
+            stack.callback(writer.close)
+            found += is_seen_by(writer, beside.reader.session)
+        return checked.found + found
 
-    if not source.experiments or of(source) != of(target):
+
+def _alike(settings: Settings, source: End, target: End) -> list[Found]:
+    """Tell whether both ends are one server, where nothing may be written to prove it."""
+    ours = in_scope(settings, source.experiments)
+    wanted = in_model_scope(settings)
+    try:
+        shared = held_by_both(source.reader, target.reader, ours, target.experiments, wanted)
+    except ReadError as error:
+        what = "whether source and target are two servers cannot be told"
+        return [Found("error", "same-server", what, str(error), "run it again when both answer")]
+    return same_server(shared)
+
+
+def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: End) -> list[Found]:
+    """Tell whether an export was read from the very target, or from a copy of its store, and is there still."""
+    shared = experiments_of_both([one for one in experiments if not is_default(one)], target.experiments)
+    for default in filter(is_default, experiments) if not shared else ():
+        view = export.view(default)
+        if view.problem("runs") is None and any(is_default(one) for one in target.experiments):
+            there = target.reader.first_runs([default.experiment_id])
+            shared = "the same runs in Default" if there & {key.run_id for key in view.run_keys()} else ""
+    return same_server(shared)
+
+
+def same_server(shared: str) -> list[Found]:
+    """Return the finding of what both ends hold with the same ids and times; none where that is nothing."""
+    if not shared:
         return []
-    why = "their experiments have the same ids, names, places and times to the millisecond"
-    mend = "give two different servers; a restored copy of the source is no target either"
-    return [Found("warning", "same-server", "source and target seem to be the same server", why, mend)]
+    why = f"both hold {shared}, which no import makes: everything would be there twice"
+    mend = "pass a different target; a restored copy of the source is no target either"
+    return [Found("error", "same-server", "source and target are one server, or copies of one store", why, mend)]
 
 
 # --- what is moved, and where it goes

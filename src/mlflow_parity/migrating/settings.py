@@ -34,6 +34,7 @@ class Settings:
     include_deleted: bool
     discard_export: bool
     into_existing: bool
+    take_over: bool = False
 
     @property
     def redactor(self) -> Redactor:
@@ -80,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool
     keep.add_argument("--keep-export", action="store_true", help="Keep the bytes of all files (default)")
     keep.add_argument("--discard-export", action="store_true", help="Drop a batch's files once they are on the target")
     add("--into-existing", action="store_true", help="Allow objects of the same names on the target")
+    if target:
+        add(
+            "--take-over",
+            action="store_true",
+            help="Take the target over from a migration that is not running any more",
+        )
 
 
 def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
@@ -98,7 +105,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         raise UsageProblem(f"{chosen} is set, and a migration moves the default workspace only; unset it")
     if target is not None and target.kind == "snapshot":
         raise UsageProblem("--target-uri: a folder cannot be migrated to; give a tracking server or an ARN")
-    if source is not None and target is not None and source.identity == target.identity:
+    if source is not None and target is not None and source.is_same_as(target):
         raise UsageProblem(f"source and target are the same location ({source.display}); give two different ones")
     return Settings(
         source=source,
@@ -113,6 +120,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         include_deleted=args.include_deleted,
         discard_export=args.discard_export,
         into_existing=args.into_existing,
+        take_over=getattr(args, "take_over", False),
     )
 
 

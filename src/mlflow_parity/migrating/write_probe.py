@@ -54,6 +54,11 @@ def probe_writes(
     return found + probe_store(writer, credentials, experiments)
 
 
+def is_seen_by(writer: Writer, source: Session) -> list[Found]:
+    """Write a marker to the target, ask the source for it, and take it back; return what stands in the way."""
+    return _registry(writer, source)
+
+
 def clear_markers(session: Writer) -> None:
     """Remove markers that a killed preflight left; they are known by their name."""
     query = {"filter": f"name LIKE '{MARKER}%'", "max_results": 100}

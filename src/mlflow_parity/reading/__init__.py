@@ -89,6 +89,18 @@ class Reader(Protocol):
         """The files of logged models and model versions; a tree's ``run_id`` is the entity's id."""
         ...
 
+    def first_runs(self, experiment_ids: Sequence[str]) -> set[str]:
+        """Ids of some runs of these experiments, the oldest; none where the server does not tell."""
+        ...
+
+    def first_models(self) -> dict[str, int | None]:
+        """Creation times of some registered models and prompts by name, the first; none where it does not tell."""
+        ...
+
+    def migration_at_work(self) -> str:
+        """Return who migrates to the server, by the mark that is on it; empty: nobody."""
+        ...
+
     def outside(self) -> Mapping[str, int | None]:
         """Count what this audit does not compare, by kind (``None``: cannot be told)."""
         ...

@@ -1,7 +1,8 @@
 """The model registry: registered models and their versions, prompts and theirs.
 
 MLflow keeps prompts as registered models with a marker tag. Servers from 2.21 on hide them from the plain searches,
-older ones do not know them and list them like any model: so both searches are made, and the tag decides.
+older ones do not know them and list them like any model: so both searches are made, and the tag decides. The mark that
+a migration puts on its target while it writes is a registered model, too, and no object of anybody's: it is left out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from mlflow_parity.errors import ReadError, RequestRefused
 from mlflow_parity.json_text import or_text
-from mlflow_parity.model import Entity, Resolved
+from mlflow_parity.model import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import Entry, each_once, made, pages, pairs, text, whole
@@ -49,7 +50,7 @@ def read_registry(session: Session, page: int | None = None) -> Iterator[list[En
             "the registered models",
         )
         for found in listed:
-            fresh = [entity for entity in found if entity.entity_id not in seen]
+            fresh = [entity for entity in found if entity.entity_id not in seen and not _is_mark(entity)]
             seen.update(entity.entity_id for entity in fresh)
             prompts.update(entity.entity_id for entity in fresh if entity.kind == "prompt")
             if fresh:
@@ -90,8 +91,35 @@ def read_names(session: Session, kind: str, page: int | None = None) -> list[str
             lambda entity: entity.entity_id,
             "the registered models",
         )
-        found.update((entity.entity_id, entity.kind) for entities in listed for entity in entities)
+        found.update((one.entity_id, one.kind) for entities in listed for one in entities if not _is_mark(one))
     return sorted(name for name, found_kind in found.items() if found_kind == kind)
+
+
+def read_first(session: Session, most: int) -> dict[str, int | None]:
+    """Creation times of the first registered models and prompts, by name.
+
+    Raises:
+        ReadError: a list cannot be read.
+    """
+    found: dict[str, int | None] = {}
+    for query in ({}, {"filter": PROMPTS}):
+        asked = {"max_results": most, "order_by": ["name ASC"], **query}
+        entries = session.get(endpoints.REGISTERED_MODELS, asked).get("registered_models", [])
+        models = [made(_model, entry) for entry in entries]
+        found.update((entity.entity_id, entity.created) for entity in models if not _is_mark(entity))
+    return found
+
+
+def read_mark(session: Session) -> dict[str, str] | None:
+    """Tags of the mark of a migration that is at work on the server; ``None``: there is none.
+
+    Raises:
+        ReadError: the registered models cannot be searched.
+    """
+    asked = {"filter": f"name = '{MIGRATION_MARK}'", "max_results": 1}
+    listed = session.get(endpoints.REGISTERED_MODELS, asked).get("registered_models", [])
+    models = [model for entry in listed if _is_mark(model := made(_model, entry))]
+    return dict(models[0].facets["tags"]) if models else None
 
 
 def read_prompt_versions(session: Session, page: int | None = None) -> list[str]:
@@ -131,6 +159,10 @@ def resolve_aliases(
             return Resolved(name, alias, None, redact(str(error)))
 
     yield from drained(pool, one, wanted, at_once)
+
+
+def _is_mark(entity: Entity) -> bool:
+    return entity.entity_id == MIGRATION_MARK and MIGRATION_WORK_TAG in entity.facets["tags"]
 
 
 def _model(entry: Entry) -> Entity:

@@ -13,7 +13,16 @@ from typing import Any, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE
-from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
+from mlflow_parity.model import (
+    MIGRATION_TAGS,
+    ArtifactTree,
+    Capabilities,
+    Entity,
+    Experiment,
+    Resolved,
+    Run,
+    Series,
+)
 from mlflow_parity.options import Depth
 from mlflow_parity.reading import endpoints, later_kinds, records
 from mlflow_parity.reading.artifacts import read_trees
@@ -26,7 +35,7 @@ from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
 from mlflow_parity.reading.places import Places
 from mlflow_parity.reading.prompt_links import LINKS, read_prompt_links
-from mlflow_parity.reading.registry import read_names, read_registry, resolve_aliases
+from mlflow_parity.reading.registry import read_first, read_mark, read_names, read_registry, resolve_aliases
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.stores import Store
@@ -39,6 +48,8 @@ T = TypeVar("T")
 PAGE = 1_000
 #: Experiments named in one search.
 _IDS = 500
+#: Objects that tell whether two servers are one.
+_SOME = 100
 
 
 class ServerReader:
@@ -378,6 +389,47 @@ class ServerReader:
             ReadError: when the list cannot be read.
         """
         return read_names(self.session, kind, self._small)
+
+    def first_runs(self, experiment_ids: Sequence[str]) -> set[str]:
+        """Ids of some runs of these experiments, the oldest; none where the server does not tell.
+
+        Raises:
+            ReadError: no usable answer.
+        """
+        for first in range(0, len(experiment_ids), _IDS):
+            query = {
+                "experiment_ids": list(experiment_ids[first : first + _IDS]),
+                "run_view_type": "ALL",
+                "max_results": _SOME,
+                "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
+            }
+            try:
+                answer = self.session.post(endpoints.RUNS, query)
+            except RequestRefused:
+                # whatever was to be read of them is red then
+                return set()
+            if found := {made(records.run, entry).run_id for entry in answer.get("runs", [])}:
+                return found
+        return set()
+
+    def first_models(self) -> dict[str, int | None]:
+        """Creation times of some registered models and prompts by name, the first; none where it does not tell.
+
+        Raises:
+            ReadError: no usable answer.
+        """
+        try:
+            return read_first(self.session, _SOME)
+        except RequestRefused:
+            return {}
+
+    def migration_at_work(self) -> str:
+        """Return who migrates to the server, by the mark that is on it; empty: nobody."""
+        try:
+            tags = read_mark(self.session)
+        except ReadError:
+            return ""
+        return "" if tags is None else ", ".join(tags.get(name, "unknown") for name in MIGRATION_TAGS)
 
     def outside(self) -> Mapping[str, int | None]:
         """Count the registered models and prompts, for an audit that leaves them out."""
