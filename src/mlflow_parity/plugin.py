@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,7 +195,7 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
 
     shared = request.config.stash[_SHARED]
     name = request.function.__name__.removeprefix("test_")
-    return load(shared.folder / STATES, request.param, name, shared.message)
+    return load(shared.folder / STATES, request.param, name, shared.message, shared.selected)
 
 
 @pytest.fixture
@@ -275,28 +275,32 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
         main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the reports; nothing but a green ledger may exit 0."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+    """Write the reports; nothing but a green ledger may exit 0. Below all that others print stands the verdict."""
     main = session.config.stash.get(_MAIN, None)
-    if main is not None:
-        with _usage_errors(main.redactor):
-            session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """Print the verdict, or that there is none."""
-    main = config.stash.get(_MAIN, None)
     if main is None:
-        return
+        return (yield)
+    with _usage_errors(main.redactor):
+        session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
+    try:
+        return (yield)
+    finally:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            _show_verdict(main, reporter, int(exitstatus), collect_only=session.config.option.collectonly)
+
+
+def _show_verdict(main: Main, reporter: pytest.TerminalReporter, exit_status: int, *, collect_only: bool) -> None:
+    """Print the verdict, or that there is none."""
     if main.report is None:
         # 0: other tests ran, none of ours
-        if exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED) and not config.option.collectonly:
-            terminalreporter.write_line(f"mlflow-parity: no verdict: {main.nothing_ran}")
+        if exit_status in (0, pytest.ExitCode.NO_TESTS_COLLECTED) and not collect_only:
+            reporter.write_line(f"mlflow-parity: no verdict: {main.nothing_ran}")
         return
     from mlflow_parity.reporting.terminal import summary_lines
 
     green = main.report.verdict == "green"
-    terminalreporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
+    reporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
     for line in summary_lines(main.report, report_dir=main.settings.report_dir, redact=main.redactor):
-        terminalreporter.write_line(line)
+        reporter.write_line(line)

@@ -27,9 +27,10 @@ from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
-from mlflow_parity.promises import OWNERS, Promise, Selection, collected, select
+from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import SIDES, Side, SideName
+from mlflow_parity.snapshot.files import read_json, write_json
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ _TITLES: dict[Family, str] = {
 }
 STATES = "states"
 ITEMS = "items.json"
+_SELECTED = "selected.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,14 @@ class Shared:
         self.settings = settings
         self.redactor = redactor
         self._items: tuple[Item, ...] | None = None
+        self._selected: frozenset[str] | None = None
+
+    @property
+    def selected(self) -> frozenset[str]:
+        """The checks that are run, as ``promise[id of the test item]``."""
+        if self._selected is None:
+            self._selected = frozenset(read_json(self.folder / _SELECTED)["checks"])
+        return self._selected
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -73,18 +83,24 @@ class Shared:
             self._items = load_items(self.folder / ITEMS)
         return self._items
 
-    def message(self, promise: Promise, item: Item, judgement: Judgement) -> str:
-        """Render a failed promise."""
+    def message(self, promise: Promise, item: Item, judgement: Judgement, test_id: str) -> str:
+        """Render a failed promise; ``test_id`` is that of the test item."""
         from mlflow_parity.reporting.terminal import check_message
 
+        elsewhere: Counter[str] = Counter()
+        for (name, _), count in judgement.follows.items():
+            elsewhere[f"test_{name}[{test_id}]"] += count * (name != promise.name)
         return check_message(
             promise=promise.text,
-            experiment=item.label,
+            what=item.title,
             findings=judgement.findings,
             total=judgement.total,
-            counts=judgement.counts,
+            counts=judgement.own + Counter({one: count for one, count in judgement.counts.items() if one.green}),
             report_dir=self.settings.report_dir,
             redact=self.redactor,
+            elsewhere=+elsewhere,
+            unnamed=judgement.unnamed,
+            owner=f"test_{NAMES[promise.kind]}[{test_id}]",
         )
 
 
@@ -156,6 +172,7 @@ class Main(Shared):
             self.audit.objects = None
         for state in self.result.states.values():
             state.save(self.folder / STATES)
+        write_json(self.folder / _SELECTED, {"checks": sorted(self.selected)})
         own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
 
     def selection(self, node_ids: Sequence[str]) -> Selection:
@@ -168,6 +185,7 @@ class Main(Shared):
                 known[family, one.id] = one
         every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
         ran: set[str] = set()
+        tests: set[str] = set()
         for node_id in node_ids:
             own = own_checks.asked_for(node_id, self.items)
             if own is not None:
@@ -185,6 +203,8 @@ class Main(Shared):
             promises += every if promise is None else [promise.name]
             items += [item.key for item in bundle.items]
             ran.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
+            tests.add(f"{found['promise']}[{bundle.id}]")
+        self._selected = frozenset(tests)
         if self.settings.recheck is not None:
             lost = self.settings.recheck.checks - ran
             # with an object that is gone all that was said of what was in it is mended

@@ -55,26 +55,32 @@ def summary_lines(
 def check_message(
     *,
     promise: str,
-    experiment: str,
+    what: str,
     findings: Sequence[Finding],
     total: int,
     counts: Mapping[State, int],
     report_dir: str = "reports",
     redact: Redact | None = None,
+    elsewhere: Mapping[str, int] | None = None,
+    unnamed: int = 0,
+    owner: str = "",
 ) -> str:
-    """Return why one check fails for one experiment: under 40 lines of at most 120 columns.
+    """Return why one check fails for one experiment, model, prompt or the server (``what``), first the fact.
 
-    ``promise`` is what the check promises in one sentence, ``findings`` those kept, ``total`` how many there
-    are, ``counts`` the objects of this experiment by state.
+    Under 40 lines of at most 120 columns. ``promise`` is what the check promises in one sentence, ``findings`` those
+    kept, ``total`` how many there are, ``counts`` the objects by state, without those that have no counterpart and
+    that other checks name: ``elsewhere`` counts these by check. ``unnamed`` of the counted have no counterpart and are
+    named by no check of this run; ``owner`` is the check that would.
     """
     clean = redact or Redactor()
     promised = " ".join(visible(clean(promise), multiline=True).split()).rstrip(".")
     states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts.get(state)) or "nothing compared"
     lines = [
-        f"parity: broken promise: {promised}",
-        f"experiment {_named(clean(experiment))}: {states}; {_count(total, 'difference')}",
+        f"parity: {shorten(visible(clean(what)), 70)}: {states}; {_count(total, 'difference')}",
+        f"check failed: {promised}",
     ]
-    room = MESSAGE_LINES - len(lines) - 1
+    last = _without_counterpart(elsewhere or {}, unnamed, owner, clean)
+    room = MESSAGE_LINES - len(lines) - len(last) - 1
     most = room // _FINDING_LINES
     ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.state))[:most]
     blocks = [_finding_lines(number, finding, clean) for number, finding in enumerate(ordered, 1)]
@@ -82,15 +88,23 @@ def check_message(
     rest = max(total, len(findings)) - len(ordered)
     where = _in(clean(report_dir))
     if rest:
-        lines.append(
-            f"and {rest:,} more: {where}ledger.parquet names every object, --parity-max-findings shows more of them"
-        )
-    elif any(counts.get(state) for state in (State.MISSING, State.AMBIGUOUS)) and not findings:
-        # the facet of a run that has no copy: said once per run, by the check of the runs themselves
-        lines.append(f"not compared, for want of a copy; test_runs_arrived_once names each, or see {where}report.html")
+        more = f"and {rest:,} more: {where}ledger.parquet names every object, --parity-max-findings shows more of them"
+    elif ordered or not last:
+        more = f"that is all; see {where}report.html"
     else:
-        lines.append(f"that is all; see {where}report.html")
-    return "\n".join(crop(line, COLUMNS) for line in lines)
+        more = f"see {where}report.html"
+    return "\n".join(crop(line, COLUMNS) for line in [*lines, *last, more])
+
+
+def _without_counterpart(elsewhere: Mapping[str, int], unnamed: int, owner: str, clean: Redact) -> list[str]:
+    """Say what was not compared because an object has no counterpart, and which check names the object."""
+    lines = []
+    if elsewhere:
+        checks = ", ".join(visible(clean(name)) for name in elsewhere)
+        lines.append(f"{sum(elsewhere.values()):,} more not compared: no counterpart on the target; see {checks}")
+    if unnamed:
+        lines.append(f"{unnamed:,} not compared: no counterpart; {visible(clean(owner))} names each, and was not run")
+    return lines
 
 
 def _finding_lines(number: int, finding: Finding, clean: Redact) -> list[str]:
@@ -104,11 +118,13 @@ def _finding_lines(number: int, finding: Finding, clean: Redact) -> list[str]:
     rule = f"  [{shorten(visible(clean(finding.rule)), 40)}]" if finding.rule else ""
     explanation = visible(clean(finding.explanation), multiline=True).expandtabs(2).splitlines()
     explained = [line.rstrip() for line in explanation if line.strip()] or [_default_explanation(finding.state)]
-    where = "" if finding.kind != "run" else f" {_named(clean(finding.name), 34)}"
+    kind = f"     {finding.kind.replace('_', ' ')} "
+    ids = f"  source id {_id(finding.source_id, clean)}  target id {_id(finding.target_id, clean)}"
+    # the ids are not cut: by them the object is found again
+    name = _named(clean(finding.name), max(COLUMNS - width(kind) - width(ids) - 2, 12))
     return [
         f"{number:>3}. {finding.state.value.upper()} {shorten(visible(clean(finding.facet)), 24)}{key}{rule}",
-        f"     {finding.kind}{where}  source id {_id(finding.source_id, clean)}  "
-        f"target id {_id(finding.target_id, clean)}",
+        f"{kind}{name}{ids}",
         f"     source: {_value(source, room)}",
         f"     target: {_value(target, room)}",
         f"     {crop(explained[0], COLUMNS - 5)}",
