@@ -131,7 +131,7 @@ def test_the_verdict_is_the_last_thing_on_the_screen(
 
 
 def test_without_the_check_that_names_it_a_check_fails_by_itself(pair: tuple[Server, Server], tmp_path: Path) -> None:
-    """Where the owner is not run for this experiment nothing else would be red: the check fails, and names the owner."""
+    """Where the owner is not run for this experiment the check itself fails, and names the owner."""
     done = _audit(tmp_path, pair, "-k", "test_params or (runs_arrived_once and lost)", "-rfEs")
     assert done.status == 1, done.output
     assert _failed(done) == {"test_params[churn]", "test_runs_arrived_once[lost]"}

@@ -11,7 +11,8 @@ from mlflow_parity.canary.outcome import SelfTest
 from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 FORMAT_VERSION = "1"
-Verdict = Literal["green", "red"]
+#: ``none``: the audit is under way, or did not finish.
+Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
 SIDES = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
@@ -144,13 +145,19 @@ class Report:
     not_green: tuple[str, ...] = ()
     """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--parity-recheck`` judges them again."""
     timings: Mapping[str, float] = field(default_factory=dict)
+    ledger_digest: str = ""
+    """SHA-256 (hex) of the ``ledger.parquet`` from which all figures are counted; empty: there is none."""
+    earlier: str | None = None
+    """Name of the folder beside this report with the one that stood in its place before; ``None``: none did."""
     format_version: str = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         if set(self.sides) != set(SIDES):
             raise ValueError(f"a report has the sides source and target, not {sorted(self.sides)}")
-        if self.verdict not in ("green", "red"):
-            raise ValueError(f"a verdict is green or red, not {self.verdict!r}")
+        if self.verdict not in ("green", "red", "none"):
+            raise ValueError(f"a verdict is green, red or none, not {self.verdict!r}")
+        if self.verdict == "none" and (self.objects or self.ledger_digest):
+            raise ValueError("no verdict although something was compared")
         if self.verdict == "green":
             if self.reasons:
                 raise ValueError(f"green verdict with reasons against it: {self.reasons[0]}")
@@ -207,6 +214,22 @@ class Report:
         found["totals"] = self.totals
         found["objects"], found["verified"] = self.objects, self.verified
         return found
+
+
+def unfinished(
+    tool_version: str, created: str, sides: Mapping[str, SideReport] | None = None, command: tuple[str, ...] = ()
+) -> Report:
+    """Return what stands in a report's place until there is one; without ``sides`` it is not known of what."""
+    unknown = SideReport("(not known)", "http")
+    return Report(
+        tool_version,
+        created,
+        "none",
+        Scope(),
+        sides or dict.fromkeys(SIDES, unknown),
+        reasons=("no verdict: did not finish",),
+        command=command,
+    )
 
 
 def percent(part: int, whole: int) -> str:

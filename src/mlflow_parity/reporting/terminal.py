@@ -26,9 +26,12 @@ Redact = Callable[[str], str]
 
 
 def summary_lines(
-    report: Report, *, report_dir: str = "reports", redact: Redact | None = None, max_lines: int = SUMMARY_LINES
+    report: Report, *, report_dir: str | None = "reports", redact: Redact | None = None, max_lines: int = SUMMARY_LINES
 ) -> list[str]:
-    """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters."""
+    """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters.
+
+    ``report_dir`` is where the reports were written; ``None``: they could not be.
+    """
     clean = redact or Redactor()
     report = report.redacted(clean)
     head = [f"parity: {visible(report.warning)}"] if report.warning else []
@@ -47,7 +50,10 @@ def summary_lines(
     if report.self_test is not None:
         head.append(f"  self-test: {visible(report.self_test.summary)}")
     tail = _worst_lines(report)
-    tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
+    if report_dir is None:
+        tail += ["  reports: none was written", "  next: make room for the reports, repeat the audit"]
+    else:
+        tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
     facets = _facet_lines(report, max_lines - len(head) - len(tail))
     return [crop(line, COLUMNS) for line in [*head, *facets, *tail]]
 
