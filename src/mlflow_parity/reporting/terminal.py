@@ -43,6 +43,7 @@ def summary_lines(
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")
     head += _outside_lines(report)
+    head += [f"  {line}" for line in report.deleted]
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     head += _waiver_lines(report)
     changed = [f"  changed since read: {visible(line)}" for line in report.changed]
