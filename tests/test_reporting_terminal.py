@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from hypothesis import example, given, settings
@@ -76,7 +77,12 @@ def test_the_summary_of_a_green_audit() -> None:
     """Green says 100 %, lists every facet and asks for the signature."""
     coverage = tuple(CoverageRow("churn", facet, cell(match=7)) for facet in FACETS)
     made = report(
-        verdict="green", reasons=(), findings=(), findings_total=0, scope=Scope(facets=FACETS), coverage=coverage
+        verdict="green",
+        reasons=(),
+        findings=(),
+        findings_total=0,
+        coverage=coverage,
+        scope=Scope(facets=FACETS, include_deleted=True),
     )
     lines = summary_lines(made)
     assert lines[0].startswith("parity: GREEN  verified 100 % (112 of 112 objects x facets), 0 not in order")
@@ -97,38 +103,58 @@ def test_only_unverified_asks_for_a_repeat() -> None:
     assert "repeat the audit" in summary_lines(made)[-1]
 
 
-def message(found: list[Finding], total: int = 0, counts: Counter[State] | None = None, **more: str) -> list[str]:
+def message(
+    found: list[Finding],
+    total: int = 0,
+    counts: Counter[State] | None = None,
+    elsewhere: Mapping[str, int] | None = None,
+    unnamed: int = 0,
+    **more: str,
+) -> list[str]:
     """Return the lines of a check's message."""
     text = check_message(
         promise=more.get("promise", "Every run has the same params."),
-        experiment=more.get("experiment", "churn"),
+        what=more.get("what", 'experiment "churn"'),
         findings=found,
         total=total or len(found),
         counts=counts or Counter({State.MISMATCH: len(found)}),
         report_dir=more.get("report_dir", "reports"),
+        elsewhere=elsewhere,
+        unnamed=unnamed,
+        owner=more.get("owner", "test_runs_arrived_once[churn]"),
     )
     return text.split("\n")
 
 
-@example([], 0, {State.AMBIGUOUS: 10**12, State.DUPLICATE: 10**11, State.MISSING: 10**5}, {"experiment": "\u09c5"})
+@example(
+    [], 0, {State.AMBIGUOUS: 10**12, State.DUPLICATE: 10**11, State.MISSING: 10**5}, {"what": "\u09c5"}, {"x": 10}, 10
+)
 @given(
     st.lists(findings, max_size=40),
     st.integers(0, 10**9),
     st.dictionaries(states, st.integers(0, 10**12)),
-    st.fixed_dictionaries({"promise": texts, "experiment": texts, "report_dir": texts}),
+    st.fixed_dictionaries({"promise": texts, "what": texts, "report_dir": texts, "owner": texts}),
+    st.dictionaries(texts, st.integers(1, 10**9), max_size=3),
+    st.integers(0, 10**9),
 )
 @settings(unhurried, max_examples=150)
 def test_a_check_message_is_under_40_lines(
-    found: list[Finding], total: int, counts: dict[State, int], more: dict[str, str]
+    found: list[Finding],
+    total: int,
+    counts: dict[State, int],
+    more: dict[str, str],
+    elsewhere: dict[str, int],
+    unnamed: int,
 ) -> None:
     """Any findings give under 40 printable lines, with every finding shown or counted."""
-    lines = message(found, total, Counter(counts), **more)
+    lines = message(found, total, Counter(counts), elsewhere, unnamed, **more)
     assert len(lines) < 40
     assert_printable(lines)
     shown = sum(bool(re.match(r" {1,2}\d+\. [A-Z]+ ", line)) for line in lines)
     rest = max(total or len(found), len(found)) - shown
-    without_copy = not found and any(counts.get(state) for state in (State.MISSING, State.AMBIGUOUS))
-    last = "not compared, for want of a copy; " if without_copy else "that is all; "
+    without = [line for line in lines if "not compared: no counterpart" in line]
+    assert len(without) >= bool(elsewhere) + bool(unnamed)
+    last = "that is all; " if found or not without else "see "
     assert lines[-1].startswith(f"and {rest:,} more: " if rest else last)
 
 
@@ -138,8 +164,8 @@ def test_a_check_message_says_it_all() -> None:
         "churn", "run", "train", "a" * 32, "b" * 32, "params", "lr", State.MISMATCH, "run.params", "0.1", "0.10", "Why."
     )  # fmt: skip
     assert message([found], 27, Counter({State.MATCH: 90, State.MISMATCH: 20})) == [
-        "parity: broken promise: Every run has the same params",
-        'experiment "churn": 20 mismatch, 90 match; 27 differences',
+        'parity: experiment "churn": 20 mismatch, 90 match; 27 differences',
+        "check failed: Every run has the same params",
         "  1. MISMATCH params / lr  [run.params]",
         f'     run "train"  source id {"a" * 32}  target id {"b" * 32}',
         "     source: 0.1",
@@ -195,7 +221,7 @@ def test_secrets_stay_out_of_the_terminal() -> None:
     redact = Redactor([secret])
     text = check_message(
         promise=secret,
-        experiment=secret,
+        what=secret,
         findings=[found],
         total=1,
         counts={},

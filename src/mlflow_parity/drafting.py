@@ -16,6 +16,8 @@ from mlflow_parity.options import DEPTHS
 from mlflow_parity.profiles import PROFILES
 from mlflow_parity.redaction import MASK
 from mlflow_parity.reporting.report import FORMAT_VERSION
+from mlflow_parity.reporting.write import LEDGER_NAME
+from mlflow_parity.snapshot.files import file_sha256
 from mlflow_parity.waived_values import Told, is_told
 from mlflow_parity.waivers import WAIVABLE
 
@@ -200,9 +202,34 @@ def read_report(path: str, what: str) -> dict[str, Any]:
         raise UsageProblem(f"{what}: {path} is not JSON, or damaged; give a report.json as an audit wrote it") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
         raise UsageProblem(f"{what}: {path} is not a report of format {FORMAT_VERSION}; run the audit again")
+    if found.get("verdict") == "none":
+        raise UsageProblem(f"{what}: {path} has no verdict, as that audit did not finish; {_instead(found, path)}")
     if not _whole(found):
         raise UsageProblem(f"{what}: {path} is damaged: parts of the report are not there; run the audit again")
     return found
+
+
+def _instead(report: Mapping[str, Any], path: str) -> str:
+    earlier = report.get("earlier")
+    if not isinstance(earlier, str):
+        return "run the audit again"
+    return f"run the audit again, or give the report before it: {Path(path).parent / earlier / Path(path).name}"
+
+
+def ledger_of(report: Mapping[str, Any], path: str, what: str) -> Path | None:
+    """Return the ledger beside a report, ``None`` where there is none; ``what`` names the option in errors.
+
+    Raises:
+        UsageProblem: it is not that of the report.
+    """
+    ledger = Path(path).with_name(LEDGER_NAME)
+    if not ledger.is_file():
+        return None
+    digest = file_sha256(ledger)
+    if digest != report["ledger_digest"]:
+        told = f"its SHA-256 is {digest[:16]}…, the report says {str(report['ledger_digest'])[:16] or 'none'}…"
+        raise UsageProblem(f"{what}: {ledger} is not the ledger of {path} ({told}); give both files of one audit")
+    return ledger
 
 
 def _whole(report: Mapping[str, Any]) -> bool:
@@ -210,6 +237,7 @@ def _whole(report: Mapping[str, Any]) -> bool:
     findings, scope, sides = (report.get(name) for name in ("findings", "scope", "sides"))
     return (
         isinstance(report.get("created"), str)
+        and isinstance(report.get("ledger_digest"), str)
         and isinstance(scope, dict)
         and scope.get("depth") in DEPTHS
         and scope.get("profile") in PROFILES
@@ -239,12 +267,11 @@ def write_draft(report: str, output: str) -> int:
         UsageProblem: one line for what is wrong with either file.
     """
     from mlflow_parity.reporting.ledger import read_objects
-    from mlflow_parity.reporting.write import LEDGER_NAME
 
     found = read_report(report, "--from")
-    ledger = Path(report).with_name(LEDGER_NAME)
+    ledger = ledger_of(found, report, "--from")
     experiments = {finding["experiment"] for finding in found["findings"]}
-    text = draft(found, known=read_objects(ledger, experiments) if ledger.is_file() else None)
+    text = draft(found, known=None if ledger is None else read_objects(ledger, experiments))
     try:
         with open(output, "x", encoding="utf-8") as file:
             file.write(text)

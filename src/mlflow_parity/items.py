@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.kinds import Family
+from mlflow_parity.kinds import CONTAINERS, Family
 from mlflow_parity.model import Experiment
-from mlflow_parity.promises import Promise
+from mlflow_parity.promises import NAMES, Promise
 from mlflow_parity.snapshot.files import read_json, write_json
-from mlflow_parity.verdict import Cell, Finding, State, worst
+from mlflow_parity.verdict import Cell, Finding, State
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
 _LONGEST = 60
@@ -56,6 +56,13 @@ class Item:
         if self.id == NONE:
             return f"(no {FAMILY_TITLES[self.family]})"
         return "(server)" if self.family == "server" else f"{FAMILY_TITLES[self.family]} {self.name}"
+
+    @property
+    def title(self) -> str:
+        """What the message of a check calls it: its family and its name."""
+        if self.family == "server" or self.id == NONE:
+            return "the server" if self.family == "server" else self.label
+        return f'{FAMILY_TITLES[self.family]} "{self.name}"'
 
     def file_name(self) -> str:
         """Return the name of its state file."""
@@ -154,6 +161,10 @@ def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tu
     return tuple(items)
 
 
+#: States of an object without a counterpart: all its facets have them too.
+_WITHOUT_COUNTERPART = (State.MISSING, State.AMBIGUOUS)
+
+
 @dataclass(slots=True)
 class ItemState:
     """What the audit found for one experiment: a cell per facet, and the findings that were kept."""
@@ -166,17 +177,44 @@ class ItemState:
         """Return the cell of a facet (``kind facet``)."""
         return self.cells.setdefault(facet, Cell())
 
-    def judge(self, promise: Promise) -> Judgement:
-        """Return what the ledger says of one promise."""
+    def judge(self, promise: Promise, named_by: Collection[str] = ()) -> Judgement:
+        """Return what the ledger says of one promise.
+
+        ``named_by`` are the promises whose checks are run for this item too: what only follows from an object that one
+        of them names as missing or ambiguous is told apart.
+        """
         facets = [f"{promise.kind} {facet}" for facet in promise.facets]
         counts: Counter[State] = Counter()
-        total = 0
+        follows: Counter[tuple[str, State]] = Counter()
+        unnamed = total = 0
         for facet in facets:
-            if facet in self.cells:
-                counts.update(self.cells[facet].counts)
-                total += self.cells[facet].findings
+            if facet not in self.cells:
+                continue
+            cell = self.cells[facet]
+            counts.update(cell.counts)
+            total += cell.findings
+            for state in _WITHOUT_COUNTERPART:
+                named = self._named(promise.kind, facet, state, named_by)
+                follows.update({(name, state): count for name, count in named.items() if count})
+                if facet != f"{promise.kind} presence":
+                    unnamed += cell.counts[state] - sum(named.values())
         kept = [finding for facet in facets for finding in self.findings.get(facet, [])]
-        return Judgement(counts, total, tuple(kept))
+        return Judgement(counts, total, tuple(kept), follows, unnamed)
+
+    def _named(self, kind: str, facet: str, state: State, named_by: Collection[str]) -> dict[str, int]:
+        """How much of a cell follows from objects that other facets are red for, by the promise that names them."""
+        container = CONTAINERS.get(self.item.family, "")
+        if container != kind and NAMES.get(container) in named_by and self._presence(container)[State.MISSING]:
+            # nothing in it can have a copy; runs and versions are not said to be missing one by one
+            return {NAMES[container]: self.cells[facet].counts[state]}
+        if facet == f"{kind} presence" or NAMES[kind] not in named_by:
+            return {}
+        # no more than are named: an object that is waived is not
+        return {NAMES[kind]: min(self.cells[facet].counts[state], self._presence(kind)[state])}
+
+    def _presence(self, kind: str) -> Counter[State]:
+        cell = self.cells.get(f"{kind} presence")
+        return Counter() if cell is None else cell.counts
 
     def save(self, folder: Path) -> None:
         """Write the state where workers find it."""
@@ -217,11 +255,17 @@ class ItemState:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The verdict on one promise for one experiment."""
+    """The verdict on one promise for one experiment.
+
+    ``follows`` counts what is red only because an object has no counterpart, by the promise that names the object and
+    by state; ``unnamed`` is what is red for the same cause, but no other check of this run names the object.
+    """
 
     counts: Counter[State]
     total: int
     findings: tuple[Finding, ...]
+    follows: Counter[tuple[str, State]] = field(default_factory=Counter)
+    unnamed: int = 0
 
     @property
     def green(self) -> bool:
@@ -229,9 +273,17 @@ class Judgement:
         return all(state.green for state, count in self.counts.items() if count)
 
     @property
+    def own(self) -> Counter[State]:
+        """The objects that are not green by themselves, by state."""
+        red = Counter({state: count for state, count in self.counts.items() if not state.green})
+        for (_, state), count in self.follows.items():
+            red[state] -= count
+        return +red
+
+    @property
     def unreadable(self) -> bool:
-        """Whether nothing is wrong but that something could not be read: an error rather than a failure."""
-        return worst(state for state, count in self.counts.items() if count) is State.UNVERIFIED
+        """Whether nothing is wrong by itself but that something could not be read: an error rather than a failure."""
+        return set(self.own) == {State.UNVERIFIED}
 
 
 def save_items(path: Path, items: Sequence[Item]) -> None:

@@ -95,6 +95,10 @@ OPTIONAL = frozenset({("model_version", "loads")})
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 
 
+#: The kind that holds all others of its family: without its copy nothing in it has one.
+CONTAINERS: Mapping[Family, str] = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
+
+
 def of_family(family: Family) -> tuple[Kind, ...]:
     """Return the kinds of a family, containers first."""
     return tuple(kind for kind in _KINDS if kind.family == family)

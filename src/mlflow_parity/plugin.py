@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mlflow_parity import options
-from mlflow_parity.errors import ParityError
+from mlflow_parity.errors import ParityError, no_space
 
 if TYPE_CHECKING:
     from mlflow_parity.checking import Audited
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from mlflow_parity.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
     from mlflow_parity.session import Main, Shared
 
-_FOLDER = "mlflow_parity_folder"
+_FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
+#: Options of pytest that only show something: no audit is made, so no report is.
+_LOOKS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "version")
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "parity_audited"
@@ -55,22 +58,40 @@ def pytest_configure(config: pytest.Config) -> None:
         if not config.option.help and any(_is_ours(argument) for argument in config.args):
             raise pytest.UsageError(options.NO_SIDES)
         return
+    from mlflow_parity import session
     from mlflow_parity.redaction import Redactor, guard_debug_file, guard_logs
-    from mlflow_parity.session import Main, Shared, command_line
 
-    with _usage_errors(Redactor.from_environment()):
-        settings = options.resolve(values)
-    redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
+    redactor = Redactor.from_environment()
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    written = worker is None and not any(getattr(config.option, name, False) for name in _LOOKS)
+    reports = None
+    if worker is not None and worker[_RECHECK]:
+        values["recheck"] = worker[_RECHECK]
+    with _usage_errors(redactor):
+        try:
+            settings = options.resolve(values)
+        except ParityError as error:
+            if written:
+                # what may be wrong with that folder is not what has to be said first
+                with suppress(ParityError):
+                    session.begin(values["report-dir"], redactor).ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
+            raise
+        redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
+        selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
+        if written:
+            command = session.command_line(values, settings, selected)
+            reports = session.begin(settings.report_dir, redactor, settings, command)
+            if settings.recheck is not None:
+                values["recheck"] = reports.now(values["recheck"])
+                settings = replace(settings, recheck=replace(settings.recheck, path=values["recheck"]))
     config.add_cleanup(guard_logs(redactor))
     guard_debug_file(config.trace.root, redactor)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
-    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
-        config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
+        config.stash[_SHARED] = session.Shared(Path(worker[_FOLDER]), settings, redactor)
         return
-    selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
-    main = Main(settings, redactor, command_line(values, settings, selected))
+    main = session.Main(settings, redactor, session.command_line(values, settings, selected), reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
     config.add_cleanup(main.close)
 
@@ -105,20 +126,25 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Mod
 
 
 @contextmanager
-def _usage_errors(redact: Any) -> Iterator[None]:
-    """Turn our own errors into one line and exit status 4."""
+def _usage_errors(redact: Any, main: Main | None = None) -> Iterator[None]:
+    """Turn our own errors into one line and exit status 4; the reports of ``main`` say it too."""
     try:
         yield
-    except ParityError as error:
-        raise pytest.UsageError(redact(str(error))) from None
     except KeyboardInterrupt:
         # with --full-trace pytest shows every frame with its arguments: those of signing and sending stay out of it
         raise KeyboardInterrupt from None
     except Exception as error:
+        problem = error if isinstance(error, ParityError) else no_space(error)
+        if problem is not None:
+            if main is not None:
+                main.ends(str(problem), int(pytest.ExitCode.USAGE_ERROR))
+            raise pytest.UsageError(redact(str(problem))) from None
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
         from mlflow_parity.redaction import defect
 
         reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{defect(error, redact)}"
+        if main is not None:
+            main.ends("mlflow-parity failed, which is a defect of it", int(pytest.ExitCode.INTERNAL_ERROR))
         raise pytest.exit.Exception(reason, returncode=int(pytest.ExitCode.INTERNAL_ERROR)) from None
 
 
@@ -127,8 +153,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     shared = config.stash.get(_SHARED, None)
     if shared is None:
         return []
-    settings = shared.settings
-    return [f"mlflow-parity: source {settings.source.display}", f"mlflow-parity: target {settings.target.display}"]
+    settings, main = shared.settings, config.stash.get(_MAIN, None)
+    lines = [f"mlflow-parity: source {settings.source.display}", f"mlflow-parity: target {settings.target.display}"]
+    return lines if main is None else [*lines, *(f"mlflow-parity: {line}" for line in main.told_first())]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,7 +163,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Take the inventory before anything is collected and before xdist starts its workers."""
     main = session.config.stash.get(_MAIN, None)
     if main is not None:
-        with _usage_errors(main.redactor):
+        with _usage_errors(main.redactor, main):
             main.take_inventory()
 
 
@@ -146,6 +173,8 @@ def pytest_configure_node(node: Any) -> None:
     main = node.config.stash.get(_MAIN, None)
     if main is not None:
         node.workerinput[_FOLDER] = str(main.folder)
+        # which may have been moved aside since it was named
+        node.workerinput[_RECHECK] = main.settings.recheck.path if main.settings.recheck is not None else ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -215,7 +244,7 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
 
     shared = request.config.stash[_SHARED]
     name = request.function.__name__.removeprefix("test_")
-    return load(shared.folder / STATES, request.param, name, shared.message)
+    return load(shared.folder / STATES, request.param, name, shared.message, shared.selected)
 
 
 @pytest.fixture
@@ -291,32 +320,37 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
     def write(text: str) -> None:
         writer.write(text, flush=True)
 
-    with _usage_errors(main.redactor):
+    with _usage_errors(main.redactor, main):
         main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the reports; nothing but a green ledger may exit 0."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+    """Write the reports; nothing but a green ledger may exit 0. Below all that others print stands the verdict."""
     main = session.config.stash.get(_MAIN, None)
-    if main is not None:
-        with _usage_errors(main.redactor):
-            session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
-    """Print the verdict, or that there is none."""
-    main = config.stash.get(_MAIN, None)
     if main is None:
-        return
+        return (yield)
+    with _usage_errors(main.redactor, main):
+        session.exitstatus = main.finish(int(exitstatus))
+    try:
+        return (yield)
+    finally:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            _show_verdict(main, reporter, int(session.exitstatus))
+
+
+def _show_verdict(main: Main, reporter: pytest.TerminalReporter, exit_status: int) -> None:
+    """Print the verdict, or that there is none."""
     if main.report is None:
-        # 0: other tests ran, none of ours
-        if exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED) and not config.option.collectonly:
-            terminalreporter.write_line(f"mlflow-parity: no verdict: {main.nothing_ran}")
+        # bad input, or a defect, is said by itself
+        if main.no_verdict and exit_status not in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+            reporter.write_line(f"mlflow-parity: no verdict: {main.redactor(main.no_verdict)}")
         return
     from mlflow_parity.reporting.terminal import summary_lines
 
     green = main.report.verdict == "green"
-    terminalreporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
-    for line in summary_lines(main.report, report_dir=main.settings.report_dir, redact=main.redactor):
-        terminalreporter.write_line(line)
+    reporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
+    where = main.written_to if main.written else None
+    for line in summary_lines(main.report, report_dir=where, redact=main.redactor):
+        reporter.write_line(line)

@@ -159,6 +159,8 @@ PROMISES: tuple[Promise, ...] = (
 ON_LIVE = frozenset(promise.name for promise in PROMISES if {(promise.kind, one) for one in promise.facets} & LIVE)
 #: Promises that judge what is on the target only.
 OWNERS = frozenset({"experiment_arrived", "registered_models_arrived", "prompts_arrived"})
+#: The promise of each kind that names the objects which are missing, too many, or not to be told apart.
+NAMES: Mapping[str, str] = {promise.kind: promise.name for promise in PROMISES if "presence" in promise.facets}
 BY_NAME: Mapping[str, Promise] = {promise.name: promise for promise in PROMISES}
 
 

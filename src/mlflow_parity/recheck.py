@@ -63,12 +63,13 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     """Read the report that is to be rechecked.
 
     Raises:
-        UsageProblem: it is no report, is damaged, is of another format, of other servers, of an audit that judged more
-            than these settings do, or has nothing red.
+        UsageProblem: it is no report, is damaged, has no verdict or another's ledger, is of another format, of other
+            servers, of an audit that judged more than these settings do, or has nothing red.
     """
-    from mlflow_parity.drafting import read_report
+    from mlflow_parity.drafting import ledger_of, read_report
 
     report = read_report(path, "--parity-recheck")
+    ledger_of(report, path, "--parity-recheck")
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     for side, location in (("source", settings.source), ("target", settings.target)):
         told = report["sides"][side]["location"]

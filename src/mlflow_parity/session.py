@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,21 +21,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__, contract, own_checks
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
 from mlflow_parity.kinds import KINDS, LIVE, Family
 from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
-from mlflow_parity.promises import OWNERS, Promise, Selection, collected, select
+from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import SIDES, Side, SideName
+from mlflow_parity.snapshot.files import file_sha256, read_json, write_json
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
     from mlflow_parity.audit import Audit, Result
     from mlflow_parity.renames import Renames
+    from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.reporting.report import Report, SideReport
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
@@ -47,6 +49,7 @@ _TITLES: dict[Family, str] = {
 }
 STATES = "states"
 ITEMS = "items.json"
+_SELECTED = "selected.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,14 @@ class Shared:
         self.settings = settings
         self.redactor = redactor
         self._items: tuple[Item, ...] | None = None
+        self._selected: frozenset[str] | None = None
+
+    @property
+    def selected(self) -> frozenset[str]:
+        """The checks that are run, as ``promise[id of the test item]``."""
+        if self._selected is None:
+            self._selected = frozenset(read_json(self.folder / _SELECTED)["checks"])
+        return self._selected
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -74,27 +85,39 @@ class Shared:
             self._items = load_items(self.folder / ITEMS)
         return self._items
 
-    def message(self, promise: Promise, item: Item, judgement: Judgement) -> str:
-        """Render a failed promise."""
+    def message(self, promise: Promise, item: Item, judgement: Judgement, test_id: str) -> str:
+        """Render a failed promise; ``test_id`` is that of the test item."""
         from mlflow_parity.reporting.terminal import check_message
 
+        elsewhere: Counter[str] = Counter()
+        for (name, _), count in judgement.follows.items():
+            elsewhere[f"test_{name}[{test_id}]"] += count * (name != promise.name)
         return check_message(
             promise=promise.text,
-            experiment=item.label,
+            what=item.title,
             findings=judgement.findings,
             total=judgement.total,
-            counts=judgement.counts,
+            counts=judgement.own + Counter({one: count for one, count in judgement.counts.items() if one.green}),
             report_dir=self.settings.report_dir,
             redact=self.redactor,
+            elsewhere=+elsewhere,
+            unnamed=judgement.unnamed,
+            owner=f"test_{NAMES[promise.kind]}[{test_id}]",
         )
 
 
 class Main(Shared):
     """The main process."""
 
-    def __init__(self, settings: Settings, redactor: Redactor, command: Iterable[str]) -> None:
+    def __init__(
+        self, settings: Settings, redactor: Redactor, command: Iterable[str], reports: ReportFolder | None = None
+    ) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="mlflow-parity-")), settings, redactor)
         self.command = tuple(command)
+        self.reports = reports
+        """Where they go; ``None``: pytest was only asked to show something."""
+        self.no_verdict = ""
+        """Why there is none, once that is known."""
         self.audit: Audit | None = None
         self.result: Result | None = None
         self.report: Report | None = None
@@ -106,6 +129,25 @@ class Main(Shared):
         """What both servers hold with the same ids and times, although they are said to be two."""
         self.notes: list[str] = []
         """What the inventory has to say for the report."""
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger until the reports are written, which it stands beside then."""
+        return self.folder / "ledger.parquet"
+
+    @property
+    def written_to(self) -> str:
+        """The folder of the reports, as it was given."""
+        moved = self.reports is not None and self.reports.path != Path(self.settings.report_dir)
+        return str(self.reports.path) if moved and self.reports is not None else self.settings.report_dir
+
+    def told_first(self) -> list[str]:
+        """What is to be known of the folder of the reports before anything is read."""
+        if self.reports is None:
+            return []
+        earlier = self.reports.earlier
+        lines = [] if earlier is None else [f"the report of an earlier run is in {self.reports.path / earlier}"]
+        return [*lines, *([f"no report can be written: {self.reports.problem}"] if self.reports.problem else [])]
 
     def take_inventory(self) -> None:
         """List both sides and write the inventory.
@@ -174,16 +216,14 @@ class Main(Shared):
         """
         from mlflow_parity.reporting.ledger import LedgerWriter
         from mlflow_parity.reporting.progress import Progress
-        from mlflow_parity.reporting.write import LEDGER_NAME, prepare_directory
 
         selection = self.selection(list(node_ids))
         if self.audit is None or not selection.items or not selection.promises:
             return
-        directory = prepare_directory(self.settings.report_dir)
         progress = Progress(terminal.write, isatty=terminal.isatty, columns=lambda: int(terminal.columns))
         for side, experiments in self.audit.sizes(selection).items():
             progress.expect(side, experiments)
-        with LedgerWriter(directory / LEDGER_NAME, redact=self.redactor) as ledger, progress:
+        with LedgerWriter(self.ledger, redact=self.redactor) as ledger, progress:
             self.result = self.audit.run(selection, ledger, progress)
         if self.settings.self_test:
             from mlflow_parity.canary.run import self_test
@@ -193,7 +233,8 @@ class Main(Shared):
             self.audit.objects = None
         for state in self.result.states.values():
             state.save(self.folder / STATES)
-        own_checks.save(self.folder, self.audit, self.result, directory / LEDGER_NAME)
+        write_json(self.folder / _SELECTED, {"checks": sorted(self.selected)})
+        own_checks.save(self.folder, self.audit, self.result, self.ledger)
 
     def selection(self, node_ids: Sequence[str]) -> Selection:
         """Return which promises and items the collected node ids stand for."""
@@ -205,6 +246,7 @@ class Main(Shared):
                 known[family, one.id] = one
         every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
         ran: set[str] = set()
+        tests: set[str] = set()
         for node_id in node_ids:
             own = own_checks.asked_for(node_id, self.items)
             if own is not None:
@@ -222,6 +264,8 @@ class Main(Shared):
             promises += every if promise is None else [promise.name]
             items += [item.key for item in bundle.items]
             ran.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
+            tests.add(f"{found['promise']}[{bundle.id}]")
+        self._selected = frozenset(tests)
         if self.settings.recheck is not None:
             lost = self.settings.recheck.checks - ran
             # with an object that is gone all that was said of what was in it is mended
@@ -241,17 +285,36 @@ class Main(Shared):
         many, title = len(recheck.checks), recheck.title
         return f"none of the {many} red checks of {title} was selected; give the scope and the selection of that audit"
 
-    def finish(self, exit_status: int, *, collect_only: bool) -> int:
-        """Write the reports; return the exit status, which is never 0 unless the ledger is green."""
+    def ends(self, reason: str, exit_status: int) -> None:
+        """Say in the reports why there is no verdict; of a run that has one nothing changes."""
+        self.no_verdict = reason
+        if self.reports is not None and self.report is None:
+            self.reports.ends(reason, exit_status)
+
+    def finish(self, exit_status: int) -> int:
+        """Write the reports; return the exit status, which is never 0 unless the ledger is green and was written."""
+        if self.reports is None:
+            return exit_status
         if self.result is None or self.audit is None or (exit_status == 0 and self.result.empty):
             # both sides were named, but no check of ours was among what ran, or none had an object: nothing was proved
-            return int(pytest.ExitCode.NO_TESTS_COLLECTED) if exit_status == 0 and not collect_only else exit_status
-        from mlflow_parity.reporting.write import write_reports
-
+            if exit_status in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+                exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED)
+                self.ends(self.nothing_ran, exit_status)
+            elif not self.no_verdict:
+                self.ends(_STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
+            return exit_status
         if exit_status == 0 and (not self.result.green or self.unfound):
             exit_status = 1
-        self.report = build_report(self, self.audit, self.result, exit_status)
-        self.written = write_reports(self.report, Path(self.settings.report_dir), self.redactor)
+        report = build_report(self, self.audit, self.result, exit_status)
+        try:
+            digest = file_sha256(self.ledger)
+            self.written = self.reports.finish(replace(report, ledger_digest=digest), self.ledger)
+        except (OSError, ParityError) as error:
+            # what was found is known all the same, and is shown; without evidence it is not green
+            problem = error if isinstance(error, ParityError) else no_space(error) or error
+            exit_status = exit_status or int(pytest.ExitCode.USAGE_ERROR)
+            report = build_report(self, self.audit, self.result, exit_status, f"no report could be written: {problem}")
+        self.report = report
         return exit_status
 
     def close(self) -> None:
@@ -261,8 +324,33 @@ class Main(Shared):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> Report:
-    """Make the report of a finished audit."""
+#: Why there is no verdict, by pytest's exit status.
+_STOPPED = {
+    int(pytest.ExitCode.TESTS_FAILED): "a check could not be collected",
+    int(pytest.ExitCode.INTERRUPTED): "pytest was interrupted before the audit was done",
+}
+
+
+def begin(
+    directory: str, redactor: Redactor, settings: Settings | None = None, command: tuple[str, ...] = ()
+) -> ReportFolder:
+    """Begin the reports of a run; without ``settings`` it is not known of what, as they were refused.
+
+    Raises:
+        UsageProblem: one line saying why the directory cannot be used.
+    """
+    from mlflow_parity.reporting.folder import ReportFolder
+    from mlflow_parity.reporting.report import SideReport, unfinished
+
+    sides = None
+    if settings is not None:
+        ends = {"source": settings.source, "target": settings.target}
+        sides = {name: SideReport(place.display, place.kind) for name, place in ends.items()}
+    return ReportFolder(directory, unfinished(__version__, _iso(time.time()), sides, command), redactor)
+
+
+def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unwritten: str = "") -> Report:
+    """Make the report of a finished audit; ``unwritten`` says why its evidence could not be kept."""
     from mlflow_parity.reporting.report import CoverageRow, Report, Scope
 
     settings = main.settings
@@ -317,7 +405,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         left_out.append("loading of models (--parity-load-models)")
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
-        left_out.append("deleted experiments and runs (--parity-include-deleted)")
+        left_out += [deleted.told(name) for name, deleted in result.deleted.items()]
     notes = [*main.notes, *result.notes]
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
@@ -338,6 +426,9 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         names = ", ".join(main.unfound[:5])
         what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
         reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
+    if unwritten:
+        green = [] if reasons or not result.green else ["everything that was compared is green"]
+        reasons = [unwritten, *green, *reasons]
     if exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     if result.warning and reasons:
@@ -363,7 +454,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
             partial=partial,
             left_out=tuple(left_out),
         ),
-        sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},
+        sides={name: _side_report(audit, result, name) for name in SIDES},
         warning=result.warning,
         reasons=tuple(reasons),
         exit_status=exit_status,
@@ -467,6 +558,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
         objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),
+        deleted=result.deleted.get(name),
     )
 
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.items import Item
-from mlflow_parity.kinds import Family
+from mlflow_parity.kinds import CONTAINERS
 from mlflow_parity.model import Experiment
 from mlflow_parity.verdict import Row, State
 
 _RULE = "experiment.presence"
-_KINDS: Mapping[Family, str] = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +61,4 @@ def surplus_experiment(experiment: Experiment, held: Held, note: str, kind: Stat
 def gone(item: Item) -> Outcome:
     """Return the row of what was one too many on the target and is there no more."""
     note = "it was on the target only, and is not any more"
-    return Outcome(Row(item.label, _KINDS[item.family], item.name, None, None, "presence", State.MATCH, note=note))
+    return Outcome(Row(item.label, CONTAINERS[item.family], item.name, None, None, "presence", State.MATCH, note=note))

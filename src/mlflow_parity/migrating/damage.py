@@ -76,9 +76,10 @@ def read_damage(report: Path, target: Location) -> Damaged:
     """Return what an audit found, object by object, from the ledger beside its report.
 
     Raises:
-        UsageProblem: it is no report, of other servers, its ledger is gone, or nothing in it is red.
+        UsageProblem: it is no report or has no verdict, is of other servers, its ledger is gone or another's, or
+            nothing in it is red.
     """
-    from mlflow_parity.drafting import read_report
+    from mlflow_parity.drafting import ledger_of, read_report
     from mlflow_parity.reporting.ledger import read_rows
 
     content = read_report(str(report), "--report")
@@ -86,9 +87,9 @@ def read_damage(report: Path, target: Location) -> Damaged:
     told = content["sides"]["target"]["location"]
     if told != target.display:
         raise UsageProblem(f"--report: {report} is of another target ({told}, not {target.display}); give its report")
-    ledger = report.with_name("ledger.parquet")
-    if not ledger.exists():
-        raise UsageProblem(f"--report: {ledger} is not there; audit again, and give that report")
+    ledger = ledger_of(content, str(report), "--report")
+    if ledger is None:
+        raise UsageProblem(f"--report: there is no ledger.parquet beside {report}; audit again, and give that report")
     damaged = gather(read_rows(ledger))
     if not damaged.found and not damaged.left:
         raise UsageProblem(f"--report: {report} has nothing that is not green: there is nothing to repair")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow_parity.model import Experiment
     from mlflow_parity.reading.auth import SideName
     from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.snapshot.incomplete import Unread
 
 
@@ -199,6 +200,8 @@ class Migration:
     def run(self, *, check: bool) -> int:
         """Export, import and, with ``check``, audit; return the exit status."""
         needed(self.settings, source=True, target=True)
+        if check:
+            self._begin_reports(self.settings.reports)
         if self._hindered("run", exported=self._progressed.exported):
             return 2
         status, lost = self._ended("run", self._discarding if self.settings.discard_export else self._keeping)
@@ -207,6 +210,7 @@ class Migration:
     def verify(self, *, from_export: bool) -> int:
         """Audit; return 0 when it is green, 2 when it was refused, else 1."""
         needed(self.settings, source=not from_export, target=True)
+        self._begin_reports(self.settings.reports)
         return self._audit(from_export=from_export)
 
     def repair(self, report: Path) -> int:
@@ -218,6 +222,8 @@ class Migration:
         assert self.settings.target is not None
         target, again = self.settings.target, self.settings.reports / "repair"
         damaged = read_damage(report, target)
+        # it may be that of an earlier repair
+        report = Path(self._begin_reports(again).now(str(report)))
         recheck = ["--parity-recheck", str(report), *as_judged(report, include_deleted=self.settings.include_deleted)]
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
@@ -251,6 +257,11 @@ class Migration:
         return status
 
     # --- what they consist of
+
+    def _begin_reports(self, reports: Path) -> ReportFolder:
+        from mlflow_parity.migrating.verifying import begin_reports
+
+        return begin_reports(self.settings, reports)
 
     def _standing(self, step: str) -> list[Found]:
         """Why what is in the work folder must not be replaced by this step."""

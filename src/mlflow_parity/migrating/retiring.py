@@ -146,13 +146,18 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     """Look at the report, the server's status and the target; and when those are right, at what the server holds now.
 
     Raises:
-        ParityError: it is no report, or the server cannot be asked.
+        ParityError: it is no report, has another's ledger, or the server cannot be asked.
     """
-    from mlflow_parity.drafting import read_report
+    from mlflow_parity.drafting import ledger_of, read_report
 
-    evidence = evidence_of(read_report(str(wish.report), "--report"), str(wish.report))
+    report = read_report(str(wish.report), "--report")
+    evidence = evidence_of(report, str(wish.report))
     now = datetime.now(timezone.utc)
     examined = Examined(judge(evidence, wish.server, now=now, max_age=wish.max_age, delete=wish.delete))
+    if ledger_of(report, str(wish.report), "--report") is None:
+        why = "every figure of the report is counted from it, and it is the list of what was compared"
+        fix = f"put that audit's ledger.parquet beside {wish.report}"
+        examined.refusals.append(Refusal("the report is without its ledger", why, fix))
     if not server.ready:
         start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
         settled = server.status in ("Stopped", "StartFailed")

@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
+from mlflow_parity import __version__
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.reporting.folder import ReportFolder
+from mlflow_parity.reporting.report import SideReport, unfinished
 
 
 def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ()) -> list[str]:
@@ -24,6 +28,20 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
     if settings.rename is not None:
         arguments += ["--parity-rename", str(settings.rename)]
     return [*arguments, "--parity-report-dir", str(reports), "--parity-workers", str(settings.workers), *more]
+
+
+def begin_reports(settings: Settings, reports: Path) -> ReportFolder:
+    """Move the report of an earlier audit aside: from now on it must not pass for one of this run.
+
+    Raises:
+        UsageProblem: the folder cannot be used.
+    """
+    sides = {
+        name: SideReport("(not known)", "http") if place is None else SideReport(place.display, place.kind)
+        for name, place in (("source", settings.source), ("target", settings.target))
+    }
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ReportFolder(reports, unfinished(__version__, now, sides), settings.redactor)
 
 
 def verify(
@@ -46,9 +64,7 @@ def verify(
         env.pop(f"MLFLOW_PARITY_{side}_ARN", None)
         env[f"MLFLOW_PARITY_{side}_URI"] = location.uri
     folder = settings.reports if reports is None else reports
-    folder.mkdir(parents=True, exist_ok=True)
-    # a report of an earlier audit must not pass for one of this
-    for name in ("report.json", "report.html", "ledger.parquet"):
-        (folder / name).unlink(missing_ok=True)
+    # the audit does so too, but where it comes to nothing at all nobody else would have
+    begin_reports(settings, folder)
     command = [sys.executable, "-m", "pytest", *audit_arguments(settings, folder, more)]
     return subprocess.run(command, env=env, stdin=subprocess.DEVNULL).returncode

@@ -60,6 +60,8 @@ MEANINGS: Mapping[State, str] = {
 
 def render(report: Report) -> str:
     """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8."""
+    if report.verdict == "none":
+        return _template("no_verdict.html.j2").render(report=report, command=_command(report))
     cells = report.by_experiment()
     order = experiment_order(cells)
     by_facet = report.by_facet()
@@ -92,10 +94,11 @@ def render(report: Report) -> str:
         sections=shown_sections,
         left_out=left_out,
         not_kept=max(report.findings_total - len(report.findings), 0),
-        command=shorten(visible(shlex.join(report.command)), _MAX_COMMAND),
+        command=_command(report),
         facts=_facts(report),
         side_rows=_side_rows(report.sides["source"], report.sides["target"]),
         outside=outside,
+        looked_outside=any(report.sides[name].outside for name in SIDES),
         # a partial audit names what was left out in a place of its own
         not_part=outside if report.scope.partial else [*report.scope.left_out, *outside],
         waivers=[", ".join(f"{key}: {text}" for key, text in waiver.items()) for waiver in report.waivers],
@@ -109,8 +112,12 @@ def render(report: Report) -> str:
     return document if document.endswith("\n") else document + "\n"
 
 
-@lru_cache(maxsize=1)
-def _template() -> Template:
+def _command(report: Report) -> str:
+    return shorten(visible(shlex.join(report.command)), _MAX_COMMAND)
+
+
+@lru_cache(maxsize=2)
+def _template(name: str = "report.html.j2") -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -124,7 +131,7 @@ def _template() -> Template:
     environment.filters["number"] = lambda number: f"{number:,}"
     environment.filters["block"] = _block
     environment.filters["name"] = lambda name: shorten(visible(name), _MAX_NAME)
-    source = files("mlflow_parity.reporting").joinpath("report.html.j2").read_text(encoding="utf-8")
+    source = files("mlflow_parity.reporting").joinpath(name).read_text(encoding="utf-8")
     return environment.from_string(source)
 
 
@@ -205,6 +212,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Exit status", "not known yet" if report.exit_status is None else str(report.exit_status)),
         ("Digest of the contract", report.contract_digest or "–"),
         ("Digest of the waivers", report.waivers_digest or "–"),
+        ("SHA-256 of ledger.parquet", report.ledger_digest or "–"),
         ("Paired by", paired or "–"),
         ("Explained by deepdiff", f"{report.explained:,}"),
         ("Time taken", timings or "–"),

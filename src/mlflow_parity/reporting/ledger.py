@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.reporting.text import encodable
 from mlflow_parity.verdict import Row, State
 
@@ -61,6 +61,7 @@ class LedgerWriter:
     exception nothing is left behind. Safe to call from several threads.
 
     Raises:
+        NoSpace: when the disk is full.
         UsageProblem: when the file cannot be written.
     """
 
@@ -218,8 +219,9 @@ def read_objects(path: str | os.PathLike[str], experiments: Collection[str]) -> 
     return found
 
 
-def _unwritable(path: Path, error: OSError) -> UsageProblem:
-    return UsageProblem(f"cannot write {path}: {_one_line(error)}; give another --parity-report-dir")
+def _unwritable(path: Path, error: OSError) -> ParityError:
+    full = no_space(error)
+    return full or UsageProblem(f"cannot write {path}: {_one_line(error)}; set TMPDIR to a folder that can be written")
 
 
 def _one_line(error: BaseException) -> str:

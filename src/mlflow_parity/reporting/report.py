@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from mlflow_parity.canary.outcome import SelfTest
-from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
+from mlflow_parity.verdict import SEVERITY, Cell, Deleted, Finding, State
 
 FORMAT_VERSION = "1"
-Verdict = Literal["green", "red"]
+#: ``none``: the audit is under way, or did not finish.
+Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
 SIDES = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
@@ -70,6 +71,8 @@ class SideReport:
     objects: Mapping[str, int] = field(default_factory=dict)
     """Objects beside experiments and runs that were read, by kind."""
     outside: Mapping[str, int | None] = field(default_factory=dict)
+    deleted: Deleted | None = None
+    """``None``: nothing was left out for being deleted, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +147,19 @@ class Report:
     not_green: tuple[str, ...] = ()
     """Checks whose part of the ledger is not green, as ``promise[item id]``; ``--parity-recheck`` judges them again."""
     timings: Mapping[str, float] = field(default_factory=dict)
+    ledger_digest: str = ""
+    """SHA-256 (hex) of the ``ledger.parquet`` from which all figures are counted; empty: there is none."""
+    earlier: str | None = None
+    """Name of the folder beside this report with the one that stood in its place before; ``None``: none did."""
     format_version: str = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         if set(self.sides) != set(SIDES):
             raise ValueError(f"a report has the sides source and target, not {sorted(self.sides)}")
-        if self.verdict not in ("green", "red"):
-            raise ValueError(f"a verdict is green or red, not {self.verdict!r}")
+        if self.verdict not in ("green", "red", "none"):
+            raise ValueError(f"a verdict is green, red or none, not {self.verdict!r}")
+        if self.verdict == "none" and (self.objects or self.ledger_digest):
+            raise ValueError("no verdict although something was compared")
         if self.verdict == "green":
             if self.reasons:
                 raise ValueError(f"green verdict with reasons against it: {self.reasons[0]}")
@@ -181,6 +190,14 @@ class Report:
         """Objects × facets that were read and judged on both sides."""
         return sum(row.verified for row in self.coverage)
 
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """What was left out for being deleted, a sentence for each side; none where deleted objects are in scope."""
+        if self.scope.include_deleted:
+            return ()
+        unknown = Deleted(None, None, None)
+        return tuple((self.sides[name].deleted or unknown).told(name) for name in SIDES)
+
     def by_facet(self) -> dict[str, Cell]:
         """Coverage summed over the experiments, in the order in which the facets first occur."""
         return self._summed("facet")
@@ -207,6 +224,22 @@ class Report:
         found["totals"] = self.totals
         found["objects"], found["verified"] = self.objects, self.verified
         return found
+
+
+def unfinished(
+    tool_version: str, created: str, sides: Mapping[str, SideReport] | None = None, command: tuple[str, ...] = ()
+) -> Report:
+    """Return what stands in a report's place until there is one; without ``sides`` it is not known of what."""
+    unknown = SideReport("(not known)", "http")
+    return Report(
+        tool_version,
+        created,
+        "none",
+        Scope(),
+        sides or dict.fromkeys(SIDES, unknown),
+        reasons=("no verdict: did not finish",),
+        command=command,
+    )
 
 
 def percent(part: int, whole: int) -> str:

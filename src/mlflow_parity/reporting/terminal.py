@@ -26,9 +26,12 @@ Redact = Callable[[str], str]
 
 
 def summary_lines(
-    report: Report, *, report_dir: str = "reports", redact: Redact | None = None, max_lines: int = SUMMARY_LINES
+    report: Report, *, report_dir: str | None = "reports", redact: Redact | None = None, max_lines: int = SUMMARY_LINES
 ) -> list[str]:
-    """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters."""
+    """Return the summary of an audit: at most 25 lines of at most 120 columns, without control characters.
+
+    ``report_dir`` is where the reports were written; ``None``: they could not be.
+    """
     clean = redact or Redactor()
     report = report.redacted(clean)
     head = [f"parity: {visible(report.warning)}"] if report.warning else []
@@ -40,6 +43,7 @@ def summary_lines(
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")
     head += _outside_lines(report)
+    head += [f"  {line}" for line in report.deleted]
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     head += _waiver_lines(report)
     changed = [f"  changed since read: {visible(line)}" for line in report.changed]
@@ -47,7 +51,10 @@ def summary_lines(
     if report.self_test is not None:
         head.append(f"  self-test: {visible(report.self_test.summary)}")
     tail = _worst_lines(report)
-    tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
+    if report_dir is None:
+        tail += ["  reports: none was written", "  next: make room for the reports, repeat the audit"]
+    else:
+        tail += [f"  reports: {_in(clean(report_dir))}report.html, report.json, ledger.parquet", _next_step(report)]
     facets = _facet_lines(report, max_lines - len(head) - len(tail))
     return [crop(line, COLUMNS) for line in [*head, *facets, *tail]]
 
@@ -55,26 +62,32 @@ def summary_lines(
 def check_message(
     *,
     promise: str,
-    experiment: str,
+    what: str,
     findings: Sequence[Finding],
     total: int,
     counts: Mapping[State, int],
     report_dir: str = "reports",
     redact: Redact | None = None,
+    elsewhere: Mapping[str, int] | None = None,
+    unnamed: int = 0,
+    owner: str = "",
 ) -> str:
-    """Return why one check fails for one experiment: under 40 lines of at most 120 columns.
+    """Return why one check fails for one experiment, model, prompt or the server (``what``), first the fact.
 
-    ``promise`` is what the check promises in one sentence, ``findings`` those kept, ``total`` how many there
-    are, ``counts`` the objects of this experiment by state.
+    Under 40 lines of at most 120 columns. ``promise`` is what the check promises in one sentence, ``findings`` those
+    kept, ``total`` how many there are, ``counts`` the objects by state, without those that have no counterpart and
+    that other checks name: ``elsewhere`` counts these by check. ``unnamed`` of the counted have no counterpart and are
+    named by no check of this run; ``owner`` is the check that would.
     """
     clean = redact or Redactor()
     promised = " ".join(visible(clean(promise), multiline=True).split()).rstrip(".")
     states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts.get(state)) or "nothing compared"
     lines = [
-        f"parity: broken promise: {promised}",
-        f"experiment {_named(clean(experiment))}: {states}; {_count(total, 'difference')}",
+        f"parity: {shorten(visible(clean(what)), 70)}: {states}; {_count(total, 'difference')}",
+        f"check failed: {promised}",
     ]
-    room = MESSAGE_LINES - len(lines) - 1
+    last = _without_counterpart(elsewhere or {}, unnamed, owner, clean)
+    room = MESSAGE_LINES - len(lines) - len(last) - 1
     most = room // _FINDING_LINES
     ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.state))[:most]
     blocks = [_finding_lines(number, finding, clean) for number, finding in enumerate(ordered, 1)]
@@ -82,15 +95,23 @@ def check_message(
     rest = max(total, len(findings)) - len(ordered)
     where = _in(clean(report_dir))
     if rest:
-        lines.append(
-            f"and {rest:,} more: {where}ledger.parquet names every object, --parity-max-findings shows more of them"
-        )
-    elif any(counts.get(state) for state in (State.MISSING, State.AMBIGUOUS)) and not findings:
-        # the facet of a run that has no copy: said once per run, by the check of the runs themselves
-        lines.append(f"not compared, for want of a copy; test_runs_arrived_once names each, or see {where}report.html")
+        more = f"and {rest:,} more: {where}ledger.parquet names every object, --parity-max-findings shows more of them"
+    elif ordered or not last:
+        more = f"that is all; see {where}report.html"
     else:
-        lines.append(f"that is all; see {where}report.html")
-    return "\n".join(crop(line, COLUMNS) for line in lines)
+        more = f"see {where}report.html"
+    return "\n".join(crop(line, COLUMNS) for line in [*lines, *last, more])
+
+
+def _without_counterpart(elsewhere: Mapping[str, int], unnamed: int, owner: str, clean: Redact) -> list[str]:
+    """Say what was not compared because an object has no counterpart, and which check names the object."""
+    lines = []
+    if elsewhere:
+        checks = ", ".join(visible(clean(name)) for name in elsewhere)
+        lines.append(f"{sum(elsewhere.values()):,} more not compared: no counterpart on the target; see {checks}")
+    if unnamed:
+        lines.append(f"{unnamed:,} not compared: no counterpart; {visible(clean(owner))} names each, and was not run")
+    return lines
 
 
 def _finding_lines(number: int, finding: Finding, clean: Redact) -> list[str]:
@@ -104,11 +125,13 @@ def _finding_lines(number: int, finding: Finding, clean: Redact) -> list[str]:
     rule = f"  [{shorten(visible(clean(finding.rule)), 40)}]" if finding.rule else ""
     explanation = visible(clean(finding.explanation), multiline=True).expandtabs(2).splitlines()
     explained = [line.rstrip() for line in explanation if line.strip()] or [_default_explanation(finding.state)]
-    where = "" if finding.kind != "run" else f" {_named(clean(finding.name), 34)}"
+    kind = f"     {finding.kind.replace('_', ' ')} "
+    ids = f"  source id {_id(finding.source_id, clean)}  target id {_id(finding.target_id, clean)}"
+    # the ids are not cut: by them the object is found again
+    name = _named(clean(finding.name), max(COLUMNS - width(kind) - width(ids) - 2, 12))
     return [
         f"{number:>3}. {finding.state.value.upper()} {shorten(visible(clean(finding.facet)), 24)}{key}{rule}",
-        f"     {finding.kind}{where}  source id {_id(finding.source_id, clean)}  "
-        f"target id {_id(finding.target_id, clean)}",
+        f"{kind}{name}{ids}",
         f"     source: {_value(source, room)}",
         f"     target: {_value(target, room)}",
         f"     {crop(explained[0], COLUMNS - 5)}",

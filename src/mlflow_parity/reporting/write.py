@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
 
@@ -33,41 +35,55 @@ def prepare_directory(directory: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write_reports(report: Report, directory: str | os.PathLike[str], redact: Callable[[str], str]) -> dict[str, Path]:
-    """Write ``report.json`` and ``report.html`` to ``directory`` and return their paths by file name.
+def write_reports(
+    report: Report, directory: str | os.PathLike[str], redact: Callable[[str], str], ledger: Path | None = None
+) -> dict[str, Path]:
+    """Write ``report.json``, ``report.html`` and a copy of ``ledger`` to ``directory``; return their paths by name.
 
-    Every text passes ``redact`` before it is rendered: afterwards a secret may be escaped, cut or wrapped, and
-    could no longer be recognised.
+    All of them or, when the disk is full, none. Every text passes ``redact`` before it is rendered: afterwards a secret
+    may be escaped, cut or wrapped, and could no longer be recognised.
 
     Raises:
+        NoSpace: there is no room for them.
         UsageProblem: one line saying why the directory cannot be used.
     """
     clean = report.redacted(redact)
     documents = {JSON_NAME: json_report.render(clean), HTML_NAME: html_report.render(clean)}
     path = prepare_directory(directory)
-    written = {}
-    for name, document in documents.items():
-        written[name] = path / name
-        try:
-            write_atomically(path / name, document.encode("utf-8"))
-        except OSError as error:
-            raise _unusable(path, error) from error
-    return written
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` at once; a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    staged: dict[str, Path] = {}
     try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for name, document in documents.items():
+            staged[name] = _temporary(path / name)
+            with open(staged[name], "xb") as file:
+                file.write(document.encode("utf-8"))
+                _settle(file)
+        if ledger is not None:
+            staged[LEDGER_NAME] = _temporary(path / LEDGER_NAME)
+            with open(ledger, "rb") as whole, open(staged[LEDGER_NAME], "xb") as file:
+                shutil.copyfileobj(whole, file, 1 << 20)
+                _settle(file)
+        # names are given when there is nothing left that needs room
+        for name, temporary in staged.items():
+            os.replace(temporary, path / name)
+    except OSError as error:
+        raise _unusable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+    return {name: path / name for name in staged}
 
 
-def _unusable(path: Path, error: Exception) -> UsageProblem:
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+
+
+def _settle(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _unusable(path: Path, error: Exception) -> ParityError:
+    if (full := no_space(error)) is not None:
+        return full
     why = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return UsageProblem(f"--parity-report-dir: cannot write reports to {str(path)!r}: {why}; give another directory")
