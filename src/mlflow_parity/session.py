@@ -22,7 +22,7 @@ import pytest
 
 from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
-from mlflow_parity.kinds import KINDS, LIVE, Family
+from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, Family
 from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
@@ -163,7 +163,8 @@ class Main(Shared):
         promises: list[str] = []
         items: list[str] = []
         known: dict[tuple[Family, str], Bundle] = {}
-        for family in _TITLES:
+        families: tuple[Family, ...] = (*_TITLES, "scope")
+        for family in families:
             for one in bundles([item for item in self.items if item.family == family]):
                 known[family, one.id] = one
         every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
@@ -269,6 +270,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
     if result.self_test is not None:
         # what waivers hide from the audit as a whole it does not prove, so the report may not claim it
         left_out += result.self_test.left_out()
+    left_out += result.accepted
     partial = bool(left_out)
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
@@ -289,7 +291,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int) -> 
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
-    reasons += [used.problem for used in result.waivers if used.red] + _reasons(result)
+    reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
@@ -350,6 +352,7 @@ def _on_neither_side(result: Result) -> list[str]:
         for kind in KINDS.values()
         if result.selection.facets(kind.name)
         and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(kind.plural in result.not_served[side] for side in SIDES)
         and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
     ]
 
@@ -362,6 +365,11 @@ _PHRASES = {
     State.MISMATCH: "different",
     State.UNVERIFIED: "not verified: they could not be read, or changed meanwhile",
 }
+
+
+def _limits(result: Result) -> list[str]:
+    """Say what limits the audit as a whole and was not accepted: its sentence, once."""
+    return [one.explanation for one in result.findings if one.kind == SCOPE_KIND]
 
 
 def _reasons(result: Result) -> list[str]:
@@ -378,6 +386,8 @@ def _reasons(result: Result) -> list[str]:
                 reasons.append(f"{count:,} {_noun(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
     for facet, counts in sums.items():
         kind, _, name = facet.partition(" ")
+        if kind == SCOPE_KIND:
+            continue
         # the facets of an object without a copy are in the same state as the object, which was said above
         told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
         for state, phrase in _PHRASES.items():

@@ -89,7 +89,8 @@ def _unread(side: Side) -> list[str]:
     from mlflow_parity.redaction import Redactor
     from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
 
-    found = []
+    hidden = side.snapshot.origin.hidden
+    found = [f"the server {hidden}"] if hidden else []
     for experiment in side.experiments():
         objects, view = side.snapshot.objects(experiment.experiment_id), side.view(experiment)
         # no server lists the scorers of a deleted experiment

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from mlflow_parity import contract
 from mlflow_parity.comparing import Difference, Outcome
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.verdict import Row, State
 
 if sys.version_info >= (3, 11):
@@ -29,6 +30,8 @@ else:
 WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})
 _ENTRY = ("object", "facet", "key", "state", "reason", "owner", "expires")
 _NEEDED = ("object", "facet", "reason", "owner", "expires")
+#: What limits an audit as a whole may be accepted although it is unverified: the one exception.
+LIMITS = frozenset({State.UNVERIFIED})
 #: ``used``: it covered something; ``not looked at``: its objects were not all in this audit's scope.
 Status = Literal["used", "unused", "expired", "not looked at"]
 
@@ -55,9 +58,7 @@ class Waiver:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of object that it speaks of."""
-        return tuple(
-            kind for kind, facets in contract.FACETS.items() if _fits(kind, self.kind) and self.facet in facets
-        )
+        return tuple(kind for kind, facets in contract.ROWS.items() if _fits(kind, self.kind) and self.facet in facets)
 
     def names(self, row: Row) -> bool:
         """Whether it speaks of the row's object."""
@@ -82,13 +83,13 @@ class Waiver:
         """Whether it covers one difference between an object and its copy."""
         return (
             self.facet == row.facet
-            and self._is(difference.state)
+            and self._is(difference.state, row.kind)
             and _fits(difference.key, self.key)
             and self.names(row)
         )
 
-    def _is(self, state: State) -> bool:
-        return state in WAIVABLE and (self.state is None or self.state is state)
+    def _is(self, state: State, kind: str = "") -> bool:
+        return state in waivable(kind) and (self.state is None or self.state is state)
 
     def __str__(self) -> str:
         return " / ".join([*self.path, self.facet, *([] if self.key == "*" else [self.key])])
@@ -157,7 +158,7 @@ class WaiverBook:
         row = outcome.row
         if not self._valid or row.state.green:
             return outcome
-        if row.state is State.UNVERIFIED:
+        if row.state is State.UNVERIFIED and row.kind != SCOPE_KIND:
             self._unread.update(
                 number
                 for number in self._valid
@@ -171,7 +172,7 @@ class WaiverBook:
             self._count(found, 1)
             waived = tuple(replace(one, state=State.WAIVED) for one in outcome.differences)
             return Outcome(self._noted(row, found, State.WAIVED, 0), waived)
-        if row.state is not State.MISMATCH:
+        if row.state is not State.MISMATCH and row.kind != SCOPE_KIND:
             return outcome
         return self._differences(outcome)
 
@@ -181,7 +182,7 @@ class WaiverBook:
         differences = []
         for difference in outcome.differences:
             found = [number for number in self._valid if self.waivers[number].covers(row, difference)]
-            if difference.state is State.UNVERIFIED:
+            if difference.state is State.UNVERIFIED and row.kind != SCOPE_KIND:
                 self._unread.update(number for number in self._valid if self.waivers[number].names(row))
             if found:
                 self._count(found, 1)
@@ -226,6 +227,11 @@ class WaiverBook:
                 status = "unused" if number not in self._unread and looked_at(waiver) else "not looked at"
             told.append(Used(waiver, status, covered))
         return tuple(told)
+
+
+def waivable(kind: str) -> frozenset[State]:
+    """Return the states that can be waived for rows of a kind."""
+    return LIMITS if kind == SCOPE_KIND else WAIVABLE
 
 
 def load_waivers(path: str | None) -> WaiverFile:
@@ -279,6 +285,8 @@ def _entry(entry: Any, where: str) -> Waiver:
         raise UsageProblem(f"{where}: expires is not a day; write it without quotes, as expires = 2027-01-31")
     text = entry.get("state")
     states = {state.value: state for state in WAIVABLE}
+    if thing[1] == SCOPE_KIND:
+        states = {state.value: state for state in LIMITS}
     if text is not None and text not in states:
         raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
     waiver = Waiver(
@@ -294,10 +302,10 @@ def _entry(entry: Any, where: str) -> Waiver:
         thing[3] if len(thing) == 4 else "*",
     )
     if not waiver.kinds:
-        kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
+        kinds = [kind for kind in contract.ROWS if _fits(kind, waiver.kind)]
         if not kinds:
-            raise UsageProblem(f"{where}: no kind is called {waiver.kind!r}; known are {', '.join(contract.FACETS)}")
-        known = dict.fromkeys(facet for kind in kinds for facet in contract.FACETS[kind])
+            raise UsageProblem(f"{where}: no kind is called {waiver.kind!r}; known are {', '.join(contract.ROWS)}")
+        known = dict.fromkeys(facet for kind in kinds for facet in contract.ROWS[kind])
         raise UsageProblem(f"{where}: {waiver.kind} has no facet {waiver.facet!r}; known are {', '.join(known)}")
     return waiver
 

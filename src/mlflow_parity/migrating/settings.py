@@ -34,6 +34,7 @@ class Settings:
     include_deleted: bool
     discard_export: bool
     into_existing: bool
+    accept_hidden: bool = False
 
     @property
     def redactor(self) -> Redactor:
@@ -80,6 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool
     keep.add_argument("--keep-export", action="store_true", help="Keep the bytes of all files (default)")
     keep.add_argument("--discard-export", action="store_true", help="Drop a batch's files once they are on the target")
     add("--into-existing", action="store_true", help="Allow objects of the same names on the target")
+    add(
+        "--accept-hidden",
+        action="store_true",
+        help="Go on as a user to whom a server does not show everything; the audit says so and is not green",
+    )
 
 
 def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
@@ -113,6 +119,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         include_deleted=args.include_deleted,
         discard_export=args.discard_export,
         into_existing=args.into_existing,
+        accept_hidden=args.accept_hidden,
     )
 
 

@@ -33,7 +33,7 @@ from mlflow_parity.errors import (
 )
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reason, retry_after
-from mlflow_parity.reading.auth import Credentials
+from mlflow_parity.reading.auth import Credentials, HeaderAuth
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.reading.patience import Patience
@@ -132,8 +132,10 @@ class Session:
         """Call a POST search endpoint and return its JSON object; errors as for :meth:`get`."""
         return self._call(endpoint, body=orjson.dumps(body))
 
-    def ask(self, endpoint: Endpoint, query: Query = None) -> tuple[int, str]:
+    def ask(self, endpoint: Endpoint, query: Query = None, *, anonymous: bool = False) -> tuple[int, str]:
         """Call a GET endpoint for its status and text, whatever they are: what a server lacks is not its failure.
+
+        ``anonymous``: without credentials, to see whether the server asks for some.
 
         Raises:
             RequestRefused: 401: the credentials are wrong, which says nothing about the endpoint.
@@ -141,7 +143,7 @@ class Session:
         """
 
         def once(deadline: float) -> tuple[int, str]:
-            with self._send(endpoint, endpoint.path, query, None) as answer:
+            with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
                 text = self._body(answer, deadline).decode("utf-8", "replace")
                 switched_off = status == 503 and "disabled" in text
@@ -260,14 +262,23 @@ class Session:
         return self._random.uniform(most / 4, most)
 
     def _send(
-        self, endpoint: Endpoint, path: str, query: Query, body: Body, *, encoding: str = "gzip"
+        self,
+        endpoint: Endpoint,
+        path: str,
+        query: Query,
+        body: Body,
+        *,
+        encoding: str = "gzip",
+        anonymous: bool = False,
     ) -> requests.Response:
         headers = {"Accept-Encoding": encoding}
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
         url = self.location.endpoint + path
         parameters: Any = query
-        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers)
+        # no header of its own, where none is wanted: else that of the session is added
+        auth = HeaderAuth(None) if anonymous else None
+        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers, auth=auth)
         try:
             prepared = self._http.prepare_request(request)
         except ParityError:
