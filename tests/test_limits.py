@@ -18,6 +18,7 @@ from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import parse_location
 from mlflow_parity.model import Capabilities
+from mlflow_parity.reading.auth import SideName
 from mlflow_parity.reading.support import NEWEST, is_newer
 from mlflow_parity.reading.visibility import NOT_ADMIN, Visibility
 from mlflow_parity.verdict import State
@@ -29,10 +30,9 @@ TOMORROW = (date.today() + timedelta(days=1)).isoformat()
 class Reader(MemoryReader):
     """A reader of another release, or of a user to whom not everything is shown."""
 
-    def __init__(self, side: str, hidden: str = "", version: str = NEWEST) -> None:
+    def __init__(self, side: SideName, hidden: str = "", version: str = NEWEST) -> None:
         store = rich_store()
-        name = "source" if side == "source" else "target"
-        super().__init__(LOCATIONS[name], store if side == "source" else same_ids(store))
+        super().__init__(LOCATIONS[side], store if side == "source" else same_ids(store))
         self.visibility = Visibility(hidden, bool(hidden))
         self.version = version
 
@@ -95,7 +95,10 @@ def test_a_newer_release_is_one_row_that_names_both(tmp_path: Path) -> None:
 
 def test_a_waiver_accepts_it_and_the_audit_is_partial(tmp_path: Path) -> None:
     """Green with the reason among what was left out; each side and facet is accepted by itself, or by a glob."""
-    sides = lambda: (Reader("source", NOT_ADMIN, "3.18.0"), Reader("target", NOT_ADMIN))  # noqa: E731
+
+    def sides() -> tuple[Reader, Reader]:
+        return Reader("source", NOT_ADMIN, "3.18.0"), Reader("target", NOT_ADMIN)
+
     done = audited(tmp_path / "all", *sides(), waivers=waivers(tmp_path, SEEN, RELEASE))
     assert done.result.green
     assert [row.state for row in done.ledger.rows if row.kind == "server"] == [State.WAIVED, State.WAIVED]

@@ -196,3 +196,24 @@ def test_ada_is_refused_by_the_migration(source: Guarded, fresh_server: FreshSer
     done = migrate_py(tmp_path / "yes", "import", *into)
     assert done.status == 2, done.output
     assert "the export's source hides" in done.output
+
+
+@pytest.mark.long
+def test_what_is_refused_is_one_line_for_each_cause(source: Guarded, copy: tuple[Server, str], tmp_path: Path) -> None:
+    """However many facets it costs; the status stands first and is never cut, in the terminal and in every finding."""
+    target, _ = copy
+    chosen = ("-k", "webhook or guardrail or issue or experiment_arrived")
+    done = audit(tmp_path, source.uri, target.uri, *chosen, env=login(ADA, "SOURCE"))
+    assert done.status == 1, done.output
+    [line] = [reason for reason in done.report["reasons"] if "403" in reason]
+    assert line == "status 403: the source does not let this user read: webhooks, issues, gateway guardrails"
+    assert not any(word in reason for reason in done.report["reasons"] for word in ("webhook is", "of 1 webhook"))
+    told = [
+        finding["explanation"] for finding in done.report["findings"] if "could not be read" in finding["explanation"]
+    ]
+    assert told
+    assert all(": status 403 Permission denied (http://" in text for text in told)
+    assert f"why: {line}" in done.output
+    explained = [text for text in done.output.splitlines() if "gateway guardrails could not be read" in text]
+    assert explained
+    assert all("status 403" in text for text in explained)

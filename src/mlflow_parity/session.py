@@ -357,6 +357,8 @@ def _on_neither_side(result: Result) -> list[str]:
     ]
 
 
+#: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
+_REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")
 _PHRASES = {
     State.MISSING: "missing on the target",
     State.EXTRA: "on the target only",
@@ -379,6 +381,14 @@ def _reasons(result: Result) -> list[str]:
         for facet, cell in item_state.cells.items():
             sums.setdefault(facet, Counter()).update(cell.counts)
     reasons = []
+    refused: dict[str, dict[str, None]] = {}
+    for finding in result.findings:
+        if found := _REFUSED.match(finding.explanation):
+            # one cause, one line: every facet of every kind that this user may not list says the same
+            refused.setdefault(found["side"], {})[found["what"]] = None
+            sums[f"{finding.kind} {finding.facet}"][finding.state] -= 1
+    for side, kinds in refused.items():
+        reasons.append(f"status 403: the {side} does not let this user read: {', '.join(kinds)}")
     for kind in contract.FACETS:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]

@@ -47,6 +47,7 @@ Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
 Body = bytes | BinaryIO | None
 _PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
+_SHOWN_OF_REFUSAL = 400
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 #: A server error of MLflow's own, or a page that is no JSON, mostly stays: not worth as many tries as a gateway's.
@@ -359,6 +360,11 @@ class Session:
         right = right_to(endpoint, self.location.kind) if status == 403 else ""
         # before the message, which may be long: what is cut must not be what helps
         wanted = f" (is {right} allowed?)" if right else ""
+        if status == 403:
+            # the status comes first, and the place last: reports cut long lines at their end
+            told = self._redact(" ".join(message[:_READ_OF_ERROR].split()))[:_SHOWN_OF_REFUSAL]
+            place = f"{self.location.display}: {endpoint.method} {endpoint.path}"
+            raise RequestRefused(self._redact(f"status 403{wanted} {told} ({place})"), status=status, code=code)
         raise RequestRefused(self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code)
 
     def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
