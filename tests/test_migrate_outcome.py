@@ -175,7 +175,7 @@ def test_mended_the_named_command_ends_green(moved: _Moved) -> None:
     done = _again(moved)
     assert done.status == 0, done.output[-4000:]
     assert "Moved but for what the contract lets differ: 3" in done.output
-    assert "Nothing is left over." in done.output
+    assert "Nothing was left behind." in done.output
     assert moved.rules(AuditRun(0, "", moved.folder / "reports")) == EXPECTED
 
     # the same differences without their evidence are no longer expected

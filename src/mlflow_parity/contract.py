@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Treatment = Literal["equal", "paired", "expected", "not compared"]
@@ -78,6 +78,9 @@ FACETS: dict[str, tuple[str, ...]] = {
     "run": RUN_FACETS,
     **{name: kind.facets for name, kind in KINDS.items()},
 }
+
+#: The facets of every row of the ledger: those of the objects, and those of the audit's scope.
+ROWS: dict[str, tuple[str, ...]] = {**FACETS, SCOPE_KIND: SCOPE_FACETS}
 
 #: Kinds of which all but their links is one facet, with what it holds.
 LATER: dict[str, str] = {
@@ -472,6 +475,17 @@ RULES: tuple[Rule, ...] = (
          "other is a finding; where one was, the report names the others as left out."),
     Rule("workspace.content", "workspace", "content", "all that it holds", "equal",
          "It is unverified until it is audited by itself."),
+    # --- the scope of the audit
+    Rule("server.visibility", "server", "visibility", "what each server shows to the user who reads it", "equal",
+         "Everything. Servers with MLflow's own login (basic-auth) leave out of their lists, without a word, what a user may "
+         "not read; an administrator sees all. For any other user, and where it cannot be known, the audit is unverified. Only "
+         "here, and for the release, a waiver accepts that; the report is then partial and says why.", holds_for="every server"),
+    Rule("server.release", "server", "release", "the release of each server", "equal",
+         "Not newer than the newest of which every kind of object is known; else the audit is unverified: what came since "
+         "is not read. A waiver accepts that; the report is then partial and says why.", holds_for="every server"),
+    Rule("server.accounts", "server", "visibility", "users, roles and permissions of MLflow's own login", "not compared",
+         "They belong to the server and not to its contents. The report counts them, where the user may list them.",
+         holds_for="every server"),
     Rule("scorer.online", "scorer", "definition", "online scoring configuration, jobs of the server", "not compared",
          "How a server runs a scorer, and the jobs that its executor ran (scoring, prompt optimization), are states of "
          "that server; what the jobs made (runs, prompts, assessments) is compared."),
@@ -562,6 +576,7 @@ def markdown() -> str:
     ]
     titles = {"experiment": "Experiments", "run": "Runs"}
     titles.update({name: kind.title for name, kind in KINDS.items()})
+    titles[SCOPE_KIND] = "Scope of the audit"
     for kind, title in titles.items():
         lines += [
             "",

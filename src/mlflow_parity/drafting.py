@@ -19,14 +19,13 @@ from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.reporting.write import LEDGER_NAME
 from mlflow_parity.snapshot.files import file_sha256
 from mlflow_parity.waived_values import Told, is_told
-from mlflow_parity.waivers import WAIVABLE
+from mlflow_parity.waivers import waivable
 
 #: Days that a drafted waiver holds.
 DAYS = 90
 #: From this many objects on, one entry may stand for all of them.
 MANY = 3
 _GLOB = re.compile(r"[*?\[]")
-_WAIVABLE = frozenset(state.value for state in WAIVABLE)
 _KEYS = ("experiment", "kind", "name", "facet", "key", "state", "rule")
 _IDS = ("source_id", "target_id")
 #: Names shown of the objects that one entry covers.
@@ -71,7 +70,7 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
     entries: dict[_Difference, list[Bound]] = {}
     refused = hidden = 0
     for finding in report["findings"]:
-        if finding["state"] not in _WAIVABLE:
+        if finding["state"] not in {state.value for state in waivable(finding["kind"])}:
             refused += 1
         elif any(MASK in finding[name] for name in ("experiment", "name", "key")):
             hidden += 1  # what is redacted in the report cannot be named

@@ -30,7 +30,7 @@ TARGET_ONLY = "~target-only"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One experiment, registered model, prompt, or the server; ``surplus`` ones are on the target only.
+    """One experiment, registered model, prompt, the server or the scope; ``surplus`` ones are on the target only.
 
     ``experiment_id`` is empty but for experiments. The item with the id :data:`NONE` stands for a family of which
     neither side has any. What is ``gone`` was on the target only in a report that is rechecked, and is not any more.
@@ -55,6 +55,8 @@ class Item:
             return self.name
         if self.id == NONE:
             return f"(no {FAMILY_TITLES[self.family]})"
+        if self.family == "scope":
+            return "(both servers)"
         return "(server)" if self.family == "server" else f"{FAMILY_TITLES[self.family]} {self.name}"
 
     @property
@@ -109,6 +111,7 @@ FAMILY_TITLES: Mapping[Family, str] = {
     "model": "registered model",
     "prompt": "prompt",
     "server": "server",
+    "scope": "scope",
 }
 
 

@@ -1,7 +1,7 @@
 """The kinds of object beside experiments and runs: where each belongs, which facets it has, what tells copies.
 
 A *family* is what a test item stands for: an experiment with what is in it, a registered model with its versions,
-a prompt with its versions, or the server with what hangs on nothing else.
+a prompt with its versions, the server with what hangs on nothing else, or the scope of the audit as a whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mlflow_parity.model import EXIM_PREFIX, Entity
 
-Family = Literal["experiment", "model", "prompt", "server"]
+Family = Literal["experiment", "model", "prompt", "server", "scope"]
 #: Where the snapshot keeps a kind: parts of an experiment, or of the server.
 ObjectPart = Literal[
     "logged_models", "traces", "scorers", "registry", "evaluation_datasets", "webhooks", "issues", "review_queues",
@@ -92,11 +92,19 @@ _KINDS = (
 LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})
 #: Facets that are judged only where an option asks for it.
 OPTIONAL = frozenset({("model_version", "loads")})
+#: The kind of the rows that are about no object: what limits an audit as a whole (:mod:`mlflow_parity.audit.limits`).
+SCOPE_KIND = "server"
+SCOPE_FACETS = ("visibility", "release")
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
 
 
 #: The kind that holds all others of its family: without its copy nothing in it has one.
 CONTAINERS: Mapping[Family, str] = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
+
+
+def family_of(kind: str) -> Family:
+    """Return the family of a kind; runs belong to their experiment."""
+    return KINDS[kind].family if kind in KINDS else "scope" if kind == SCOPE_KIND else "experiment"
 
 
 def of_family(family: Family) -> tuple[Kind, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_parity import contract
-from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, Family
+from mlflow_parity.kinds import LIVE, OPTIONAL, Family, family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Promise:
     @property
     def family(self) -> Family:
         """What its check is parametrized by."""
-        return KINDS[self.kind].family if self.kind in KINDS else "experiment"
+        return family_of(self.kind)
 
 
 PROMISES: tuple[Promise, ...] = (
@@ -152,6 +152,10 @@ PROMISES: tuple[Promise, ...] = (
             "Every budget of the AI gateway is on the target"),
     Promise("mcp_servers", "mcp_servers", "mcp_server", ("presence", "definition", "versions", "endpoints"),
             "Every MCP server is on the target, with its versions and access endpoints"),
+    Promise("users_see_everything", "servers", "server", ("visibility",),
+            "Each server shows everything that it holds to the user who reads it"),
+    Promise("releases_are_known", "servers", "server", ("release",),
+            "Neither server's release is newer than the newest of which all kinds of object are known"),
     Promise("workspaces", "workspaces", "workspace", ("presence", "content"),
             "No workspace of either server is left unread without having been left out by choice"),
 )  # fmt: skip

@@ -23,7 +23,7 @@ import pytest
 from mlflow_parity import __version__, contract, own_checks
 from mlflow_parity.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
-from mlflow_parity.kinds import KINDS, LIVE, Family
+from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, Family
 from mlflow_parity.locations import VARIABLE
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import Settings
@@ -241,7 +241,8 @@ class Main(Shared):
         promises: list[str] = []
         items: list[str] = []
         known: dict[tuple[Family, str], Bundle] = {}
-        for family in _TITLES:
+        families: tuple[Family, ...] = (*_TITLES, "scope")
+        for family in families:
             for one in bundles([item for item in self.items if item.family == family]):
                 known[family, one.id] = one
         every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
@@ -398,6 +399,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         left_out.append(
             f"whether source and target are two servers: both hold {main.shared}; only --parity-two-servers says so"
         )
+    left_out += result.accepted
     partial = bool(left_out)
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
@@ -418,7 +420,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
-    reasons += [used.problem for used in result.waivers if used.red] + _reasons(result)
+    reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
@@ -482,10 +484,13 @@ def _on_neither_side(result: Result) -> list[str]:
         for kind in KINDS.values()
         if result.selection.facets(kind.name)
         and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(kind.plural in result.not_served[side] for side in SIDES)
         and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
     ]
 
 
+#: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
+_REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")
 _PHRASES = {
     State.MISSING: "missing on the target",
     State.EXTRA: "on the target only",
@@ -496,6 +501,11 @@ _PHRASES = {
 }
 
 
+def _limits(result: Result) -> list[str]:
+    """Say what limits the audit as a whole and was not accepted: its sentence, once."""
+    return [one.explanation for one in result.findings if one.kind == SCOPE_KIND]
+
+
 def _reasons(result: Result) -> list[str]:
     """Say why the ledger is red: objects first, then the facets of those that have a copy."""
     sums: dict[str, Counter[State]] = {}
@@ -503,6 +513,14 @@ def _reasons(result: Result) -> list[str]:
         for facet, cell in item_state.cells.items():
             sums.setdefault(facet, Counter()).update(cell.counts)
     reasons = []
+    refused: dict[str, dict[str, None]] = {}
+    for finding in result.findings:
+        if found := _REFUSED.match(finding.explanation):
+            # one cause, one line: every facet of every kind that this user may not list says the same
+            refused.setdefault(found["side"], {})[found["what"]] = None
+            sums[f"{finding.kind} {finding.facet}"][finding.state] -= 1
+    for side, kinds in refused.items():
+        reasons.append(f"status 403: the {side} does not let this user read: {', '.join(kinds)}")
     for kind in contract.FACETS:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]
@@ -510,6 +528,8 @@ def _reasons(result: Result) -> list[str]:
                 reasons.append(f"{count:,} {_noun(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
     for facet, counts in sums.items():
         kind, _, name = facet.partition(" ")
+        if kind == SCOPE_KIND:
+            continue
         # the facets of an object without a copy are in the same state as the object, which was said above
         told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
         for state, phrase in _PHRASES.items():

@@ -131,6 +131,8 @@ class Side:
             },
             self.location.workspace,
             self._other_workspaces(self.reader),
+            self.reader.visibility.hidden,
+            self.reader.visibility.accounts,
         )
         self._snapshot = Snapshot.create(
             root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from mlflow_parity import contract
 from mlflow_parity.comparing import Difference, Outcome
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.verdict import Row, State
 from mlflow_parity.waived_values import Told, is_told, is_value, shown
 
@@ -31,6 +32,8 @@ WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})
 _ENTRY = ("object", "facet", "key", "state", "values", "reason", "owner", "expires")
 _NEEDED = ("object", "facet", "reason", "owner", "expires")
 OTHER_VALUES = "was drafted for other values"
+#: What limits an audit as a whole may be accepted although it is unverified: the one exception.
+LIMITS = frozenset({State.UNVERIFIED})
 #: ``used``: it covered something; ``not looked at``: its objects were not all in this audit's scope.
 Status = Literal["used", "unused", "expired", "not looked at"]
 
@@ -80,9 +83,7 @@ class Waiver:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of object that it speaks of."""
-        return tuple(
-            kind for kind, facets in contract.FACETS.items() if _fits(kind, self.kind) and self.facet in facets
-        )
+        return tuple(kind for kind, facets in contract.ROWS.items() if _fits(kind, self.kind) and self.facet in facets)
 
     def names(self, row: Row) -> bool:
         """Whether it speaks of the row's object."""
@@ -113,13 +114,13 @@ class Waiver:
         """Whether it covers one difference, if it was drafted for its values."""
         return (
             self.facet == row.facet
-            and self._is(difference.state)
+            and self._is(difference.state, row.kind)
             and _fits(difference.key, self.key)
             and self.names(row)
         )
 
-    def _is(self, state: State) -> bool:
-        return state in WAIVABLE and (self.state is None or self.state is state)
+    def _is(self, state: State, kind: str = "") -> bool:
+        return state in waivable(kind) and (self.state is None or self.state is state)
 
     def __str__(self) -> str:
         return " / ".join([*self.path, self.facet, *([] if self.key == "*" else [self.key])])
@@ -202,7 +203,7 @@ class WaiverBook:
         row = outcome.row
         if not self._valid or row.state.green:
             return outcome
-        if row.state is State.UNVERIFIED:
+        if row.state is State.UNVERIFIED and row.kind != SCOPE_KIND:
             self._unread.update(
                 number
                 for number in self._valid
@@ -216,7 +217,7 @@ class WaiverBook:
             self._count(found, 1)
             waived = tuple(replace(one, state=State.WAIVED) for one in outcome.differences)
             return Outcome(self._noted(row, found, State.WAIVED, 0), waived)
-        if row.state is not State.MISMATCH:
+        if row.state is not State.MISMATCH and row.kind != SCOPE_KIND:
             return outcome
         return self._differences(outcome)
 
@@ -226,7 +227,7 @@ class WaiverBook:
         differences = []
         for difference in outcome.differences:
             found = [number for number in self._valid if self.waivers[number].covers(row, difference)]
-            if difference.state is State.UNVERIFIED:
+            if difference.state is State.UNVERIFIED and row.kind != SCOPE_KIND:
                 self._unread.update(number for number in self._valid if self.waivers[number].names(row))
             if found:
                 self._count(found, 1)
@@ -286,6 +287,11 @@ class WaiverBook:
         return tuple(told)
 
 
+def waivable(kind: str) -> frozenset[State]:
+    """Return the states that can be waived for rows of a kind."""
+    return LIMITS if kind == SCOPE_KIND else WAIVABLE
+
+
 def load_waivers(path: str | None) -> WaiverFile:
     """Read a file of waivers; no path gives none.
 
@@ -340,6 +346,8 @@ def _entry(entry: Any, where: str) -> Waiver:
         raise UsageProblem(f"{where}: an object that is on one side only has no values; leave values out")
     text = entry.get("state")
     states = {state.value: state for state in WAIVABLE}
+    if thing[1] == SCOPE_KIND:
+        states = {state.value: state for state in LIMITS}
     if text is not None and text not in states:
         raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
     waiver = Waiver(
@@ -356,10 +364,10 @@ def _entry(entry: Any, where: str) -> Waiver:
         values,
     )
     if not waiver.kinds:
-        kinds = [kind for kind in contract.FACETS if _fits(kind, waiver.kind)]
+        kinds = [kind for kind in contract.ROWS if _fits(kind, waiver.kind)]
         if not kinds:
-            raise UsageProblem(f"{where}: no kind is called {waiver.kind!r}; known are {', '.join(contract.FACETS)}")
-        known = dict.fromkeys(facet for kind in kinds for facet in contract.FACETS[kind])
+            raise UsageProblem(f"{where}: no kind is called {waiver.kind!r}; known are {', '.join(contract.ROWS)}")
+        known = dict.fromkeys(facet for kind in kinds for facet in contract.ROWS[kind])
         raise UsageProblem(f"{where}: {waiver.kind} has no facet {waiver.facet!r}; known are {', '.join(known)}")
     return waiver
 

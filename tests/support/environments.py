@@ -10,8 +10,16 @@ from pathlib import Path
 
 from mlflow_parity.standin.cache import cache_folder, locked
 
-#: What stands beside an old MLflow: SQLAlchemy 2.1 breaks 2.16 to 3.4; the tool exports with its server's client.
-BESIDE = ("sqlalchemy<2.1", "psycopg2-binary", "boto3", "setuptools<81", "databricks-mlflow-export-import==1.2.1")
+#: What stands beside an old MLflow: SQLAlchemy 2.1 breaks 2.16 to 3.4; the tool exports with its server's client;
+#: servers with a login (`--app-name basic-auth`) need Flask-WTF.
+BESIDE = (
+    "sqlalchemy<2.1",
+    "psycopg2-binary",
+    "boto3",
+    "setuptools<81",
+    "databricks-mlflow-export-import==1.2.1",
+    "flask-wtf==1.3.0",
+)
 _MARKER = "mlflow-parity-complete"
 
 

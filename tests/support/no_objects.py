@@ -8,10 +8,14 @@ from dataclasses import replace
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.options import Depth
+from mlflow_parity.reading.visibility import Visibility
 
 
 class NoObjects:
     """A server that could hold every kind and holds none."""
+
+    #: It asks for no login.
+    visibility = Visibility()
 
     def supports(self, kind: str) -> bool | None:
         """Every kind."""

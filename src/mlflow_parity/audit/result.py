@@ -65,6 +65,12 @@ class Result:
     """Objects beside experiments and runs that were read of each side, by kind."""
     deleted: dict[SideName, Deleted] = field(default_factory=dict)
     """What was left out of each side for being deleted; empty where deleted objects are in scope."""
+    limited: Counter[State] = field(default_factory=Counter)
+    """Rows that are about no object, but limit the audit as a whole; they are among the totals too."""
+    accepted: list[str] = field(default_factory=list)
+    """What limits the audit and was accepted by a waiver, one line each."""
+    not_served: dict[str, list[str]] = field(default_factory=lambda: {"source": [], "target": []})
+    """Kinds, by plural, that a server may have by its release and does not serve: nobody looked at them."""
     waivers: tuple[Used, ...] = ()
     waivers_digest: str = ""
     self_test: SelfTest | None = None
@@ -83,11 +89,11 @@ class Result:
     @property
     def empty(self) -> bool:
         """Whether nothing was judged, as neither side has any object of the kinds that were looked for."""
-        return not self.totals and not any(used.red for used in self.waivers)
+        return not self.totals - self.limited and not any(used.red for used in self.waivers)
 
     @property
     def green(self) -> bool:
         """Whether everything in scope was judged and is green."""
-        judged = bool(self.totals) and all(state.green for state, count in self.totals.items() if count)
+        judged = bool(self.totals - self.limited) and all(state.green for state, count in self.totals.items() if count)
         blind = self.self_test is not None and self.self_test.red
         return judged and not blind and not any(used.red for used in self.waivers)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
+from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.objects import Objects, Place, parts_of
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
@@ -32,7 +33,8 @@ from mlflow_parity.renames import RenamedReader
 from mlflow_parity.sides import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked
-from mlflow_parity.verdict import Finding
+from mlflow_parity.snapshot.by_hand import by_hand
+from mlflow_parity.verdict import Finding, State
 from mlflow_parity.waived_values import told
 from mlflow_parity.waivers import WAIVABLE, WaiverBook, WaiverFile, load_waivers
 
@@ -130,12 +132,34 @@ class Audit:
             self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
         for item, outcome in experiments.late(selected):
             self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
+        self._limits(selected, result, explainer, sink)
         result.notes += objects.notes
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
         result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
+
+    def _limits(self, selected: Selected, result: Result, explainer: Explainer, sink: RowSink) -> None:
+        """Judge what limits the audit as a whole, whatever was selected."""
+        state = result.states.setdefault(SCOPE_ITEM.key, ItemState(SCOPE_ITEM))
+        for limit in limit_rows(self.sides):
+            outcome = self._record(limit, state, result, explainer, sink)
+            result.limited[outcome.row.state] += 1
+            if outcome.row.state is State.WAIVED:
+                told = "; ".join(difference.note for difference in outcome.differences)
+                result.accepted.append(f"{told} ({outcome.row.note})")
+        read = [source.experiment_id for source, _ in selected.linked]
+        result.outside.setdefault("source", {}).update(by_hand(self.sides["source"].snapshot, read))
+        for name in SIDES:
+            snapshot = self.sides[name].snapshot
+            if kinds := not_served(snapshot):
+                result.not_served[name] = kinds
+                version = f"MLflow {snapshot.origin.version or 'of an unknown release'}"
+                result.notes.append(
+                    f"not looked at on the {name}, as it does not serve them, though {version} may have them: "
+                    f"{', '.join(kinds)}"
+                )
 
     def inventory(self) -> tuple[Item, ...]:
         """List and pair the experiments of both sides; return the items that tests are made of.
@@ -278,7 +302,10 @@ class Audit:
                 except ReadError as error:
                     result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
 
-    def _record(self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink) -> None:
+    def _record(
+        self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink
+    ) -> Outcome:
+        """Write one row down, after the waivers; return what became of it."""
         outcome = self._waivers.apply(outcome)
         row = outcome.row
         sink.add(row)
@@ -313,6 +340,7 @@ class Audit:
                     bound=bound,
                 )
             )
+        return outcome
 
     def _clean(self, difference: Difference) -> Difference:
         source, target = (_redacted(value, self._redact) for value in (difference.source, difference.target))

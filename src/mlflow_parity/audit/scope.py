@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import Item, family_items, item_ids, plain_name
-from mlflow_parity.kinds import KINDS, Family
+from mlflow_parity.kinds import SCOPE_KIND, Family, family_of
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings, in_scope
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, pair_experiments
@@ -108,7 +109,7 @@ class Scope:
             )
         surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
         self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
-        self.items = item_ids(sources, surplus) + self._other_items(check_patterns)
+        self.items = item_ids(sources, surplus) + self._other_items(check_patterns) + (SCOPE_ITEM,)
         if self.settings.recheck is not None:
             self.items += self.settings.recheck.gone(self._present)
         return self.items
@@ -183,8 +184,8 @@ class Scope:
         every = {name: {item.experiment_id: item for item in self._sides[name].experiments()} for name in SIDES}
         selected = Selected()
         for item in self.items:
-            if item.key not in chosen:
-                continue
+            if item.key not in chosen or item.family == "scope":
+                continue  # what limits an audit is looked at whatever was selected
             if item.gone:
                 selected.gone.append(item)
                 continue
@@ -213,13 +214,15 @@ class Scope:
 
     def looked_at(self, waiver: Waiver, selection: Selection) -> bool:
         """Whether all that a waiver could speak of was in scope, so that matching nothing means it is not needed."""
+        if SCOPE_KIND in waiver.kinds:
+            return True
         if any(waiver.facet not in selection.facets(kind) for kind in waiver.kinds):
             return False
         if self.settings.depth == "listing" and waiver.facet in ("artifacts", "files"):
             return False
         chosen = set(selection.items)
         read = {item.label for item in self.items if item.key in chosen}
-        families = {KINDS[kind].family if kind in KINDS else "experiment" for kind in waiver.kinds}
+        families = {family_of(kind) for kind in waiver.kinds}
         registry: set[Family] = {"model", "prompt"}
         left_out = {"experiment"} | (registry if self.settings.models else set())
         if self.settings.experiments and not families <= left_out:

@@ -70,6 +70,8 @@ class Exporter:
                 "get_artifact": capabilities.get_artifact,
             },
             location.workspace,
+            hidden=self._reader.visibility.hidden,
+            accounts=self._reader.visibility.accounts,
         )
         self._folder.set_aside()
         self._folder.clear_parts()

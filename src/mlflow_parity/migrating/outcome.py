@@ -23,6 +23,7 @@ from mlflow_parity.migrating.unmovable import is_by_contract
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import json_safe, visible
 from mlflow_parity.snapshot import SERVER
+from mlflow_parity.snapshot.by_hand import by_hand, sentence
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Entry, Journal
@@ -60,7 +61,8 @@ class Unmoved:
 class Outcome:
     """What became of everything in scope: objects moved by kind, and those that were not.
 
-    ``noted`` are moved but for what no request of MLflow writes and the contract lets differ.
+    ``noted`` are moved but for what no request of MLflow writes and the contract lets differ. ``by_hand`` counts what
+    no tool can move (``None``: it could not be counted).
     """
 
     moved: Counter[str] = field(default_factory=Counter)
@@ -68,6 +70,7 @@ class Outcome:
     noted: list[Unmoved] = field(default_factory=list)
     doubled: list[Unmoved] = field(default_factory=list)
     """Further copies on the target, which this migration did not make."""
+    by_hand: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -90,7 +93,8 @@ def settle(
     ``journal`` is ``None`` where only an export was made; ``wanted`` says which registered models and prompts are in
     scope, by name; ``lost`` is why the work ended before its end.
     """
-    outcome = Outcome()
+    here = [one.experiment_id for one in in_scope(settings, snapshot.experiments)]
+    outcome = Outcome(by_hand=by_hand(snapshot, here))
     reasons: dict[tuple[str, str], list[str]] = {}
     loose: list[Unread] = []
     for one in unread:
@@ -218,6 +222,7 @@ def retry_command(settings: Settings, step: str) -> str:
         ("--include-deleted", settings.include_deleted),
         ("--discard-export", settings.discard_export),
         ("--into-existing", settings.into_existing),
+        ("--accept-hidden", settings.accept_hidden),
     ):
         words += [option] if wanted else []
     return shlex.join(words)
@@ -252,8 +257,11 @@ def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> lis
         )
         if not outcome.unmoved:
             return [visible(redact(line)) for line in lines]
+    if outcome.by_hand:
+        lines.append(f"Not moved, as no tool can, so make it by hand on the target: {sentence(outcome.by_hand)}")
     if not outcome.unmoved:
-        return [visible(redact(line)) for line in [*lines, "Nothing is left over."]]
+        end = "Everything else was migrated." if outcome.by_hand else "Nothing was left behind."
+        return [visible(redact(line)) for line in [*lines, end]]
     lines.append(f"Not moved: {len(outcome.unmoved):,}")
     lines += [_told(one) for one in outcome.unmoved[:_SHOWN]]
     if len(outcome.unmoved) > _SHOWN:
@@ -297,6 +305,7 @@ def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: R
         "status": outcome.status,
         **{side: None if location is None else location.display for side, location in ends.items()},
         "counts": {kind: {"moved": outcome.moved[kind], "unmoved": left[kind]} for kind in kinds},
+        "by_hand": outcome.by_hand,
         "unmoved": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.unmoved],
         "doubled": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.doubled],
         "noted": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.noted],

@@ -18,7 +18,7 @@ from mlflow_parity.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.disk import disk_findings, free_bytes
-from mlflow_parity.migrating.findings import Found, ordered
+from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.limits import Oddities, limits_of
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
@@ -30,7 +30,7 @@ from mlflow_parity.migrating.unwritten import unwritten
 from mlflow_parity.model import Experiment
 from mlflow_parity.one_server import experiments_of_both, held_by_both
 from mlflow_parity.reading.capabilities import release
-from mlflow_parity.reading.support import FIRST
+from mlflow_parity.reading.support import FIRST, is_newer, newer
 from mlflow_parity.renames import Renames
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ def preflight(
         if target is not None:
             ours = "" if journal is None else journal.identity
             checked.found += look_for_mark(target.reader.session, ours, take_over=settings.take_over)
+        for side, end in (("source", source), ("target", target)):
+            if end is not None:
+                checked.found += _hidden(side, end.reader.visibility.hidden, settings)
+        if export is not None:
+            checked.found += _hidden("export's source", export.origin.hidden, settings)
         if target is not None and settings.target is not None and write:
             checked.found += _probe(settings, settings.target, target, other)
         one_server = any(found.code == "same-server" for found in checked.found)
@@ -177,6 +182,20 @@ def _connect(location: Location, side: SideName, workers: int, checked: Checked,
     return None
 
 
+def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
+    """Refuse a user to whom a server does not show everything, unless that was accepted."""
+    if not hidden:
+        return []
+    why = "what it does not show is neither moved nor compared, and no list says so"
+    mend = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
+    level: Level = "warning" if settings.accept_hidden else "error"
+    return [
+        Found(
+            level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else mend
+        )
+    ]
+
+
 def _versions(checked: Checked, source: End | None, target: End | None) -> None:
     from mlflow_parity.migrating.tool import require_tool
 
@@ -206,6 +225,12 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
             why = f"nothing older than {_OLDEST[0]}.{_OLDEST[1]} was ever tried"
             mend = "upgrade it first, or audit with great care"
             checked.found.append(Found("warning", f"{side}.version", f"the {side} is MLflow {version}", why, mend))
+        elif is_newer(version):
+            why = (
+                "what came with it is neither moved nor compared, so the audit is not green unless a waiver accepts it"
+            )
+            mend = "use a newer mlflow-parity, or see docs/waivers.md"
+            checked.found.append(Found("warning", f"{side}.release", newer(side, version), why, mend))
     told = ", ".join(f"{name} {version}" for name, version in checked.versions.items() if version is not None)
     checked.found.append(Found("note", "versions", f"MLflow and the tool: {told}"))
 

@@ -35,6 +35,7 @@ class Settings:
     discard_export: bool
     into_existing: bool
     take_over: bool = False
+    accept_hidden: bool = False
 
     @property
     def redactor(self) -> Redactor:
@@ -87,6 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool
             action="store_true",
             help="Take the target over from a migration that is not running any more",
         )
+    add(
+        "--accept-hidden",
+        action="store_true",
+        help="Go on as a user to whom a server does not show everything; the audit says so and is not green",
+    )
 
 
 def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
@@ -121,6 +127,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         discard_export=args.discard_export,
         into_existing=args.into_existing,
         take_over=getattr(args, "take_over", False),
+        accept_hidden=args.accept_hidden,
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mlflow_parity.locations import Location
 from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth
+
+if TYPE_CHECKING:
+    from mlflow_parity.reading.visibility import Visibility
 
 
 class Reader(Protocol):
@@ -22,6 +25,11 @@ class Reader(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What the server can do; asked once."""
+        ...
+
+    @property
+    def visibility(self) -> Visibility:
+        """Whether the server shows everything to this user; asked once."""
         ...
 
     @property

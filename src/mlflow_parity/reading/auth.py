@@ -46,6 +46,11 @@ class HeaderAuth(AuthBase):
     def __init__(self, value: str | None) -> None:
         self._value = value
 
+    @property
+    def given(self) -> bool:
+        """Whether there is a header to add."""
+        return self._value is not None
+
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Set the header."""
         if self._value is not None:
@@ -104,6 +109,13 @@ class Credentials:
     auth: AuthBase = field(repr=False)
     tls: Tls
     aws: Aws = field(repr=False)
+    username: str = ""
+    """Who logs in with a password; empty: nobody, or a token does."""
+
+    @property
+    def given(self) -> bool:
+        """Whether requests carry credentials at all."""
+        return not isinstance(self.auth, HeaderAuth) or self.auth.given
 
 
 class Aws:
@@ -220,12 +232,15 @@ def credentials(location: Location, side: SideName, environ: Mapping[str, str] |
             )
         role = variable(side, "SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN", env)
         return Credentials(ArnAuth(location, aws.session, role), Tls(), aws)
-    return Credentials(HeaderAuth(_authorization(location, side, env)), _tls(side, env), aws)
+    username, header = _authorization(location, side, env)
+    return Credentials(HeaderAuth(header), _tls(side, env), aws, username)
 
 
-def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -> str | None:
+def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return who logs in (empty: nobody, or not known) and the header."""
     if location.userinfo is not None:
-        return f"Basic {basic(*(unquote(part) for part in location.userinfo))}"
+        name, password = (unquote(part) for part in location.userinfo)
+        return name, f"Basic {basic(name, password)}"
     own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
     both = {word: env.get(f"MLFLOW_TRACKING_{word}") for word in own}
     # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
@@ -234,17 +249,17 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         found = {**both, **{word: value for word, value in own.items() if value}, "TOKEN": None}
     else:
         found = own if own["TOKEN"] else both
-    name, password, token = found["USERNAME"], found["PASSWORD"], (found["TOKEN"] or "").strip()
-    if name and password:
-        return f"Basic {basic(name, password)}"
+    user, secret, token = found["USERNAME"], found["PASSWORD"], (found["TOKEN"] or "").strip()
+    if user and secret:
+        return user, f"Basic {basic(user, secret)}"
     if token:
         if not token.isascii() or not token.isprintable():
             raise UsageProblem(f"{side}: MLFLOW_TRACKING_TOKEN holds characters that no header can carry")
-        return f"Bearer {token}"
-    if name or password:
-        lacking = "PASSWORD" if name else "USERNAME"
+        return "", f"Bearer {token}"
+    if user or secret:
+        lacking = "PASSWORD" if user else "USERNAME"
         raise UsageProblem(f"{side}: MLFLOW_TRACKING_{lacking} is not set, but its counterpart is; set both")
-    return None
+    return "", None
 
 
 def _tls(side: SideName, env: Mapping[str, str]) -> Tls:

@@ -94,6 +94,11 @@ GATEWAY_BUDGETS = Endpoint("gateway-budgets", "GET", f"{_API_3}/gateway/budgets/
 MCP_SERVERS = Endpoint("mcp-servers", "GET", f"{_API_3}/mcp-servers")
 #: ``<name>/versions``; every GET below it only reads.
 MCP_SERVER = Endpoint("mcp-server", "GET", f"{_API_3}/mcp-servers/*")
+#: MLflow's own login (``--app-name basic-auth``): whether the user is an administrator, and how many accounts there are.
+CURRENT_USER = Endpoint("current-user", "GET", f"{_API}/users/current")
+USER = Endpoint("user", "GET", f"{_API}/users/get")
+USERS = Endpoint("users", "GET", f"{_API}/users/list")
+ROLES = Endpoint("roles", "GET", f"{_API_3}/roles/list")
 
 ALLOWED: tuple[Endpoint, ...] = (
     VERSION,
@@ -140,6 +145,10 @@ ALLOWED: tuple[Endpoint, ...] = (
     GATEWAY_BUDGETS,
     MCP_SERVERS,
     MCP_SERVER,
+    CURRENT_USER,
+    USER,
+    USERS,
+    ROLES,
 )
 
 
@@ -212,6 +221,12 @@ def markdown() -> str:
         "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
         "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",
         "hold what cannot be seen, and that is `unverified`. With SSE-KMS on the bucket add `kms:Decrypt` on its key.",
+        "",
+        "## Servers with MLflow's own login",
+        "",
+        "A self-managed server with `--app-name basic-auth` leaves out of its lists, without a word, what a user may not read.",
+        "The audit's user must be an *administrator* there (`is_admin`), on both sides; an App and a managed server have IAM",
+        "instead, and are not asked. Any other user makes the whole audit `unverified`, in one row, and `migrate.py` refuses it.",
         "",
         "## Every request that an audit can send",
         "",

@@ -41,6 +41,7 @@ from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.stores import Store
 from mlflow_parity.reading.support import Support, is_absent
 from mlflow_parity.reading.traces import BATCHES, TRACES, TraceReader
+from mlflow_parity.reading.visibility import Visibility, look
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
@@ -87,6 +88,11 @@ class ServerReader:
     def capabilities(self) -> Capabilities:
         """What the server can do; asked once."""
         return probe(self.session)
+
+    @cached_property
+    def visibility(self) -> Visibility:
+        """Whether the server shows everything to this user; asked once."""
+        return look(self.session, self._credentials)
 
     @property
     def requests(self) -> int:

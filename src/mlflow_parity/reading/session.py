@@ -33,7 +33,7 @@ from mlflow_parity.errors import (
 )
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reason, retry_after
-from mlflow_parity.reading.auth import Credentials
+from mlflow_parity.reading.auth import Credentials, HeaderAuth
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.reading.patience import Patience
@@ -47,6 +47,7 @@ Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
 Body = bytes | BinaryIO | None
 _PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
+_SHOWN_OF_REFUSAL = 400
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 #: A server error of MLflow's own, or a page that is no JSON, mostly stays: not worth as many tries as a gateway's.
@@ -132,8 +133,10 @@ class Session:
         """Call a POST search endpoint and return its JSON object; errors as for :meth:`get`."""
         return self._call(endpoint, body=orjson.dumps(body))
 
-    def ask(self, endpoint: Endpoint, query: Query = None) -> tuple[int, str]:
+    def ask(self, endpoint: Endpoint, query: Query = None, *, anonymous: bool = False) -> tuple[int, str]:
         """Call a GET endpoint for its status and text, whatever they are: what a server lacks is not its failure.
+
+        ``anonymous``: without credentials, to see whether the server asks for some.
 
         Raises:
             RequestRefused: 401: the credentials are wrong, which says nothing about the endpoint.
@@ -141,7 +144,7 @@ class Session:
         """
 
         def once(deadline: float) -> tuple[int, str]:
-            with self._send(endpoint, endpoint.path, query, None) as answer:
+            with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
                 text = self._body(answer, deadline).decode("utf-8", "replace")
                 switched_off = status == 503 and "disabled" in text
@@ -260,14 +263,23 @@ class Session:
         return self._random.uniform(most / 4, most)
 
     def _send(
-        self, endpoint: Endpoint, path: str, query: Query, body: Body, *, encoding: str = "gzip"
+        self,
+        endpoint: Endpoint,
+        path: str,
+        query: Query,
+        body: Body,
+        *,
+        encoding: str = "gzip",
+        anonymous: bool = False,
     ) -> requests.Response:
         headers = {"Accept-Encoding": encoding}
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
         url = self.location.endpoint + path
         parameters: Any = query
-        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers)
+        # no header of its own, where none is wanted: else that of the session is added
+        auth = HeaderAuth(None) if anonymous else None
+        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers, auth=auth)
         try:
             prepared = self._http.prepare_request(request)
         except ParityError:
@@ -348,6 +360,11 @@ class Session:
         right = right_to(endpoint, self.location.kind) if status == 403 else ""
         # before the message, which may be long: what is cut must not be what helps
         wanted = f" (is {right} allowed?)" if right else ""
+        if status == 403:
+            # the status comes first, and the place last: reports cut long lines at their end
+            told = self._redact(" ".join(message[:_READ_OF_ERROR].split()))[:_SHOWN_OF_REFUSAL]
+            place = f"{self.location.display}: {endpoint.method} {endpoint.path}"
+            raise RequestRefused(self._redact(f"status 403{wanted} {told} ({place})"), status=status, code=code)
         raise RequestRefused(self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code)
 
     def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:

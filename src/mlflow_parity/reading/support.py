@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -10,6 +11,8 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.capabilities import ABSENT_CODES, release
 
 T = TypeVar("T")
+#: The newest release of which every kind of object is known, read and compared. The only place that says so.
+NEWEST = "3.17.2"
 #: First release whose tracking server serves the kind (2.13 is the oldest that SageMaker offers).
 FIRST: dict[str, tuple[int, int]] = {
     "registered_model": (1, 0),
@@ -102,6 +105,22 @@ class Support:
             self._absent.add(kind)
         else:
             self._present.add(kind)
+
+
+def is_newer(version: str | None) -> bool:
+    """Whether a server's release is newer than :data:`NEWEST`, and may hold what nobody here knows of."""
+    return _numbers(version or "") > _numbers(NEWEST)
+
+
+def newer(side: str, version: str) -> str:
+    """Return the sentence about a server of such a release."""
+    return f"the {side} is MLflow {version}, newer than {NEWEST}, the newest known here: what it has beside is not read"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a release; a release candidate counts as the release."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
 def is_absent(error: RequestRefused) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
+from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
 from mlflow_parity.reporting.text import crop, distinct, shorten, shorten_pair, visible, width
@@ -291,6 +292,8 @@ def _next_step(report: Report) -> str:
     if report.totals["unverified"] and not any(
         count for state, count in report.totals.items() if not State(state).green and state != "unverified"
     ):
+        if any(row.facet.startswith(f"{SCOPE_KIND} ") and not row.cell.green for row in report.coverage):
+            return "  next: do what the reasons above ask for, or accept it: mlflow-parity waive"
         return "  next: repeat the audit: what could not be read is unverified, no difference was found"
     step = "  next: open report.html for the differences run by run, mend the target, repeat"
     command = f"{step}: {visible(shlex.join(report.command))}"

@@ -44,6 +44,8 @@ def incomplete(
 
     ``experiments`` are those in scope, where it holds others.
     """
+    if snapshot.origin.hidden:
+        yield Unread("server", "", "what this user may not see", snapshot.origin.hidden)
     for experiment in snapshot.experiments if experiments is None else experiments:
         yield from of_experiment(snapshot, experiment, include_deleted=include_deleted)
     yield from of_server(snapshot)

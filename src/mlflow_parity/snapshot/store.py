@@ -8,7 +8,7 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Origin:
     """The workspace that was chosen; empty: the default one."""
     other_workspaces: tuple[str, ...] = ()
     """Those that were left out by that choice."""
+    hidden: str = ""
+    """Why the server may have hidden something from the user who read it; empty: it showed everything."""
+    accounts: Mapping[str, int | None] = field(default_factory=dict)
+    """Users, roles and permissions of MLflow's own login, counted (``None``: they could not be)."""
 
 
 class Snapshot:
@@ -74,7 +78,9 @@ class Snapshot:
         self._identity = manifest["id"]
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
         others = tuple(manifest["origin"]["other_workspaces"])
-        self.origin = Origin(**{**manifest["origin"], "other_workspaces": others})
+        # one of before this was asked does not say that everything was shown
+        told = {"hidden": "may have hidden something: the snapshot does not say; make it again", **manifest["origin"]}
+        self.origin = Origin(**{**told, "other_workspaces": others})
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()
@@ -104,8 +110,8 @@ class Snapshot:
                     f"{old.asked.options()}, not {asked.options()}; give the same options again, or another folder"
                 )
             drop_temporary(root)
-            if old.origin.version != origin.version:
-                # another server answers under this address, or a newer one: nothing of the old one stays
+            if (old.origin.version, old.origin.hidden) != (origin.version, origin.hidden):
+                # another server answers under this address, or a newer one, or to another user: nothing of it stays
                 for path in (*root.glob("experiments/*/*.json"), *root.glob("server/*.json")):
                     path.unlink()
             else:
@@ -535,6 +541,10 @@ class PlaceObjects:
     def depth(self, part: Part) -> str | None:
         """Depth at which a part with files was read."""
         return (self._sidecars.get(part) or {}).get("depth")
+
+    def every_unsupported(self) -> frozenset[str]:
+        """Kinds of all parts that this server cannot hold, or does not serve."""
+        return frozenset().union(*(self.unsupported(part) for part in self._sidecars))
 
     def counts(self) -> dict[str, int]:
         """Return how many objects of each kind there are, by its plural."""
