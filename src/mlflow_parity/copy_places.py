@@ -104,11 +104,12 @@ def _addresses(host: str) -> frozenset[str]:
 
 
 def roots_of(experiments: Iterable[Experiment]) -> list[str]:
-    """Return where a server keeps its artifacts, by the places of its experiments, the oldest experiment's first."""
+    """Return where a server keeps its artifacts, by the places of its experiments, that of the newest one last."""
     found: dict[str, None] = {}
     for one in sorted(experiments, key=lambda one: (not one.experiment_id.isdigit(), one.experiment_id.zfill(20))):
         root, slash, last = one.artifact_location.rstrip("/").rpartition("/")
         if slash and last == one.experiment_id and root.strip("/"):
+            found.pop(root, None)
             found[root] = None
     return list(found)
 
