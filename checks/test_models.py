@@ -36,7 +36,7 @@ def test_model_version_content(parity_audited: Audited) -> None:
 
 
 def test_model_version_links(parity_audited: Audited) -> None:
-    """Every model version names the copies of its run and logged model, and a source of its own."""
+    """Every model version names the copies of its run and logged model, and is loaded from a place of its own."""
     parity_audited.keeps("model_version_links")
 
 

@@ -135,8 +135,9 @@ RULES: tuple[Rule, ...] = (
     Rule("experiment.times.update", "experiment", "times", "last_update_time", "expected",
          "The server sets it at every change, the import included; it says nothing about the content."),
     Rule("experiment.artifact_location", "experiment", "artifact_location", "artifact_location", "paired",
-         "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), "
-         "else different from the source's. A place below mlflow-artifacts: is another on each server."),
+         "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), else in "
+         "no place of the source (the root of its store included), shared with no other copy, and naming no other "
+         "server. A place below mlflow-artifacts:/ is another on each server."),
     # --- runs
     Rule("run.presence", "run", "presence", "the run itself", "equal",
          "Every source run has exactly one copy in the copy of its experiment, and nothing else is there."),
@@ -218,8 +219,8 @@ RULES: tuple[Rule, ...] = (
          "artifact paths, through the pairing; model_id and model_uuid must map one to one within the experiment.",
          "both files parse as YAML", _TOOL),
     Rule("run.artifact_uri", "run", "artifact_uri", "artifact_uri", "paired",
-         "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), else "
-         "different from the source's."),
+         "The copy must keep its files in a place of its own: equal only where ids are equal too (same store), else in "
+         "no place of the source, shared with no other copy, and naming no other server."),
     Rule("run.model_inputs", "run", "model_inputs", "logged models that the run used, with steps", "paired",
          "Each must be the copy of the same logged model: a model that several runs use is one object."),
     Rule("run.model_outputs", "run", "model_outputs", "logged models that the run made, with steps", "paired",
@@ -238,7 +239,8 @@ RULES: tuple[Rule, ...] = (
          "ones cannot be listed."),
     Rule("logged_model.id", "logged_model", "presence", "model_id, experiment_id, artifact_uri", "expected",
          "The target gives its own ids; the pairing replaces them.",
-         "the model was created on the target, and its files are in no store of the source"),
+         "the model was created on the target, and its files are in no place of the source or of another copy, and on "
+         "no other server"),
     Rule("logged_model.name", "logged_model", "name", "name", "equal", "People look for it by its name."),
     Rule("logged_model.type", "logged_model", "type", "model_type", "equal", "What the model is."),
     Rule("logged_model.status", "logged_model", "status", "status and its message", "equal", "READY, FAILED or another."),
@@ -276,7 +278,7 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.tags", "trace", "tags", "every tag but those below", "equal", "Verbatim."),
     Rule("trace.tags.place", "trace", "tags", "tags mlflow.artifactLocation, mlflow.trace.spansLocation", "expected",
          "Where the server keeps the spans is its own business.",
-         "the copy's place is neither the source's nor in a store of the source's experiments"),
+         "the copy's place is in no place of the source or of another copy, and on no other server"),
     Rule("trace.metadata", "trace", "metadata", "every entry but the links below", "equal", "Verbatim, "
          "but for mlflow.gateway.endpointId: it names the copy of the gateway's endpoint."),
     Rule("trace.metadata.finalized", "trace", "metadata", "mlflow.trace.infoFinalized", "expected",
@@ -364,7 +366,15 @@ RULES: tuple[Rule, ...] = (
          "It must name the copy's own place, never the source's run, logged model or store."),
     Rule("model_version.source.own-place", "model_version", "source", "source URI", "expected",
          "The copy's files are in a place of its own.",
-         "it names neither a run, a model nor a store of the source, nor another run or model than the copy's own"),
+         "it names neither a run, a model nor a store of the source, nor another run or model than the copy's own, nor "
+         "another server"),
+    Rule("model_version.storage", "model_version", "storage", "where models:/NAME/VERSION is loaded from",
+         "paired",
+         "It must be the place that the copy's source names, as on the source, whose files are compared; never another "
+         "copy's, the source's, or another server's."),
+    Rule("model_version.storage.own-place", "model_version", "storage", "where it is loaded from",
+         "expected", "The copy's files are in a place of its own.",
+         "it is in no place of the source and no other version's, and names no other server"),
     Rule("model_version.times", "model_version", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
     Rule("model_version.files", "model_version", "files", "every file behind the version: path, size, SHA-256", "equal",
@@ -508,6 +518,8 @@ RULES += (
     Rule("logged_model.files.moved", "logged_model", "files", "artifact_uri", "expected",
          _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
     Rule("model_version.source.moved", "model_version", "source", "source", "expected",
+         _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
+    Rule("model_version.storage.moved", "model_version", "storage", "where it is loaded from", "expected",
          _MOVED, _MOVED_WHEN, profiles=SAME_STORE),
     Rule("trace.tags.moved", "trace", "tags", "tags mlflow.artifactLocation and mlflow.trace.spansLocation", "expected",
          _MOVED, _MOVED_WHEN, profiles=SAME_STORE),

@@ -55,7 +55,7 @@ _KINDS = (
          ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.16"),
     Kind("model_version", "model versions", "model", "registry",
          ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
-          "run_link", "logged_model", "source", "times", "files", "access", "loads"),
+          "run_link", "logged_model", "source", "storage", "times", "files", "access", "loads"),
          ("description", "tags", "status"), "2.16", files=True),
     Kind("prompt", "prompts", "prompt", "registry",
          ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.21"),

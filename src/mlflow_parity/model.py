@@ -20,6 +20,8 @@ NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
 #: Metadata of a trace: the id of the gateway's endpoint that was called.
 ENDPOINT_KEY = "mlflow.gateway.endpointId"
+#: Facet of a model version: the place from which MLflow's clients load it.
+STORAGE = "storage"
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."
 #: Tag by which ``migrate repair`` marks a run that it replaced: the source run's id.

@@ -118,6 +118,11 @@ class RenamedReader:
         for batch in self._reader.registry():
             yield [_named(entity, self._names) for entity in batch]
 
+    def with_storage(self, versions: Sequence[Entity]) -> list[Entity]:
+        """Model versions with the place from which each is loaded, asked for by the names that they have."""
+        found = self._reader.with_storage([_named(entity, self._own) for entity in versions])
+        return [_named(entity, self._names) for entity in found]
+
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """The version behind each alias, asked for by the names that models and prompts have."""
         wanted = list(aliases)

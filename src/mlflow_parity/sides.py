@@ -81,6 +81,11 @@ class Side:
         )
 
     @property
+    def address(self) -> str:
+        """The server's address without credentials, also where a snapshot stands for it."""
+        return self.location.address if self.live else self.snapshot.origin.location.partition(" ")[0]
+
+    @property
     def live(self) -> bool:
         """Whether it is read from a server now."""
         return self.reader is not None

@@ -72,6 +72,7 @@ ARTIFACTS = (
     Fault("place-of-source", "run", "the run keeps its files where the source's run does", _sources_place,
           (Found("artifact_uri", "artifact_uri"),), also=tuple(_artifact(path, "missing") for path in _ALL)),
     Fault("places-swapped", "run", "the places of two runs swapped", swapped("runs", "artifact_uri", "1"),
-          tuple(_artifact(path, name=name) for path in ("which.txt", "model/MLmodel: run_id")
-                for name in ("", partner("places-swapped")))),
+          (*(_artifact(path, name=name) for path in ("which.txt", "model/MLmodel: run_id")
+             for name in ("", partner("places-swapped"))),
+           *(Found("artifact_uri", "artifact_uri", name=name) for name in ("", partner("places-swapped"))))),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from mlflow_parity import kinds
 from mlflow_parity.model import Artifact, ArtifactTree, Entity
 from mlflow_parity.pairing_objects import ObjectKey
 from mlflow_parity.snapshot.objects import key_of
+from support.no_objects import stored
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 names = st.text("abcdé 数-._", min_size=1, max_size=6)
@@ -137,7 +138,7 @@ class Store:
 
     def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Entity]:
         """Records by id."""
-        by_id = {item.entity_id: item for item in self.objects if item.kind == kind}
+        by_id = {item.entity_id: stored(item) for item in self.objects if item.kind == kind}
         return [by_id[entity_id] for entity_id in entity_ids]
 
     def files(self, kind: str, entity_id: str) -> ArtifactTree:

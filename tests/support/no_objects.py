@@ -6,9 +6,16 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import ArtifactTree, Entity, Resolved, Run
+from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.visibility import Visibility
+
+
+def stored(entity: Entity) -> Entity:
+    """Return a version that is loaded from its source, unless it says otherwise."""
+    if entity.kind != "model_version":
+        return entity
+    return replace(entity, facets={STORAGE: entity.facets.get("source") or entity.entity_id, **entity.facets})
 
 
 class NoObjects:
@@ -32,6 +39,10 @@ class NoObjects:
     def workspaces(self) -> list[str]:
         """None."""
         return []
+
+    def with_storage(self, versions: Sequence[Entity]) -> list[Entity]:
+        """Versions, each of which is loaded from its source."""
+        return [stored(entity) for entity in versions]
 
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """None."""

@@ -11,6 +11,7 @@ from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
+from mlflow_parity.copy_places import CopyPlaces
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.pairing_objects import pair_objects
 from mlflow_parity.pairing_same import same_objects
@@ -51,7 +52,7 @@ def links_of(known: Known) -> ObjectLinks:
         known={"experiment": {*known.experiments, *known.source_experiments} - set(known.deleted_experiments)},
         deleted=known.deleted_experiments,
         whole={*KINDS, "experiment"} - set(known.unread),
-        stores=known.stores,
+        copy_places=CopyPlaces(known.stores),
         include_deleted=known.include_deleted,
     )
 

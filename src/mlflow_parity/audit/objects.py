@@ -140,6 +140,7 @@ class Objects:
                     continue
                 keys = self.keys(ours, kind.name, place.container)
                 self.links.known.setdefault(kind.name, set()).update(key.entity_id for key in keys)
+                self.links.copy_places.learn(key.artifact_uri for key in keys)
                 if theirs is not None and theirs.problem(kind.part) is None:
                     copies = self.keys(theirs, kind.name, place.container)
                     self.links.remember(kind.name, self._pair(keys, copies, ours, theirs))

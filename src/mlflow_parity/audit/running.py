@@ -19,8 +19,9 @@ from mlflow_parity.comparing import Comparison, Difference, Outcome
 from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks, own_stores
+from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.surplus import gone
+from mlflow_parity.copy_places import CopyPlaces, stores_of
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState
 from mlflow_parity.loading import Loader
@@ -192,7 +193,11 @@ class Audit:
                 experiments=self.scope.copies,
                 known={"experiment": read},
                 deleted={one.experiment_id for one in listed if is_deleted(one)} - read,
-                stores=own_stores(listed, self.sides["target"].experiments()),
+                copy_places=CopyPlaces(
+                    stores_of(listed, self.sides["target"].experiments()),
+                    self.sides["source"].address,
+                    self.sides["target"].address,
+                ),
                 is_wanted=self.scope.is_wanted,
                 include_deleted=self.settings.include_deleted,
             ),

@@ -21,7 +21,7 @@ from mlflow_parity.canary.fault import MADE_UP, Fault, Scene
 from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.json_text import parsed
-from mlflow_parity.model import EXIM_PREFIX, ArtifactTree
+from mlflow_parity.model import EXIM_PREFIX, STORAGE, ArtifactTree
 from mlflow_parity.profiles import SAME_STORE
 
 _MODEL, _NAMED, _VERSION = "logged_model", "registered_model", "model_version"
@@ -266,6 +266,19 @@ def _wrong_source(scene: Scene) -> bool:
     return False
 
 
+def _wrong_storage(scene: Scene) -> bool:
+    """The source's own place: where it names a run or model that has another id on the target."""
+    ours = scene.facet(STORAGE)[0] or ""
+    if not ours or scene.profile == "same-store":
+        return bool(ours) and scene.set_facet(STORAGE, f"{ours}/elsewhere")
+    for facet in ("run", "logged_model"):
+        mine, copy = scene.facet(facet)
+        if mine and copy and mine != copy and mine in ours:
+            scene.set_facet(STORAGE, ours)
+            return True
+    return False
+
+
 def _mlmodel(content: bytes | None) -> Callable[[Scene], bool]:
     """The copy's ``MLmodel`` gone (``None``), or with other bytes in it."""
 
@@ -331,6 +344,9 @@ MODEL_FAULTS: tuple[Fault, ...] = (
     Fault(_VERSION, "source", "lost", _no_source, "a source"),
     Fault(_VERSION, "source", "another one, or the source's", _wrong_source,
           "a source that names a run or a model with a new id"),
+    Fault(_VERSION, STORAGE, "not read", lambda scene: scene.set_facet(STORAGE, None), "a place that was read"),
+    Fault(_VERSION, STORAGE, "another one, or the source's", _wrong_storage,
+          "a place that names a run or a model with a new id"),
     times_fault(_VERSION),
     *file_faults(_VERSION, "files"),
     Fault(_VERSION, "access", "no MLmodel", _mlmodel(None), "an MLmodel"),

@@ -88,7 +88,7 @@ def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
         deleted=known.deleted,
         copies={kind: _some(copies, mentioned) for kind, copies in known.copies.items()},
         whole=known.whole,
-        stores=known.stores,
+        copy_places=known.copy_places.apart(),
         places=ChainMap({}, known.places),
         is_wanted=known.is_wanted,
         include_deleted=known.include_deleted,

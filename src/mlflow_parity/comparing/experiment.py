@@ -13,6 +13,7 @@ from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.copy_places import CopyPlaces
 from mlflow_parity.model import REPLACED_TAG, Experiment, Run
 from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
 from mlflow_parity.profiles import Profile
@@ -36,7 +37,6 @@ _RUN_FACETS: dict[str, Callable[[Run, Run], list[Difference]]] = {
     "note": fields.run_note,
     "source_tags": fields.run_source_tags,
     "inputs": fields.run_inputs,
-    "artifact_uri": fields.run_artifact_uri,
 }
 _EXPERIMENT_FACETS: dict[str, Callable[[Experiment, Experiment], list[Difference]]] = {
     "name": lambda a, b: compare_values("name", a.name, b.name, "experiment.name"),
@@ -47,7 +47,6 @@ _EXPERIMENT_FACETS: dict[str, Callable[[Experiment, Experiment], list[Difference
     "note": fields.experiment_note,
     "source_tags": fields.experiment_source_tags,
     "times": fields.experiment_times,
-    "artifact_location": fields.experiment_location,
 }
 
 
@@ -67,6 +66,11 @@ class Comparison:
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
     """Where the whole store moved to (``same-store`` only)."""
+
+    @property
+    def copy_places(self) -> CopyPlaces:
+        """What is known of the places of both sides."""
+        return CopyPlaces() if self.objects is None else self.objects.copy_places
 
     @property
     def same_store(self) -> bool:
@@ -148,6 +152,8 @@ def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison
         else:
             if comparison.same_store:
                 found = same_store.experiment_facet(facet, source, pair.target, comparison.moved)
+            elif facet == "artifact_location":
+                found = fields.experiment_location(source, pair.target, comparison.copy_places)
             else:
                 found = _EXPERIMENT_FACETS[facet](source, pair.target)
             yield outcome(row(facet_state(found)), found)
@@ -293,6 +299,8 @@ def _pair_rows(
                 found = run_models(facet, mine, copy, comparison.objects or ObjectLinks(comparison.links))
             elif facet == "parent":
                 found = fields.run_parent(mine, copy, comparison.links)
+            elif facet == "artifact_uri":
+                found = fields.run_artifact_uri(mine, copy, comparison.copy_places)
             else:
                 found = _RUN_FACETS[facet](mine, copy)
             row = _run_row(source.experiment, pair.source, pair.target, facet, facet_state(found), pair.by)

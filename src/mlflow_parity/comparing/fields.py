@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
+from mlflow_parity.copy_places import CopyPlaces, is_relative, same_place
 from mlflow_parity.digests import input_value
 from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Experiment, Run
 from mlflow_parity.snapshot.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG
@@ -251,10 +252,17 @@ def _input_dict(dataset: DatasetInput) -> dict[str, object]:
     }
 
 
-def run_artifact_uri(source: Run, target: Run) -> list[Difference]:
+def run_artifact_uri(source: Run, target: Run, places: CopyPlaces) -> list[Difference]:
     """A copy keeps its files in a place of its own; the same run keeps its own place."""
     rule = "run.artifact_uri"
     ours, theirs = source.artifact_uri, target.artifact_uri
+    if source.run_id != target.run_id and source.run_id in theirs:
+        note = "the copy's location names the source's run"
+        return [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs, note)]
+    if not same_place(ours, theirs) or is_relative(ours):
+        note = places.wrong("run", (source.run_id, target.run_id), ours, theirs)
+        if note:
+            return [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs, note)]
     if source.run_id == target.run_id:
         # a restored store may stand elsewhere; what must stay is the part behind the root
         tail = f"/{source.run_id}/"
@@ -262,11 +270,8 @@ def run_artifact_uri(source: Run, target: Run) -> list[Difference]:
             tail in ours and ours.partition(tail)[2] == theirs.partition(tail)[2] and tail in theirs
         )
         return [] if same else [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs)]
-    if ours == theirs and not ours.startswith("mlflow-artifacts:"):
+    if same_place(ours, theirs) and not is_relative(ours):
         note = "the copy keeps its files in the source's place: they go when the source goes"
-        return [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs, note)]
-    if source.run_id in theirs:
-        note = "the copy's location names the source's run"
         return [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs, note)]
     return []
 
@@ -338,23 +343,16 @@ def experiment_times(source: Experiment, target: Experiment) -> list[Difference]
     return found
 
 
-def experiment_location(source: Experiment, target: Experiment) -> list[Difference]:
+def experiment_location(source: Experiment, target: Experiment, places: CopyPlaces) -> list[Difference]:
     """The copy keeps its files in a place of its own."""
     same_object = (source.experiment_id, source.creation_time) == (target.experiment_id, target.creation_time)
-    relative = source.artifact_location.startswith("mlflow-artifacts:")
-    if source.artifact_location == target.artifact_location and not (same_object or relative):
-        note = "the copy keeps its files in the source's place: they go when the source goes"
-        return [
-            Difference(
-                "artifact_location",
-                State.MISMATCH,
-                "experiment.artifact_location",
-                source.artifact_location,
-                target.artifact_location,
-                note,
-            )
-        ]
-    return []
+    ours, theirs = source.artifact_location, target.artifact_location
+    if same_place(ours, theirs) and not is_relative(ours):
+        note = "" if same_object else "the copy keeps its files in the source's place: they go when the source goes"
+    else:
+        note = places.wrong("experiment", (source.experiment_id, target.experiment_id), ours, theirs)
+    rule = "experiment.artifact_location"
+    return [Difference("artifact_location", State.MISMATCH, rule, ours, theirs, note)] if note else []
 
 
 # --- both

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +17,14 @@ from mlflow_parity.comparing.registry_fields import (
     compare_number,
     compare_source,
     compare_source_tags,
+    compare_storage,
     experiments_tag,
     versions_tag,
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
+from mlflow_parity.copy_places import CopyPlaces, is_relative, same_place
 from mlflow_parity.kinds import KINDS, plain_tags
-from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment, Run
+from mlflow_parity.model import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.pairing_objects import ObjectPairing
 from mlflow_parity.verdict import State
 
@@ -39,9 +40,9 @@ class ObjectLinks:
 
     ``entities`` maps, for each kind, source ids to those of their copies; ``known`` holds the source ids that were
     read, and ``whole`` the kinds of which every object of the source was read, but for those of deleted experiments.
-    ``deleted`` are the source's experiments that were not read because they are deleted and out of scope. ``stores``
-    are the places in which experiments of the source, and none of the target, keep their files; ``places`` maps the ids
-    of the source's logged models to where their files and those of their copies are. ``is_wanted`` says which
+    ``deleted`` are the source's experiments that were not read because they are deleted and out of scope.
+    ``copy_places`` judges where copies keep their files; ``places`` maps the ids of the source's logged models to where
+    their files and those of their copies are. ``is_wanted`` says which
     registered models and prompts are in scope, by name, ``include_deleted`` whether deleted runs are.
     """
 
@@ -52,7 +53,7 @@ class ObjectLinks:
     deleted: Collection[str] = ()
     copies: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
-    stores: frozenset[str] = frozenset()
+    copy_places: CopyPlaces = field(default_factory=CopyPlaces)
     places: MutableMapping[str, tuple[str, str]] = field(default_factory=dict)
     is_wanted: Callable[[str], bool] = lambda _: True
     include_deleted: bool = True
@@ -66,11 +67,6 @@ class ObjectLinks:
                 self.places[pair.source.entity_id] = (pair.source.artifact_uri, pair.target.artifact_uri)
         for pair in pairing.duplicates:
             self.copies.setdefault(kind, {}).setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
-
-    def in_source_store(self, place: str) -> bool:
-        """Whether a place is where an experiment of the source keeps its files."""
-        parts = place.rstrip("/").split("/")
-        return any("/".join(parts[:end]) in self.stores for end in range(len(parts), 0, -1))
 
     def of(self, kind: str) -> Mapping[str, str]:
         """Return the pairs of a kind, runs and experiments included."""
@@ -88,15 +84,6 @@ class ObjectLinks:
         if kind == "experiment" and source_id in self.deleted:
             return "deleted"
         return "gone" if kind in self.whole else "unknown"
-
-
-def own_stores(source: Iterable[Experiment], target: Iterable[Experiment]) -> frozenset[str]:
-    """Return the places in which experiments of the source, and none of the target, keep their files."""
-    ours, theirs = (
-        {one.artifact_location.rstrip("/") for one in side if "://" in one.artifact_location}
-        for side in (source, target)
-    )
-    return frozenset(ours - theirs)
 
 
 def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:
@@ -214,21 +201,20 @@ def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference
     if source.kind == "trace":
         for key in PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
-            if key == PLACE_TAGS[0] and keeps_ours(mine, copy, source.entity_id == target.entity_id, links):
-                note = "the copy keeps its spans in the source's place: they go when the source goes"
+            note = wrong_place(source, target, mine, copy, links) if key == PLACE_TAGS[0] else ""
+            if note:
                 found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
             elif mine != copy:
                 found.append(Difference(key, State.EXPECTED, "trace.tags.place", mine, copy))
     return found + compare_mappings(ours, theirs, rule)
 
 
-def keeps_ours(mine: str | None, copy: str | None, same: bool, links: ObjectLinks) -> bool:
-    """Whether a copy has its files where the source has them; ``same``: by its id it may be the object itself."""
-    if not copy or re.match("mlflow-artifacts:/(?!/)", copy):
-        return False  # each server's own
-    if mine and copy.rstrip("/") == mine.rstrip("/"):
-        return not same or links.in_source_store(copy)
-    return links.in_source_store(copy)
+def wrong_place(source: Entity, target: Entity, mine: str | None, copy: str | None, links: ObjectLinks) -> str:
+    """Say what is wrong with where a copy keeps its files; by its id it may be the object itself, in its own place."""
+    ids = source.entity_id, target.entity_id
+    if mine and copy and same_place(mine, copy) and not is_relative(copy):
+        return links.copy_places.kept(copy, itself=ids[0] == ids[1])
+    return links.copy_places.wrong(source.kind, ids, mine, copy)
 
 
 def _run(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -386,6 +372,7 @@ def _list(facet: str, through_kind: str = "") -> Callable[[Entity, Entity, Objec
 _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
     ("model_version", "source_tags"): compare_source_tags,
     ("model_version", "source"): compare_source,
+    ("model_version", STORAGE): compare_storage,
     ("logged_model", "metrics"): _metrics,
     ("evaluation_dataset", "digest"): _digest,
     ("evaluation_dataset", "last_updated_by"): _last_updated_by,

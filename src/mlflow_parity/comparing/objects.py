@@ -9,12 +9,12 @@ from typing import Protocol
 from mlflow_parity.comparing.access import compare_access, compare_resolved
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome, outcome
-from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, keeps_ours
+from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, wrong_place
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import VARIABLE
-from mlflow_parity.model import ArtifactTree, Entity, Resolved
+from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import Row, State
@@ -132,7 +132,11 @@ def compare_objects(
 
 
 #: Facets that an error of a kind leaves incomplete; the others were read before it.
-_INCOMPLETE = {"trace": ("spans",), "evaluation_dataset": ("records", "experiments")}
+_INCOMPLETE = {
+    "trace": ("spans",),
+    "evaluation_dataset": ("records", "experiments"),
+    "model_version": (STORAGE,),
+}
 
 
 def _is_incomplete(facet: str, *entities: Entity) -> bool:
@@ -155,10 +159,8 @@ def _stands(source: Entity, target: Entity, comparison: ObjectComparison) -> lis
     ours, theirs = source.artifact_uri or "", target.artifact_uri or ""
     if comparison.same_store:
         return place("artifact_uri", ours, theirs, comparison.moved, source.kind, "files")
-    if not keeps_ours(ours, theirs, source.entity_id == target.entity_id, comparison.links):
-        return []
-    note = "the copy's files are in the source's place: they go when the source goes"
-    return [Difference("artifact_uri", State.MISMATCH, "logged_model.id", ours, theirs, note)]
+    note = wrong_place(source, target, ours, theirs, comparison.links)
+    return [Difference("artifact_uri", State.MISMATCH, "logged_model.id", ours, theirs, note)] if note else []
 
 
 def _owner(entity: Entity) -> _Owner:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD
+from mlflow_parity.copy_places import is_relative, same_place
 from mlflow_parity.json_text import parsed
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import EXIM_PREFIX, Entity
+from mlflow_parity.model import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
@@ -150,6 +152,7 @@ def compare_source(source: Entity, target: Entity, links: ObjectLinks) -> list[D
     rule = "model_version.source"
     ours, theirs = source.facets.get("source") or "", target.facets.get("source") or ""
     wrong = _named(ours, theirs, links) or _foreign(source, theirs, links) or _another(source, ours, theirs, links)
+    wrong = wrong or links.copy_places.another_server(theirs)
     if not wrong and ours and ours == theirs and "://" in ours and not _same_store(source, target, links):
         wrong = "the copy's files are in the source's place: they go when the source goes"
     if not wrong and ours and not theirs:
@@ -161,6 +164,44 @@ def compare_source(source: Entity, target: Entity, links: ObjectLinks) -> list[D
         # what both name is each other's copy
         return []
     return [Difference("source", State.EXPECTED, f"{rule}.own-place", ours, theirs)]
+
+
+def compare_storage(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """A version is loaded from the place that its source names, which is its own: never another's, nor the source's."""
+    rule = "model_version.storage"
+    ours, theirs = source.facets.get(STORAGE), target.facets.get(STORAGE)
+    for side, place in (("source", ours), ("target", theirs)):
+        if not place:
+            note = f"where the version is loaded from was not read from the {side}"
+            return [Difference("storage_location", State.UNVERIFIED, rule, ours, theirs, note)]
+    assert ours
+    assert theirs
+    wrong = _foreign(source, theirs, links) or _another(source, ours, theirs, links)
+    if not wrong and same_place(ours, theirs) and not is_relative(ours) and not _same_store(source, target, links):
+        wrong = "the copy is loaded from the source's place: it goes when the source goes"
+    mine, copy = _named_places(source, target, links)
+    if not wrong and copy and not same_place(copy, theirs) and (not mine or same_place(mine, ours)):
+        whose = next((one for one, places in links.places.items() if same_place(places[1], theirs)), "")
+        wrong = f"the version's source is at {copy}" + (f"; this is the place of the copy of {whose}" if whose else "")
+    if not wrong and not same_place(ours, theirs):
+        wrong = links.copy_places.wrong(source.kind, (source.entity_id, target.entity_id), ours, theirs)
+    if wrong:
+        wrong = f"models:/{target.container}/{target.facets.get('number')} is loaded from there: {wrong}"
+        return [Difference("storage_location", State.MISMATCH, rule, ours, theirs, wrong)]
+    return [] if ours == theirs else [Difference("storage_location", State.EXPECTED, f"{rule}.own-place", ours, theirs)]
+
+
+def _named_places(source: Entity, target: Entity, links: ObjectLinks) -> tuple[str, str]:
+    """Return the places that the sources of a version and of its copy name; empty: they name what is not in scope."""
+    named = tuple(str(side.facets.get("source") or "") for side in (source, target))
+    mine, copy = map(_referred, named)
+    if mine and copy and mine[0] == copy[0] == "logged_model" and links.of("logged_model").get(mine[1]) == copy[1]:
+        folders = (uri.removeprefix(_MODELS).partition("/")[2] for uri in named)
+        roots = links.places.get(mine[1], ("", ""))
+        ours, theirs = (root and posixpath.join(root, folder) for root, folder in zip(roots, folders, strict=True))
+        return ours, theirs
+    ours, theirs = ("" if uri.startswith((_MODELS, "runs:/")) else uri for uri in named)
+    return ours, theirs
 
 
 def _referred(uri: str) -> tuple[str, str] | None:
@@ -198,7 +239,7 @@ def _foreign(source: Entity, theirs: str, links: ObjectLinks) -> str:
             return (
                 f"names the source's {KINDS[kind].plural[:-1] if kind in KINDS else kind}: it goes when the source goes"
             )
-    return "is in the source's store: it goes when the source goes" if links.in_source_store(theirs) else ""
+    return "is in the source's store: it goes when the source goes" if links.copy_places.in_source(theirs) else ""
 
 
 def _another(source: Entity, ours: str, theirs: str, links: ObjectLinks) -> str:

@@ -16,7 +16,7 @@ from mlflow_parity.comparing.difference import Difference, compare_mappings, com
 from mlflow_parity.comparing.json_values import compare_json
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.kinds import plain_tags
-from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, STORAGE, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.profiles import Profile
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import State
@@ -119,8 +119,11 @@ def object_facet(
         return None
     ours, theirs = source.facets.get(facet), target.facets.get(facet)
     kind = source.kind
-    if kind == "model_version" and facet == "source":
-        return place(facet, ours or "", theirs or "", moved, kind, facet)
+    if kind == "model_version" and facet == STORAGE and not (ours and theirs):
+        return None
+    if kind == "model_version" and facet in ("source", STORAGE):
+        key = "storage_location" if facet == STORAGE else facet
+        return place(key, ours or "", theirs or "", moved, kind, facet)
     if kind == "model_version" and facet in ("tags", "source_tags"):
         part = fields.exim_tags if facet == "source_tags" else plain_tags
         ours, theirs = part(source.facets.get("tags") or {}), part(target.facets.get("tags") or {})

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mlflow_parity.copy_places import CopyPlaces, stores_of
 from mlflow_parity.digests import digest
 from mlflow_parity.errors import RequestRefused
 from mlflow_parity.kinds import of_family
@@ -80,6 +81,8 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
         found, adopted = _create(context, experiment, name, tags)
         if found.lifecycle_stage == "deleted" and not _is_marked(found, experiment):
             raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
+        if not adopted and name != "Default":
+            _check_place(context, name)
         note = context.journal.adopted if adopted else context.journal.created
         note("experiment", experiment.experiment_id, found.experiment_id)
     if found.lifecycle_stage == "deleted":
@@ -99,6 +102,25 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
                     raise
                 refused.append(f"tag {key!r}: {error}")
     return refused
+
+
+def _check_place(context: Import, name: str) -> None:
+    """Stop before anything is written into the source's store, or where another server looks for it.
+
+    Raises:
+        NotMoved: a new experiment of the target has such a place.
+    """
+    made, export = _find(context, name=name), context.export.snapshot
+    places = CopyPlaces(
+        stores_of(export.experiments, ()), export.origin.location.partition(" ")[0], context.writer.location.address
+    )
+    place = "" if made is None else made.artifact_location
+    why = "that is in the source's store" if places.in_source(place) else places.another_server(place)
+    if why:
+        raise NotMoved(
+            f"the target gave the new experiment the place {place}: {why}; start the target with a "
+            "--default-artifact-root of its own, and delete this experiment"
+        )
 
 
 def all_tags(experiment: Experiment) -> dict[str, str]:

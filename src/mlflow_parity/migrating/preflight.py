@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.copy_places import CopyPlaces, stores_of
 from mlflow_parity.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.locations import Location
@@ -69,6 +70,11 @@ class Checked:
     versions: dict[str, str | None] = field(default_factory=dict)
 
     @property
+    def same(self) -> bool:
+        """Whether both ends are one server: that says all that their places would."""
+        return any(one.code == "same-server" for one in self.found)
+
+    @property
     def blocked(self) -> bool:
         """Whether the migration must not begin."""
         return any(one.level == "error" for one in self.found)
@@ -114,9 +120,16 @@ def preflight(
             checked.found += _hidden("export's source", export.origin.hidden, settings)
         if target is not None and settings.target is not None and write:
             checked.found += _probe(settings, settings.target, target, other)
-        one_server = any(found.code == "same-server" for found in checked.found)
-        if source is not None and target is not None and not one_server:
+        if source is not None and target is not None and not checked.same:
             checked.found += _alike(settings, source, target)
+        # of one server all else would be said twice
+        one_server = checked.same
+        if target is not None and settings.target is not None and not one_server:
+            origin = settings.source.address if settings.source is not None else ""
+            theirs: Sequence[Experiment] = source.experiments if source is not None else ()
+            if export is not None:
+                theirs, origin = export.experiments, export.origin.location.partition(" ")[0]
+            checked.found += _places(settings.target, target, theirs, origin)
         if export is not None:
             checked.survey = look_at_export(
                 export,
@@ -241,9 +254,27 @@ def _probe(settings: Settings, location: Location, target: End, source: End | No
 
     writer, credentials = open_writer(location, "target", settings.workers)
     try:
-        return probe_writes(writer, credentials, target.experiments, None if source is None else source.reader.session)
+        asked = None if source is None else source.reader.session
+        return probe_writes(writer, credentials, target.experiments, asked, target.reader.session)
     finally:
         writer.close()
+
+
+def _places(location: Location, target: End, ours: Sequence[Experiment], origin: str) -> list[Found]:
+    """Refuse a target whose new experiments keep their files in the source's store, or on another server."""
+    from mlflow_parity.migrating.write_probe import root_of
+
+    root = root_of(target.experiments) or ""
+    places = CopyPlaces(stores_of(ours, ()), origin, location.address)
+    if places.in_source(root):
+        what = f"the target keeps its artifacts in the source's store: {root}"
+        why = "copies would lie in the source's place, and go when the source goes"
+    elif why := places.another_server(root):
+        what = f"the target keeps its artifacts at another server: {root}"
+    else:
+        return []
+    mend = "start the target with a --default-artifact-root (or --artifacts-destination) of its own"
+    return [Found("error", "target.place", what, why, mend)]
 
 
 def target_alone(settings: Settings, export: Snapshot) -> list[Found]:

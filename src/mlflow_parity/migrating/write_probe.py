@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from mlflow_parity.copy_places import roots_of
 from mlflow_parity.errors import ParityError, ReadError, RequestRefused
 from mlflow_parity.migrating.findings import Found
 from mlflow_parity.model import Experiment
@@ -41,17 +42,24 @@ _HARMLESS: Sequence[tuple[str, dict[str, Any], str]] = (
 
 
 def probe_writes(
-    writer: Writer, credentials: Credentials, experiments: Sequence[Experiment], source: Session | None
+    writer: Writer,
+    credentials: Credentials,
+    experiments: Sequence[Experiment],
+    source: Session | None,
+    target: Session | None = None,
 ) -> list[Found]:
     """Write to the target and to its artifact store, and take it back; return what stands in the way.
 
-    ``experiments`` are the target's. ``source`` is asked whether it sees the marker: then both ends are one server.
+    ``experiments`` are the target's. ``source`` is asked whether it sees the markers: then both ends are one server, or
+    have one store. ``target`` reads what was put into S3 back through the server.
     """
     clear_markers(writer)
     found = _registry(writer, source)
     if writer.location.is_arn:
         found += _rights(writer)
-    return found + probe_store(writer, credentials, experiments)
+    # of one server both ends see all
+    other = None if any(one.code == "same-server" for one in found) else source
+    return found + probe_store(writer, credentials, experiments, other, target)
 
 
 def is_seen_by(writer: Writer, source: Session) -> list[Found]:
@@ -151,12 +159,8 @@ def _refused(what: str, error: ReadError, action: str) -> Found:
 
 
 def root_of(experiments: Sequence[Experiment]) -> str | None:
-    """Return where a server keeps its artifacts, by the places of its experiments; ``None``: it does not show."""
-    for one in sorted(experiments, key=lambda one: (not one.experiment_id.isdigit(), one.experiment_id)):
-        place = one.artifact_location.rstrip("/")
-        if place.endswith(f"/{one.experiment_id}"):
-            return place.rpartition("/")[0]
-    return None
+    """Return where a server keeps the artifacts of new experiments, by the newest; ``None``: it does not show."""
+    return next(iter(reversed(roots_of(experiments))), None)
 
 
 def is_proxied(experiments: Sequence[Experiment]) -> bool:
@@ -164,8 +168,14 @@ def is_proxied(experiments: Sequence[Experiment]) -> bool:
     return (root_of(experiments) or "").startswith("mlflow-artifacts:")
 
 
-def probe_store(writer: Writer, credentials: Credentials, experiments: Sequence[Experiment]) -> list[Found]:
-    """Put a marker object into the target's artifact store and remove it."""
+def probe_store(
+    writer: Writer,
+    credentials: Credentials,
+    experiments: Sequence[Experiment],
+    source: Session | None = None,
+    target: Session | None = None,
+) -> list[Found]:
+    """Put a marker object into the target's artifact store, look at it through both servers, and remove it."""
     root = root_of(experiments)
     if root is None:
         return [
@@ -188,11 +198,12 @@ def probe_store(writer: Writer, credentials: Credentials, experiments: Sequence[
             # the folder: servers before 3 cannot delete a single file
             lambda: writer.call("DELETE", _PROXY + quote(folder, safe="/")),
             name,
+            lambda: _one_store(source, root, folder),
         )
     if scheme == "s3":
         bucket = urlsplit(root).netloc
         prefix = root[len(f"s3://{bucket}") :].strip("/")
-        key = f"{prefix}/{name}" if prefix else name
+        key = f"{prefix}/{name}/marker" if prefix else f"{name}/marker"
         if not writer.location.is_arn and not credentials.aws.usable:
             return [
                 Found(
@@ -209,6 +220,7 @@ def probe_store(writer: Writer, credentials: Credentials, experiments: Sequence[
             lambda: client.put_object(Bucket=bucket, Key=key, Body=_CONTENT),
             lambda: client.delete_object(Bucket=bucket, Key=key),
             name,
+            lambda: [] if writer.location.is_arn else _through_server(writer, target, root, name, client),
         )
     return [
         Found(
@@ -221,7 +233,62 @@ def probe_store(writer: Writer, credentials: Credentials, experiments: Sequence[
     ]
 
 
-def _attempt(root: str, put: Callable[[], object], remove: Callable[[], object], name: str) -> list[Found]:
+def _one_store(source: Session | None, root: str, folder: str) -> list[Found]:
+    """Ask the source's proxy for what was put through the target's."""
+    if source is None or source.location.is_arn:
+        return []
+    try:
+        listed = source.get(endpoints.PROXY_LIST, {"path": folder}).get("files", [])
+    except ReadError:
+        # it has no proxy, or nothing there
+        return []
+    if not any(str(file.get("path", "")).endswith("marker") for file in listed):
+        return []
+    what = "source and target keep their artifacts in one place"
+    why = f"what was put into {root} of the target is seen through the source's artifact proxy"
+    return [Found("error", "target.place", what, why, "start the target with another --artifacts-destination")]
+
+
+def _through_server(writer: Writer, target: Session | None, root: str, name: str, client: Any) -> list[Found]:
+    """Let the target's server send what was put into S3, as the source of a registered version."""
+    if target is None:
+        return []
+    registry = f"{_API}registered-models/"
+    here, there = client.meta.endpoint_url, writer.location.display
+    try:
+        writer.call("POST", f"{registry}create", {"name": name})
+        try:
+            body = {"name": name, "source": f"{root}/{name}"}
+            writer.call("POST", f"{_API}model-versions/create", body)
+            query = {"name": name, "version": "1", "path": "marker"}
+            content = target.download(endpoints.VERSION_FILE, b"".join, query=query, tries=1)
+        finally:
+            writer.call("DELETE", f"{registry}delete", {"name": name})
+    except ReadError as error:
+        content, why = b"", str(error)
+    else:
+        why = "it sends other bytes"
+    if content == _CONTENT:
+        return []
+    return [
+        Found(
+            "error",
+            "target.store.other",
+            f"the S3 that these AWS variables reach ({here}) is not shown to be that of the server {there}",
+            f"the server does not send the marker that was put into {root}: {why}",
+            "set AWS_ENDPOINT_URL_S3 or MLFLOW_S3_ENDPOINT_URL and the credentials (with TARGET_ in front) of the "
+            "server's S3, and give the server itself access to it",
+        )
+    ]
+
+
+def _attempt(
+    root: str,
+    put: Callable[[], object],
+    remove: Callable[[], object],
+    name: str,
+    look: Callable[[], list[Found]] = list,
+) -> list[Found]:
     rights = "s3:PutObject, s3:GetObject, s3:ListBucket" if root.startswith("s3:") else "write to its artifact proxy"
     try:
         put()
@@ -235,11 +302,12 @@ def _attempt(root: str, put: Callable[[], object], remove: Callable[[], object],
                 f"allow these credentials to {rights}" if "s3:" not in rights else f"allow {rights} on it",
             )
         ]
+    found = look()
     try:
         remove()
     except Exception as error:
         # a migration deletes no file; what is left is one small object
-        return [
+        found.append(
             Found(
                 "warning",
                 "target.store.marker",
@@ -247,8 +315,8 @@ def _attempt(root: str, put: Callable[[], object], remove: Callable[[], object],
                 _line(error),
                 "remove it by hand; the migration itself needs no right to delete files",
             )
-        ]
-    return []
+        )
+    return found
 
 
 def _line(error: Exception) -> str:

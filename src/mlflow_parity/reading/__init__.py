@@ -69,6 +69,10 @@ class Reader(Protocol):
         """Every registered model, model version, prompt and prompt version, in batches."""
         ...
 
+    def with_storage(self, versions: Sequence[Entity]) -> list[Entity]:
+        """Return model versions with the place from which each is loaded; other objects as they are."""
+        ...
+
     def workspaces(self) -> list[str]:
         """Names of the server's workspaces beside the one that is read."""
         ...

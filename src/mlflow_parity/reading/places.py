@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow_parity.errors import MalformedAnswer
-from mlflow_parity.model import Capabilities, Entity, Run
+from mlflow_parity.errors import MalformedAnswer, ReadError
+from mlflow_parity.model import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.listing import made
@@ -18,6 +20,15 @@ from mlflow_parity.reading.patience import Patience
 from mlflow_parity.reading.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.stores import Place, ProxyStore, ServerStore, Store
+
+#: Objects that name each other; more is a loop.
+_NAMES = 8
+_MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/|$)")
+
+
+def _model_id(uri: str) -> str:
+    """Return the logged model's id in ``models:/m-…``; empty: it names none."""
+    return uri.removeprefix("models:/").partition("/")[0] if uri.startswith("models:/m-") else ""
 
 
 class Places:
@@ -48,9 +59,7 @@ class Places:
         return self.stores(self.place(entity))
 
     def place(self, entity: Entity) -> Place:
-        """Return where a logged model's or a model version's files are.
-
-        A version's source may be another object (``models:/…``, ``runs:/…``): then the server is asked, once a version.
+        """Return where a logged model's files are, or those that are loaded for a model version.
 
         Raises:
             ReadError: the server does not tell.
@@ -58,25 +67,48 @@ class Places:
         uri = entity.artifact_uri or ""
         if entity.kind == "logged_model":
             return Place(entity.entity_id, uri or self._model_uri(entity.entity_id), model_id=entity.entity_id)
-        name, number = entity.container, int(entity.facets["number"])
-        if not uri.startswith(("models:", "runs:")):
-            return self._version(entity, uri, (name, number))
-        if not uri.startswith("models:/m-"):
-            answer = self._session.get(endpoints.VERSION_URI, {"name": name, "version": str(number)})
-            uri = str(answer.get("artifact_uri", ""))
-        if uri.startswith("models:/m-"):
-            model_id, _, folder = uri.removeprefix("models:/").partition("/")
-            root = self._model_uri(model_id)
-            uri = posixpath.join(root, folder) if folder else root
-            return Place(entity.entity_id, uri, model_id=model_id, folder=folder)
-        if uri.startswith("runs:/"):
-            run_id, _, folder = uri.removeprefix("runs:/").partition("/")
-            answer = self._session.get(endpoints.RUN, {"run_id": run_id})
-            root = made(lambda one: str(one["run"]["info"]["artifact_uri"]), answer)
+        version = entity.container, int(entity.facets["number"])
+        loaded = entity.facets.get(STORAGE) or self.loaded_from(*version)
+        # where that is a logged model's place, the server lists it under the model's id, whatever its store is
+        named = _MODEL.search(loaded)
+        for model_id in filter(None, (_model_id(uri), named and named[1])):
+            with suppress(ReadError):
+                root = self._model_uri(model_id).rstrip("/")
+                if loaded == root or loaded.startswith(f"{root}/"):
+                    folder = loaded[len(root) :].strip("/")
+                    return Place(entity.entity_id, loaded, model_id=model_id, folder=folder, version=version)
+        return self._version(entity, loaded, version)
+
+    def loaded_from(self, name: str, number: int) -> str:
+        """Ask for the place from which MLflow's clients load a model version: that alone counts, not its source.
+
+        What is there may be the name of another object: that one's place is returned.
+
+        Raises:
+            ReadError: the server does not tell.
+        """
+        uri = self._download_uri(name, str(number))
+        for _ in range(_NAMES):
+            if uri.startswith("runs:/"):
+                run_id, _, folder = uri.removeprefix("runs:/").partition("/")
+                answer = self._session.get(endpoints.RUN, {"run_id": run_id})
+                root = made(lambda one: str(one["run"]["info"]["artifact_uri"]), answer)
+            elif model_id := _model_id(uri):
+                folder = uri.removeprefix(f"models:/{model_id}").strip("/")
+                root = self._model_uri(model_id)
+            elif uri.startswith("models:/"):
+                other, _, folder = uri.removeprefix("models:/").rpartition("/")
+                root, folder = self._download_uri(other, folder), ""
+            else:
+                break
             uri = posixpath.join(root, folder) if folder else root
         if not uri or uri.startswith(("models:", "runs:")):
             raise MalformedAnswer("the server does not tell where the version's files are")
-        return self._version(entity, uri, (name, number))
+        return uri
+
+    def _download_uri(self, name: str, number: str) -> str:
+        answer = self._session.get(endpoints.VERSION_URI, {"name": name, "version": number})
+        return str(answer.get("artifact_uri", ""))
 
     def _version(self, entity: Entity, uri: str, version: tuple[str, int]) -> Place:
         run_id = entity.facets["run"]

@@ -15,6 +15,7 @@ from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE
 from mlflow_parity.model import (
     MIGRATION_TAGS,
+    STORAGE,
     ArtifactTree,
     Capabilities,
     Entity,
@@ -269,6 +270,22 @@ class ServerReader:
         """
         for batch in read_registry(self.session, self._small):
             yield [entity for entity in batch if self.wanted(entity.container or entity.entity_id)]
+
+    def with_storage(self, versions: Sequence[Entity]) -> list[Entity]:
+        """Return model versions with the place from which each is loaded, one request each; others as they are."""
+
+        def one(entity: Entity) -> Entity:
+            if entity.kind != "model_version":
+                return entity
+            try:
+                place: str | None = self._places.loaded_from(entity.container, int(entity.facets["number"]))
+                problem = entity.error
+            except ReadError as error:
+                place, problem = None, self._redact(f"where it is loaded from: {error}")
+            return replace(entity, facets={**entity.facets, STORAGE: place}, error=problem)
+
+        found = {entity.entity_id: entity for entity in drained(self._pool, one, versions, self._workers)}
+        return [found[entity.entity_id] for entity in versions]
 
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""

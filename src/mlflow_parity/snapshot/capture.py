@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.errors import MalformedAnswer, ReadError
 from mlflow_parity.kinds import KINDS, ObjectPart, of_part
-from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
@@ -255,25 +255,31 @@ def _batches(reader: Reader, place: str, kinds: Sequence[str]) -> Iterator[Seque
     for batch in batches:
         fresh = [entity for entity in batch if (entity.kind, entity.entity_id) not in seen]
         seen.update((entity.kind, entity.entity_id) for entity in fresh)
-        yield fresh
+        # no list tells where a version is loaded from
+        yield reader.with_storage(fresh) if place == SERVER and KINDS[kinds[0]].part == "registry" else fresh
 
 
 class _ModelFiles:
     """The files of logged models that were read already, for the versions that are made of them."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._places: dict[str, PlaceObjects] = {}
+        self._places: dict[str, tuple[PlaceObjects, str | None]] = {}
         for experiment in snapshot.experiments:
             objects = snapshot.objects(experiment.experiment_id)
             if objects.problem("logged_models") is None and objects.problem("logged_model_files") is None:
-                self._places.update({key.entity_id: objects for key in objects.keys("logged_model")})
+                keys = objects.keys("logged_model")
+                self._places.update({key.entity_id: (objects, key.artifact_uri) for key in keys})
 
     def of(self, version: Entity) -> ArtifactTree | None:
-        """Return the files of the logged model that is the version, where they were read without an error."""
+        """Return the files of the logged model that is the version, where they were read without an error.
+
+        Only if the version is loaded from that very place: what is loaded from elsewhere is read by itself.
+        """
         model = str(version.facets.get("source") or "").removeprefix("models:/")
-        if model not in self._places:
+        objects, place = self._places.get(model, (None, None))
+        if objects is None or not place or version.facets.get(STORAGE) != place:
             return None
-        tree = self._places[model].files("logged_model", model)
+        tree = objects.files("logged_model", model)
         whole = tree.error is None and all(file.error is None for file in tree.files)
         return tree if whole else None
 
