@@ -16,6 +16,7 @@ from support.memory import Audited, Store, run_audit
 from mlflow_parity.drafting import write_draft
 from mlflow_parity.model import Entity, Experiment, Run
 from mlflow_parity.reporting.ledger import LedgerWriter
+from mlflow_parity.snapshot.files import file_sha256
 from mlflow_parity.verdict import State
 from mlflow_parity.waivers import load_waivers
 
@@ -184,8 +185,12 @@ def test_two_of_one_name(tmp_path: Path) -> None:
 
 def drafted(folder: Path, done: Audited, *, ledger: bool = True) -> str:
     """Write report and ledger, draft from them, and fill in reason and owner."""
+    if ledger:
+        with LedgerWriter(folder / "ledger.parquet") as writer:
+            writer.extend(done.rows)
     content = {
         "format_version": "1",
+        "ledger_digest": file_sha256(folder / "ledger.parquet") if ledger else "",
         "created": "2026-11-23T00:00:00Z",
         "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
         "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
@@ -193,9 +198,6 @@ def drafted(folder: Path, done: Audited, *, ledger: bool = True) -> str:
         "findings_total": done.result.findings_total,
     }
     (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
-    if ledger:
-        with LedgerWriter(folder / "ledger.parquet") as writer:
-            writer.extend(done.rows)
     (folder / "draft.toml").unlink(missing_ok=True)
     count = write_draft(str(folder / "report.json"), str(folder / "draft.toml"))
     text = (folder / "draft.toml").read_text(encoding="utf-8")

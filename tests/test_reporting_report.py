@@ -59,7 +59,7 @@ def test_a_report_has_both_sides_and_a_known_verdict() -> None:
     """A missing side and a verdict of another word are refused."""
     with pytest.raises(ValueError, match="sides source and target"):
         report(sides={"source": side()})
-    with pytest.raises(ValueError, match="green or red"):
+    with pytest.raises(ValueError, match="green, red or none"):
         report(verdict="amber")
 
 

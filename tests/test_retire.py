@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Proof:
         edit(content)
         copy = folder / "report.json"
         copy.write_text(json.dumps(content), encoding="utf-8")
+        shutil.copy(self.report.with_name("ledger.parquet"), folder)
         return copy
 
 
@@ -266,6 +268,23 @@ def test_a_damaged_report_is_refused(proof: Proof, tmp_path: Path, retire: Retir
     assert status == 2, output
     assert "--report: " in output
     assert "audit again" in output or "run the audit again" in output
+
+
+def test_a_report_without_its_ledger_or_a_verdict_is_refused(proof: Proof, tmp_path: Path, retire: Retire) -> None:
+    """The figures are worth what the ledger beside them is; and a run that did not finish proves nothing."""
+    report = proof.edited(tmp_path, lambda content: None)
+    ledger = report.with_name("ledger.parquet")
+    ledger.unlink()
+    status, output = retire("--yes", report=report)
+    assert status == 1, output
+    assert "refused: the report is without its ledger: " in output
+    ledger.write_bytes(b"another")
+    status, output = retire("--yes", report=report)
+    assert status == 2, output
+    assert f"--report: {ledger} is not the ledger of {report}" in output
+    status, output = retire("--yes", report=proof.edited(tmp_path, _set("verdict", to="none")))
+    assert status == 2, output
+    assert "has no verdict, as that audit did not finish" in output
 
 
 def test_all_refusals_come_at_once(proof: Proof, retire: Retire, tmp_path: Path) -> None:

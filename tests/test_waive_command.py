@@ -31,6 +31,7 @@ def report(*findings: dict[str, Any]) -> dict[str, Any]:
         "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
         "findings": list(findings),
         "findings_total": 9,
+        "ledger_digest": "",
     }
 
 
