@@ -39,7 +39,7 @@ def test_the_schema_is_closed() -> None:
             found += sum(walk(value, f"{path}/{key}") for key, value in node.items())
         return found
 
-    assert walk(schema(), "") == 10
+    assert walk(schema(), "") == 11
 
 
 @given(reports)

@@ -77,7 +77,12 @@ def test_the_summary_of_a_green_audit() -> None:
     """Green says 100 %, lists every facet and asks for the signature."""
     coverage = tuple(CoverageRow("churn", facet, cell(match=7)) for facet in FACETS)
     made = report(
-        verdict="green", reasons=(), findings=(), findings_total=0, scope=Scope(facets=FACETS), coverage=coverage
+        verdict="green",
+        reasons=(),
+        findings=(),
+        findings_total=0,
+        coverage=coverage,
+        scope=Scope(facets=FACETS, include_deleted=True),
     )
     lines = summary_lines(made)
     assert lines[0].startswith("parity: GREEN  verified 100 % (112 of 112 objects x facets), 0 not in order")

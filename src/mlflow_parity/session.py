@@ -365,7 +365,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         left_out.append("loading of models (--parity-load-models)")
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
-        left_out.append("deleted experiments and runs (--parity-include-deleted)")
+        left_out += [deleted.told(name) for name, deleted in result.deleted.items()]
     notes = list(result.notes)
     if result.settled:
         notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
@@ -414,7 +414,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
             partial=partial,
             left_out=tuple(left_out),
         ),
-        sides={"source": _side_report(audit, result, "source"), "target": _side_report(audit, result, "target")},
+        sides={name: _side_report(audit, result, name) for name in SIDES},
         warning=result.warning,
         reasons=tuple(reasons),
         exit_status=exit_status,
@@ -518,6 +518,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
         objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),
+        deleted=result.deleted.get(name),
     )
 
 

@@ -132,3 +132,39 @@ class Cell:
         """Count one ledger row."""
         self.counts[row.state] += 1
         self.findings += row.findings
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What is deleted on one side, can be restored, and was left out; ``None``: not looked at.
+
+    ``inside`` are the runs in those ``experiments``, ``runs`` all others; with ``at_least`` there are more inside.
+    """
+
+    runs: int | None
+    experiments: int | None
+    inside: int | None
+    at_least: bool = False
+
+    def told(self, side: str) -> str:
+        """Return it in one sentence."""
+        counts = ((self.runs, "run"), (self.experiments, "experiment"))
+        some = [f"{count:,} deleted {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+        known = [noun for count, noun in counts if count is not None]
+        unknown = " and ".join(f"{noun}s" for count, noun in counts if count is None)
+        looked = f"; deleted {unknown}: not looked at" if unknown else ""
+        if not known:
+            return f"deleted {unknown} on the {side}: not looked at"
+        if not some:
+            return f"no deleted {' or '.join(known)} on the {side} was left out{looked}"
+        verb = "was" if (self.runs or 0) + (self.experiments or 0) == 1 else "were"
+        return f"{' and '.join(some)} on the {side} {verb} left out: --parity-include-deleted{self._held()}{looked}"
+
+    def _held(self) -> str:
+        where = "it" if self.experiments == 1 else "them"
+        if not self.experiments or self.inside == 0:
+            return ""
+        if self.inside is None:
+            return f" (runs in {where}: not looked at)"
+        least = "at least " if self.at_least else ""
+        return f" ({least}{self.inside:,} run{'' if self.inside == 1 else 's'} in {where})"

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from mlflow_parity import changes, contract
+from mlflow_parity.audit.left_out import DeletedRuns, left_out
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import listed_now, moved_runs
@@ -42,6 +43,8 @@ class Experiments:
         self._unknown: dict[SideName, dict[str, str]] = {}
         self._listed: dict[SideName, dict[str, Experiment]] = {}
         self._unlisted: dict[SideName, str] = {}
+        self.deleted = DeletedRuns()
+        """Deleted runs of the experiments that were read, where they are out of scope."""
 
     def links(self, selected: Selected) -> Links:
         """Pair the runs of every experiment once, so that links across experiments can be followed."""
@@ -59,27 +62,56 @@ class Experiments:
                 if ours.problem("runs"):
                     # not known to be empty: an unreadable list is reported as such, not as an empty source
                     self.result.source_runs += 1
+                    self.deleted.add("source", None)
+                    if theirs is not None:
+                        self.deleted.add("target", None)
                     continue
                 keys = ours.run_keys()
                 kept.add_source(keys)
                 known.update({key.run_id: key.lifecycle_stage for key in keys})
                 self.result.source_runs += sum(self.settings.include_deleted or not key.deleted for key in keys)
-                if theirs is not None and not theirs.problem("runs"):
+                if theirs is None:
+                    self.deleted.add("source", keys)
+                elif theirs.problem("runs"):
+                    self.deleted.add("source", keys)
+                    self.deleted.add("target", None)
+                else:
                     copies_of = theirs.run_keys()
                     kept.add_target(copies_of)
                     pairing = _pair_runs(keys, copies_of, same_store=self.settings.profile == "same-store")
                     pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
+                    self.deleted.add("source", keys, pairing)
+                    self.deleted.add("target", copies_of, pairing)
                     for found in pairing.duplicates:
                         copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
             for _, surplus, _, _ in selected.surplus:
                 view = self.sides["target"].view(surplus)
                 if not view.problem("runs"):
                     kept.add_target(view.run_keys())
+                self.deleted.add("target", None if view.problem("runs") else view.run_keys())
         self.result.warning = kept.warning(self.settings.profile)
         read = {source.experiment_id for source, _ in selected.linked}
         # the runs of a deleted experiment are deleted: whether it was read or not, a link to one of them is a dead link
         left_out = [item for item in self.sides["source"].experiments() if item.experiment_id not in read]
         return Links(pairs, known, copies, all(is_deleted(item) for item in left_out))
+
+    def leave_out(self, selected: Selected) -> None:
+        """Count what is deleted and out of scope, so that it is named: it is no part of the verdict."""
+        if self.settings.include_deleted:
+            return
+        read: dict[SideName, set[str]] = {
+            "source": {source.experiment_id for source, _ in selected.linked},
+            "target": {pair.target.experiment_id for _, pair in selected.linked if pair is not None}
+            | {target.experiment_id for _, target, _, _ in selected.surplus},
+        }
+        for name in SIDES:
+            side = self.sides[name]
+            deleted = [
+                one.experiment_id
+                for one in side.experiments()
+                if is_deleted(one) and self._scope.names(one.name) and one.experiment_id not in read[name]
+            ]
+            self.result.deleted[name] = left_out(side, self.deleted.counts.get(name), deleted)
 
     def _count(self, side: SideName, view: SnapshotView) -> None:
         counts = view.counts()

@@ -11,7 +11,7 @@ from mlflow_parity.changes import Changes
 from mlflow_parity.items import ItemState
 from mlflow_parity.promises import Selection
 from mlflow_parity.sides import SideName
-from mlflow_parity.verdict import Finding, Row, State
+from mlflow_parity.verdict import Deleted, Finding, Row, State
 from mlflow_parity.waivers import Used
 
 
@@ -63,6 +63,8 @@ class Result:
     outside: dict[str, dict[str, int | None]] = field(default_factory=dict)
     objects: dict[str, Counter[str]] = field(default_factory=lambda: {"source": Counter(), "target": Counter()})
     """Objects beside experiments and runs that were read of each side, by kind."""
+    deleted: dict[SideName, Deleted] = field(default_factory=dict)
+    """What was left out of each side for being deleted; empty where deleted objects are in scope."""
     waivers: tuple[Used, ...] = ()
     waivers_digest: str = ""
     self_test: SelfTest | None = None

@@ -93,6 +93,7 @@ class Audit:
                 f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
                 "nothing: check --source-uri, --parity-experiments and --parity-include-deleted"
             )
+        experiments.leave_out(selected)
         experiments.look_again(selected)
         explainer = Explainer()
         comparison = Comparison(

@@ -98,6 +98,7 @@ def render(report: Report) -> str:
         facts=_facts(report),
         side_rows=_side_rows(report.sides["source"], report.sides["target"]),
         outside=outside,
+        looked_outside=any(report.sides[name].outside for name in SIDES),
         # a partial audit names what was left out in a place of its own
         not_part=outside if report.scope.partial else [*report.scope.left_out, *outside],
         waivers=[", ".join(f"{key}: {text}" for key, text in waiver.items()) for waiver in report.waivers],

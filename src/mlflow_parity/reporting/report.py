@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from mlflow_parity.canary.outcome import SelfTest
-from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
+from mlflow_parity.verdict import SEVERITY, Cell, Deleted, Finding, State
 
 FORMAT_VERSION = "1"
 #: ``none``: the audit is under way, or did not finish.
@@ -71,6 +71,8 @@ class SideReport:
     objects: Mapping[str, int] = field(default_factory=dict)
     """Objects beside experiments and runs that were read, by kind."""
     outside: Mapping[str, int | None] = field(default_factory=dict)
+    deleted: Deleted | None = None
+    """``None``: nothing was left out for being deleted, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,14 @@ class Report:
     def verified(self) -> int:
         """Objects × facets that were read and judged on both sides."""
         return sum(row.verified for row in self.coverage)
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """What was left out for being deleted, a sentence for each side; none where deleted objects are in scope."""
+        if self.scope.include_deleted:
+            return ()
+        unknown = Deleted(None, None, None)
+        return tuple((self.sides[name].deleted or unknown).told(name) for name in SIDES)
 
     def by_facet(self) -> dict[str, Cell]:
         """Coverage summed over the experiments, in the order in which the facets first occur."""
