@@ -69,9 +69,6 @@ def test_nothing_is_left_out_where_it_is_compared(pair: tuple[Server, Server], t
         tmp_path / "some", pair[0].uri, pair[1].uri, "--parity-exclude-experiments", "abandoned", "-k", "params"
     )
     assert _counted(some, "source") == Deleted(12, 0, 0)
-    none = audit(tmp_path / "none", pair[0].uri, pair[1].uri, "-k", "prompts_arrived or prompt_content")
-    assert _counted(none, "source") == Deleted(None, 1, 2)
-    assert "no deleted experiment on the target was left out; deleted runs: not looked at" in none.output
 
 
 def test_what_cannot_be_counted_was_not_looked_at(pair: tuple[Server, Server], tmp_path: Path) -> None:
@@ -82,7 +79,7 @@ def test_what_cannot_be_counted_was_not_looked_at(pair: tuple[Server, Server], t
     kept = audit(tmp_path / "snapshot", str(tmp_path / "snapshots" / "source"), pair[1].uri, "-k", "params")
     assert kept.status == 0, kept.output
     assert _counted(kept, "source") == Deleted(12, 1, None)
-    assert "(runs in it: not looked at)" in kept.output
+    assert "(runs in it: not looked at)" in " ".join(kept.output.split())
 
 
 def test_every_sentence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from mlflow_parity.kinds import SCOPE_KIND
@@ -44,7 +45,8 @@ def summary_lines(
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")
     head += _outside_lines(report)
-    head += [f"  {line}" for line in report.deleted]
+    for line in report.deleted:
+        head += textwrap.wrap(line, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     head += _waiver_lines(report)
     changed = [f"  changed since read: {visible(line)}" for line in report.changed]
