@@ -51,6 +51,8 @@ client.set_prompt_alias("greet", "live", 1)
 client.set_terminated(run)
 print(json.dumps(ids))
 """
+#: The copy is one of the store.
+TWO = "--parity-two-servers"
 LOADERS = {
     "good": "return type('M', (), {'predict': lambda self, data: data})()",
     "lacking": "import a_library_that_nobody_has",
@@ -101,7 +103,8 @@ def _found(done: AuditRun, facet: str) -> dict[str, tuple[str, str, str]]:
 @pytest.mark.long
 def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
     """No model's code runs; that is said, and makes the audit no partial one."""
-    done = audit(tmp_path, copied.source.uri, copied.target.uri)
+    assert main(["snapshot", "--source-uri", copied.source.uri, "--to", str(tmp_path / "kept")]) == 0
+    done = audit(tmp_path, str(tmp_path / "kept" / "source"), copied.target.uri)
     assert done.status == 0, done.output
     assert "test_model_versions_load" not in done.output
     assert not done.report["scope"]["partial"]
@@ -111,7 +114,9 @@ def test_loading_is_off_by_default(copied: Copied, tmp_path: Path) -> None:
 @pytest.mark.long
 def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
     """One loads; one needs a library that is absent: unverified; one fails: a mismatch."""
-    done = audit(tmp_path, copied.source.uri, copied.target.uri, "--parity-load-models", "-k", "model_versions_load")
+    done = audit(
+        tmp_path, copied.source.uri, copied.target.uri, TWO, "--parity-load-models", "-k", "model_versions_load"
+    )
     assert done.status == 1, done.output
     found = _found(done, "loads")
     assert set(found) == {"lacking version 1", "broken version 1"}
@@ -133,7 +138,7 @@ def test_a_renamed_model_is_loaded_by_its_own_name(copied: Copied, tmp_path: Pat
     rename(("good", "better"), ("broken", "good"))
     try:
         only = ("--parity-load-models", "-k", "model_versions_load", "--parity-models", "good")
-        done = audit(tmp_path, copied.source.uri, copied.target.uri, *only, "--parity-rename", str(file))
+        done = audit(tmp_path, copied.source.uri, copied.target.uri, TWO, *only, "--parity-rename", str(file))
     finally:
         rename(("good", "broken"), ("better", "good"))
     assert done.status == 0, done.output
@@ -147,7 +152,7 @@ def test_an_mlmodel_that_does_not_parse(copied: Copied, tmp_path: Path, depth: s
     file = copied.file("good", "MLmodel")
     kept = file.read_bytes()
     file.write_bytes(b"{" * len(kept))
-    done = audit(tmp_path, copied.source.uri, copied.target.uri, "-k", "accessible", "--parity-depth", depth)
+    done = audit(tmp_path, copied.source.uri, copied.target.uri, TWO, "-k", "accessible", "--parity-depth", depth)
     file.write_bytes(kept)
     assert done.status == 1, done.output
     key, state, why = _found(done, "access")["good version 1"]
@@ -163,7 +168,7 @@ def test_a_file_that_cannot_be_had(copied: Copied, tmp_path: Path, depth: str) -
         refusal = status(403, body=b'{"error_code": "PERMISSION_DENIED", "message": "not for you"}')
         for path in ("good_loader.py", "artifacts/files", "get-artifact"):
             proxy.faults.append(Fault(path, refusal, times=1_000))
-        done = audit(tmp_path, copied.source.uri, proxy.uri, "-k", "accessible", "--parity-depth", depth)
+        done = audit(tmp_path, copied.source.uri, proxy.uri, TWO, "-k", "accessible", "--parity-depth", depth)
     assert done.status == 1, done.output
     key, state, why = _found(done, "access")["good version 1"]
     assert (key, state) == ("code/good_loader.py", "unverified")
@@ -177,7 +182,7 @@ def _answers(copied: Copied, folder: Path, spoil: Spoil, times: int = 1_000) -> 
     """Audit a target that answers for aliases in another way."""
     with proxying(copied.target.uri) as proxy:
         proxy.faults.append(Fault("registered-models/alias", spoil, times=times))
-        done = audit(folder, copied.source.uri, proxy.uri, "-k", "aliases_resolve")
+        done = audit(folder, copied.source.uri, proxy.uri, TWO, "-k", "aliases_resolve")
         asked = sum("registered-models/alias" in seen.path for seen in proxy.seen)
     assert asked >= len(ALIASES)
     return done

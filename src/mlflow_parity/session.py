@@ -200,11 +200,11 @@ class Main(Shared):
         shared = held_by_both(source.reader, target.reader, ours, theirs, audit.scope.is_wanted)
         if not shared or self.settings.two_servers:
             return shared
-        kept = "with --parity-profile same-store " if self.settings.profile == "export-import" else ""
+        kept = ", with --parity-profile same-store," if self.settings.profile == "export-import" else ""
         raise UsageProblem(
             f"source ({source.location.display}) and target ({target.location.display}) both hold {shared}: they are "
             f"one server under two addresses, or copies of one store, and {WHY}. Pass two different servers; compare "
-            f"an upgraded or restored store {kept}with a snapshot of the original (`mlflow-parity snapshot`). If you "
+            f"an upgraded or restored store{kept} to a snapshot of the original (`mlflow-parity snapshot`). If you "
             "know that they are two servers (a restored copy beside its original), add --parity-two-servers"
         )
 

@@ -205,13 +205,15 @@ class Migration:
         if self._hindered("run", exported=self._progressed.exported):
             return 2
         status, lost = self._ended("run", self._discarding if self.settings.discard_export else self._keeping)
-        return max(status, self.verify(from_export=False)) if check and not lost else status
+        # 2 would say that nothing was written
+        return max(status, min(self.verify(from_export=False), 1)) if check and not lost else status
 
     def verify(self, *, from_export: bool) -> int:
         """Audit; return 0 when it is green, 2 when it was refused, else 1."""
         needed(self.settings, source=not from_export, target=True)
         self._begin_reports(self.settings.reports)
-        return self._audit(from_export=from_export)
+        status = self._audit(from_export=from_export)
+        return 2 if status == _REFUSED else min(status, 1)
 
     def repair(self, report: Path) -> int:
         """Move again what a report calls missing, doubled or different; return the exit status."""
@@ -237,7 +239,7 @@ class Migration:
         status, left = 1, damaged.left
 
         def audit() -> tuple[int, Damaged | None]:
-            status = self._audit(from_export=not live, more=recheck, reports=again)
+            status = min(self._audit(from_export=not live, more=recheck, reports=again), 1)
             judged = status and (again / "ledger.parquet").exists()
             return status, read_damage(again / "report.json", target) if judged else None
 
@@ -330,8 +332,7 @@ class Migration:
         # the audit has a line of its own
         self.progress.close()
         say("Auditing")
-        status = verify(self.settings, source, more, reports=reports)
-        return 2 if status == _REFUSED else min(status, 1)
+        return verify(self.settings, source, more, reports=reports)
 
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()
