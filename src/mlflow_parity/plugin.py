@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,13 +295,19 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
         main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the reports; nothing but a green ledger may exit 0."""
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, None, None]:
+    """Write the reports; nothing but a green ledger may exit 0, whatever another plugin makes of the exit status."""
     main = session.config.stash.get(_MAIN, None)
-    if main is not None:
-        with _usage_errors(main.redactor):
-            session.exitstatus = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
+    if main is None:
+        return (yield)
+    with _usage_errors(main.redactor):
+        session.exitstatus = status = main.finish(int(exitstatus), collect_only=session.config.option.collectonly)
+    try:
+        return (yield)
+    finally:
+        if session.exitstatus == 0:
+            session.exitstatus = status
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
