@@ -1,15 +1,17 @@
 """Proves README's and the pages' commands as a newcomer has them: on a machine with python3, make, git and pip alone.
 
 ``python3 -m support.bare_machine`` with ``tests`` on ``PYTHONPATH``; standard library only, and nothing is written to
-the checkout. In a clone it runs ``make demo``; the wheel goes into a new environment by the lines of README's *Install*;
-each other shell block of the pages is run with that environment's programs alone, in an empty folder. The servers that
-the commands talk to run in the clone's own environment, as in ``tests/test_howtos.py``, which knows what each page needs.
+the checkout. In a clone it runs ``make demo``; the wheel goes into a new environment by the lines of README's
+*Install*; each other shell block of the pages is run with that environment's programs alone, in an empty folder. The
+servers that the commands talk to run in the clone's own environment, and ``tests/test_howtos.py`` knows what each page
+needs.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,8 +51,16 @@ def begin(command: Sequence[str], folder: Path, env: Mapping[str, str], log: Pat
     """Begin a command; what it prints goes to ``log``."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
+            command, cwd=folder, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that still runs, with all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait(process: subprocess.Popen[bytes], what: str, log: Path) -> None:
@@ -59,7 +69,11 @@ def wait(process: subprocess.Popen[bytes], what: str, log: Path) -> None:
     Raises:
         Failed: its exit status was not 0; the message has the end of what it printed.
     """
-    if process.wait():
+    try:
+        process.wait()
+    finally:
+        end(process)
+    if process.returncode:
         told = log.read_text(encoding="utf-8", errors="replace")[-6000:]
         raise Failed(f"{what} ended with exit status {process.returncode}:\n{told}")
 
@@ -162,7 +176,7 @@ def main() -> int:
                 with _timed("the rest of the installation by pip, which began with it"):
                     installed.wait(installing)
             finally:
-                installing.kill()
+                end(installing)
             with _timed("the commands of README and docs"):
                 ran = run_pages(clone, folder, installed.programs)
             with _timed("the other extras of README's Install"):
