@@ -1,7 +1,8 @@
-"""The how-tos in ``docs/`` do what they say: each shell block is run against real servers, in order."""
+"""README and the how-tos in ``docs/`` do what they say: each shell block is run against real servers, in order."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
@@ -13,72 +14,98 @@ from pathlib import Path
 import pytest
 from support import warm
 from support.migrations import COMMAND
+from support.pages import ROOT, blocks, every_block
 from support.seed import EPOCH, Seeder
 from support.seed_trace_states import AT_ONCE, STATES, seed_trace_states
 from support.servers import FreshServer, emptied, server_of
 from support.tool import migrate
 
 from mlflow_parity.standin.sagemaker import StandIn
-from mlflow_parity.standin.servers import clean_environment
+from mlflow_parity.standin.servers import QUIET, clean_environment
 
 pytestmark = pytest.mark.long
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-_STEP = re.compile(r"^```sh\n(?P<block>.*?)^```\n\s*Exit status (?P<status>\d)", re.DOTALL | re.MULTILINE)
-
-
-def steps(page: str) -> list[tuple[str, int]]:
-    """Return the shell blocks of a page with the exit status that the text after each promises."""
-    text = (DOCS / page).read_text(encoding="utf-8")
-    found = [(match["block"], int(match["status"])) for match in _STEP.finditer(text)]
-    # a block without a promise would be one that nobody runs
-    assert len(found) == text.count("```sh") == text.count("```") / 2
-    return found
+DOCS = ROOT / "docs"
+#: Set by :mod:`support.bare_machine`: where the programs of an environment are in which only the package is installed,
+#: and the file that takes the labels of the blocks that were run there. Without it each program comes warm.
+_BARE, _RAN = os.environ.get("PARITY_BARE_PROGRAMS"), os.environ.get("PARITY_BARE_RAN")
 
 
 class Shell:
-    """Runs the blocks of one page in one folder; ``variables`` are the placeholders."""
+    """Runs the blocks of one page in one folder.
+
+    ``variables`` are its shell variables; ``placeholders`` what stands in its text for something of the reader's own.
+    """
 
     def __init__(self, page: str, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder / "work"
+        self.folder.mkdir(parents=True)
         self.variables: dict[str, str] = {}
-        self._left = steps(page)
-        self._programs = folder / "programs"
-        self._programs.mkdir(parents=True)
-        # the commands as they are installed; a reader of the pages has no migrate.py
-        for name, program_of, kind in (
-            ("pytest", ["-m", "pytest"], "audit"),
-            ("mlflow", ["-m", "mlflow"], "mlflow"),
-            ("mlflow-parity", [str(COMMAND)], "mlflow"),
-        ):
-            program = self._programs / name
-            command = warm.shell_command(*program_of, kind=kind)
-            program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-            program.chmod(0o755)
+        self.placeholders: dict[str, str] = {}
+        # how to install is run by the bare machine alone
+        self._left = [block for block in blocks(page) if not block.installs]
+        # a page that promises an exit status does so after each block
+        assert len({block.status is None for block in self._left}) == 1
+        self._programs = Path(_BARE) if _BARE else _warm_programs(folder / "programs")
+        self._home = folder / "home"
+        self._home.mkdir()
 
-    def step(self) -> str:
-        """Run the next block; its exit status must be the promised one. Return what it printed."""
-        block, status = self._left.pop(0)
-        for name in set(re.findall(r"\$([A-Z]+)", block)):
-            assert name in self.variables, f"the page uses ${name}, which this test does not set"
-        env = clean_environment(self.variables)
-        env["PATH"] = f"{self._programs}:{env['PATH']}"
+    def step(self, number: int = 0) -> str:
+        """Run the next block (or a later one); its exit status must be the promised one. Return what it printed."""
+        block = self._left.pop(number)
+        text = block.text
+        for placeholder, meant in self.placeholders.items():
+            text = text.replace(placeholder, meant)
+        assert "…" not in text, f"{block.label} holds a placeholder that this test does not replace"
+        for name in set(re.findall(r"\$([A-Z]+)", text)):
+            assert name in self.variables, f"{block.label} uses ${name}, which this test does not set"
         done = subprocess.run(
-            ["sh", "-e", "-c", block],
+            ["/bin/sh", "-e", "-c", text],
             cwd=self.folder,
-            env=env,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=300,
             check=False,
         )
         output = done.stdout + done.stderr
-        assert done.returncode == status, f"{block}{output}"
+        assert done.returncode == (block.status or 0), f"{block.label}\n{text}{output}"
+        if _RAN:
+            with open(_RAN, "a", encoding="utf-8") as file:
+                file.write(f"{block.label}\n")
         return output
+
+    def _environment(self) -> dict[str, str]:
+        if not _BARE:
+            env = clean_environment(self.variables)
+            return {**env, "PATH": f"{self._programs}:{env['PATH']}"}
+        # nothing but what was installed, and no request to anybody else
+        return {"PATH": str(self._programs), "HOME": str(self._home), "LANG": "C.UTF-8", **QUIET, **self.variables}
 
     def done(self) -> None:
         """Every block was run."""
         assert self._left == []
+
+
+def _warm_programs(folder: Path) -> Path:
+    folder.mkdir()
+    # the commands as they are installed; a reader of the pages has no migrate.py
+    for name, program_of, kind in (
+        ("pytest", ["-m", "pytest"], "audit"),
+        ("mlflow", ["-m", "mlflow"], "mlflow"),
+        ("mlflow-parity", [str(COMMAND)], "mlflow"),
+    ):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {warm.shell_command(*program_of, kind=kind)} "$@"\n')
+        program.chmod(0o755)
+    return folder
+
+
+def test_every_page_with_commands_is_run() -> None:
+    """Each page that shows a shell block has a test here, and no block leaves open what it is."""
+    run = set(re.findall(r'\bShell\("([^"]+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert run == {block.page for block in every_block()}
 
 
 def _seed(uri: str, names: Sequence[str] = ("shop", "search")) -> None:
@@ -86,7 +113,7 @@ def _seed(uri: str, names: Sequence[str] = ("shop", "search")) -> None:
     for name in names:
         experiment = seed.experiment(name, {"team": "growth"})
         for number in range(2):
-            run = seed.run(experiment, f"{name} {number}", start=EPOCH + number)
+            run = seed.run(experiment, f"{name} {number}", start=EPOCH + number, tags={"team": "growth"})
             seed.log(run, params={"lr": f"0.{number}"}, metrics=[("loss", 1.5, EPOCH, 0), ("loss", -0.0, EPOCH, 1)])
             seed.artifact(run, "notes.txt", f"{name} {number}\n".encode())
             seed.end(run)
@@ -106,7 +133,7 @@ def test_acceptance(fresh_server: FreshServer, tmp_path: Path) -> None:
     migrate(old.uri, new.uri, tmp_path / "export")
     run = _run_named(new.uri, "shop 1")
     with _changed(new.database_path, "UPDATE params SET value = '0.9' WHERE run_uuid = ? AND key = 'lr'", run):
-        shell = Shell("acceptance.md", tmp_path / "work")
+        shell = Shell("docs/acceptance.md", tmp_path / "shell")
         shell.variables = {"OLD": old.uri, "NEW": new.uri}
         listed = shell.step()
         assert "test_params[shop]" in listed
@@ -125,7 +152,7 @@ def test_acceptance(fresh_server: FreshServer, tmp_path: Path) -> None:
 def test_after_the_source_is_gone(fresh_server: FreshServer, tmp_path: Path) -> None:
     """The snapshot stands for a server that has ended; a run deleted later is found."""
     new = fresh_server()
-    shell = Shell("after-the-source-is-gone.md", tmp_path / "work")
+    shell = Shell("docs/after-the-source-is-gone.md", tmp_path / "shell")
     with server_of("newest", tmp_path / "old") as old:
         _seed(old.uri)
         migrate(old.uri, new.uri, tmp_path / "export")
@@ -142,7 +169,7 @@ def test_migrate_and_repair(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Plan, run, run again; then a run is deleted, a param altered and a file lost on the target: repaired."""
     old, new = fresh_server(), fresh_server()
     _seed(old.uri)
-    shell = Shell("migrate.md", tmp_path / "work")
+    shell = Shell("docs/migrate.md", tmp_path / "shell")
     shell.variables = {"OLD": old.uri, "NEW": new.uri}
     assert not (shell.folder / "migration").exists()
     shell.step()
@@ -166,7 +193,7 @@ def test_migrate_and_repair(fresh_server: FreshServer, tmp_path: Path) -> None:
 def test_backup(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Exported, imported into an empty server after the source has ended, and audited against the backup."""
     new = fresh_server()
-    shell = Shell("backup.md", tmp_path / "work")
+    shell = Shell("docs/backup.md", tmp_path / "shell")
     with server_of("newest", tmp_path / "old") as old:
         _seed(old.uri)
         shell.variables = {"OLD": old.uri, "NEW": new.uri}
@@ -183,7 +210,7 @@ def test_sagemaker(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: 
     plane.next_arns.append(sagemaker_app.arn)
     name = sagemaker_server.arn.rsplit("/", 1)[-1]
     server = old.servers[name]
-    shell = Shell("sagemaker.md", tmp_path / "work")
+    shell = Shell("docs/sagemaker.md", tmp_path / "shell")
     shell.variables = {
         **sagemaker_server.environment("SOURCE_"),
         **sagemaker_app.environment("TARGET_"),
@@ -216,9 +243,50 @@ def test_sagemaker(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: 
         shell.done()
 
 
+def test_readme(fresh_server: FreshServer, sagemaker_app: StandIn, tmp_path: Path) -> None:
+    """The commands of its first page: the migration to an App, in two steps, and then the audit."""
+    old = fresh_server()
+    _seed(old.uri)
+    shell = Shell("README.md", tmp_path / "shell")
+    shell.variables = sagemaker_app.environment("TARGET_")
+    shell.placeholders = {
+        "http://old-mlflow:5000": old.uri,
+        "arn:aws:sagemaker:eu-west-1:123456789012:mlflow-app/app-ABCDEFGHIJKL": sagemaker_app.arn,
+        "arn:aws:sagemaker:…:mlflow-app/app-…": sagemaker_app.arn,
+    }
+    with emptied(sagemaker_app.server):
+        output = shell.step(1)
+        assert "GREEN" in output
+        assert "GREEN" in shell.step()
+    shell.done()
+
+
+def test_self_test(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The audit of a migration proves that it sees."""
+    old, new = fresh_server(), fresh_server()
+    _seed(old.uri)
+    migrate(old.uri, new.uri, tmp_path / "export")
+    shell = Shell("docs/self-test.md", tmp_path / "shell")
+    shell.placeholders = {"http://old-mlflow:5000": old.uri, "http://new-mlflow:5000": new.uri}
+    assert re.search(r"self-test: (\d+) of \1 planted faults seen", shell.step())
+    shell.done()
+
+
+def test_own_checks(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The example that the page names, in a folder of that name."""
+    old, new = fresh_server(), fresh_server()
+    _seed(old.uri)
+    migrate(old.uri, new.uri, tmp_path / "export")
+    shell = Shell("docs/own-checks.md", tmp_path / "shell")
+    shutil.copytree(DOCS / "examples" / "own-checks", shell.folder / "own-checks")
+    shell.placeholders = {"http://old:5000": old.uri, "http://new:5000": new.uri}
+    assert "GREEN" in shell.step()
+    shell.done()
+
+
 def test_upgrade(tmp_path: Path) -> None:
     """From 2.22 to the newest, in place; and a file store that was moved."""
-    shell = Shell("upgrade.md", tmp_path / "work")
+    shell = Shell("docs/upgrade.md", tmp_path / "shell")
     with server_of("2.22.5", tmp_path / "server") as server:
         _seed(server.uri)
         seed_trace_states(server.uri, Seeder(server.uri).experiment("asked"))

@@ -10,34 +10,23 @@ from pathlib import Path
 
 import pytest
 from support.audits import audit
+from support.environments import CONSTRAINTS, ROOT, built_wheel, install
 
 from mlflow_parity import __version__
 from mlflow_parity.standin.servers import Server, clean_environment
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel() -> Path:
     """A wheel built from this checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return next(folder.glob("*.whl"))
+    return built_wheel()
 
 
 def environment(folder: Path, *what: str) -> Path:
     """Make an environment with ``what`` in it; return its interpreter."""
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
-    wanted = ["--quiet", "--constraint", str(ROOT / "constraints.txt"), *what]
-    command = [sys.executable, "-m", "uv", "pip", "install", "--python", str(python), *wanted]
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
-    except subprocess.CalledProcessError:
-        # an index that only pip's own configuration knows
-        command = [sys.executable, "-m", "pip", "--python", str(python), "install", *wanted]
-        subprocess.run(command, check=True, capture_output=True, timeout=900)
+    install(python, what, constraints=CONSTRAINTS)
     return python
 
 

@@ -326,15 +326,20 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
-    """Write the reports; nothing but a green ledger may exit 0. Below all that others print stands the verdict."""
+    """Write the reports; nothing but a green ledger may exit 0, whatever another plugin makes of the exit status.
+
+    Below all that others print stands the verdict.
+    """
     main = session.config.stash.get(_MAIN, None)
     if main is None:
         return (yield)
     with _usage_errors(main.redactor, main):
-        session.exitstatus = main.finish(int(exitstatus))
+        session.exitstatus = status = main.finish(int(exitstatus))
     try:
         return (yield)
     finally:
+        if session.exitstatus == 0:
+            session.exitstatus = status
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             _show_verdict(main, reporter, int(session.exitstatus))

@@ -259,13 +259,19 @@ class Main(Shared):
             if found is None:
                 continue
             promise = PROMISES.get(found["promise"])
-            bundle = known.get(("experiment" if promise is None else promise.family, found["item"]))
-            if bundle is None:
+            kind: Family = "experiment" if promise is None else promise.family
+            shares = [known[kind, found["item"]]] if (kind, found["item"]) in known else []
+            if promise is not None and not shares:
+                # another plugin has put parameters after ours, as pytest-repeat does: "churn-1-2" may be of
+                # "churn" and of "churn-1", and both are read
+                shares = [one for (of, id), one in known.items() if of == kind and found["item"].startswith(f"{id}-")]
+            if not shares:
                 continue  # not one of our checks
             promises += every if promise is None else [promise.name]
-            items += [item.key for item in bundle.items]
-            ran.update(f"{found['promise']}[{item.id}]" for item in bundle.items)
-            tests.add(f"{found['promise']}[{bundle.id}]")
+            for share in shares:
+                items += [item.key for item in share.items]
+                ran.update(f"{found['promise']}[{item.id}]" for item in share.items)
+                tests.add(f"{found['promise']}[{share.id}]")
         self._selected = frozenset(tests)
         if self.settings.recheck is not None:
             lost = self.settings.recheck.checks - ran

@@ -1,4 +1,4 @@
-"""Environments of old MLflow versions, made once and kept in the cache folder."""
+"""Environments of old MLflow versions and of other packages, made once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import importlib.util
 import subprocess
 import sys
 import venv
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow_parity.standin.cache import cache_folder, locked
+from support.sharing import made_once
 
 #: What stands beside an old MLflow: SQLAlchemy 2.1 breaks 2.16 to 3.4; the tool exports with its server's client;
 #: servers with a login (`--app-name basic-auth`) need Flask-WTF.
@@ -20,6 +23,9 @@ BESIDE = (
     "databricks-mlflow-export-import==1.2.1",
     "flask-wtf==1.3.0",
 )
+ROOT = Path(__file__).resolve().parent.parent.parent
+#: Versions that this project is tested with.
+CONSTRAINTS = ROOT / "constraints.txt"
 _MARKER = "mlflow-parity-complete"
 
 
@@ -27,29 +33,60 @@ def python_of(version: str) -> str:
     """Return the interpreter of an environment with MLflow ``version``; ``"newest"`` is the running one."""
     if version == "newest":
         return sys.executable
-    folder = cache_folder() / "envs" / f"mlflow-{version}"
+    return environment(f"mlflow-{version}", [f"mlflow=={version}", *BESIDE])
+
+
+def environment(name: str, packages: Sequence[str], *, constraints: Path | None = None) -> str:
+    """Return the interpreter of an environment with these packages, which is kept under ``name``."""
+    folder = cache_folder() / "envs" / name
     python = folder / "bin" / "python"
-    packages = [f"mlflow=={version}", *BESIDE]
     marker = folder / _MARKER
-    wanted = "\n".join(packages) + "\n"
-    with locked(f"env-{version}"):
+    wanted = "\n".join(packages) + "\n" + (constraints.read_text(encoding="utf-8") if constraints else "")
+    with locked(f"env-{name}"):
         # the marker is written last and says what is inside: one of an older test suite is brought up to date
-        if not marker.exists() or marker.read_text() != wanted:
-            _make(folder, packages)
-            marker.write_text(wanted)
+        if not marker.exists() or marker.read_text(encoding="utf-8") != wanted:
+            if not python.exists():
+                venv.create(folder, with_pip=not _has_uv(), symlinks=True, clear=True)
+            install(python, packages, constraints=constraints)
+            marker.write_text(wanted, encoding="utf-8")
     return str(python)
 
 
-def _make(folder: Path, packages: list[str]) -> None:
-    python = folder / "bin" / "python"
-    uv = importlib.util.find_spec("uv") is not None
-    if not python.exists():
-        venv.create(folder, with_pip=not uv, symlinks=True, clear=True)
-    if uv:
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *packages]
-    else:
-        command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *packages]
-    _install(command)
+def _has_uv() -> bool:
+    return importlib.util.find_spec("uv") is not None
+
+
+def install(python: Path, packages: Sequence[str], *, constraints: Path | None = None) -> None:
+    """Install packages into the environment of that interpreter, by uv where it knows them, else by pip."""
+    more = [] if constraints is None else ["--constraint", str(constraints)]
+    by_pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *more, *packages]
+    if _has_uv():
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *more, *packages]
+        if subprocess.run(command, capture_output=True, timeout=1800, check=False).returncode == 0:
+            return
+        # an index that only pip's own configuration knows
+    _install(by_pip)
+
+
+def built_wheel() -> Path:
+    """Return the wheel of this checkout, built once for all of a session."""
+    with made_once("wheel") as (folder, is_there):
+        if not is_there:
+            _install([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)])
+    return next(folder.glob("*.whl"))
+
+
+def unpacked_wheel() -> Path:
+    """Return a folder that makes an environment one with the built wheel installed when ``PYTHONPATH`` names it.
+
+    So an environment that is kept holds nothing of a checkout.
+    """
+    wheel = built_wheel()
+    with made_once("unpacked-wheel") as (folder, is_there):
+        if not is_there:
+            with zipfile.ZipFile(wheel) as file:
+                file.extractall(folder)
+    return folder
 
 
 def _install(command: list[str]) -> None:
