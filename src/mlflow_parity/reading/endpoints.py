@@ -226,7 +226,7 @@ def markdown() -> str:
         "",
         "A self-managed server with `--app-name basic-auth` leaves out of its lists, without a word, what a user may not read.",
         "The audit's user must be an *administrator* there (`is_admin`), on both sides; an App and a managed server have IAM",
-        "instead, and are not asked. Any other user makes the whole audit `unverified`, in one row, and `migrate.py` refuses it.",
+        "instead, and are not asked. Any other user makes the whole audit `unverified`, in one row, and a migration refuses it.",
         "",
         "## Every request that an audit can send",
         "",
