@@ -21,6 +21,7 @@ import pytest
 from reading_proxy import Fault, proxying
 from reporting_samples import cell, report
 from support.audits import PYTEST, AuditRun, audit
+from support.migrations import migrate_py
 from support.seed import Seeder
 
 from mlflow_parity.cli import main
@@ -313,3 +314,13 @@ def test_evidence_without_a_verdict_or_with_anothers_ledger_is_refused(
     refused("is not the ledger of")
     earlier = ReportFolder(folder / "reports", NOTHING, Redactor()).earlier
     refused(f"or give the report before it: {folder / 'reports' / str(earlier) / 'report.json'}")
+
+
+@pytest.mark.parametrize("step", ["run", "verify"])
+def test_a_migration_that_dies_before_its_audit(folder: Path, first: AuditRun, step: str) -> None:
+    """``migrate.py``, too: from its first moment on, whatever stops it, no earlier audit passes for its own."""
+    ends = ("--source-uri", f"http://127.0.0.1:{free_port()}", "--target-uri", f"http://127.0.0.1:{free_port()}")
+    done = migrate_py(folder, step, *ends, "--work-dir", "work", "--report-dir", "reports")
+    assert done.status != 0, done.output
+    assert "Traceback" not in done.output
+    _without_verdict(folder, first)
