@@ -9,6 +9,9 @@ import pytest
 from memory import LOCATIONS, MemoryReader, audited, rich_store, same_ids
 from reading_proxy import Exchange, Fault, Spoil, proxying
 from support.audits import audit
+from support.memory import MemoryReader as ObjectsReader
+from support.memory import Store as Objects
+from support.memory import run_audit
 from support.seed import seed_small
 from support.servers import FreshServer
 from support.tool import migrate
@@ -17,10 +20,11 @@ from mlflow_parity.__main__ import main
 from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import parse_location
-from mlflow_parity.model import Capabilities
+from mlflow_parity.model import Capabilities, Entity, Experiment
 from mlflow_parity.reading.auth import SideName
 from mlflow_parity.reading.support import NEWEST, is_newer
 from mlflow_parity.reading.visibility import NOT_ADMIN, Visibility
+from mlflow_parity.snapshot.by_hand import sentence
 from mlflow_parity.verdict import State
 from mlflow_parity.waivers import load_waivers
 
@@ -192,3 +196,23 @@ def _version(text: str) -> Spoil:
         exchange.answer(status, headers, text.encode())
 
     return answer
+
+
+def test_what_no_tool_can_move_is_counted_from_what_was_read() -> None:
+    """Secrets by the objects that have them, archives by the tag of the traces, accounts as the server told them."""
+    archived = {"mlflow.trace.spansLocation": "ARCHIVE_REPO"}
+    tags = [archived, archived, {"mlflow.trace.spansLocation": "TRACKING_STORE", "note": "ARCHIVE_REPO"}, {}]
+    traces = [Entity("trace", f"tr-{n}", "ask", "1", 1, {"tags": one, "state": "OK"}) for n, one in enumerate(tags)]
+    hook = Entity("webhook", "h", "hook", "", 1, {"name": "hook"})
+    secrets = [Entity("gateway_secret", str(n), f"key {n}", "", 1, {"definition": {}}) for n in range(2)]
+    place = "mlflow-artifacts:/1"
+    store = Objects([Experiment("1", "a", "active", place, 1, 1, {})], objects=[*traces, hook, *secrets])
+    reader = ObjectsReader(store, LOCATIONS["source"], 0)
+    reader.visibility = Visibility("", True, {"users": 3, "roles": 0, "permissions": None})
+    done = run_audit(store, store, readers={"source": reader}, checks=["webhooks", "trace_info", "gateway_secrets"])
+    assert done.result.outside["source"] == {
+        "users": 3, "permissions": None, "secrets of webhooks": 1, "values of gateway secrets": 2, "archived traces": 2,
+    }  # fmt: skip
+    assert sentence(done.result.outside["source"]) == (
+        "3 users, permissions (not counted), 1 secret of a webhook, 2 values of gateway secrets, 2 archived traces"
+    )
