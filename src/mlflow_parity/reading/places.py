@@ -19,6 +19,7 @@ from mlflow_parity.reading.listing import made
 from mlflow_parity.reading.patience import Patience
 from mlflow_parity.reading.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.stores import Place, ProxyStore, ServerStore, Store
 
 #: Objects that name each other; more is a loop.
@@ -41,6 +42,7 @@ class Places:
         self._uris: dict[str, str] = {}
         self._lock = Lock()
         self._s3_patience = Patience(SECONDS, REST)
+        self._seen = Seen()
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -144,9 +146,15 @@ class Places:
         is_arn = self._session.location.is_arn
         if place.uri.startswith("s3://"):
             ours = is_arn or self._credentials.aws.usable
-            own: Any = S3Store(self._credentials.aws.s3, place, self._s3_patience) if ours else None
             server = ServerStore(self._session, place)
-            return [own] if is_arn else [own, server] if own else [server]
+            if not ours:
+                return [server]
+            client: Any = self._credentials.aws.s3
+            own = S3Store(client, place, self._s3_patience)
+            if is_arn:
+                return [own]
+            told = str(client.meta.endpoint_url), self._session.location.display
+            return [ShownStore(own, server, place.uri, told, self._seen)]
         if is_arn:
             scheme = place.uri.partition(":")[0]
             raise MalformedAnswer(f"artifacts of a SageMaker App are s3:// URIs; this is a {scheme}: one")

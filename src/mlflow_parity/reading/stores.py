@@ -153,6 +153,22 @@ class ServerStore:
             raise MalformedAnswer(f"the listing of {asked!r} names a path outside of it")
         return [{**file, "path": str(file["path"])[len(start) :]} for file in found]
 
+    @property
+    def lists(self) -> bool:
+        """Whether the server can be asked for a list of the files: a run's, or a logged model's."""
+        return self._place.model_id is not None or self._place.run_id is not None
+
+    def listed(self, folder: str) -> set[tuple[str, int | None]]:
+        """Paths in one folder with the sizes of files, and ``None`` for folders.
+
+        Raises:
+            ReadError: the folder cannot be listed.
+        """
+        return {
+            (str(file.get("path", "")), None if file.get("is_dir") else int(file.get("file_size", 0)))
+            for file in self._list(folder)
+        }
+
     def files(self) -> Iterator[Artifact]:
         """Every file."""
         return walk(self._list)
