@@ -22,7 +22,7 @@ from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import State
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
-_AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "previews", "records"})
+_AS_EVER = frozenset({"spans", "assessments", "prompts", "previews", "records"})
 
 
 def rule_of(kind: str, facet: str) -> str:
