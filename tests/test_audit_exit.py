@@ -162,10 +162,14 @@ def test_runs_that_are_refused(servers: tuple[Server, Server], tmp_path: Path) -
 def test_an_empty_source(fresh_server: FreshServer, tmp_path: Path, servers: tuple[Server, Server]) -> None:
     """Nothing to lose proves nothing: without runs, and without anything but a deleted run."""
     empty = fresh_server()
-    refused(audit(tmp_path / "a", empty.uri, servers[1].uri), "no run in scope", "empty source")
+    refused(
+        audit(tmp_path / "a", empty.uri, servers[1].uri),
+        "no run, trace, model or other object in scope",
+        "empty source",
+    )
     seed = Seeder(empty.uri)
     seed.delete_run(seed.run(seed.experiment("trash only"), "gone"))
-    refused(audit(tmp_path / "b", empty.uri, servers[1].uri), "no run in scope")
+    refused(audit(tmp_path / "b", empty.uri, servers[1].uri), "no run, trace, model or other object in scope")
 
 
 @pytest.mark.parametrize("side", ["source", "target"])

@@ -23,7 +23,15 @@ LOGGED = Entity("logged_model", MODEL, "net", "2", 5,
 def server(*trash: Experiment, kept: bool, of_trash: tuple[Entity, ...] = ()) -> Store:
     """A trace, a dataset and a prompt of an active experiment; ``kept``: they name what is in the deleted one, too."""
     more = ["2"] if kept else []
-    facets = {"state": "OK", "times": {"request": 5}, "tags": {}, "metadata": {}, "spans": [], "assessments": []}
+    facets = {
+        "state": "OK",
+        "times": {"request": 5},
+        "tags": {},
+        "metadata": {},
+        "run_links": [],
+        "spans": [],
+        "assessments": [],
+    }
     trace: dict[str, Any] = {**facets, "prompts": [], "logged_model": MODEL if kept else None}
     used = {"tags": {"_mlflow_experiment_ids": f",{','.join(['1', *more])},"}, "aliases": {}, "times": TIMES}
     objects = [

@@ -129,7 +129,8 @@ def trace(number: int, side: str = "", **facets: Any) -> Entity:
         **{"inputs": {"n": number}, "outputs": None, "attributes": {}, "events": [], "status": {}},
     }
     given = {"state": "OK", "times": {"request": 5, "duration": 1}, "client_request_id": None, "tags": {},
-             "previews": {"request": "", "response": ""}, "metadata": {}, "run": None, "logged_model": None,
+             "previews": {"request": "", "response": ""}, "metadata": {}, "run": None, "run_links": [],
+             "logged_model": None,
              "prompts": [], "spans": [span], "assessments": []}  # fmt: skip
     return Entity("trace", f"tr-{side}{number}", "ask", "77" if side else "1", 5, {**given, **facets})
 

@@ -123,7 +123,8 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
                artifact_uri=f"{place}/models/{model}/artifacts"),
         Entity("trace", trace, "ask", experiment, 5,
                {"state": "OK", "times": {"request": 5, "duration": 2}, "client_request_id": None,
-                "previews": {"request": "q", "response": "a"}, "metadata": {}, "run": run, "logged_model": model,
+                "previews": {"request": "q", "response": "a"}, "metadata": {}, "run": run, "run_links": [],
+                "logged_model": model,
                 "tags": {"mlflow.artifactLocation": f"{place}/traces/{trace}/artifacts"}, "prompts": ["greet/1"],
                 "spans": [_span(spans[0], None, trace), _span(spans[1], spans[0], trace)],
                 "assessments": [_assessment(f"a-{when}", 0, spans[1], None, when),
@@ -322,6 +323,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.tags.place": imported,
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
+    "trace.run_links.dangling": lambda: imported().change(TRACE, side="source", run_links=[DEAD]),
     "trace.logged_model.dangling": _dangling(TRACE, TRACE_COPY, "logged_model", DEAD_MODEL),
     "trace.spans.ids": imported,
     "trace.assessments.ids": imported,
@@ -500,6 +502,8 @@ BROKEN: list[Break] = [
      lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"s3://old/2/traces/{TRACE}/artifacts"), "mismatch"),
     ("trace.run.dangling", "another run", lambda w: w.change(TRACE_COPY, run=OTHER_COPY), "mismatch"),
     ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
+    ("trace.run_links.dangling", "another run", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]), "mismatch"),
+    ("trace.run_links.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("trace.logged_model.dangling", "another model", lambda w: w.change(TRACE_COPY, logged_model=MODEL_COPY),
      "mismatch"),
     ("trace.logged_model.dangling", "not every model was read", _unread_model, "unverified"),
@@ -721,6 +725,34 @@ def test_a_link_to_a_prompt_is_what_its_association_says(
     """The tag names version 1 on both sides; None is a server that cannot search for associations."""
     made = imported().change(TRACE, side="source", linked_prompts=ours).change(TRACE_COPY, linked_prompts=theirs)
     assert red(made.judge()) == (set() if state is None else {("trace", "prompts", state)})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "state"),
+    [
+        ([OTHER_RUN], [OTHER_COPY], None),
+        ([OTHER_RUN], [], "mismatch"),
+        ([], [OTHER_COPY], "mismatch"),
+        ([OTHER_RUN], [OTHER_RUN], "mismatch"),
+        ([RUN], [], None),
+        (["gone"], [], None),
+        (["gone"], ["gone"], None),
+        (["gone"], [OTHER_COPY], "mismatch"),
+        (["gone", OTHER_RUN], [OTHER_COPY], None),
+        (None, [OTHER_COPY], "unverified"),
+        ([OTHER_RUN], None, "unverified"),
+        (None, None, "unverified"),
+    ],
+)
+def test_the_runs_that_a_trace_was_linked_to(
+    ours: list[str] | None, theirs: list[str] | None, state: str | None
+) -> None:
+    """The copies of the runs, and no other; one that is gone may stay or go, and what was not read is no pass.
+
+    With the run in which the copy was made, no search tells of a link beside.
+    """
+    made = imported().change(TRACE, side="source", run_links=ours).change(TRACE_COPY, run_links=theirs)
+    assert red(made.judge()) == (set() if state is None else {("trace", "run_links", state)})
 
 
 LINKS = ("model_inputs", "model_outputs")

@@ -27,7 +27,8 @@ Alter = Callable[[Store], None]
 def trace(number: int, name: str) -> Entity:
     """A trace; those of one name differ in their time and id."""
     facets: dict[str, Any] = {"state": "OK", "times": {"request": number, "duration": 1}, "client_request_id": None,
-              "previews": {"request": "q", "response": "a"}, "metadata": {}, "run": None, "logged_model": None,
+              "previews": {"request": "q", "response": "a"}, "metadata": {}, "run": None, "run_links": [],
+             "logged_model": None,
               "prompts": None, "tags": {}, "spans": [], "assessments": []}  # fmt: skip
     return Entity("trace", f"tr-{number}", name, "1", number, facets)
 

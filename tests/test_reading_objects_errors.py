@@ -281,8 +281,10 @@ def test_many_traces_take_few_requests(fresh_server: FreshServer) -> None:
     assert len({trace.entity_id for trace in found}) == len(found) == 150
     assert all(trace.error is None and trace.facets["spans"] for trace in found)
     versions = [one for page in reader.registry() for one in page if one.kind == "prompt_version"]
-    # and one that asks whether the server can
-    assert (reader.session.counts["traces"], reader.session.counts["trace-batch"]) == (1 + 1 + len(versions), 3)
+    runs = [run for page in reader.runs(experiment) for run in page]
+    # and one that asks whether the server can; links to runs take one a run
+    searches = 1 + 1 + len(versions) + len(runs)
+    assert (reader.session.counts["traces"], reader.session.counts["trace-batch"]) == (searches, 3)
     reader.close()
 
 

@@ -170,7 +170,15 @@ def _linking(new: str, named: str) -> Store:
     first = {"number": 1, "tags": {}, "times": times}
     version = {**first, "status": {"status": "READY"}, "source": "mlflow-artifacts:/1/x"}
     made_of = {**version, "source": f"models:/m{named}/1"}
-    trace = {"state": "OK", "times": {"request": 5}, "tags": {}, "metadata": {}, "spans": [], "assessments": []}
+    trace = {
+        "state": "OK",
+        "times": {"request": 5},
+        "tags": {},
+        "metadata": {},
+        "run_links": [],
+        "spans": [],
+        "assessments": [],
+    }
     names = json.dumps([{"name": f"m{named}", "version": 1}])
     objects = [
         Entity("registered_model", f"m{new}", f"m{new}", "", 5, {"tags": {}, "aliases": {}, "times": times}),

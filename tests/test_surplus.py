@@ -56,7 +56,9 @@ class _Silent(MemoryReader):
 
     kind = "trace"
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
         """Refuse."""
         if experiment_id == "0" and self.kind in kinds:
             raise ReadError("not today")

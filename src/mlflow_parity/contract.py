@@ -287,6 +287,13 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.run", "trace", "run", "mlflow.sourceRun", "paired", "The copy of the run that the trace was made in."),
     Rule("trace.run.dangling", "trace", "run", "mlflow.sourceRun of a run that is gone", "expected",
          "The source itself has no such run (any more).", "the run is not on the source or deleted there, and the copy names the same id or none"),
+    Rule("trace.run_links", "trace", "run_links", "runs that the trace was linked to afterwards", "paired",
+         "The copies of the runs, by one search for each run of the trace's experiment: mlflow.genai.evaluate on existing "
+         "traces and client.link_traces_to_run make such links."),
+    Rule("trace.run_links.dangling", "trace", "run_links", "link to a run that is gone", "expected",
+         "The source itself has no such run (any more).", "the run is not on the source or deleted there, and the copy is linked to the same id or to none"),
+    Rule("trace.run_links.elsewhere", "trace", "run_links", "links to runs of another experiment", "not compared",
+         "No server lists them for a trace; finding them takes a search for every run of the server in every experiment."),
     Rule("trace.logged_model", "trace", "logged_model", "mlflow.modelId", "paired", "The copy of the logged model."),
     Rule("trace.logged_model.dangling", "trace", "logged_model", "mlflow.modelId of a model that is gone", "expected",
          "The source itself has no such model (any more).",
@@ -297,8 +304,6 @@ RULES: tuple[Rule, ...] = (
          "\"name/version\"), else by the tag mlflow.linkedPrompts."),
     Rule("trace.prompts.untold", "trace", "prompts", "links to prompt versions that stand in no tag", "not compared",
          "Where one of the servers has no such search, and for versions that are gone, only the tag tells."),
-    Rule("trace.run_links", "trace", "run", "runs linked to the trace beside mlflow.sourceRun", "not compared",
-         "No server lists them for a trace; finding them takes a search for every run."),
     Rule("trace.spans", "trace", "spans", "every span: name, type, parent, inputs, outputs, attributes, events, status, "
          "times", "equal", "Exactly; the trace's own id inside attributes through the pairing."),
     Rule("trace.spans.ids", "trace", "spans", "span ids", "expected",

@@ -122,7 +122,7 @@ PROMISES: tuple[Promise, ...] = (
             "Every trace has all its spans, with inputs, outputs, attributes and events"),
     Promise("trace_assessments", "traces", "trace", ("assessments",),
             "Every trace has its feedback and expectations, overridden ones included"),
-    Promise("trace_links", "traces", "trace", ("run", "logged_model", "prompts"),
+    Promise("trace_links", "traces", "trace", ("run", "run_links", "logged_model", "prompts"),
             "Every trace names the copies of its runs, logged model and prompts"),
     Promise("scorers", "scorers", "scorer", ("presence", "number", "definition", "times"),
             "Every scorer version is on the target with its definition"),

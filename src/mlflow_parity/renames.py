@@ -130,9 +130,11 @@ class RenamedReader:
         for answer in self._reader.resolve([(self.own_name(name), alias) for name, alias in wanted]):
             yield replace(answer, name=real[answer.name])
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
         """Objects of an experiment; where they name models or prompts, by the old names."""
-        for batch in self._reader.experiment_objects(experiment_id, kinds):
+        for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids):
             yield [self._linked(entity) for entity in batch]
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:

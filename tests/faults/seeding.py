@@ -192,6 +192,7 @@ class Seeding:
 
     def _traces(self) -> None:
         told = {"uri": self.server.uri, "experiment": self.experiment, "run": self.runs[MAKER], "prompt": OTHER}
+        told["other"] = self.runs[OTHER]
         arguments = [str(_WRITER), json.dumps({**told, "model": self.models[MAKER], "names": self.names["trace"]})]
         done = warm.run(arguments, kind="mlflow", cwd=_WRITER.parent, env=clean_environment(AT_ONCE))
         assert done.returncode == 0, done.stderr[-3000:]

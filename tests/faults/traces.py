@@ -13,6 +13,10 @@ _KIND = "trace"
 #: Tables that hold a trace.
 _TABLES = ("trace_tags", "trace_request_metadata", "assessments", "spans", "trace_info")
 
+#: The link of a trace to the run that judged it, and a run that it is not linked to.
+_RUN_LINK = "source_id = :trace AND destination_type = 'run'"
+_A_RUN = "(SELECT run_uuid FROM runs WHERE name = 'file-bit')"
+
 
 def _info(change: str) -> Plant:
     return sql(f"UPDATE trace_info SET {change} WHERE request_id = :trace")
@@ -163,22 +167,35 @@ TRACES = (
     Fault("trace-run-lost", _KIND, "made in no run",
           sql("DELETE FROM trace_request_metadata WHERE request_id = :trace AND key = 'mlflow.sourceRun'"),
           (Found("run", "run", "missing"),)),
+    Fault("trace-run-link-lost", _KIND, "the link to the run that judged it is gone",
+          sql(f"DELETE FROM entity_associations WHERE {_RUN_LINK}"), (Found("run_links", "<run>", "missing"),)),
+    Fault("trace-run-link-other", _KIND, "the link leads to another run",
+          sql(f"UPDATE entity_associations SET destination_id = {_A_RUN} WHERE {_RUN_LINK}"),
+          (Found("run_links", "<run>", "missing"), Found("run_links", "<run>", "extra"))),
+    Fault("trace-run-link-made-up", _KIND, "linked to one run more",
+          sql("INSERT INTO entity_associations (association_id, source_type, source_id, destination_type, "
+              f"destination_id) VALUES ('a-made-up', 'trace', :trace, 'run', {_A_RUN})"),
+          (Found("run_links", "<run>", "extra"),)),
     Fault("trace-model", _KIND, "of another logged model", _metadata(
           "value = (SELECT model_id FROM logged_models WHERE name = 'other')", "mlflow.modelId"),
           (Found("logged_model", "logged_model"),)),
     Fault("trace-prompt-lost", _KIND, "the link to the prompt is gone", sql(
           "DELETE FROM trace_tags WHERE request_id = :trace AND key = 'mlflow.linkedPrompts'",
-          "DELETE FROM entity_associations WHERE source_id = :trace"), (Found("prompts", "", "missing"),),
+          "DELETE FROM entity_associations WHERE source_id = :trace AND destination_type <> 'run'"),
+          (Found("prompts", "", "missing"),),
           also=(Found("tags", "mlflow.linkedPrompts", "missing"),)),
     Fault("trace-prompt-unlinked", _KIND, "the tag names the prompt, but the link itself is gone",
-          sql("DELETE FROM entity_associations WHERE source_id = :trace"), (Found("prompts", "", "missing"),)),
+          sql("DELETE FROM entity_associations WHERE source_id = :trace AND destination_type <> 'run'"),
+          (Found("prompts", "", "missing"),)),
     Fault("trace-prompt-link-other", _KIND, "the tag names the prompt, but the link leads to another version",
-          sql("UPDATE entity_associations SET destination_id = 'other/2' WHERE source_id = :trace"),
+          sql("UPDATE entity_associations SET destination_id = 'other/2' WHERE source_id = :trace AND "
+              "destination_type <> 'run'"),
           (Found("prompts", state="missing"), Found("prompts", state="extra"))),
     Fault("trace-prompt-other", _KIND, "the link leads to another version of the prompt", sql(
           "UPDATE trace_tags SET value = replace(value, '\"1\"', '\"2\"') WHERE request_id = :trace AND "
           "key = 'mlflow.linkedPrompts'",
-          "UPDATE entity_associations SET destination_id = 'other/2' WHERE source_id = :trace"), (
+          "UPDATE entity_associations SET destination_id = 'other/2' WHERE source_id = :trace AND "
+          "destination_type <> 'run'"), (
           Found("prompts", state="missing"), Found("prompts", state="extra")),
           also=(Found("tags", "mlflow.linkedPrompts"),)),
 )  # fmt: skip

@@ -14,7 +14,7 @@ EPOCH = 1_700_000_000_000
 NS = 1_000_000
 
 
-def written(uri: str, experiment: str, run: str, model: str, prompt: str, names: list[str]) -> None:
+def written(uri: str, experiment: str, run: str, other: str, model: str, prompt: str, names: list[str]) -> None:
     """Write a trace for each name, with spans, events, assessments and links of every sort."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -45,6 +45,8 @@ def written(uri: str, experiment: str, run: str, model: str, prompt: str, names:
         mlflow.override_feedback(trace_id=trace, assessment_id=first.assessment_id, value=False, source=human)
         mlflow.log_expectation(trace_id=trace, name="wanted", value={"height": [1, 80]}, source=human)
         client.link_prompt_versions_to_trace([linked], trace)
+    for first in range(0, len(traces), 100):
+        client.link_traces_to_run(traces[first : first + 100], other)
 
 
 if __name__ == "__main__":

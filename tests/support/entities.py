@@ -93,7 +93,8 @@ FACETS: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "trace": {"state": st.sampled_from(["OK", "ERROR"]), "client_request_id": st.none() | names,
               "times": st.fixed_dictionaries({"request": st.integers(0, 3), "duration": st.integers(0, 9)}),
               "previews": st.fixed_dictionaries({"request": texts, "response": texts}), "tags": tags, "metadata": tags,
-              "run": runs, "spans": spans, "assessments": assessments},
+              "run": runs, "run_links": st.lists(st.sampled_from(RUNS), unique=True), "spans": spans,
+              "assessments": assessments},
     "scorer": {"definition": values, "times": st.fixed_dictionaries({"creation": st.integers(0, 99)})},
     "registered_model": {"description": texts, "tags": tags, "times": times},
     "model_version": {"status": status, "description": texts, "tags": tags, "user": texts,
@@ -217,6 +218,8 @@ def migrated(source: Store, *, same_ids: bool, shuffle: random.Random) -> Store:
         for facet in ("run", "logged_model"):
             if facets.get(facet):
                 facets[facet] = {**RUN_COPIES, **links}.get(facets[facet], facets[facet])
+        if facets.get("run_links"):
+            facets["run_links"] = [RUN_COPIES.get(one, one) for one in facets["run_links"]]
         for point in facets.get("metrics", []):
             point["run"] = RUN_COPIES.get(point["run"] or "", point["run"])
         if item.kind == "evaluation_dataset":

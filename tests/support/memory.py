@@ -137,7 +137,9 @@ class MemoryReader(NoObjects):
         """Every evaluation dataset or webhook."""
         yield self._of(KINDS[kind].part)
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
         """What hangs on an experiment."""
         yield self._shuffled(
             [one for one in self.store.objects if one.kind in kinds and one.container == experiment_id]

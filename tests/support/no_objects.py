@@ -52,7 +52,9 @@ class NoObjects:
         """None."""
         return iter(())
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
         """None."""
         return iter(())
 

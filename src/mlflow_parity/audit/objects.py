@@ -336,6 +336,14 @@ class Objects:
                 anew |= self._fresh[name, where, part] is not None
         return anew
 
+    def is_held(self, place: Place, family: Family = "experiment") -> bool:
+        """Whether the source has objects of the selected kinds in a place; a list that was not read may hold some."""
+        view = self.view("source", place.source)
+        kinds = [kind for kind in of_family(family) if self.facets[kind.name]]
+        # no server lists the scorers of a deleted experiment
+        listed = [kind for kind in kinds if not (place.deleted and kind.part == "scorers")]
+        return any(view.problem(kind.part) is not None or view.keys(kind.name) for kind in listed)
+
     def count(self, side: SideName, places: Sequence[str]) -> Counter[str]:
         """Count the objects that were read, by the plural of their kind."""
         counts: Counter[str] = Counter()

@@ -78,7 +78,7 @@ class Audit:
         """Read what the selection needs from both sides at once, then compare.
 
         Raises:
-            UsageProblem: when the source has no run in scope.
+            UsageProblem: when the source has nothing in scope.
             ParityError: when a snapshot is damaged.
         """
         result = Result(selection)
@@ -92,10 +92,11 @@ class Audit:
         links = self._links(experiments, selected)
         objects = self._objects(selected, links, result)
         self.objects = objects if self.settings.self_test else None
-        if result.source_runs == 0 and selection.facets("run"):
+        if result.source_runs == 0 and selection.facets("run") and not self._holds_objects(selected, objects):
             raise UsageProblem(
-                f"the source ({self.sides['source'].location.display}) has no run in scope; an empty source proves "
-                "nothing: check --source-uri, --parity-experiments and --parity-include-deleted"
+                f"the source ({self.sides['source'].location.display}) has no run, trace, model or other object in "
+                "scope of the selected checks; an empty source proves nothing: check --source-uri, "
+                "--parity-experiments and --parity-include-deleted"
             )
         experiments.leave_out(selected)
         experiments.look_again(selected)
@@ -212,6 +213,14 @@ class Audit:
             "target": objects.count("target", [*copies.values(), SERVER]),
         }
         return objects
+
+    def _holds_objects(self, selected: Selected, objects: Objects) -> bool:
+        """Whether the source has anything beside experiments and runs in scope, or something that could not be read."""
+        families = {item.family for item in selected.others if item.id != NONE and not item.surplus}
+        places = [self._place(source, pair) for _, source, pair in selected.sources]
+        return any(objects.is_held(place) for place in places) or any(
+            objects.is_held(Place(SERVER, SERVER), family) for family in sorted(families)
+        )
 
     def _opened(self, selection: Selection, links: ObjectLinks) -> Objects:
         """Return the objects of both sides, of which only the given links are known."""

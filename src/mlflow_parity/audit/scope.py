@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.items import Item, family_items, item_ids, plain_name
+from mlflow_parity.items import NONE, Item, family_items, item_ids, plain_name
 from mlflow_parity.kinds import SCOPE_KIND, Family, family_of
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings, in_scope
@@ -102,14 +102,17 @@ class Scope:
             ],
         )
         sources = [pair.source for pair in self.pairing.pairs] + self.pairing.missing
-        if not sources:
+        surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
+        self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
+        others = self._other_items(check_patterns)
+        # models and prompts hang on no experiment: a server may well have nothing else
+        held = any(item.family in _NAMED and item.id != NONE and not item.surplus for item in others)
+        if not sources and (self.settings.experiments or self.settings.exclude_experiments or not held):
             raise UsageProblem(
                 f"the source ({self._sides['source'].location.display}) has no experiment in scope; an empty source "
                 "proves nothing: check --source-uri, --parity-experiments and --parity-exclude-experiments"
             )
-        surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
-        self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
-        self.items = item_ids(sources, surplus) + self._other_items(check_patterns) + (SCOPE_ITEM,)
+        self.items = item_ids(sources, surplus) + others + (SCOPE_ITEM,)
         if self.settings.recheck is not None:
             self.items += self.settings.recheck.gone(self._present)
         return self.items

@@ -69,6 +69,21 @@ def _linked(change: Callable[[list[str]], list[str]]) -> Callable[[Scene], bool]
     return plant
 
 
+def _runs(change: Callable[[list[str]], list[str]]) -> Callable[[Scene], bool]:
+    """Alter the runs that a trace was linked to afterwards; links to runs without a copy may go."""
+
+    def plant(scene: Scene) -> bool:
+        pairs, linked = scene.links.of("run"), list(scene.facet("run_links")[1] or [])
+        known = [pairs[run] for run in scene.facet("run_links")[0] or [] if run in pairs]
+        before = [run for run in linked if run in known]
+        after = change(before)
+        rest = [run for run in linked if run not in known]
+        return after != before and scene.set_facet("run_links", sorted([*rest, *after]))
+
+    return plant
+
+
+_LINKED_RUN = "a run that it was linked to afterwards"
 _LINKED = "a linked prompt version"
 _SPAN = "a span"
 _JUDGED = "an assessment"
@@ -91,6 +106,9 @@ TRACE_FAULTS: tuple[Fault, ...] = (
                     lambda scene: (scene.facet("metadata")[0] or {}, scene.facet("metadata")[1] or {}),
                     lambda scene, items: scene.set_facet("metadata", dict(items)), lambda scene, key: True),
     *link_faults(_KIND, "run", "run"),
+    Fault(_KIND, "run_links", "one lost", _runs(lambda runs: runs[1:]), _LINKED_RUN),
+    Fault(_KIND, "run_links", "to another one", _runs(lambda runs: [MADE_UP, *runs[1:]] if runs else []), _LINKED_RUN),
+    Fault(_KIND, "run_links", "one too many", _runs(lambda runs: [*runs, MADE_UP])),
     *link_faults(_KIND, "logged_model", "logged_model"),
     Fault(_KIND, "prompts", "one lost", _linked(lambda linked: linked[1:]), _LINKED),
     Fault(_KIND, "prompts", "one there twice", _linked(lambda linked: [*linked, *linked[:1]]), _LINKED),

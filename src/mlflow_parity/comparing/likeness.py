@@ -88,6 +88,10 @@ def _experiments(value: Any, _: Entity, pairs: _Pairs) -> list[str]:
     return sorted(pairs("experiment").get(one, one) for one in value)
 
 
+def _runs(value: Any, _: Entity, pairs: _Pairs) -> list[str]:
+    return sorted(pairs("run").get(one, one) for one in value)
+
+
 def _prompts(value: Any, _: Entity, pairs: _Pairs) -> list[str]:
     return sorted(pairs("prompt_version").get(one, one) for one in value)
 
@@ -101,6 +105,7 @@ _OWN: Mapping[str, Callable[[Any, Entity, _Pairs], Any]] = {
     "spans": _spans,
     "assessments": _assessments,
     "experiments": _experiments,
+    "run_links": _runs,
     "prompts": _prompts,
     "records": _records,
     "items": _records,

@@ -221,6 +221,29 @@ def _run(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]
     return link("run", source.facets.get("run"), target.facets.get("run"), "run", links, f"{source.kind}.run")
 
 
+def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Runs that a trace was linked to after it was made, through the pairing."""
+    rule = "trace.run_links"
+    ours, theirs = source.facets.get("run_links"), target.facets.get("run_links")
+    if ours is None or theirs is None:
+        side = "source" if ours is None else "target"
+        return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
+    left = set(theirs)
+    found: list[Difference] = []
+    for run in ours:
+        wanted = links.of("run").get(run)
+        fitting = {wanted, *links.runs.copies.get(run, ())} & left
+        copied = next(iter(sorted(one for one in fitting if one)), None)
+        # a dead link may lead to the same id
+        copied = run if copied is None and wanted is None and run in left else copied
+        if copied is None and wanted is not None and wanted == target.facets.get("run"):
+            # made in that run, it is listed with its traces: no search tells of a link beside
+            continue
+        left.discard(copied or "")
+        found += link(run, run, copied, "run", links, rule)
+    return found + [Difference(run, State.EXTRA, rule, target=run) for run in sorted(left)]
+
+
 def _logged_model(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     rule = f"{source.kind}.logged_model"
     ours, theirs = source.facets.get("logged_model"), target.facets.get("logged_model")
@@ -382,6 +405,7 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("review_queue", "items"): _list("items", "trace"),
     ("mcp_server", "versions"): _list("versions"),
     ("mcp_server", "endpoints"): _list("endpoints"),
+    ("trace", "run_links"): _run_links,
     ("trace", "prompts"): _prompts,
     ("trace", "spans"): compare_spans,
     ("trace", "assessments"): compare_assessments,

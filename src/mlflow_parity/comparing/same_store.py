@@ -22,7 +22,7 @@ from mlflow_parity.relocation import Relocation
 from mlflow_parity.verdict import State
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
-_AS_EVER = frozenset({"spans", "assessments", "prompts", "run_links", "records"})
+_AS_EVER = frozenset({"spans", "assessments", "prompts", "records"})
 #: (major, minor) of the MLflow releases of source and target; (0, 0): not known.
 Releases = tuple[tuple[int, int], tuple[int, int]]
 UNKNOWN: Releases = ((0, 0), (0, 0))

@@ -26,6 +26,7 @@ from mlflow_parity.migrating.trace_content import assessment, moment, overridden
 from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.support import is_absent
 from mlflow_parity.reading.trace_infos import trace_v3
 
 _API = "/api/3.0/mlflow/traces"
@@ -96,6 +97,8 @@ class _Importer:
         judged = [self._judgement(one) for one in trace.facets["assessments"]]
         # those that name a run are others once it is on the target
         content += [judged] if judged != trace.facets["assessments"] else []
+        linked = self._runs(trace)
+        content += [linked] if linked else []
         state = digest(content).hex()
         if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             return
@@ -108,6 +111,30 @@ class _Importer:
         problems.check()
         journal.done("trace", trace.entity_id, state)
         self._context.told(objects=1)
+
+    def _runs(self, trace: Entity) -> list[str]:
+        """Return the copies, as far as they are there, of the runs that a trace was linked to after it was made."""
+        copies = (self._context.journal.target("run", run) for run in trace.facets.get("run_links") or ())
+        return sorted(copy for copy in copies if copy is not None)
+
+    def _link_runs(self, trace: Entity, made: Entity, problems: Problems) -> None:
+        journal = self._context.journal
+        for run in self._runs(trace):
+            body = {"trace_ids": [made.entity_id], "run_id": run}
+            try:
+                self._context.writer.call("POST", "/api/2.0/mlflow/traces/link-to-run", body)
+            except RequestRefused as error:
+                if not is_absent(error):
+                    raise
+                problems.impossible.append("its links to runs: the target's MLflow keeps none")
+                return
+        lost = [
+            run
+            for run in trace.facets.get("run_links") or ()
+            if journal.target("run", run) is None and journal.state("run", run) is not None
+        ]
+        # one that is gone at the source is a dead link
+        problems.failed += [f"its link to the run {run}: that run is not on the target" for run in lost]
 
     def _check_links(self, trace: Entity) -> None:
         for kind in ("run", "logged_model"):
@@ -146,6 +173,7 @@ class _Importer:
             versions = [(self._prompt(name), number) for name, _, number in map(_parted, linked)]
             body = {"trace_id": made.entity_id, "prompt_versions": [{"name": n, "version": v} for n, v in versions]}
             context.writer.call("POST", "/api/2.0/mlflow/traces/link-prompts", body)
+        self._link_runs(trace, made, problems)
         # the spans of a trace that goes on are written at its end
         if facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS"):
             place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
@@ -279,6 +307,7 @@ class _Importer:
 def _links(trace: Entity) -> Iterator[tuple[str, str]]:
     """Yield kind and id of all that a trace and its assessments may name, dead links among them."""
     yield from ((kind, trace.facets[kind]) for kind in ("run", "logged_model") if trace.facets[kind])
+    yield from (("run", run) for run in trace.facets.get("run_links") or ())
     if ENDPOINT_KEY in trace.facets["metadata"]:
         yield "gateway_endpoint", trace.facets["metadata"][ENDPOINT_KEY]
     yield from (("issue", one["name"]) for one in trace.facets["assessments"] if one["kind"] == "issue")

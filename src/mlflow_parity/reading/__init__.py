@@ -85,8 +85,13 @@ class Reader(Protocol):
         """Every object of a kind that hangs on nothing else (``evaluation_dataset``, ``webhook``, …), in batches."""
         ...
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
-        """Every logged model, trace or scorer of an experiment, as ``kinds`` says."""
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
+        """Every logged model, trace or scorer of an experiment, as ``kinds`` says.
+
+        ``run_ids`` are its runs, to which traces may be linked; ``None``: they are listed, where there are traces.
+        """
         ...
 
     def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:

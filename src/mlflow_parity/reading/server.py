@@ -351,8 +351,12 @@ class ServerReader:
     def _later(self) -> Later:
         return Later(self.session, self._pool, self._workers, self.experiments, self._small)
 
-    def experiment_objects(self, experiment_id: str, kinds: Collection[str]) -> Iterator[list[Entity]]:
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
         """Logged models, traces and scorers of an experiment, those of ``kinds``, in batches, each once.
+
+        ``run_ids`` are its runs, to which traces may be linked; ``None``: they are listed, where there are traces.
 
         Raises:
             ReadError: when a list cannot be read.
@@ -360,7 +364,7 @@ class ServerReader:
         """
         listings: dict[str, Callable[[], Iterator[list[Entity]]]] = {
             "logged_model": lambda: read_logged_models(self.session, experiment_id, self._small),
-            "trace": lambda: self._traces.read(experiment_id),
+            "trace": lambda: self._traces.read(experiment_id, lambda: self._run_ids(experiment_id, run_ids)),
             "scorer": lambda: read_scorers(self.session, experiment_id),
         }
         if wrong := set(kinds) - listings.keys():
@@ -368,6 +372,13 @@ class ServerReader:
         for kind, listing in listings.items():
             if kind in kinds:
                 yield from self._support.listed(kind, listing)
+
+    def _run_ids(self, experiment_id: str, known: Collection[str] | None) -> Iterator[str]:
+        if known is not None:
+            yield from known
+            return
+        for page in self.runs(experiment_id):
+            yield from (run.run_id for run in page)
 
     def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
         """Traces of an experiment without their spans, in pages, each once.

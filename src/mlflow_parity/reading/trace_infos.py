@@ -90,7 +90,7 @@ def _trace(
             "spans": [],
             "assessments": sorted((_assessment(entry) for entry in assessments), key=_place),
             "prompts": _prompts(prompts),
-            # what only an association tells: read by searches for all traces at once, where the server has them
+            # what only an association tells: read by searches beside the list, where the server has them
             "linked_prompts": None,
             "run_links": None,
         },

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
@@ -14,6 +16,7 @@ from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.answers import parse
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import Entry, each_once, made, pages
+from mlflow_parity.reading.run_links import traces_of_run
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.spans import spans_of
 from mlflow_parity.reading.stores import Store
@@ -52,16 +55,44 @@ class TraceReader:
     links: Callable[[], Mapping[str, list[str]] | None] = lambda: None
     """Tells the prompt versions that traces are associated with; asked where there are traces."""
 
-    def read(self, experiment_id: str) -> Iterator[list[Entity]]:
+    def read(self, experiment_id: str, run_ids: Callable[[], Iterable[str]]) -> Iterator[list[Entity]]:
         """Yield every trace of an experiment with its spans, each once.
 
-        What cannot be read of one trace is its ``error``.
+        ``run_ids`` gives the experiment's runs; where there are traces, each is searched for those linked to it. What
+        cannot be read of one trace is its ``error``.
 
         Raises:
             ReadError: the list cannot be read in full, or the server refuses spans altogether.
         """
-        infos = (self._linked(page) for page in self.infos(experiment_id))
-        yield from drained(self.pool, self._filled, (group for page in infos for group in _groups(page)), self.at_once)
+        pages_of_infos = (page for page in self.infos(experiment_id) if page)
+        first = next(pages_of_infos, None)
+        if first is None:
+            return
+        runs, problem = self._runs_by_trace(experiment_id, run_ids)
+        infos = (self._linked(page) for page in chain([first], pages_of_infos))
+        groups = (group for page in infos for group in _groups(page))
+        for group in drained(self.pool, self._filled, groups, self.at_once):
+            yield [_of_runs(trace, runs.get(trace.entity_id, []), problem) for trace in group]
+
+    def _runs_by_trace(
+        self, experiment_id: str, run_ids: Callable[[], Iterable[str]]
+    ) -> tuple[Mapping[str, list[str]], str | None]:
+        """Return the runs to which traces were linked, by trace id, and why they are not all known."""
+        found: dict[str, list[str]] = defaultdict(list)
+        if self.three is False:
+            # links came after V3
+            return found, None
+
+        def one(run_id: str) -> tuple[str, set[str]]:
+            return run_id, traces_of_run(self.session, experiment_id, run_id, self.page)
+
+        try:
+            for run_id, traces in drained(self.pool, one, run_ids(), self.at_once):
+                for trace_id in traces:
+                    found[trace_id].append(run_id)
+        except ReadError as error:
+            return {}, self.redact(f"the runs that it is linked to cannot be read: {error}")
+        return found, None
 
     def _linked(self, traces: list[Entity]) -> list[Entity]:
         """Return traces with the prompt versions that no more than an association names."""
@@ -191,6 +222,14 @@ def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]]) -> Entity:
     if told is not None and len(spans) < told and trace.facets["state"] != "IN_PROGRESS":
         error = f"{len(spans)} of its {told} spans are there"
     return replace(trace, facets={**trace.facets, "spans": list(spans)}, error=error)
+
+
+def _of_runs(trace: Entity, runs: Iterable[str], problem: str | None) -> Entity:
+    """Return a trace with the runs that it was linked to; where these are not known, it has no such facet."""
+    if problem is None:
+        return replace(trace, facets={**trace.facets, "run_links": sorted(runs)})
+    facets = {name: value for name, value in trace.facets.items() if name != "run_links"}
+    return replace(trace, facets=facets, error="; ".join(filter(None, (trace.error, problem))))
 
 
 def _told(trace: Entity) -> int | None:

@@ -74,7 +74,7 @@ SERVER_PARTS: tuple[Part, ...] = (
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 class ExperimentView(Protocol):

@@ -219,7 +219,9 @@ def capture_objects(
                 writer.finish()
             else:
                 kinds = _kinds(part)
-                for batch in _batches(reader, place, kinds):
+                # the runs were listed before: those to which traces may be linked need not be listed again
+                run_ids = snapshot.listed(place) if part == "traces" else None
+                for batch in _batches(reader, place, kinds, run_ids):
                     writer.add(batch)
                     count(objects=len(batch))
                 # asked afterwards: a listing tells what a version number may not
@@ -243,10 +245,12 @@ def object_part(part: Part) -> ObjectPart:
     return next(kind.part for kind in KINDS.values() if kind.part == part)
 
 
-def _batches(reader: Reader, place: str, kinds: Sequence[str]) -> Iterator[Sequence[Entity]]:
+def _batches(
+    reader: Reader, place: str, kinds: Sequence[str], run_ids: Collection[str] | None = None
+) -> Iterator[Sequence[Entity]]:
     """Yield what a part holds; an object that pages brought twice is there once."""
     if place != SERVER:
-        batches = reader.experiment_objects(place, kinds)
+        batches = reader.experiment_objects(place, kinds, run_ids)
     elif KINDS[kinds[0]].family == "server":
         batches = reader.server_objects(kinds[0])
     else:

@@ -1,0 +1,65 @@
+"""Traces by plain REST: their infos, spans and attachments, on servers with proxied artifacts."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow_parity.migrating.trace_content import spans_file
+from support.seed import EPOCH, Seeder
+
+NS = 1_000_000
+
+
+def span(name: str, inputs: Any, **more: Any) -> dict[str, Any]:
+    """Return a span without a parent, as the audit reads one."""
+    plain: dict[str, Any] = {
+        "span_id": uuid.uuid4().hex[:16], "parent_id": None, "name": name, "type": "LLM", "inputs": inputs,
+        "outputs": "ok", "attributes": {}, "events": [], "status": {"code": "OK", "message": None},
+        "start_ns": EPOCH * NS, "end_ns": (EPOCH + 5) * NS, "links": [],
+    }  # fmt: skip
+    return {**plain, **more}
+
+
+def trace(
+    seed: Seeder,
+    experiment: str,
+    name: str,
+    *,
+    run: str | None = None,
+    inputs: Any = None,
+    trace_id: str = "",
+    files: Mapping[str, bytes] | None = None,
+) -> str:
+    """Write a trace with one span, and attachments by their ids; return its id."""
+    trace_id = trace_id or f"tr-{uuid.uuid4().hex}"
+    info = {
+        "trace_id": trace_id,
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
+        "request_time": "2023-11-14T22:13:20Z",
+        "execution_duration": "0.005s",
+        "state": "OK",
+        "tags": {"mlflow.traceName": name},
+        "trace_metadata": {"mlflow.sourceRun": run} if run else {},
+    }
+    made = seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")["trace"]["trace_info"]
+    put(seed, made, "traces.json", spans_file(trace_id, [span(name, inputs)]))
+    for identity, content in (files or {}).items():
+        put(seed, made, f"attachments/{identity}", content)
+    return trace_id
+
+
+def put(seed: Seeder, info: Mapping[str, Any], path: str, content: bytes) -> None:
+    """Upload a file into a trace's folder through the server."""
+    place = info["tags"]["mlflow.artifactLocation"].removeprefix("mlflow-artifacts:").lstrip("/")
+    url = f"{seed.uri}/api/2.0/mlflow-artifacts/artifacts/{place}/{path}"
+    seed.http.put(url, data=content, timeout=60).raise_for_status()
+
+
+def reference(identity: str, trace_id: str, size: int, content_type: str = "image/png") -> str:
+    """Return what stands in a span for an attachment, as MLflow's client writes it."""
+    from urllib.parse import urlencode
+
+    query = urlencode({"content_type": content_type, "trace_id": trace_id, "size": str(size)})
+    return f"mlflow-attachment://{identity}?{query}"
