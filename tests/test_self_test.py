@@ -165,7 +165,7 @@ def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
     """Without bytes three classes of each kind of file are beyond the audit; a size is not."""
     files = [("run", "artifacts"), ("logged_model", "files"), ("model_version", "files")]
     faults = [fault for kind, facet in files for fault in of_facets(kind, facet)]
-    done = judged(*migrated, faults=faults, parity_depth="listing")
+    done = judged(*migrated, faults=faults, depth="listing")
     beyond = {(one.kind, one.fault) for one in done.test.of("depth")}
     names = {"one byte altered", "an MLmodel altered", "an MLmodel that names another run"}
     assert beyond == {(kind, name) for kind, _ in files for name in names}

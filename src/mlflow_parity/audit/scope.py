@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import NONE, Item, family_items, item_ids, plain_name
-from mlflow_parity.kinds import KINDS, Family
+from mlflow_parity.kinds import FILES, KINDS, Family
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings, in_scope
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, pair_experiments
@@ -218,7 +218,7 @@ class Scope:
         """Whether all that a waiver could speak of was in scope, so that matching nothing means it is not needed."""
         if any(waiver.facet not in selection.facets(kind) for kind in waiver.kinds):
             return False
-        if self.settings.depth == "listing" and waiver.facet in ("artifacts", "files"):
+        if self.settings.depth == "listing" and waiver.facet in ("artifacts", *FILES.values()):
             return False
         chosen = set(selection.items)
         read = {item.label for item in self.items if item.key in chosen}
