@@ -7,7 +7,7 @@ The source is read once, by the audit's own reader, which knows every server fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,6 +201,9 @@ def _of_objects(objects: PlaceObjects, family: str) -> list[Unread]:
         if files is not None and objects.problem(files) is None:
             for key in keys:
                 tree = objects.files(kind.name, key.entity_id)
+                if key.error is not None:
+                    # said above: which attachments a trace has is not known without its spans
+                    tree = replace(tree, error=None)
                 found += [Unread(kind.name, key.entity_id, key.name, why) for why in _of_tree(tree)]
     return found
 

@@ -159,9 +159,9 @@ class _Importer:
         with self._opening:
             return self._objects.files("trace", trace.entity_id)
 
-    def _attach(self, place: str, tree: ArtifactTree, problems: Problems) -> None:
+    def _attach(self, trace: Entity, place: str, tree: ArtifactTree, problems: Problems) -> None:
         """Put the attachments beside the spans; what could not be read is told."""
-        if tree.error is not None:
+        if tree.error is not None and trace.error is None:
             problems.failed.append(f"its attachments could not be read: {tree.error}")
         for file in tree.files:
             if file.error is not None:
@@ -204,7 +204,7 @@ class _Importer:
             context.writer.call("POST", "/api/2.0/mlflow/traces/link-prompts", body)
         self._link_runs(trace, made, problems)
         place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
-        self._attach(place, tree, problems)
+        self._attach(trace, place, tree, problems)
         # the spans of a trace that goes on are written at its end
         if facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS"):
             content = spans_file(made.entity_id, facets["spans"], trace.entity_id)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -215,11 +216,10 @@ class ServerReader:
         if wrong := {entity.kind for entity in entities} - FILES.keys():
             raise ValueError(f"kinds without files: {', '.join(sorted(wrong))}")
         traces = {entity.entity_id: entity for entity in entities if entity.kind == "trace"}
-        if traces:
-            yield from self._attachments(traces, depth)
-            entities = [entity for entity in entities if entity.kind != "trace"]
+        entities = [entity for entity in entities if entity.kind != "trace"]
         touch = any(entity.kind == "model_version" for entity in entities)
-        yield from self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
+        trees = self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
+        return chain(self._attachments(traces, depth), trees)
 
     def _attachments(self, traces: Mapping[str, Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """The attachments of traces whose spans name any; of spans that were not all read it is not known."""
