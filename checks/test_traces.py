@@ -20,6 +20,11 @@ def test_trace_spans(parity_audited: Audited) -> None:
     parity_audited.keeps("trace_spans")
 
 
+def test_trace_attachments(parity_audited: Audited) -> None:
+    """Every trace has the attachments that its spans name, byte by byte, and no others."""
+    parity_audited.keeps("trace_attachments")
+
+
 def test_trace_assessments(parity_audited: Audited) -> None:
     """Every trace has its feedback and expectations, overridden ones included."""
     parity_audited.keeps("trace_assessments")

@@ -51,7 +51,8 @@ def test_one_odd_object_does_not_end_the_others(fresh_server: FreshServer, tmp_p
         # no server tells such a time, but a damaged database does
         times = {**trace.facets["times"], "request": 10**17}
         odd = replace(trace, entity_id="tr-2", facets={**trace.facets, "times": times})
-        import_traces._Importer(context, str(context.journal.target("experiment", one)), set(), ours=True).one(odd)
+        there_id = str(context.journal.target("experiment", one))
+        import_traces._Importer(context, objects, there_id, set(), ours=True).one(odd)
         entry = context.journal.entry("trace", "tr-2")
         assert entry is not None
         assert (entry.state, (entry.reason or "")[:14]) == ("failed", "OverflowError:")

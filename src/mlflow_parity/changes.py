@@ -13,6 +13,7 @@ from mlflow_parity import contract
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.same_store import experiment_facet, run_facet
 from mlflow_parity.digests import artifacts_digest
+from mlflow_parity.kinds import FILES
 from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.relocation import Relocation
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
@@ -157,6 +158,6 @@ def of_entity(
         names = dict.fromkeys((*before.facets, *now.facets))
         facets = tuple(name for name in names if before.facets.get(name) != now.facets.get(name))
         if len(trees) == 2 and _trees(*trees):
-            facets += ("files",)
+            facets += (FILES[known.kind],)
     if facets:
         yield Change(side, label, known.kind, known.name, known.entity_id, facets)

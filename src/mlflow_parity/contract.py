@@ -309,6 +309,13 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.spans.ids", "trace", "spans", "span ids", "expected",
          "A tool that starts spans anew cannot set them; the tree of spans is compared by place.",
          "everything else in the spans is equal"),
+    Rule("trace.spans.attachments", "trace", "spans", "trace_id in references mlflow-attachment://", "paired",
+         "UI and clients ask for an attachment by the id that stands there: it must be that of the trace's copy."),
+    Rule("trace.attachments", "trace", "attachments", "every attachment (image, audio, PDF) that the spans name, and what "
+         "lies beside it: size, SHA-256", "equal",
+         "The files are apart from the spans, which hold no more than references. One that is on neither side is no loss. "
+         "Where the server cannot list them (no artifact proxy, no S3 of an App) each is asked for by its name, and one "
+         "that no span names is not seen."),
     Rule("trace.assessments", "trace", "assessments", "feedback and expectations: name, value, source, rationale, "
          "metadata, span, override", "equal", "As a multiset; an override is told by what it overrides, a "
          "reference to an issue by the copy of that one."),

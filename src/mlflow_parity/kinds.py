@@ -47,8 +47,8 @@ _KINDS = (
          ("type", "params", "tags"), "3.0", files=True),
     Kind("trace", "traces", "experiment", "traces",
          ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "run_links",
-          "logged_model", "prompts", "spans", "assessments"),
-         ("state", "client_request_id", "previews"), "2.14"),
+          "logged_model", "prompts", "spans", "attachments", "assessments"),
+         ("state", "client_request_id", "previews"), "2.14", files=True),
     Kind("scorer", "scorers", "experiment", "scorers",
          ("presence", "number", "definition", "times"), ("definition",), "3.4"),
     Kind("registered_model", "registered models", "model", "registry",
@@ -88,6 +88,8 @@ _KINDS = (
          ("presence", "definition", "versions", "endpoints"), ("definition",), "3.15"),
     Kind("workspace", "workspaces", "server", "workspaces", ("presence", "content"), ("content",), "3.5 or later"),
 )  # fmt: skip
+#: The facet that stands for the files of a kind.
+FILES: Mapping[str, str] = {"logged_model": "files", "model_version": "files", "trace": "attachments"}
 #: Facets that only a server itself can tell: of a snapshot they are not judged.
 LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})
 #: Facets that are judged only where an option asks for it.

@@ -120,6 +120,8 @@ PROMISES: tuple[Promise, ...] = (
             "Every trace has its state, times, previews, tags and metadata"),
     Promise("trace_spans", "traces", "trace", ("spans",),
             "Every trace has all its spans, with inputs, outputs, attributes and events"),
+    Promise("trace_attachments", "traces", "trace", ("attachments",),
+            "Every trace has the attachments that its spans name, byte by byte, and no others"),
     Promise("trace_assessments", "traces", "trace", ("assessments",),
             "Every trace has its feedback and expectations, overridden ones included"),
     Promise("trace_links", "traces", "trace", ("run", "run_links", "logged_model", "prompts"),

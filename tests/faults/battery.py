@@ -42,6 +42,7 @@ OPTIONS: Mapping[Pair, tuple[str, ...]] = {
 }
 #: Ids that servers give, as they are shown here.
 _NORMAL = (
+    (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<attachment>"),
     (re.compile(r"\btr-[0-9a-f]{32}\b"), "<trace>"),
     (re.compile(r"\bm-[0-9a-f]{32}\b"), "<model>"),
     (re.compile(r"\bd-[0-9a-f]{32}\b"), "<dataset>"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from faults.changes import one_bit
 from faults.fault import Fault, Found, Plant, Target, sql
 
 _KIND = "trace"
@@ -50,6 +53,23 @@ def _made_up(target: Target, name: str) -> None:
     target.api.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
 
 
+def _folder(target: Target, name: str) -> Path:
+    """Where a trace has its files on the target."""
+    query = "SELECT value FROM trace_tags WHERE request_id = :trace AND key = 'mlflow.artifactLocation'"
+    place = str(target.value(query, trace=target.id(_KIND, name)))
+    return Path(target.server.artifacts_root, place.removeprefix("mlflow-artifacts:/"))
+
+
+def _attachment(change: Callable[[Path], object]) -> Plant:
+    """Change the file of the one attachment of a trace."""
+
+    def plant(target: Target, name: str) -> None:
+        [file] = (_folder(target, name) / "attachments").iterdir()
+        change(file)
+
+    return plant
+
+
 Spans = dict[str, dict[str, Any]]
 
 
@@ -57,9 +77,7 @@ def spans(change: Callable[[list[dict[str, Any]], Spans], None]) -> Plant:
     """Change the spans of a trace, in the file in which the target keeps them; given as a list and by name."""
 
     def plant(target: Target, name: str) -> None:
-        query = "SELECT value FROM trace_tags WHERE request_id = :trace AND key = 'mlflow.artifactLocation'"
-        place = str(target.value(query, trace=target.id(_KIND, name)))
-        file = Path(target.server.artifacts_root, place.removeprefix("mlflow-artifacts:/"), "traces.json")
+        file = _folder(target, name) / "traces.json"
         content = json.loads(file.read_text(encoding="utf-8"))
         before = json.dumps(content)
         change(content["spans"], {span["name"]: span for span in content["spans"]})
@@ -120,6 +138,12 @@ def _event_altered(named: list[dict[str, Any]], by: Spans) -> None:
 
 def _all_lost(named: list[dict[str, Any]], by: Spans) -> None:
     named.clear()
+
+
+def _other_trace(named: list[dict[str, Any]], by: Spans) -> None:
+    [root] = [span for span in named if not span["parent_span_id"]]
+    told = root["attributes"]["mlflow.spanInputs"]
+    root["attributes"]["mlflow.spanInputs"] = re.sub("trace_id=tr-[0-9a-f]{32}", f"trace_id=tr-{'0' * 32}", told)
 
 
 def _overridden(key: str) -> tuple[Found, ...]:
@@ -199,6 +223,8 @@ TRACES = (
           Found("prompts", state="missing"), Found("prompts", state="extra")),
           also=(Found("tags", "mlflow.linkedPrompts"),)),
 )  # fmt: skip
+#: A span that is not there may have named an attachment.
+_UNKNOWN = (Found("attachments", "", "unverified"),)
 SPANS = (
     Fault("span-attribute", _KIND, "one attribute, one ulp", spans(_attribute),
           _span("span-attribute (<span>): attributes: temperature")),
@@ -209,8 +235,9 @@ SPANS = (
           _span("grandchild (<span>): outputs [1]") + _span("grandchild (<span>): outputs [2]")),
     Fault("span-type", _KIND, "another type", spans(_span_type), _span("child (<span>): type")),
     Fault("span-renamed", _KIND, "the name in another case", spans(_span_renamed), _span("child (<span>): name")),
-    Fault("span-lost", _KIND, "one span is gone", spans(_span_lost), _span("grandchild (<span>)", "missing")),
-    Fault("spans-lost", _KIND, "all spans are gone", spans(_all_lost), _span("", "unverified")),
+    Fault("span-lost", _KIND, "one span is gone", spans(_span_lost), _span("grandchild (<span>)", "missing"),
+          also=_UNKNOWN),
+    Fault("spans-lost", _KIND, "all spans are gone", spans(_all_lost), _span("", "unverified"), also=_UNKNOWN),
     Fault("span-parent", _KIND, "a span below another one", spans(_span_moved),
           _span("grandchild (<span>): parent_id")),
     Fault("span-time", _KIND, "one nanosecond later", spans(_span_later), _span("grandchild (<span>): end_ns")),
@@ -218,6 +245,18 @@ SPANS = (
     Fault("span-event-lost", _KIND, "an event is gone", spans(_event_lost), _span("child (<span>): events")),
     Fault("span-event-altered", _KIND, "one attribute of an event", spans(_event_altered),
           _span("child (<span>): events [1]: attributes: hits")),
+    Fault("attachment-lost", _KIND, "an attachment is gone", _attachment(lambda file: file.unlink()),
+          (Found("attachments", "<attachment>", "missing"),)),
+    Fault("attachment-bit", _KIND, "one bit of an attachment",
+          _attachment(lambda file: file.write_bytes(one_bit(file.read_bytes()))),
+          (Found("attachments", "<attachment>"),)),
+    Fault("attachment-cut", _KIND, "the last byte of an attachment is cut off",
+          _attachment(lambda file: file.write_bytes(file.read_bytes()[:-1])), (Found("attachments", "<attachment>"),)),
+    Fault("attachment-made-up", _KIND, "one attachment too many",
+          _attachment(lambda file: file.with_name(str(uuid.UUID(int=7))).write_bytes(b"")),
+          (Found("attachments", "<attachment>", "extra"),)),
+    Fault("attachment-reference", _KIND, "the span asks another trace for its attachment", spans(_other_trace),
+          _span("attachment-reference (<span>): inputs: image")),
     Fault("assessment-value", _KIND, "true became false", _assessment("value = 'false'"), _overridden("value")),
     Fault("assessment-rationale", _KIND, "another rationale", _assessment("rationale = 'Clear'"),
           _overridden("rationale")),

@@ -8,10 +8,12 @@ import sys
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import AssessmentSource, SpanEvent
+from mlflow.tracing.attachments import Attachment
 
 #: First millisecond, as in ``support.seed``.
 EPOCH = 1_700_000_000_000
 NS = 1_000_000
+IMAGE = b"\x89PNG\r\n" + bytes(range(200))
 
 
 def written(uri: str, experiment: str, run: str, other: str, model: str, prompt: str, names: list[str]) -> None:
@@ -25,8 +27,10 @@ def written(uri: str, experiment: str, run: str, other: str, model: str, prompt:
     with mlflow.start_run(run_id=run):
         for number, name in enumerate(names):
             start = (EPOCH + 1_000 * number) * NS
+            image = {"image": Attachment(content_type="image/png", content_bytes=IMAGE)}
+            inputs = {"question": "Wie groß?", **(image if name.startswith("attachment-") else {})}
             root = client.start_trace(
-                name, span_type="CHAIN", inputs={"question": "Wie groß?"}, tags={"team": "growth"},
+                name, span_type="CHAIN", inputs=inputs, tags={"team": "growth"},
                 attributes={"temperature": 0.5, "list": [1, 2]}, experiment_id=experiment, start_time_ns=start,
             )  # fmt: skip
             trace = root.trace_id

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from mlflow_parity.migrating.trace_content import spans_file
 from support.seed import EPOCH, Seeder
 
 NS = 1_000_000
+#: Puts a file at a path below a trace's place.
+Upload = Callable[[str, str, bytes], None]
 
 
 def span(name: str, inputs: Any, **more: Any) -> dict[str, Any]:
@@ -31,8 +34,12 @@ def trace(
     inputs: Any = None,
     trace_id: str = "",
     files: Mapping[str, bytes] | None = None,
+    upload: Upload | None = None,
 ) -> str:
-    """Write a trace with one span, and attachments by their ids; return its id."""
+    """Write a trace with one span, and attachments by their ids; return its id.
+
+    ``upload`` puts a file below the trace's place, where the server has no proxy.
+    """
     trace_id = trace_id or f"tr-{uuid.uuid4().hex}"
     info = {
         "trace_id": trace_id,
@@ -44,22 +51,24 @@ def trace(
         "trace_metadata": {"mlflow.sourceRun": run} if run else {},
     }
     made = seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")["trace"]["trace_info"]
-    put(seed, made, "traces.json", spans_file(trace_id, [span(name, inputs)]))
+    place = made["tags"]["mlflow.artifactLocation"]
+    put = upload or _through(seed)
+    put(place, "traces.json", spans_file(trace_id, [span(name, inputs)]))
     for identity, content in (files or {}).items():
-        put(seed, made, f"attachments/{identity}", content)
+        put(place, f"attachments/{identity}", content)
     return trace_id
 
 
-def put(seed: Seeder, info: Mapping[str, Any], path: str, content: bytes) -> None:
-    """Upload a file into a trace's folder through the server."""
-    place = info["tags"]["mlflow.artifactLocation"].removeprefix("mlflow-artifacts:").lstrip("/")
-    url = f"{seed.uri}/api/2.0/mlflow-artifacts/artifacts/{place}/{path}"
-    seed.http.put(url, data=content, timeout=60).raise_for_status()
+def _through(seed: Seeder) -> Upload:
+    def put(place: str, path: str, content: bytes) -> None:
+        below = place.removeprefix("mlflow-artifacts:").lstrip("/")
+        url = f"{seed.uri}/api/2.0/mlflow-artifacts/artifacts/{below}/{path}"
+        seed.http.put(url, data=content, timeout=60).raise_for_status()
+
+    return put
 
 
 def reference(identity: str, trace_id: str, size: int, content_type: str = "image/png") -> str:
     """Return what stands in a span for an attachment, as MLflow's client writes it."""
-    from urllib.parse import urlencode
-
     query = urlencode({"content_type": content_type, "trace_id": trace_id, "size": str(size)})
     return f"mlflow-attachment://{identity}?{query}"

@@ -20,7 +20,7 @@ from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.errors import ReadError
-from mlflow_parity.kinds import KINDS, Family, Kind, of_family
+from mlflow_parity.kinds import FILES, KINDS, Family, Kind, of_family
 from mlflow_parity.model import Resolved
 from mlflow_parity.options import Depth
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPairing, pair_objects
@@ -47,7 +47,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "review_queue": ("trace",),
 }
 #: Facets that are judged by files alone.
-_ON_FILES = frozenset({"files", "access", "loads"})
+_ON_FILES = frozenset({*FILES.values(), "access", "loads"})
 _LINK_FACETS = frozenset({"model_inputs", "model_outputs"})
 
 
@@ -56,7 +56,7 @@ def parts_of(selection: Selection) -> frozenset[Part]:
     parts: set[Part] = set()
     kinds = {name for name in KINDS if selection.facets(name)}
     for name in kinds:
-        if selection.facets(name) & {"files", "access"}:
+        if selection.facets(name) & {*FILES.values(), "access"}:
             parts.add(FILES_PART[name])
     if selection.facets("run") & _LINK_FACETS:
         kinds.add("logged_model")

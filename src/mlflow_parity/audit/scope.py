@@ -11,7 +11,7 @@ from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import NONE, Item, family_items, item_ids, plain_name
-from mlflow_parity.kinds import SCOPE_KIND, Family, family_of
+from mlflow_parity.kinds import FILES, SCOPE_KIND, Family, family_of
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings, in_scope
 from mlflow_parity.pairing import ExperimentPair, ExperimentPairing, pair_experiments
@@ -221,7 +221,7 @@ class Scope:
             return True
         if any(waiver.facet not in selection.facets(kind) for kind in waiver.kinds):
             return False
-        if self.settings.depth == "listing" and waiver.facet in ("artifacts", "files"):
+        if self.settings.depth == "listing" and waiver.facet in ("artifacts", *FILES.values()):
             return False
         chosen = set(selection.items)
         read = {item.label for item in self.items if item.key in chosen}

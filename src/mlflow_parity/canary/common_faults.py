@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow_parity.canary.changes import TEXT, altered, renamed, without
 from mlflow_parity.canary.fault import MADE_UP, Fault, Scene
+from mlflow_parity.kinds import FILES
 from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.profiles import SAME_STORE
@@ -189,7 +190,7 @@ def _plain(scene: Scene, files: Mapping[str, Artifact]) -> list[Artifact]:
         if posixpath.basename(path) != _MLMODEL and path in ours and file.error is None and ours[path].error is None
         and file.size is not None and (file.size, file.sha256) == (ours[path].size, ours[path].sha256)
     ]  # fmt: skip
-    facet = "artifacts" if scene.kind == "run" else "files"
+    facet = "artifacts" if scene.kind == "run" else FILES[scene.kind]
     return sorted(found, key=lambda file: scene.waived(facet, file.path))
 
 

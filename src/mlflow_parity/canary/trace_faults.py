@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow_parity.canary.changes import altered
-from mlflow_parity.canary.common_faults import link_faults, mapping_faults, presence_faults, value_faults
+from mlflow_parity.canary.common_faults import file_faults, link_faults, mapping_faults, presence_faults, value_faults
 from mlflow_parity.canary.fault import MADE_UP, Fault, Scene
 from mlflow_parity.canary.model_faults import items_faults
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
@@ -125,6 +125,7 @@ TRACE_FAULTS: tuple[Fault, ...] = (
     Fault(_KIND, "spans", "below no other any more",
           _one("spans", lambda span: {**span, "parent_id": None}, fits=lambda span: bool(span.get("parent_id"))),
           "a span below another"),
+    *(fault for fault in file_faults(_KIND, "attachments") if "MLmodel" not in fault.name),
     *(fault for fault in items_faults(_KIND, "assessments", _JUDGED) if fault.name != "one altered"),
     *(Fault(_KIND, "assessments", name, _field("assessments", field), _JUDGED)
       for name, field in _ASSESSMENT_FIELDS.items()),

@@ -15,14 +15,14 @@ from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TA
 from mlflow_parity.comparing.trace_fields import judged, placed
 from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.digests import combine, digest, encode
-from mlflow_parity.kinds import KINDS, plain_tags
+from mlflow_parity.kinds import FILES, KINDS, plain_tags
 from mlflow_parity.model import ArtifactTree, Entity
 from mlflow_parity.pairing_objects import ObjectKey
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given anew (a version's number).
 _NOT_KEPT = frozenset(
     {"presence", "order", "access", "loads", "number", "source", "source_tags", "digest", "last_updated_by", "aliases",
-     "files"}
+     *FILES.values()}
 )  # fmt: skip
 _SERVER_TAGS = frozenset({VERSIONS_TAG, EXPERIMENTS_TAG, *PLACE_TAGS})
 _Pairs = Callable[[str], Mapping[str, str]]
@@ -36,7 +36,7 @@ class Objects(Protocol):
         ...
 
     def files(self, kind: str, entity_id: str) -> ArtifactTree:
-        """The files of a logged model or model version."""
+        """The files of a logged model or model version, the attachments of a trace."""
         ...
 
 

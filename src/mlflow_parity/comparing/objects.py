@@ -12,7 +12,7 @@ from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, wrong_place
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import FILES, KINDS
 from mlflow_parity.locations import VARIABLE
 from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved
 from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
@@ -36,7 +36,7 @@ class ObjectView(Protocol):
         ...
 
     def files(self, kind: str, entity_id: str) -> ArtifactTree:
-        """The files of a logged model or model version."""
+        """The files of a logged model or model version, the attachments of a trace."""
         ...
 
 
@@ -110,7 +110,7 @@ def compare_objects(
                     asked = {*(mine.facets.get("aliases") or {}), *(copy.facets.get("aliases") or {})}
                     answers = comparison.resolve(copy.entity_id, asked) if comparison.resolve else ()
                     found = compare_resolved(mine, copy, answers)
-                elif facet == "files":
+                elif facet in FILES.values():
                     trees = source.files(kind, mine.entity_id), target.files(kind, copy.entity_id)
                     if comparison.same_store:
                         trees = bare(trees[0]), bare(trees[1])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from mlflow_parity.attachments import referring
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets, same
 from mlflow_parity.digests import digest
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from mlflow_parity.comparing.object_fields import ObjectLinks
 
 
-def compare_spans(source: Entity, target: Entity, _: ObjectLinks | None = None) -> list[Difference]:
+def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:
     """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
+    copies = {**(links.of("trace") if links is not None else {}), source.entity_id: target.entity_id}
+    if any(trace != copy for trace, copy in copies.items()):
+        # a reference to an attachment names the trace by whose id it is asked for
+        ours = [referring(span, lambda trace: copies.get(trace, trace)) for span in ours]
     mine_by_id, by_id = _by_id(ours, source.entity_id, target.entity_id), _by_id(theirs, target.entity_id, None)
     found: list[Difference] = []
     if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:

@@ -24,6 +24,7 @@ FILE_PARTS: dict[Part, str] = {
     "artifacts": "run",
     "logged_model_files": "logged_model",
     "version_files": "model_version",
+    "trace_files": "trace",
 }
 _ROWS = 10_000
 

@@ -11,12 +11,14 @@ from mlflow_parity.migrating.damage import Damage
 from mlflow_parity.migrating.import_runs import tree_of
 from mlflow_parity.model import ArtifactTree
 from mlflow_parity.reading import endpoints, records
+from mlflow_parity.reading.places import attachments_uri
+from mlflow_parity.snapshot.store import FILES_PART
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.importing import Import
     from mlflow_parity.migrating.journal import Entry
 
-_FACETS = {"run": "artifacts", "logged_model": "files"}
+_FACETS = {"run": "artifacts", "logged_model": "files", "trace": "attachments"}
 
 
 def remove_extra_files(context: Import, damage: Iterable[Damage]) -> None:
@@ -38,7 +40,7 @@ def remove_extra_files(context: Import, damage: Iterable[Damage]) -> None:
 
 def _exported(context: Import, entry: Entry) -> ArtifactTree | None:
     snapshot = context.export.snapshot
-    if entry.kind == "logged_model":
+    if entry.kind in FILES_PART:
         return snapshot.objects(entry.place).files(entry.kind, entry.source_id)
     experiment = next((one for one in snapshot.experiments if one.experiment_id == entry.place), None)
     return None if experiment is None else tree_of(snapshot.view(experiment), entry.source_id)
@@ -53,8 +55,9 @@ def _present(context: Import, entry: Entry) -> tuple[str, ArtifactTree]:
         return run.artifact_uri, tree
     experiment = str(context.journal.target("experiment", entry.place))
     for batch in reader.experiment_objects(experiment, [entry.kind]):
-        for model in batch:
-            if model.entity_id == entry.target_id:
-                [tree] = reader.entity_files([model], "listing")
-                return model.artifact_uri or "", tree
+        for one in batch:
+            if one.entity_id == entry.target_id:
+                [tree] = reader.entity_files([one], "listing")
+                place = one.artifact_uri if entry.kind != "trace" else attachments_uri(one)
+                return place or "", tree
     return "", ArtifactTree(entry.source_id, (), None)

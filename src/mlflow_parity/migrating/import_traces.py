@@ -7,27 +7,32 @@ times and overrides along.
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal
+from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_parity.digests import digest
+from mlflow_parity.attachments import FOLDER
+from mlflow_parity.digests import artifacts_digest, digest
 from mlflow_parity.errors import RequestRefused
 from mlflow_parity.json_text import parsed
 from mlflow_parity.migrating.exported import every
+from mlflow_parity.migrating.files import NotUploaded
 from mlflow_parity.migrating.import_runs import record
 from mlflow_parity.migrating.importing import Import
 from mlflow_parity.migrating.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.trace_content import assessment, moment, overridden, overridden_first, spans_file
-from mlflow_parity.model import ENDPOINT_KEY, Entity, Experiment
+from mlflow_parity.model import ENDPOINT_KEY, ArtifactTree, Entity, Experiment
 from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.support import is_absent
 from mlflow_parity.reading.trace_infos import trace_v3
+from mlflow_parity.snapshot.store import PlaceObjects
 
 _API = "/api/3.0/mlflow/traces"
 _CHUNK = 200
@@ -61,21 +66,24 @@ def _import(context: Import, experiment: Experiment, only: Collection[str] | Non
         return
     ours = context.journal.ours("experiment", experiment.experiment_id)
     late = context.late_traces.setdefault(experiment.experiment_id, set())
-    importer = _Importer(context, target, late, ours=ours)
+    importer = _Importer(context, objects, target, late, ours=ours)
     with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-traces") as pool:
         for _ in drained(pool, importer.one, every(objects, "trace", only=only, chunk=_CHUNK), 2 * context.workers):
             pass
 
 
 class _Importer:
-    def __init__(self, context: Import, experiment: str, late: set[str], *, ours: bool) -> None:
+    def __init__(self, context: Import, objects: PlaceObjects, experiment: str, late: set[str], *, ours: bool) -> None:
         """``ours``: this migration made the experiment, so that nobody else's traces are in it.
 
         ``late`` gets the ids of traces that name what is not on the target yet.
         """
         self._context = context
+        self._objects = objects
         self._late = late
         self._ours = ours
+        # the table is opened by the first that asks
+        self._opening = Lock()
         self._experiment = experiment
         self._links = release(context.reader.capabilities.version) >= _LINKS
 
@@ -99,13 +107,15 @@ class _Importer:
         content += [judged] if judged != trace.facets["assessments"] else []
         linked = self._runs(trace)
         content += [linked] if linked else []
+        tree = self._attachments(trace)
+        content += [artifacts_digest(tree).hex()] if tree.files else []
         state = digest(content).hex()
         if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
             return
         journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
         journal.digested("trace", trace.entity_id, state)
         self._check_links(trace)
-        problems = self._write(trace, info, begun=entry is not None)
+        problems = self._write(trace, info, tree, begun=entry is not None)
         if trace.error is not None:
             problems.failed.append(f"what could be read of it is there: {trace.error}")
         problems.check()
@@ -145,7 +155,26 @@ class _Importer:
             if self._context.journal.state(kind, identity) is not None:
                 raise NotMoved(f"its {kind.replace('_', ' ')} {identity} is not on the target")
 
-    def _write(self, trace: Entity, info: dict[str, Any], *, begun: bool) -> Problems:
+    def _attachments(self, trace: Entity) -> ArtifactTree:
+        with self._opening:
+            return self._objects.files("trace", trace.entity_id)
+
+    def _attach(self, trace: Entity, place: str, tree: ArtifactTree, problems: Problems) -> None:
+        """Put the attachments beside the spans; what could not be read is told."""
+        if tree.error is not None and trace.error is None:
+            problems.failed.append(f"its attachments could not be read: {tree.error}")
+        for file in tree.files:
+            if file.error is not None:
+                problems.failed.append(f"its attachment {file.path} could not be read: {file.error}")
+                continue
+            try:
+                size = self._context.uploads.upload(posixpath.join(place, FOLDER), [file])
+            except NotUploaded as error:
+                problems.failed.append(f"its attachment {error}")
+            else:
+                self._context.told(files=1, size=size)
+
+    def _write(self, trace: Entity, info: dict[str, Any], tree: ArtifactTree, *, begun: bool) -> Problems:
         context, facets, problems = self._context, trace.facets, Problems()
         there = self._present(trace.entity_id) if begun or not self._ours else None
         if there is not None and there.container != self._experiment:
@@ -174,10 +203,11 @@ class _Importer:
             body = {"trace_id": made.entity_id, "prompt_versions": [{"name": n, "version": v} for n, v in versions]}
             context.writer.call("POST", "/api/2.0/mlflow/traces/link-prompts", body)
         self._link_runs(trace, made, problems)
+        place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
+        self._attach(trace, place, tree, problems)
         # the spans of a trace that goes on are written at its end
         if facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS"):
-            place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
-            content = spans_file(made.entity_id, facets["spans"])
+            content = spans_file(made.entity_id, facets["spans"], trace.entity_id)
             context.uploads.put(place, _FILE, content)
             context.told(size=len(content))
         return problems

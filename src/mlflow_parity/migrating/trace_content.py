@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from mlflow_parity.attachments import referring
 from mlflow_parity.json_text import written
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -74,8 +75,13 @@ def overridden_first(assessments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(ordered.values())
 
 
-def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text."""
+def spans_file(trace_id: str, spans: Sequence[Mapping[str, Any]], original: str = "") -> bytes:
+    """Return ``traces.json`` as MLflow 3 writes it: OpenTelemetry's names, ids in base64, attributes as JSON text.
+
+    ``original`` is the trace's id at the source: attachments are asked for by the copy's, which their references name.
+    """
+    if original and original != trace_id:
+        spans = [referring(one, lambda named: trace_id if named == original else named) for one in map(dict, spans)]
     plain = trace_id.removeprefix("tr-")
     otel = _base64(plain if len(plain) == 32 and set(plain) <= _HEX else "0" * 32)
     return written({"spans": [_span(trace_id, otel, one) for one in spans]}).encode()

@@ -103,7 +103,7 @@ class Reader(Protocol):
         ...
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
-        """The files of logged models and model versions; a tree's ``run_id`` is the entity's id."""
+        """The files of logged models and versions, attachments of traces; a tree's ``run_id`` is the entity's id."""
         ...
 
     def first_runs(self, experiment_ids: Sequence[str]) -> set[str]:

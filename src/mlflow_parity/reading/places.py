@@ -11,10 +11,13 @@ from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mlflow_parity.attachments import FOLDER, named
 from mlflow_parity.errors import MalformedAnswer, ReadError
 from mlflow_parity.model import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
 from mlflow_parity.reading.auth import Credentials
+from mlflow_parity.reading.capabilities import release
 from mlflow_parity.reading.listing import made
 from mlflow_parity.reading.patience import Patience
 from mlflow_parity.reading.s3_store import REST, SECONDS, S3Store
@@ -32,6 +35,12 @@ def _model_id(uri: str) -> str:
     return uri.removeprefix("models:/").partition("/")[0] if uri.startswith("models:/m-") else ""
 
 
+def attachments_uri(trace: Entity) -> str:
+    """Return where a trace's attachments are; empty where the server does not tell."""
+    folder = str((trace.facets.get("tags") or {}).get("mlflow.artifactLocation") or "")
+    return posixpath.join(folder, FOLDER) if folder else ""
+
+
 class Places:
     """Finds the places of one server's files; safe to use from many threads."""
 
@@ -43,6 +52,7 @@ class Places:
         self._lock = Lock()
         self._s3_patience = Patience(SECONDS, REST)
         self._seen = Seen()
+        self._sends: bool | None = None
 
     @cached_property
     def _capabilities(self) -> Capabilities:
@@ -136,6 +146,30 @@ class Places:
             return None
         [store] = self.stores(Place(trace_id, location))
         return store
+
+    def of_attachments(self, trace: Entity) -> Sequence[Store]:
+        """Stores of a trace's attachments: those that can be listed, else the server, which is asked for each.
+
+        Raises:
+            ReadError: they cannot be read at all.
+        """
+        uri = attachments_uri(trace)
+        if self._session.location.is_arn:
+            return self.stores(Place(trace.entity_id, uri))
+        if uri.startswith("mlflow-artifacts:") and not urlsplit(uri).netloc and self._capabilities.artifact_proxy:
+            return [ProxyAttachments(self._session, Place(trace.entity_id, uri), self._capabilities)]
+        ids = named(trace.facets.get("spans") or [])
+        return [ServerAttachments(self._session, trace.entity_id, ids, self._sends_attachments)]
+
+    def _sends_attachments(self, trace_id: str) -> bool:
+        """Whether the server sends attachments, and not the spans for whatever file it is asked for."""
+        version = release(self._capabilities.version)
+        if version != (0, 0):
+            return version >= SENT
+        with self._lock:
+            if self._sends is None:
+                self._sends = not ignores_path(self._session, trace_id)
+            return self._sends
 
     def stores(self, place: Place) -> Sequence[Store]:
         """Where a place's files may be read, the best first: the server reaches more than the auditor may.

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from threading import Lock
 from typing import Any, TypeVar
 
+from mlflow_parity.attachments import named
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.kinds import FILES
 from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE
 from mlflow_parity.model import (
     MIGRATION_TAGS,
@@ -221,15 +224,28 @@ class ServerReader:
         return self._trees(runs, lambda run: run.run_id, self._places.of_run, depth)
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
-        """The files of each logged model and model version; ``run_id`` of a tree is the entity's id.
+        """The files of each logged model and model version, the attachments of each trace.
+
+        ``run_id`` of a tree is the entity's id.
 
         Raises:
             ValueError: an entity of a kind that has no files.
         """
-        if wrong := {entity.kind for entity in entities} - {"logged_model", "model_version"}:
+        if wrong := {entity.kind for entity in entities} - FILES.keys():
             raise ValueError(f"kinds without files: {', '.join(sorted(wrong))}")
+        traces = {entity.entity_id: entity for entity in entities if entity.kind == "trace"}
+        entities = [entity for entity in entities if entity.kind != "trace"]
         touch = any(entity.kind == "model_version" for entity in entities)
-        return self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
+        trees = self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
+        return chain(self._attachments(traces, depth), trees)
+
+    def _attachments(self, traces: Mapping[str, Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """The attachments of traces whose spans name any; of spans that were not all read it is not known."""
+        naming = [trace for trace in traces.values() if named(trace.facets.get("spans") or [])]
+        for trace_id in traces.keys() - {trace.entity_id for trace in naming}:
+            yield _of_known(ArtifactTree(trace_id, ()), traces[trace_id])
+        for tree in self._trees(naming, lambda trace: trace.entity_id, self._places.of_attachments, depth):
+            yield _of_known(tree, traces[tree.run_id])
 
     def _trees(
         self,
@@ -474,6 +490,13 @@ class ServerReader:
             return len(self.names(kind))
         except ReadError:
             return None
+
+
+def _of_known(tree: ArtifactTree, trace: Entity) -> ArtifactTree:
+    """Return a trace's attachments; where its spans were not read whole, they may name others."""
+    if trace.error is None or tree.error is not None:
+        return tree
+    return replace(tree, error=f"which they are is not known: {trace.error}")
 
 
 def _number(experiment_id: str) -> tuple[int, str]:

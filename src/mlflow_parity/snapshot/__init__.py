@@ -8,7 +8,7 @@ Layout::
     experiments/<id>/points.parquet   the points
     experiments/<id>/artifacts.parquet  one row per file: path, size, sha256, MLmodel content
     experiments/<id>/{logged_models,traces,scorers}.parquet  one row per object: keys, facets as JSON, digest
-    experiments/<id>/logged_model_files.parquet  one row per file, as artifacts.parquet
+    experiments/<id>/{logged_model_files,trace_files}.parquet  one row per file, as artifacts.parquet
     server/{registry,evaluation_datasets,webhooks,issues,…}.parquet  the same for what belongs to no experiment
     server/version_files.parquet      one row per file, as artifacts.parquet
     experiments/<id>/<facet>.json     written last: counts, digest and checksums of the part's files, when it was read,
@@ -31,6 +31,7 @@ Part = Literal[
     "traces",
     "scorers",
     "logged_model_files",
+    "trace_files",
     "registry",
     "evaluation_datasets",
     "webhooks",
@@ -54,6 +55,7 @@ PARTS: tuple[Part, ...] = (
     "traces",
     "scorers",
     "logged_model_files",
+    "trace_files",
 )
 #: Parts of the server as a whole.
 SERVER_PARTS: tuple[Part, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -135,7 +135,11 @@ def _of_objects(objects: PlaceObjects, *, of_experiments: bool) -> Iterator[Unre
             continue
         hashed = objects.depth(files) != "listing"
         for key in keys:
-            for why in _of_tree(objects.files(kind.name, key.entity_id), hashed=hashed):
+            tree = objects.files(kind.name, key.entity_id)
+            if key.error is not None:
+                # said above: which attachments a trace has is not known without its spans
+                tree = replace(tree, error=None)
+            for why in _of_tree(tree, hashed=hashed):
                 yield Unread(kind.name, key.entity_id, key.name, why)
 
 

@@ -571,7 +571,7 @@ class PlaceObjects:
         return self._table(kind).entities(kind, entity_ids)
 
     def files(self, kind: str, entity_id: str) -> ArtifactTree:
-        """The files of a logged model or model version."""
+        """The files of a logged model or model version, the attachments of a trace."""
         part: Part = FILES_PART[kind]
         problem = self.problem(part)
         if problem is not None:
@@ -582,7 +582,11 @@ class PlaceObjects:
 
 
 #: Where the files of a kind are kept.
-FILES_PART: dict[str, Part] = {"logged_model": "logged_model_files", "model_version": "version_files"}
+FILES_PART: dict[str, Part] = {
+    "logged_model": "logged_model_files",
+    "model_version": "version_files",
+    "trace": "trace_files",
+}
 
 
 def _experiment_row(experiment: Experiment) -> dict[str, Any]:
