@@ -87,7 +87,8 @@ def one_line(done: AuditRun, status: int, *says: str) -> None:
     for words in says:
         assert words in errors[0], errors[0]
     assert "Traceback" not in done.output
-    assert done.report["verdict"] == "none"
+    # nor is there one where none can be written
+    assert not done.reports.is_dir() or done.report["verdict"] == "none"
 
 
 def names(done: AuditRun) -> set[str]:
