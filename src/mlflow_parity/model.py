@@ -25,7 +25,7 @@ EXIM_PREFIX = "mlflow_exim."
 #: Tag by which ``migrate.py repair`` marks a run that it replaced: the source run's id.
 REPLACED_TAG = "mlflow_parity.replaced"
 #: Name of the registered model by which ``migrate.py`` marks the target while it writes to it, and its tags: the id of
-#: the work folder's journal, who, where, and since when.
+#: the work folder, who, where, and since when.
 MIGRATION_MARK = "mlflow-parity-migration-at-work"
 MIGRATION_WORK_TAG = "mlflow_parity.work"
 MIGRATION_TAGS = ("mlflow_parity.user", "mlflow_parity.host", "mlflow_parity.process", "mlflow_parity.since")
