@@ -7,7 +7,6 @@ was killed goes on where it stopped, and makes nothing twice.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import threading
 import time
@@ -130,14 +129,6 @@ class Journal:
         with self._lock:
             row = self._file.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
-
-    @property
-    def identity(self) -> str:
-        """An id of this journal, which stays: by it a migration knows its own mark on the target."""
-        with self._lock, _on_disk():
-            self._file.execute("INSERT OR IGNORE INTO about VALUES ('identity', ?)", (secrets.token_hex(16),))
-            [identity] = self._file.execute("SELECT value FROM about WHERE key = 'identity'").fetchone()
-        return str(identity)
 
     # --- what happened
 

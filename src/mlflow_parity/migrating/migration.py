@@ -97,7 +97,7 @@ class Migration:
         from mlflow_parity.migrating.writing import open_writer
 
         assert self.settings.target is not None
-        identity = self.journal.identity
+        identity = self.work.identity
         writer, _ = open_writer(self.settings.target, "target", 1)
         self._stack.callback(writer.close)
         mark = TargetMark(writer, identity)

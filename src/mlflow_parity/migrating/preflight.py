@@ -28,6 +28,7 @@ from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
 from mlflow_parity.migrating.surveying import look
 from mlflow_parity.migrating.target_mark import look_for_mark
 from mlflow_parity.migrating.unwritten import unwritten
+from mlflow_parity.migrating.workdir import identity_of
 from mlflow_parity.model import Experiment
 from mlflow_parity.one_server import experiments_of_both, held_by_both
 from mlflow_parity.reading.capabilities import release
@@ -111,7 +112,7 @@ def preflight(
             other = _connect(beside, "source", settings.workers, Checked(), stack)
         _versions(checked, source, target)
         if target is not None:
-            ours = "" if journal is None else journal.identity
+            ours = identity_of(settings.work)
             checked.found += look_for_mark(target.reader.session, ours, take_over=settings.take_over)
         for side, end in (("source", source), ("target", target)):
             if end is not None:

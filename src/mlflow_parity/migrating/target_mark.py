@@ -39,7 +39,7 @@ _FIX = (
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A mark as it stands on a target: ``work`` is the id of the work folder's journal."""
+    """A mark as it stands on a target: ``work`` is the id of the work folder."""
 
     work: str
     user: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from mlflow_parity.errors import UsageProblem
 
 _MARKER = "mlflow-parity-migration.json"
+#: Locked while a migration works in the folder; it holds the folder's id.
+_LOCK = ".lock"
 
 
 @dataclass(slots=True)
@@ -46,6 +49,14 @@ def noted(root: Path) -> Progressed:
     return _load(root / _MARKER) if (root / _MARKER).exists() else Progressed()
 
 
+def identity_of(root: Path) -> str:
+    """Return the id of a work folder, by which a migration knows its own mark on a target; empty: it has none yet."""
+    try:
+        return (root / _LOCK).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+
+
 def _load(file: Path) -> Progressed:
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -64,12 +75,12 @@ class WorkDir:
         self._file = root / _MARKER
         try:
             root.mkdir(parents=True, exist_ok=True)
-            foreign = [item.name for item in root.iterdir() if item.name != ".lock"] if not self._file.exists() else []
+            foreign = [item.name for item in root.iterdir() if item.name != _LOCK] if not self._file.exists() else []
             if foreign:
                 raise UsageProblem(
                     f"--work-dir: {root} holds other files and no migration ({foreign[0]}); give an empty folder"
                 )
-            self._lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageProblem(f"--work-dir: cannot write to {root} ({error.strerror}); give another folder") from None
         try:
@@ -77,6 +88,9 @@ class WorkDir:
         except OSError:
             os.close(self._lock)
             raise UsageProblem(f"--work-dir: another migration works in {root}; wait for its end") from None
+        if not identity_of(root):
+            os.write(self._lock, secrets.token_hex(16).encode())
+        self.identity = identity_of(root)
         if not self._file.exists():
             self.save(Progressed())
 
