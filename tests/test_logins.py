@@ -206,7 +206,7 @@ def test_what_is_refused_is_one_line_for_each_cause(source: Guarded, copy: tuple
     done = audit(tmp_path, source.uri, target.uri, *chosen, env=login(ADA, "SOURCE"))
     assert done.status == 1, done.output
     [line] = [reason for reason in done.report["reasons"] if "403" in reason]
-    assert line == "status 403: the source does not let this user read: webhooks, issues, gateway guardrails"
+    assert line == "status 403: the source's webhooks, issues, gateway guardrails could not be read by this user"
     assert not any(word in reason for reason in done.report["reasons"] for word in ("webhook is", "of 1 webhook"))
     told = [
         finding["explanation"] for finding in done.report["findings"] if "could not be read" in finding["explanation"]

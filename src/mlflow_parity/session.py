@@ -521,12 +521,13 @@ def _reasons(result: Result) -> list[str]:
     reasons = []
     refused: dict[str, dict[str, None]] = {}
     for finding in result.findings:
-        if found := _REFUSED.match(finding.explanation):
+        found = _REFUSED.match(finding.explanation)
+        if found is not None and finding.name.startswith("(all "):
             # one cause, one line: every facet of every kind that this user may not list says the same
             refused.setdefault(found["side"], {})[found["what"]] = None
             sums[f"{finding.kind} {finding.facet}"][finding.state] -= 1
     for side, kinds in refused.items():
-        reasons.append(f"status 403: the {side} does not let this user read: {', '.join(kinds)}")
+        reasons.append(f"status 403: the {side}'s {', '.join(kinds)} could not be read by this user")
     for kind in contract.FACETS:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]
