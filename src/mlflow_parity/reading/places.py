@@ -5,14 +5,13 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.attachments import FOLDER, named
-from mlflow_parity.errors import MalformedAnswer, ReadError
+from mlflow_parity.errors import MalformedAnswer, RequestRefused
 from mlflow_parity.model import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
@@ -84,11 +83,16 @@ class Places:
         # where that is a logged model's place, the server lists it under the model's id, whatever its store is
         named = _MODEL.search(loaded)
         for model_id in filter(None, (_model_id(uri), named and named[1])):
-            with suppress(ReadError):
+            try:
                 root = self._model_uri(model_id).rstrip("/")
-                if loaded == root or loaded.startswith(f"{root}/"):
-                    folder = loaded[len(root) :].strip("/")
-                    return Place(entity.entity_id, loaded, model_id=model_id, folder=folder, version=version)
+            except RequestRefused as error:
+                # one that is gone is no name of the place; what may not be asked for is another matter
+                if error.status in (401, 403):
+                    raise
+                continue
+            if loaded == root or loaded.startswith(f"{root}/"):
+                folder = loaded[len(root) :].strip("/")
+                return Place(entity.entity_id, loaded, model_id=model_id, folder=folder, version=version)
         return self._version(entity, loaded, version)
 
     def loaded_from(self, name: str, number: int) -> str:
