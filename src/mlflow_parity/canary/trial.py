@@ -63,6 +63,9 @@ class Trial(Audit):
         verdicts.waivers = self.run(Selection(tuple(promises), chosen), verdicts, _Silent()).waivers
         return verdicts
 
+    def _limits(self, *_: object) -> None:
+        """Say nothing of what limits the audit in hand as a whole: no object could be planted for it."""
+
     def _links(self, experiments: Experiments, selected: object) -> Links:
         experiments.result.source_runs = 1
         return self._known.runs
