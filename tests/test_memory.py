@@ -59,7 +59,16 @@ def test_a_million_points_within_400_mb(tmp_path: Path) -> None:
     _fill(tmp_path / "source" / "mlflow.db")
     shutil.copyfile(tmp_path / "source" / "mlflow.db", tmp_path / "target" / "mlflow.db")
     with server_of("newest", tmp_path / "source") as source, server_of("newest", tmp_path / "target") as target:
-        command = [sys.executable, "-c", PYTEST, "-p", "no:cacheprovider", "-k", "metric or arrived"]
+        command = [
+            sys.executable,
+            "-c",
+            PYTEST,
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            "metric or arrived",
+            "--parity-two-servers",
+        ]
         command += ["--source-uri", source.uri, "--target-uri", target.uri]
         with (tmp_path / "output.txt").open("w+") as output:
             process = subprocess.run(

@@ -188,6 +188,12 @@ def restored(*, moved: bool = False) -> World:
     return World(one, two, known)
 
 
+def _replaced(world: World) -> World:
+    """A deleted run of the target that a repair replaced is known as such."""
+    world.known = replace(world.known, replaced=frozenset({DEAD}))
+    return world
+
+
 def _dangling(entity_id: str, copy: str, facet: str, gone: str) -> Callable[[], World]:
     """A link to what the source has no more: the copy keeps it."""
 
@@ -324,6 +330,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
     "trace.run_links.dangling": lambda: imported().change(TRACE, side="source", run_links=[DEAD]),
+    "trace.run_links.replaced": lambda: _replaced(imported().change(TRACE_COPY, run_links=[DEAD])),
     "trace.logged_model.dangling": _dangling(TRACE, TRACE_COPY, "logged_model", DEAD_MODEL),
     "trace.spans.ids": imported,
     "trace.assessments.ids": imported,
@@ -504,6 +511,8 @@ BROKEN: list[Break] = [
     ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("trace.run_links.dangling", "another run", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]), "mismatch"),
     ("trace.run_links.dangling", "the run is on the source", _gone("run"), "mismatch"),
+    ("trace.run_links.replaced", "a run that nobody replaced", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]),
+     "mismatch"),
     ("trace.logged_model.dangling", "another model", lambda w: w.change(TRACE_COPY, logged_model=MODEL_COPY),
      "mismatch"),
     ("trace.logged_model.dangling", "not every model was read", _unread_model, "unverified"),

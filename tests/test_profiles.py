@@ -295,8 +295,8 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
     """A folder is no server to take a snapshot of, and a server that is not there is told in one line."""
     assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path / "a")]) == 4
     assert capsys.readouterr().err.startswith("ERROR: ")
-    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--parity-workers", "0"]) == 4
-    assert "--parity-workers" in capsys.readouterr().err
+    assert main(["snapshot", "--source-uri", "http://127.0.0.1:9", "--to", str(tmp_path), "--workers", "0"]) == 4
+    assert "--workers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -334,6 +334,7 @@ def test_no_rule_of_the_import_holds_for_the_same_store() -> None:
         "run.artifact_uri.moved",
         "logged_model.files.moved",
         "model_version.source.moved",
+        "model_version.storage.moved",
         "trace.tags.moved",
         "trace.times.no-end",
         "trace.previews.of-metadata",

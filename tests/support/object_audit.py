@@ -35,6 +35,8 @@ class Known:
     deleted_experiments: Collection[str] = ()
     """Those of the source that were not read, being deleted."""
     include_deleted: bool = True
+    replaced: frozenset[str] = frozenset()
+    """Deleted target runs that a repair replaced."""
     releases: Releases = UNKNOWN
 
 
@@ -47,7 +49,7 @@ def links_of(known: Known) -> ObjectLinks:
     """Return the links with nothing but runs and experiments."""
     stages = dict.fromkeys(known.runs, "active") if known.stages is None else known.stages
     return ObjectLinks(
-        Links(dict(known.runs), stages, {}, "run" not in known.unread),
+        Links(dict(known.runs), stages, {}, "run" not in known.unread, known.replaced),
         experiments=known.experiments,
         known={"experiment": {*known.experiments, *known.source_experiments} - set(known.deleted_experiments)},
         deleted=known.deleted_experiments,

@@ -18,7 +18,7 @@ from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.surplus import surplus_experiment
 from mlflow_parity.errors import ReadError
 from mlflow_parity.items import Item, plain_name
-from mlflow_parity.model import Experiment
+from mlflow_parity.model import REPLACED_TAG, Experiment
 from mlflow_parity.pairing import ExperimentPair, RunPairing, pair_runs
 from mlflow_parity.pairing_same import same_runs
 from mlflow_parity.profiles import Kept
@@ -51,6 +51,7 @@ class Experiments:
         pairs: dict[str, str] = {}
         copies: dict[str, set[str]] = {}
         known: dict[str, str] = {}
+        replaced: set[str] = set()
         kept = Kept()
         if "runs" in self._parts:
             for source, pair in selected.linked:
@@ -84,6 +85,9 @@ class Experiments:
                     self.deleted.add("target", copies_of, pairing)
                     for found in pairing.duplicates:
                         copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
+                    if self.settings.profile != "same-store":
+                        gone = [found.target.run_id for found in pairing.extra if found.target.deleted]
+                        replaced.update(run.run_id for run in theirs.runs(gone) if run.tags.get(REPLACED_TAG) in pairs)
             for _, surplus, _, _ in selected.surplus:
                 view = self.sides["target"].view(surplus)
                 if not view.problem("runs"):
@@ -93,7 +97,7 @@ class Experiments:
         read = {source.experiment_id for source, _ in selected.linked}
         # the runs of a deleted experiment are deleted: whether it was read or not, a link to one of them is a dead link
         left_out = [item for item in self.sides["source"].experiments() if item.experiment_id not in read]
-        return Links(pairs, known, copies, all(is_deleted(item) for item in left_out))
+        return Links(pairs, known, copies, all(is_deleted(item) for item in left_out), replaced)
 
     def leave_out(self, selected: Selected) -> None:
         """Count what is deleted and out of scope, so that it is named: it is no part of the verdict."""

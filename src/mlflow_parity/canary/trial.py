@@ -81,7 +81,7 @@ def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
     runs = known.runs
     pairs = known.of("logged_model")
     return ObjectLinks(
-        Links(ChainMap({}, runs.pairs), runs.known, _some(runs.copies, mentioned), runs.complete),
+        Links(ChainMap({}, runs.pairs), runs.known, _some(runs.copies, mentioned), runs.complete, runs.replaced),
         experiments=known.experiments,
         entities={
             **{kind: ChainMap({}, entities) for kind, entities in known.entities.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Set
 from dataclasses import dataclass
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
@@ -33,6 +33,8 @@ class Links:
     """Source run id → further target runs that claim to be its copy."""
     complete: bool
     """Whether every source experiment that is not deleted was read, so that an unknown run is gone or deleted."""
+    replaced: Set[str] = frozenset()
+    """Deleted target runs that were copies of a paired source run before a repair replaced them."""
 
 
 def made_by_tool(source: Run, target: Run) -> bool:

@@ -241,7 +241,10 @@ def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Diffe
             continue
         left.discard(copied or "")
         found += link(run, run, copied, "run", links, rule)
-    return found + [Difference(run, State.EXTRA, rule, target=run) for run in sorted(left)]
+    for run in sorted(left):
+        state, reason = (State.EXPECTED, f"{rule}.replaced") if run in links.runs.replaced else (State.EXTRA, rule)
+        found.append(Difference(run, state, reason, target=run))
+    return found
 
 
 def _logged_model(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:

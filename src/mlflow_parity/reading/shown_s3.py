@@ -99,7 +99,8 @@ class ShownStore:
         for file in files:
             path, size = file.path, file.size
             inside.setdefault(posixpath.dirname(path), set()).add((path, size or 0))
-            while path := posixpath.dirname(path):
+            # a key may begin with a slash, and the root has no parent but itself
+            while (path := posixpath.dirname(path)).strip("/"):
                 inside.setdefault(posixpath.dirname(path), set()).add((path, None))
         folders, asked = [""], 0
         while folders and asked < _FOLDERS:
