@@ -35,7 +35,7 @@ from mlflow_parity.audit import objects as audit_objects
 from mlflow_parity.canary.faults import FAULTS
 from mlflow_parity.canary.outcome import Planted, SelfTest
 from mlflow_parity.comparing.same_store import refuse
-from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND
 from mlflow_parity.migrating.ordering import import_batch, import_rest
 from mlflow_parity.pairing import pair_runs
 from mlflow_parity.reporting.report import CoverageRow
@@ -109,7 +109,12 @@ def _waivers(folder: Path, *entries: str) -> str:
 
 def test_every_facet_of_the_contract_has_a_fault() -> None:
     """The list of facets that no class of faults is about is empty; so is that of classes about nothing."""
-    judged = {(rule.kind, rule.facet) for rule in contract.RULES if rule.treatment != "not compared"}
+    judged = {
+        (rule.kind, rule.facet)
+        for rule in contract.RULES
+        # what limits the audit as a whole is no facet of an object, so there is nothing to plant it in
+        if rule.treatment != "not compared" and rule.kind != SCOPE_KIND
+    }
     assert judged == {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
     planted = {(fault.kind, fault.facet) for fault in FAULTS}
     assert (judged - planted, planted - judged) == (set(), set())

@@ -67,6 +67,9 @@ class Trial(Audit):
         experiments.result.source_runs = 1
         return self._known.runs
 
+    def _limits(self, *_: object) -> None:
+        """Nothing: what limits an audit is said of its servers, and was said by the audit in hand."""
+
     def _objects(self, selected: object, links: Links, result: Result) -> Objects:
         objects = self._opened(result.selection, self._known)
         objects.answers = self._answers
