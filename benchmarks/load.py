@@ -82,6 +82,8 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
             "-q",
             "--parity-report-dir",
             str(scratch / "reports"),
+            # both are filled alike, ids included
+            "--parity-two-servers",
         ]
         command += ["--source-uri", source.uri, "--target-uri", target.uri]
         began = time.monotonic()

@@ -50,7 +50,7 @@ def pair(server_pool: ServerPool, module_server: FreshServer) -> tuple[Server, S
 
 
 def _audit(folder: Path, pair: tuple[Server, Server], *arguments: str) -> AuditRun:
-    return audit(folder, pair[0].uri, pair[1].uri, "--parity-profile", "same-store", *arguments)
+    return audit(folder, pair[0].uri, pair[1].uri, "--parity-profile", "same-store", "--parity-two-servers", *arguments)
 
 
 def _failed(done: AuditRun) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import venv
@@ -195,4 +196,6 @@ def test_migrating_without_the_extra_is_one_line(installed: Path, tmp_path: Path
     assert (status, errors.count("\n"), "--max-age" in errors) == (2, 1, True)
     status, _, errors = run("migrate", "verify", "--from-export", *ends[2:])
     assert (status, errors.count("\n"), "Traceback" in errors) == (2, 1, False), errors
-    assert list(tmp_path.iterdir()) == []
+    # where the audit would have put its reports, there is one that says that there is no verdict
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"]
+    assert json.loads((tmp_path / "reports" / "report.json").read_text())["verdict"] == "none"

@@ -210,10 +210,12 @@ class ItemState:
         if container != kind and NAMES.get(container) in named_by and self._presence(container)[State.MISSING]:
             # nothing in it can have a copy; runs and versions are not said to be missing one by one
             return {NAMES[container]: self.cells[facet].counts[state]}
-        if facet == f"{kind} presence" or NAMES[kind] not in named_by:
+        # what limits the audit as a whole is about no object, and no check names one for it
+        owner = NAMES.get(kind)
+        if owner is None or facet == f"{kind} presence" or owner not in named_by:
             return {}
         # no more than are named: an object that is waived is not
-        return {NAMES[kind]: min(self.cells[facet].counts[state], self._presence(kind)[state])}
+        return {owner: min(self.cells[facet].counts[state], self._presence(kind)[state])}
 
     def _presence(self, kind: str) -> Counter[State]:
         cell = self.cells.get(f"{kind} presence")

@@ -37,7 +37,7 @@ from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.by_hand import by_hand
 from mlflow_parity.verdict import Finding, State
 from mlflow_parity.waived_values import told
-from mlflow_parity.waivers import WAIVABLE, WaiverBook, WaiverFile, load_waivers
+from mlflow_parity.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000
@@ -332,7 +332,7 @@ class Audit:
                 continue
             bound = (
                 ()
-                if difference.state not in WAIVABLE or row.facet == "presence"
+                if difference.state not in waivable(row.kind) or row.facet == "presence"
                 else (told(difference.source, self._redact), told(difference.target, self._redact))
             )
             # before anything is cut short: half a secret could not be recognised
