@@ -171,7 +171,7 @@ def test_without_an_audit_own_checks_are_refused(project: Path) -> None:
     """A plain pytest run of the repository is told what is missing; it is not green."""
     done = warm.run(["-m", "pytest", str(project)], kind="audit", cwd=project, env=clean_environment())
     assert done.returncode != 0
-    assert "give --source-uri" in done.stdout + done.stderr
+    assert "add --source-uri" in done.stdout + done.stderr
 
 
 def test_node_ids_tell_what_is_needed() -> None:

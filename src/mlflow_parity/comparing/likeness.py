@@ -21,8 +21,8 @@ from mlflow_parity.pairing_objects import ObjectKey
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given anew (a version's number).
 _NOT_KEPT = frozenset(
-    {"presence", "order", "access", "loads", "number", "source", "source_tags", "digest", "last_updated_by", "aliases",
-     *FILES.values()}
+    {"presence", "order", "access", "loads", "number", "source", "storage", "source_tags", "digest", "last_updated_by",
+     "aliases", *FILES.values()}
 )  # fmt: skip
 _SERVER_TAGS = frozenset({VERSIONS_TAG, EXPERIMENTS_TAG, *PLACE_TAGS})
 _Pairs = Callable[[str], Mapping[str, str]]
