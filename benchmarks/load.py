@@ -94,7 +94,11 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr[-3000:]
     report = json.loads((scratch / "reports" / "report.json").read_text(encoding="utf-8"))
     check_counts(load, report)
-    summary = re.findall(r"(\d+) (?:failed|passed|error)", done.stdout.splitlines()[-2])
+    # pytest's own last line; the verdict stands below it
+    last = [
+        line for line in done.stdout.splitlines() if re.search(r"\d (?:failed|passed|skipped|error).* in \d", line)
+    ][-1]
+    summary = re.findall(r"(\d+) (?:failed|passed|skipped|error)", last)
     page = scratch / "reports" / "report.html"
     made = Measured(
         load,
