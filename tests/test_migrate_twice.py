@@ -20,6 +20,7 @@ from support.audits import audit
 from support.looking import state
 from support.migrations import ROOT, migrate_py
 from support.seed import Seeder
+from support.seed_traces import trace
 from support.servers import FreshServer
 
 from mlflow_parity.errors import ReadError
@@ -158,23 +159,48 @@ def test_one_that_is_ended_takes_its_mark_along(source: Server, fresh_server: Fr
     assert not _is_marked(target)
 
 
-def test_copies_of_somebody_else_are_counted(source: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
-    """A target that another work folder has filled: exit status 1, and each run that is there twice is named."""
-    target = fresh_server()
+def _model(seed: Seeder, experiment: str, run: str) -> None:
+    seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "a model", "source_run_id": run})
+
+
+def test_copies_of_somebody_else_are_counted(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """A target that another work folder has filled: exit status 1, and each object that is there twice is named."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    experiment = seed.experiment("churn")
+    runs = [seed.run(experiment, name) for name in NAMES]
+    _model(seed, experiment, runs[0])
+    trace(seed, experiment, "asked")
+    seed.call("POST", "registered-models/create", {"name": "registered"})
+    version = {"name": "registered", "source": f"mlflow-artifacts:/{experiment}/{runs[0]}/artifacts", "run_id": runs[0]}
+    seed.call("POST", "model-versions/create", version)
+    for run in runs:
+        seed.end(run)
     ends = ["--source-uri", source.uri, "--target-uri", target.uri, "--no-verify"]
     first = migrate_py(tmp_path, "run", *ends, "--work-dir", "one")
     assert first.status == 0, first.output
     assert "more than once" not in first.output
     second = migrate_py(tmp_path, "run", *ends, "--work-dir", "two", "--into-existing")
     assert second.status == 1, second.output
-    assert "On the target more than once: 3" in second.output
+    assert "On the target more than once: 6" in second.output
     assert "Nothing is left over" not in second.output
     for name in NAMES:
         assert f"double: run {name!r}" in second.output
     outcome = json.loads((tmp_path / "two" / "outcome.json").read_text())
     assert outcome["status"] == 1
-    assert sorted(one["name"] for one in outcome["doubled"]) == sorted(NAMES)
+    doubled = sorted((one["kind"], one["name"]) for one in outcome["doubled"] if one["kind"] != "trace")
+    others = [("logged_model", "a model"), ("model_version", "registered version 1")]
+    assert doubled == sorted([*others, *(("run", name) for name in NAMES)])
+    assert [one["kind"] for one in outcome["doubled"]].count("trace") == 1
     assert outcome["unmoved"] == []
+    # somebody else's model of that name and somebody else's trace are no copies
+    theirs = Seeder(target.uri)
+    [place] = [one for one in theirs.call("POST", "experiments/search", {"max_results": 9})["experiments"]
+               if one["name"] == "churn"]  # fmt: skip
+    _model(theirs, place["experiment_id"], theirs.run(place["experiment_id"], "theirs"))
+    trace(theirs, place["experiment_id"], "asked by others")
+    again = migrate_py(tmp_path, "run", *ends, "--work-dir", "two", "--into-existing")
+    assert "On the target more than once: 6" in again.output
 
 
 def test_an_audit_leaves_the_mark_out_and_names_it(servers: tuple[Server, Server], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from support.seed import Seeder, pairs
 from support.seed_traces import trace
 from support.servers import FreshServer
 
+_CREATED = {"entity": "REGISTERED_MODEL", "action": "CREATED"}
 _PROMPT = {"mlflow.prompt.is_prompt": "true"}
 
 
@@ -44,19 +45,26 @@ def test_a_source_without_runs_is_migrated_and_audited(fresh_server: FreshServer
 
 @pytest.mark.long
 def test_a_source_without_any_experiment_in_scope(fresh_server: FreshServer, tmp_path: Path) -> None:
-    """The Default experiment was deleted: with a prompt the source is audited, without anything it is refused."""
+    """The Default experiment was deleted: with a webhook or a prompt it is audited, without anything it is refused."""
     source, target = fresh_server(), fresh_server()
     seed = Seeder(source.uri)
     seed.call("POST", "experiments/delete", {"experiment_id": "0"})
     refused = audit(tmp_path / "a", source.uri, target.uri)
     assert refused.status == 4, refused.output
-    assert "no experiment in scope; an empty source proves nothing" in refused.output
+    assert "no run, trace, model or other object in scope" in refused.output
+    seed.call("POST", "webhooks", {"name": "ci", "url": "https://example.org/x", "events": [_CREATED]})
+    red = audit(tmp_path / "w", source.uri, target.uri)
+    assert red.status == 1, red.output
+    assert {(row.kind, row.name, str(row.state)) for row in red.red_rows() if row.facet == "presence"} == {
+        ("webhook", "ci", "missing")
+    }
     _prompt(seed, "greet")
     red = audit(tmp_path / "b", source.uri, target.uri)
     assert red.status == 1, red.output
     assert {(row.kind, row.name, str(row.state)) for row in red.red_rows() if row.facet == "presence"} == {
         ("prompt", "greet", "missing"),
         ("prompt_version", "greet version 1", "missing"),
+        ("webhook", "ci", "missing"),
     }
     ends = ("--source-uri", source.uri, "--target-uri", target.uri)
     done = migrate_py(tmp_path / "m", "run", *ends, "--work-dir", "work")

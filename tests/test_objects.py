@@ -141,8 +141,8 @@ def test_missing_extra_and_doubled_objects_are_named(made: Store, seed: int) -> 
     assert (victim.kind, "missing") in states or (victim.kind, "ambiguous") in states, states
     if victim.kind in ("logged_model", "trace"):
         twin = replace(victim, entity_id="twin")
-        outcomes = compared(made, Store([*target.objects, twin], {**target.trees, "twin": target.trees.get(
-            victim.entity_id, copy.copy(next(iter(target.trees.values()), None)))}), same_ids=False)  # type: ignore[dict-item]  # fmt: skip
+        files = {"twin": target.trees[victim.entity_id]} if victim.entity_id in target.trees else {}
+        outcomes = compared(made, Store([*target.objects, twin], {**target.trees, **files}), same_ids=False)
         assert red(outcomes) == {(victim.kind, "presence", "duplicate")}
 
 

@@ -110,6 +110,19 @@ def test_whatever_ends_a_run_before_its_verdict(
     _without_verdict(folder, first)
 
 
+def test_what_pytest_itself_refuses(servers: tuple[Server, Server], first: AuditRun, folder: Path) -> None:
+    """An option that pytest does not know, a broken ``conftest.py``: both end before it asks us; no verdict."""
+    unknown = audit(folder, servers[0].uri, servers[1].uri, "--no-such-option")
+    assert unknown.status == 4, unknown.output
+    _without_verdict(folder, first, "did not finish")
+    shutil.rmtree(folder / "reports")
+    shutil.copytree(first.reports, folder / "reports")
+    (folder / "conftest.py").write_text("import nothing_that_is_there\n")
+    broken = audit(folder, servers[0].uri, servers[1].uri, "-n", "2")
+    assert broken.status == 4, broken.output
+    _without_verdict(folder, first, "did not finish")
+
+
 @contextmanager
 def _reading(servers: tuple[Server, Server], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """An audit in a process of its own that is held up while it reads."""

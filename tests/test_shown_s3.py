@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.audits import audit
 from support.looking import between, codes, look, text
+from support.migrations import migrate_py
 from support.seed import Seeder
 from support.seed_models import MLMODEL
 from support.servers import FreshServer, emptied
@@ -170,3 +172,20 @@ def test_a_migration_into_another_s3_than_the_servers_is_refused(
                 assert place in text(found, "target.store.other")
     assert held.objects(held.here) == before
     assert held.objects(held.there) == {}
+
+
+@pytest.mark.long
+def test_an_audit_that_means_another_s3_is_no_pass(held: Held, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """After a complete migration: with the server's own S3 the audit is green, with an empty one the files are red."""
+    target = fresh_server()
+    ends = between(held.server.uri, target.uri)
+    # the version's files lie below no run: they are where its source says
+    done = migrate_py(tmp_path / "m", "run", *ends, "--work-dir", "work", env=held.variables(held.here), timeout=400)
+    assert done.status == 0, done.output
+    red = audit(tmp_path / "there", held.server.uri, target.uri, env=held.variables(held.there))
+    assert red.status == 1, red.output
+    rows = {(row.kind, row.facet, str(row.state)) for row in red.red_rows()}
+    assert {("run", "artifacts", "unverified"), ("model_version", "files", "unverified")} <= rows
+    assert {state for _, _, state in rows} == {"unverified"}
+    for place in (held.there.endpoint, held.server.uri):
+        assert place in red.output

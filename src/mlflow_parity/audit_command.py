@@ -11,9 +11,6 @@ import pytest
 
 from mlflow_parity import options
 
-#: Options of pytest that only show something, which needs no servers.
-_SHOWN = ("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow")
-
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Become ``python -m pytest``: a fresh process, in which nothing of ours is imported before pytest rewrites it."""
@@ -24,5 +21,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a run in which no side was named: it would collect whatever tests there are."""
-    if not options.is_active(options.raw_values(config)) and not any(config.getoption(name, None) for name in _SHOWN):
+    # collecting is a look too, but there is nothing to collect without servers
+    looks = ("help", *(name for name in options.LOOKS if name != "collectonly"))
+    if not options.is_active(options.raw_values(config)) and not any(config.getoption(name, None) for name in looks):
         raise pytest.UsageError(options.NO_SIDES)

@@ -104,6 +104,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
+#: Options of pytest that only show something: no audit is made, so no report is.
+LOOKS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "version")
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
 

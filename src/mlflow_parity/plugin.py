@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
     from mlflow_parity.checking import Audited
     from mlflow_parity.items import Item
     from mlflow_parity.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
+    from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.session import Main, Shared
 
 _FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
-#: Options of pytest that only show something: no audit is made, so no report is.
-_LOOKS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "version")
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "parity_audited"
 _SCOPE = "parity_scope"
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
+_REPORTS: pytest.StashKey[ReportFolder] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,13 +41,34 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Let an audit that names no path load the folder's own ``conftest.py`` alone, and none of its tests'.
 
     pytest would take those of ``testpaths`` and of each folder ``test*``: what they import need not be installed where
-    an audit runs, and no check uses it.
+    an audit runs, and no check uses it. From here on, too, the report of an earlier run is not this run's: pytest may
+    end at a broken ``conftest.py`` or an option that it does not know, before it asks us again.
     """
     given = early_config.known_args_namespace
-    if given.file_or_dir or not options.is_active(options.raw_values(early_config, given=given)):
+    values = options.raw_values(early_config, given=given)
+    if not options.is_active(values):
+        return
+    if not given.help and not _is_worker() and _writes(given):
+        from mlflow_parity import session
+        from mlflow_parity.redaction import Redactor
+
+        # what may be wrong with that folder is said when all options are known
+        with suppress(ParityError):
+            early_config.stash[_REPORTS] = session.begin(values["report-dir"], Redactor.from_environment())
+    if given.file_or_dir:
         return
     own = early_config.invocation_params.dir / "conftest.py"
     given.file_or_dir = [str(own if own.is_file() else checks_folder())]
+
+
+def _writes(given: Any) -> bool:
+    """Whether a run with these options of pytest makes a report."""
+    return not any(getattr(given, name, False) for name in options.LOOKS)
+
+
+def _is_worker() -> bool:
+    """Whether this process is a worker of xdist, before pytest knows; a process that a worker started is none."""
+    return "PYTEST_XDIST_WORKER" in os.environ and sys.argv[:1] == ["-c"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,8 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     redactor = Redactor.from_environment()
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-    written = worker is None and not any(getattr(config.option, name, False) for name in _LOOKS)
-    reports = None
+    written = worker is None and _writes(config.option)
+    reports = config.stash.get(_REPORTS, None)
+    if reports is not None and values.get("recheck"):
+        values["recheck"] = reports.now(values["recheck"])
     if worker is not None and worker[_RECHECK]:
         values["recheck"] = worker[_RECHECK]
     with _usage_errors(redactor):
@@ -74,13 +98,14 @@ def pytest_configure(config: pytest.Config) -> None:
             if written:
                 # what may be wrong with that folder is not what has to be said first
                 with suppress(ParityError):
-                    session.begin(values["report-dir"], redactor).ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
+                    reports = session.begin(values["report-dir"], redactor, begun=reports)
+                    reports.ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
             raise
         redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
         selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
         if written:
             command = session.command_line(values, settings, selected)
-            reports = session.begin(settings.report_dir, redactor, settings, command)
+            reports = session.begin(settings.report_dir, redactor, settings, command, begun=reports)
             if settings.recheck is not None:
                 values["recheck"] = reports.now(values["recheck"])
                 settings = replace(settings, recheck=replace(settings.recheck, path=values["recheck"]))

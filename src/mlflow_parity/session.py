@@ -339,9 +339,15 @@ _STOPPED = {
 
 
 def begin(
-    directory: str, redactor: Redactor, settings: Settings | None = None, command: tuple[str, ...] = ()
+    directory: str,
+    redactor: Redactor,
+    settings: Settings | None = None,
+    command: tuple[str, ...] = (),
+    begun: ReportFolder | None = None,
 ) -> ReportFolder:
-    """Begin the reports of a run; without ``settings`` it is not known of what, as they were refused.
+    """Begin the reports of a run; without ``settings`` it is not known of what: not yet, or they were refused.
+
+    ``begun`` is what was begun when less was known.
 
     Raises:
         UsageProblem: one line saying why the directory cannot be used.
@@ -353,7 +359,11 @@ def begin(
     if settings is not None:
         ends = {"source": settings.source, "target": settings.target}
         sides = {name: SideReport(place.display, place.kind) for name, place in ends.items()}
-    return ReportFolder(directory, unfinished(__version__, _iso(time.time()), sides, command), redactor)
+    report = unfinished(__version__, _iso(time.time()), sides, command)
+    if begun is not None and begun.path == Path(directory):
+        begun.begin(report, redactor)
+        return begun
+    return ReportFolder(directory, report, redactor)
 
 
 def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unwritten: str = "") -> Report:

@@ -105,8 +105,8 @@ class Scope:
         surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
         self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
         others = self._other_items(check_patterns)
-        # models and prompts hang on no experiment: a server may well have nothing else
-        held = any(item.family in _NAMED and item.id != NONE and not item.surplus for item in others)
+        # much hangs on no experiment, and a server may well have nothing else: what it has of that is known once read
+        held = any(item.family not in _NAMED or (item.id != NONE and not item.surplus) for item in others)
         if not sources and (self.settings.experiments or self.settings.exclude_experiments or not held):
             raise UsageProblem(
                 f"the source ({self._sides['source'].location.display}) has no experiment in scope; an empty source "

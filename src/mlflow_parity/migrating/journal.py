@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS objects (
     origin TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (kind, source_id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS targets ON objects (kind, target_id);
 CREATE TABLE IF NOT EXISTS doubts (
     kind TEXT NOT NULL, source_id TEXT NOT NULL, PRIMARY KEY (kind, source_id)
 ) WITHOUT ROWID;

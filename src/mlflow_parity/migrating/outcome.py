@@ -137,10 +137,11 @@ def add_further_copies(
     copies: Iterable[tuple[Entry, str]],
     places: Mapping[str, str],
 ) -> None:
-    """Add further copies on the target (entry of the source run, id of the copy); ``places`` are experiments' names."""
+    """Add further copies on the target (entry of the source object, id of the copy); ``places`` are their names."""
     try:
         for entry, copy in copies:
-            why = f"its copy is {entry.target_id}, and the run {copy} names it as its source too"
+            names = "names it as its source" if entry.kind in ("run", "model_version") else "is a copy of it"
+            why = f"its copy is {entry.target_id}, and the {entry.kind.replace('_', ' ')} {copy} {names} too"
             place = places.get(entry.place, "")
             outcome.doubled.append(Unmoved(entry.kind, entry.source_id, entry.name, place, "double", why, ""))
     except ReadError as error:

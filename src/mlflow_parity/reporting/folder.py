@@ -32,15 +32,25 @@ class ReportFolder:
     """
 
     def __init__(self, directory: str | os.PathLike[str], unfinished: Report, redact: Redact) -> None:
-        self._redact = redact
         self._aside: Path | None = None
-        self.problem = ""
-        """Why the report without a verdict could not be written: the disk is full."""
         self.path = prepare_directory(directory)
         self.earlier = self._set_aside()
         """Name of the folder with the report that stood here last, if one did."""
-        self._unfinished = replace(unfinished, earlier=self.earlier)
         self._mark: tuple[int, int] | None = None
+        self.begin(unfinished, redact)
+
+    def begin(self, unfinished: Report, redact: Redact) -> None:
+        """Write the report without a verdict: once more when more is known of the run.
+
+        Raises:
+            UsageProblem: one line saying why the directory cannot be used.
+        """
+        self.problem = ""
+        """Why the report without a verdict could not be written: the disk is full."""
+        self._redact = redact
+        self._unfinished = replace(unfinished, earlier=self.earlier)
+        if self.lost:
+            return
         try:
             self._write(self._unfinished)
         except NoSpace as error:

@@ -10,6 +10,7 @@ from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
 from mlflow_parity.reporting.text import crop, distinct, shorten, shorten_pair, visible, width
+from mlflow_parity.snapshot.by_hand import noun
 from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 #: Most lines of the summary.
@@ -208,7 +209,8 @@ def _outside_lines(report: Report) -> list[str]:
     if not seen:
         return []
     counted = ", ".join(
-        f"{'unknown' if count is None else f'{count:,}'} {visible(name)}" for name, count in seen.items()
+        f"unknown {visible(name)}" if count is None else f"{count:,} {noun(count, visible(name))}"
+        for name, count in seen.items()
     )
     return [f"  outside this audit, on the source: {counted}"]
 

@@ -52,9 +52,18 @@ def by_hand(snapshot: Snapshot, experiments: list[str] | None = None) -> dict[st
 def sentence(counts: Mapping[str, int | None]) -> str:
     """Return the counts in words: ``3 users, 1 role, permissions (not counted)``."""
     return ", ".join(
-        f"{plural} (not counted)" if count is None else f"{count:,} {_WORDS[plural] if count == 1 else plural}"
+        f"{plural} (not counted)" if count is None else f"{count:,} {noun(count, plural)}"
         for plural, count in counts.items()
     )
+
+
+def noun(count: int, plural: str) -> str:
+    """Return the singular where it is one.
+
+    >>> noun(1, "secrets of webhooks"), noun(1, "prompts"), noun(2, "users")
+    ('secret of a webhook', 'prompt', 'users')
+    """
+    return _WORDS.get(plural, plural.removesuffix("s")) if count == 1 else plural
 
 
 def _archived(snapshot: Snapshot, place: str) -> int:
