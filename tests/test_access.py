@@ -126,6 +126,7 @@ def test_models_are_loaded_when_asked(copied: Copied, tmp_path: Path) -> None:
     assert "ValueError" in found["broken version 1"][2]
 
 
+@pytest.mark.long
 def test_a_renamed_model_is_loaded_by_its_own_name(copied: Copied, tmp_path: Path) -> None:
     """Not by that of the source, which on the target is another model's: one that cannot be loaded."""
     seed, file = Seeder(copied.target.uri), tmp_path / "renames.toml"
@@ -188,6 +189,7 @@ def _answers(copied: Copied, folder: Path, spoil: Spoil, times: int = 1_000) -> 
     return done
 
 
+@pytest.mark.long
 def test_an_alias_that_the_server_does_not_resolve(copied: Copied, tmp_path: Path) -> None:
     """It is in the list, and nobody can load by it: named, for models and prompts; gone at the second look: green."""
     nothing = status(404, body=b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such alias"}')

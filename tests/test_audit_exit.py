@@ -159,6 +159,7 @@ def test_runs_that_are_refused(servers: tuple[Server, Server], tmp_path: Path) -
     assert "test_experiment_arrived" not in done.failed()
 
 
+@pytest.mark.long
 def test_an_empty_source(fresh_server: FreshServer, tmp_path: Path, servers: tuple[Server, Server]) -> None:
     """Nothing to lose proves nothing: without runs, and without anything but a deleted run."""
     empty = fresh_server()

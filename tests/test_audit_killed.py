@@ -152,6 +152,7 @@ def unfinished(pair: tuple[Server, Server], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.mark.long
 def test_damage_of_an_unfinished_snapshot_is_refused(
     pair: tuple[Server, Server], unfinished: Path, snapshot: Path
 ) -> None:
@@ -212,6 +213,7 @@ def test_an_unfinished_snapshot_of_another_server_is_refused(pair: tuple[Server,
         audited(pair[1].uri, str(unfinished / "target"), snapshots=unfinished)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("narrow", "says"),
     [

@@ -144,6 +144,7 @@ def test_exclude_experiments(pair: Pair, tmp_path: Path) -> None:
     one_line(audit(tmp_path / "c", *uris, "--parity-exclude-experiments", "*"), 4, "no experiment in scope")
 
 
+@pytest.mark.long
 def test_include_deleted(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path) -> None:
     """What is deleted was lost by the tool: seen with the option, and said to be left out without."""
     without, *_ = whole
@@ -265,6 +266,7 @@ def test_snapshot_dir_keeps_the_finished_one_aside(pair: Pair, tmp_path: Path) -
     assert Snapshot.open(aside).digest == Snapshot.open(kept / "source").digest
 
 
+@pytest.mark.long
 def test_snapshot_dir_resumes_after_a_kill(whole: tuple[AuditRun, Proxy, Proxy], pair: Pair, tmp_path: Path) -> None:
     """Killed midway, the audit goes on where it was: parts are taken over, the digest is that of an unbroken one."""
     kept = tmp_path / "kept"

@@ -79,6 +79,7 @@ def test_without_source_tags(exported: Exported, fresh_server: FreshServer, tmp_
     assert {row.name for row in done.red_rows() if row.facet == "source_tags" and row.kind == "run"} == RUNS
 
 
+@pytest.mark.long
 def test_imported_twice(exported: Exported, migration: Migration, fresh_server: FreshServer, tmp_path: Path) -> None:
     """A second import doubles every run, and every one of them is named."""
     target = fresh_server()

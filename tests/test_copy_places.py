@@ -97,6 +97,7 @@ def _update(server: Server, *statements: str) -> None:
             assert opened.execute(statement).rowcount == 1, statement
 
 
+@pytest.mark.long
 def test_every_place_that_is_not_a_copys_own_is_red(source: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Below the source's folders, another copy's, another server's: of experiments, runs, logged models and traces."""
     seed = Seeder(source.uri)

@@ -396,6 +396,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_pytest
 
 
+@pytest.mark.long
 def test_report_dir_by_ini_environment_and_flag(
     run: Run, snapshots: Snapshots, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -498,6 +499,7 @@ def test_importing_the_plugin_takes_under_50_ms() -> None:
     assert min(times) < 0.050, times
 
 
+@pytest.mark.long
 def test_a_run_without_our_options_is_not_touched(run: Run, pytester: pytest.Pytester) -> None:
     """The same output and outcomes as without the plugin, for passes, failures, and other options of ours alone."""
     pytester.makepyfile(

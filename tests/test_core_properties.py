@@ -116,7 +116,7 @@ def read_and_compare(source: Store, target: Store, seed: int = 0, page: int = 2)
         )
 
 
-@pytest.mark.long(but=("source-tag",))
+@pytest.mark.long
 @pytest.mark.parametrize("kind", COPIES)
 @settings(unhurried, max_examples=40)
 @given(store=stores(), seed=st.integers(0, 99), page=st.integers(1, 4))
@@ -857,6 +857,7 @@ def _same(left: object, right: object) -> bool:
     return left == right
 
 
+@pytest.mark.long
 @settings(unhurried, max_examples=400)
 @given(left=_nested, right=_nested)
 def test_different_values_have_different_bytes(left: object, right: object) -> None:
@@ -874,6 +875,7 @@ def test_where_a_value_stands_makes_a_difference(value: object, around: object) 
     assert digests.encode([value]) != digests.encode(value)
 
 
+@pytest.mark.long
 @given(entries=st.dictionaries(st.text(max_size=3), _nested, min_size=2, max_size=6), data=st.data())
 def test_the_order_of_keys_makes_no_difference(entries: dict[str, object], data: st.DataObject) -> None:
     """A mapping has one digest, however it was filled."""
@@ -909,6 +911,7 @@ def _multiset(points: Iterable[Point]) -> list[bytes]:
     return sorted(digests.encode(list(point)) for point in points)
 
 
+@pytest.mark.long
 @settings(unhurried, max_examples=300)
 @given(left=_points, right=_points, data=st.data())
 def test_a_history_is_a_multiset_of_points(left: list[Point], right: list[Point], data: st.DataObject) -> None:

@@ -258,6 +258,7 @@ def test_a_bomb_in_an_mlmodel_does_not_go_off(name: str, tmp_path: Path) -> None
     assert took < 15
 
 
+@pytest.mark.long
 def test_names_that_lead_elsewhere_are_not_written(
     sagemaker_app: StandIn, fresh_server: FreshServer, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield server
 
 
+@pytest.mark.long
 def test_a_proxys_login_hides_nothing(fresh_server: FreshServer, source: Guarded) -> None:
     """MLflow without a login shows everything, whoever asks for one before it; MLflow's own is never taken for that."""
     plain = fresh_server()

@@ -79,6 +79,7 @@ def _import(folder: Path, target: Server) -> str:
     return done.output
 
 
+@pytest.mark.long
 def test_an_import_has_the_scope_that_it_is_told(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Of a backup of everything only what the options name is brought; a name that it lacks is refused."""
     shutil.copytree(backup, tmp_path / "copy")
@@ -93,6 +94,7 @@ def test_an_import_has_the_scope_that_it_is_told(backup: Path, fresh_server: Fre
     assert {one["name"] for one in found["experiments"]} == {"Default", "times"}
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_named(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
     """One byte altered in one file, another file gone: both are named, and exit status 1; nothing else is lost."""
     shutil.copytree(backup, tmp_path / "copy")

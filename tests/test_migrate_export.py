@@ -126,6 +126,13 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long(
+    but=(
+        "2.16.2",
+        "2.22.5",
+        "newest",
+    )
+)
 def test_the_tools_files_hold_every_value(exported: Exported) -> None:
     """Fields, params, tags and every point bit for bit, of deleted runs too: as the server's database has them."""
     with closing(sqlite3.connect(exported.source.database_path)) as database:
@@ -325,6 +332,7 @@ def test_an_earlier_export_stands_until_the_new_one_is_whole(
     assert sorted(path.name for path in (folder.experiment_dir(experiment) / "runs").iterdir()) == sorted([run, new])
 
 
+@pytest.mark.long
 def test_a_batch_is_discarded_but_for_what_is_needed(small: Server, tmp_path: Path) -> None:
     """What failed, and what another batch holds as well, stays; an export that lost its bytes reads them again."""
     folder = export(small, tmp_path)

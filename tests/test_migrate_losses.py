@@ -156,6 +156,7 @@ def test_the_tool_loses_it_and_migrate_does_not(both: Both, loss: Loss) -> None:
     assert all(row.state.green for row in after_ours), after_ours
 
 
+@pytest.mark.long
 def test_everything_is_green_without_a_waiver(both: Both) -> None:
     """The whole of it, not only the rows of the table."""
     assert both.status == 0, both.output[-4000:]

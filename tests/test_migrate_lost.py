@@ -65,6 +65,7 @@ def test_one_odd_object_does_not_end_the_others(fresh_server: FreshServer, tmp_p
         migration.close()
 
 
+@pytest.mark.long
 def test_a_target_that_is_gone_midway(
     fresh_server: FreshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,7 @@ def test_the_plan_names_what_cannot_be_moved(moved: _Moved) -> None:
     )
 
 
+@pytest.mark.long
 def test_every_object_that_was_not_moved_is_listed(moved: _Moved) -> None:
     """Exit status 1; kind, name, place, reason, and the command that tries again; nothing else is red."""
     assert moved.done.status == 1

@@ -45,6 +45,7 @@ def names_of(server: Server) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.long
 def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_path: Path) -> None:
     """Counts, sizes, time, differences by the contract and what cannot be moved; both servers are as they were."""
     source, target = Source(module_server()).server, module_server()
@@ -207,6 +208,7 @@ def test_another_scope_reads_and_moves_the_rest(scoped: Server, fresh_server: Fr
     journal.close()
 
 
+@pytest.mark.long
 def test_the_disk_holds_one_batch(fresh_server: FreshServer, tmp_path: Path) -> None:
     """With ``--discard-export`` the bytes of two experiments at most, whenever a file is sent; none at the end."""
     source, target = fresh_server(), fresh_server()

@@ -278,6 +278,7 @@ def test_one_server_by_two_names(source: Source, tmp_path: Path) -> None:
     assert "is seen at the source" in text(found, "same-server")
 
 
+@pytest.mark.long
 def test_foreign_objects_of_the_same_name(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Of every kind that is known by name; ``--into-existing`` and new names let it go on."""
     target = fresh_server()

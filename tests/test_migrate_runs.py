@@ -226,6 +226,7 @@ def test_discarded_batches_keep_what_waits(fresh_server: FreshServer, tmp_path: 
     journal.close()
 
 
+@pytest.mark.long
 def test_what_cannot_be_moved_is_named(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
     """A lost file, a tag that the target refuses, a deleted experiment in the way: named, and the rest moved."""
     target = fresh_server("3.4.0")

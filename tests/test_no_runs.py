@@ -10,6 +10,7 @@ import pytest
 from support.audits import audit
 from support.migrations import migrate_py
 from support.seed import Seeder, pairs
+from support.seed_objects import HOOK
 from support.seed_traces import trace
 from support.servers import FreshServer
 
@@ -52,7 +53,7 @@ def test_a_source_without_any_experiment_in_scope(fresh_server: FreshServer, tmp
     refused = audit(tmp_path / "a", source.uri, target.uri)
     assert refused.status == 4, refused.output
     assert "no run, trace, model or other object in scope" in refused.output
-    seed.call("POST", "webhooks", {"name": "ci", "url": "https://example.org/x", "events": [_CREATED]})
+    seed.call("POST", "webhooks", {"name": "ci", "url": HOOK, "events": [_CREATED]})
     red = audit(tmp_path / "w", source.uri, target.uri)
     assert red.status == 1, red.output
     assert {(row.kind, row.name, str(row.state)) for row in red.red_rows() if row.facet == "presence"} == {

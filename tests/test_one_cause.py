@@ -69,6 +69,7 @@ def done(pair: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory) 
     return _audit(tmp_path_factory.mktemp("all"), pair, "-rA", "--parity-max-findings", "100")
 
 
+@pytest.mark.long
 def test_one_cause_is_one_failure(done: AuditRun) -> None:
     """Only the checks that name what is missing fail, and the one with a difference of its own; exit status 1."""
     assert done.status == 1, done.output
@@ -110,6 +111,7 @@ def test_a_message_names_the_object_and_the_check_that_owns_it(done: AuditRun) -
     assert '\nparity: experiment "churn": 2 missing, ' in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [("-q",), ("-q", "--no-summary", "-n", "2"), ("-v", "-x")], ids=" ".join)
 def test_the_verdict_is_the_last_thing_on_the_screen(
     pair: tuple[Server, Server], done: AuditRun, tmp_path: Path, arguments: tuple[str, ...]

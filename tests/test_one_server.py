@@ -75,6 +75,7 @@ def test_an_arn_and_its_server_are_one(sagemaker_app: StandIn, tmp_path: Path) -
     assert_refused(run)
 
 
+@pytest.mark.long
 def test_only_the_user_can_say_that_a_restored_copy_is_another_server(
     servers: tuple[Server, Server], fresh_server: FreshServer, tmp_path: Path
 ) -> None:

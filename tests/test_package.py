@@ -71,6 +71,7 @@ def test_installed_plugin_in_an_unrelated_folder(
     assert (tmp_path / "reports" / "report.html").is_file()
 
 
+@pytest.mark.long
 def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """In the checkout the two URIs alone run the checks and none of the project's own tests."""
     source, target = servers
@@ -81,6 +82,7 @@ def test_from_a_checkout(servers: tuple[Server, Server], tmp_path: Path) -> None
     assert all(line.startswith("checks/test_") for line in ran)
 
 
+@pytest.mark.long
 def test_an_audit_in_a_checkout_that_is_not_installed(
     wheel: Path, servers: tuple[Server, Server], tmp_path: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_an_audit_in_a_checkout_that_is_not_installed(
     assert "parity: GREEN" in done.stdout
 
 
+@pytest.mark.long
 def test_a_checkout_loads_its_tests_only_where_they_are_named() -> None:
     """Plain ``pytest`` in the checkout asks for two servers, and loads nothing of ``tests/``; ``pytest tests`` does."""
     shown = {}

@@ -119,6 +119,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Upgraded:
             return Upgraded(green, audit(folder / "red", before, new.uri, *SAME))
 
 
+@pytest.mark.long
 def test_an_upgraded_database_is_green(upgraded: Upgraded) -> None:
     """``mlflow db upgrade`` from 2.22 to the newest on PostgreSQL: nothing differs."""
     assert_green(upgraded.green)

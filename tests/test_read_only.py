@@ -235,6 +235,7 @@ def _audited(rights: Rights, folder: Path) -> Iterator[tuple[Result, _Rows]]:
         running.close()
 
 
+@pytest.mark.long
 def test_the_documented_rights_are_enough(rights: Rights, tmp_path: Path) -> None:
     """With the policy of docs/aws.md and nothing else the audit is green, and it uses every action of it."""
     rights.asked.clear()

@@ -112,6 +112,7 @@ def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: 
     }
 
 
+@pytest.mark.long
 def test_a_snapshot_keeps_the_names_it_was_read_under(module_server: FreshServer, tmp_path: Path) -> None:
     """It stands for the server only together with the file that gave them."""
     source, target = module_server(), module_server()

@@ -179,6 +179,7 @@ def test_a_run_that_ends(servers: tuple[Server, Server], first: AuditRun, folder
     assert len(list(done.reports.iterdir())) == 4
 
 
+@pytest.mark.long
 def test_the_report_that_is_rechecked_may_stand_there(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """``--parity-recheck reports/report.json``: it is moved aside, and is what is rechecked, by workers too."""
     seed = Seeder(servers[1].uri)

@@ -128,7 +128,7 @@ def test_nothing_compared_is_said() -> None:
     assert "0 of 0 objects × facets verified" in page.words
 
 
-@pytest.mark.long(but=("500x10",))
+@pytest.mark.long
 @pytest.mark.parametrize("experiments", [500, 5_000], ids=["500x10", "5000x1"])
 def test_a_large_report_stays_small(experiments: int) -> None:
     """5,000 rows of coverage and 2,000 long differences give less than 10 MB, and what is left out is said."""
@@ -183,6 +183,7 @@ def test_a_browser_shows_hostile_data_as_text(tmp_path: Path) -> None:
         assert visible(hostile) in page.text, hostile
 
 
+@pytest.mark.long
 def test_a_browser_loads_nothing(tmp_path: Path) -> None:
     """Images, styles, frames and forms in the data reach no server; the same ones in a plain page do."""
     with listening() as (url, asked):

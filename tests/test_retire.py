@@ -347,6 +347,7 @@ def test_ages() -> None:
             parse_age(text)
 
 
+@pytest.mark.long
 def test_a_changed_server_is_refused(proof: Proof, retire: Retire) -> None:
     """One tag written after the audit, or one run more, and the report is no proof any more."""
     seed = Seeder(proof.old.server.uri)

@@ -165,6 +165,7 @@ def test_a_store_that_went_on_is_seen_through(restored: Pair) -> None:
     assert every - done.in_themselves == OPTIONAL | LIVE | absent
 
 
+@pytest.mark.long
 def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
     """Without bytes three classes of each kind of file are beyond the audit; a size is not."""
     files = [("run", "artifacts"), ("logged_model", "files"), ("model_version", "files")]
@@ -358,6 +359,7 @@ def test_a_pair_without_pairs_has_nothing_to_plant_in(migrated: Pair, module_ser
 # --- any store
 
 
+@pytest.mark.long
 @settings(stores.SLOW, max_examples=5)
 @given(stores.stores(), entities.store(), st.integers(0, 99), st.sampled_from(["imported", "restored", "same-store"]))
 def test_no_store_makes_it_cry_wolf(runs: Store, objects: entities.Store, seed: int, move: str) -> None:
@@ -376,6 +378,7 @@ def test_no_store_makes_it_cry_wolf(runs: Store, objects: entities.Store, seed: 
 # --- what its user sees
 
 
+@pytest.mark.long
 def test_it_is_in_every_report(live: tuple[str, str], tmp_path: Path) -> None:
     """One line in the terminal, a section in the HTML, an object in the JSON that its schema describes."""
     checks = ("-k", "params or aliases_resolve")

@@ -51,6 +51,7 @@ def spoilt(proxy: Proxy, paths: Collection[str], code: int) -> Iterator[None]:
     proxy.heal()
 
 
+@pytest.mark.long
 def test_it_counts_objects(seeded: tuple[Proxy, Objects], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is unread: exit status 0; and what it counts are objects, not the bytes of their files."""
     assert main(["snapshot", "--source-uri", seeded[0].uri, "--to", str(tmp_path)]) == 0

@@ -193,6 +193,7 @@ STAYING: dict[str, tuple[Spoil, str]] = {
 }
 
 
+@pytest.mark.long
 def test_objects_that_cannot_be_read(app: App) -> None:
     """They alone are unverified, each for the cause that S3 gives; so is the one whose hash cannot be asked for."""
     causes = {"vouched.bin": "403"}

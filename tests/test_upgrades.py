@@ -101,6 +101,7 @@ def assert_upgraded(first: AuditRun, second: list[AuditRun]) -> set[str]:
     return {rule for row in rows for rule in row.rules if rule.startswith("trace.") and row.state.value == "expected"}
 
 
+@pytest.mark.long
 def test_from_2_16_over_2_22_to_the_newest(tmp_path: Path) -> None:
     """Traces without an end and the previews of MLflow 2 are told otherwise by MLflow 3, by named rules."""
     store = Store(tmp_path)

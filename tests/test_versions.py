@@ -13,6 +13,7 @@ from support.servers import FreshServer
 from support.tool import migrate
 
 
+@pytest.mark.long(but=("3.10.1",))
 @pytest.mark.parametrize("version", ["2.16.2", "2.22.5", "3.4.0", "3.10.1"])
 def test_from_an_old_server(fresh_server: FreshServer, tmp_path: Path, version: str) -> None:
     """The audit is green after a migration that lost nothing, and red after one param was altered."""

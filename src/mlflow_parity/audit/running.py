@@ -92,7 +92,8 @@ class Audit:
         links = self._links(experiments, selected)
         objects = self._objects(selected, links, result)
         self.objects = objects if self.settings.self_test else None
-        if result.source_runs == 0 and selection.facets("run") and not self._holds_objects(selected, objects):
+        unseen = result.source_runs == 0 and (selection.facets("run") or not selected.sources)
+        if unseen and not self._holds_objects(selected, objects):
             raise UsageProblem(
                 f"the source ({self.sides['source'].location.display}) has no run, trace, model or other object in "
                 "scope of the selected checks; an empty source proves nothing: check --source-uri, "

@@ -89,6 +89,18 @@ def _ascii(text: str) -> str:
     return _NOT_ASCII.sub(_escape, text.replace("\\", "\\\\"))
 
 
+def noun(count: int, plural: str) -> str:
+    """Return a noun as its count wants it.
+
+    >>> noun(1, "secrets of webhooks"), noun(1, "prompts"), noun(2, "users")
+    ('secret of a webhook', 'prompt', 'users')
+    """
+    if count != 1:
+        return plural
+    what, _, whose = plural.partition(" of ")
+    return f"{what.removesuffix('s')} of a {whose.removesuffix('s')}" if whose else plural.removesuffix("s")
+
+
 def width(text: str) -> int:
     """Return the columns that visible ``text`` takes in a terminal at most (wide characters take two)."""
     if not _WIDE.search(text):

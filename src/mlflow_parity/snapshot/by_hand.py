@@ -13,23 +13,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.reporting.text import noun
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import Snapshot
 
-#: Secrets, by the kind that has them: singular and plural.
-_SECRETS: Mapping[str, tuple[str, str]] = {
-    "webhook": ("secret of a webhook", "secrets of webhooks"),
-    "gateway_secret": ("value of a gateway secret", "values of gateway secrets"),
+#: Secrets, by the kind that has them.
+_SECRETS: Mapping[str, str] = {
+    "webhook": "secrets of webhooks",
+    "gateway_secret": "values of gateway secrets",
 }
-_ACCOUNTS: Mapping[str, tuple[str, str]] = {
-    "users": ("user", "users"),
-    "roles": ("role", "roles"),
-    "permissions": ("permission", "permissions"),
-}
-_ARCHIVES = ("archived trace", "archived traces")
-_WORDS: Mapping[str, str] = {
-    plural: singular for singular, plural in (*_SECRETS.values(), *_ACCOUNTS.values(), _ARCHIVES)
-}
+_ARCHIVES = "archived traces"
 _TAG, _ARCHIVED = "mlflow.trace.spansLocation", "ARCHIVE_REPO"
 
 
@@ -38,14 +31,14 @@ def by_hand(snapshot: Snapshot, experiments: list[str] | None = None) -> dict[st
 
     ``experiments`` are the ids of those in scope; all of the snapshot where they are not named.
     """
-    found: dict[str, int | None] = {_ACCOUNTS[name][1]: count for name, count in snapshot.origin.accounts.items()}
+    found: dict[str, int | None] = dict(snapshot.origin.accounts)
     server = snapshot.objects(SERVER)
-    for kind, (_, plural) in _SECRETS.items():
+    for kind, plural in _SECRETS.items():
         part = KINDS[kind].part
         if server.problem(part) is None:
             found[plural] = server.counts().get(KINDS[kind].plural, 0)
     ids = [one.experiment_id for one in snapshot.experiments] if experiments is None else experiments
-    found[_ARCHIVES[1]] = sum(_archived(snapshot, place) for place in ids)
+    found[_ARCHIVES] = sum(_archived(snapshot, place) for place in ids)
     return {plural: count for plural, count in found.items() if count != 0}
 
 
@@ -55,15 +48,6 @@ def sentence(counts: Mapping[str, int | None]) -> str:
         f"{plural} (not counted)" if count is None else f"{count:,} {noun(count, plural)}"
         for plural, count in counts.items()
     )
-
-
-def noun(count: int, plural: str) -> str:
-    """Return the singular where it is one.
-
-    >>> noun(1, "secrets of webhooks"), noun(1, "prompts"), noun(2, "users")
-    ('secret of a webhook', 'prompt', 'users')
-    """
-    return _WORDS.get(plural, plural.removesuffix("s")) if count == 1 else plural
 
 
 def _archived(snapshot: Snapshot, place: str) -> int:
