@@ -102,7 +102,8 @@ class Shared:
             redact=self.redactor,
             elsewhere=+elsewhere,
             unnamed=judgement.unnamed,
-            owner=f"test_{NAMES[promise.kind]}[{test_id}]",
+            # the rows about an audit as a whole are of no object
+            owner=f"test_{NAMES[promise.kind]}[{test_id}]" if promise.kind in NAMES else "",
         )
 
 

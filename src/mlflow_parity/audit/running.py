@@ -92,7 +92,9 @@ class Audit:
         links = self._links(experiments, selected)
         objects = self._objects(selected, links, result)
         self.objects = objects if self.settings.self_test else None
-        unseen = result.source_runs == 0 and (selection.facets("run") or not selected.sources)
+        # a recheck may be of what is no object at all
+        nothing = not self.scope.has_sources and self.settings.recheck is None
+        unseen = result.source_runs == 0 and (selection.facets("run") or nothing)
         if unseen and not self._holds_objects(selected, objects):
             raise UsageProblem(
                 f"the source ({self.sides['source'].location.display}) has no run, trace, model or other object in "

@@ -117,6 +117,11 @@ class Scope:
             self.items += self.settings.recheck.gone(self._present)
         return self.items
 
+    @property
+    def has_sources(self) -> bool:
+        """Whether any experiment of the source is in scope."""
+        return bool(self.pairing.pairs or self.pairing.missing)
+
     def _other_items(self, check_patterns: bool) -> tuple[Item, ...]:
         """Items of the families that hang on no experiment.
 
