@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -154,7 +155,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if shared is None:
         return []
     settings, main = shared.settings, config.stash.get(_MAIN, None)
-    lines = [f"mlflow-parity: source {settings.source.display}", f"mlflow-parity: target {settings.target.display}"]
+    from mlflow_parity.answering import begun
+
+    lines = []
+    for name, location in (("source", settings.source), ("target", settings.target)):
+        answered = begun("source" if name == "source" else "target", location, os.environ).answered
+        lines.append(
+            f"mlflow-parity: {name} {location.display}" + (f": {shared.redactor(answered)}" if answered else "")
+        )
     return lines if main is None else [*lines, *(f"mlflow-parity: {line}" for line in main.told_first())]
 
 

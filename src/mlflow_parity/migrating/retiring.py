@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mlflow_parity.errors import ParityError, SnapshotError, UsageProblem
 from mlflow_parity.invocation import migrate_command
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.locations import Location, parse_arn
+from mlflow_parity.locations import Location, custom_endpoint, parse_arn
 from mlflow_parity.migrating.retire_evidence import Evidence, Refusal, evidence_of, in_words, judge
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sagemaker import ControlPlane, Told, TrackingServer, open_control
@@ -74,7 +74,7 @@ def server_location(text: str, environ: Mapping[str, str]) -> Location:
     Raises:
         UsageProblem: it is anything else.
     """
-    custom = environ.get("SOURCE_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or environ.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    custom = custom_endpoint("source", environ)
     if not text.startswith("arn:"):
         raise UsageProblem(
             "--source-arn: only a managed tracking server of SageMaker is retired here, and this is no ARN; stop any "
