@@ -73,7 +73,7 @@ def shared_credentials(source: Location, target: Location, environ: Mapping[str,
         if names and ours and theirs and ours != theirs:
             found.append(
                 f"{', '.join(sorted(names))} without SOURCE_ or TARGET_ in front: sent to both sides, "
-                f"{_and(ours)} (source) and {_and(theirs)} (target); where the two are not to have the same, set it with a prefix"
+                f"{_and(ours)} (source) and {_and(theirs)} (target); set it with a prefix where they are not to share"
             )
     return found
 

@@ -32,12 +32,15 @@ class _Tunnel(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 502 Nobody of that name\r\n\r\n")
             return
         self.wfile.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        with suppress(OSError), self.context.wrap_socket(self.connection, server_side=True) as client:
-            with socket.create_connection(there) as server:
-                back = threading.Thread(target=_copy, args=(server, client), daemon=True)
-                back.start()
-                _copy(client, server)
-                back.join(5)
+        with (
+            suppress(OSError),
+            self.context.wrap_socket(self.connection, server_side=True) as client,
+            socket.create_connection(there) as server,
+        ):
+            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+            back.start()
+            _copy(client, server)
+            back.join(5)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
