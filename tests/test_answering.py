@@ -17,6 +17,7 @@ from support.seed import Seeder
 from support.servers import FreshServer, emptied
 
 from mlflow_parity.answering import Answering, answering, shared_credentials
+from mlflow_parity.loading import Loader
 from mlflow_parity.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.auth import Aws
 from mlflow_parity.reporting.json_report import schema
@@ -137,6 +138,14 @@ def test_whom_the_variables_of_s3_are_for() -> None:
             for client in (s3(plain, arn=True), s3(mine, arn=True), s3(plain, arn=False))]  # fmt: skip
     assert told[0] == ("https://s3.eu-central-1.amazonaws.com", True)
     assert told[1] == told[2] == ("http://127.0.0.1:9", False)
+
+
+def test_what_loads_a_model_gets_the_same() -> None:
+    """The process that loads an App's models is a client of AWS's S3, unless the side's own variable says otherwise."""
+    plain = {"MLFLOW_S3_ENDPOINT_URL": "http://m", "MLFLOW_S3_IGNORE_TLS": "true"}
+    told = Loader(parse_arn(APP_ARN), str)._environment({**plain, "TARGET_MLFLOW_S3_ENDPOINT_URL": "http://t"})
+    assert (told.get("MLFLOW_S3_ENDPOINT_URL"), told.get("MLFLOW_S3_IGNORE_TLS")) == ("http://t", None)
+    assert Loader(_http("http://new"), str)._environment(plain).items() >= plain.items()
 
 
 def test_credentials_for_two_hosts_are_named() -> None:

@@ -115,6 +115,18 @@ def test_the_current_folder_decides_nothing(moved: Moved) -> None:
     assert str(moved.folder / "names.toml") in report["command"]
 
 
+@pytest.mark.long
+def test_no_library_is_taken_from_the_current_folder(tmp_path: Path) -> None:
+    """``python -m mlflow_parity`` does what the installed command does: Python's habit would import from here."""
+    for name in ("orjson", "requests", "boto3"):
+        (tmp_path / f"{name}.py").write_text(_RAN.format(mark=str(tmp_path / f"{name} ran")))
+    command = [sys.executable, "-m", "mlflow_parity", "migrate", "plan", "--source-uri", "http://127.0.0.1:9"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "does not answer as MLflow does" in done.stdout + done.stderr
+    assert list(tmp_path.glob("* ran")) == []
+
+
 def test_a_repair_of_a_part_is_not_the_whole(moved: Moved, tmp_path: Path) -> None:
     """What a limited report names is repaired, and the recheck is green; 0 would say that the rest was looked at."""
     _alter(moved.target, "search", "altered too")
@@ -190,10 +202,11 @@ def test_a_report_is_held_against_its_ledger(moved: Moved, tmp_path: Path) -> No
     was = content["verdict"]
     content.update(verdict="green", exit_status=0)
     began = content["created"]
-    assert not_proved(content, settings.source, settings.target, began) == ""
-    assert "before this audit began" in not_proved(content, settings.source, settings.target, "2999-01-01T00:00:00Z")
-    assert "of another source" in not_proved(content, settings.target, settings.target, began)
-    assert "the report says red" in not_proved({**content, "verdict": "red"}, settings.source, settings.target, began)
+    sides = {"source": settings.source.display, "target": settings.target.display}
+    assert not_proved(content, sides, began) == ""
+    assert "before this audit began" in not_proved(content, sides, "2999-01-01T00:00:00Z")
+    assert "of another source" in not_proved(content, {**sides, "source": "http://other"}, began)
+    assert "the report says red" in not_proved({**content, "verdict": "red"}, sides, began)
     assert bool(recount(content, path, "--report")) == (was == "red")
     content["coverage"][0]["counts"] = {"match": 1_000}
     assert "its ledger says otherwise" in recount(content, path, "--report")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_parity.kinds import Family, family_of
-from mlflow_parity.locations import Location
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.promises import PROMISES, collected
@@ -15,16 +14,16 @@ from mlflow_parity.verdict import Deleted
 _REST: tuple[Family, ...] = ("model", "prompt", "server")
 
 
-def not_proved(report: Mapping[str, Any], source: Location, target: Location, began: str) -> str:
-    """Return why a report is no green one of these two servers, made since ``began``; empty: it is."""
+def not_proved(report: Mapping[str, Any], sides: Mapping[str, str], began: str) -> str:
+    """Return why a report is no green one of these servers, as they are shown, since ``began``; empty: it is."""
     if report["verdict"] != "green" or report.get("exit_status") != 0:
         return f"the report says {report['verdict']}, exit status {report.get('exit_status')}"
     if str(report["created"]) < began:
         return f"the report was made at {report['created']}, before this audit began"
-    for side, location in (("source", source), ("target", target)):
+    for side, shown in sides.items():
         found = report["sides"][side]["location"]
-        if found != location.display:
-            return f"the report is of another {side} ({found}, not {location.display})"
+        if found != shown:
+            return f"the report is of another {side} ({found}, not {shown})"
     return ""
 
 

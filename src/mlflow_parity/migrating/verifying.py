@@ -101,8 +101,9 @@ def _lacking(settings: Settings, source: Location, folder: Path, rechecked: Path
     try:
         report = read_report(str(path), "the audit")
         # a snapshot is named by an absolute path, as it was handed over
-        here = Location("snapshot", str(source.path.absolute())) if source.kind == "snapshot" else source
-        if problem := not_proved(report, here, settings.target, began) or recount(report, str(path), "the audit"):
+        here = str(source.path.absolute()) if source.kind == "snapshot" else source.display
+        shown = {"source": settings.redactor(here), "target": settings.redactor(settings.target.display)}
+        if problem := not_proved(report, shown, began) or recount(report, str(path), "the audit"):
             return f"the audit ended with exit status 0, but {problem}; {again}"
         whole = report if rechecked is None else read_report(str(rechecked), "--report")
     except UsageProblem as error:

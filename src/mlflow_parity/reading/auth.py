@@ -215,6 +215,10 @@ def variable(side: SideName, name: str, environ: Mapping[str, str]) -> str | Non
     return environ.get(f"{side.upper()}_{name}") or environ.get(name) or None
 
 
+#: MLflow's variables for an S3 of one's own, which an ARN does not have.
+OWN_S3 = ("MLFLOW_S3_ENDPOINT_URL", "MLFLOW_S3_IGNORE_TLS")
+
+
 def s3_variable(side: SideName, name: str, environ: Mapping[str, str], *, arn: bool) -> str | None:
     """Return one of MLflow's variables for an S3 of one's own; an ARN has AWS's, so for it only the side's own counts.
 
