@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from support.seed import Seeder
 from support.servers import FreshServer, emptied
 
 from mlflow_parity.answering import Answering, answering, shared_credentials
+from mlflow_parity.cli import main
 from mlflow_parity.loading import Loader
 from mlflow_parity.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.auth import Aws
 from mlflow_parity.reporting.json_report import schema
+from mlflow_parity.snapshot.store import Origin, Snapshot
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secretsecret"}
@@ -88,6 +91,36 @@ def test_a_report_without_a_verdict_says_so_too(tmp_path: Path) -> None:
     assert found.report["sides"]["target"]["endpoint"] == "http://127.0.0.1:9"
     html = (found.reports / "report.html").read_text(encoding="utf-8")
     assert "answered by http://127.0.0.1:9, which is not the ARN" in html
+
+
+@pytest.mark.long
+def test_a_snapshot_keeps_who_answered(sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands for the App later, in an environment that tells nothing of it."""
+    for name, value in sagemaker_app.environment("SOURCE_").items():
+        monkeypatch.setenv(name, value)
+    with emptied(sagemaker_app.server):
+        seed = Seeder(sagemaker_app.server.uri)
+        seed.end(seed.run(seed.experiment("shop"), "one"))
+        assert main(["snapshot", "--source-arn", sagemaker_app.arn, "--to", str(tmp_path)]) == 0
+        folder = str(tmp_path / "source")
+        found = audit(tmp_path / "audit", folder, sagemaker_app.server.uri, "--parity-profile", "same-store")
+    side = found.report["sides"]["source"]
+    assert (found.status, side["kind"], side["endpoint"]) == (0, "snapshot", sagemaker_app.gateway.endpoint), (
+        found.output
+    )
+    assert f"answered by {sagemaker_app.gateway.endpoint}" in found.output
+
+
+def test_a_snapshot_is_not_gone_on_with_by_another(tmp_path: Path) -> None:
+    """What an endpoint of one's own gave, before a kill, is read again of the ARN's own; else it is taken over."""
+    origin = Origin(APP_ARN, "app", "3.10.1", {})
+    for now, stays in ((origin, True), (replace(origin, tls_not_verified=("S3",)), False)):
+        Snapshot.create(tmp_path / "source", origin, [])
+        part = tmp_path / "source" / "server" / "registry.json"
+        part.parent.mkdir(exist_ok=True)
+        part.write_text("{}")
+        Snapshot.create(tmp_path / "source", now, [])
+        assert part.exists() == stays
 
 
 APP = "https://mlflow.sagemaker.eu-central-1.app.aws"

@@ -403,6 +403,13 @@ def test_a_report_is_counted_again(proof: Proof, retire: Retire, tmp_path: Path)
     report.write_text(json.dumps(content))
     status, output = retire("--yes", report=report)
     assert status == 1, output
+    for side, words in (
+        ("source", "its counts are not: +"),
+        ("target", "it has 0 runs on the target, and the ledger names"),
+    ):
+        emptied_count = proof.edited(tmp_path, _set("sides", side, "runs", to=0))
+        status, said = retire("--yes", report=emptied_count)
+        assert (status, "refused: the report contradicts itself: " in said, words in said) == (1, True, True), said
     facet = f"{rows[0].kind} {rows[0].facet}"
     assert f"refused: the report is not what its ledger says: its ledger says otherwise ({len(rows):,} rows" in output
     assert facet in output

@@ -558,8 +558,15 @@ def _noun(kind: str, count: int) -> str:
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
     side = audit.sides[name]
     snapshot, counts = side.snapshot, result.counts[name]
+    told = begun(name, side.location, os.environ)
+    if not side.live:
+        # whoever answered when it was read
+        origin = snapshot.origin
+        told = replace(
+            told, endpoint=origin.endpoint, s3_endpoint=origin.s3_endpoint, tls_not_verified=origin.tls_not_verified
+        )
     return replace(
-        begun(name, side.location, os.environ),
+        told,
         server_version=snapshot.origin.version,
         capabilities=dict(snapshot.origin.capabilities),
         read_from=_iso(snapshot.created),

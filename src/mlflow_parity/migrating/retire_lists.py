@@ -31,6 +31,8 @@ class Gone:
     deleted: Counter[str] = field(default_factory=Counter)
     named: list[str] = field(default_factory=list)
     """The first of them."""
+    looked_up: Counter[str] = field(default_factory=Counter)
+    """All objects that the ledger has on the target, by kind."""
 
     def __bool__(self) -> bool:
         return bool(self.absent or self.deleted)
@@ -84,6 +86,7 @@ class Lists:
         for row in read_rows(ledger, facets=["presence"]):
             if row.target_id is None:
                 continue
+            found.looked_up[row.kind] += 1
             there = self._of("target", row.kind, row.target_id)
             here = None if row.source_id is None else self._of("source", row.kind, row.source_id)
             if there is None:

@@ -282,6 +282,10 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
         examined.refusals.append(Refusal("the target could not be read as a whole", why, "fix that, and try again"))
         return
     gone = lists.gone(ledger)
+    for kind, count in sorted(gone.looked_up.items()):
+        if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
+            why = f"it has {_noun(told, _plural(kind))} on the target, and the ledger names {count:,}"
+            examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
     for counts, words in ((gone.absent, "not on the target any more"), (gone.deleted, "deleted or restored since")):
         if counts:
             named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(counts.items()))
@@ -290,11 +294,7 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
             examined.refusals.append(Refusal(f"what the report found is {words}", why, again))
     if gone:
         return
-    changes = [
-        _noun(count - evidence.target_counts.get(name, 0), name, sign="+")
-        for name, count in state.counts.items()
-        if count != evidence.target_counts.get(name, 0)
-    ]
+    changes = _changes(state, evidence.target_counts)
     fewer = any(text.startswith("-") for text in changes)
     if fewer or (state.digest and state.digest != evidence.target_digest):
         why = ", ".join(changes) or "no object came or went, but one has another content"
@@ -314,14 +314,12 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
         why = f"{state.unread[0]}{more}"
         examined.refusals.append(Refusal("the server could not be read as a whole", why, "fix that, and try again"))
     elif state.digest != evidence.source_digest:
-        changes = [
-            _noun(count - evidence.counts.get(name, 0), name, sign="+")
-            for name, count in state.counts.items()
-            if count != evidence.counts.get(name, 0)
-        ]
-        why = ", ".join(changes) or "no object came or went, but one has another content"
+        why = ", ".join(_changes(state, evidence.counts)) or "no object came or went, but one has another content"
         again = f"let nobody write to it, bring over what came (`{migrate_command()} run`), and audit again"
         examined.refusals.append(Refusal("the server has changed since the report", why, again))
+    elif changes := _changes(state, evidence.counts):
+        why = f"its digest is that of the server, and its counts are not: {', '.join(changes)}"
+        examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
     if state.all_running:
         named = "; ".join(state.running) + ("; …" if state.all_running > len(state.running) else "")
         examined.notes.append(
@@ -335,6 +333,12 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
             examined.refusals.append(Refusal("something would be lost", why, mend))
         else:
             examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
+
+
+def _changes(state: State, told: Mapping[str, int]) -> list[str]:
+    """Say what there is more or fewer of now than a report says."""
+    found = ((name, count - told.get(name, 0)) for name, count in state.counts.items())
+    return [_noun(more, name, sign="+") for name, more in found if more]
 
 
 def _noun(count: int, plural: str, sign: str = "") -> str:
