@@ -163,6 +163,7 @@ GAPS: dict[str, tuple[Callable[[Any], None], str]] = {
     "-k": (_without_check, "checks were not run (test_params)"),
     "items": (lambda content: content["scope"]["left_out"].append("1 of 3 experiments were not selected"),
               "left out was: 1 of 3 experiments were not selected"),
+    "damaged": (_cut("sides", "source", "deleted", to={"x": 1}), "parts of the report are not there"),
     "partial": (_cut("scope", "partial", to=True), "the report says that it is partial"),
 }  # fmt: skip
 
@@ -215,6 +216,8 @@ def test_a_report_is_held_against_its_ledger(moved: Moved, tmp_path: Path) -> No
         pass
     nothing = {**content, "coverage": [], "ledger_digest": file_sha256(empty)}
     assert recount(nothing, str(tmp_path / "report.json"), "--report") == "its ledger is empty"
+    with pytest.raises(UsageProblem, match="is damaged: parts of the report are not there"):
+        recount({**content, "coverage": [{"counts": {"match": 1}}]}, path, "--report")
     with pytest.raises(UsageProblem, match="is not the ledger of"):
         recount({**content, "ledger_digest": "0" * 64}, path, "--report")
 

@@ -9,6 +9,7 @@ from mlflow_parity.kinds import Family, family_of
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.promises import PROMISES, collected
+from mlflow_parity.reporting.text import encodable
 from mlflow_parity.verdict import Deleted
 
 _REST: tuple[Family, ...] = ("model", "prompt", "server")
@@ -29,13 +30,16 @@ def not_proved(report: Mapping[str, Any], sides: Mapping[str, str], began: str) 
 
 def not_covered(report: Mapping[str, Any], settings: Settings) -> str:
     """Return what the migration's options name and the report's audit did not look at; empty: nothing."""
-    return next(_gaps(report, settings), "")
+    try:
+        return next(_gaps(report, settings), "")
+    except (KeyError, TypeError, AttributeError):
+        return "parts of the report are not there"
 
 
 def _gaps(report: Mapping[str, Any], settings: Settings) -> Iterator[str]:
-    scope = report["scope"]
+    scope, redact = report["scope"], settings.redactor
     for option, wanted in (("experiments", settings.experiments), ("excluded", ()), ("models", settings.models)):
-        if list(scope.get(option) or ()) != list(wanted):
+        if list(scope.get(option) or ()) != [encodable(redact(name)) for name in wanted]:
             told = ", ".join(map(str, scope.get(option) or ())) or "none"
             yield f"it was limited to other names ({option}: {told})"
     if settings.include_deleted and not scope["include_deleted"]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlflow_parity.drafting import ledger_of
+from mlflow_parity.errors import UsageProblem
 from mlflow_parity.reporting.ledger import count_states
 from mlflow_parity.verdict import State
 
@@ -19,16 +20,19 @@ def recount(report: Mapping[str, Any], path: str, what: str) -> str:
     ``what`` names the option in errors.
 
     Raises:
-        UsageProblem: the ledger is another's, or cannot be read.
+        UsageProblem: the ledger is another's, or cannot be read; or the report is damaged.
     """
     ledger = ledger_of(report, path, what)
     if ledger is None:
         return "the ledger.parquet from which its figures are counted is not beside it"
     rows = count_states(ledger)
     told: Counter[tuple[str, str]] = Counter()
-    for row in report["coverage"]:
-        for state, count in row["counts"].items():
-            told[str(row["facet"]), str(state)] += int(count)
+    try:
+        for row in report["coverage"]:
+            for state, count in row["counts"].items():
+                told[str(row["facet"]), str(state)] += int(count)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageProblem(f"{what}: {path} is damaged: parts of the report are not there; audit again") from None
     if {key: count for key, count in told.items() if count} != rows:
         found, said = sum(rows.values()), sum(told.values())
         facets = sorted({facet for facet, _ in {*rows, *told} if _of(rows, facet) != _of(told, facet)})
