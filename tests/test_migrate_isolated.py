@@ -127,6 +127,7 @@ def test_no_library_is_taken_from_the_current_folder(tmp_path: Path) -> None:
     assert list(tmp_path.glob("* ran")) == []
 
 
+@pytest.mark.long
 def test_a_repair_of_a_part_is_not_the_whole(moved: Moved, tmp_path: Path) -> None:
     """What a limited report names is repaired, and the recheck is green; 0 would say that the rest was looked at."""
     _alter(moved.target, "search", "altered too")

@@ -22,6 +22,7 @@ from support.servers import copy_database, emptied
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.migrating import app_command
 from mlflow_parity.migrating.retire_evidence import evidence_of, judge, parse_age
+from mlflow_parity.renames import load_renames
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
 from mlflow_parity.snapshot.files import file_sha256
 from mlflow_parity.standin.sagemaker import StandIn
@@ -366,6 +367,31 @@ def test_what_a_deletion_reads_of_the_target(proof: Proof, retire: Retire, tmp_p
         copy_database(kept, there.database_path)
 
 
+@pytest.mark.long
+def test_a_target_of_ones_own_and_new_names(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """A target by HTTP is read again like an App; one under new names with the file by which the report was made."""
+    there = proof.new.server
+    own = proof.edited(tmp_path, lambda one: one["sides"]["target"].update(kind="http", location=there.uri))
+    status, output = retire(report=own)
+    assert (status, f"reading {there.uri}: what it lists" in output) == (3, True), output
+    file, kept = tmp_path / "names.toml", tmp_path / "kept.db"
+    file.write_text('[models]\nchurn = "churn of the shop"\n')
+    copy_database(there.database_path, kept)
+    try:
+        Seeder(there.uri).call("POST", "registered-models/rename", {"name": "churn", "new_name": "churn of the shop"})
+        status, output = retire()
+        assert (status, "what the report found is not on the target any more: " in output) == (1, True), output
+        renamed = proof.edited(tmp_path, lambda one: one["notes"].append(load_renames(str(file)).note))
+        status, output = retire(report=renamed)
+        assert (status, "pass the file of that audit with --rename" in output) == (1, True), output
+        status, output = retire("--rename", str(file), report=renamed)
+        assert status == 3, output
+    finally:
+        copy_database(kept, there.database_path)
+    status, output = retire("--rename", str(file))
+    assert (status, "the report was made without new names; leave --rename out" in output) == (1, True), output
+
+
 def test_a_target_that_cannot_be_described_is_refused(proof: Proof, retire: Retire) -> None:
     """Nobody knows what became of it then."""
     proof.new.plane.denied.add("DescribeMlflowApp")
@@ -415,6 +441,7 @@ def test_a_report_is_counted_again(proof: Proof, retire: Retire, tmp_path: Path)
     assert facet in output
 
 
+@pytest.mark.long
 def test_waivers_are_named_here_too(proof: Proof, retire: Retire, tmp_path: Path) -> None:
     """What was accepted for the audit: the very file must be given, and none of it may have expired."""
     entry = '[[waiver]]\nobject = ["*", "run", "*"]\nfacet = "note"\nreason = "agreed"\nowner = "ada"\nexpires = {}\n'
