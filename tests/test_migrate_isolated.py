@@ -156,7 +156,12 @@ def _without_check(content: Any) -> None:
     content["scope"]["checks"].remove("params")
 
 
-GAPS: dict[str, tuple[Callable[[Any], None], str]] = {
+def _without_experiments(content: Any) -> None:
+    content["sides"]["source"]["experiments"] = 0
+    _without_check(content)
+
+
+GAPS: dict[str, tuple[Callable[[Any], object], str]] = {
     "names": (_cut("scope", "experiments", to=["shop"]), "limited to other names (experiments: shop)"),
     "excluded": (_cut("scope", "excluded", to=["s*"]), "limited to other names (excluded: s*)"),
     "depth": (_cut("scope", "depth", to="listing"), "no bytes of files were compared"),
@@ -164,6 +169,7 @@ GAPS: dict[str, tuple[Callable[[Any], None], str]] = {
     "-k": (_without_check, "checks were not run (test_params)"),
     "items": (lambda content: content["scope"]["left_out"].append("1 of 3 experiments were not selected"),
               "left out was: 1 of 3 experiments were not selected"),
+    "no experiment": (_without_experiments, "checks were not run (test_params)"),
     "damaged": (_cut("sides", "source", "deleted", to={"x": 1}), "parts of the report are not there"),
     "partial": (_cut("scope", "partial", to=True), "the report says that it is partial"),
 }  # fmt: skip
