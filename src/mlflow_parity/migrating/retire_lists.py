@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +13,17 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.reporting.text import encodable, visible
 from mlflow_parity.snapshot import SERVER
+from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
     from mlflow_parity.model import Experiment
     from mlflow_parity.sides import Side
 
 _SHOWN = 5
-_TABLE = "create table listed (side text, kind text, id text, deleted int, primary key (side, kind, id)) without rowid"
+_TABLE = (
+    "create table listed (side text, kind text, id text, deleted int, seen int default 0, "
+    "primary key (side, kind, id)) without rowid"
+)
 
 
 @dataclass(slots=True)
@@ -33,9 +36,11 @@ class Gone:
     """The first of them."""
     looked_up: Counter[str] = field(default_factory=Counter)
     """All objects that the ledger has on the target, by kind."""
+    unnamed: Counter[str] = field(default_factory=Counter)
+    """Objects of the source of which the ledger names no copy, though nothing says that there need be none."""
 
     def __bool__(self) -> bool:
-        return bool(self.absent or self.deleted)
+        return bool(self.absent or self.deleted or self.unnamed)
 
 
 class Lists:
@@ -71,19 +76,15 @@ class Lists:
     def _add(self, side: str, kind: str, found: Iterable[tuple[str, bool]]) -> None:
         # as the ledger has them
         rows = ((side, kind, encodable(self._redact(identity)), deleted) for identity, deleted in found)
-        self._database.executemany("insert or replace into listed values (?, ?, ?, ?)", rows)
+        self._database.executemany("insert or replace into listed (side, kind, id, deleted) values (?, ?, ?, ?)", rows)
 
-    def count(self, side: str) -> dict[str, int]:
-        """Return how many objects of each kind a side lists."""
-        with closing(
-            self._database.execute("select kind, count(*) from listed where side = ? group by kind", [side])
-        ) as rows:
-            return dict(rows.fetchall())
-
-    def gone(self, ledger: Path) -> Gone:
-        """Look up each object that the ledger says is on the target, one after the other."""
+    def gone(self, ledger: Path, *, include_deleted: bool) -> Gone:
+        """Look up each object that the ledger says is on the target, one after the other, and each of the source."""
         found = Gone()
         for row in read_rows(ledger, facets=["presence"]):
+            # without a copy only by a rule or a waiver
+            if row.source_id is not None and (row.target_id is not None or row.state is not State.MATCH):
+                self._see(row.kind, row.source_id)
             if row.target_id is None:
                 continue
             found.looked_up[row.kind] += 1
@@ -97,7 +98,13 @@ class Lists:
                 continue
             if len(found.named) < _SHOWN:
                 found.named.append(visible(f"{row.kind.replace('_', ' ')} {row.name!r} ({row.target_id})"))
+        query = "select kind, count(*) from listed where side = 'source' and seen = 0 and deleted <= ? group by kind"
+        found.unnamed.update(dict(self._database.execute(query, [include_deleted]).fetchall()))
         return found
+
+    def _see(self, kind: str, identity: str) -> None:
+        query = "update listed set seen = 1 where side = 'source' and kind = ? and id = ?"
+        self._database.execute(query, [kind, identity])
 
     def _of(self, side: str, kind: str, identity: str) -> int | None:
         """Return whether an object is in the trash; ``None``: it is not listed."""

@@ -281,7 +281,11 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
         why = f"{state.unread[0]}{f' (and {len(state.unread) - 1} more)' if state.unread[1:] else ''}"
         examined.refusals.append(Refusal("the target could not be read as a whole", why, "fix that, and try again"))
         return
-    gone = lists.gone(ledger)
+    gone = lists.gone(ledger, include_deleted=evidence.include_deleted)
+    if gone.unnamed:
+        named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
+        why = f"of {named} that the server holds it names no copy"
+        examined.refusals.append(Refusal("the ledger does not name everything", why, "audit again"))
     for kind, count in sorted(gone.looked_up.items()):
         if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
             why = f"it has {_noun(told, _plural(kind))} on the target, and the ledger names {count:,}"
