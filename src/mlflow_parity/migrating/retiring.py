@@ -397,17 +397,18 @@ def read_target(
         found, snapshot = Counter[str](experiments=len(experiments)), side.snapshot
         redact = Redactor.from_environment(also=target.secrets)
         unread = []
-        for place, name in [*((one.experiment_id, f"experiment {one.name!r}") for one in experiments), (SERVER, "")]:
-            objects = snapshot.objects(place)
-            found.update(objects.counts())
-            for part in _LISTED if place != SERVER else _SERVER_LISTED:
-                if part != "runs" and (problem := objects.problem(part)) is not None:
-                    unread.append(f"{part} of {name or 'the server'}: {problem}")
         for experiment in experiments:
-            view = side.view(experiment)
+            view, objects = side.view(experiment), snapshot.objects(experiment.experiment_id)
             found["runs"] += int(view.counts().get("runs", 0))
-            if (problem := view.problem("runs")) is not None:
-                unread.append(f"runs of experiment {experiment.name!r}: {problem}")
+            found.update(objects.counts())
+            for part in _LISTED:
+                problem = view.problem(part) if part == "runs" else objects.problem(part)
+                # no server lists the scorers of a deleted experiment
+                if problem is not None and (part != "scorers" or experiment.lifecycle_stage != "deleted"):
+                    unread.append(f"{part} of experiment {experiment.name!r}: {problem}")
+        found.update(snapshot.objects(SERVER).counts())
+        problems = ((part, snapshot.objects(SERVER).problem(part)) for part in _SERVER_LISTED)
+        unread += [f"{part} of the server: {problem}" for part, problem in problems if problem is not None]
         kinds = [kind.plural for kind in KINDS.values()]
         counted = {name: found[name] for name in ("experiments", "runs", *kinds)}
         return State("", counted, {}, tuple(visible(redact(line)) for line in unread))
