@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from reading_proxy import Fault, Proxy, proxying
+from support import certificates
 from support.audits import AuditRun, audit
 from support.looking import state
 from support.migrations import migrate_py
@@ -33,11 +33,7 @@ SAME = ("--parity-profile", "same-store")
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A key and a certificate for loopback, signed by nobody else."""
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run([*command, "-keyout", str(file), "-out", f"{file}.crt"], check=True, capture_output=True)
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
-    return str(file)
+    return str(certificates.certificate(tmp_path_factory.mktemp("tls")))
 
 
 def assert_refused(run: AuditRun, told: str = "one server under two addresses") -> None:

@@ -84,7 +84,7 @@ def test_a_full_audit_only_reads(fresh_server: FreshServer, sagemaker_app: Stand
             return _rows(source), _files(Path(source.artifacts_root)), _rows(app.server), _objects(app)
 
         before, first = state(), len(app.gateway.recorded)
-        env = {**app.environment(), "MLFLOW_S3_ENDPOINT_URL": s3.uri}
+        env = {**app.environment(), "AWS_ENDPOINT_URL_S3": s3.uri, "MLFLOW_S3_ENDPOINT_URL": s3.uri}
         done = audit(
             tmp_path,
             front.uri,
@@ -185,7 +185,11 @@ def rights(sagemaker_server: StandIn, tmp_path_factory: pytest.TempPathFactory) 
         objects = seed_objects(running.server.uri, seed.experiment("objects"), upload=_upload_to(running), traces=False)
         _without_unserved(seed, objects)
         _more_versions(seed, objects)
-        for name, value in {**running.environment(), "MLFLOW_S3_ENDPOINT_URL": s3.uri}.items():
+        for name, value in {
+            **running.environment(),
+            "AWS_ENDPOINT_URL_S3": s3.uri,
+            "MLFLOW_S3_ENDPOINT_URL": s3.uri,
+        }.items():
             patch.setenv(name, value)
         patch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.endpoint)
         made.target = parse_arn(running.arn, custom_endpoint=front.endpoint)

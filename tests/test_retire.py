@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.aws_names import under_own_names, without_endpoint
 from support.migrations import migrate_py
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
-from support.servers import emptied
+from support.servers import copy_database, emptied
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.migrating import app_command
 from mlflow_parity.migrating.retire_evidence import evidence_of, judge, parse_age
+from mlflow_parity.renames import load_renames
+from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
+from mlflow_parity.snapshot.files import file_sha256
 from mlflow_parity.standin.sagemaker import StandIn
+from mlflow_parity.verdict import Row, State
+from mlflow_parity.waivers import load_waivers
 
 DAY = timedelta(days=1)
 
@@ -32,6 +39,14 @@ class Proof:
     old: StandIn
     new: StandIn
     report: Path
+    names: Mapping[str, str]
+    """Environment in which both ARNs lead to their own endpoints."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of both needs."""
+        own = {**self.old.environment("SOURCE_"), **self.new.environment("TARGET_")}
+        return {**without_endpoint(own), **self.names}
 
     @property
     def name(self) -> str:
@@ -69,6 +84,7 @@ def _seed(running: StandIn) -> None:
         root = str(seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"])
         upload(root, "notes.txt", name.encode())
         seed.end(run)
+    seed.run(experiment, "at work", start=EPOCH + 9)
     seed.delete_run(runs["deleted"])
     seed.delete_experiment(seed.experiment("given up"))
     objects = seed.experiment("objects")
@@ -91,12 +107,13 @@ def proof(
         for running in (sagemaker_server, sagemaker_app):
             stack.enter_context(emptied(running.server))
         _seed(sagemaker_server)
-        env = {**sagemaker_server.environment("SOURCE_"), **sagemaker_app.environment("TARGET_")}
+        names = stack.enter_context(under_own_names(folder, (sagemaker_server, sagemaker_app)))
+        made = Proof(sagemaker_server, sagemaker_app, folder / "reports" / "report.json", names)
         new = ["--create-app", "new", "--artifact-store", held.artifact_store, "--role-arn", held.role]
-        done = migrate_py(folder, "run", "--source-arn", sagemaker_server.arn, *new, env=env)
+        done = migrate_py(folder, "run", "--source-arn", sagemaker_server.arn, *new, env=made.environment)
         assert done.status == 0, done.output[-4000:]
         assert f"App new: {sagemaker_app.arn}, ordered" in done.output
-        yield Proof(sagemaker_server, sagemaker_app, folder / "reports" / "report.json")
+        yield made
 
 
 Retire = Callable[..., tuple[int, str]]
@@ -105,9 +122,8 @@ Retire = Callable[..., tuple[int, str]]
 @pytest.fixture
 def retire(proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Retire]:
     """Run ``retire`` on the old server; gives exit status and all output. The server is started again afterwards."""
-    for prefix, running in (("SOURCE_", proof.old), ("TARGET_", proof.new)):
-        for name, value in running.environment(prefix).items():
-            monkeypatch.setenv(name, value)
+    for name, value in proof.environment.items():
+        monkeypatch.setenv(name, value)
 
     def run(*arguments: str, report: Path | None = None, arn: str | None = None) -> tuple[int, str]:
         where = ["--source-arn", arn or proof.old.arn, "--report", str(report or proof.report)]
@@ -133,9 +149,11 @@ def test_it_is_stopped_on_proof_and_yes_only(proof: Proof, retire: Retire) -> No
     """Without ``--yes`` all is examined and nothing done; with it the server is stopped; again is no error."""
     plane = proof.old.plane
     status, output = retire()
-    assert status == 1, output
-    assert "with --yes this would stop" in output
+    assert status == 3, output
+    assert f"all preconditions met; run again with --yes to stop the tracking server {proof.name}" in output
     assert "are green in a report" in output
+    [running] = [line for line in output.splitlines() if line.startswith("note: still RUNNING on the source: ")]
+    assert "shop / at work (" in running, running
     assert "note: in its trash: 1 experiment and 1 run, of which" in output
     assert plane.servers[proof.name].status == "Created"
     assert not [name for name, _ in plane.calls if name.startswith(("Stop", "Delete"))]
@@ -229,6 +247,11 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
                 "the report is partial: everything that was green in r; audit all of it"),
     "no bytes": (_set("scope", "depth", to="listing"), "depth listing compares no bytes"),
     "other contract": (_set("contract_digest", to="0" * 64), "the report is of another version"),
+    "no digest of the target": (_set("sides", "target", "snapshot_digest", to=""), "has no digest of the target"),
+    "endpoint": (_set("sides", "target", "endpoint", to="http://127.0.0.1:5000"),
+                 "it is not sure that the target itself answered: the report has the target answered by http:"),
+    "TLS": (_set("sides", "source", "tls_not_verified", to=["S3"]), "the source did not prove who it is: the report"),
+    "waivers": (_set("waivers_digest", to="a" * 64), "judged with waivers: 0 differences are waived by a file with"),
     "no digest": (_set("sides", "source", "snapshot_digest", to=""), "the report has no digest of the source"),
 }  # fmt: skip
 
@@ -287,6 +310,183 @@ def test_a_report_without_its_ledger_or_a_verdict_is_refused(proof: Proof, tmp_p
     status, output = retire("--yes", report=proof.edited(tmp_path, _set("verdict", to="none")))
     assert status == 2, output
     assert "has no verdict, as that audit did not finish" in output
+
+
+def test_a_target_that_lost_something_is_refused(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """An App emptied after a green audit, a run in its trash, one that went for good: refused; more on it is a note."""
+    there = proof.new.server
+    seed = Seeder(there.uri)
+    kept = tmp_path / "kept.db"
+    copy_database(there.database_path, kept)
+    found = seed.call("POST", "experiments/search", {"max_results": 9})["experiments"]
+    shop = next(one["experiment_id"] for one in found if one["name"] == "shop")
+    copies = seed.call("POST", "runs/search", {"experiment_ids": [shop]})["runs"]
+    run = next(one["info"]["run_id"] for one in copies if one["info"]["run_name"] == "first")
+    try:
+        seed.run(shop, "of the new team")
+        status, output = retire()
+        assert status == 3, output
+        assert "note: the target holds more than the report says: +1 run" in output
+        seed.delete_run(run)
+        status, output = retire("--yes")
+        assert status == 1, output
+        assert (
+            f"what the report found is deleted or restored since: 1 run of the report: run 'first' ({run});" in output
+        )
+        # a fresh report saves reading all of the target, and not looking at what it lists
+        with emptied(there):
+            status, output = retire("--delete", "--leave-deleted", "--yes")
+        assert status == 1, output
+        assert "refused: what the report found is not on the target any more: " in output
+        assert " runs" in output
+        assert "was not touched" in output
+    finally:
+        copy_database(kept, there.database_path)
+    assert proof.old.plane.servers[proof.name].status == "Created"
+
+
+@pytest.mark.long
+def test_what_a_deletion_reads_of_the_target(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """With a report older than an hour all of it: one value altered is refused; a stop looks at the lists alone."""
+    aged = proof.edited(tmp_path, _set("created", to=_made(2)))
+    status, output = retire("--delete", "--leave-deleted", report=aged)
+    assert status == 3, output
+    assert f"reading {proof.new.arn}: all of it" in output
+    there = proof.new.server
+    kept = tmp_path / "kept.db"
+    copy_database(there.database_path, kept)
+    try:
+        with closing(sqlite3.connect(there.database_path, timeout=30)) as database, database:
+            assert database.execute("UPDATE params SET value = '9' WHERE key = 'lr'").rowcount
+        status, output = retire("--delete", "--leave-deleted", report=aged)
+        assert status == 1, output
+        assert "refused: the target has changed since the report: no object came or went, but one has an" in output
+        status, output = retire(report=aged)
+        assert (status, "what it lists" in output) == (3, True), output
+    finally:
+        copy_database(kept, there.database_path)
+
+
+@pytest.mark.long
+def test_a_target_of_ones_own_and_new_names(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """A target by HTTP is read again like an App; one under new names with the file by which the report was made."""
+    there = proof.new.server
+    own = proof.edited(tmp_path, lambda one: one["sides"]["target"].update(kind="http", location=there.uri))
+    status, output = retire(report=own)
+    assert (status, f"reading {there.uri}: what it lists" in output) == (3, True), output
+    file, kept = tmp_path / "names.toml", tmp_path / "kept.db"
+    file.write_text('[models]\nchurn = "churn of the shop"\n')
+    copy_database(there.database_path, kept)
+    try:
+        Seeder(there.uri).call("POST", "registered-models/rename", {"name": "churn", "new_name": "churn of the shop"})
+        status, output = retire()
+        assert (status, "what the report found is not on the target any more: " in output) == (1, True), output
+        renamed = proof.edited(tmp_path, lambda one: one["notes"].append(load_renames(str(file)).note))
+        status, output = retire(report=renamed)
+        assert (status, "pass the file of that audit with --rename" in output) == (1, True), output
+        status, output = retire("--rename", str(file), report=renamed)
+        assert status == 3, output
+    finally:
+        copy_database(kept, there.database_path)
+    status, output = retire("--rename", str(file))
+    assert (status, "the report was made without new names; leave --rename out" in output) == (1, True), output
+
+
+def test_a_target_that_cannot_be_described_is_refused(proof: Proof, retire: Retire) -> None:
+    """Nobody knows what became of it then."""
+    proof.new.plane.denied.add("DescribeMlflowApp")
+    try:
+        status, output = retire("--yes")
+    finally:
+        proof.new.plane.denied.clear()
+    assert status == 1, output
+    assert f"refused: the App {proof.new.arn} could not be described: it could not be asked for its state: " in output
+
+
+def test_who_answers_is_looked_at_again(proof: Proof, retire: Retire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint of one's own, and S3 whose certificate nobody looks at, in the environment of this very step."""
+    monkeypatch.setenv("TARGET_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", proof.new.gateway.endpoint)
+    monkeypatch.setenv("SOURCE_MLFLOW_S3_IGNORE_TLS", "TRUE")
+    status, output = retire("--yes")
+    assert status == 1, output
+    where = "refused: it is not sure that the target itself answered: this environment has the target answered by "
+    assert where + proof.new.gateway.endpoint in output
+    assert (
+        "refused: the source did not prove who it is: this environment has TLS not verified on the source (S3)"
+        in output
+    )
+    assert len([line for line in output.splitlines() if line.startswith("refused: ")]) == 3
+
+
+def _with_ledger(proof: Proof, folder: Path, change: Callable[[Row], Row]) -> Path:
+    """Return a copy of the report with another ledger, whose digest it says."""
+    rows = [change(row) for row in read_rows(proof.report.with_name("ledger.parquet"))]
+    report = proof.edited(folder, lambda content: None)
+    ledger = report.with_name("ledger.parquet")
+    with LedgerWriter(ledger) as writer:
+        writer.extend(rows)
+    content = json.loads(report.read_text())
+    report.write_text(json.dumps({**content, "ledger_digest": file_sha256(ledger)}))
+    return report
+
+
+def test_a_report_is_counted_again(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """A red audit whose report was edited to green, all of it: the ledger beside it says otherwise."""
+
+    def lost(row: Row) -> Row:
+        return (
+            replace(row, state=State.MISSING) if (row.kind, row.facet, row.name) == ("run", "params", "first") else row
+        )
+
+    status, output = retire("--yes", report=_with_ledger(proof, tmp_path, lost))
+    assert status == 1, output
+    assert "refused: the report is not what its ledger says: its ledger says otherwise (" in output
+    assert " rows, the report " in output
+    assert "): run params; audit again" in output
+
+
+@pytest.mark.parametrize("what", ["source", "target", "ledger"])
+def test_an_emptied_count_is_refused(proof: Proof, retire: Retire, tmp_path: Path, what: str) -> None:
+    """A report that counts no runs on a side, and a ledger that names no copy of any: held against the servers."""
+    if what == "ledger":
+        report = _with_ledger(proof, tmp_path, lambda row: replace(row, target_id=None) if row.kind == "run" else row)
+        words = " runs that the server holds it names no copy"
+    else:
+        report = proof.edited(tmp_path, _set("sides", what, "runs", to=0))
+        words = "refused: the report contradicts itself: it"
+    status, output = retire("--yes", report=report)
+    assert status == 1, output
+    assert words in output
+    assert what != "ledger" or "refused: the ledger does not name everything: of " in output
+
+
+@pytest.mark.long
+def test_waivers_are_named_here_too(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """What was accepted for the audit: the very file must be given, and none of it may have expired."""
+    entry = '[[waiver]]\nobject = ["*", "run", "*"]\nfacet = "note"\nreason = "agreed"\nowner = "ada"\nexpires = {}\n'
+    file, late = tmp_path / "waivers.toml", tmp_path / "late.toml"
+    file.write_text(entry.format("2999-01-01"))
+    late.write_text(entry.format("2020-01-01"))
+    used = {"object": "x", "facet": "note", "status": "used", "covered": "1"}
+
+    def told(content: Any) -> Any:
+        content.update(waivers=[used], waivers_digest=load_waivers(str(file)).digest)
+
+    report = proof.edited(tmp_path, told)
+    status, output = retire(report=report)
+    assert status == 1, output
+    assert "refused: the report was judged with waivers: " in output
+    assert "name it with --waivers FILE" in output
+    status, output = retire("--waivers", str(late), report=report)
+    assert (status, "refused: --waivers is not the file of the report" in output) == (1, True), output
+    assert retire("--waivers", str(file), report=report)[0] == 3
+    status, output = retire("--waivers", str(file))
+    assert (status, "the report was judged without waivers" in output) == (1, True), output
+    report = proof.edited(
+        tmp_path, lambda content: content.update(waivers=[used], waivers_digest=load_waivers(str(late)).digest)
+    )
+    status, output = retire("--waivers", str(late), report=report)
+    assert (status, "a waiver has expired: its last day was 2020-01-01" in output) == (1, True), output
 
 
 def test_all_refusals_come_at_once(proof: Proof, retire: Retire, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def account(s3: S3, buckets: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -
         for name in ("AWS_PROFILE", "AWS_REGION", "SAGEMAKER_MLFLOW_ASSUME_ROLE_ARN"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", endpoint)
-        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3.endpoint)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
         monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         use(monkeypatch, IDENTITY)

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.locations import Location
+from mlflow_parity.reading.auth import OWN_S3
 from mlflow_parity.verdict import State
 
 RULE = "model_version.loads"
@@ -70,6 +71,9 @@ class Loader:
     def _environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a client of the target: what has its prefix counts without it."""
         own = {name: value for name, value in given.items() if not name.startswith(("SOURCE_", _PREFIX))}
+        if self.location.is_arn:
+            # without the prefix they are for a self-managed server's S3
+            own = {name: value for name, value in own.items() if name not in OWN_S3}
         own.update({name.removeprefix(_PREFIX): value for name, value in given.items() if name.startswith(_PREFIX)})
         uri = self.location.uri if self.location.is_arn else self.location.endpoint
         if self.location.userinfo:

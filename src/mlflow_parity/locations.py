@@ -23,6 +23,8 @@ _ARN_HINT = (
 )
 #: MLflow's own variable; with ``SOURCE_`` or ``TARGET_`` in front it is that of one side.
 VARIABLE = "MLFLOW_WORKSPACE"
+#: The variable of the sagemaker-mlflow plugin by which another endpoint than the ARN's own is asked.
+ENDPOINT_VARIABLE = "SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT"
 #: The workspace of all that names none.
 DEFAULT_WORKSPACE = "default"
 #: Names of this very machine.
@@ -101,6 +103,14 @@ class Location:
         return parts.scheme, loopback, port, parts.path, self.workspace or DEFAULT_WORKSPACE
 
     @property
+    def other_endpoint(self) -> str:
+        """What is asked in the place of the ARN's own endpoint; empty: that itself, or this is no ARN."""
+        if not self.is_arn:
+            return ""
+        same = _normal(self.endpoint) == _normal(own_endpoint(self.kind, self.region))
+        return "" if same else self.endpoint
+
+    @property
     def path(self) -> Path:
         """The snapshot directory (only for snapshots)."""
         return Path(self.uri)
@@ -140,9 +150,9 @@ def parse_arn(text: str, *, option: str = "--target-arn", custom_endpoint: str |
         )
     region = found["region"]
     if found["kind"] == "mlflow-app":
-        endpoint = custom_endpoint or f"https://mlflow.sagemaker.{region}.app.aws"
+        endpoint = custom_endpoint or own_endpoint("app", region)
         return Location("app", text, endpoint.rstrip("/"), region, "sagemaker", "x-sm-mlflow-app-arn")
-    endpoint = custom_endpoint or f"https://{region}.experiments.sagemaker.aws"
+    endpoint = custom_endpoint or own_endpoint("tracking-server", region)
     return Location(
         "tracking-server",
         text,
@@ -151,6 +161,28 @@ def parse_arn(text: str, *, option: str = "--target-arn", custom_endpoint: str |
         "sagemaker-mlflow",
         "x-mlflow-sm-tracking-server-arn",
     )
+
+
+def own_endpoint(kind: str, region: str) -> str:
+    """Return where AWS answers for an App or a managed tracking server of a region."""
+    if kind == "app":
+        return f"https://mlflow.sagemaker.{region}.app.aws"
+    return f"https://{region}.experiments.sagemaker.aws"
+
+
+def _normal(endpoint: str) -> tuple[str, str, str, str]:
+    """Return an address however it is written; one that cannot be read is no other's."""
+    try:
+        parts = urlsplit(endpoint)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower(), 0)
+        return parts.scheme.lower(), parts.netloc.rpartition("@")[0], f"{parts.hostname}:{port}", parts.path.rstrip("/")
+    except ValueError:
+        return "", "", endpoint, ""
+
+
+def custom_endpoint(side: str, environ: Mapping[str, str]) -> str | None:
+    """Return the endpoint that variables name for a side's ARN, the side's own variable first."""
+    return environ.get(f"{side.upper()}_{ENDPOINT_VARIABLE}") or environ.get(ENDPOINT_VARIABLE)
 
 
 def parse_location(text: str, *, option: str, custom_endpoint: str | None = None) -> Location:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location, in_workspace, parse_arn, parse_location
+from mlflow_parity.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
 SIDES = ("source-uri", "target-uri", "source-arn", "target-arn")
 #: What is said to whoever wants an audit and names no side.
 NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) and --target-uri (or --target-arn)"
+
+
+#: What a report says of the only check that has to be asked for.
+NOT_LOADED = "loading of models (--parity-load-models)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +243,7 @@ def _check_folders(settings: Settings) -> None:
 
 def _side(side: str, values: Mapping[str, str], env: Mapping[str, str]) -> Location:
     uri, arn = values.get(f"{side}-uri"), values.get(f"{side}-arn")
-    custom = env.get(f"{side.upper()}_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    custom = custom_endpoint(side, env)
     if uri and arn:
         raise UsageProblem(f"--{side}-uri and --{side}-arn exclude each other; give one of them")
     if arn:
@@ -281,6 +285,22 @@ def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:
         return name == pattern or fnmatchcase(name, pattern)
 
     return (not wanted or any(map(fits, wanted))) and not any(map(fits, unwanted))
+
+
+def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
+    """Say what an audit leaves out because options name what is in scope."""
+    left_out: list[str] = []
+    if models:
+        left_out.append("registered models and prompts that --parity-models leaves out")
+        if experiments:
+            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
+    elif experiments:
+        left_out.append(
+            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
+        )
+    if experiments or excluded:
+        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
+    return left_out
 
 
 def setting_names() -> tuple[str, ...]:

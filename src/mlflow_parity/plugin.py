@@ -98,14 +98,14 @@ def pytest_configure(config: pytest.Config) -> None:
             if written:
                 # what may be wrong with that folder is not what has to be said first
                 with suppress(ParityError):
-                    reports = session.begin(values["report-dir"], redactor, begun=reports)
+                    reports = session.begin(values["report-dir"], redactor, folder=reports)
                     reports.ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
             raise
         redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
         selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
         if written:
             command = session.command_line(values, settings, selected)
-            reports = session.begin(settings.report_dir, redactor, settings, command, begun=reports)
+            reports = session.begin(settings.report_dir, redactor, settings, command, folder=reports)
             if settings.recheck is not None:
                 values["recheck"] = reports.now(values["recheck"])
                 settings = replace(settings, recheck=replace(settings.recheck, path=values["recheck"]))
@@ -179,7 +179,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if shared is None:
         return []
     settings, main = shared.settings, config.stash.get(_MAIN, None)
-    lines = [f"mlflow-parity: source {settings.source.display}", f"mlflow-parity: target {settings.target.display}"]
+    from mlflow_parity.answering import begun
+
+    lines = []
+    for name, location in (("source", settings.source), ("target", settings.target)):
+        answered = begun("source" if name == "source" else "target", location, os.environ).answered
+        lines.append(
+            f"mlflow-parity: {name} {location.display}" + (f": {shared.redactor(answered)}" if answered else "")
+        )
     return lines if main is None else [*lines, *(f"mlflow-parity: {line}" for line in main.told_first())]
 
 

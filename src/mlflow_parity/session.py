@@ -7,6 +7,7 @@ state files. So every server is read once, whatever ``-n`` says.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -21,12 +22,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__, contract, own_checks
+from mlflow_parity.answering import answering, begun, shared_credentials
 from mlflow_parity.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.items import Bundle, Item, Judgement, bundles, load_items, save_items
 from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, Family
-from mlflow_parity.locations import VARIABLE
+from mlflow_parity.locations import VARIABLE, Location
 from mlflow_parity.options import BY_NAME as OPTIONS
-from mlflow_parity.options import Settings
+from mlflow_parity.options import NOT_LOADED, Settings, left_out_by_names
 from mlflow_parity.promises import BY_NAME as PROMISES
 from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
@@ -175,6 +177,7 @@ class Main(Shared):
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
         self._items = self.audit.inventory()
         self.shared = self._shared(self.audit)
+        self.notes += shared_credentials(self.settings.source, self.settings.target, os.environ)
         for name, side in self.audit.sides.items():
             if side.reader is not None and (who := side.reader.migration_at_work()):
                 self.notes.append(
@@ -344,26 +347,26 @@ def begin(
     redactor: Redactor,
     settings: Settings | None = None,
     command: tuple[str, ...] = (),
-    begun: ReportFolder | None = None,
+    folder: ReportFolder | None = None,
 ) -> ReportFolder:
     """Begin the reports of a run; without ``settings`` it is not known of what: not yet, or they were refused.
 
-    ``begun`` is what was begun when less was known.
+    ``folder`` was begun when less was known.
 
     Raises:
         UsageProblem: one line saying why the directory cannot be used.
     """
     from mlflow_parity.reporting.folder import ReportFolder
-    from mlflow_parity.reporting.report import SideReport, unfinished
+    from mlflow_parity.reporting.report import unfinished
 
-    sides = None
+    sides: dict[str, SideReport] | None = None
     if settings is not None:
-        ends = {"source": settings.source, "target": settings.target}
-        sides = {name: SideReport(place.display, place.kind) for name, place in ends.items()}
+        ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
+        sides = {name: begun(name, place, os.environ) for name, place in ends.items()}
     report = unfinished(__version__, _iso(time.time()), sides, command)
-    if begun is not None and begun.path == Path(directory):
-        begun.begin(report, redactor)
-        return begun
+    if folder is not None and folder.path == Path(directory):
+        folder.begin(report, redactor)
+        return folder
     return ReportFolder(directory, report, redactor)
 
 
@@ -391,16 +394,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         unselected = sum(key not in chosen for key in items)
         if unselected:
             left_out.append(f"{unselected} of {len(items)} {title} were not selected")
-    if settings.models:
-        left_out.append("registered models and prompts that --parity-models leaves out")
-        if settings.experiments:
-            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
-    elif settings.experiments:
-        left_out.append(
-            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
-        )
-    if settings.experiments or settings.exclude_experiments:
-        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
+    left_out += left_out_by_names(settings.experiments, settings.exclude_experiments, settings.models)
     for name in SIDES:
         origin = audit.sides[name].snapshot.origin
         if origin.other_workspaces:
@@ -421,7 +415,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
     if not settings.load_models:
-        left_out.append("loading of models (--parity-load-models)")
+        left_out.append(NOT_LOADED)
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
         left_out += [deleted.told(name) for name, deleted in result.deleted.items()]
@@ -573,13 +567,17 @@ def _noun(kind: str, count: int) -> str:
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
-    from mlflow_parity.reporting.report import SideReport
-
     side = audit.sides[name]
     snapshot, counts = side.snapshot, result.counts[name]
-    return SideReport(
-        location=side.location.display,
-        kind=side.location.kind,
+    told = begun(name, side.location, os.environ)
+    if not side.live:
+        # whoever answered when it was read
+        origin = snapshot.origin
+        told = replace(
+            told, endpoint=origin.endpoint, s3_endpoint=origin.s3_endpoint, tls_not_verified=origin.tls_not_verified
+        )
+    return replace(
+        told,
         server_version=snapshot.origin.version,
         capabilities=dict(snapshot.origin.capabilities),
         read_from=_iso(snapshot.created),
@@ -602,8 +600,11 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
 
 def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str]) -> tuple[str, ...]:
     """Return the command that repeats the audit; locations stand in it without credentials."""
-    sides = (("SOURCE", settings.source), ("TARGET", settings.target))
-    command = [f"{side}_{VARIABLE}={location.workspace}" for side, location in sides if location.workspace]
+    command = []
+    for side in SIDES:
+        location = settings.source if side == "source" else settings.target
+        command += [f"{side.upper()}_{VARIABLE}={location.workspace}"] if location.workspace else []
+        command += answering(location, side, os.environ).variables
     command.append("pytest")
     for name, text in values.items():
         option = OPTIONS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -10,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mlflow_parity.answering import answering
 from mlflow_parity.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE, Location
@@ -125,6 +127,7 @@ class Side:
         if self.reader is None:
             return
         capabilities = self.reader.capabilities
+        answered = answering(self.location, self.name, os.environ)
         origin = Origin(
             self.location.display,
             self.location.kind,
@@ -138,6 +141,9 @@ class Side:
             self._other_workspaces(self.reader),
             self.reader.visibility.hidden,
             self.reader.visibility.accounts,
+            answered.endpoint,
+            answered.s3_endpoint,
+            answered.unproved,
         )
         self._snapshot = Snapshot.create(
             root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)

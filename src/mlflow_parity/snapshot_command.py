@@ -41,14 +41,14 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     Raises:
         ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
     """
-    from mlflow_parity.locations import in_workspace, parse_arn, parse_location
+    from mlflow_parity.locations import custom_endpoint, in_workspace, parse_arn, parse_location
     from mlflow_parity.reading import open_reader
     from mlflow_parity.sides import Side, prepare_folder, uncounted
     from mlflow_parity.snapshot import PARTS, SERVER_PARTS
     from mlflow_parity.snapshot.asked import Asked
 
     env = os.environ if environ is None else environ
-    custom = env.get("SOURCE_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    custom = custom_endpoint("source", env)
     if args.source_arn:
         location = parse_arn(args.source_arn, option="--source-arn", custom_endpoint=custom)
     else:

@@ -49,13 +49,16 @@ def add_retire_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
         "retire",
         help=text,
         description=f"{text}. docs/sagemaker.md is the how-to.",
-        epilog="Exit status: 0 it is stopped (deleted), 1 it was not touched, 2 bad input or SageMaker refuses.",
+        epilog="Exit status: 0 it is stopped (deleted), 1 refused and not touched, 2 bad input or SageMaker refuses, "
+        "3 all preconditions met, and nothing done without --yes.",
     )
     parser.add_argument("--source-arn", required=True, metavar="ARN", help="The managed tracking server")
     parser.add_argument("--report", required=True, type=Path, metavar="REPORT", help="report.json of a green audit")
     parser.add_argument("--delete", action="store_true", help="Delete it for good instead of stopping it")
     parser.add_argument("--max-age", default="24h", metavar="AGE", help="Age that the report may have (default: 24h)")
     parser.add_argument("--leave-deleted", action="store_true", help="What is in the server's trash may be lost")
+    parser.add_argument("--waivers", type=Path, metavar="FILE", help="Waivers of the report that are accepted here too")
+    parser.add_argument("--rename", type=Path, metavar="FILE", help="New names by which the report was made")
     parser.add_argument("--yes", action="store_true", help="Do it; without this nothing is changed")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
     _add_timeout(parser, 45)
@@ -141,6 +144,8 @@ def _retire(args: argparse.Namespace) -> int:
         max_age=parse_age(args.max_age),
         leave_deleted=args.leave_deleted,
         workers=args.workers,
+        waivers=args.waivers,
+        rename=args.rename,
     )
     return retire(wish, yes=args.yes, limit=_seconds(args.timeout), told=partial(print, flush=True))
 

@@ -114,7 +114,7 @@ def create_app_for(
 def _check_bucket(new: NewApp, region: str, environ: Mapping[str, str], told: Told) -> None:
     bucket = _bucket(new.artifact_store)
     try:
-        where = bucket_region(Aws(_SIDE, environ, region).s3, bucket)
+        where = bucket_region(Aws(_SIDE, environ, region, arn=True).s3, bucket)
     except UsageProblem as problem:
         raise UsageProblem(f"--artifact-store: {problem}") from None
     if where is None:
@@ -217,7 +217,7 @@ def _check_store(app: App, location: Location, environ: Mapping[str, str]) -> li
     if not bucket:
         return []
     try:
-        region = bucket_region(Aws(_SIDE, environ, location.region).s3, bucket)
+        region = bucket_region(Aws(_SIDE, environ, location.region, arn=True).s3, bucket)
     except UsageProblem as problem:
         return [AppFinding("error", "the App's artifact bucket is gone", str(problem), "create it again")]
     if region in (None, location.region):

@@ -16,6 +16,7 @@ from typing import Any
 
 from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.invocation import migrate_command, migrate_process
+from mlflow_parity.migrating.isolation import run_audit
 from mlflow_parity.migrating.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
 from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment, serving
@@ -152,22 +153,18 @@ def _migrate(work: Path, source: Server, target: StandIn) -> tuple[Outcome, Outc
 
 def _audit(source: Server, target: StandIn, reports: Path) -> int:
     options = ["--source-uri", source.uri, "--target-arn", target.arn, "--parity-report-dir", str(reports)]
-    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *options]
-    return _shown("pytest", options, command, target)
+    print(f"      pytest {' '.join(options)}\n", flush=True)
+    quiet = ["-q", "--no-header", "-p", "no:cacheprovider"]
+    return run_audit([*quiet, *options], clean_environment(target.environment()), {})
 
 
 def _run(work: Path, source: Server, target: StandIn, reports: Path) -> int:
     options = ["run", "--source-uri", source.uri, "--target-arn", target.arn]
     options += ["--work-dir", str(work / "migration"), "--report-dir", str(reports)]
-    return _shown(migrate_command(), options, [*migrate_process(), *options], target)
-
-
-def _shown(program: str, options: list[str], command: list[str], target: StandIn) -> int:
-    """Run a command as a user would, who sees what it prints; return its exit status."""
-    print(f"      {program} {' '.join(options)}\n", flush=True)
+    # as a user would, who sees what it prints
+    print(f"      {migrate_command()} {' '.join(options)}\n", flush=True)
     env = clean_environment(target.environment())
-    env.pop("PYTEST_ADDOPTS", None)
-    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, timeout=600).returncode
+    return subprocess.run([*migrate_process(), *options], env=env, stdin=subprocess.DEVNULL, timeout=600).returncode
 
 
 def _lost(source: Server, target: StandIn) -> tuple[int, dict[str, str]]:

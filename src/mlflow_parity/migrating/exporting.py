@@ -6,10 +6,12 @@ The source is read once, by the audit's own reader, which knows every server fro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_parity.answering import answering
 from mlflow_parity.migrating.backup import FILE_PARTS, is_whole, prune
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.tool_files import unwritten, write_tool_files
@@ -60,6 +62,7 @@ class Exporter:
         """
         capabilities = self._reader.capabilities
         location = self._reader.location
+        answered = answering(location, "source", os.environ)
         origin = Origin(
             location.display,
             location.kind,
@@ -72,6 +75,9 @@ class Exporter:
             location.workspace,
             hidden=self._reader.visibility.hidden,
             accounts=self._reader.visibility.accounts,
+            endpoint=answered.endpoint,
+            s3_endpoint=answered.s3_endpoint,
+            tls_not_verified=answered.unproved,
         )
         self._folder.set_aside()
         self._folder.clear_parts()

@@ -212,7 +212,10 @@ class Migration:
         """Audit; return 0 when it is green, 2 when it was refused, else 1."""
         needed(self.settings, source=not from_export, target=True)
         self._begin_reports(self.settings.reports)
-        status = self._audit(from_export=from_export)
+        status, lacking = self._audit(from_export=from_export)
+        if lacking:
+            self._complain(lacking)
+            return 1
         return 2 if status == _REFUSED else min(status, 1)
 
     def repair(self, report: Path) -> int:
@@ -226,7 +229,7 @@ class Migration:
         damaged = read_damage(report, target)
         # it may be that of an earlier repair
         report = Path(self._begin_reports(again).now(str(report)))
-        recheck = ["--parity-recheck", str(report), *as_judged(report, include_deleted=self.settings.include_deleted)]
+        options = as_judged(report, include_deleted=self.settings.include_deleted)
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
         live = self.settings.source is not None
@@ -236,10 +239,12 @@ class Migration:
         self._bind()
         if damaged.found and self._is_one_server():
             return 2
-        status, left = 1, damaged.left
+        status, left, lacking = 1, damaged.left, ""
 
         def audit() -> tuple[int, Damaged | None]:
-            status = min(self._audit(from_export=not live, more=recheck, reports=again), 1)
+            nonlocal lacking
+            status, lacking = self._audit(from_export=not live, more=options, reports=again, rechecked=report)
+            status = min(status, 1)
             judged = status and (again / "ledger.parquet").exists()
             return status, read_damage(again / "report.json", target) if judged else None
 
@@ -256,7 +261,9 @@ class Migration:
             say("Nothing is known to be missing, doubled or different: nothing was written.")
         for line in text_of(left, self.settings):
             say(line)
-        return status
+        if lacking:
+            self._complain(lacking)
+        return 1 if lacking else status
 
     # --- what they consist of
 
@@ -322,7 +329,14 @@ class Migration:
             say(line)
         return not found
 
-    def _audit(self, *, from_export: bool, more: Sequence[str] = (), reports: Path | None = None) -> int:
+    def _audit(
+        self,
+        *,
+        from_export: bool,
+        more: Sequence[str] = (),
+        reports: Path | None = None,
+        rechecked: Path | None = None,
+    ) -> tuple[int, str]:
         from mlflow_parity.locations import parse_location
         from mlflow_parity.migrating.verifying import verify
 
@@ -332,7 +346,10 @@ class Migration:
         # the audit has a line of its own
         self.progress.close()
         say("Auditing")
-        return verify(self.settings, source, more, reports=reports)
+        return verify(self.settings, source, more, reports=reports, rechecked=rechecked)
+
+    def _complain(self, text: str) -> None:
+        print(visible(self.settings.redactor(f"{migrate_command()}: {text}")), file=sys.stderr, flush=True)
 
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()

@@ -7,12 +7,14 @@ Nothing is written but two markers on the target, which are removed again (see :
 from __future__ import annotations
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from mlflow_parity.answering import begun, shared_credentials
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.copy_places import CopyPlaces, stores_of
 from mlflow_parity.errors import ReadError, RequestRefused, UsageProblem
@@ -110,6 +112,7 @@ def preflight(
         elif beside is not None and beside.kind != "snapshot" and target is not None:
             # the export is whole: the source may be gone by now
             other = _connect(beside, "source", settings.workers, Checked(), stack)
+        checked.found += _trust(settings)
         _versions(checked, source, target)
         if target is not None:
             ours = identity_of(settings.work)
@@ -165,6 +168,21 @@ def _app(location: Location) -> list[Found]:
     from mlflow_parity.migrating.apps import check_app
 
     return [Found(one.level, "app", one.what, one.why, one.mend) for one in check_app(location)]
+
+
+def _trust(settings: Settings) -> list[Found]:
+    """Say who answers in the place of whom, and which credentials both ends get."""
+    found = []
+    ends: tuple[tuple[SideName, Location | None], ...] = (("source", settings.source), ("target", settings.target))
+    for side, location in ends:
+        told = None if location is None else begun(side, location, os.environ)
+        # an S3 of one's own is nothing to wonder about here
+        if told is not None and (told.endpoint or told.tls_not_verified):
+            found.append(Found("note", f"{side}.answered", f"the {side}: {told.answered}"))
+    if settings.source is not None and settings.target is not None:
+        shared = shared_credentials(settings.source, settings.target, os.environ)
+        found += [Found("note", "credentials.shared", one) for one in shared]
+    return found
 
 
 def _connect(location: Location, side: SideName, workers: int, checked: Checked, stack: ExitStack) -> End | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,7 +15,9 @@ from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import Location
 from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.promises import BY_NAME
+from mlflow_parity.renames import NOTE
 from mlflow_parity.verdict import State
+from mlflow_parity.waivers import WaiverFile
 
 _GREEN = frozenset(state.value for state in State if state.green)
 #: A clock may be ahead of another by so much.
@@ -71,6 +73,14 @@ class Evidence:
     counted: Mapping[str, int]
     counts: Mapping[str, int]
     experiments: frozenset[str]
+    answered: Mapping[str, tuple[str, tuple[str, ...]]]
+    """By side: another endpoint than the ARN's own (empty: that), and the connections without TLS that is verified."""
+    target_digest: str
+    target_counts: Mapping[str, int]
+    waivers: int
+    waivers_digest: str
+    renamed: str
+    """The note of the renames by which it was made; empty: there were none."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -96,8 +106,6 @@ def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
         counted: Counter[str] = Counter()
         for row in content["coverage"]:
             counted.update({str(state): int(count) for state, count in row["counts"].items()})
-        counts = {name: int(source[name]) for name in ("experiments", "runs", "points", "artifacts")}
-        counts.update({str(name): int(count) for name, count in source["objects"].items()})
         return Evidence(
             created=datetime.strptime(content["created"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
             tool_version=str(content["tool_version"]),
@@ -122,11 +130,25 @@ def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
             verified=int(content["verified"]),
             totals={str(state): int(count) for state, count in content["totals"].items() if count},
             counted={state: count for state, count in counted.items() if count},
-            counts=counts,
+            counts=_counts(source),
             experiments=frozenset(str(row["experiment"]) for row in content["coverage"]),
+            answered={
+                side: (str(content["sides"][side]["endpoint"]), _texts(content["sides"][side]["tls_not_verified"]))
+                for side in ("source", "target")
+            },
+            target_digest=str(target["snapshot_digest"]),
+            target_counts=_counts(target),
+            waivers=len(_texts(content["waivers"])),
+            waivers_digest=str(content["waivers_digest"]),
+            renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageProblem(f"--report: {path} is damaged: parts of the report are not there; audit again") from None
+
+
+def _counts(side: Mapping[str, Any]) -> dict[str, int]:
+    counts = {name: int(side[name]) for name in ("experiments", "runs", "points", "artifacts")}
+    return {**counts, **{str(name): int(count) for name, count in side["objects"].items()}}
 
 
 def _texts(given: object) -> tuple[str, ...]:
@@ -135,10 +157,20 @@ def _texts(given: object) -> tuple[str, ...]:
     return tuple(str(item) for item in given)
 
 
-def judge(evidence: Evidence, server: Location, *, now: datetime, max_age: timedelta, delete: bool) -> list[Refusal]:
-    """Return every reason in the report itself against retiring ``server``."""
+def judge(
+    evidence: Evidence,
+    server: Location,
+    *,
+    now: datetime,
+    max_age: timedelta,
+    delete: bool,
+    waivers: WaiverFile | None = None,
+) -> list[Refusal]:
+    """Return every reason in the report itself against retiring ``server``; ``waivers`` are those that were named."""
     return [
         *_not_of(evidence, server),
+        *_answered_by_others(evidence),
+        *_waived(evidence, waivers, now),
         *_not_green(evidence),
         *_not_whole(evidence),
         *_too_old(evidence, now, max_age, delete=delete),
@@ -162,6 +194,44 @@ def _not_of(evidence: Evidence, server: Location) -> list[Refusal]:
             Refusal("the report has this server as target", why, "give the report of the migration away from it")
         )
     return found
+
+
+def another(side: str, endpoint: str, unproved: Collection[str], where: str) -> list[Refusal]:
+    """Refuse what did not answer at AWS's own address, or did not prove who it is; ``where`` is it said or set."""
+    found = []
+    if endpoint:
+        why = f"{where} has the {side} answered by {endpoint}, which is not the ARN's own endpoint"
+        mend = f"unset SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT (and with {side.upper()}_ in front), and audit again"
+        found.append(Refusal(f"it is not sure that the {side} itself answered", why, mend))
+    if unproved:
+        why = f"{where} has TLS not verified on the {side} ({', '.join(unproved)}), so anybody may have answered"
+        mend = "unset MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_S3_IGNORE_TLS, and audit again"
+        found.append(Refusal(f"the {side} did not prove who it is", why, mend))
+    return found
+
+
+def _answered_by_others(evidence: Evidence) -> list[Refusal]:
+    return [
+        refusal
+        for side, (endpoint, unproved) in evidence.answered.items()
+        for refusal in another(side, endpoint, unproved, "the report")
+    ]
+
+
+def _waived(evidence: Evidence, waivers: WaiverFile | None, now: datetime) -> list[Refusal]:
+    """What was accepted for an audit is not accepted for this step, unless it is named here too."""
+    differ = f"{evidence.counted.get('waived', 0):,} differences are waived by a file with SHA-256 "
+    told = f"{differ}{evidence.waivers_digest[:16] or 'unknown'}…"
+    there = bool(evidence.waivers or evidence.waivers_digest or evidence.counted.get("waived"))
+    if waivers is None:
+        mend = "read that file again, and name it with --waivers FILE if what it accepts may be lost"
+        return [Refusal("the report was judged with waivers", told, mend)] if there else []
+    if waivers.digest != evidence.waivers_digest:
+        why = f"{told}, and --waivers has {waivers.digest[:16]}…" if there else "the report was judged without waivers"
+        return [Refusal("--waivers is not the file of the report", why, "name the one by which it was judged")]
+    if expired := sorted(one.expires.isoformat() for one in waivers.waivers if one.expires < now.date()):
+        return [Refusal("a waiver has expired", f"its last day was {expired[0]}", "audit again")]
+    return []
 
 
 def _not_green(evidence: Evidence) -> list[Refusal]:
@@ -214,6 +284,8 @@ def _too_old(evidence: Evidence, now: datetime, max_age: timedelta, *, delete: b
     elif age < -_SKEW:
         why = f"it was made at {evidence.created:%Y-%m-%d %H:%M} UTC, which is yet to come"
         found.append(Refusal("the report's age cannot be told", why, "set the clock right, and audit again"))
+    if not re.fullmatch(r"[0-9a-f]{64}", evidence.target_digest):
+        found.append(Refusal("the report has no digest of the target", "its state cannot be compared", "audit again"))
     if delete and evidence.target_resumed:
         why = (
             f"{evidence.target_resumed} parts of the target were read by an earlier, interrupted audit, of unknown age"

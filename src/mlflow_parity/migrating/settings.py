@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import VARIABLE, Location, parse_arn, parse_location
+from mlflow_parity.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
 from mlflow_parity.redaction import Redactor
 
 
@@ -144,7 +144,7 @@ def needed(settings: Settings, *, source: bool = False, target: bool = False) ->
 
 def _side(side: str, args: argparse.Namespace, env: Mapping[str, str]) -> Location | None:
     uri, arn = getattr(args, f"{side}_uri", None), getattr(args, f"{side}_arn", None)
-    custom = env.get(f"{side.upper()}_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT") or env.get("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT")
+    custom = custom_endpoint(side, env)
     if arn is not None:
         return parse_arn(arn, option=f"--{side}-arn", custom_endpoint=custom)
     if uri is None:

@@ -121,7 +121,8 @@ class Credentials:
 class Aws:
     """One boto3 session per location, made when first needed."""
 
-    def __init__(self, side: SideName, environ: Mapping[str, str], region: str | None) -> None:
+    def __init__(self, side: SideName, environ: Mapping[str, str], region: str | None, *, arn: bool = False) -> None:
+        self._arn = arn
         self._side = side
         self._environ = environ
         self._region = region
@@ -186,13 +187,11 @@ class Aws:
             if self._s3 is None:
                 from botocore.config import Config
 
-                endpoint = variable(self._side, "MLFLOW_S3_ENDPOINT_URL", self._environ) or variable(
-                    self._side, "AWS_ENDPOINT_URL_S3", self._environ
-                )
+                endpoint = s3_endpoint(self._side, self._environ, arn=self._arn)
                 # MLflow's own variables for stores that are S3 in all but address and certificate
                 style = variable(self._side, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", self._environ)
                 addressing: Any = {"addressing_style": style}
-                no_tls = (variable(self._side, "MLFLOW_S3_IGNORE_TLS", self._environ) or "").lower() in _TRUE
+                no_tls = s3_ignores_tls(self._side, self._environ, arn=self._arn)
                 # boto3's own variables for them, as everywhere else
                 attempts = variable(self._side, "AWS_MAX_ATTEMPTS", self._environ) or ""
                 given = variable(self._side, "AWS_RETRY_MODE", self._environ) or ""
@@ -216,6 +215,34 @@ def variable(side: SideName, name: str, environ: Mapping[str, str]) -> str | Non
     return environ.get(f"{side.upper()}_{name}") or environ.get(name) or None
 
 
+#: MLflow's variables for an S3 of one's own, which an ARN does not have.
+OWN_S3 = ("MLFLOW_S3_ENDPOINT_URL", "MLFLOW_S3_IGNORE_TLS")
+
+
+def s3_variable(side: SideName, name: str, environ: Mapping[str, str], *, arn: bool) -> str | None:
+    """Return one of MLflow's variables for an S3 of one's own; an ARN has AWS's, so for it only the side's own counts.
+
+    Without a prefix it is meant for a self-managed server.
+    """
+    return environ.get(f"{side.upper()}_{name}") or None if arn else variable(side, name, environ)
+
+
+def s3_endpoint(side: SideName, environ: Mapping[str, str], *, arn: bool) -> str | None:
+    """Return the S3 that variables name for a side; ``None``: AWS's own."""
+    own = s3_variable(side, "MLFLOW_S3_ENDPOINT_URL", environ, arn=arn)
+    return own or variable(side, "AWS_ENDPOINT_URL_S3", environ) or variable(side, "AWS_ENDPOINT_URL", environ)
+
+
+def s3_ignores_tls(side: SideName, environ: Mapping[str, str], *, arn: bool) -> bool:
+    """Whether the certificate of a side's S3 is not looked at."""
+    return (s3_variable(side, "MLFLOW_S3_IGNORE_TLS", environ, arn=arn) or "").lower() in _TRUE
+
+
+def ignores_tls(side: SideName, environ: Mapping[str, str]) -> bool:
+    """Whether the certificate of a side's ``https`` server is not looked at; an ARN's always is."""
+    return (variable(side, "MLFLOW_TRACKING_INSECURE_TLS", environ) or "").lower() in _TRUE
+
+
 def credentials(location: Location, side: SideName, environ: Mapping[str, str] | None = None) -> Credentials:
     """Find the credentials of a location.
 
@@ -223,7 +250,7 @@ def credentials(location: Location, side: SideName, environ: Mapping[str, str] |
         UsageProblem: when they contradict each other or an ARN has none.
     """
     env = os.environ if environ is None else environ
-    aws = Aws(side, env, location.region or None)
+    aws = Aws(side, env, location.region or None, arn=location.is_arn)
     if location.is_arn:
         if not aws.found:
             raise UsageProblem(
@@ -263,7 +290,7 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
 
 
 def _tls(side: SideName, env: Mapping[str, str]) -> Tls:
-    insecure = (variable(side, "MLFLOW_TRACKING_INSECURE_TLS", env) or "").lower() in _TRUE
+    insecure = ignores_tls(side, env)
     server = variable(side, "MLFLOW_TRACKING_SERVER_CERT_PATH", env)
     client = variable(side, "MLFLOW_TRACKING_CLIENT_CERT_PATH", env)
     if insecure and server:

@@ -234,6 +234,7 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
         return [
             ("Location", side.location),
             ("Kind", kinds[side.kind]),
+            ("Answered by", side.answered or ("–" if side.kind == "snapshot" else "its own address")),
             ("MLflow version", side.server_version or "not told by the server"),
             ("Offers", capabilities or "–"),
             ("Read from (UTC)", side.read_from or "–"),

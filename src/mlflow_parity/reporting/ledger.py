@@ -219,6 +219,31 @@ def read_objects(path: str | os.PathLike[str], experiments: Collection[str]) -> 
     return found
 
 
+def count_states(path: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
+    """Return how many rows of the ledger are in which state, by ``kind facet`` and state.
+
+    Raises:
+        UsageProblem: when there is no ledger of this format at ``path``.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    found: dict[tuple[str, str], int] = {}
+    columns = ["kind", "facet", "state"]
+    try:
+        dataset = ds.dataset(os.fspath(path), format="parquet")
+        if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
+            raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+        for batch in dataset.scanner(columns=columns).to_batches():
+            counted = pa.Table.from_batches([batch]).group_by(columns).aggregate([([], "count_all")])
+            for row in counted.to_pylist():
+                key = (f"{row['kind']} {row['facet']}", str(row["state"]))
+                found[key] = found.get(key, 0) + row["count_all"]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
+    return found
+
+
 def _unwritable(path: Path, error: OSError) -> ParityError:
     full = no_space(error)
     return full or UsageProblem(f"cannot write {path}: {_one_line(error)}; set TMPDIR to a folder that can be written")

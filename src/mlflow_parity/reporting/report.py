@@ -73,6 +73,20 @@ class SideReport:
     outside: Mapping[str, int | None] = field(default_factory=dict)
     deleted: Deleted | None = None
     """``None``: nothing was left out for being deleted, or it is not known."""
+    endpoint: str = ""
+    """What answered in the place of the ARN's own endpoint; empty: that did, or it is no ARN."""
+    s3_endpoint: str = ""
+    """The S3 that variables name; empty: AWS's own."""
+    tls_not_verified: tuple[str, ...] = ()
+    """Connections on which nobody proved who he is: ``server``, ``S3``."""
+
+    @property
+    def answered(self) -> str:
+        """Whatever of these is to be known above everything else, in one line; empty: nothing is."""
+        parts = [f"answered by {self.endpoint}, which is not the ARN's own endpoint"] if self.endpoint else []
+        parts += [f"S3 at {self.s3_endpoint}"] if self.s3_endpoint else []
+        parts += [f"TLS not verified ({', '.join(self.tls_not_verified)})"] if self.tls_not_verified else []
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ def _verdict_line(report: Report) -> str:
 
 
 def _side_lines(name: str, side: SideReport) -> list[str]:
-    """Return one line, or two when the location is long: neither it nor a count may be cut."""
+    """Return one line, or two when the location is long: neither it nor a count may be cut; and what answered there."""
     version = f"MLflow {shorten(visible(side.server_version), 20)}" if side.server_version else "MLflow version unknown"
     counted = (
         f"{version}, {_count(side.experiments, 'experiment')}, {_count(side.runs, 'run')}, "
@@ -189,7 +189,10 @@ def _side_lines(name: str, side: SideReport) -> list[str]:
     )
     where = f"  {name}: {shorten(visible(side.location), COLUMNS - 10)}"
     line = f"{where}: {counted}"
-    return [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+    lines = [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+    # what is to be known before it is signed is never cut
+    answered = textwrap.wrap(visible(side.answered), COLUMNS - 12, break_on_hyphens=False)
+    return [*lines, *(f"          {'  ' if number else ''}{part}" for number, part in enumerate(answered))]
 
 
 def _resumed_lines(report: Report) -> list[str]:

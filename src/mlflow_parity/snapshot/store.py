@@ -61,6 +61,17 @@ class Origin:
     """Why the server may have hidden something from the user who read it; empty: it showed everything."""
     accounts: Mapping[str, int | None] = field(default_factory=dict)
     """Users, roles and permissions of MLflow's own login, counted (``None``: they could not be)."""
+    endpoint: str = ""
+    """What answered in the place of the ARN's own endpoint; empty: that did, or it is no ARN."""
+    s3_endpoint: str = ""
+    """The S3 that variables named; empty: AWS's own."""
+    tls_not_verified: tuple[str, ...] = ()
+    """Connections on which nobody proved who he is."""
+
+    @property
+    def who(self) -> tuple[object, ...]:
+        """Who answered, and to whom: what another one gave is no part of the same snapshot."""
+        return self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified
 
 
 class Snapshot:
@@ -80,7 +91,8 @@ class Snapshot:
         others = tuple(manifest["origin"]["other_workspaces"])
         # one of before this was asked does not say that everything was shown
         told = {"hidden": "may have hidden something: the snapshot does not say; make it again", **manifest["origin"]}
-        self.origin = Origin(**{**told, "other_workspaces": others})
+        unproved = tuple(manifest["origin"].get("tls_not_verified", ()))
+        self.origin = Origin(**{**told, "other_workspaces": others, "tls_not_verified": unproved})
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()
@@ -110,7 +122,7 @@ class Snapshot:
                     f"{old.asked.options()}, not {asked.options()}; give the same options again, or another folder"
                 )
             drop_temporary(root)
-            if (old.origin.version, old.origin.hidden) != (origin.version, origin.hidden):
+            if old.origin.who != origin.who:
                 # another server answers under this address, or a newer one, or to another user: nothing of it stays
                 for path in (*root.glob("experiments/*/*.json"), *root.glob("server/*.json")):
                     path.unlink()

@@ -149,7 +149,8 @@ class Forwarder(Handler):
         for name, value in self.headers.items():
             low = name.lower()
             if low not in _HOP_BY_HOP and low != "authorization" and not low.startswith("x-amz-"):
-                connection.putheader(name, value)
+                # MLflow refuses to answer for names that it does not know
+                connection.putheader(name, urlsplit(self.upstream).netloc if low == "host" else value)
         connection.endheaders()
         while piece := body.read(CHUNK):
             connection.send(piece)

@@ -49,7 +49,9 @@ class StandIn:
         """
         values = {
             "SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT": self.gateway.endpoint,
+            # of MLflow's own clients; ours take it for an ARN only with a prefix
             "MLFLOW_S3_ENDPOINT_URL": self.s3.endpoint,
+            "AWS_ENDPOINT_URL_S3": self.s3.endpoint,
             "AWS_ENDPOINT_URL_SAGEMAKER": self.control_endpoint,
             "AWS_ACCESS_KEY_ID": self.credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
