@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location, in_workspace, parse_arn, parse_location
 from mlflow_parity.profiles import PROFILES, Profile
+from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
 
 if TYPE_CHECKING:
     import pytest
@@ -102,6 +103,13 @@ OPTIONS: tuple[Option, ...] = (
         "false",
         "Two servers, although both hold the same objects: a restored copy beside its original. The report says so",
     ),
+    Option(
+        "allow-place",
+        "list",
+        None,
+        "Read this bucket or folder too: data of a server names it, outside of the server's own artifact root",
+        "S3_URI",
+    ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
@@ -129,6 +137,7 @@ class Settings:
     models: tuple[str, ...] = ()
     self_test: bool = False
     two_servers: bool = False
+    allow_place: tuple[str, ...] = ()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -207,6 +216,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         rename=values.get("rename"),
         self_test=_flag("self-test", values),
         two_servers=_flag("two-servers", values),
+        allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
     )
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(

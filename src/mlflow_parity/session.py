@@ -32,6 +32,7 @@ from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected,
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot.files import file_sha256, read_json, write_json
+from mlflow_parity.trusted_places import AUDIT_OPTION
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Main(Shared):
             renames = self.renames if name == "target" and self.renames else Renames()
             if location.kind == "snapshot":
                 return Side(name, location, None, renames.digest)
-            reader: Reader = open_reader(location, name, self.settings.workers)
+            reader: Reader = open_reader(location, name, self.settings.workers, self.settings.allow_place)
             if renames:
                 reader = RenamedReader(reader, renames)
             return Side(name, location, reader, renames.digest)
@@ -421,12 +422,16 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         notes.append(f"none on either side: {', '.join(none)}")
     if main.renames:
         notes.append(main.renames.note)
+    outside = _outside_places(audit)
+    notes += outside.notes
     if recheck is not None:
         done = len(recheck.checks) - len(main.unfound)
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
     reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
+    if not result.green:
+        reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
@@ -481,6 +486,34 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         not_green=not_green,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What the report says of places outside of the servers' own artifact roots."""
+
+    notes: list[str]
+    reasons: list[str]
+
+
+def _outside_places(audit: Audit) -> _Outside:
+    notes, reasons = [], []
+    for name in SIDES:
+        reader = audit.sides[name].reader
+        if reader is None:
+            continue
+        trusted = reader.trusted
+        if trusted.used:
+            notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")
+        if trusted.others:
+            notes.append(f"outside of the {name}'s own artifact root, read by the server: {', '.join(trusted.others)}")
+        if trusted.refused:
+            options = " ".join(f"{AUDIT_OPTION} {place}" for place in trusted.refused)
+            told = f"not read, as data of the {name} names it outside of the server's own artifact root: "
+            line = f"{told}{', '.join(trusted.refused)}; if it may be read with your AWS rights, add {options}"
+            notes.append(line)
+            reasons.append(line)
+    return _Outside(notes, reasons)
 
 
 def _on_neither_side(result: Result) -> list[str]:

@@ -14,6 +14,7 @@ from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.stores import is_faithful
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.trusted_places import TrustedPlaces
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 Rewrite = Callable[[Artifact, bytes], bytes]
@@ -24,12 +25,16 @@ class NotUploaded(ParityError):
 
 
 class Uploads:
-    """Puts files below an artifact URI of the target; safe to use from many threads."""
+    """Puts files below an artifact URI of the target; safe to use from many threads.
 
-    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs) -> None:
+    The target hands that URI out: ``trusted`` are the places in S3 that are written to.
+    """
+
+    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs, trusted: TrustedPlaces) -> None:
         self._writer = writer
         self._credentials = credentials
         self._blobs = blobs
+        self._trusted = trusted
 
     def upload(self, uri: str, files: Sequence[Artifact], rewrite: Rewrite | None = None) -> int:
         """Put the files of one tree below ``uri`` and return the bytes sent. ``rewrite`` may change an ``MLmodel``.
@@ -101,6 +106,8 @@ class Uploads:
 
             return by_proxy
         if parts.scheme == "s3":
+            if why := self._trusted.refusal(uri, "written to"):
+                raise NotUploaded(f"its place {why}")
             bucket = parts.netloc
             prefix = uri[len(f"s3://{bucket}") :].strip("/")
             client: Any = self._credentials.aws.s3

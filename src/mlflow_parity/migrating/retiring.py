@@ -38,6 +38,7 @@ class Wish:
     max_age: timedelta
     leave_deleted: bool = False
     workers: int = 8
+    allow_place: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -169,7 +170,7 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
         examined.notes.append("the server itself was not read: that comes when the above is mended")
         return examined
     told(f"reading {wish.server.uri} as the audit of {evidence.created:%Y-%m-%d %H:%M} UTC did")
-    _compare(wish, evidence, read_state(wish.server, evidence, wish.workers), examined)
+    _compare(wish, evidence, read_state(wish.server, evidence, wish.workers, wish.allow_place), examined)
     if not examined.refusals:
         age = in_words(max(now - evidence.created, timedelta()))
         examined.notes.append(
@@ -231,7 +232,7 @@ def _noun(count: int, plural: str, sign: str = "") -> str:
     return f"{count:{sign},} {name[:-1] if abs(count) == 1 else name}"
 
 
-def read_state(server: Location, evidence: Evidence, workers: int) -> State:
+def read_state(server: Location, evidence: Evidence, workers: int, allowed: Sequence[str] = ()) -> State:
     """Read the server as the audit did (same parts, depth and scope), into a folder that is removed again.
 
     Raises:
@@ -242,7 +243,7 @@ def read_state(server: Location, evidence: Evidence, workers: int) -> State:
     from mlflow_parity.sides import Side
     from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 
-    reader = open_reader(server, "source", workers)
+    reader = open_reader(server, "source", workers, allowed)
     progress = Progress(sys.stderr.write, isatty=sys.stderr.isatty())
     try:
         side = Side("source", server, reader)

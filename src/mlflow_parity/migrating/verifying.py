@@ -14,6 +14,7 @@ from mlflow_parity.locations import Location
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.reporting.folder import ReportFolder
 from mlflow_parity.reporting.report import SideReport, unfinished
+from mlflow_parity.trusted_places import AUDIT_OPTION
 
 
 def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ()) -> list[str]:
@@ -27,6 +28,8 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
         arguments += ["--parity-include-deleted"]
     if settings.rename is not None:
         arguments += ["--parity-rename", str(settings.rename)]
+    for place in settings.allow_place:
+        arguments += [AUDIT_OPTION, place]
     return [*arguments, "--parity-report-dir", str(reports), "--parity-workers", str(settings.workers), *more]
 
 
