@@ -194,18 +194,18 @@ def test_a_migration_lists_each_place_with_its_option(
     for name, value in {**deputy.environment(), **deputy.environment("TARGET_")}.items():
         monkeypatch.setenv(name, value)
     server, other = deputy.running.server, fresh_server()
-    found = look(tmp_path, *between(server.uri, other.uri))
+    found = look(tmp_path, *between(server.uri, other.uri), write=False)
     mends = [one.mend for one in found.found if one.code == "source.outside"]
     assert mends == [
         f"add --allow-place {place} if that may be; else correct it at the source" for place in deputy.places
     ]
     options = [word for place in deputy.places for word in ("--allow-place", place)]
-    allowed = look(tmp_path, *between(server.uri, other.uri), *options)
+    allowed = look(tmp_path, *between(server.uri, other.uri), *options, write=False)
     assert not allowed.blocked, allowed.found
     assert ("note", "source.outside") in codes(allowed)
     # an experiment of the name is there, and its files would go elsewhere
     Seeder(other.uri).experiment("elsewhere")
-    found = look(tmp_path, *between(other.uri, server.uri), "--into-existing")
+    found = look(tmp_path, *between(other.uri, server.uri), "--into-existing", write=False)
     assert ("error", "target.outside") in codes(found), found.found
 
 

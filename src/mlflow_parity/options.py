@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location, in_workspace, parse_arn, parse_location
 from mlflow_parity.profiles import PROFILES, Profile
-from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
 
 if TYPE_CHECKING:
     import pytest
@@ -191,6 +190,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     Raises:
         UsageProblem: one line for the first thing that is wrong.
     """
+    from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
+
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
     if depth not in DEPTHS:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mlflow_parity.errors import ReadError, UsageProblem
-from mlflow_parity.model import Experiment
+
+if TYPE_CHECKING:
+    from mlflow_parity.model import Experiment
 
 #: The option of an audit, and that of a migration.
 AUDIT_OPTION, MIGRATE_OPTION = "--parity-allow-place", "--allow-place"
