@@ -8,8 +8,6 @@ state files. So every server is read once, whatever ``-n`` says.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +28,7 @@ from mlflow_parity.options import Settings
 from mlflow_parity.promises import BY_NAME as PROMISES
 from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.scratch import Scratch
 from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot.files import file_sha256, read_json, write_json
 from mlflow_parity.trusted_places import AUDIT_OPTION
@@ -113,7 +112,8 @@ class Main(Shared):
     def __init__(
         self, settings: Settings, redactor: Redactor, command: Iterable[str], reports: ReportFolder | None = None
     ) -> None:
-        super().__init__(Path(tempfile.mkdtemp(prefix="mlflow-parity-")), settings, redactor)
+        self._scratch = Scratch()
+        super().__init__(self._scratch.folder, settings, redactor)
         self.command = tuple(command)
         self.reports = reports
         """Where they go; ``None``: pytest was only asked to show something."""
@@ -329,7 +329,7 @@ class Main(Shared):
         """Release connections and remove what is not kept."""
         if self.audit is not None:
             self.audit.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
 
 #: Why there is no verdict, by pytest's exit status.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from mlflow_parity.migrating.link_state import FIXED
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.unmovable import is_by_contract
+from mlflow_parity.private_files import write as write_file
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import json_safe, visible
 from mlflow_parity.snapshot import SERVER
@@ -337,6 +337,4 @@ def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: R
         "doubled": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.doubled],
         "noted": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.noted],
     }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from mlflow_parity.locations import Location, parse_arn
 from mlflow_parity.migrating.retire_evidence import Evidence, Refusal, evidence_of, in_words, judge
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.sagemaker import ControlPlane, Told, TrackingServer, open_control
+from mlflow_parity.scratch import Scratch
 
 if TYPE_CHECKING:
     from mlflow_parity.model import Experiment
@@ -256,9 +256,9 @@ def read_state(server: Location, evidence: Evidence, workers: int, allowed: Sequ
             or experiment.name in evidence.experiments
         ]
         progress.expect("source", len(experiments))
-        with tempfile.TemporaryDirectory(prefix="mlflow-parity-") as folder, progress:
+        with Scratch() as folder, progress:
             side.read(
-                Path(folder) / "source",
+                folder / "source",
                 experiments,
                 # all that is promised rests on all parts, and a report without a promise was refused
                 (*PARTS, *SERVER_PARTS),

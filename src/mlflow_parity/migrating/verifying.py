@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 from mlflow_parity import __version__
+from mlflow_parity.ending import run
 from mlflow_parity.locations import Location
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.reporting.folder import ReportFolder
@@ -70,4 +70,4 @@ def verify(
     # the audit does so too, but where it comes to nothing at all nobody else would have
     begin_reports(settings, folder)
     command = [sys.executable, "-m", "pytest", *audit_arguments(settings, folder, more)]
-    return subprocess.run(command, env=env, stdin=subprocess.DEVNULL).returncode
+    return run(command, env)

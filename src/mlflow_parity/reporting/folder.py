@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import NoSpace, UsageProblem
+from mlflow_parity.private_files import share
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME, prepare_directory, write_reports
 
@@ -127,7 +128,8 @@ def _new_folder(parent: Path, name: str) -> Path:
     folder, number = parent / name, 1
     while True:
         try:
-            folder.mkdir()
+            folder.mkdir(0o700)
+            share(folder)
         except FileExistsError:
             number += 1
             folder = parent / f"{name}-{number}"
