@@ -12,6 +12,10 @@ from types import FrameType
 _GRACE = 20.0
 
 
+#: Set once SIGTERM came: what failed is not tried again, so that threads end soon.
+STOPPING = threading.Event()
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
 
@@ -19,6 +23,7 @@ class Terminated(KeyboardInterrupt):
 def _terminated(number: int, frame: FrameType | None) -> None:
     # whoever does not want to wait for that sends a second one
     signal.signal(number, signal.SIG_DFL)
+    STOPPING.set()
     raise Terminated
 
 
@@ -31,6 +36,7 @@ def on_sigterm() -> Callable[[], None]:
     signal.signal(signal.SIGTERM, _terminated)
 
     def end() -> None:
+        STOPPING.clear()
         if signal.getsignal(signal.SIGTERM) is _terminated:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
