@@ -158,6 +158,7 @@ def test_folders_of_dead_runs_are_cleared_and_no_others(tmp_path: Path, monkeypa
         living.communicate("")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_an_audit_that_is_ended_leaves_no_folder(fresh_server: FreshServer, tmp_path: Path, sent: int) -> None:
     """SIGTERM is like Ctrl-C: it cleans up and says so; what kill -9 leaves is cleared when the next one begins."""

@@ -183,8 +183,16 @@ def test_what_data_names_elsewhere_is_not_read(deputy: Deputy) -> None:
         assert set(errors.values()) == {None}
         assert VICTIM in {bucket for bucket, _ in asked}
     # a trace names the folder of its files in a tag, which anybody may set
-    with closing(deputy.reader(arn)) as reader, pytest.raises(PlaceNotAllowed):
-        reader.places.of_trace("tr-1", f"s3://{VICTIM}/trace")
+    with closing(deputy.reader(arn)) as reader:
+        with pytest.raises(PlaceNotAllowed):
+            reader.places.of_trace("tr-1", f"s3://{VICTIM}/trace")
+        # MLflow's own client would go there when it loads a model: to S3, to its own disk, to another host
+        assert "is not loaded with your AWS rights" in reader.load_refusal("stolen", 1)
+        for place in ("file:///etc", "/etc", "mlflow-artifacts://elsewhere.invalid:5000/x", "https://elsewhere.invalid/x",
+                      "ftp://elsewhere.invalid/x"):  # fmt: skip
+            assert "is not loaded" in reader.places.load_refusal(place), place
+        for place in ("mlflow-artifacts:/1/x", f"{app.server.artifacts_root}/1/x"):
+            assert reader.places.load_refusal(place) == "", place
 
 
 def test_a_migration_lists_each_place_with_its_option(

@@ -159,11 +159,9 @@ def preflight(
             named = {planned_name(renames, "experiment", name) for name in survey.names["experiment"].values()}
             checked.found += refused_experiments(target.reader.trusted, target.experiments, named)
         if survey is not None:
-            checked.found += (
-                source_findings(survey, renames)
-                + unwritten(survey, enable_webhooks=settings.enable_webhooks)
-                + _held(survey, target)
-            )
+            holds = target is None or target.reader.supports("webhook") is not False
+            checked.found += source_findings(survey, renames) + _held(survey, target)
+            checked.found += unwritten(survey, holds_webhooks=holds, enable_webhooks=settings.enable_webhooks)
             if export is None:
                 checked.found += disk_findings(settings, survey, free)
     checked.found = ordered(checked.found)
