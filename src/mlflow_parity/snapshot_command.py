@@ -62,7 +62,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
         raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
-    allowed = given_places("\n".join(args.parity_allow_place or ()), AUDIT_OPTION)
+    allowed = given_places("\n".join(getattr(args, "parity_allow_place", None) or ()), AUDIT_OPTION)
     reader = open_reader(location, "source", args.workers, allowed)
     try:
         side = Side("source", location, reader)
