@@ -30,7 +30,7 @@ from mlflow_parity.migrating.s3_leftovers import PART, Kept
 from mlflow_parity.migrating.uploading import put_tree
 from mlflow_parity.migrating.writing import open_writer
 from mlflow_parity.model import Artifact, ArtifactTree
-from mlflow_parity.private_files import create, make_folder, make_inside, maker_of, temporary, write
+from mlflow_parity.private_files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.scratch import Scratch, clear_dead
 from mlflow_parity.standin.sagemaker import StandIn
@@ -228,6 +228,14 @@ def test_a_temporary_file_is_new(tmp_path: Path) -> None:
         create(tmp_path / "link")
     for made in (one, other):
         made.unlink()
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for name in (f".report.json.{process.pid}.abc123def456.tmp", f".report.json.{os.getpid()}.abc123def456.tmp"):
+        (tmp_path / name).touch()
+    drop_dead(tmp_path.glob(".report.json.*.tmp"))
+    [alive] = tmp_path.glob(".*.tmp")
+    assert maker_of(alive) == os.getpid()
+    alive.unlink()
     target.mkdir()
     with pytest.raises(OSError):
         write(target, b"x")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def maker_of(path: Path) -> int | None:
     names = path.name.split(".")
     # of older versions the last
     return next((int(one) for one in names[-3:-1] if one.isascii() and one.isdecimal()), None)
+
+
+def drop_dead(files: Iterable[Path]) -> None:
+    """Remove temporary files whose process is not running any more."""
+    for path in files:
+        pid = maker_of(path)
+        if pid is not None and not _lives(pid):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def write(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import UsageProblem
-from mlflow_parity.private_files import make_folder, write
+from mlflow_parity.private_files import drop_dead, make_folder, write
 
 _MARKER = "mlflow-parity-migration.json"
 #: Locked while a migration works in the folder; it holds the folder's id.
@@ -89,6 +89,7 @@ class WorkDir:
         except OSError:
             os.close(self._lock)
             raise UsageProblem(f"--work-dir: another migration works in {root}; wait for its end") from None
+        drop_dead(root.glob(".*.tmp"))
         if not identity_of(root):
             os.write(self._lock, secrets.token_hex(16).encode())
         self.identity = identity_of(root)

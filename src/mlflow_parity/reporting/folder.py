@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import NoSpace, UsageProblem
-from mlflow_parity.private_files import share
+from mlflow_parity.private_files import drop_dead, share
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME, prepare_directory, write_reports
 
@@ -38,6 +38,8 @@ class ReportFolder:
         self.problem = ""
         """Why the report without a verdict could not be written: the disk is full."""
         self.path = prepare_directory(directory)
+        for name in FILES:
+            drop_dead(self.path.glob(f".{name}.*.tmp"))
         self.earlier = self._set_aside()
         """Name of the folder with the report that stood here last, if one did."""
         self._unfinished = replace(unfinished, earlier=self.earlier)

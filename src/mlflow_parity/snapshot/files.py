@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.errors import SnapshotError
-from mlflow_parity.private_files import maker_of, write
+from mlflow_parity.private_files import drop_dead, write
 
 #: Name of the checksum in a JSON object that has one.
 _SEAL = "seal"
@@ -69,20 +69,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def drop_temporary(root: Path) -> None:
     """Remove what killed processes left half written; those of a process that lives are its own."""
-    for path in root.rglob(".*.tmp"):
-        pid = maker_of(path)
-        if pid is not None and not _lives(pid):
-            path.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    drop_dead(root.rglob(".*.tmp"))
 
 
 def is_temporary(path: Path) -> bool:
