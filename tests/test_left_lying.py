@@ -272,3 +272,23 @@ def test_work_folder_snapshots_and_reports_are_the_owners(fresh_server: FreshSer
     assert {path.name: _mode(path) for path in (shared, *shared.iterdir())} == {
         "shared": 0o755, "report.json": 0o644, "report.html": 0o644, "ledger.parquet": 0o644,
     }  # fmt: skip
+
+
+def test_what_was_started_ends_with_us(tmp_path: Path) -> None:
+    """SIGTERM to a process that waits for another: both end, and the other has cleaned up before."""
+    child = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path('cleaned').touch(), sys.exit(3)))\n"
+        "pathlib.Path('ready').touch()\ntime.sleep(60)"
+    )
+    parent = (
+        "import os, sys\nfrom mlflow_parity.ending import Terminated, on_sigterm, run\non_sigterm()\n"
+        "try:\n    run([sys.executable, '-c', sys.argv[1]], os.environ)\nexcept Terminated:\n    sys.exit(143)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent, child], cwd=tmp_path)
+    limit = time.monotonic() + 60
+    while not (tmp_path / "ready").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(60) == 143
+    assert (tmp_path / "cleaned").exists()

@@ -48,8 +48,10 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> int:
     process = subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL)
     try:
         return process.wait()
-    except BaseException:
-        process.terminate()
+    except BaseException as ended:
+        # Ctrl-C in a terminal has reached it too, and a second signal would disturb how it cleans up
+        if not isinstance(ended, KeyboardInterrupt) or isinstance(ended, Terminated):
+            process.terminate()
         try:
             process.wait(_GRACE)
         except subprocess.TimeoutExpired:
