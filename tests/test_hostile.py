@@ -37,6 +37,7 @@ from mlflow_parity.reporting.text import visible
 from mlflow_parity.snapshot.files import folder_name
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server, clean_environment
+from mlflow_parity.trusted_places import TrustedPlaces
 
 #: Put before a program: writes down what it writes, starts, unpickles and compiles. ``exec`` itself is every import.
 WATCH = """
@@ -295,7 +296,8 @@ def test_a_key_is_written_below_its_root(sagemaker_app: StandIn, monkeypatch: py
     writer, found = open_writer(sagemaker_app.location)
     names = ["/etc/owned", "../up", "a//b", "dot.", "CON"]
     for name in names:
-        Uploads(writer, found, Blobs(Path("nowhere"))).put("s3://hostile-keys/root/of/run", name, b"x")
+        uploads = Uploads(writer, found, Blobs(Path("nowhere")), TrustedPlaces(["s3://hostile-keys"], list))
+        uploads.put("s3://hostile-keys/root/of/run", name, b"x")
     writer.close()
     listed = client.list_objects_v2(Bucket="hostile-keys", MaxKeys=1000)["Contents"]
     assert sorted(one["Key"] for one in listed) == sorted(f"root/of/run/{name}" for name in names)

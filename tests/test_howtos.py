@@ -177,6 +177,7 @@ def test_migrate_and_repair(fresh_server: FreshServer, tmp_path: Path) -> None:
     assert not (shell.folder / "migration").exists()
     shell.step()
     shell.step()
+    shell.step()
     seed = Seeder(new.uri)
     seed.delete_run(_run_named(new.uri, "search 0"))
     with closing(sqlite3.connect(new.database_path, timeout=30)) as database, database:

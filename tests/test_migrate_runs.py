@@ -32,6 +32,7 @@ from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.renames import Renames
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
+from mlflow_parity.trusted_places import TrustedPlaces
 
 
 class Source:
@@ -303,7 +304,7 @@ def test_names_of_files(
         run = seed.run(seed.experiment(f"names of files, {target}"), "named")
         info = seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]
         writer, found = open_writer(parse_location(target, option="--target", custom_endpoint=endpoint))
-        uploads = Uploads(writer, found, blobs)
+        uploads = Uploads(writer, found, blobs, TrustedPlaces([sagemaker_app.server.artifacts_root], list))
         done = put_tree(
             uploads, tree, Place("r", "s3://x/r"), Place(run, info["artifact_uri"]), lambda _: None, lambda _: None
         )

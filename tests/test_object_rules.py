@@ -363,6 +363,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "scorer.times": imported,
     "evaluation_dataset.last_updated_by": lambda: imported().change("d-900", last_updated_by="the importer"),
     "webhook.times": imported,
+    "webhook.status.disabled": lambda: _statuses("ACTIVE", "DISABLED"),
 }
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
 SILENT = {"logged_model.id", "trace.id"}
@@ -645,6 +646,9 @@ BROKEN: list[Break] = [
     ("evaluation_dataset.last_updated_by", "not created anew", lambda w: _itself(w, "d-900", "d-100"), "mismatch"),
     ("scorer.times", "a field of another kind", lambda w: w.change("7/tone/1", times={"deletion": 1}), "mismatch"),
     ("webhook.times", "a field of another kind", lambda w: w.change("w-900", times={"deletion": 1}), "mismatch"),
+    ("webhook.status.disabled", "the other way", lambda w: _statuses("DISABLED", "ACTIVE", w), "mismatch"),
+    ("webhook.status.disabled", "another word", lambda w: _statuses("ACTIVE", "PAUSED", w), "mismatch"),
+    ("webhook.status.disabled", "not created on the target", lambda w: _itself(w, "w-900", "w-100"), "mismatch"),
     ("evaluation_dataset.times", "a field of another kind", lambda w: w.change("d-900", times={"deletion": 1}),
      "mismatch"),
 ]  # fmt: skip
@@ -659,6 +663,12 @@ def test_a_deleted_experiment_in_a_prompt_s_tag() -> None:
     copied.known.experiments = {**copied.known.experiments, "3": "9"}
     assert red(copied.tag("greet", EXPERIMENTS_TAG, ",7,9,").judge()) == set()
     assert ("prompt", "tags", "mismatch") in red(copied.tag("greet", EXPERIMENTS_TAG, ",3,7,").judge())
+
+
+def _statuses(ours: str, theirs: str, world: World | None = None) -> World:
+    """A webhook with these statuses on source and target."""
+    made = imported() if world is None else world
+    return made.change("w-100", side="source", status=ours).change("w-900", status=theirs)
 
 
 def _itself(world: World, entity_id: str, own: str) -> World:

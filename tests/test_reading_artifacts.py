@@ -45,11 +45,11 @@ NAMES = (
 )
 
 
-def opened(uri: str, env: Mapping[str, str] | None = None) -> ServerReader:
+def opened(uri: str, env: Mapping[str, str] | None = None, *allowed: str) -> ServerReader:
     """Return a reader of a server."""
     location = parse_location(uri, option="--source-uri")
     found = credentials(location, "source", env or {})
-    return ServerReader(Session(location, found, limits=QUICK), found)
+    return ServerReader(Session(location, found, limits=QUICK), found, allowed=allowed)
 
 
 @pytest.fixture(params=["newest", "server_2_16", "server_2_22", "server_3_4", "server_3_10"])
@@ -324,7 +324,7 @@ def test_s3_is_read_with_the_auditors_own_rights(sagemaker_app: StandIn, s3: S3,
         "SOURCE_AWS_SECRET_ACCESS_KEY": OWNER.secret_key,
         "SOURCE_AWS_DEFAULT_REGION": "eu-central-1",
     }
-    reader = opened(uri, env)
+    reader = opened(uri, env, "s3://reading-artifacts")
     [found] = [run for page in reader.runs(experiment) for run in page]
     calls: list[str] = []
     events = reader._credentials.aws.s3.meta.events

@@ -53,7 +53,7 @@ def soaked(secret: str) -> Report:
 
 
 def test_both_reports_are_written(tmp_path: Path) -> None:
-    """The directory is made; JSON and HTML stand in it, readable by others as the umask allows, no scraps."""
+    """The directory is made, for its owner alone; JSON and HTML stand in it, no scraps."""
     written = write_reports(report(), tmp_path / "a" / "b", Redactor())
     assert {name: path.name for name, path in written.items()} == {
         "report.json": "report.json",
@@ -62,8 +62,8 @@ def test_both_reports_are_written(tmp_path: Path) -> None:
     assert json.loads(written["report.json"].read_bytes())["verdict"] == "red"
     assert written["report.html"].read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["report.html", "report.json"]
-    (tmp_path / "plain").touch()
-    assert written["report.json"].stat().st_mode == (tmp_path / "plain").stat().st_mode
+    modes = {path.stat().st_mode & 0o777 for path in written.values()}
+    assert (modes, (tmp_path / "a").stat().st_mode & 0o777) == ({0o600}, 0o700)
 
 
 @pytest.mark.parametrize(

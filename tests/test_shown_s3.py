@@ -61,7 +61,8 @@ class Held:
         """What is read of the server by such a caller, by the name of the run or version."""
         location = parse_location(self.server.uri, option="--source-uri")
         found = credentials(location, "source", self.variables(s3))
-        with closing(ServerReader(Session(location, found), found)) as reader:
+        allowed = [f"s3://{self.bucket}/outside"]
+        with closing(ServerReader(Session(location, found), found, allowed=allowed)) as reader:
             runs = [run for one in reader.experiments() for page in reader.runs(one.experiment_id) for run in page]
             names = {run.run_id: run.name for run in runs}
             versions = [one for page in reader.registry() for one in page if one.kind == "model_version"]
@@ -150,7 +151,7 @@ def test_a_server_that_cannot_list_its_own_store_shows_nothing(newest: Server, h
     seed.end(seed.run(experiment, "run"))
     location = parse_location(newest.uri, option="--source-uri")
     found = credentials(location, "source", held.variables(held.here))
-    with closing(ServerReader(Session(location, found), found)) as reader:
+    with closing(ServerReader(Session(location, found), found, allowed=[f"s3://{held.bucket}"])) as reader:
         [tree] = reader.artifacts([run for page in reader.runs(experiment) for run in page], "digest")
     assert "cannot be shown" in (tree.error or "")
     assert "give the server itself access to its S3" in (tree.error or "")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from mlflow_parity import __version__, snapshot_command
+from mlflow_parity.ending import Terminated, on_sigterm
 from mlflow_parity.errors import ParityError
 from mlflow_parity.invocation import program
 from mlflow_parity.redaction import Redactor, defect, guard_logs
@@ -28,8 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(given)
     redact = Redactor.from_environment()
     end = guard_logs(redact)
+    no_sigterm = on_sigterm()
     try:
         return int(args.main(args))
+    except KeyboardInterrupt as ended:
+        print(f"{program()}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 143 if isinstance(ended, Terminated) else 130
     except ParityError as error:
         print(f"ERROR: {redact(str(error))}", file=sys.stderr)
         return 4
@@ -39,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3
     finally:
         end()
+        no_sigterm()
 
 
 def _parser() -> argparse.ArgumentParser:

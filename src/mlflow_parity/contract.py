@@ -468,6 +468,10 @@ RULES: tuple[Rule, ...] = (
     Rule("webhook.url", "webhook", "url", "url", "equal", "Whom it calls."),
     Rule("webhook.events", "webhook", "events", "events", "equal", "When it calls."),
     Rule("webhook.status", "webhook", "status", "status", "equal", "ACTIVE or DISABLED."),
+    Rule("webhook.status.disabled", "webhook", "status", "status of an active webhook", "expected",
+         "A migration writes it disabled: its receiver would get the events of what is written, and without the secret, "
+         "which no server tells.",
+         "it is ACTIVE on the source and DISABLED on the target, and was created there: its id is another"),
     Rule("webhook.times", "webhook", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
     Rule("webhook.secret", "webhook", "status", "secret", "not compared", "No server tells it."),

@@ -106,6 +106,13 @@ OPTIONS: tuple[Option, ...] = (
         "false",
         "Two servers, although both hold the same objects: a restored copy beside its original. The report says so",
     ),
+    Option(
+        "allow-place",
+        "list",
+        None,
+        "Read this bucket or folder too: data of a server names it, outside of the server's own artifact root",
+        "S3_URI",
+    ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
@@ -135,6 +142,7 @@ class Settings:
     models: tuple[str, ...] = ()
     self_test: bool = False
     two_servers: bool = False
+    allow_place: tuple[str, ...] = ()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -188,6 +196,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     Raises:
         UsageProblem: one line for the first thing that is wrong.
     """
+    from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
+
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
     if depth not in DEPTHS:
@@ -213,6 +223,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         rename=values.get("rename"),
         self_test=_flag("self-test", values),
         two_servers=_flag("two-servers", values),
+        allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
     )
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(

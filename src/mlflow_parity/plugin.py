@@ -116,9 +116,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is not None:
         config.stash[_SHARED] = session.Shared(Path(worker[_FOLDER]), settings, redactor)
         return
+    from mlflow_parity.ending import on_sigterm
+
     main = session.Main(settings, redactor, session.command_line(values, settings, selected), reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
     config.add_cleanup(main.close)
+    config.add_cleanup(on_sigterm())
 
 
 def _given(config: pytest.Config, name: str) -> list[str]:

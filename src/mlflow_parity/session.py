@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,8 +30,10 @@ from mlflow_parity.options import NOT_LOADED, Settings, left_out_by_names
 from mlflow_parity.promises import BY_NAME as PROMISES
 from mlflow_parity.promises import NAMES, OWNERS, Promise, Selection, collected, select
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.scratch import Scratch
 from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot.files import file_sha256, read_json, write_json
+from mlflow_parity.trusted_places import AUDIT_OPTION
 from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class Main(Shared):
     def __init__(
         self, settings: Settings, redactor: Redactor, command: Iterable[str], reports: ReportFolder | None = None
     ) -> None:
-        super().__init__(Path(tempfile.mkdtemp(prefix="mlflow-parity-")), settings, redactor)
+        self._scratch = Scratch()
+        super().__init__(self._scratch.folder, settings, redactor)
         self.command = tuple(command)
         self.reports = reports
         """Where they go; ``None``: pytest was only asked to show something."""
@@ -169,7 +170,7 @@ class Main(Shared):
             renames = self.renames if name == "target" and self.renames else Renames()
             if location.kind == "snapshot":
                 return Side(name, location, None, renames.digest)
-            reader: Reader = open_reader(location, name, self.settings.workers)
+            reader: Reader = open_reader(location, name, self.settings.workers, self.settings.allow_place)
             if renames:
                 reader = RenamedReader(reader, renames)
             return Side(name, location, reader, renames.digest)
@@ -332,7 +333,7 @@ class Main(Shared):
         """Release connections and remove what is not kept."""
         if self.audit is not None:
             self.audit.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
 
 #: Why there is no verdict, by pytest's exit status.
@@ -426,12 +427,16 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         notes.append(f"none on either side: {', '.join(none)}")
     if main.renames:
         notes.append(main.renames.note)
+    outside = _outside_places(audit)
+    notes += outside.notes
     if recheck is not None:
         done = len(recheck.checks) - len(main.unfound)
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
     reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
+    if not result.green:
+        reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
     if unseen:
         notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
@@ -486,6 +491,34 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         not_green=not_green,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What the report says of places outside of the servers' own artifact roots."""
+
+    notes: list[str]
+    reasons: list[str]
+
+
+def _outside_places(audit: Audit) -> _Outside:
+    notes, reasons = [], []
+    for name in SIDES:
+        reader = audit.sides[name].reader
+        if reader is None:
+            continue
+        trusted = reader.trusted
+        if trusted.used:
+            notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")
+        if trusted.others:
+            notes.append(f"outside of the {name}'s own artifact root, read by the server: {', '.join(trusted.others)}")
+        if trusted.refused:
+            options = " ".join(f"{AUDIT_OPTION} {place}" for place in trusted.refused)
+            told = f"not read, as data of the {name} names it outside of the server's own artifact root: "
+            line = f"{told}{', '.join(trusted.refused)}; if it may be read with your AWS rights, add {options}"
+            notes.append(line)
+            reasons.append(line)
+    return _Outside(notes, reasons)
 
 
 def _on_neither_side(result: Result) -> list[str]:

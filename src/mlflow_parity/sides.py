@@ -17,6 +17,7 @@ from mlflow_parity.kinds import KINDS, Family
 from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.model import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.options import Depth
+from mlflow_parity.private_files import make_folder
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.asked import Asked
@@ -363,7 +364,7 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
         return scratch / side, None
     root = Path(kept).expanduser() / side
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(root.parent)
         with tempfile.TemporaryFile(dir=root.parent):
             pass
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.options import DEPTHS
+from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
 
 if TYPE_CHECKING:
     from mlflow_parity.sides import Side
@@ -28,6 +29,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
     parser.add_argument(
         "--parity-depth", choices=DEPTHS, default="digest", help="How artifacts are read (default: digest)"
+    )
+    parser.add_argument(
+        AUDIT_OPTION, action="append", metavar="S3_URI", help="Read this bucket or folder too, which data of it names"
     )
     parser.set_defaults(main=main)
 
@@ -58,7 +62,8 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
         raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
-    reader = open_reader(location, "source", args.workers)
+    allowed = given_places("\n".join(getattr(args, "parity_allow_place", None) or ()), AUDIT_OPTION)
+    reader = open_reader(location, "source", args.workers, allowed)
     try:
         side = Side("source", location, reader)
         experiments = side.experiments()

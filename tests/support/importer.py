@@ -50,7 +50,7 @@ class Migration:
             reader=reader,
             export=export,
             journal=Journal(journal),
-            uploads=Uploads(writer, found, export.blobs),
+            uploads=Uploads(writer, found, export.blobs, reader.trusted),
             renames=renames or Renames(),
             workers=4,
             include_deleted=include_deleted,

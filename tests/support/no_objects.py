@@ -9,6 +9,7 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.visibility import Visibility
+from mlflow_parity.trusted_places import TrustedPlaces
 
 
 def stored(entity: Entity) -> Entity:
@@ -23,6 +24,8 @@ class NoObjects:
 
     #: It asks for no login.
     visibility = Visibility()
+    #: It names no place.
+    trusted = TrustedPlaces((), list)
 
     def supports(self, kind: str) -> bool | None:
         """Every kind."""
@@ -69,6 +72,10 @@ class NoObjects:
     def first_models(self) -> dict[str, int | None]:
         """None."""
         return {}
+
+    def load_refusal(self, name: str, number: int) -> str:
+        """Whatever it has may be loaded."""
+        return ""
 
     def migration_at_work(self) -> str:
         """Nobody."""

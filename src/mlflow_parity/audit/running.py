@@ -24,7 +24,7 @@ from mlflow_parity.comparing.surplus import gone
 from mlflow_parity.copy_places import CopyPlaces, stores_of
 from mlflow_parity.errors import ReadError, UsageProblem
 from mlflow_parity.items import NONE, Item, ItemState
-from mlflow_parity.loading import Loader
+from mlflow_parity.loading import RULE, Loader
 from mlflow_parity.model import Experiment
 from mlflow_parity.options import Settings
 from mlflow_parity.pairing import ExperimentPair
@@ -239,11 +239,17 @@ class Audit:
             load=self._loader() if self.settings.load_models else None,
         )
 
-    def _loader(self) -> Loader:
+    def _loader(self) -> Callable[[str, int], list[Difference]]:
         """Return what loads the target's models, asked for by the names that they have there."""
         target = self.sides["target"]
         own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
-        return Loader(target.location, self._redact, own)
+        loader, reader = Loader(target.location, self._redact, own), target.reader
+
+        def load(name: str, number: int) -> list[Difference]:
+            why = "" if reader is None else reader.load_refusal(own(name), number)
+            return [Difference("", State.UNVERIFIED, RULE, note=why)] if why else loader(name, number)
+
+        return load
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:

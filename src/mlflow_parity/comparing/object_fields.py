@@ -285,6 +285,9 @@ def _status(source: Entity, target: Entity, links: ObjectLinks) -> list[Differen
         if ready and kept is not None and kept == ours.get("status"):
             note = f"original kept in {FIELD}status"
             return [Difference("", State.EXPECTED, "model_version.status.ready", ours, theirs, note)]
+    elif (source.kind, ours, theirs) == ("webhook", "ACTIVE", "DISABLED") and source.entity_id != target.entity_id:
+        # one with the source's id was not made by an import
+        return [Difference("", State.EXPECTED, "webhook.status.disabled", ours, theirs, "to be enabled by hand")]
     return _equal("status")(source, target, links)
 
 

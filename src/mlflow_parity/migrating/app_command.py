@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.errors import ParityError, UsageProblem
 from mlflow_parity.invocation import migrate_command
+from mlflow_parity.trusted_places import MIGRATE_OPTION, given_places
 
 if TYPE_CHECKING:
     from mlflow_parity.sagemaker import App, TrackingServer
@@ -61,6 +62,8 @@ def add_retire_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument("--rename", type=Path, metavar="FILE", help="New names by which the report was made")
     parser.add_argument("--yes", action="store_true", help="Do it; without this nothing is changed")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
+    text = "Read this bucket or folder too, as the audit did: data of the server names it"
+    parser.add_argument(MIGRATE_OPTION, action="append", metavar="S3_URI", help=text)
     _add_timeout(parser, 45)
     parser.set_defaults(main=_retire)
 
@@ -146,6 +149,7 @@ def _retire(args: argparse.Namespace) -> int:
         workers=args.workers,
         waivers=args.waivers,
         rename=args.rename,
+        allow_place=given_places("\n".join(args.allow_place or ()), MIGRATE_OPTION),
     )
     return retire(wish, yes=args.yes, limit=_seconds(args.timeout), told=partial(print, flush=True))
 

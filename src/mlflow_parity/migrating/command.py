@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mlflow_parity.ending import Terminated, on_sigterm
 from mlflow_parity.errors import NoSpace, ParityError, UsageProblem, no_space
 from mlflow_parity.invocation import migrate_command
 from mlflow_parity.locations import parse_location
@@ -79,8 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     options = parser().parse_args(given)
     name = f"{migrate_command()} {options.step}"
-    # being ended is an exit like any other: what was started is ended too
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # being ended is like Ctrl-C: what was started is ended too
+    no_sigterm = on_sigterm()
+    umask = _private_umask(getattr(options, "work_dir", None))
     redact = _redactor(options)
     end = guard_logs(redact)
     try:
@@ -88,9 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         print(f"{name}: {redact(str(error))}", file=sys.stderr)
         return 1 if isinstance(error, NoSpace) else 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         print(f"{name}: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(ended, Terminated) else 130
     except Exception as error:
         if full := no_space(error):
             print(f"{name}: {redact(str(full))}", file=sys.stderr)
@@ -99,6 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         end()
+        no_sigterm()
+        os.umask(umask)
+
+
+def _private_umask(work: Path | None) -> int:
+    """Keep what is written from all others, the tool's files too, unless the work folder lets them in; return the old.
+
+    There is no other way to have it of what the tool, SQLite and Parquet write.
+    """
+    umask = os.umask(0o077)
+    with suppress(OSError):
+        if work is not None and work.expanduser().stat().st_mode & 0o077:
+            os.umask(umask)
+    return umask
 
 
 def _redactor(options: argparse.Namespace) -> Redactor:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mlflow_parity.errors import SnapshotError
 from mlflow_parity.migrating.backup import Damage, verify
+from mlflow_parity.private_files import write
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.snapshot.files import folder_name, is_temporary, write_json
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot
@@ -64,7 +65,7 @@ class ExportFolder:
 
     @scope.setter
     def scope(self, text: str) -> None:
-        (self.root / "scope.txt").write_text(text, encoding="utf-8")
+        write(self.root / "scope.txt", text.encode())
 
     def note_holes(self, lines: Sequence[str]) -> None:
         """Note that the source was read to its end, and what could not be read."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_parity.errors import ParityError, ReadError
+from mlflow_parity.migrating.s3_leftovers import IN_PARTS, Kept, Leftovers
 from mlflow_parity.migrating.writing import Writer
 from mlflow_parity.model import Artifact
 from mlflow_parity.reading.auth import Credentials
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.reading.stores import is_faithful
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.trusted_places import TrustedPlaces
 
 _PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 Rewrite = Callable[[Artifact, bytes], bytes]
@@ -24,15 +27,40 @@ class NotUploaded(ParityError):
 
 
 class Uploads:
-    """Puts files below an artifact URI of the target; safe to use from many threads."""
+    """Puts files below an artifact URI of the target; safe to use from many threads.
 
-    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs) -> None:
+    The target hands that URI out: ``trusted`` are the places in S3 that are written to.
+    """
+
+    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs, trusted: TrustedPlaces) -> None:
         self._writer = writer
         self._credentials = credentials
         self._blobs = blobs
+        self._trusted = trusted
 
-    def upload(self, uri: str, files: Sequence[Artifact], rewrite: Rewrite | None = None) -> int:
+    def begin(self, uri: str, files: Sequence[Artifact]) -> Mapping[str, Kept]:
+        """Return what an earlier run that was killed has put below ``uri``, and end what it left half sent there.
+
+        Only S3 keeps parts of a file that was never finished, and lists what proves the bytes of one that was.
+        """
+        if not files or not uri.startswith("s3://") or self._trusted.refusal(uri, "written to"):
+            return {}
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        store = Leftovers(self._credentials.aws.s3, bucket, f"{key.strip('/')}/")
+        if any((file.size or 0) >= IN_PARTS for file in files):
+            store.end_unfinished({file.path for file in files})
+        return store.kept()
+
+    def upload(
+        self,
+        uri: str,
+        files: Sequence[Artifact],
+        rewrite: Rewrite | None = None,
+        there: Mapping[str, Kept] = MappingProxyType({}),
+    ) -> int:
         """Put the files of one tree below ``uri`` and return the bytes sent. ``rewrite`` may change an ``MLmodel``.
+
+        What is ``there`` with these very bytes is not sent again.
 
         Raises:
             NotUploaded: at the first file that cannot be put there.
@@ -54,6 +82,9 @@ class Uploads:
             if rewrite is not None and posixpath.basename(file.path) == "MLmodel":
                 content = rewrite(file, blob.read_bytes())
                 size = len(content)
+            kept = there.get(file.path)
+            if kept is not None and kept.holds(blob if content is None else content, size):
+                continue
             try:
                 put(file.path, blob if content is None else content, size)
             except ReadError as error:
@@ -101,6 +132,8 @@ class Uploads:
 
             return by_proxy
         if parts.scheme == "s3":
+            if why := self._trusted.refusal(uri, "written to"):
+                raise NotUploaded(f"its place {why}")
             bucket = parts.netloc
             prefix = uri[len(f"s3://{bucket}") :].strip("/")
             client: Any = self._credentials.aws.s3

@@ -6,10 +6,12 @@ The tool moves neither scorers nor webhooks; evaluation datasets it links to the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.digests import digest
+from mlflow_parity.errors import ReadError
 from mlflow_parity.json_text import written
 from mlflow_parity.migrating.dataset_records import update_records
 from mlflow_parity.migrating.exported import every
@@ -22,6 +24,7 @@ from mlflow_parity.snapshot import SERVER
 
 _THREE = "/api/3.0/mlflow/"
 _WEBHOOKS = "/api/2.0/mlflow/webhooks"
+_ACTIVE, _DISABLED = "ACTIVE", "DISABLED"
 
 
 def _each(
@@ -195,18 +198,78 @@ def _dataset(context: Import, dataset: Entity, there: _Named, experiments: list[
 # --- webhooks
 
 
+class PausedWebhooks:
+    """Webhooks of this migration that somebody has enabled since: disabled while it writes, and enabled again."""
+
+    def __init__(self, context: Import) -> None:
+        self._context = context
+        self._ids: list[str] = []
+
+    def __enter__(self) -> None:
+        ids = set(self._context.journal.ids("webhook").values())
+        if not ids:
+            return
+        for batch in self._context.reader.server_objects("webhook"):
+            for one in batch:
+                if one.entity_id in ids and one.facets["status"] == _ACTIVE:
+                    _set_status(self._context, one.entity_id, _DISABLED)
+                    self._ids.append(one.entity_id)
+
+    def __exit__(self, *_: object) -> None:
+        still = _active_copies(self._context)
+        for identity in self._ids:
+            if identity not in still:
+                continue
+            # where the target does not answer it stays disabled, which the account at the end tells
+            with suppress(ReadError):
+                _set_status(self._context, identity, _ACTIVE)
+
+
+def _set_status(context: Import, identity: str, status: str) -> None:
+    path = f"{_WEBHOOKS}/{quote(identity, safe='')}"
+    context.writer.call("PATCH", path, {"webhook_id": identity, "status": status})
+
+
+def _active_copies(context: Import) -> set[str]:
+    """Return the ids of copies of webhooks that are active on the source."""
+    objects, copies = context.export.snapshot.objects(SERVER), context.journal.ids("webhook")
+    if not copies or objects.problem("webhooks") is not None:
+        return set()
+    active = (one for one in every(objects, "webhook", chunk=100) if one.facets["status"] == _ACTIVE)
+    return {copies[one.entity_id] for one in active if one.entity_id in copies}
+
+
+def disabled_webhooks(context: Import) -> int:
+    """Count the webhooks of this migration that are disabled on the target, and active on the source.
+
+    Raises:
+        ReadError: the target does not tell.
+    """
+    active = _active_copies(context)
+    if not active:
+        return 0
+    there = (one for batch in context.reader.server_objects("webhook") for one in batch)
+    return sum(one.entity_id in active and one.facets["status"] == _DISABLED for one in there)
+
+
 def import_webhooks(context: Import) -> None:
-    """Bring every webhook, in the status that it has; its secret cannot be read anywhere, and has to be set again."""
+    """Bring every webhook; its secret cannot be read anywhere, and has to be set again.
+
+    Until it has one, its receiver would get unsigned events, and it gets them for what a later run writes: so it is
+    disabled, unless that is not wanted. One that is there already keeps the status that its owner gave it.
+    """
     objects, there = context.export.snapshot.objects(SERVER), _Named(context, "webhook")
 
     def move(webhook: Entity) -> None:
         present, facets = there.of(webhook), webhook.facets
         events = [one.partition(".") for one in facets["events"]]
+        kept = _DISABLED if present is None else present.facets["status"]
+        status = kept if facets["status"] == _ACTIVE and not context.enable_webhooks else facets["status"]
         body = {
             "name": webhook.name,
             "url": facets["url"],
             "description": facets["description"],
-            "status": facets["status"],
+            "status": status,
             "events": [{"entity": entity.upper(), "action": action.upper()} for entity, _, action in events],
         }
         if present is None:
@@ -220,7 +283,8 @@ def import_webhooks(context: Import) -> None:
             context.journal.created(webhook.kind, webhook.entity_id, made)
             return
         context.journal.found(webhook.kind, webhook.entity_id, present.entity_id)
-        if any(present.facets[key] != facets[key] for key in ("url", "description", "status", "events")):
+        wanted = {**facets, "status": status}
+        if any(present.facets[key] != wanted[key] for key in ("url", "description", "status", "events")):
             context.writer.call("PATCH", f"{_WEBHOOKS}/{quote(present.entity_id, safe='')}", body)
 
-    _each(context, every(objects, "webhook", chunk=1), move)
+    _each(context, every(objects, "webhook", chunk=1), move, lambda _: context.enable_webhooks)

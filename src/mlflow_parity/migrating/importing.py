@@ -30,7 +30,8 @@ class Import:
 
     ``renames`` are the new names of experiments, models and prompts by the old ones; ``workers`` is how many requests
     may be under way at once. ``selected`` picks the experiments that are moved, ``wanted`` says which registered models
-    and prompts are, by name, ``others`` whether evaluation datasets and webhooks are. ``late_traces`` has, by
+    and prompts are, by name, ``others`` whether evaluation datasets and webhooks are; ``enable_webhooks``: with
+    the status that they have on the source, and not disabled. ``late_traces`` has, by
     experiment, the traces that name what was not on the target when they were written.
     """
 
@@ -45,6 +46,7 @@ class Import:
     told: Told
     wanted: Callable[[str], bool] = lambda _: True
     others: bool = True
+    enable_webhooks: bool = False
     selected: Callable[[Iterable[Experiment]], list[Experiment]] = list
     late_traces: dict[str, set[str]] = field(default_factory=dict)
 

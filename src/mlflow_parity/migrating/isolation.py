@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mlflow_parity.ending import run
+from mlflow_parity.scratch import Scratch
 
 #: Variables that name a file or folder; a relative one is meant from the folder in which it was set.
 _PATHS = (
@@ -65,10 +66,10 @@ def run_audit(arguments: Sequence[str], environ: Mapping[str, str], own: Mapping
 
     It runs in an empty folder, by an empty ini file, without any ``conftest.py`` and without other plugins.
     """
-    with tempfile.TemporaryDirectory(prefix="mlflow-parity-audit-") as folder:
-        ini = Path(folder) / "pytest.ini"
+    with Scratch() as folder:
+        ini = folder / "pytest.ini"
         ini.write_text("[pytest]\n", encoding="utf-8")
-        alone = ["-c", str(ini), "--rootdir", folder, "--confcutdir", folder, "--noconftest"]
+        alone = ["-c", str(ini), "--rootdir", str(folder), "--confcutdir", str(folder), "--noconftest"]
         command = [sys.executable, "-m", "pytest", *alone, "-p", "mlflow_parity.plugin", *arguments]
         env = audit_environment(environ, own, Path.cwd())
-        return subprocess.run(command, env=env, cwd=folder, stdin=subprocess.DEVNULL).returncode
+        return run(command, env, folder)

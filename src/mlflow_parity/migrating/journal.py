@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlflow_parity.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
+from mlflow_parity.private_files import create, make_inside
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
 #: API cannot write it.
@@ -72,7 +73,9 @@ class Journal:
     """The journal in ``path``; safe to use from many threads, and after a kill at any moment."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_inside(path.parent)
+        with suppress(FileExistsError):
+            create(path)
         self._lock = threading.Lock()
         try:
             # autocommit: each note is on disk before the next request is sent

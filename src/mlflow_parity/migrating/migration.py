@@ -128,13 +128,14 @@ class Migration:
             reader=reader,
             export=self.folder,
             journal=self.journal,
-            uploads=Uploads(writer, credentials, self.folder.blobs),
+            uploads=Uploads(writer, credentials, self.folder.blobs, reader.trusted),
             renames=self.renames,
             workers=self.settings.workers,
             include_deleted=self.settings.include_deleted,
             told=self._told,
             wanted=in_model_scope(self.settings),
             others=others_in_scope(self.settings),
+            enable_webhooks=self.settings.enable_webhooks,
             selected=partial(in_scope, self.settings),
         )
 
@@ -144,7 +145,7 @@ class Migration:
     def _reader(self, location: Location, side: SideName) -> ServerReader:
         from mlflow_parity.reading import open_reader
 
-        reader = cast("ServerReader", open_reader(location, side, self.settings.workers))
+        reader = cast("ServerReader", open_reader(location, side, self.settings.workers, self.settings.allow_place))
         self._stack.callback(reader.close)
         return reader
 
@@ -366,6 +367,7 @@ class Migration:
 
     def _import(self) -> list[Unread]:
         from mlflow_parity.migrating.exporting import unread
+        from mlflow_parity.migrating.import_others import PausedWebhooks
         from mlflow_parity.migrating.ordering import import_batch, import_rest
         from mlflow_parity.migrating.source_client import tool_log
         from mlflow_parity.migrating.tool_files import write_tool_files
@@ -374,15 +376,16 @@ class Migration:
         self._bind()
         experiments = context.experiments
         say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
-        for batch in self._batches(experiments):
+        with PausedWebhooks(context):
+            for batch in self._batches(experiments):
+                self.mark.confirm()
+                for experiment in batch:
+                    write_tool_files(self.folder, experiment, self._tool_log)
+                with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
+                    import_batch(context, batch)
             self.mark.confirm()
-            for experiment in batch:
-                write_tool_files(self.folder, experiment, self._tool_log)
             with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
-                import_batch(context, batch)
-        self.mark.confirm()
-        with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
-            import_rest(context, experiments)
+                import_rest(context, experiments)
         return unread(self.folder, include_deleted=self.settings.include_deleted, experiments=experiments)
 
     def _keeping(self) -> list[Unread]:
@@ -411,6 +414,12 @@ class Migration:
 
     def _discarding(self) -> list[Unread]:
         """Batch by batch, so that the disk holds the files of one."""
+        from mlflow_parity.migrating.import_others import PausedWebhooks
+
+        with PausedWebhooks(self.importing):
+            return self._batch_by_batch()
+
+    def _batch_by_batch(self) -> list[Unread]:
         from mlflow_parity.migrating.discarding import discard
         from mlflow_parity.migrating.exporting import unread
         from mlflow_parity.migrating.ordering import import_batch, import_rest
@@ -514,6 +523,7 @@ class Migration:
         if journal is not None:
             if not lost:
                 self._count_copies(outcome, step)
+                outcome = self._with_disabled(outcome, step)
             self._release(self.mark)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write(outcome, self.settings, step, file, redact)
@@ -528,6 +538,13 @@ class Migration:
 
         names = {one.experiment_id: one.name for one in self.folder.snapshot.experiments}
         add_further_copies(outcome, self.settings, step, further_copies(self.importing), names)
+
+    def _with_disabled(self, outcome: Outcome, step: str) -> Outcome:
+        """Add the webhooks that wait for somebody to enable them."""
+        from mlflow_parity.migrating.import_others import disabled_webhooks
+        from mlflow_parity.migrating.outcome import with_disabled
+
+        return with_disabled(outcome, self.settings, step, lambda: disabled_webhooks(self.importing))
 
 
 def say(text: str) -> None:

@@ -37,7 +37,6 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
         import_registry(context, context.wanted)
         if context.others:
             import_datasets(context)
-            import_webhooks(context)
             import_later(context)
         for experiment in experiments:
             link_traces(context, experiment)
@@ -48,3 +47,6 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
             apply_lifecycle(context)
         raise
     apply_lifecycle(context)
+    if context.others:
+        # last of all: nothing that is written may be an event for them
+        import_webhooks(context)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,10 +19,12 @@ from mlflow_parity.migrating.link_state import FIXED
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.unmovable import is_by_contract
+from mlflow_parity.private_files import write as write_file
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import json_safe, visible
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.by_hand import by_hand, sentence
+from mlflow_parity.trusted_places import MIGRATE_OPTION
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Entry, Journal
@@ -71,6 +72,10 @@ class Outcome:
     doubled: list[Unmoved] = field(default_factory=list)
     """Further copies on the target, which this migration did not make."""
     by_hand: dict[str, int | None] = field(default_factory=dict)
+    disabled: int = 0
+    """Webhooks that are active on the source, and were written disabled."""
+    enable: str = ""
+    """The command that enables them."""
 
     @property
     def status(self) -> int:
@@ -149,6 +154,18 @@ def add_further_copies(
         outcome.unmoved.append(Unmoved("server", "", "", "", "failed", why, retry_command(settings, step)))
 
 
+def with_disabled(outcome: Outcome, settings: Settings, step: str, count: Callable[[], int]) -> Outcome:
+    """Return the outcome with the number of webhooks that wait for somebody to enable them."""
+    try:
+        # the export is enough for that
+        enable = retry_command(replace(settings, source=None, enable_webhooks=True), "import")
+        return replace(outcome, disabled=count(), enable=enable)
+    except ReadError as error:
+        why = f"whether webhooks are disabled cannot be told: {error}"
+        outcome.unmoved.append(Unmoved("server", "", "", "", "failed", why, retry_command(settings, step)))
+        return outcome
+
+
 _WAITING = {True: "it was not begun", False: "it is on the target in part"}
 
 
@@ -218,12 +235,15 @@ def retry_command(settings: Settings, step: str) -> str:
     words += ["--report", str(settings.reports / "report.json")] if step == "repair" else []
     for option, names in (("--experiments", settings.experiments), ("--models", settings.models)):
         words += [option, ",".join(names)] if names else []
+    for place in settings.allow_place:
+        words += [MIGRATE_OPTION, place]
     words += ["--rename", str(settings.rename)] if settings.rename is not None else []
     for option, wanted in (
         ("--include-deleted", settings.include_deleted),
         ("--discard-export", settings.discard_export),
         ("--into-existing", settings.into_existing),
         ("--accept-hidden", settings.accept_hidden),
+        ("--enable-webhooks", settings.enable_webhooks),
     ):
         words += [option] if wanted else []
     return shlex.join(words)
@@ -260,6 +280,12 @@ def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> lis
             return [visible(redact(line)) for line in lines]
     if outcome.by_hand:
         lines.append(f"Not moved, as no tool can, so make it by hand on the target: {sentence(outcome.by_hand)}")
+    if outcome.disabled:
+        s, them = ("", "it") if outcome.disabled == 1 else ("s", "them")
+        lines.append(
+            f"Written, but disabled: {outcome.disabled:,} webhook{s}. Set the secret{s} on the target, then enable "
+            f"{them}: {outcome.enable}"
+        )
     if not outcome.unmoved:
         end = "Everything else was migrated." if outcome.by_hand else "Nothing was left behind."
         return [visible(redact(line)) for line in [*lines, end]]
@@ -307,10 +333,9 @@ def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: R
         **{side: None if location is None else location.display for side, location in ends.items()},
         "counts": {kind: {"moved": outcome.moved[kind], "unmoved": left[kind]} for kind in kinds},
         "by_hand": outcome.by_hand,
+        "webhooks_disabled": outcome.disabled,
         "unmoved": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.unmoved],
         "doubled": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.doubled],
         "noted": [{key: redact(value) for key, value in asdict(one).items()} for one in outcome.noted],
     }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from mlflow_parity.migrating.rates import seconds_of
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Extent, Survey
 from mlflow_parity.migrating.unmovable import UNMOVABLE, Unmovable
+from mlflow_parity.private_files import make_folder
+from mlflow_parity.private_files import write as write_file
 from mlflow_parity.profiles import EXPORT_IMPORT
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.renames import Renames
@@ -195,7 +196,5 @@ def write(found: Plan, path: Path, redact: Redactor) -> None:
             }
             for one in survey.extents.values()
         ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    make_folder(path.parent)
+    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())

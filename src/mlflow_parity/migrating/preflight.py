@@ -23,10 +23,11 @@ from mlflow_parity.locations import Location
 from mlflow_parity.migrating.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.limits import Oddities, limits_of
+from mlflow_parity.migrating.named_places import named_places, refused_experiments, refused_root
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.source_state import export_findings, source_findings, unmatched
-from mlflow_parity.migrating.survey import Extent, Survey, look_at_export
+from mlflow_parity.migrating.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.surveying import look
 from mlflow_parity.migrating.target_mark import look_for_mark
 from mlflow_parity.migrating.unwritten import unwritten
@@ -106,12 +107,12 @@ def preflight(
         if settings.target is not None:
             if settings.target.is_arn:
                 checked.found += _app(settings.target)
-            target = _connect(settings.target, "target", settings.workers, checked, stack)
+            target = _connect(settings.target, "target", settings, checked, stack)
         if settings.source is not None:
-            source = other = _connect(settings.source, "source", settings.workers, checked, stack)
+            source = other = _connect(settings.source, "source", settings, checked, stack)
         elif beside is not None and beside.kind != "snapshot" and target is not None:
             # the export is whole: the source may be gone by now
-            other = _connect(beside, "source", settings.workers, Checked(), stack)
+            other = _connect(beside, "source", settings, Checked(), stack)
         checked.found += _trust(settings)
         _versions(checked, source, target)
         if target is not None:
@@ -122,7 +123,9 @@ def preflight(
                 checked.found += _hidden(side, end.reader.visibility.hidden, settings)
         if export is not None:
             checked.found += _hidden("export's source", export.origin.hidden, settings)
-        if target is not None and settings.target is not None and write:
+        refused = [] if target is None else refused_root(target.reader.trusted, target.experiments)
+        checked.found += refused
+        if target is not None and settings.target is not None and write and not refused:
             checked.found += _probe(settings, settings.target, target, other)
         if source is not None and target is not None and not checked.same:
             checked.found += _alike(settings, source, target)
@@ -153,8 +156,15 @@ def preflight(
             checked.found.append(Found("note", "scope.left-out", f"left out: {'; '.join(out)}", why))
         if target is not None:
             checked.found += _state(settings, target, journal, survey, renames)
+        if source is not None:
+            checked.found += named_places(source.reader.trusted)
+        if target is not None and survey is not None:
+            named = {planned_name(renames, "experiment", name) for name in survey.names["experiment"].values()}
+            checked.found += refused_experiments(target.reader.trusted, target.experiments, named)
         if survey is not None:
-            checked.found += source_findings(survey, renames) + unwritten(survey) + _held(survey, target)
+            holds = target is None or target.reader.supports("webhook") is not False
+            checked.found += source_findings(survey, renames) + _held(survey, target)
+            checked.found += unwritten(survey, holds_webhooks=holds, enable_webhooks=settings.enable_webhooks)
             if export is None:
                 checked.found += disk_findings(settings, survey, free)
     checked.found = ordered(checked.found)
@@ -185,12 +195,12 @@ def _trust(settings: Settings) -> list[Found]:
     return found
 
 
-def _connect(location: Location, side: SideName, workers: int, checked: Checked, stack: ExitStack) -> End | None:
+def _connect(location: Location, side: SideName, settings: Settings, checked: Checked, stack: ExitStack) -> End | None:
     from mlflow_parity.reading import open_reader
     from mlflow_parity.reading.auth import credentials
 
     try:
-        reader = cast("ServerReader", open_reader(location, side, workers))
+        reader = cast("ServerReader", open_reader(location, side, settings.workers, settings.allow_place))
         stack.callback(reader.close)
         return End(reader, credentials(location, side), reader.experiments())
     except UsageProblem as problem:
@@ -304,12 +314,12 @@ def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
     assert settings.target is not None
     checked = Checked()
     with ExitStack() as stack:
-        target = _connect(settings.target, "target", settings.workers, checked, stack)
+        target = _connect(settings.target, "target", settings, checked, stack)
         if target is None:
             return checked.found
         found = exported_there(export, in_scope(settings, export.experiments), target)
         source = settings.source
-        beside = None if source is None else _connect(source, "source", settings.workers, checked, stack)
+        beside = None if source is None else _connect(source, "source", settings, checked, stack)
         if beside is not None:
             writer, _ = open_writer(settings.target, "target", settings.workers)
             stack.callback(writer.close)
@@ -367,7 +377,6 @@ def _looked(
     oddities = Oddities(limits, proxied=target is not None and is_proxied(target.experiments))
     checked.survey = look(
         source.reader,
-        source.credentials,
         in_scope(settings, source.experiments),
         renames=renames,
         oddities=oddities,

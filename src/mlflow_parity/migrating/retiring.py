@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from mlflow_parity.reading.auth import SideName, variable
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import visible
 from mlflow_parity.sagemaker import App, ControlPlane, Told, TrackingServer, open_control
+from mlflow_parity.scratch import Scratch
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Wish:
     workers: int = 8
     waivers: Path | None = None
     rename: Path | None = None
+    allow_place: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -201,14 +202,14 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     if examined.refusals or target is None or ledger is None:
         examined.notes.append("neither server was read: that comes when the above is fixed")
         return examined
-    with tempfile.TemporaryDirectory(prefix="mlflow-parity-") as folder:
-        lists = Lists(Path(folder) / "lists.sqlite", Redactor.from_environment(also=target.secrets))
+    with Scratch() as folder:
+        lists = Lists(folder / "lists.sqlite", Redactor.from_environment(also=target.secrets))
         try:
             told(f"reading {wish.server.uri} as the audit of {evidence.created:%Y-%m-%d %H:%M} UTC did")
-            _compare(wish, evidence, read_state(wish.server, evidence, wish.workers, lists), examined)
+            _compare(wish, evidence, read_state(wish.server, evidence, wish.workers, wish.allow_place, lists), examined)
             whole = wish.delete and now - evidence.created >= FRESH
             told(f"reading {target.display}: {'all of it' if whole else 'what it lists'}")
-            state = read_target(target, evidence, renames, wish.workers, lists, whole=whole)
+            state = read_target(target, evidence, renames, wish, lists, whole=whole)
             _compare_target(evidence, state, lists, ledger, examined)
         finally:
             lists.close()
@@ -355,7 +356,9 @@ def _noun(count: int, plural: str, sign: str = "") -> str:
     return f"{count:{sign},} {name[:-1] if abs(count) == 1 else name}"
 
 
-def read_state(server: Location, evidence: Evidence, workers: int, lists: Lists | None = None) -> State:
+def read_state(
+    server: Location, evidence: Evidence, workers: int, allowed: Sequence[str] = (), lists: Lists | None = None
+) -> State:
     """Read the source as the audit did (same parts, depth and scope), into a folder that is removed again.
 
     What it lists is taken down in ``lists``.
@@ -365,7 +368,7 @@ def read_state(server: Location, evidence: Evidence, workers: int, lists: Lists 
     """
     from mlflow_parity.reading import open_reader
 
-    with _reading("source", server, open_reader(server, "source", workers), evidence, whole=True) as (
+    with _reading("source", server, open_reader(server, "source", workers, allowed), evidence, whole=True) as (
         side,
         experiments,
     ):
@@ -375,7 +378,7 @@ def read_state(server: Location, evidence: Evidence, workers: int, lists: Lists 
 
 
 def read_target(
-    target: Location, evidence: Evidence, renames: Renames, workers: int, lists: Lists, *, whole: bool
+    target: Location, evidence: Evidence, renames: Renames, wish: Wish, lists: Lists, *, whole: bool
 ) -> State:
     """Read what the target lists, or with ``whole`` all of it as the audit did, and take down what it lists.
 
@@ -387,7 +390,7 @@ def read_target(
     from mlflow_parity.reading import open_reader
     from mlflow_parity.renames import RenamedReader
 
-    reader: Reader = open_reader(target, "target", workers)
+    reader: Reader = open_reader(target, "target", wish.workers, wish.allow_place)
     if renames:
         reader = RenamedReader(reader, renames)
     with _reading("target", target, reader, evidence, whole=whole) as (side, experiments):
@@ -434,9 +437,9 @@ def _reading(
             or experiment.name in evidence.experiments
         ]
         progress.expect(name, len(experiments))
-        with tempfile.TemporaryDirectory(prefix="mlflow-parity-") as folder, progress:
+        with Scratch() as folder, progress:
             side.read(
-                Path(folder) / name,
+                folder / name,
                 experiments,
                 # all that is promised rests on all parts, and a report without a promise was refused
                 (*PARTS, *SERVER_PARTS) if whole else (*_LISTED, *_SERVER_LISTED),

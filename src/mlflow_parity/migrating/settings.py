@@ -12,6 +12,7 @@ from pathlib import Path
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.trusted_places import MIGRATE_OPTION, given_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ class Settings:
     into_existing: bool
     take_over: bool = False
     accept_hidden: bool = False
+    allow_place: tuple[str, ...] = ()
+    """Places in S3, beside the servers' own, that are read and written with the migrator's rights."""
+    enable_webhooks: bool = False
 
     @property
     def redactor(self) -> Redactor:
@@ -93,6 +97,18 @@ def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool
         action="store_true",
         help="Go on as a user to whom a server does not show everything; the audit says so and is not green",
     )
+    if target:
+        add(
+            "--enable-webhooks",
+            action="store_true",
+            help="Give webhooks the source's status; else they are written disabled (their secrets are not moved)",
+        )
+    add(
+        MIGRATE_OPTION,
+        action="append",
+        metavar="S3_URI",
+        help="Read and write this bucket or folder too: data of a server names it, outside of the server's own root",
+    )
 
 
 def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
@@ -128,6 +144,8 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         into_existing=args.into_existing,
         take_over=getattr(args, "take_over", False),
         accept_hidden=args.accept_hidden,
+        enable_webhooks=getattr(args, "enable_webhooks", False),
+        allow_place=given_places("\n".join(args.allow_place or ()), MIGRATE_OPTION),
     )
 
 

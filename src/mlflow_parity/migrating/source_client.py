@@ -16,6 +16,7 @@ from mlflow_parity.migrating.export_folder import is_plain
 from mlflow_parity.migrating.target_client import settle_tool
 from mlflow_parity.model import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
+from mlflow_parity.private_files import make_inside
 from mlflow_parity.redaction import Redactor
 from mlflow_parity.reporting.text import visible
 from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView
@@ -237,7 +238,7 @@ def tool_log(path: Path, source: str) -> Iterator[None]:
     write down as the tracking URI: the environment's may be another server's, and may hold a password.
     """
     settle_tool()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_inside(path.parent)
     path.touch(mode=0o600)
     file = path.open("a", encoding="utf-8", errors="backslashreplace")
     output = _Harmless(file)

@@ -13,12 +13,10 @@ from mlflow_parity.errors import ReadError, RequestRefused
 from mlflow_parity.json_text import parsed
 from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
-from mlflow_parity.model import PARENT_TAG, Artifact, Entity, Experiment, Run
-from mlflow_parity.reading.places import Places
+from mlflow_parity.model import PARENT_TAG, STORAGE, Artifact, Entity, Experiment, Run
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.limits import Oddities
-    from mlflow_parity.reading.auth import Credentials
     from mlflow_parity.reading.server import ServerReader
     from mlflow_parity.renames import Renames
 
@@ -37,7 +35,6 @@ class _Look:
     def __init__(
         self,
         reader: ServerReader,
-        credentials: Credentials,
         renames: Renames,
         oddities: Oddities,
         wanted: Callable[[str], bool],
@@ -45,7 +42,7 @@ class _Look:
         include_deleted: bool,
     ) -> None:
         self._reader = reader
-        self._places = Places(reader.session, credentials, lambda: reader.capabilities)
+        self._places = reader.places
         self._renames = renames
         self._oddities = oddities
         self._wanted = wanted
@@ -150,6 +147,7 @@ class _Look:
                 if any(point.get("run") in self._deleted for point in facets.get("metrics") or ()):
                     self._oddities.deleted_metrics(f"{extent.experiment.name} / {entity.name}")
             if entity.kind == "trace":
+                self._trusted_trace(entity)
                 extent.size += _trace_size(entity)
                 self._link("traces whose run", "run", facets.get("run"))
                 self._link("traces whose logged model", "logged_model", facets.get("logged_model"))
@@ -179,11 +177,30 @@ class _Look:
         for version in versions:
             self._link("model versions whose run", "run", version.facets.get("run"))
             self._link("model versions whose logged model", "logged_model", version.facets.get("logged_model"))
+        self._trusted_versions(versions)
         loose = [version for version in versions if not self._inside(version)]
         for tree in self._reader.entity_files(loose, "listing") if loose else ():
             if tree.error is not None:
                 self._miss(f"the files of model version {tree.run_id}", tree.error)
             self.survey.loose += sum(file.size or 0 for file in tree.files)
+
+    # --- places that are named, and will be read with the caller's own rights
+
+    def _trusted_trace(self, trace: Entity) -> None:
+        location = str((trace.facets.get("tags") or {}).get("mlflow.artifactLocation") or "")
+        # only there are they read from the store itself
+        if location.startswith("s3://") and self._reader.location.is_arn:
+            self._reader.trusted.refusal(location)
+
+    def _trusted_versions(self, versions: Sequence[Entity]) -> None:
+        """Look where the files of versions are, also of those that say that they are a run's or another version's."""
+        if not self._places.with_own_rights:
+            return
+        elsewhere = [one for one in versions if not (one.artifact_uri or "").startswith(("s3://", "mlflow-artifacts:"))]
+        for version in [*versions, *self._reader.with_storage(elsewhere)]:
+            for place in (version.artifact_uri or "", str(version.facets.get(STORAGE) or "")):
+                if place.startswith("s3://"):
+                    self._reader.trusted.refusal(place)
 
     def _named(self, batch: Sequence[Entity]) -> None:
         for entity in batch:
@@ -210,7 +227,6 @@ class _Look:
 
 def look(
     reader: ServerReader,
-    credentials: Credentials,
     experiments: Iterable[Experiment],
     *,
     renames: Renames,
@@ -225,7 +241,7 @@ def look(
     ``wanted`` says which registered models and prompts are in scope, by name, ``others`` whether evaluation datasets
     and webhooks are; ``told`` hears of each experiment.
     """
-    found = _Look(reader, credentials, renames, oddities, wanted, others, include_deleted)
+    found = _Look(reader, renames, oddities, wanted, others, include_deleted)
     for experiment in experiments:
         found.survey.extents[experiment.experiment_id] = Extent(experiment)
         found.survey.names["experiment"][experiment.experiment_id] = experiment.name

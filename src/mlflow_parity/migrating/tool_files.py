@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.source_client import SnapshotClient, tool_log
 from mlflow_parity.model import Experiment
+from mlflow_parity.private_files import make_inside
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.files import file_sha256, write_json
 
@@ -43,7 +44,7 @@ def write_tool_files(folder: ExportFolder, experiment: Experiment, log: Path) ->
     (place / _STAMP).unlink(missing_ok=True)
     deleted = bool(told["deleted"])
     nowhere = folder.root / "nowhere"
-    nowhere.mkdir(parents=True, exist_ok=True)
+    make_inside(nowhere)
     client = SnapshotClient(view, objects, nowhere, include_deleted=deleted)
     with tool_log(log, snapshot.origin.location):
         from mlflow_export_import.experiment.export_experiment import export_experiment

@@ -27,6 +27,8 @@ def put_tree(uploads: Uploads, tree: ArtifactTree, source: Place, target: Place,
     if tree.error is not None:
         done.failed.append(f"its files could not be listed at the source: {tree.error}")
 
+    there = uploads.begin(target.artifact_uri, tree.files)
+
     def rewrite(file: Artifact, content: bytes) -> bytes:
         # one that the snapshot did not keep is too large to be an MLmodel, and is compared byte by byte
         return content if file.content is None else rewritten(content, source, target, runs, models)
@@ -36,7 +38,7 @@ def put_tree(uploads: Uploads, tree: ArtifactTree, source: Place, target: Place,
             done.impossible.append(f"file {file.path!r}: the target's artifact proxy would store it under another name")
             continue
         try:
-            done.size += uploads.upload(target.artifact_uri, [file], rewrite)
+            done.size += uploads.upload(target.artifact_uri, [file], rewrite, there)
         except NotUploaded as error:
             done.failed.append(f"file {error}")
         else:

@@ -19,6 +19,7 @@ from mlflow_parity.reading.auth import SideName
 from mlflow_parity.reporting.folder import ReportFolder
 from mlflow_parity.reporting.report import SideReport, unfinished
 from mlflow_parity.reporting.write import JSON_NAME
+from mlflow_parity.trusted_places import AUDIT_OPTION
 
 
 def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ()) -> list[str]:
@@ -32,6 +33,8 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
         arguments += ["--parity-include-deleted"]
     if settings.rename is not None:
         arguments += ["--parity-rename", str(settings.rename.expanduser().absolute())]
+    for place in settings.allow_place:
+        arguments += [AUDIT_OPTION, place]
     return [
         *arguments,
         "--parity-report-dir",

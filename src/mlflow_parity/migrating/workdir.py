@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.private_files import drop_dead, make_folder, write
 
 _MARKER = "mlflow-parity-migration.json"
 #: Locked while a migration works in the folder; it holds the folder's id.
@@ -74,7 +75,7 @@ class WorkDir:
         self.root = root
         self._file = root / _MARKER
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
             foreign = [item.name for item in root.iterdir() if item.name != _LOCK] if not self._file.exists() else []
             if foreign:
                 raise UsageProblem(
@@ -88,6 +89,7 @@ class WorkDir:
         except OSError:
             os.close(self._lock)
             raise UsageProblem(f"--work-dir: another migration works in {root}; wait for its end") from None
+        drop_dead(root.glob(".*.tmp"))
         if not identity_of(root):
             os.write(self._lock, secrets.token_hex(16).encode())
         self.identity = identity_of(root)
@@ -104,9 +106,7 @@ class WorkDir:
 
     def save(self, progressed: Progressed) -> None:
         """Note how far it came; a kill leaves the old note or the new one."""
-        temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(asdict(progressed)), encoding="utf-8")
-        os.replace(temporary, self._file)
+        write(self._file, json.dumps(asdict(progressed)).encode())
 
     def close(self) -> None:
         """Let others in."""

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from mlflow_parity.copy_places import roots_of
 from mlflow_parity.errors import ParityError, ReadError, RequestRefused
 from mlflow_parity.migrating.findings import Found
+from mlflow_parity.migrating.s3_leftovers import unfinished_rights
 from mlflow_parity.model import Experiment
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.listing import pages
@@ -220,7 +221,10 @@ def probe_store(
             lambda: client.put_object(Bucket=bucket, Key=key, Body=_CONTENT),
             lambda: client.delete_object(Bucket=bucket, Key=key),
             name,
-            lambda: [] if writer.location.is_arn else _through_server(writer, target, root, name, client),
+            lambda: [
+                *unfinished_rights(client, bucket, key),
+                *([] if writer.location.is_arn else _through_server(writer, target, root, name, client)),
+            ],
         )
     return [
         Found(

@@ -11,6 +11,7 @@ from mlflow_parity.options import Depth
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.visibility import Visibility
+    from mlflow_parity.trusted_places import TrustedPlaces
 
 
 class Reader(Protocol):
@@ -21,6 +22,7 @@ class Reader(Protocol):
     """
 
     location: Location
+    trusted: TrustedPlaces
 
     @property
     def capabilities(self) -> Capabilities:
@@ -118,6 +120,10 @@ class Reader(Protocol):
         """Return who migrates to the server, by the mark that is on it; empty: nobody."""
         ...
 
+    def load_refusal(self, name: str, number: int) -> str:
+        """Return why a model version is not loaded from where it names its files; empty: it may be."""
+        ...
+
     def outside(self) -> Mapping[str, int | None]:
         """Count what this audit does not compare, by kind (``None``: cannot be told)."""
         ...
@@ -127,8 +133,12 @@ class Reader(Protocol):
         ...
 
 
-def open_reader(location: Location, side: Literal["source", "target"], workers: int) -> Reader:
+def open_reader(
+    location: Location, side: Literal["source", "target"], workers: int, allowed: Sequence[str] = ()
+) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
+
+    ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -141,4 +151,4 @@ def open_reader(location: Location, side: Literal["source", "target"], workers: 
     found = credentials(location, side)
     redactor = Redactor.from_environment(also=location.secrets)
     session = Session(location, found, workers=workers, redactor=redactor)
-    return ServerReader(session, found, workers=workers, redactor=redactor)
+    return ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed)

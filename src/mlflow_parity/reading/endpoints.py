@@ -198,6 +198,27 @@ def policies_markdown(level: str) -> list[str]:
     return lines
 
 
+#: What a migration does in the target's bucket.
+_MIGRATES: dict[str, object] = {
+    "Effect": "Allow",
+    "Action": [
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:DeleteObject",
+        "s3:ListBucket",
+        "s3:ListBucketMultipartUploads",
+        "s3:AbortMultipartUpload",
+    ],
+    "Resource": ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"],
+}
+_LIFECYCLE: dict[str, object] = {
+    "ID": "end-unfinished-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+}
+
+
 def markdown() -> str:
     """Return ``docs/aws.md``."""
     lines = [
@@ -221,6 +242,32 @@ def markdown() -> str:
         "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
         "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",
         "hold what cannot be seen, and that is `unverified`. With SSE-KMS on the bucket add `kms:Decrypt` on its key.",
+        "",
+        "## Buckets that are not the server's",
+        "",
+        "Each run, experiment, logged model, model version and trace names the place of its files, and whoever may write to the",
+        "server chooses it: an experiment's `artifact_location`, a version's source, a trace's tag. Read with your rights, which",
+        "may reach buckets that those people may not, such a place would be copied to where they can read it. So S3 is read and",
+        "written below the server's own artifact root alone: that of its experiment `Default`, which nobody created. All other",
+        "places are named with the option that accepts each: `--parity-allow-place s3://BUCKET/FOLDER` in an audit (without it",
+        "what is there is `unverified`), `--allow-place s3://BUCKET/FOLDER` in a migration and in `retire` (without it `plan` and",
+        "the preflight list them, exit status 2). Experiments with a bucket of their own need it, and so does a server whose",
+        "artifact root was changed after its first start. Give the identity itself no more than `BUCKET` all the same.",
+        "",
+        "## What a migration needs of the target's bucket",
+        "",
+        "```json",
+        json.dumps({"Version": "2012-10-17", "Statement": [_MIGRATES]}, indent=2),
+        "```",
+        "",
+        "`s3:DeleteObject` is for the preflight's marker alone, the last two are for what a kill leaves: the parts of a large",
+        "file whose upload was not finished. They are in no list of files, and are paid for. A run that goes on ends those under",
+        "the keys that it writes itself, and no others; without these rights the preflight warns. What nobody goes on with, a",
+        "lifecycle rule of the bucket ends:",
+        "",
+        "```json",
+        json.dumps({"Rules": [_LIFECYCLE]}, indent=2),
+        "```",
         "",
         "## Servers with MLflow's own login",
         "",

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.attachments import FOLDER, named
+from mlflow_parity.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.errors import MalformedAnswer, RequestRefused
 from mlflow_parity.model import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.reading import endpoints
@@ -23,6 +24,7 @@ from mlflow_parity.reading.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.session import Session
 from mlflow_parity.reading.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.stores import Place, ProxyStore, ServerStore, Store
+from mlflow_parity.trusted_places import PlaceNotAllowed, TrustedPlaces
 
 #: Objects that name each other; more is a loop.
 _NAMES = 8
@@ -43,9 +45,16 @@ def attachments_uri(trace: Entity) -> str:
 class Places:
     """Finds the places of one server's files; safe to use from many threads."""
 
-    def __init__(self, session: Session, credentials: Credentials, capabilities: Callable[[], Capabilities]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        credentials: Credentials,
+        capabilities: Callable[[], Capabilities],
+        trusted: TrustedPlaces,
+    ) -> None:
         self._session = session
         self._credentials = credentials
+        self._trusted = trusted
         self._ask = capabilities
         self._uris: dict[str, str] = {}
         self._lock = Lock()
@@ -122,6 +131,19 @@ class Places:
             raise MalformedAnswer("the server does not tell where the version's files are")
         return uri
 
+    def load_refusal(self, uri: str) -> str:
+        """Return why MLflow's client is not sent to a place; empty: it may go there."""
+        if uri.startswith("s3://"):
+            return self._trusted.refusal(uri, "loaded")
+        host = host_of(uri)
+        own = not host or is_host(host, self._session.location.address)
+        if own and (host or uri.startswith("mlflow-artifacts:")):
+            return ""
+        root = self._trusted.root
+        if root and is_below(uri, {canonical(root)}):
+            return ""
+        return f"{uri} lies outside of the server's own artifact root, and is not loaded"
+
     def _download_uri(self, name: str, number: str) -> str:
         answer = self._session.get(endpoints.VERSION_URI, {"name": name, "version": number})
         return str(answer.get("artifact_uri", ""))
@@ -175,6 +197,11 @@ class Places:
                 self._sends = not ignores_path(self._session, trace_id)
             return self._sends
 
+    @property
+    def with_own_rights(self) -> bool:
+        """Whether ``s3://`` places are read with the caller's own rights, and not with those of the server."""
+        return self._session.location.is_arn or self._credentials.aws.usable
+
     def stores(self, place: Place) -> Sequence[Store]:
         """Where a place's files may be read, the best first: the server reaches more than the auditor may.
 
@@ -183,10 +210,13 @@ class Places:
         """
         is_arn = self._session.location.is_arn
         if place.uri.startswith("s3://"):
-            ours = is_arn or self._credentials.aws.usable
             server = ServerStore(self._session, place)
-            if not ours:
+            if not self.with_own_rights:
+                self._trusted.through_server(place.uri)
                 return [server]
+            # data of the server named it: the only place in which that decides what these rights are used for
+            if why := self._trusted.refusal(place.uri):
+                raise PlaceNotAllowed(why)
             client: Any = self._credentials.aws.s3
             own = S3Store(client, place, self._s3_patience)
             if is_arn:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from mlflow_parity.ending import STOPPING
 from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
 from mlflow_parity.model import Artifact
 from mlflow_parity.reading import endpoints
@@ -139,6 +140,7 @@ class S3Store:
             if isinstance(failed, RequestRefused):
                 self._patience.answered(name)
                 raise failed from None
+            patient = patient and not STOPPING.is_set()
             if not patient or tried == _TRIES or time.monotonic() > deadline:
                 break
             time.sleep(_WAIT * tried)

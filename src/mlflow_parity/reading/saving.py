@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from mlflow_parity.private_files import make_inside
+
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -48,7 +50,7 @@ class Blobs:
 
     def open(self) -> Blob:
         """Begin to keep a file whose digest is not known yet."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_inside(self.root)
         handle, name = tempfile.mkstemp(prefix="part-", dir=self.root)
         return Blob(self, os.fdopen(handle, "wb"), Path(name))
 
@@ -78,7 +80,7 @@ class Blob:
         """Put the file in place under its digest."""
         self._file.close()
         place = self._blobs.path(sha256)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_inside(place.parent)
         os.replace(self._path, place)
 
     def drop(self) -> None:

@@ -47,6 +47,7 @@ from mlflow_parity.reading.support import Support, is_absent
 from mlflow_parity.reading.traces import BATCHES, TRACES, TraceReader
 from mlflow_parity.reading.visibility import Visibility, look
 from mlflow_parity.redaction import Redactor
+from mlflow_parity.trusted_places import TrustedPlaces
 
 T = TypeVar("T")
 #: Objects per page: 50,000 are allowed, but 1,000 runs are a good page (facts: 2.9 ms a run).
@@ -68,6 +69,7 @@ class ServerReader:
         workers: int = 8,
         redactor: Redactor | None = None,
         page: int = PAGE,
+        allowed: Sequence[str] = (),
     ) -> None:
         self.location = session.location
         self.session = session
@@ -85,7 +87,9 @@ class ServerReader:
         self._small = page if page < PAGE else None
         self._lengths = Lengths()
         self._linking = Lock()
-        self._places = Places(session, credentials, lambda: self.capabilities)
+        #: Which places in S3 are read with the caller's own rights: the server's own, and those in ``allowed``.
+        self.trusted = TrustedPlaces(allowed, self.experiments, workspace=bool(session.location.workspace))
+        self.places = self._places = Places(session, credentials, lambda: self.capabilities, self.trusted)
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property
@@ -127,6 +131,7 @@ class ServerReader:
             for entry in page:
                 experiment = made(records.experiment, entry)
                 found[experiment.experiment_id] = experiment
+        self.trusted.learn(found.values())
         return sorted(found.values(), key=lambda item: (not item.experiment_id.isdigit(), _number(item.experiment_id)))
 
     def runs(self, experiment_id: str) -> Iterator[list[Run]]:
@@ -302,6 +307,17 @@ class ServerReader:
 
         found = {entity.entity_id: entity for entity in drained(self._pool, one, versions, self._workers)}
         return [found[entity.entity_id] for entity in versions]
+
+    def load_refusal(self, name: str, number: int) -> str:
+        """Return why a model version is not loaded from where it names its files; empty: it may be.
+
+        MLflow's client goes wherever that leads: to S3 with the caller's rights, to another host, to its own disk.
+        """
+        try:
+            return self._places.load_refusal(self._places.loaded_from(name, number))
+        except ReadError:
+            # its client is not told either
+            return ""
 
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""

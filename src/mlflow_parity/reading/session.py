@@ -23,6 +23,7 @@ import requests
 import urllib3
 
 from mlflow_parity import __version__
+from mlflow_parity.ending import STOPPING
 from mlflow_parity.errors import (
     ForbiddenRequest,
     MalformedAnswer,
@@ -240,6 +241,8 @@ class Session:
             # a server that throttles works: time is the limit then, not the number of tries
             throttled += last.status == 429 or (last.status == 503 and last.wait is not None)
             wait = self._wait(tried, last)
+            # nobody waits for the answer any more
+            patient = patient and not STOPPING.is_set()
             if not patient or tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
                 break
             time.sleep(wait)

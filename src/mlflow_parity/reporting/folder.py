@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import NoSpace, UsageProblem
+from mlflow_parity.private_files import drop_dead, share
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME, prepare_directory, write_reports
 
@@ -34,6 +35,8 @@ class ReportFolder:
     def __init__(self, directory: str | os.PathLike[str], unfinished: Report, redact: Redact) -> None:
         self._aside: Path | None = None
         self.path = prepare_directory(directory)
+        for name in FILES:
+            drop_dead(self.path.glob(f".{name}.*.tmp"))
         self.earlier = self._set_aside()
         """Name of the folder with the report that stood here last, if one did."""
         self._mark: tuple[int, int] | None = None
@@ -137,7 +140,8 @@ def _new_folder(parent: Path, name: str) -> Path:
     folder, number = parent / name, 1
     while True:
         try:
-            folder.mkdir()
+            folder.mkdir(0o700)
+            share(folder)
         except FileExistsError:
             number += 1
             folder = parent / f"{name}-{number}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mlflow_parity.errors import ParityError, UsageProblem, no_space
+from mlflow_parity.private_files import make_folder, temporary
 from mlflow_parity.reporting.text import encodable
 from mlflow_parity.verdict import Row, State
 
@@ -70,7 +70,7 @@ class LedgerWriter:
     ) -> None:
         self.path = Path(path)
         self.rows = 0
-        self._temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
+        self._temporary = self.path
         self._clean = _cleaner(redact)
         self._batch = batch
         self._pending: list[Row] = []
@@ -82,9 +82,12 @@ class LedgerWriter:
         import pyarrow.parquet as pq
 
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
+            self._temporary = temporary(self.path)
             self._file = pq.ParquetWriter(self._temporary, self._schema, compression="zstd", use_dictionary=_DICTIONARY)
         except OSError as error:
+            if self._temporary != self.path:
+                self._temporary.unlink(missing_ok=True)
             raise _unwritable(self.path, error) from error
         return self
 

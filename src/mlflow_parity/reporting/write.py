@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mlflow_parity.errors import ParityError, UsageProblem, no_space
+from mlflow_parity.private_files import make_folder, temporary
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
 
@@ -27,7 +28,7 @@ def prepare_directory(directory: str | os.PathLike[str]) -> Path:
     path = Path(directory)
     probe = path / f".parity-{secrets.token_hex(6)}.tmp"
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         probe.touch(exist_ok=False)
         probe.unlink()
     except (OSError, ValueError) as error:
@@ -53,28 +54,24 @@ def write_reports(
     staged: dict[str, Path] = {}
     try:
         for name, document in documents.items():
-            staged[name] = _temporary(path / name)
-            with open(staged[name], "xb") as file:
+            staged[name] = temporary(path / name)
+            with open(staged[name], "wb") as file:
                 file.write(document.encode("utf-8"))
                 _settle(file)
         if ledger is not None:
-            staged[LEDGER_NAME] = _temporary(path / LEDGER_NAME)
-            with open(ledger, "rb") as whole, open(staged[LEDGER_NAME], "xb") as file:
+            staged[LEDGER_NAME] = temporary(path / LEDGER_NAME)
+            with open(ledger, "rb") as whole, open(staged[LEDGER_NAME], "wb") as file:
                 shutil.copyfileobj(whole, file, 1 << 20)
                 _settle(file)
         # names are given when there is nothing left that needs room
-        for name, temporary in staged.items():
-            os.replace(temporary, path / name)
+        for name, made in staged.items():
+            os.replace(made, path / name)
     except OSError as error:
         raise _unusable(path, error) from error
     finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
+        for made in staged.values():
+            made.unlink(missing_ok=True)
     return {name: path / name for name in staged}
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
 
 
 def _settle(file: BinaryIO) -> None:

@@ -12,6 +12,7 @@ from mlflow_parity.errors import MalformedAnswer, ReadError
 from mlflow_parity.kinds import KINDS, ObjectPart, of_part
 from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.options import DEPTHS, Depth
+from mlflow_parity.private_files import make_inside
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter
@@ -119,7 +120,7 @@ def _capture_experiment(
     if not wanted:
         return resumed
     home = snapshot.home(experiment_id)
-    home.folder.mkdir(parents=True, exist_ok=True)
+    make_inside(home.folder)
     for part in wanted:
         # killed between a file and its sidecar, the old sidecar would not fit the new file
         snapshot.forget(experiment_id, part)
@@ -203,7 +204,7 @@ def capture_objects(
                 continue
         anew.add(part)
         home = snapshot.home(place)
-        home.folder.mkdir(parents=True, exist_ok=True)
+        make_inside(home.folder)
         snapshot.forget(place, part)
         writer: ObjectsWriter | ArtifactsWriter
         if files_of is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.errors import SnapshotError
+from mlflow_parity.private_files import drop_dead, write
 
 #: Name of the checksum in a JSON object that has one.
 _SEAL = "seal"
@@ -39,9 +40,7 @@ def replace(temporary: Path, final: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(_text(content).encode())
-    replace(temporary, path)
+    write(path, _text(content).encode())
 
 
 def _text(content: Any) -> str:
@@ -70,20 +69,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 def drop_temporary(root: Path) -> None:
     """Remove what killed processes left half written; those of a process that lives are its own."""
-    for path in root.rglob(".*.tmp"):
-        pid = path.name.split(".")[-2]
-        if pid.isdecimal() and not _lives(int(pid)):
-            path.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    drop_dead(root.rglob(".*.tmp"))
 
 
 def is_temporary(path: Path) -> bool:

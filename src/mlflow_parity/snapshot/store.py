@@ -24,6 +24,7 @@ from mlflow_parity.errors import SnapshotError
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.pairing_objects import ObjectKey
+from mlflow_parity.private_files import make_inside
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.asked import Asked
@@ -133,7 +134,7 @@ class Snapshot:
             raise SnapshotError(
                 "--parity-snapshot-dir: the folder holds other files and no snapshot; give an empty one"
             )
-        root.mkdir(parents=True, exist_ok=True)
+        make_inside(root)
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mlflow_parity.digests import artifacts_digest, combine, encode, series_digest
 from mlflow_parity.model import ArtifactTree, Run, Series
+from mlflow_parity.private_files import make_inside, temporary
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.files import file_sha256, replace, sealed, write_json
@@ -46,7 +46,7 @@ class Table:
         self.path = path
         self.rows = 0
         self._schema = schema
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = temporary(path)
         self._writer = pq.ParquetWriter(self._temporary, schema, compression=_COMPRESSION, compression_level=1)
         self._pending: list[dict[str, Any]] = []
         self._pending_size = 0
@@ -259,5 +259,5 @@ def seal(
 
 def seal_failure(home: Home, part: Part, reason: str) -> dict[str, Any]:
     """Record that a part could not be read; a resumed audit tries it again."""
-    home.folder.mkdir(parents=True, exist_ok=True)
+    make_inside(home.folder)
     return seal(home, part, {"errors": 1}, combine([encode(reason)]), {}, error=reason)
