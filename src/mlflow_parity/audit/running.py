@@ -240,7 +240,7 @@ class Audit:
         """Return what loads the target's models, asked for by the names that they have there."""
         target = self.sides["target"]
         own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
-        return Loader(target.location, self._redact, own)
+        return Loader(target.location, self._redact, own, getattr(target.reader, "loaded_from", None))
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:

@@ -303,6 +303,14 @@ class ServerReader:
         found = {entity.entity_id: entity for entity in drained(self._pool, one, versions, self._workers)}
         return [found[entity.entity_id] for entity in versions]
 
+    def loaded_from(self, name: str, number: int) -> str:
+        """Return the place from which MLflow's clients load a model version.
+
+        Raises:
+            ReadError: the server does not tell.
+        """
+        return self._places.loaded_from(name, number)
+
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
