@@ -38,6 +38,7 @@ from mlflow_parity.snapshot.files import (
     write_json,
 )
 from mlflow_parity.snapshot.objects import ObjectsTable
+from mlflow_parity.snapshot.tables import check_table
 from mlflow_parity.snapshot.writer import Home
 
 MANIFEST = "manifest.json"
@@ -62,6 +63,21 @@ class Origin:
     accounts: Mapping[str, int | None] = field(default_factory=dict)
     """Users, roles and permissions of MLflow's own login, counted (``None``: they could not be)."""
 
+    def check(self) -> None:
+        """Look whether a manifest told something that makes sense.
+
+        Raises:
+            TypeError: it did not.
+        """
+        texts = (self.location, self.kind, self.workspace, self.hidden, self.version or "", *self.other_workspaces)
+        counts = self.accounts.values() if isinstance(self.accounts, dict) else (False,)
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not isinstance(self.capabilities, dict)
+            or not all(count is None or type(count) is int for count in counts)
+        ):
+            raise TypeError("an origin is told in texts")
+
 
 class Snapshot:
     """One snapshot directory.
@@ -76,11 +92,28 @@ class Snapshot:
         if not isinstance(manifest["id"], str):
             raise TypeError("the id of a snapshot is a text")
         self._identity = manifest["id"]
+        if not isinstance(manifest["parts"], dict) or not all(
+            isinstance(parts, dict) and all(isinstance(one, dict) for one in parts.values())
+            for parts in manifest["parts"].values()
+        ):
+            raise TypeError("the parts of a snapshot are objects")
+        for key in ("created", "finished"):
+            if not isinstance(manifest[key], (int, float, type(None))):
+                raise TypeError("a time is a number")
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
         others = tuple(manifest["origin"]["other_workspaces"])
         # one of before this was asked does not say that everything was shown
+        ids = [experiment.experiment_id for experiment in self.experiments]
+        if SERVER in ids:
+            raise SnapshotError(
+                f"an experiment of {manifest['origin']['location']} has the id {SERVER}, by which this program calls "
+                "what belongs to no experiment; leave it out with --parity-exclude-experiments, or give it another id"
+            )
+        if len(set(ids)) < len(ids):
+            raise ValueError("an experiment is there twice")
         told = {"hidden": "may have hidden something: the snapshot does not say; make it again", **manifest["origin"]}
         self.origin = Origin(**{**told, "other_workspaces": others})
+        self.origin.check()
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()
@@ -220,6 +253,8 @@ class Snapshot:
                 f"snapshot: {part} of experiment {experiment_id} is that of another snapshot or experiment; make the "
                 "snapshot again, in another folder"
             )
+        if "error" not in sidecar and sidecar["files"].keys() != _files(part):
+            raise SnapshotError(f"snapshot: {path.name} of experiment {experiment_id} is damaged; make it again")
         return sidecar
 
     def listed(self, experiment_id: str) -> dict[str, schemas.Listed] | None:
@@ -263,6 +298,9 @@ class Snapshot:
         }
         if self.is_finished:
             self._whole = checked
+            for place, part in checked:
+                for name in self._manifest["parts"][place][part]["files"]:
+                    check_table(self.folder(place) / name)
 
     def forget(self, experiment_id: str, part: Part) -> None:
         """Drop a part of an unfinished snapshot, so that it is read again."""
@@ -593,5 +631,15 @@ def _experiment_row(experiment: Experiment) -> dict[str, Any]:
     return {**asdict(experiment), "tags": dict(experiment.tags)}
 
 
+def _files(part: Part) -> set[str]:
+    """Return the names of a part's files."""
+    return {f"{part}.parquet", "points.parquet"} if part == "metrics" else {f"{part}.parquet"}
+
+
 def _experiment(row: Mapping[str, Any]) -> Experiment:
+    texts = ("experiment_id", "name", "lifecycle_stage", "artifact_location")
+    if not all(isinstance(row[name], str) for name in texts) or not isinstance(row["tags"], dict):
+        raise TypeError("an experiment's id, name, stage and place are texts")
+    if not all(isinstance(text, str) for text in row["tags"].values()):
+        raise TypeError("tags are texts")
     return Experiment(**row)
