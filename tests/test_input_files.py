@@ -34,6 +34,7 @@ from mlflow_parity.renames import load_renames
 from mlflow_parity.sides import Side
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.files import file_sha256, folder_name, sealed, write_json
+from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.tables import MOST, check_table
 from mlflow_parity.waivers import load_waivers
 
@@ -176,6 +177,11 @@ def test_a_table_that_unpacks_to_gigabytes(
     with pytest.raises(SnapshotError, match=rf"{name} has [0-9,]+ bytes and unpacks to more than 1,024 MiB") as caught:
         _opened(tmp_path / "bomb")
     assert "\n" not in str(caught.value)
+    # a migration opens its export so, and takes one part after the other
+    kept_one = Snapshot.open(tmp_path / "bomb", finished=False)
+    [experiment] = [one for one in kept_one.experiments if one.experiment_id == "1"]
+    with pytest.raises(SnapshotError, match="unpacks to more than"):
+        kept_one.view(experiment)
     assert peak_mb() - before < 400
 
 
