@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check bench detection clean
+.PHONY: demo test test-all check fuzz bench detection clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -27,6 +27,12 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src migrate.py tests benchmarks
 	$(BIN)/mypy --strict checks
+	PYTHONPATH=tests $(BIN)/python -m support.advisories
+
+# the parsers of all that a user gives, with as many damaged and made-up inputs as wanted
+EXAMPLES ?= 5000
+fuzz: $(VENV)/.ready-dev
+	MLFLOW_PARITY_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_fuzz.py
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.run

@@ -19,7 +19,7 @@ from support.servers import FreshServer, emptied
 
 from mlflow_parity.answering import Answering, answering, shared_credentials
 from mlflow_parity.cli import main
-from mlflow_parity.loading import Loader
+from mlflow_parity.loading import environment
 from mlflow_parity.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.auth import Aws
 from mlflow_parity.reporting.json_report import schema
@@ -176,9 +176,9 @@ def test_whom_the_variables_of_s3_are_for() -> None:
 def test_what_loads_a_model_gets_the_same() -> None:
     """The process that loads an App's models is a client of AWS's S3, unless the side's own variable says otherwise."""
     plain = {"MLFLOW_S3_ENDPOINT_URL": "http://m", "MLFLOW_S3_IGNORE_TLS": "true"}
-    told = Loader(parse_arn(APP_ARN), str)._environment({**plain, "TARGET_MLFLOW_S3_ENDPOINT_URL": "http://t"})
+    told = environment(parse_arn(APP_ARN), {**plain, "TARGET_MLFLOW_S3_ENDPOINT_URL": "http://t"}, aws=True)
     assert (told.get("MLFLOW_S3_ENDPOINT_URL"), told.get("MLFLOW_S3_IGNORE_TLS")) == ("http://t", None)
-    assert Loader(_http("http://new"), str)._environment(plain).items() >= plain.items()
+    assert environment(_http("http://new"), plain, aws=True).items() >= plain.items()
 
 
 def test_credentials_for_two_hosts_are_named() -> None:

@@ -50,7 +50,7 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, told: str) 
 
 def test_a_file_that_is_not_there() -> None:
     """Said in one line."""
-    with pytest.raises(UsageProblem, match="cannot read nowhere"):
+    with pytest.raises(UsageProblem, match="nowhere cannot be read"):
         load_renames("nowhere")
 
 

@@ -26,6 +26,7 @@ from reading_proxy import (
     status,
     too_long,
 )
+from support.bombs import Sent, endless
 from support.copied import Outcome, audited, kept
 from support.seed import EPOCH, Seeder
 from support.servers import emptied
@@ -40,7 +41,7 @@ FILES: Mapping[str, bytes] = {
     "plots/values.bin": bytes(range(256)) * 1_200,
     "model/MLmodel": b"flavors: {}\n",
     "vouched.bin": b"S3 knows its hash",
-    **{f"of {number}.bin": bytes(range(256)) * 100 for number in range(7)},
+    **{f"of {number}.bin": bytes(range(256)) * 100 for number in range(8)},
 }
 
 
@@ -190,6 +191,7 @@ STAYING: dict[str, tuple[Spoil, str]] = {
     "reset in body": (reset_in_body, "Connection|broken|Incomplete"),
     "too long": (too_long, "Incomplete|length|broken"),
     "cut": (half_json, "hecksum|listed with 25600 bytes, 12800 were read"),
+    "endless": (endless(Sent()), "listed with 25,600 bytes, more came"),
 }
 
 
@@ -207,11 +209,11 @@ def test_objects_that_cannot_be_read(app: App) -> None:
         assert re.search(causes[finding.key], finding.explanation), finding.explanation
 
 
-@pytest.mark.long(but=("throttled",))
+@pytest.mark.long(but=("throttled", "endless"))
 @pytest.mark.parametrize(
     "spoil",
-    [status(503, body=SLOW), half_json, slow_body],
-    ids=["throttled", "half of it", "slow body"],
+    [status(503, body=SLOW), half_json, slow_body, endless(Sent())],
+    ids=["throttled", "half of it", "slow body", "endless"],
 )
 def test_a_list_that_cannot_be_read(app: App, spoil: Spoil, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file of the run is taken for absent; a byte now and then is no answer."""

@@ -313,7 +313,7 @@ def test_a_malformed_file_is_one_line(tmp_path: Path, text: str) -> None:
 
 def test_no_such_file(tmp_path: Path) -> None:
     """A path that leads nowhere, or to bytes that are not text, is one line too."""
-    with pytest.raises(UsageProblem, match="cannot read"):
+    with pytest.raises(UsageProblem, match="cannot be read"):
         load_waivers(str(tmp_path / "none"))
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageProblem, match="not TOML"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.auth import Aws, SideName, variable
+from mlflow_parity.reading.timed import time_boto
 from mlflow_parity.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -153,13 +154,15 @@ def open_calls(
 
     def connect() -> Any:
         identity: Any = _assumed(session, role, redact) if role else {}
-        return session.client(
+        client = session.client(
             "sagemaker",
             endpoint_url=endpoint,
             # one try: creating is not to be repeated blindly, and the rest is tried again here
             config=Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1, "mode": "standard"}),
             **identity,
         )
+        time_boto(client)
+        return client
 
     return Calls(connect, session.region_name, redact, _ROLE_SECONDS if role else float("inf"))
 

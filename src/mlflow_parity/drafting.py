@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity import input_files
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.options import DEPTHS
 from mlflow_parity.profiles import PROFILES
@@ -194,11 +195,9 @@ def read_report(path: str, what: str) -> dict[str, Any]:
         UsageProblem: one line, when it is not there, damaged, or of another format.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageProblem(f"{what}: cannot read {path}: {error.strerror or error}; give a report.json") from None
-    except ValueError:
-        raise UsageProblem(f"{what}: {path} is not JSON, or damaged; give a report.json as an audit wrote it") from None
+        found = input_files.json_of(Path(path), input_files.REPORT)
+    except input_files.Unusable as error:
+        raise UsageProblem(f"{what}: {path} {error}; give a report.json as an audit wrote it") from None
     if not isinstance(found, dict) or found.get("format_version") != FORMAT_VERSION:
         raise UsageProblem(f"{what}: {path} is not a report of format {FORMAT_VERSION}; run the audit again")
     if found.get("verdict") == "none":

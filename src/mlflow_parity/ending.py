@@ -45,7 +45,7 @@ def on_sigterm() -> Callable[[], None]:
 
 
 def run(command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
-    """Run a command in a folder to its end and return its exit status; where this process is ended, so is that, and waited for."""
+    """Run a command in a folder, return its exit status; where this process is ended so is that, and waited for."""
     process = subprocess.Popen(command, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL)
     try:
         return process.wait()

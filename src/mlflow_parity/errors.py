@@ -10,6 +10,7 @@
     │   ├── TransportError          no usable answer within the time and number of tries allowed
     │   ├── RequestRefused          the server answered with an error (``status``, ``code``)
     │   └── MalformedAnswer         the server answered, but not with what its API promises
+    │       └── TooLarge            with more than is read of any answer, or than a file was listed with
     ├── ForbiddenRequest            a request that is not on the read-only allow-list
     └── NoSpace                     a file cannot be written for want of room
 
@@ -60,6 +61,10 @@ class RequestRefused(ReadError):
 
 class MalformedAnswer(ReadError):
     """The server answered, but not with what its API promises."""
+
+
+class TooLarge(MalformedAnswer):
+    """An answer that is larger than any may be, or a file that is larger than it was listed."""
 
 
 class NoSpace(ParityError):

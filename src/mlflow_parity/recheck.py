@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from mlflow_parity.errors import UsageProblem
 from mlflow_parity.items import TARGET_ONLY, Item
 from mlflow_parity.kinds import Family
 from mlflow_parity.promises import BY_NAME as PROMISES
+from mlflow_parity.snapshot.files import file_sha256
 
 if TYPE_CHECKING:
     from mlflow_parity.options import Settings
@@ -70,7 +70,7 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
 
     report = read_report(path, "--parity-recheck")
     ledger_of(report, path, "--parity-recheck")
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = file_sha256(Path(path))
     for side, location in (("source", settings.source), ("target", settings.target)):
         told = report["sides"][side]["location"]
         if told != location.display:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow_parity import input_files
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.json_text import parsed
 from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved
@@ -17,11 +16,6 @@ from mlflow_parity.model import ArtifactTree, Entity, Experiment, Resolved
 if TYPE_CHECKING:
     from mlflow_parity.options import Depth
     from mlflow_parity.reading import Reader
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: What the report's note of the renames begins with.
 NOTE = "read on the target under their names of the source (--parity-rename)"
@@ -60,12 +54,10 @@ def load_renames(path: str | None, option: str = "--parity-rename") -> Renames:
     if path is None:
         return Renames()
     try:
-        content = Path(path).read_bytes()
-        document = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageProblem(f"{option}: cannot read {path}: {error.strerror or error}; give a TOML file") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageProblem(f"{option}: {path} is not TOML: {' '.join(str(error).split())}") from None
+        content = input_files.content_of(path, input_files.TOML)
+        document = input_files.parsed_toml(content)
+    except input_files.Unusable as error:
+        raise UsageProblem(f"{option}: {path} {error}; give a TOML file") from None
     known = ", ".join(f"[{name}]" for name in _TABLES)
     for name, table in document.items():
         if name not in _TABLES or not isinstance(table, Mapping):

@@ -7,25 +7,18 @@ The file is TOML; ``docs/waivers.md`` says what stands in it.
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any, Literal
 
-from mlflow_parity import contract
+from mlflow_parity import contract, input_files
 from mlflow_parity.comparing import Difference, Outcome
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.verdict import Row, State
 from mlflow_parity.waived_values import Told, is_told, is_value, shown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
 WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})
@@ -301,15 +294,10 @@ def load_waivers(path: str | None) -> WaiverFile:
     if path is None:
         return WaiverFile()
     try:
-        content = Path(path).read_bytes()
-        document = tomllib.loads(content.decode("utf-8"))
-    except OSError as error:
-        raise UsageProblem(
-            f"--parity-waivers: cannot read {path}: {error.strerror or error}; give a TOML file"
-        ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        why = " ".join(str(error).split())
-        raise UsageProblem(f"--parity-waivers: {path} is not TOML: {why}; see docs/waivers.md") from None
+        content = input_files.content_of(path, input_files.TOML)
+        document = input_files.parsed_toml(content)
+    except input_files.Unusable as error:
+        raise UsageProblem(f"--parity-waivers: {path} {error}; give a TOML file, see docs/waivers.md") from None
     entries = document.get("waiver")
     unknown = sorted(document.keys() - {"waiver"})
     if unknown or not isinstance(entries, list) or not entries:

@@ -243,7 +243,8 @@ class Audit:
         """Return what loads the target's models, asked for by the names that they have there."""
         target = self.sides["target"]
         own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
-        loader, reader = Loader(target.location, self._redact, own), target.reader
+        reader = target.reader
+        loader = Loader(target.location, self._redact, own, getattr(reader, "loaded_from", None))
 
         def load(name: str, number: int) -> list[Difference]:
             why = "" if reader is None else reader.load_refusal(own(name), number)

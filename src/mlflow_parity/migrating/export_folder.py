@@ -15,12 +15,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mlflow_parity.errors import SnapshotError
+from mlflow_parity.errors import SnapshotError, UsageProblem
+from mlflow_parity.input_files import NOTE, Unusable, content_of
 from mlflow_parity.migrating.backup import Damage, verify
 from mlflow_parity.private_files import write
 from mlflow_parity.reading.saving import Blobs
 from mlflow_parity.snapshot.files import folder_name, is_temporary, write_json
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot
+
+#: Bytes of a name; file systems take 255.
+_LONGEST = 200
 
 
 class ExportFolder:
@@ -61,7 +65,10 @@ class ExportFolder:
     def scope(self) -> str:
         """What is read of that which belongs to no experiment, in the words of whoever exports."""
         file = self.root / "scope.txt"
-        return file.read_text(encoding="utf-8") if file.exists() else ""
+        try:
+            return content_of(file, NOTE).decode("utf-8") if file.exists() else ""
+        except (Unusable, UnicodeDecodeError) as error:
+            raise UsageProblem(f"{file} is damaged ({error}); export into another folder") from None
 
     @scope.setter
     def scope(self, text: str) -> None:
@@ -159,7 +166,12 @@ class ExportFolder:
 
 def is_plain(identity: str) -> bool:
     """Whether an id, which a server chose, is a name of a folder and leads to no other place."""
-    return identity not in ("", ".", "..") and not {"/", "\\", "\0"} & set(identity)
+    if identity in ("", ".", "..") or {"/", "\\", "\0"} & set(identity):
+        return False
+    try:
+        return len(identity.encode("utf-8")) <= _LONGEST
+    except UnicodeEncodeError:
+        return False
 
 
 def _folder(identity: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from mlflow_parity.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
 from mlflow_parity.private_files import create, make_inside
@@ -73,6 +73,9 @@ class Journal:
     """The journal in ``path``; safe to use from many threads, and after a kill at any moment."""
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_file():
+            # a pipe would be waited for
+            raise UsageProblem(f"{path} is no file, and so no journal; move it away, or give another --work-dir")
         make_inside(path.parent)
         with suppress(FileExistsError):
             create(path)
@@ -84,12 +87,42 @@ class Journal:
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.executescript(_SCHEMA)
             self._upgrade()
-        except sqlite3.DatabaseError as error:
-            with suppress(sqlite3.DatabaseError), _on_disk():
+            self._check()
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # sqlite quotes damaged bytes in its messages
+            if (opened := getattr(self, "_file", None)) is not None:
+                opened.close()
+            with suppress(sqlite3.DatabaseError, UnicodeDecodeError), _on_disk():
                 raise
             raise UsageProblem(
-                f"{path} is no journal of a migration ({error}); move it away, or give another --work-dir"
+                f"{path} is no journal of a migration ({' '.join(str(error).split())}); move it away, or give "
+                "another --work-dir"
             ) from None
+
+    def _check(self) -> None:
+        """Look at all of it once: a damaged page would show only when the migration comes to it.
+
+        Raises:
+            sqlite3.DatabaseError: it is damaged.
+        """
+        [(said,)] = self._file.execute("PRAGMA quick_check(1)").fetchall()
+        if said != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged: {' '.join(str(said).split())[:200]}")
+        # its head may say that it is not to be written
+        self._file.execute("BEGIN IMMEDIATE")
+        self._file.execute("INSERT OR REPLACE INTO about VALUES ('checked', '')")
+        self._file.execute("ROLLBACK")
+        for row in self._file.execute("SELECT * FROM objects"):
+            entry = Entry(*row)
+            texts = (entry.kind, entry.source_id, entry.place, entry.name)
+            rest = (entry.target_id, entry.reason, entry.digest)
+            if (
+                entry.state not in get_args(State)
+                or entry.origin not in get_args(Origin)
+                or not all(isinstance(text, str) for text in texts)
+                or not all(text is None or isinstance(text, str) for text in rest)
+            ):
+                raise sqlite3.DatabaseError("it is damaged: an entry makes no sense")
 
     def _upgrade(self) -> None:
         """Bring the journal of an earlier version to this format."""

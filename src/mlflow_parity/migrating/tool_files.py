@@ -5,7 +5,6 @@ All of them come from the snapshot, so nothing is lost with them: an import may 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from mlflow_parity.input_files import NOTE, Unusable, json_of
 from mlflow_parity.migrating.export_folder import ExportFolder
 from mlflow_parity.migrating.source_client import SnapshotClient, tool_log
 from mlflow_parity.model import Experiment
@@ -107,8 +107,8 @@ def _is_of(stamp: dict[str, Any], told: dict[str, Any]) -> bool:
 
 def _read(place: Path) -> dict[str, Any]:
     try:
-        found = json.loads((place / _STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json_of(place / _STAMP, NOTE)
+    except Unusable:
         return {}
     return found if isinstance(found, dict) else {}
 

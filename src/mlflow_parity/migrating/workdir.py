@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import UsageProblem
+from mlflow_parity.input_files import NOTE, Unusable, content_of, json_of
 from mlflow_parity.private_files import drop_dead, make_folder, write
 
 _MARKER = "mlflow-parity-migration.json"
@@ -53,18 +54,18 @@ def noted(root: Path) -> Progressed:
 def identity_of(root: Path) -> str:
     """Return the id of a work folder, by which a migration knows its own mark on a target; empty: it has none yet."""
     try:
-        return (root / _LOCK).read_text(encoding="ascii")
-    except (OSError, ValueError):
+        return content_of(root / _LOCK, NOTE).decode("ascii")
+    except (Unusable, ValueError):
         return ""
 
 
 def _load(file: Path) -> Progressed:
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json_of(file, NOTE)
         # an older note does not tell: no run has come as far as the target
         found.setdefault("backup", not found["target"])
         return Progressed(**found)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (Unusable, TypeError, KeyError, AttributeError):
         raise UsageProblem(f"--work-dir: {file.name} is damaged; give another folder, or remove it") from None
 
 

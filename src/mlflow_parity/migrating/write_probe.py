@@ -16,6 +16,7 @@ from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.s3_leftovers import unfinished_rights
 from mlflow_parity.model import Experiment
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.bounds import joined
 from mlflow_parity.reading.listing import pages
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def _through_server(writer: Writer, target: Session | None, root: str, name: str
             body = {"name": name, "source": f"{root}/{name}"}
             writer.call("POST", f"{_API}model-versions/create", body)
             query = {"name": name, "version": "1", "path": "marker"}
-            content = target.download(endpoints.VERSION_FILE, b"".join, query=query, tries=1)
+            content = target.download(endpoints.VERSION_FILE, joined, query=query, tries=1)
         finally:
             writer.call("DELETE", f"{registry}delete", {"name": name})
     except ReadError as error:

@@ -18,6 +18,7 @@ from mlflow_parity.errors import ForbiddenRequest, MalformedAnswer, ReadError, R
 from mlflow_parity.locations import Location
 from mlflow_parity.reading.answers import parsed
 from mlflow_parity.reading.auth import Credentials, SideName, credentials
+from mlflow_parity.reading.bounds import check_values
 from mlflow_parity.reading.endpoints import Endpoint
 from mlflow_parity.reading.session import Limits, Query, Session
 from mlflow_parity.redaction import Redactor
@@ -62,7 +63,11 @@ class Writer(Session):
                 self._check(answer, endpoint)
                 return self._body(answer, deadline)
 
-        return self._tried(endpoint, once, lambda text: parsed(text) if text.strip() else {}, tries=tries)
+        def understood(content: bytes) -> dict[str, Any]:
+            check_values(content)
+            return parsed(content) if content.strip() else {}
+
+        return self._tried(endpoint, once, understood, tries=tries)
 
     def create(
         self,

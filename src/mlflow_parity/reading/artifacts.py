@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from mlflow_parity.errors import ForbiddenRequest, ReadError
+from mlflow_parity.errors import ForbiddenRequest, ReadError, TooLarge
 from mlflow_parity.model import Artifact, ArtifactTree
 from mlflow_parity.options import Depth
 from mlflow_parity.reading.histories import drained
@@ -83,6 +83,11 @@ def _hashed(
         for _ in range(_TRIES_OF_OTHER):
             try:
                 size, sha256, content = way(_receiver(keep, save_to))
+            except TooLarge as error:
+                reason = str(error)
+                if file.size is None:
+                    break
+                continue
             except (ReadError, ForbiddenRequest) as error:
                 reason = str(error)
                 break

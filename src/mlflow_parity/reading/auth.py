@@ -20,7 +20,7 @@ from requests.auth import AuthBase
 
 from mlflow_parity.errors import UsageProblem
 from mlflow_parity.locations import Location
-from mlflow_parity.reading.timed import time_s3
+from mlflow_parity.reading.timed import time_boto
 from mlflow_parity.redaction import basic, learn
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Aws:
                 )
                 verify = False if no_tls else None
                 self._s3 = session.client("s3", endpoint_url=endpoint, config=config, verify=verify)
-                time_s3(self._s3)
+                time_boto(self._s3)
                 self._s3.meta.events.register("before-sign.s3", lambda **_: _learn_of(session.get_credentials()))
             return self._s3
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mlflow_parity.ending import STOPPING
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TransportError
+from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
 from mlflow_parity.model import Artifact
 from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.bounds import at_most
 from mlflow_parity.reading.patience import Patience
 from mlflow_parity.reading.stores import Place, Way
-from mlflow_parity.reading.timed import until
+from mlflow_parity.reading.timed import until, without_bound
 from mlflow_parity.redaction import Redactor
 
 T = TypeVar("T")
@@ -93,7 +94,8 @@ class S3Store:
             def once() -> T:
                 body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
                 try:
-                    return receive(body.iter_chunks(1 << 20))
+                    with without_bound():
+                        return receive(at_most(body.iter_chunks(1 << 20), file.size))
                 finally:
                     body.close()
 
@@ -137,7 +139,7 @@ class S3Store:
             else:
                 self._patience.answered(name)
                 return found
-            if isinstance(failed, RequestRefused):
+            if isinstance(failed, (RequestRefused, TooLarge)):
                 self._patience.answered(name)
                 raise failed from None
             patient = patient and not STOPPING.is_set()
@@ -152,6 +154,12 @@ def _s3_error(error: Exception) -> ReadError:
     """Name an S3 failure in one line."""
     if isinstance(error, ReadError):
         return error
+    cause: BaseException | None = error
+    while cause is not None:
+        # botocore puts what it does not know into an error of its own
+        if isinstance(cause, TooLarge):
+            return TooLarge(f"S3: {cause}")
+        cause = cause.__cause__ or cause.__context__
     answer = getattr(error, "response", None) or {}
     code = str(answer.get("Error", {}).get("Code", ""))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

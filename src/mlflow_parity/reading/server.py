@@ -319,6 +319,14 @@ class ServerReader:
             # its client is not told either
             return ""
 
+    def loaded_from(self, name: str, number: int) -> str:
+        """Return the place from which MLflow's clients load a model version.
+
+        Raises:
+            ReadError: the server does not tell.
+        """
+        return self._places.loaded_from(name, number)
+
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)

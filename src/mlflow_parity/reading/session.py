@@ -11,6 +11,7 @@ import os
 import random
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,11 +31,14 @@ from mlflow_parity.errors import (
     ParityError,
     ReadError,
     RequestRefused,
+    TooLarge,
     TransportError,
 )
 from mlflow_parity.locations import Location
+from mlflow_parity.reading import bounds
 from mlflow_parity.reading.answers import Again, NotJson, error_of, parsed, reason, retry_after
 from mlflow_parity.reading.auth import Credentials, HeaderAuth
+from mlflow_parity.reading.bounds import Unpacked, at_most, check_values, in_mib
 from mlflow_parity.reading.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.limiter import Limiter
 from mlflow_parity.reading.patience import Patience
@@ -75,6 +79,13 @@ class Limits:
     slowest: float = 100_000.0
 
 
+class _Http(requests.Session):
+    """Follows no redirect, and does not look at where one leads: for that requests would read its whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return nowhere."""
+
+
 class Session:
     """Talks to one location; safe to use from many threads."""
 
@@ -97,7 +108,8 @@ class Session:
         self._base_path = urlsplit(location.endpoint).path.rstrip("/")
         self._answered_at: float | None = None
         self._silent = True
-        self._http = requests.Session()
+        self._large = threading.Lock()
+        self._http = _Http()
         # always set, so that requests never looks into .netrc
         self._http.auth = credentials.auth
         self._http.verify = credentials.tls.verify
@@ -147,7 +159,7 @@ class Session:
         def once(deadline: float) -> tuple[int, str]:
             with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
-                text = self._body(answer, deadline).decode("utf-8", "replace")
+                text = self._body(answer, deadline, bounds.ASKED).decode("utf-8", "replace")
                 switched_off = status == 503 and "disabled" in text
                 if status in (200, 404) or (status not in _PASSING and status != 401) or switched_off:
                     return status, text
@@ -168,10 +180,12 @@ class Session:
     ) -> T:
         """Stream a file into ``receive`` and return what it returns; each try calls it anew, from the first byte.
 
-        ``below`` is the path under an endpoint that ends in ``*``, ``size`` the length that is expected.
+        ``below`` is the path under an endpoint that ends in ``*``, ``size`` the length that is expected: no byte more
+        is handed on.
 
         Raises:
             RequestRefused: the server answered with an error that does not pass.
+            TooLarge: more came than ``size``, or than a file of unknown size may have.
             TransportError: the file did not come whole within the limits.
         """
         path = endpoint.path.removesuffix("*") + quote(below, safe="/")
@@ -180,7 +194,7 @@ class Session:
             # as it is stored: a compressed transfer would hide its length
             with self._send(endpoint, path, query, None, encoding="identity") as answer:
                 self._check(answer, endpoint)
-                return receive(self._whole(answer, deadline))
+                return receive(at_most(self._whole(answer, deadline), size))
 
         seconds = self.limits.call + (size or 0) / self.limits.slowest
         return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
@@ -201,7 +215,11 @@ class Session:
                 self._check(answer, endpoint)
                 return self._body(answer, deadline)
 
-        return self._tried(endpoint, once, parsed)
+        def understood(content: bytes) -> dict[str, Any]:
+            check_values(content)
+            return parsed(content)
+
+        return self._tried(endpoint, once, understood)
 
     def _tried(
         self,
@@ -231,6 +249,10 @@ class Session:
             except RequestRefused:
                 self._patience.answered(endpoint.name)
                 raise
+            except MalformedAnswer as wrong:
+                # it would be the same again
+                self._patience.answered(endpoint.name)
+                raise type(wrong)(self._line(endpoint, str(wrong))) from None
             else:
                 self._answered_at, self._silent = time.monotonic(), False
                 self._patience.answered(endpoint.name)
@@ -316,23 +338,59 @@ class Session:
         if not (endpoint.allows(method, path) and is_allowed(method, path)):
             raise ForbiddenRequest(f"{method} {path} is not on the read-only allow-list")
 
-    def _body(self, answer: requests.Response, deadline: float) -> bytes:
-        return b"".join(self._whole(answer, deadline))
+    def _body(self, answer: requests.Response, deadline: float, most: int | None = None) -> bytes:
+        """Return a whole body.
+
+        Raises:
+            TooLarge: it has more bytes than ``most`` (by default what one answer may have).
+        """
+        most = bounds.ANSWER if most is None else most
+        pieces: list[bytes] = []
+        size, alone = 0, False
+        try:
+            for piece in self._whole(answer, deadline):
+                size += len(piece)
+                if size > most:
+                    pieces.clear()
+                    raise TooLarge(f"more than {in_mib(most)} came, the most that is read of one answer")
+                if size > bounds.LARGE and not alone:
+                    alone = self._large.acquire(timeout=max(deadline - time.monotonic(), 0.0))
+                    if not alone:
+                        raise Again("the answer did not come within the time limit")
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            if alone:
+                self._large.release()
+
+    def _error_text(self, answer: requests.Response) -> str:
+        """Return what an error says, or the beginning of it."""
+        pieces: list[bytes] = []
+        with suppress(Again, MalformedAnswer):
+            for piece in self._whole(answer, time.monotonic() + self.limits.read):
+                pieces.append(piece)
+                if sum(map(len, pieces)) >= bounds.ERROR:
+                    break
+        return b"".join(pieces).decode("utf-8", "replace")
 
     def _whole(self, answer: requests.Response, deadline: float) -> Iterator[bytes]:
-        """Yield a body as it arrives; a short, damaged or late one is worth another try."""
+        """Yield a body as it arrives, unpacked; a short, damaged or late one is worth another try."""
         raw: Any = answer.raw
+        unpacked = Unpacked(answer.headers.get("Content-Encoding"))
         # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
         read = getattr(raw, "read1", None) or raw.read
         try:
             while True:
                 with until(deadline):
-                    piece = read(_PIECE, decode_content=True)
+                    piece = read(_PIECE, decode_content=False)
                 if not piece:
                     break
-                yield piece
+                yield from unpacked.of(piece)
                 if time.monotonic() > deadline:
                     raise Again("the answer did not come within the time limit")
+            unpacked.end()
+        except zlib.error as error:
+            raise Again(f"the answer is damaged: {reason(error)}") from None
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
             raise Again(f"the answer broke off: {reason(error)}") from None
         expected, came = answer.headers.get("Content-Length"), raw.tell()
@@ -349,9 +407,7 @@ class Session:
                 status=status,
             )
         if text is None:
-            text = ""
-            with suppress(Again):
-                text = self._body(answer, time.monotonic() + self.limits.read).decode("utf-8", "replace")
+            text = self._error_text(answer)
         code, message = error_of(text)
         if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
             raise Again(

@@ -16,11 +16,15 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from mlflow_parity.errors import TooLarge
+from mlflow_parity.reading.bounds import AWS, in_mib
+
 
 class _Until(threading.local):
-    """When what a thread waits for must be there (of the monotonic clock)."""
+    """When what a thread waits for must be there (of the monotonic clock), and how many bytes it may be."""
 
     at: float = float("inf")
+    most: float | None = None
 
 
 _until = _Until()
@@ -36,11 +40,23 @@ def until(moment: float) -> Iterator[None]:
         _until.at = before
 
 
-class _Timed(io.RawIOBase):
-    """What a socket gives, until it is too late."""
+@contextmanager
+def without_bound() -> Iterator[None]:
+    """Let this thread read as much of one answer as comes: a file, whose bytes are counted elsewhere."""
+    before, _until.most = _until.most, float("inf")
+    try:
+        yield
+    finally:
+        _until.most = before
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+
+class _Timed(io.RawIOBase):
+    """What a socket gives, until it is too late or too much."""
+
+    def __init__(self, raw: io.RawIOBase, most: float) -> None:
         self._raw = raw
+        self._most = most
+        self._came = 0
 
     def readable(self) -> bool:
         """It is."""
@@ -55,8 +71,12 @@ class _Timed(io.RawIOBase):
 
         Raises:
             TimeoutError: it is late, however many bytes came.
+            TooLarge: they are more than one answer may have.
         """
         count: int | None = self._raw.readinto(buffer)
+        self._came += count or 0
+        if self._came > (self._most if _until.most is None else _until.most):
+            raise TooLarge(f"more than {in_mib(AWS)} came, the most that is read of one answer of AWS")
         if time.monotonic() > _until.at:
             raise TimeoutError("the answer did not come within the time limit")
         return count
@@ -70,10 +90,18 @@ class _Timed(io.RawIOBase):
 class _Answer(http.client.HTTPResponse):
     """Status line, headers, lengths of chunks and body are all read through the clock."""
 
+    most: float = float("inf")
+
     def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
         super().__init__(sock, *args, **more)
         self.fp.close()
-        self.fp = io.BufferedReader(_Timed(sock.makefile("rb", buffering=0)))
+        self.fp = io.BufferedReader(_Timed(sock.makefile("rb", buffering=0), self.most))
+
+
+class _AwsAnswer(_Answer):
+    """botocore reads all but files whole, however much that is."""
+
+    most = AWS
 
 
 class _Connection(HTTPConnection):
@@ -95,8 +123,8 @@ class _SecurePool(HTTPSConnectionPool):
 _POOLS: dict[str, Any] = {"http": _Pool, "https": _SecurePool}
 
 
-def time_s3(client: Any) -> None:
-    """Let the connections of a boto3 client, which has made none yet, have such waits too."""
+def time_boto(client: Any) -> None:
+    """Let the connections of a boto3 client, which has made none yet, have such waits and bounds too."""
     from botocore.awsrequest import (
         AWSHTTPConnection,
         AWSHTTPConnectionPool,
@@ -105,7 +133,7 @@ def time_s3(client: Any) -> None:
     )
 
     def timed(pool: Any, connection: Any) -> Any:
-        made = type(connection.__name__, (connection,), {"response_class": _Answer})
+        made = type(connection.__name__, (connection,), {"response_class": _AwsAnswer})
         return type(pool.__name__, (pool,), {"ConnectionCls": made})
 
     client._endpoint.http_session._manager.pool_classes_by_scheme = {

@@ -14,6 +14,7 @@ from mlflow_parity.json_text import parsed
 from mlflow_parity.model import Artifact, Entity
 from mlflow_parity.reading import endpoints
 from mlflow_parity.reading.answers import parse
+from mlflow_parity.reading.bounds import joined
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listing import Entry, each_once, made, pages
 from mlflow_parity.reading.run_links import traces_of_run
@@ -199,11 +200,11 @@ class TraceReader:
             return replace(trace, error=self.redact(f"its spans cannot be read: {error}"))
 
     def _from_server(self, trace_id: str) -> Mapping[str, Any]:
-        return _object(self.session.download(endpoints.TRACE_FILE, b"".join, query={"request_id": trace_id}))
+        return _object(self.session.download(endpoints.TRACE_FILE, joined, query={"request_id": trace_id}))
 
     def _from_store(self, store: Store) -> Mapping[str, Any]:
         [way, *_] = store.ways(Artifact(_FILE, None))
-        return _object(way(b"".join))
+        return _object(way(joined))
 
 
 def _object(content: bytes) -> Mapping[str, Any]:

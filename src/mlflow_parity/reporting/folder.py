@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.errors import NoSpace, UsageProblem
+from mlflow_parity.input_files import Unusable, json_of
 from mlflow_parity.private_files import drop_dead, share
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME, prepare_directory, write_reports
@@ -123,10 +123,8 @@ class ReportFolder:
 def without_verdict(path: Path) -> Mapping[str, Any] | None:
     """Return a ``report.json`` that has no verdict; ``None``: it has one, or is none."""
     try:
-        if path.stat().st_size > _SMALL:
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json_of(path, _SMALL)
+    except Unusable:
         return None
     return content if isinstance(content, dict) and content.get("verdict") == "none" else None
 

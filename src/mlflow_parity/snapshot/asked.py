@@ -23,7 +23,18 @@ class Asked:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Asked:
-        """Return what a manifest tells."""
+        """Return what a manifest tells.
+
+        Raises:
+            TypeError: it makes no sense.
+        """
+        texts = (row["renames"], *row["experiments"], *row["exclude_experiments"])
+        if (
+            row["depth"] not in DEPTHS
+            or not isinstance(row["include_deleted"], bool)
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise TypeError("options are texts")
         patterns = tuple(row["experiments"]), tuple(row["exclude_experiments"])
         return cls(row["depth"], row["include_deleted"], *patterns, row["renames"])
 

@@ -11,15 +11,23 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.errors import SnapshotError
+from mlflow_parity.input_files import MANIFEST, Unusable, content_of, parsed_json
 from mlflow_parity.private_files import drop_dead, write
 
 #: Name of the checksum in a JSON object that has one.
 _SEAL = "seal"
+#: Letters of a folder's name; file systems take 255 bytes.
+_LONGEST, _BEGINNING = 200, 100
 
 
 def folder_name(experiment_id: str) -> str:
     """Return the folder of an experiment; ids of file stores may hold anything."""
-    return quote(experiment_id, safe="").replace(".", "%2E")
+    name = quote(experiment_id, safe="", errors="surrogatepass").replace(".", "%2E")
+    if len(name) <= _LONGEST:
+        return name
+    # what is cut is told by a digest; no id that is short has a tilde in its folder
+    digest = hashlib.sha256(experiment_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{name[:_BEGINNING]}~{digest}"
 
 
 def file_sha256(path: Path) -> str:
@@ -60,9 +68,10 @@ def read_sealed(path: Path) -> dict[str, Any]:
     Raises:
         SnapshotError: when the file is absent, truncated, altered or not an object.
     """
-    content = read_json(path)
+    raw = _raw(path)
+    content = _object(path, raw)
     # byte for byte, for there is one way to write it; reading as text would take one line end for another
-    if path.read_bytes() != _text(sealed(content)).encode():
+    if raw != _text(sealed(content)).encode():
         raise SnapshotError(f"snapshot: {path.name} is damaged: it does not match its seal; make the snapshot again")
     return content
 
@@ -77,18 +86,29 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
+def _raw(path: Path) -> bytes:
+    try:
+        return content_of(path, MANIFEST)
+    except Unusable as error:
+        raise SnapshotError(f"snapshot: {path.name} {error}; make the snapshot again") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
         SnapshotError: when the file is absent, truncated or not an object.
     """
+    return _object(path, _raw(path))
+
+
+def _object(path: Path, raw: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SnapshotError(f"snapshot: cannot read {path.name} ({error.strerror}); make the snapshot again") from None
-    except (ValueError, RecursionError):
-        raise SnapshotError(f"snapshot: {path.name} is damaged or truncated; make the snapshot again") from None
+        content = parsed_json(raw)
+    except Unusable as error:
+        raise SnapshotError(
+            f"snapshot: {path.name} is damaged or truncated (it {error}); make the snapshot again"
+        ) from None
     if not isinstance(content, dict):
         raise SnapshotError(f"snapshot: {path.name} is not what this program wrote; make the snapshot again")
     return content

@@ -39,6 +39,7 @@ from mlflow_parity.snapshot.files import (
     write_json,
 )
 from mlflow_parity.snapshot.objects import ObjectsTable
+from mlflow_parity.snapshot.tables import check_table
 from mlflow_parity.snapshot.writer import Home
 
 MANIFEST = "manifest.json"
@@ -74,6 +75,21 @@ class Origin:
         """Who answered, and to whom: what another one gave is no part of the same snapshot."""
         return self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified
 
+    def check(self) -> None:
+        """Look whether a manifest told something that makes sense.
+
+        Raises:
+            TypeError: it did not.
+        """
+        texts = (self.location, self.kind, self.workspace, self.hidden, self.version or "", *self.other_workspaces)
+        counts = self.accounts.values() if isinstance(self.accounts, dict) else (False,)
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not isinstance(self.capabilities, dict)
+            or not all(count is None or type(count) is int for count in counts)
+        ):
+            raise TypeError("an origin is told in texts")
+
 
 class Snapshot:
     """One snapshot directory.
@@ -88,15 +104,35 @@ class Snapshot:
         if not isinstance(manifest["id"], str):
             raise TypeError("the id of a snapshot is a text")
         self._identity = manifest["id"]
+        if not isinstance(manifest["parts"], dict) or not all(
+            isinstance(parts, dict) and all(isinstance(one, dict) for one in parts.values())
+            for parts in manifest["parts"].values()
+        ):
+            raise TypeError("the parts of a snapshot are objects")
+        for key in ("created", "finished"):
+            if not isinstance(manifest[key], (int, float, type(None))):
+                raise TypeError("a time is a number")
         self.experiments: tuple[Experiment, ...] = tuple(_experiment(item) for item in manifest["experiments"])
         others = tuple(manifest["origin"]["other_workspaces"])
         # one of before this was asked does not say that everything was shown
+        ids = [experiment.experiment_id for experiment in self.experiments]
+        if SERVER in ids:
+            raise SnapshotError(
+                f"an experiment of {manifest['origin']['location']} has the id {SERVER}, by which this program calls "
+                "what belongs to no experiment; leave it out with --parity-exclude-experiments, or give it another id"
+            )
+        if len(set(ids)) < len(ids):
+            raise ValueError("an experiment is there twice")
         told = {"hidden": "may have hidden something: the snapshot does not say; make it again", **manifest["origin"]}
         unproved = tuple(manifest["origin"].get("tls_not_verified", ()))
         self.origin = Origin(**{**told, "other_workspaces": others, "tls_not_verified": unproved})
+        self.origin.check()
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
         self._whole: set[tuple[str, Part]] = set()
+        self._bounded: set[Path] = set()
+        self._ours = False
+        """Whether this process writes it: else its tables may be of any size."""
         self.taken_over: list[float] = []
         """When each part was read that an interrupted audit left and that is not read again."""
 
@@ -148,7 +184,9 @@ class Snapshot:
             "parts": {},
         }
         write_json(root / MANIFEST, sealed(manifest))
-        return cls(root, manifest)
+        made = cls(root, manifest)
+        made._ours = True
+        return made
 
     @classmethod
     def open(cls, root: Path, *, finished: bool = True) -> Snapshot:
@@ -233,6 +271,8 @@ class Snapshot:
                 f"snapshot: {part} of experiment {experiment_id} is that of another snapshot or experiment; make the "
                 "snapshot again, in another folder"
             )
+        if "error" not in sidecar and sidecar["files"].keys() != _files(part):
+            raise SnapshotError(f"snapshot: {path.name} of experiment {experiment_id} is damaged; make it again")
         return sidecar
 
     def listed(self, experiment_id: str) -> dict[str, schemas.Listed] | None:
@@ -259,6 +299,9 @@ class Snapshot:
                 raise SnapshotError(
                     f"snapshot: {name} of experiment {experiment_id} is damaged or truncated; make the snapshot again"
                 )
+            if self.is_finished and not self._ours and path not in self._bounded:
+                check_table(path)
+                self._bounded.add(path)
         return sidecar
 
     def verify(self) -> None:
@@ -606,5 +649,15 @@ def _experiment_row(experiment: Experiment) -> dict[str, Any]:
     return {**asdict(experiment), "tags": dict(experiment.tags)}
 
 
+def _files(part: Part) -> set[str]:
+    """Return the names of a part's files."""
+    return {f"{part}.parquet", "points.parquet"} if part == "metrics" else {f"{part}.parquet"}
+
+
 def _experiment(row: Mapping[str, Any]) -> Experiment:
+    texts = ("experiment_id", "name", "lifecycle_stage", "artifact_location")
+    if not all(isinstance(row[name], str) for name in texts) or not isinstance(row["tags"], dict):
+        raise TypeError("an experiment's id, name, stage and place are texts")
+    if not all(isinstance(text, str) for text in row["tags"].values()):
+        raise TypeError("tags are texts")
     return Experiment(**row)
