@@ -15,9 +15,9 @@ def ours(uri: str, folder: Path, workers: int, log: Path | None) -> dict[str, An
     """Read runs and metric histories into a snapshot; ``log`` gets the requests that were sent."""
     import requests
 
-    from mlflow_parity.locations import parse_location
+    from mlflow_parity.audit.side import Side
+    from mlflow_parity.core.locations import parse_location
     from mlflow_parity.reading import open_reader
-    from mlflow_parity.sides import Side
 
     sent: list[tuple[str, str, str]] = []
     if log is not None:
@@ -109,10 +109,10 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
     import tempfile
 
     from mlflow_parity.audit import Audit
-    from mlflow_parity.locations import parse_location
+    from mlflow_parity.audit.side import Side
+    from mlflow_parity.core.locations import parse_location
+    from mlflow_parity.kinds.check_registry import PROMISES, select
     from mlflow_parity.options import resolve
-    from mlflow_parity.promises import PROMISES, select
-    from mlflow_parity.sides import Side
 
     values = {"source-uri": str(source), "target-uri": str(target), "workers": "8", "max-findings": "20"}
     settings = resolve({**values, "report-dir": "reports"}, {})

@@ -23,7 +23,7 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 from support.postgres import postgres  # noqa: E402
 
 from benchmarks.results import write_part  # noqa: E402
-from mlflow_parity.locations import parse_location  # noqa: E402
+from mlflow_parity.core.locations import parse_location  # noqa: E402
 from mlflow_parity.reading import open_reader  # noqa: E402
 from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.checking import Audited
+from mlflow_parity.pytest_api.checking import Audited
 
 
 def test_experiment_arrived(parity_audited: Audited) -> None:

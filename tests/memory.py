@@ -23,9 +23,10 @@ import yaml
 from support.no_objects import NoObjects
 
 from mlflow_parity.audit import Audit, Result
-from mlflow_parity.digests import encode
-from mlflow_parity.locations import Location
-from mlflow_parity.model import (
+from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.core.digests import encode
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import (
     Artifact,
     ArtifactTree,
     Capabilities,
@@ -35,11 +36,10 @@ from mlflow_parity.model import (
     Run,
     Series,
 )
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds.check_registry import PROMISES, Selection
 from mlflow_parity.options import Depth, Settings
-from mlflow_parity.promises import PROMISES, Selection
 from mlflow_parity.reading.histories import is_complete
-from mlflow_parity.sides import Side, SideName
-from mlflow_parity.verdict import Row, State
 
 EPOCH = 1_700_000_000_000
 T = TypeVar("T")

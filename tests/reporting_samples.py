@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from mlflow_parity.contract import EXPERIMENT_FACETS, RUN_FACETS
+from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
+from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, SideReport
-from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 #: For property tests: the machine may be busy, so no example fails for being slow.
 unhurried = settings(deadline=None)

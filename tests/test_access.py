@@ -19,9 +19,9 @@ from support.servers import FreshServer
 
 from mlflow_parity.cli import main
 from mlflow_parity.comparing.access import compare_resolved
-from mlflow_parity.model import Entity, Resolved
+from mlflow_parity.core.records import Entity, Resolved
+from mlflow_parity.core.verdict import State
 from mlflow_parity.standin.servers import Server, clean_environment
-from mlflow_parity.verdict import State
 
 #: Registers one model for each loader: it loads, needs a library, fails, or takes too long.
 _SEED = """

@@ -18,14 +18,14 @@ from support.copied import audited, copied_pair, kept
 from support.killed_audit import audit_killed
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.errors import SnapshotError
-from mlflow_parity.locations import parse_location
+from mlflow_parity.audit.side import Side, uncounted
+from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader
-from mlflow_parity.sides import Side, uncounted
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import capture
-from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.standin.servers import Server
 

@@ -18,7 +18,7 @@ from support import warm
 from support.audits import PYTEST, AuditRun, audit
 from support.seed import UMLAUT, Seeder
 
-from mlflow_parity.reading.endpoints import ALLOWED, is_allowed
+from mlflow_parity.reading.transport.endpoints import ALLOWED, is_allowed
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.standin.servers import Server, clean_environment, stop_group
 

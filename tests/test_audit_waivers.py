@@ -14,9 +14,9 @@ from support.servers import FreshServer
 from support.tool import migrate
 
 from mlflow_parity.__main__ import main
+from mlflow_parity.core.verdict import State
 from mlflow_parity.reporting.terminal import SUMMARY_LINES
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import State
 
 SECRET = "hunter2-hunter2"
 #: What the target has as a tag, and the source has not.

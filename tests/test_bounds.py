@@ -18,15 +18,15 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.errors import MalformedAnswer, RequestRefused, TooLarge, TransportError
-from mlflow_parity.locations import parse_arn, parse_location
-from mlflow_parity.model import ArtifactTree
-from mlflow_parity.reading import bounds, endpoints
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.saving import Blobs
+from mlflow_parity.core.errors import MalformedAnswer, RequestRefused, TooLarge, TransportError
+from mlflow_parity.core.locations import parse_arn, parse_location
+from mlflow_parity.core.records import ArtifactTree
+from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits, Session
-from mlflow_parity.sagemaker import open_control
+from mlflow_parity.reading.transport import bounds, endpoints
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.sagemaker.control_plane import open_control
 from mlflow_parity.standin.servers import Server
 
 QUICK = Limits(connect=2, read=20, call=60, first_wait=0.02, longest_wait=0.1)
@@ -264,8 +264,8 @@ def test_a_migration_from_a_bomb_is_one_line(line: tuple[Proxy, str], newest: Se
 
 def test_the_control_plane_is_bounded(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """SageMaker's answers, which botocore reads whole, end as well."""
-    monkeypatch.setattr("mlflow_parity.reading.timed._AwsAnswer.most", 4 * MIB)
-    monkeypatch.setattr("mlflow_parity.aws_calls._TRIES", 1)
+    monkeypatch.setattr("mlflow_parity.reading.transport.timed._AwsAnswer.most", 4 * MIB)
+    monkeypatch.setattr("mlflow_parity.sagemaker.aws_calls._TRIES", 1)
     sent = Sent()
     proxy.faults.append(Fault("/", endless(sent), times=FOREVER, early=True))
     env = {

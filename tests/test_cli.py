@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from support.migrations import COMMAND, ROOT
 
-from mlflow_parity import __version__, invocation, options
-from mlflow_parity.locations import parse_location
+from mlflow_parity import __version__, options
+from mlflow_parity.core import invocation
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.standin.servers import Server, clean_environment

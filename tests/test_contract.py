@@ -12,10 +12,10 @@ import pytest
 from support.memory import Store, run_audit
 from support.stores import imported, restored
 
-from mlflow_parity import contract
 from mlflow_parity.comparing import fields
-from mlflow_parity.model import REPLACED_TAG, DatasetInput, Experiment, MetricPoint, Run
-from mlflow_parity.promises import PROMISES
+from mlflow_parity.core.records import REPLACED_TAG, DatasetInput, Experiment, MetricPoint, Run
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.check_registry import PROMISES
 
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
 SILENT = {"experiment.id", "run.id"}

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import Store, audited, imported, rich_store, same_ids
 
-from mlflow_parity.errors import LocationError, UsageProblem
-from mlflow_parity.locations import parse_arn, parse_location
+from mlflow_parity.core.errors import LocationError, UsageProblem
+from mlflow_parity.core.locations import parse_arn, parse_location
 from mlflow_parity.options import BY_NAME, OPTIONS, SIDES, is_active, raw_values, resolve, setting_names
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
@@ -480,11 +480,11 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
     assert foreign == set()
     assert {name for name in brought if name.startswith("mlflow_parity")} == {
         "mlflow_parity",
-        "mlflow_parity.errors",
-        "mlflow_parity.locations",
+        "mlflow_parity.core.errors",
+        "mlflow_parity.core.locations",
         "mlflow_parity.options",
         "mlflow_parity.plugin",
-        "mlflow_parity.profiles",
+        "mlflow_parity.kinds.profiles",
     }
 
 

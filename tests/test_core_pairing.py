@@ -25,11 +25,11 @@ from memory import (
     same_ids,
 )
 
-from mlflow_parity.model import Experiment
-from mlflow_parity.pairing import RunPairing, pair_experiments, pair_runs
+from mlflow_parity.core.keys import run_key
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.verdict import State
+from mlflow_parity.pairing.experiments import RunPairing, pair_experiments, pair_runs
 from mlflow_parity.snapshot import RunKey
-from mlflow_parity.snapshot.keys import run_key
-from mlflow_parity.verdict import State
 
 SOURCE_TAG = "mlflow_exim.run_info.run_id"
 

@@ -35,9 +35,9 @@ from memory import (
     series_of,
 )
 
-from mlflow_parity import digests
-from mlflow_parity.model import Artifact, ArtifactTree, DatasetInput, Series
-from mlflow_parity.verdict import State
+from mlflow_parity.core import digests
+from mlflow_parity.core.records import Artifact, ArtifactTree, DatasetInput, Series
+from mlflow_parity.core.verdict import State
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COPIES: dict[str, Callable[[Store], Store]] = {"same-id": same_ids, "source-tag": imported, "natural-key": natural}

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from memory import LOCATIONS, MemoryReader, Store, audited, failed_series, rich_store, run_id, same_ids
 
-from mlflow_parity.errors import SnapshotError, TransportError
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Series
+from mlflow_parity.core.errors import SnapshotError, TransportError
+from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import ArtifactTree, Series
+from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.options import Depth
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS
 from mlflow_parity.snapshot.capture import RUN_PARTS, capture
-from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 ORIGIN = Origin("http://source.invalid", "http", "3.17.2", {})

@@ -28,11 +28,11 @@ from memory import (
 )
 
 from mlflow_parity.audit import Audit
-from mlflow_parity.contract import RUN_FACETS
-from mlflow_parity.errors import ReadError, RequestRefused, TransportError, UsageProblem
-from mlflow_parity.model import Artifact, ArtifactTree, Experiment, Run, Series
-from mlflow_parity.sides import Side, SideName
-from mlflow_parity.verdict import State
+from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.contract import RUN_FACETS
 
 
 def readers(source: Store, target: Store, side: SideName, **options: Any) -> tuple[MemoryReader, MemoryReader]:
@@ -409,7 +409,7 @@ def test_a_secret_in_a_value_is_not_in_a_finding(tmp_path: Path) -> None:
 def _finished(audit: Audit, items: list[str]) -> Audited:
     from memory import Progress, Rows
 
-    from mlflow_parity.promises import PROMISES, Selection
+    from mlflow_parity.kinds.check_registry import PROMISES, Selection
 
     rows, progress = Rows(), Progress()
     result = audit.run(Selection(tuple(promise.name for promise in PROMISES), tuple(items)), rows, progress)

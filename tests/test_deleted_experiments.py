@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.memory import Audited, Store, run_audit
 
-from mlflow_parity.model import Entity, Experiment, Run
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.core.verdict import State
 
 TIMES = {"creation": 5, "update": 6}
 RUN = Run("1" * 32, "1", "r", "FINISHED", 1, 2, "ada", "active", "mlflow-artifacts:/1/r", {}, {}, {}, ())

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mlflow_parity import contract
+from mlflow_parity.kinds import contract
 from mlflow_parity.options import OPTIONS
-from mlflow_parity.reading import endpoints
+from mlflow_parity.reading.transport import endpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_contract_is_up_to_date() -> None:
-    """``docs/contract.md`` is what ``python -m mlflow_parity.contract`` prints."""
+    """``docs/contract.md`` is what ``python -m mlflow_parity.kinds.contract`` prints."""
     assert (ROOT / "docs" / "contract.md").read_text(encoding="utf-8") == contract.markdown()
 
 
 def test_the_aws_page_is_up_to_date() -> None:
-    """``docs/aws.md`` is what ``python -m mlflow_parity.reading.endpoints`` prints."""
+    """``docs/aws.md`` is what ``python -m mlflow_parity.reading.transport.endpoints`` prints."""
     assert (ROOT / "docs" / "aws.md").read_text(encoding="utf-8") == endpoints.markdown()
 
 

@@ -20,17 +20,17 @@ from test_contract import source as sample
 from test_contract import target as other
 from test_waive_command import finding, report
 
-from mlflow_parity import input_files
-from mlflow_parity.drafting import draft, read_report
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location
+from mlflow_parity.audit.renames import load_renames
+from mlflow_parity.audit.side import Side
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core import input_files
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.locations import Location
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.retire_evidence import evidence_of
 from mlflow_parity.migrating.workdir import noted
-from mlflow_parity.renames import load_renames
-from mlflow_parity.sides import Side
-from mlflow_parity.snapshot.files import sealed, write_json
-from mlflow_parity.waivers import load_waivers
+from mlflow_parity.reporting.waiver_drafts import draft, read_report
+from mlflow_parity.sagemaker.retire_evidence import evidence_of
 
 EXAMPLES = int(os.environ.get("MLFLOW_PARITY_EXAMPLES", "40"))
 FUZZ = settings(

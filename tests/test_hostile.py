@@ -26,18 +26,18 @@ from support.seed_hostile import alter, bombs, seed_hostile, texts
 from support.servers import FreshServer, emptied
 
 from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel, parses, without_ids
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.files import Uploads
-from mlflow_parity.migrating.mlmodel import Place, rewritten
-from mlflow_parity.migrating.writing import open_writer
+from mlflow_parity.core.files import folder_name
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.mlmodel import Place, rewritten
+from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading import open_reader
-from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.reporting.text import visible
-from mlflow_parity.snapshot.files import folder_name
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server, clean_environment
-from mlflow_parity.trusted_places import TrustedPlaces
 
 #: Put before a program: writes down what it writes, starts, unpickles and compiles. ``exec`` itself is every import.
 WATCH = """

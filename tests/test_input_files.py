@@ -24,19 +24,19 @@ from support.servers import FreshServer
 from support.stores import restored
 from test_contract import source as sample
 
-from mlflow_parity.drafting import read_report
-from mlflow_parity.errors import SnapshotError, UsageProblem
-from mlflow_parity.locations import Location
-from mlflow_parity.migrating.export_folder import is_plain
+from mlflow_parity.audit.renames import load_renames
+from mlflow_parity.audit.side import Side
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core.errors import SnapshotError, UsageProblem
+from mlflow_parity.core.files import file_sha256, folder_name, sealed, write_json
+from mlflow_parity.core.locations import Location
+from mlflow_parity.migrating.export.export_folder import is_plain
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
-from mlflow_parity.renames import load_renames
-from mlflow_parity.sides import Side
+from mlflow_parity.reporting.waiver_drafts import read_report
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.files import file_sha256, folder_name, sealed, write_json
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.tables import MOST, check_table
-from mlflow_parity.waivers import load_waivers
 
 GIB = 1 << 30
 

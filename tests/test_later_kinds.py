@@ -15,9 +15,9 @@ from support.seed_later import MCP, SECRET, TRACE, seed_later
 from support.servers import FreshServer
 from test_reading_objects import opened
 
-from mlflow_parity.contract import LATER
-from mlflow_parity.model import Entity
-from mlflow_parity.promises import PROMISES
+from mlflow_parity.core.records import Entity
+from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds.contract import LATER
 from mlflow_parity.standin.servers import Server
 
 CHECKS = tuple(one.name for one in PROMISES if one.kind in LATER)

@@ -23,19 +23,19 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.files import Uploads
-from mlflow_parity.migrating.mlmodel import Place
-from mlflow_parity.migrating.s3_leftovers import PART, Kept
-from mlflow_parity.migrating.uploading import put_tree
-from mlflow_parity.migrating.writing import open_writer
-from mlflow_parity.model import Artifact, ArtifactTree
-from mlflow_parity.private_files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
-from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.scratch import Scratch, clear_dead
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.private_files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
+from mlflow_parity.core.records import Artifact, ArtifactTree
+from mlflow_parity.core.scratch import Scratch, clear_dead
+from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.mlmodel import Place
+from mlflow_parity.migrating.write.s3_leftovers import PART, Kept
+from mlflow_parity.migrating.write.uploading import put_tree
+from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import clean_environment
-from mlflow_parity.trusted_places import TrustedPlaces
 
 # --- the target's bucket
 
@@ -120,7 +120,9 @@ def test_an_etag_that_is_no_md5_proves_nothing(tmp_path: Path) -> None:
 # --- folders of runs that were killed
 
 
-_HOLD = "from mlflow_parity.scratch import Scratch\nimport sys\nprint(Scratch().folder, flush=True)\nsys.stdin.read()"
+_HOLD = (
+    "from mlflow_parity.core.scratch import Scratch\nimport sys\nprint(Scratch().folder, flush=True)\nsys.stdin.read()"
+)
 
 
 def test_folders_of_dead_runs_are_cleared_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +284,7 @@ def test_what_was_started_ends_with_us(tmp_path: Path) -> None:
         "pathlib.Path('ready').touch()\ntime.sleep(60)"
     )
     parent = (
-        "import os, sys\nfrom mlflow_parity.ending import Terminated, on_sigterm, run\non_sigterm()\n"
+        "import os, sys\nfrom mlflow_parity.core.ending import Terminated, on_sigterm, run\non_sigterm()\n"
         "try:\n    run([sys.executable, '-c', sys.argv[1]], os.environ)\nexcept Terminated:\n    sys.exit(143)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent, child], cwd=tmp_path)

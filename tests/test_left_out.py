@@ -9,11 +9,11 @@ from reporting_samples import cell, report, side
 from support.audits import AuditRun, audit
 from support.seed import EPOCH, Seeder
 
+from mlflow_parity.core.verdict import Deleted
 from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.report import CoverageRow, Scope
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import Deleted
 
 RUNS = "12 deleted runs and 1 deleted experiment on the source were left out: --parity-include-deleted (2 runs in it)"
 ONE = "1 deleted run on the target was left out: --parity-include-deleted"

@@ -18,15 +18,15 @@ from support.tool import migrate
 
 from mlflow_parity.__main__ import main
 from mlflow_parity.audit.limits import SCOPE_ITEM
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import Capabilities, Entity, Experiment
-from mlflow_parity.reading.auth import SideName
-from mlflow_parity.reading.support import NEWEST, is_newer
-from mlflow_parity.reading.visibility import NOT_ADMIN, Visibility
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Capabilities, Entity, Experiment
+from mlflow_parity.core.verdict import State
+from mlflow_parity.reading.transport.auth import SideName
+from mlflow_parity.reading.transport.kind_support import NEWEST, is_newer
+from mlflow_parity.reading.transport.visibility import NOT_ADMIN, Visibility
 from mlflow_parity.snapshot.by_hand import sentence
-from mlflow_parity.verdict import State
-from mlflow_parity.waivers import load_waivers
 
 TOMORROW = (date.today() + timedelta(days=1)).isoformat()
 

@@ -17,10 +17,10 @@ import pytest
 from support.servers import FreshServer
 from test_access import _SEED
 
+from mlflow_parity.audit.model_loading import Loader, environment
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.loading import Loader, environment
-from mlflow_parity.locations import Location, parse_arn, parse_location
-from mlflow_parity.redaction import Redactor
+from mlflow_parity.core.locations import Location, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.standin.servers import clean_environment
 
 GOOD = "return type('M', (), {'predict': lambda self, data: data})()"

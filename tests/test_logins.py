@@ -15,12 +15,12 @@ from support.migrations import migrate_py
 from support.seed_objects import HOOK
 from support.servers import FreshServer
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.session import Limits, Session
-from mlflow_parity.reading.visibility import NOT_ADMIN, Visibility, look
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.verdict import State
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.visibility import NOT_ADMIN, Visibility, look
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import State
 
 TOMORROW = (date.today() + timedelta(days=1)).isoformat()
 

@@ -12,7 +12,7 @@ from support.audits import AuditRun, audit
 from support.seed import Seeder
 from support.servers import FreshServer, copy_database
 
-from mlflow_parity.items import MOST, Item, bundles
+from mlflow_parity.audit.test_items import MOST, Item, bundles
 from mlflow_parity.standin.servers import Server
 
 pytestmark = pytest.mark.long

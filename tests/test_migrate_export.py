@@ -24,13 +24,13 @@ from support.seed_models import seed_models
 from support.seed_objects import seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity.migrating.backup import named
-from mlflow_parity.migrating.discarding import discard
-from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.migrating.export.backup import named
+from mlflow_parity.migrating.export.discarding import discard
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.tool_files import write_tool_files
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.tool_files import write_tool_files
 from mlflow_parity.snapshot import PARTS, SERVER
-from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.standin.servers import Server
 
 _SECRET = "tracking-passw0rd"

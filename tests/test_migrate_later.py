@@ -21,8 +21,8 @@ from support.seed import Seeder
 from support.seed_later import MCP, TRACE, seed_later, seed_secret
 from support.servers import FreshServer
 
-from mlflow_parity.contract import LATER
-from mlflow_parity.model import ENDPOINT_KEY
+from mlflow_parity.core.records import ENDPOINT_KEY
+from mlflow_parity.kinds.contract import LATER
 from mlflow_parity.standin.servers import Server, clean_environment
 
 pytestmark = pytest.mark.long

@@ -22,8 +22,8 @@ from support.seed_traps import seed_traps
 from support.servers import FreshServer
 from support.tool import migrate
 
+from mlflow_parity.core.verdict import Row
 from mlflow_parity.standin.servers import Server, clean_environment
-from mlflow_parity.verdict import Row
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,10 +15,10 @@ from support.importer import Migration
 from support.seed import Seeder, pairs
 from support.servers import FreshServer
 
-from mlflow_parity.migrating import import_traces
 from mlflow_parity.migrating.command import main
-from mlflow_parity.migrating.ordering import import_batch, import_rest
-from mlflow_parity.reading.session import Limits
+from mlflow_parity.migrating.write.objects import traces as import_traces
+from mlflow_parity.migrating.write.ordering import import_batch, import_rest
+from mlflow_parity.reading.transport.session import Limits
 from mlflow_parity.standin.servers import clean_environment
 
 _LIST = "mlflow.modelVersions"

@@ -7,10 +7,10 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from mlflow_parity.core.records import Experiment, Run
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.outcome import settle
 from mlflow_parity.migrating.settings import add_arguments, settings_of
-from mlflow_parity.model import Experiment, Run
 from mlflow_parity.snapshot.store import Origin, Snapshot
 from mlflow_parity.snapshot.writer import RunsWriter
 

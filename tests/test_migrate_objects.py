@@ -16,7 +16,7 @@ from support.seed_objects import seed_objects
 from support.seed_odd import seed_odd
 from support.servers import FreshServer
 
-from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.standin.servers import Server
 
 

@@ -14,11 +14,11 @@ from support.seed import Seeder
 from support.seed_objects import seed_objects
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.migrating.findings import LEVELS, text_of
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.write_probe import MARKER
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.renames import Renames
+from mlflow_parity.migrating.plan.findings import LEVELS, text_of
+from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.standin.gateway import Rules, gateway
 from mlflow_parity.standin.s3 import S3
 from mlflow_parity.standin.sagemaker import StandIn, new_credentials

@@ -20,15 +20,15 @@ from support.seed import Seeder, pairs
 from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
-from mlflow_parity.migrating import writing
-from mlflow_parity.migrating.damage import UNREAD, Damaged, Left, gather
+from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.ordering import import_batch, import_rest
-from mlflow_parity.migrating.repairing import ADOPTED, UNMOVABLE, repair
+from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, gather
+from mlflow_parity.migrating.repair.repairing import ADOPTED, UNMOVABLE, repair
+from mlflow_parity.migrating.write import writing
+from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.snapshot.incomplete import Unread
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import Row, State
 
 pytestmark = pytest.mark.long
 

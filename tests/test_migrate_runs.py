@@ -17,22 +17,22 @@ from support.seed import EPOCH, FILES, UMLAUT, Seeder, seed_small
 from support.seed_models import MLMODEL, seed_models
 from support.servers import FreshServer
 
+from mlflow_parity.audit.renames import Renames
 from mlflow_parity.comparing.trees import compare_mlmodel
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.batches import entries, log
-from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.files import Uploads
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Artifact, ArtifactTree
+from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.mlmodel import Place, model_ids, rewritten
-from mlflow_parity.migrating.unmovable import by_contract
-from mlflow_parity.migrating.uploading import put_tree
-from mlflow_parity.migrating.writing import open_writer
-from mlflow_parity.model import Artifact, ArtifactTree
-from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.renames import Renames
+from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.write.batches import entries, log
+from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.mlmodel import Place, model_ids, rewritten
+from mlflow_parity.migrating.write.uploading import put_tree
+from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.trusted_places import TrustedPlaces
 
 
 class Source:

@@ -13,8 +13,8 @@ from support.migrations import migrate_py
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.migrating.link_state import FIXED
-from mlflow_parity.model import PARENT_TAG
+from mlflow_parity.core.records import PARENT_TAG
+from mlflow_parity.migrating.write.link_state import FIXED
 
 
 def _runs(seed: Seeder) -> dict[str, dict[str, Any]]:

@@ -23,11 +23,11 @@ from support.seed import Seeder, pairs
 from support.seed_traces import trace
 from support.servers import FreshServer
 
-from mlflow_parity.errors import ReadError
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.target_mark import TargetMark
-from mlflow_parity.migrating.writing import open_writer
-from mlflow_parity.model import MIGRATION_MARK
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import MIGRATION_MARK
+from mlflow_parity.migrating.write.target_mark import TargetMark
+from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.standin.servers import Server, clean_environment
 
 NAMES = ("first", "second", "third")

@@ -15,8 +15,8 @@ from support.pairs import Migration
 from support.seed import Seeder
 from support.servers import FreshServer
 
+from mlflow_parity.core.verdict import Row
 from mlflow_parity.standin.servers import clean_environment
-from mlflow_parity.verdict import Row
 
 pytestmark = pytest.mark.long
 

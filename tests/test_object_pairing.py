@@ -14,9 +14,9 @@ from support.object_audit import Known, compare_stores, red
 from support.stores import imported
 
 from mlflow_parity.comparing.experiment import Outcome
-from mlflow_parity.model import Artifact, ArtifactTree, Entity, Experiment, Run
-from mlflow_parity.pairing_objects import ObjectPairing, pair_objects
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.verdict import State
+from mlflow_parity.pairing.objects import ObjectPairing, pair_objects
 
 SEEDS = range(4)
 

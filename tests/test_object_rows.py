@@ -10,12 +10,12 @@ import pytest
 from support.memory import MemoryReader, Store, run_audit
 
 from mlflow_parity.audit.objects import Objects
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.options import Depth
 from mlflow_parity.snapshot.store import PlaceObjects
-from mlflow_parity.verdict import State
 
 TIMES = {"created": 5, "updated": 6}
 MODELS = 40
@@ -73,7 +73,7 @@ def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.Monke
         return found
 
     monkeypatch.setattr(Objects, "_now", blind)
-    monkeypatch.setattr("mlflow_parity.changes.of_entity", lambda *_: [])
+    monkeypatch.setattr("mlflow_parity.audit.concurrent_changes.of_entity", lambda *_: [])
     done = run_audit(store("lost"), store())
     states = {(row.kind, row.state) for row in done.rows if row.facet == "presence" and row.kind in KINDS}
     assert (("registered_model", State.MISSING)) in states

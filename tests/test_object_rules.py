@@ -15,16 +15,16 @@ import pytest
 from support.entities import Store
 from support.object_audit import Known, compare_stores, links_of, red
 
-from mlflow_parity import contract
 from mlflow_parity.comparing.difference import Difference, facet_state
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.same_store import refuse
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import Artifact, ArtifactTree, Entity, Run
-from mlflow_parity.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
-from mlflow_parity.relocation import Relocation
-from mlflow_parity.verdict import Row, State
+from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
+from mlflow_parity.pairing.relocation import Relocation
 
 RUN, RUN_COPY, OTHER_RUN, OTHER_COPY, DEAD = "1" * 32, "a" * 32, "2" * 32, "b" * 32, "9" * 32
 MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d")

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from support.memory import Audited, Store, run_audit
 
-from mlflow_parity.drafting import write_draft
-from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.core.verdict import State
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.snapshot.files import file_sha256
-from mlflow_parity.verdict import State
-from mlflow_parity.waivers import load_waivers
+from mlflow_parity.reporting.waiver_drafts import write_draft
 
 TIMES = {"creation": 5, "update": 6}
 Alter = Callable[[Store], None]

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, migrated, store
 from support.object_audit import Known, compare_stores, in_scope, red
 
-from mlflow_parity import contract
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import Artifact, Entity
-from mlflow_parity.pairing_objects import pair_objects
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import Artifact, Entity
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.pairing.objects import pair_objects
 
 slow = settings(
     deadline=None,

@@ -12,10 +12,10 @@ from support.copied import copied_pair
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.items import Item, ItemState
-from mlflow_parity.promises import BY_NAME
+from mlflow_parity.audit.test_items import Item, ItemState
+from mlflow_parity.core.verdict import Cell, State
+from mlflow_parity.kinds.check_registry import BY_NAME
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import Cell, State
 
 #: What is missing and what differs, each in a check of its own.
 CAUSES = {

@@ -19,10 +19,10 @@ from support.migrations import migrate_py
 from support.seed import Seeder, pairs
 from support.servers import FreshServer, copy_database, emptied
 
+from mlflow_parity.audit.one_server import held_by_both
 from mlflow_parity.cli import main
 from mlflow_parity.comparing.surplus import is_default
-from mlflow_parity.locations import parse_location
-from mlflow_parity.one_server import held_by_both
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server

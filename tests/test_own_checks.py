@@ -13,9 +13,9 @@ from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 from support.tool import migrate
 
-from mlflow_parity import own_checks
+from mlflow_parity.audit.test_items import Item
 from mlflow_parity.cli import main
-from mlflow_parity.items import Item
+from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.standin.servers import Server, clean_environment
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "examples" / "own-checks"
@@ -152,7 +152,7 @@ def test_what_was_not_read_is_an_error(servers: tuple[Server, Server], project: 
     """Parameters of the user's own beside ours work; an experiment out of scope is no empty one."""
     (project / "test_release_rules.py").write_text(
         "import pytest\n"
-        "from mlflow_parity.own_checks import NotRead\n"
+        "from mlflow_parity.pytest_api.own_checks import NotRead\n"
         "@pytest.mark.parametrize('least', [1, 2])\n"
         "def test_runs(parity_experiment, parity_source, least):\n"
         "    assert len(parity_experiment.source.runs) > least\n"

@@ -20,21 +20,21 @@ from support.seed import Seeder, seed_small
 from support.seed_objects import Objects, Upload, seed_objects
 from support.servers import FreshServer, emptied
 
-from mlflow_parity import snapshot_command
 from mlflow_parity.audit import Audit, Result
-from mlflow_parity.errors import ParityError
-from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.core.errors import ParityError
+from mlflow_parity.core.locations import Location, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.verdict import Row
+from mlflow_parity.kinds.check_registry import PROMISES, select
 from mlflow_parity.options import Settings
-from mlflow_parity.promises import PROMISES, select
+from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
-from mlflow_parity.reading.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.sides import Side, SideName
+from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies
 from mlflow_parity.standin.gateway import Rules, gateway
 from mlflow_parity.standin.iam import UNSERVED, action_of, actions_of, policy_of, s3_action_of
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import Row
 
 #: All that is promised without --parity-load-models.
 _PROMISES = [promise.name for promise in PROMISES if promise.name != "model_versions_load"]

@@ -13,14 +13,14 @@ import requests
 from reading_proxy import Exchange, Fault, cut, proxying, status
 from support.seed import Seeder
 
-from mlflow_parity.errors import MalformedAnswer
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import ArtifactTree
+from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import ArtifactTree
 from mlflow_parity.options import Depth
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.reading.artifacts.stores import is_faithful, walk
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits, Session
-from mlflow_parity.reading.stores import is_faithful, walk
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.standin.s3 import S3
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server

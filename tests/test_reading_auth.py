@@ -15,12 +15,12 @@ import requests
 from reading_proxy import Exchange, Fault, proxying, status
 from support.seed import EPOCH, Seeder, seed_small
 
-from mlflow_parity.errors import RequestRefused, TransportError, UsageProblem
-from mlflow_parity.locations import Location, parse_arn, parse_location
-from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.auth import SideName, credentials
+from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits, Session
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.auth import SideName, credentials
+from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn
 from mlflow_parity.standin.servers import Server
 

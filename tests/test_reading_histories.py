@@ -17,12 +17,12 @@ import requests
 from reading_proxy import Exchange, Fault, Proxy, proxying, status
 from support.seed import EPOCH, Seeder
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import MetricPoint, Run, Series
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.histories import CAP, Lengths
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits
+from mlflow_parity.reading.transport.session import Limits
 from mlflow_parity.standin.servers import Server, free_port
 
 BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"

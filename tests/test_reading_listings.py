@@ -12,12 +12,12 @@ from reading_proxy import Exchange, Fault, Proxy, page, proxying, status
 from support.seed import EPOCH, KEY, LONG, UMLAUT, Seeder, seed_small
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.errors import MalformedAnswer, RequestRefused, TransportError
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import Run
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.core.errors import MalformedAnswer, RequestRefused, TransportError
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Run
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits, Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.standin.servers import Server
 
 VERSIONS = ["newest", "server_2_16", "server_2_22", "server_3_4", "server_3_10"]

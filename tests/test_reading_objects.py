@@ -13,14 +13,14 @@ from support.seed import EPOCH, UMLAUT, Seeder
 from support.seed_objects import CHAT, FILES, HOOK, MLMODEL, SCORER, Objects, seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity import contract
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import Entity, Run
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.capabilities import release
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Entity, Run
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.reading.server import PAGE, ServerReader
-from mlflow_parity.reading.session import Limits, Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.capabilities import release
+from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.standin.servers import Server
 
 VERSIONS = ["newest", "2.16.2", "2.22.5", "3.4.0", "3.10.1"]

@@ -15,12 +15,12 @@ from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer
 from test_reading_objects import QUICK, everything, opened
 
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.locations import parse_arn
-from mlflow_parity.model import Entity
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.core.locations import parse_arn
+from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 

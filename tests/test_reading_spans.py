@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_parity.reading.spans import span_id
+from mlflow_parity.reading.traces.spans import span_id
 
 
 @given(st.binary(min_size=8, max_size=8))

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.secrecy import forms
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.redaction import MASK, Redactor, basic, guard_logs, learn
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.redaction import MASK, Redactor, basic, guard_logs, learn
 
 WORD = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY=="
 ODD = 'p"ä ss/%&<\\x>'

@@ -13,12 +13,12 @@ from support.memory import Store, run_audit
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.errors import SnapshotError, UsageProblem
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import Entity, Experiment, Run
+from mlflow_parity.audit.renames import Renames, load_renames
+from mlflow_parity.audit.side import Side, uncounted
+from mlflow_parity.core.errors import SnapshotError, UsageProblem
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.reading import open_reader
-from mlflow_parity.renames import Renames, load_renames
-from mlflow_parity.sides import Side, uncounted
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.store import Origin, Snapshot
 

@@ -25,10 +25,10 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 
 from mlflow_parity.cli import main
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.damage import read_damage
-from mlflow_parity.redaction import Redactor
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.migrating.repair.audit_findings import read_damage
 from mlflow_parity.reporting.folder import FILES, ReportFolder
 from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.json_report import schema
@@ -237,7 +237,7 @@ def test_a_full_disk(servers: tuple[Server, Server], first: AuditRun, folder: Pa
 def test_a_disk_that_is_full_from_the_first(folder: Path, first: AuditRun) -> None:
     """Not even the report without a verdict fits: the earlier one is gone from there, and what is wrong is known."""
     code = (
-        "from mlflow_parity.redaction import Redactor\n"
+        "from mlflow_parity.core.redaction import Redactor\n"
         "from mlflow_parity.reporting.folder import ReportFolder\n"
         "from mlflow_parity.reporting.report import unfinished\n"
         "made = ReportFolder('reports', unfinished('0', ''), Redactor()); print(made.earlier); print(made.problem)"

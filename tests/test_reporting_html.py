@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from reporting_samples import FACETS, HOSTILE, cell, hostile_report, report, reports, unhurried
 from support.browser import Page, assert_inert, listening, opened
 
+from mlflow_parity.core.text import visible
+from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.reporting.html_report import render
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
-from mlflow_parity.reporting.text import visible
-from mlflow_parity.verdict import Finding, State
 
 LIMIT = 10_000_000
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting_samples import ids, states, texts, unhurried
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.redaction import MASK, Redactor
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.redaction import MASK, Redactor
+from mlflow_parity.core.text import encodable
+from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
-from mlflow_parity.reporting.text import encodable
-from mlflow_parity.verdict import Row, State
 
 rows = st.builds(
     Row,

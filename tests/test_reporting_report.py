@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reporting_samples import cell, findings, report, reports, side, unhurried
 
-from mlflow_parity.redaction import MASK, Redactor
+from mlflow_parity.core.redaction import MASK, Redactor
+from mlflow_parity.core.verdict import SEVERITY, Finding, State
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, experiment_order, percent
-from mlflow_parity.verdict import SEVERITY, Finding, State
 
 
 def green(**changes: Any) -> Report:

@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reporting_samples import FACETS, cell, findings, hostile_report, report, reports, states, texts, unhurried
 
-from mlflow_parity.redaction import Redactor
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import width
+from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
 from mlflow_parity.reporting.terminal import check_message, summary_lines
-from mlflow_parity.reporting.text import width
-from mlflow_parity.verdict import Finding, State
 
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 

@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reporting_samples import texts, unhurried
 
-from mlflow_parity.reporting.text import (
-    crop,
-    distinct,
-    encodable,
-    json_safe,
-    shorten,
-    shorten_pair,
-    visible,
-    width,
-)
+from mlflow_parity.core.text import crop, distinct, encodable, json_safe, shorten, shorten_pair, visible, width
 
 #: Format characters that have a glyph of their own.
 _SEEN_FORMATS = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u0890\u0891\u08e2")

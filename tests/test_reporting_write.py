@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting_samples import cell, report, side, unhurried
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.redaction import MASK, Redactor
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.redaction import MASK, Redactor
+from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.json_report import render as render_json
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
 from mlflow_parity.reporting.write import prepare_directory, write_reports
-from mlflow_parity.verdict import Finding, State
 
 
 def soaked(secret: str) -> Report:

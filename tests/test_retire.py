@@ -19,15 +19,15 @@ from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
 from support.servers import copy_database, emptied
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.migrating import app_command
-from mlflow_parity.migrating.retire_evidence import evidence_of, judge, parse_age
-from mlflow_parity.renames import load_renames
+from mlflow_parity.audit.renames import load_renames
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
-from mlflow_parity.snapshot.files import file_sha256
+from mlflow_parity.sagemaker import app_command
+from mlflow_parity.sagemaker.retire_evidence import evidence_of, judge, parse_age
 from mlflow_parity.standin.sagemaker import StandIn
-from mlflow_parity.verdict import Row, State
-from mlflow_parity.waivers import load_waivers
 
 DAY = timedelta(days=1)
 

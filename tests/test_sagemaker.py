@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_parity.errors import RequestRefused, UsageProblem
-from mlflow_parity.locations import Location, parse_arn
-from mlflow_parity.migrating import app_command
-from mlflow_parity.migrating.apps import check_app, create_app_for
-from mlflow_parity.sagemaker import open_control
+from mlflow_parity.core.errors import RequestRefused, UsageProblem
+from mlflow_parity.core.locations import Location, parse_arn
+from mlflow_parity.sagemaker import app_command
+from mlflow_parity.sagemaker.apps import check_app, create_app_for
+from mlflow_parity.sagemaker.control_plane import open_control
 from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.plane import Held, Plane, Resource
 from mlflow_parity.standin.s3 import S3
@@ -235,7 +235,7 @@ def test_identity_and_region_are_looked_for(
     status, _, err = command("list", "--servers")
     assert (status, "no AWS region is known; give --region" in err) == (2, True)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER", "http://127.0.0.1:9")
-    monkeypatch.setattr("mlflow_parity.aws_calls._TRIES", 2)
+    monkeypatch.setattr("mlflow_parity.sagemaker.aws_calls._TRIES", 2)
     status, _, err = command("list", "--servers", "--region", REGION)
     assert (status, f"control plane in {REGION} does not answer" in err) == (2, True)
 

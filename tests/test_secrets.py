@@ -187,7 +187,7 @@ EVERYTHING = (
 )
 #: A check that breaks in the middle of our own code, with everything that the audit knows among its frames.
 BROKEN = """
-import mlflow_parity.items as items
+import mlflow_parity.audit.test_items as items
 load = items.ItemState.load
 
 def broken(folder, item):

@@ -16,11 +16,11 @@ from support.seed import Seeder
 from support.seed_models import MLMODEL
 from support.servers import FreshServer, emptied
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.model import ArtifactTree
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import ArtifactTree
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server

@@ -16,12 +16,12 @@ from support.stores import restored, stores
 from test_contract import source as sample
 from test_contract import target
 
-from mlflow_parity.errors import ReadError, SnapshotError, TransportError
-from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Run, Series
+from mlflow_parity.audit.side import Side
+from mlflow_parity.core.errors import ReadError, SnapshotError, TransportError
+from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.options import Depth
-from mlflow_parity.sides import Side
-from mlflow_parity.snapshot.files import sealed, write_json
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
@@ -76,7 +76,7 @@ def test_what_is_read_back_is_what_was_written(store: Store, tmp_path_factory: p
     """Every run, point and file comes back as it was, NaN and -0.0 bit for bit."""
     import numpy as np
 
-    from mlflow_parity.digests import run_digest, series_digest
+    from mlflow_parity.core.digests import run_digest, series_digest
 
     folder = tmp_path_factory.mktemp("snapshot")
     run_audit(store, restored(store), snapshots=folder)
@@ -255,7 +255,7 @@ def test_what_cannot_be_read_is_unverified(tmp_path: Path, part: str) -> None:
     audited = run_audit(store, target(), readers={"source": failing(store, part)}, snapshots=tmp_path)
     assert not audited.result.green
     red = {row.facet for row in audited.rows if not row.state.green and row.experiment == "main"}
-    from mlflow_parity import contract
+    from mlflow_parity.kinds import contract
 
     assert red == (set(contract.RUN_FACETS) if part == "runs" else {part})
     assert {state for _, _, _, state in audited.found} == {"unverified"}

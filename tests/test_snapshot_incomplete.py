@@ -13,13 +13,13 @@ from support.seed_later import seed_later
 from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer
 
+from mlflow_parity.audit.side import Side
 from mlflow_parity.cli import main
-from mlflow_parity.locations import Location
-from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.exporting import unread
-from mlflow_parity.migrating.retiring import _state
-from mlflow_parity.model import Artifact, ArtifactTree, Experiment
-from mlflow_parity.sides import Side
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.exporting import unread
+from mlflow_parity.sagemaker.retiring import _state
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import Unread, _of_tree, incomplete, told
 from mlflow_parity.snapshot.store import Origin, Snapshot

@@ -16,7 +16,7 @@ import requests
 from botocore.exceptions import ClientError
 from support.signing import BODY, SEARCH, assert_refused, send_search, sign, signed_search
 
-from mlflow_parity.locations import parse_arn
+from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.gateway import Rules, gateway
 from mlflow_parity.standin.plane import Held, Plane, Resource

@@ -19,7 +19,7 @@ from support.seed import Seeder
 from support.seed_later import seed_secret
 from support.servers import ServerPool
 
-from mlflow_parity.migrating.ordering import import_batch, import_rest
+from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 
 pytestmark = pytest.mark.long
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from support.memory import Audited, MemoryReader, Store, run_audit
 
-from mlflow_parity.errors import ReadError
-from mlflow_parity.locations import Location
-from mlflow_parity.model import Entity, Experiment, Run
-from mlflow_parity.verdict import Finding, State
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.core.verdict import Finding, State
 
 DEFAULT = Experiment("0", "Default", "active", "mlflow-artifacts:/0", 1, 1, {})
 SHOP = Experiment("1", "shop", "active", "mlflow-artifacts:/1", 5, 6, {})

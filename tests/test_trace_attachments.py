@@ -21,13 +21,13 @@ from support.seed_traces import Upload, reference, span, trace
 from support.servers import FreshServer, emptied, server_of
 from test_reading_objects import QUICK, opened
 
-from mlflow_parity import attachments
-from mlflow_parity.locations import parse_arn
-from mlflow_parity.migrating.trace_content import spans_file
-from mlflow_parity.model import ArtifactTree, Entity
-from mlflow_parity.reading.auth import credentials
+from mlflow_parity.core.locations import parse_arn
+from mlflow_parity.core.records import ArtifactTree, Entity
+from mlflow_parity.kinds import attachments
+from mlflow_parity.migrating.write.objects.trace_content import spans_file
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.sagemaker import StandIn
 
 PNG = b"\x89PNG\r\n" + bytes(range(256))

@@ -39,7 +39,7 @@ from reading_proxy import (
 from support.copied import QUICK, Outcome, audited, copied_pair, kept
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.reading.session import Limits
+from mlflow_parity.reading.transport.session import Limits
 
 #: Seconds that any of these audits may take; an undisturbed one takes less than one.
 LIMIT = 60.0

@@ -31,7 +31,7 @@ from support.copied import Outcome, audited, kept
 from support.seed import EPOCH, Seeder
 from support.servers import emptied
 
-from mlflow_parity.reading import s3_store
+from mlflow_parity.reading.artifacts import s3_store
 from mlflow_parity.standin.sagemaker import StandIn
 
 FOREVER = 10**9

@@ -15,17 +15,17 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer, emptied
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location, parse_location
-from mlflow_parity.migrating.files import NotUploaded, Uploads
-from mlflow_parity.migrating.writing import open_writer
-from mlflow_parity.model import Experiment
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.saving import Blobs
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import Location, parse_location
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.migrating.write.files import NotUploaded, Uploads
+from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, TrustedPlaces, given_places, own_root
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.sagemaker import StandIn
-from mlflow_parity.trusted_places import PlaceNotAllowed, TrustedPlaces, given_places, own_root
 
 VICTIM = "somebody-elses"
 SECRET = b"not of this server"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mlflow_parity.__main__ import main
-from mlflow_parity.drafting import draft
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.verdict import Row, State
-from mlflow_parity.waivers import load_waivers
+from mlflow_parity.audit.waivers.waivers import load_waivers
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.reporting.waiver_drafts import draft
 
 
 def finding(name: str, key: str, state: str = "mismatch", facet: str = "params") -> dict[str, Any]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from support.memory import Audited, Store, run_audit
 
+from mlflow_parity.audit.waivers.waived_values import digest_of, is_told, is_value, told
+from mlflow_parity.audit.waivers.waivers import Waiver, WaiverBook, load_waivers
 from mlflow_parity.comparing import Difference, Outcome
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.model import Experiment, Run
-from mlflow_parity.verdict import Row, State
-from mlflow_parity.waived_values import digest_of, is_told, is_value, told
-from mlflow_parity.waivers import Waiver, WaiverBook, load_waivers
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.records import Experiment, Run
+from mlflow_parity.core.verdict import Row, State
 
 Alter = Callable[[Store], None]
 DAY = date(2027, 1, 31)

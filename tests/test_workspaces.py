@@ -11,17 +11,17 @@ from types import SimpleNamespace
 import pytest
 from support.memory import Store, run_audit
 
-from mlflow_parity.errors import LocationError, UsageProblem
-from mlflow_parity.locations import Location, in_workspace, parse_location
+from mlflow_parity.audit.side import Side
+from mlflow_parity.core.errors import LocationError, UsageProblem
+from mlflow_parity.core.locations import Location, in_workspace, parse_location
+from mlflow_parity.core.records import Entity, Experiment
+from mlflow_parity.migrating.plan.manual_steps import unwritten
+from mlflow_parity.migrating.plan.survey import Survey
 from mlflow_parity.migrating.settings import settings_of
-from mlflow_parity.migrating.survey import Survey
-from mlflow_parity.migrating.unwritten import unwritten
-from mlflow_parity.model import Entity, Experiment
 from mlflow_parity.options import resolve
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.session import Session
-from mlflow_parity.session import command_line
-from mlflow_parity.sides import Side
+from mlflow_parity.pytest_api.session import command_line
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 SERVER = parse_location("http://127.0.0.1:5", option="--source-uri")

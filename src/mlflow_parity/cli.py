@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from mlflow_parity import __version__, snapshot_command
-from mlflow_parity.ending import Terminated, on_sigterm
-from mlflow_parity.errors import ParityError
-from mlflow_parity.invocation import program
-from mlflow_parity.redaction import Redactor, defect, guard_logs
+from mlflow_parity import __version__
+from mlflow_parity.core.ending import Terminated, on_sigterm
+from mlflow_parity.core.errors import ParityError
+from mlflow_parity.core.invocation import program
+from mlflow_parity.core.redaction import Redactor, defect, guard_logs
+from mlflow_parity.pytest_api import snapshot_command
 
 _DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, and migrate it so."
 
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _audit(arguments: Sequence[str]) -> int:
-    from mlflow_parity.audit_command import main as audit
+    from mlflow_parity.pytest_api.audit_command import main as audit
 
     audit(arguments)
 
@@ -79,7 +80,7 @@ _PASSED_ON: Mapping[str, Callable[[Sequence[str]], int]] = {"audit": _audit, "mi
 
 
 def _waive(args: argparse.Namespace) -> int:
-    from mlflow_parity.drafting import write_draft
+    from mlflow_parity.reporting.waiver_drafts import write_draft
 
     count = write_draft(args.report, args.output)
     entries = "entry" if count == 1 else "entries"

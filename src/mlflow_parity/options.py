@@ -10,14 +10,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
-from mlflow_parity.profiles import PROFILES, Profile
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.kinds.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
     import pytest
 
-    from mlflow_parity.recheck import Recheck
+    from mlflow_parity.pytest_api.recheck import Recheck
 
 Depth = Literal["listing", "digest", "full"]
 GROUP = "mlflow-parity"
@@ -196,7 +196,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     Raises:
         UsageProblem: one line for the first thing that is wrong.
     """
-    from mlflow_parity.trusted_places import AUDIT_OPTION, given_places
+    from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
@@ -232,7 +232,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         )
     _check_folders(settings)
     if values.get("recheck"):
-        from mlflow_parity.recheck import load_recheck
+        from mlflow_parity.pytest_api.recheck import load_recheck
 
         settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
     return settings

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlflow_parity import options
-from mlflow_parity.errors import ParityError, no_space
+from mlflow_parity.core.errors import ParityError, no_space
 
 if TYPE_CHECKING:
-    from mlflow_parity.checking import Audited
-    from mlflow_parity.items import Item
-    from mlflow_parity.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
+    from mlflow_parity.audit.test_items import Item
+    from mlflow_parity.pytest_api.checking import Audited
+    from mlflow_parity.pytest_api.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
+    from mlflow_parity.pytest_api.session import Main, Shared
     from mlflow_parity.reporting.folder import ReportFolder
-    from mlflow_parity.session import Main, Shared
 
 _FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
@@ -49,8 +49,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     if not options.is_active(values):
         return
     if not given.help and not _is_worker() and _writes(given):
-        from mlflow_parity import session
-        from mlflow_parity.redaction import Redactor
+        from mlflow_parity.core.redaction import Redactor
+        from mlflow_parity.pytest_api import session
 
         # what may be wrong with that folder is said when all options are known
         with suppress(ParityError):
@@ -80,8 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if not config.option.help and any(_is_ours(argument) for argument in config.args):
             raise pytest.UsageError(options.NO_SIDES)
         return
-    from mlflow_parity import session
-    from mlflow_parity.redaction import Redactor, guard_debug_file, guard_logs
+    from mlflow_parity.core.redaction import Redactor, guard_debug_file, guard_logs
+    from mlflow_parity.pytest_api import session
 
     redactor = Redactor.from_environment()
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -116,7 +116,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is not None:
         config.stash[_SHARED] = session.Shared(Path(worker[_FOLDER]), settings, redactor)
         return
-    from mlflow_parity.ending import on_sigterm
+    from mlflow_parity.core.ending import on_sigterm
 
     main = session.Main(settings, redactor, session.command_line(values, settings, selected), reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
@@ -168,7 +168,7 @@ def _usage_errors(redact: Any, main: Main | None = None) -> Iterator[None]:
                 main.ends(str(problem), int(pytest.ExitCode.USAGE_ERROR))
             raise pytest.UsageError(redact(str(problem))) from None
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
-        from mlflow_parity.redaction import defect
+        from mlflow_parity.core.redaction import defect
 
         reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{defect(error, redact)}"
         if main is not None:
@@ -182,7 +182,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if shared is None:
         return []
     settings, main = shared.settings, config.stash.get(_MAIN, None)
-    from mlflow_parity.answering import begun
+    from mlflow_parity.reporting.answering import begun
 
     lines = []
     for name, location in (("source", settings.source), ("target", settings.target)):
@@ -220,7 +220,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if shared is None:
         raise pytest.UsageError(options.NO_SIDES)
     if _SCOPE in metafunc.fixturenames:
-        from mlflow_parity.own_checks import WHOLE, test_id
+        from mlflow_parity.pytest_api.own_checks import WHOLE, test_id
 
         each = "parity_experiment" in metafunc.fixturenames
         items = [item for item in shared.items if each and item.family == "experiment" and not item.surplus]
@@ -228,8 +228,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(_SCOPE, items if each else [None], ids=names, indirect=True)
     if _FIXTURE not in metafunc.fixturenames:
         return
-    from mlflow_parity.items import bundles
-    from mlflow_parity.promises import BY_NAME, OWNERS
+    from mlflow_parity.audit.test_items import bundles
+    from mlflow_parity.kinds.check_registry import BY_NAME, OWNERS
 
     name = metafunc.function.__name__.removeprefix("test_")
     family = BY_NAME[name].family if name in BY_NAME else "experiment"
@@ -241,7 +241,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _checks_of(item: pytest.Item) -> list[str]:
     """The checks that a test item of ours stands for, as ``promise[item id]``."""
-    from mlflow_parity.items import Bundle
+    from mlflow_parity.audit.test_items import Bundle
 
     bundle = item.callspec.params.get(_FIXTURE) if hasattr(item, "callspec") else None
     promise = item.name.partition("[")[0].removeprefix("test_")
@@ -255,7 +255,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     shared = config.stash.get(_SHARED, None)
     if shared is None:
         return
-    from mlflow_parity.promises import PROMISES, collected
+    from mlflow_parity.kinds.check_registry import PROMISES, collected
 
     settings, recheck = shared.settings, shared.settings.recheck
     names = collected(snapshot=settings.target.kind == "snapshot", load_models=settings.load_models)
@@ -274,8 +274,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def parity_audited(request: pytest.FixtureRequest) -> Audited:
     """One experiment after the audit: its part of the ledger, for one check to judge."""
-    from mlflow_parity.checking import load
-    from mlflow_parity.session import STATES
+    from mlflow_parity.pytest_api.checking import load
+    from mlflow_parity.pytest_api.session import STATES
 
     shared = request.config.stash[_SHARED]
     name = request.function.__name__.removeprefix("test_")
@@ -290,7 +290,7 @@ def parity_scope(request: pytest.FixtureRequest) -> Item | None:
 
 
 def _own(request: pytest.FixtureRequest) -> OwnChecks:
-    from mlflow_parity.own_checks import OwnChecks
+    from mlflow_parity.pytest_api.own_checks import OwnChecks
 
     stash = request.config.stash
     if _OWN not in stash:
@@ -348,7 +348,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
 
 
 def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
-    from mlflow_parity.session import Terminal
+    from mlflow_parity.pytest_api.session import Terminal
 
     writer = config.get_terminal_writer()
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity.core.verdict import Row
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.standin.servers import clean_environment
-from mlflow_parity.verdict import Row
 from support import warm
 
 #: ``python`` with these arguments is an audit; plugins of other packages take a second to start and no check uses them.

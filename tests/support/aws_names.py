@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mlflow_parity.locations import own_endpoint
+from mlflow_parity.core.locations import own_endpoint
 from mlflow_parity.standin.sagemaker import StandIn
 from support.certificates import certificate
 

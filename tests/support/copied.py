@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_parity.audit import Audit, Result
-from mlflow_parity.errors import ReadError
-from mlflow_parity.locations import Location, parse_arn, parse_location
+from mlflow_parity.audit.side import Side, SideName, uncounted
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.locations import Location, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.verdict import Finding, Row
+from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.options import Depth, Settings, in_scope
-from mlflow_parity.profiles import Profile
-from mlflow_parity.promises import collected, select
-from mlflow_parity.reading.auth import credentials
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.session import Limits, Session
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.sides import Side, SideName, uncounted
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.standin.servers import Server
-from mlflow_parity.verdict import Finding, Row
 from support.memory import Silent, Sink
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects

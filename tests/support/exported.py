@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.exporting import Exporter
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.exporting import Exporter
 from mlflow_parity.reading import open_reader
 from mlflow_parity.snapshot.incomplete import Unread
 from mlflow_parity.standin.servers import Server

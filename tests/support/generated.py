@@ -13,7 +13,7 @@ from urllib.parse import quote
 import requests
 from hypothesis import strategies as st
 
-from mlflow_parity.migrating.trace_content import spans_file
+from mlflow_parity.migrating.write.objects.trace_content import spans_file
 from support.seed import EPOCH, Seeder, pairs
 from support.seed_later import seed_secret
 from support.seed_objects import HOOK, SCORER

@@ -6,21 +6,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.export_folder import ExportFolder
-from mlflow_parity.migrating.files import Uploads
-from mlflow_parity.migrating.import_experiments import import_experiment
-from mlflow_parity.migrating.import_models import import_logged_models
-from mlflow_parity.migrating.import_registry import import_registry
-from mlflow_parity.migrating.import_runs import import_runs
-from mlflow_parity.migrating.importing import Import
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Entry, Journal
-from mlflow_parity.migrating.lifecycle import apply_lifecycle
-from mlflow_parity.migrating.linking import link_rest, link_runs, mend_version_tags
-from mlflow_parity.migrating.ordering import import_batch, import_rest
-from mlflow_parity.migrating.writing import open_writer
+from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.lifecycle import apply_lifecycle
+from mlflow_parity.migrating.write.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.migrating.write.objects.experiments import import_experiment
+from mlflow_parity.migrating.write.objects.logged_models import import_logged_models
+from mlflow_parity.migrating.write.objects.registry import import_registry
+from mlflow_parity.migrating.write.objects.runs import import_runs
+from mlflow_parity.migrating.write.ordering import import_batch, import_rest
+from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading import open_reader
-from mlflow_parity.renames import Renames
 
 
 class Migration:

@@ -34,7 +34,7 @@ def import_killed(export: Path, target: str, journal: Path, seed: int = 7, *, wh
 
 
 def _attempt(arguments: list[str], chance: random.Random | None) -> None:
-    from mlflow_parity.migrating.export_folder import ExportFolder
+    from mlflow_parity.migrating.export.export_folder import ExportFolder
     from support import importer
 
     migration: importer.Migration = getattr(importer, arguments[5])(
@@ -70,7 +70,7 @@ def _attempt(arguments: list[str], chance: random.Random | None) -> None:
 
 def _main(arguments: list[str]) -> int:
     chance = random.Random(arguments[3])
-    from mlflow_parity.migrating.target_client import settle_tool
+    from mlflow_parity.migrating.write.target_client import settle_tool
     from support import importer  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -71,7 +71,7 @@ def _noted(agree: Any, notes: Path) -> Any:
 
 
 def _arm(chance: random.Random) -> None:
-    from mlflow_parity.reading.session import Session
+    from mlflow_parity.reading.transport.session import Session
 
     where = chance.random()
     if where < 0.3:
@@ -85,7 +85,7 @@ def _arm(chance: random.Random) -> None:
 
 def _main(source: str, target: str, folder: str, kills: str, seed: str) -> int:
     chance = random.Random(seed)
-    import mlflow_parity.reading.s3_store  # noqa: F401 - loaded once, before the forks
+    import mlflow_parity.reading.artifacts.s3_store  # noqa: F401 - loaded once, before the forks
     from mlflow_parity.snapshot import capture
     from support.copied import audited
 

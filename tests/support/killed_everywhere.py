@@ -70,7 +70,7 @@ class _Laboratory:
             os._exit(1)
 
     def _import(self, journal: Path, at: int, after: bool) -> int:
-        from mlflow_parity.migrating.export_folder import ExportFolder
+        from mlflow_parity.migrating.export.export_folder import ExportFolder
         from support.importer import Whole
 
         whole = Whole(ExportFolder(self.export), self.target, journal)
@@ -107,7 +107,7 @@ class _Laboratory:
 
 
 def _main(arguments: list[str]) -> int:
-    from mlflow_parity.migrating.target_client import settle_tool
+    from mlflow_parity.migrating.write.target_client import settle_tool
     from support import copied, importer  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -53,7 +53,7 @@ def _deadly(call: Callable[..., Any], left: int) -> Callable[..., Any]:
 
 
 def _attempt(uri: str, folder: Path, chance: random.Random | None) -> None:
-    from mlflow_parity.reading.saving import Blob
+    from mlflow_parity.reading.artifacts.blob_store import Blob
     from support.exported import export_from
 
     where = chance.random() if chance is not None else 1.0
@@ -69,7 +69,7 @@ def _attempt(uri: str, folder: Path, chance: random.Random | None) -> None:
 
 def _main(uri: str, folder: str, seed: str) -> int:
     chance = random.Random(seed)
-    from mlflow_parity.migrating.target_client import settle_tool
+    from mlflow_parity.migrating.write.target_client import settle_tool
     from support import exported  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved, Run
+from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
+from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.options import Depth
-from mlflow_parity.reading.visibility import Visibility
-from mlflow_parity.trusted_places import TrustedPlaces
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+from mlflow_parity.reading.transport.visibility import Visibility
 
 
 def stored(entity: Entity) -> Entity:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from mlflow_parity.comparing.copy_places import CopyPlaces
 from mlflow_parity.comparing.experiment import Outcome
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.likeness import Likeness
 from mlflow_parity.comparing.object_fields import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
-from mlflow_parity.copy_places import CopyPlaces
-from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
-from mlflow_parity.pairing_objects import pair_objects
-from mlflow_parity.pairing_same import same_objects
-from mlflow_parity.profiles import Profile
-from mlflow_parity.relocation import Relocation
+from mlflow_parity.comparing.tie_breakers import Likeness
+from mlflow_parity.kinds.base import KINDS, LIVE, OPTIONAL
+from mlflow_parity.kinds.profiles import Profile
+from mlflow_parity.pairing.objects import pair_objects
+from mlflow_parity.pairing.relocation import Relocation
+from mlflow_parity.pairing.same_store import same_objects
 from support.entities import Store, families
 
 

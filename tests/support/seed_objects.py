@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import requests
 
-from mlflow_parity.reading.capabilities import release
+from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.standin.servers import AT_ONCE, clean_environment
 from support import warm
 from support.environments import python_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from mlflow_parity.migrating.trace_content import spans_file
+from mlflow_parity.migrating.write.objects.trace_content import spans_file
 from support.seed import EPOCH, Seeder
 
 NS = 1_000_000

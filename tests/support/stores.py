@@ -10,7 +10,7 @@ from dataclasses import replace
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from mlflow_parity.model import EXIM_PREFIX, DatasetInput, Experiment, MetricPoint, Run
+from mlflow_parity.core.records import EXIM_PREFIX, DatasetInput, Experiment, MetricPoint, Run
 from support.memory import Points, Store
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -6,27 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from mlflow_parity import changes, contract
+from mlflow_parity.audit import concurrent_changes as changes
+from mlflow_parity.audit.extra_experiments import held
 from mlflow_parity.audit.left_out import DeletedRuns, left_out
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import listed_now, moved_runs
-from mlflow_parity.audit.surplus import held
+from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.test_items import Item, plain_name
 from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.surplus import surplus_experiment
-from mlflow_parity.errors import ReadError
-from mlflow_parity.items import Item, plain_name
-from mlflow_parity.model import REPLACED_TAG, Experiment
-from mlflow_parity.pairing import ExperimentPair, RunPairing, pair_runs
-from mlflow_parity.pairing_same import same_runs
-from mlflow_parity.profiles import Kept
-from mlflow_parity.sides import SIDES, Side, SideName
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.records import REPLACED_TAG, Experiment
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.profiles import Kept
+from mlflow_parity.pairing.experiments import ExperimentPair, RunPairing, pair_runs
+from mlflow_parity.pairing.same_store import same_runs
 from mlflow_parity.snapshot import ExperimentView, Part
-from mlflow_parity.snapshot.keys import RunKey
 from mlflow_parity.snapshot.store import SnapshotView
-from mlflow_parity.verdict import Row, State
 
 
 class Experiments:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlflow_parity.errors import ReadError
-from mlflow_parity.pairing import RunPairing
-from mlflow_parity.sides import Side, SideName
-from mlflow_parity.snapshot.keys import RunKey
-from mlflow_parity.verdict import Deleted
+from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.verdict import Deleted
+from mlflow_parity.pairing.experiments import RunPairing
 
 #: Runs in deleted experiments that are counted at most, a thousand a request: to know that there are many is enough.
 _MOST = 5_000

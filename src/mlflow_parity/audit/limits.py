@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.test_items import Item
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome
-from mlflow_parity.items import Item
-from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
-from mlflow_parity.reading.capabilities import release
-from mlflow_parity.reading.support import FIRST, is_newer, newer
-from mlflow_parity.sides import SIDES, Side, SideName
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds.base import KINDS, SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.reading.transport.capabilities import release
+from mlflow_parity.reading.transport.kind_support import FIRST, is_newer, newer
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import Origin, Snapshot
-from mlflow_parity.verdict import Row, State
 
 #: The item that every audit has, whatever is in its scope.
 SCOPE_ITEM = Item("both-servers", "", "", surplus=False, family="scope")

@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.scope import Scope, Selected
+from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.test_items import NONE, Item, late_item
 from mlflow_parity.comparing import Outcome
 from mlflow_parity.comparing.objects import unread_rows
-from mlflow_parity.digests import listed_digest
-from mlflow_parity.errors import ReadError
-from mlflow_parity.items import NONE, Item, late_item
-from mlflow_parity.kinds import Family, of_family
-from mlflow_parity.model import Experiment
+from mlflow_parity.core.digests import listed_digest
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.base import Family, of_family
 from mlflow_parity.reading import Reader
-from mlflow_parity.sides import SIDES, Side, SideName
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot

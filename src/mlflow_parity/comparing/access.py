@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.trees import parses
-from mlflow_parity.model import ArtifactTree, Entity, Resolved
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import ArtifactTree, Entity, Resolved
+from mlflow_parity.core.verdict import State
 
 RULE = "model_version.access"
 _MLMODEL = "MLmodel"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_parity.verdict import State
+from mlflow_parity.core.verdict import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-from mlflow_parity import contract
 from mlflow_parity.comparing import fields, same_store
+from mlflow_parity.comparing.copy_places import CopyPlaces
 from mlflow_parity.comparing.difference import Difference, compare_values, facet_state
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
-from mlflow_parity.copy_places import CopyPlaces
-from mlflow_parity.model import REPLACED_TAG, Experiment, Run
-from mlflow_parity.pairing import ExperimentPair, RunPair, RunPairing
-from mlflow_parity.profiles import Profile
-from mlflow_parity.relocation import Relocation
+from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.profiles import Profile
+from mlflow_parity.pairing.experiments import ExperimentPair, RunPair, RunPairing
+from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.snapshot import ExperimentView, Part, RunKey
-from mlflow_parity.verdict import Row, State
 
 #: Which part of a snapshot a facet of runs needs beside ``runs``.
 PART_OF_FACET: dict[str, Part] = {"metrics": "metrics", "artifacts": "artifacts"}

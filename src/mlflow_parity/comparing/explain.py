@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.verdict import State
+from mlflow_parity.core.verdict import State
 
 #: A value longer than this is explained by its first difference, not handed to deepdiff whole.
 _LONG = 4_000

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.digests import series_matrix
-from mlflow_parity.model import Run
+from mlflow_parity.core.digests import series_matrix
+from mlflow_parity.core.records import Run
+from mlflow_parity.core.verdict import State
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
-from mlflow_parity.verdict import State
 
 if TYPE_CHECKING:
     import numpy as np

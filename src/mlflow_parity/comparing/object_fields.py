@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow_parity.comparing.copy_places import CopyPlaces, is_relative, same_place
 from mlflow_parity.comparing.difference import Difference, compare_mappings
 from mlflow_parity.comparing.fields import FIELD, Links
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
@@ -22,11 +23,10 @@ from mlflow_parity.comparing.registry_fields import (
     versions_tag,
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
-from mlflow_parity.copy_places import CopyPlaces, is_relative, same_place
-from mlflow_parity.kinds import KINDS, plain_tags
-from mlflow_parity.model import ENDPOINT_KEY, STORAGE, Entity, Run
-from mlflow_parity.pairing_objects import ObjectPairing
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.base import KINDS, plain_tags
+from mlflow_parity.pairing.objects import ObjectPairing
 
 _SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")

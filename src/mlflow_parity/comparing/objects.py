@@ -12,12 +12,12 @@ from mlflow_parity.comparing.experiment import Outcome, outcome
 from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, wrong_place
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
-from mlflow_parity.kinds import FILES, KINDS
-from mlflow_parity.locations import VARIABLE
-from mlflow_parity.model import STORAGE, ArtifactTree, Entity, Resolved
-from mlflow_parity.pairing_objects import ObjectKey, ObjectPair, ObjectPairing
-from mlflow_parity.relocation import Relocation
-from mlflow_parity.verdict import Row, State
+from mlflow_parity.core.locations import VARIABLE
+from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds.base import FILES, KINDS
+from mlflow_parity.pairing.objects import ObjectKey, ObjectPair, ObjectPairing
+from mlflow_parity.pairing.relocation import Relocation
 
 _CHUNK = 200
 

@@ -10,16 +10,25 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from mlflow_parity import contract
 from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
 from mlflow_parity.comparing.json_values import compare_json
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
-from mlflow_parity.kinds import plain_tags
-from mlflow_parity.model import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, STORAGE, ArtifactTree, Entity, Experiment, Run
-from mlflow_parity.profiles import Profile
-from mlflow_parity.relocation import Relocation
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import (
+    EXIM_PREFIX,
+    NOTE_TAG,
+    PARENT_TAG,
+    STORAGE,
+    ArtifactTree,
+    Entity,
+    Experiment,
+    Run,
+)
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.base import plain_tags
+from mlflow_parity.kinds.profiles import Profile
+from mlflow_parity.pairing.relocation import Relocation
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).
 _AS_EVER = frozenset({"spans", "assessments", "prompts", "records"})

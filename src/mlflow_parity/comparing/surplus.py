@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from mlflow_parity.audit.test_items import Item
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.experiment import Outcome, outcome
-from mlflow_parity.items import Item
-from mlflow_parity.kinds import CONTAINERS
-from mlflow_parity.model import Experiment
-from mlflow_parity.verdict import Row, State
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds.base import CONTAINERS
 
 _RULE = "experiment.presence"
 

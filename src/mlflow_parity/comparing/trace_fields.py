@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.attachments import referring
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets, same
-from mlflow_parity.digests import digest
-from mlflow_parity.model import Entity
-from mlflow_parity.verdict import State
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.records import Entity
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.attachments import referring
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.object_fields import ObjectLinks

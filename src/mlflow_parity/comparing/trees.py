@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.model import Artifact, ArtifactTree
-from mlflow_parity.verdict import State
+from mlflow_parity.core.records import Artifact, ArtifactTree
+from mlflow_parity.core.verdict import State
 
 RULE = "run.artifacts"
 MLMODEL_RULE = "run.artifacts.mlmodel"

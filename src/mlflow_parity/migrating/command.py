@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_parity.ending import Terminated, on_sigterm
-from mlflow_parity.errors import NoSpace, ParityError, UsageProblem, no_space
-from mlflow_parity.invocation import migrate_command
-from mlflow_parity.locations import parse_location
-from mlflow_parity.migrating.app_command import add_app_parser, add_retire_parser
+from mlflow_parity.core.ending import Terminated, on_sigterm
+from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, no_space
+from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.redaction import Redactor, defect, guard_logs
+from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.export.tool import require_extras
 from mlflow_parity.migrating.settings import add_arguments, settings_of
-from mlflow_parity.migrating.tool import require_extras
-from mlflow_parity.redaction import Redactor, defect, guard_logs
-from mlflow_parity.reporting.text import visible
+from mlflow_parity.sagemaker.app_command import add_app_parser, add_retire_parser
 
 _STEPS = {
     "plan": "What would move, what will differ, what stands in the way; nothing is written",
@@ -133,7 +133,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _create_app(options: argparse.Namespace) -> str:
     """Make the App that ``run`` is to migrate to; one that an interrupted run made is taken."""
-    from mlflow_parity.migrating.apps import create_app_for
+    from mlflow_parity.sagemaker.apps import create_app_for
 
     if options.target_uri or options.target_arn:
         raise UsageProblem("--create-app: there is a target already; leave --target-uri and --target-arn out")
@@ -143,7 +143,7 @@ def _create_app(options: argparse.Namespace) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from mlflow_parity.migrating.export_folder import ExportFolder
+    from mlflow_parity.migrating.export.export_folder import ExportFolder
 
     folder = ExportFolder(options.work_dir.expanduser() / "export")
     folder.take_back()

@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds import content, natural, origin
-from mlflow_parity.snapshot.keys import SOURCE_RUN_TAG
+from mlflow_parity.core.keys import SOURCE_RUN_TAG
+from mlflow_parity.kinds.base import content, natural, origin
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.importing import Import
+    from mlflow_parity.core.records import Entity
     from mlflow_parity.migrating.journal import Entry
-    from mlflow_parity.model import Entity
+    from mlflow_parity.migrating.write.importing import Import
 
 Listing = Callable[[], Iterator[list["Entity"]]]
 Key = Callable[["Entity"], Hashable]

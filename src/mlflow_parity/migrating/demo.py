@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.errors import ParityError, UsageProblem
-from mlflow_parity.invocation import migrate_command, migrate_process
-from mlflow_parity.migrating.isolation import run_audit
-from mlflow_parity.migrating.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
+from mlflow_parity.core.errors import ParityError, UsageProblem
+from mlflow_parity.core.invocation import migrate_command, migrate_process
+from mlflow_parity.migrating.export.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
+from mlflow_parity.migrating.handover.isolation import run_audit
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
 from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment, serving
 
@@ -213,7 +213,7 @@ def _missing(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _conclude(result: Result, reports: Path, seconds: float) -> None:
-    from mlflow_parity.kinds import KINDS
+    from mlflow_parity.kinds.base import KINDS
 
     _step("Side by side")
     rows = [

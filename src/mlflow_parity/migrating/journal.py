@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from mlflow_parity.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
-from mlflow_parity.private_files import create, make_inside
+from mlflow_parity.core.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.private_files import create, make_inside
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
 #: API cannot write it.

@@ -12,29 +12,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
-from mlflow_parity.errors import ReadError, UsageProblem
-from mlflow_parity.invocation import migrate_command
-from mlflow_parity.locations import Location
-from mlflow_parity.migrating.export_folder import ExportFolder
+from mlflow_parity.audit.renames import load_renames
+from mlflow_parity.core.errors import ReadError, UsageProblem
+from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings, needed
-from mlflow_parity.migrating.standing import line_of, standing
 from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
-from mlflow_parity.renames import load_renames
-from mlflow_parity.reporting.text import visible
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.damage import Damaged
-    from mlflow_parity.migrating.exporting import Exporter
-    from mlflow_parity.migrating.findings import Found
-    from mlflow_parity.migrating.importing import Import
+    from mlflow_parity.core.records import Experiment
+    from mlflow_parity.migrating.export.exporting import Exporter
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.outcome import Outcome
+    from mlflow_parity.migrating.plan.findings import Found
     from mlflow_parity.migrating.progress import MigrationProgress
-    from mlflow_parity.migrating.target_mark import TargetMark
-    from mlflow_parity.model import Experiment
-    from mlflow_parity.reading.auth import SideName
+    from mlflow_parity.migrating.repair.audit_findings import Damaged
+    from mlflow_parity.migrating.write.importing import Import
+    from mlflow_parity.migrating.write.target_mark import TargetMark
     from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reading.transport.auth import SideName
     from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.snapshot.incomplete import Unread
 
@@ -93,8 +93,8 @@ class Migration:
     @cached_property
     def mark(self) -> TargetMark:
         """The mark of this migration on the target; not made yet."""
-        from mlflow_parity.migrating.target_mark import TargetMark
-        from mlflow_parity.migrating.writing import open_writer
+        from mlflow_parity.migrating.write.target_mark import TargetMark
+        from mlflow_parity.migrating.write.writing import open_writer
 
         assert self.settings.target is not None
         identity = self.work.identity
@@ -112,9 +112,9 @@ class Migration:
     @cached_property
     def importing(self) -> Import:
         """Both ends of the import."""
-        from mlflow_parity.migrating.files import Uploads
-        from mlflow_parity.migrating.importing import Import
-        from mlflow_parity.migrating.writing import open_writer
+        from mlflow_parity.migrating.write.files import Uploads
+        from mlflow_parity.migrating.write.importing import Import
+        from mlflow_parity.migrating.write.writing import open_writer
 
         needed(self.settings, target=True)
         assert self.settings.target is not None
@@ -160,7 +160,7 @@ class Migration:
 
     def plan(self) -> int:
         """Say what would move and what stands in the way; return the exit status. The work folder stays as it is."""
-        from mlflow_parity.migrating.planning import plan, text_of, write
+        from mlflow_parity.migrating.plan.planning import plan, text_of, write
 
         needed(self.settings, source=True)
         journal = None
@@ -221,8 +221,8 @@ class Migration:
 
     def repair(self, report: Path) -> int:
         """Move again what a report calls missing, doubled or different; return the exit status."""
-        from mlflow_parity.migrating.damage import as_judged, read_damage, text_of
-        from mlflow_parity.migrating.repairing import repair
+        from mlflow_parity.migrating.repair.audit_findings import as_judged, read_damage, text_of
+        from mlflow_parity.migrating.repair.repairing import repair
 
         needed(self.settings, target=True)
         assert self.settings.target is not None
@@ -269,7 +269,7 @@ class Migration:
     # --- what they consist of
 
     def _begin_reports(self, reports: Path) -> ReportFolder:
-        from mlflow_parity.migrating.verifying import begin_reports
+        from mlflow_parity.migrating.handover.verifying import begin_reports
 
         return begin_reports(self.settings, reports)
 
@@ -281,8 +281,8 @@ class Migration:
 
     def _hindered(self, step: str, *, exported: bool = False) -> bool:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
-        from mlflow_parity.migrating.findings import text_of
-        from mlflow_parity.migrating.preflight import preflight
+        from mlflow_parity.migrating.plan.findings import text_of
+        from mlflow_parity.migrating.plan.preflight import preflight
 
         # locked from here on: nobody else may begin the same migration meanwhile
         _ = self.work
@@ -310,8 +310,8 @@ class Migration:
 
     def _is_one_server(self) -> bool:
         """Look whether a repair would write to the source itself, or to where another migration writes; say so."""
-        from mlflow_parity.migrating.findings import text_of
-        from mlflow_parity.migrating.preflight import target_alone
+        from mlflow_parity.migrating.plan.findings import text_of
+        from mlflow_parity.migrating.plan.preflight import target_alone
 
         found = target_alone(self.settings, self.folder.snapshot)
         for line in text_of(found, self.settings.redactor):
@@ -323,7 +323,7 @@ class Migration:
 
     def _hold(self) -> bool:
         """Mark the target as being written to; say who else does, if it cannot be had."""
-        from mlflow_parity.migrating.findings import text_of
+        from mlflow_parity.migrating.plan.findings import text_of
 
         found = self.mark.hold(take_over=self.settings.take_over)
         for line in text_of(found, self.settings.redactor):
@@ -338,8 +338,8 @@ class Migration:
         reports: Path | None = None,
         rechecked: Path | None = None,
     ) -> tuple[int, str]:
-        from mlflow_parity.locations import parse_location
-        from mlflow_parity.migrating.verifying import verify
+        from mlflow_parity.core.locations import parse_location
+        from mlflow_parity.migrating.handover.verifying import verify
 
         source = self.settings.source
         if from_export or source is None:
@@ -366,11 +366,11 @@ class Migration:
         return self._export()
 
     def _import(self) -> list[Unread]:
-        from mlflow_parity.migrating.exporting import unread
-        from mlflow_parity.migrating.import_others import PausedWebhooks
-        from mlflow_parity.migrating.ordering import import_batch, import_rest
-        from mlflow_parity.migrating.source_client import tool_log
-        from mlflow_parity.migrating.tool_files import write_tool_files
+        from mlflow_parity.migrating.export.exporting import unread
+        from mlflow_parity.migrating.export.source_client import tool_log
+        from mlflow_parity.migrating.export.tool_files import write_tool_files
+        from mlflow_parity.migrating.write.objects.others import PausedWebhooks
+        from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 
         context = self.importing
         self._bind()
@@ -414,15 +414,15 @@ class Migration:
 
     def _discarding(self) -> list[Unread]:
         """Batch by batch, so that the disk holds the files of one."""
-        from mlflow_parity.migrating.import_others import PausedWebhooks
+        from mlflow_parity.migrating.write.objects.others import PausedWebhooks
 
         with PausedWebhooks(self.importing):
             return self._batch_by_batch()
 
     def _batch_by_batch(self) -> list[Unread]:
-        from mlflow_parity.migrating.discarding import discard
-        from mlflow_parity.migrating.exporting import unread
-        from mlflow_parity.migrating.ordering import import_batch, import_rest
+        from mlflow_parity.migrating.export.discarding import discard
+        from mlflow_parity.migrating.export.exporting import unread
+        from mlflow_parity.migrating.write.ordering import import_batch, import_rest
         from mlflow_parity.snapshot import SERVER
 
         progressed = self._progressed
@@ -466,7 +466,7 @@ class Migration:
         return self.settings.logs / "export.log"
 
     def _exporter(self) -> tuple[Exporter, list[Experiment]]:
-        from mlflow_parity.migrating.exporting import Exporter
+        from mlflow_parity.migrating.export.exporting import Exporter
 
         _ = self.work
         self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
@@ -498,7 +498,7 @@ class Migration:
 
         An end that answers no more ends the work, but not the account of it.
         """
-        from mlflow_parity.migrating.exporting import unread
+        from mlflow_parity.migrating.export.exporting import unread
 
         try:
             left, lost = work(), ""
@@ -541,8 +541,8 @@ class Migration:
 
     def _with_disabled(self, outcome: Outcome, step: str) -> Outcome:
         """Add the webhooks that wait for somebody to enable them."""
-        from mlflow_parity.migrating.import_others import disabled_webhooks
         from mlflow_parity.migrating.outcome import with_disabled
+        from mlflow_parity.migrating.write.objects.others import disabled_webhooks
 
         return with_disabled(outcome, self.settings, step, lambda: disabled_webhooks(self.importing))
 

@@ -11,20 +11,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlflow_parity.errors import ReadError
-from mlflow_parity.invocation import migrate_command
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.locations import Location
-from mlflow_parity.migrating.link_state import FIXED
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.private_files import write as write_file
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import json_safe, visible
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.migrating.plan.known_losses import is_by_contract
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.unmovable import is_by_contract
-from mlflow_parity.private_files import write as write_file
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.reporting.text import json_safe, visible
+from mlflow_parity.migrating.write.link_state import FIXED
+from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.by_hand import by_hand, sentence
-from mlflow_parity.trusted_places import MIGRATE_OPTION
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Entry, Journal

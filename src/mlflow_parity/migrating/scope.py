@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.model import Experiment
 
 
 def in_scope(settings: Settings, experiments: Iterable[Experiment]) -> list[Experiment]:

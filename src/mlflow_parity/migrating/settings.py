@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_parity.errors import UsageProblem
-from mlflow_parity.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.trusted_places import MIGRATE_OPTION, given_places
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, given_places
 
 
 @dataclass(frozen=True, slots=True)

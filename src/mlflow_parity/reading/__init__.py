@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from mlflow_parity.locations import Location
-from mlflow_parity.model import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.options import Depth
 
 if TYPE_CHECKING:
-    from mlflow_parity.reading.visibility import Visibility
-    from mlflow_parity.trusted_places import TrustedPlaces
+    from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+    from mlflow_parity.reading.transport.visibility import Visibility
 
 
 class Reader(Protocol):
     """Reads one location. Implemented by :class:`mlflow_parity.reading.server.ServerReader`.
 
-    Every method raises :class:`mlflow_parity.errors.ReadError` when the listing as a whole cannot be read;
+    Every method raises :class:`mlflow_parity.core.errors.ReadError` when the listing as a whole cannot be read;
     what fails for one object only is carried in that record's ``error``.
     """
 
@@ -143,10 +143,10 @@ def open_reader(
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
     """
-    from mlflow_parity.reading.auth import credentials
+    from mlflow_parity.core.redaction import Redactor
     from mlflow_parity.reading.server import ServerReader
-    from mlflow_parity.reading.session import Session
-    from mlflow_parity.redaction import Redactor
+    from mlflow_parity.reading.transport.auth import credentials
+    from mlflow_parity.reading.transport.session import Session
 
     found = credentials(location, side)
     redactor = Redactor.from_environment(also=location.secrets)

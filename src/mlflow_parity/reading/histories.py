@@ -17,12 +17,12 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from mlflow_parity.digests import value_bits
-from mlflow_parity.errors import MalformedAnswer, ReadError, TransportError
-from mlflow_parity.model import MetricPoint, Run, Series
-from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.listing import Turning
-from mlflow_parity.reading.session import Session
+from mlflow_parity.core.digests import value_bits
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, TransportError
+from mlflow_parity.core.records import MetricPoint, Run, Series
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.listing import Turning
+from mlflow_parity.reading.transport.session import Session
 
 #: Steps, timestamps and values, side by side.
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow_parity.digests import digest
-from mlflow_parity.errors import RequestRefused
-from mlflow_parity.model import Entity, Experiment
-from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.endpoints import Endpoint
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.listing import Entry, each_once, made, pages, text, whole
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.endpoints import Endpoint
+from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, text, whole
+from mlflow_parity.reading.transport.session import Session
 
 _PAGE = 100
 #: Ids, times and users that each server gives itself.

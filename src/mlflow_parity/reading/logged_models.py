@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mlflow_parity.errors import MalformedAnswer
-from mlflow_parity.model import Entity
-from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.listing import Entry, each_once, pages, pairs, text, whole
-from mlflow_parity.reading.session import Session
+from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.records import Entity
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.listing import Entry, each_once, pages, pairs, text, whole
+from mlflow_parity.reading.transport.session import Session
 
 _PAGE = 1_000
 

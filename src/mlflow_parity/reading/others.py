@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.json_text import bounded, or_text
-from mlflow_parity.model import Entity
-from mlflow_parity.reading import endpoints
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.core.json_text import bounded, or_text
+from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.listing import Entry, Turning, each_once, made, pages, text, whole
-from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.support import is_absent
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.kind_support import is_absent
+from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages, text, whole
+from mlflow_parity.reading.transport.session import Session
 
 _DATASETS = 1_000
 _RECORDS = 1_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlflow_parity.model import DatasetInput, Experiment, MetricPoint, Run
-from mlflow_parity.reading.listing import Entry, pairs, whole
+from mlflow_parity.core.records import DatasetInput, Experiment, MetricPoint, Run
+from mlflow_parity.reading.transport.listing import Entry, pairs, whole
 
 
 def experiment(entry: Entry) -> Experiment:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mlflow_parity.errors import ReadError, RequestRefused
-from mlflow_parity.json_text import or_text
-from mlflow_parity.model import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
-from mlflow_parity.reading import endpoints
+from mlflow_parity.core.errors import ReadError, RequestRefused
+from mlflow_parity.core.json_text import or_text
+from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.listing import Entry, each_once, made, pages, pairs, text, whole
-from mlflow_parity.reading.session import Session
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs, text, whole
+from mlflow_parity.reading.transport.session import Session
 
 _IS_PROMPT = "mlflow.prompt.is_prompt"
 PROMPTS = f"tags.`{_IS_PROMPT}` = 'true'"

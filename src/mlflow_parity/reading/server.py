@@ -12,11 +12,9 @@ from itertools import chain
 from threading import Lock
 from typing import Any, TypeVar
 
-from mlflow_parity.attachments import named
-from mlflow_parity.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.kinds import FILES
-from mlflow_parity.locations import DEFAULT_WORKSPACE, VARIABLE
-from mlflow_parity.model import (
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
+from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE
+from mlflow_parity.core.records import (
     MIGRATION_TAGS,
     STORAGE,
     ArtifactTree,
@@ -27,27 +25,30 @@ from mlflow_parity.model import (
     Run,
     Series,
 )
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.kinds.attachments import named
+from mlflow_parity.kinds.base import FILES
 from mlflow_parity.options import Depth
-from mlflow_parity.reading import endpoints, later_kinds, records
-from mlflow_parity.reading.artifacts import read_trees
-from mlflow_parity.reading.auth import Credentials
-from mlflow_parity.reading.capabilities import probe, release
+from mlflow_parity.reading import later_kinds, records
+from mlflow_parity.reading.artifacts.artifact_locations import Places
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.stores import Store
+from mlflow_parity.reading.artifacts.trees import read_trees
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
 from mlflow_parity.reading.later_kinds import Later
-from mlflow_parity.reading.listing import each_once, made, pages
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
-from mlflow_parity.reading.places import Places
-from mlflow_parity.reading.prompt_links import LINKS, read_prompt_links
 from mlflow_parity.reading.registry import read_first, read_mark, read_names, read_registry, resolve_aliases
-from mlflow_parity.reading.saving import Blobs
-from mlflow_parity.reading.session import Session
-from mlflow_parity.reading.stores import Store
-from mlflow_parity.reading.support import Support, is_absent
-from mlflow_parity.reading.traces import BATCHES, TRACES, TraceReader
-from mlflow_parity.reading.visibility import Visibility, look
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.trusted_places import TrustedPlaces
+from mlflow_parity.reading.traces.prompt_links import LINKS, read_prompt_links
+from mlflow_parity.reading.traces.traces import BATCHES, TRACES, TraceReader
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.auth import Credentials
+from mlflow_parity.reading.transport.capabilities import probe, release
+from mlflow_parity.reading.transport.kind_support import Support, is_absent
+from mlflow_parity.reading.transport.listing import each_once, made, pages
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.visibility import Visibility, look
 
 T = TypeVar("T")
 #: Objects per page: 50,000 are allowed, but 1,000 runs are a good page (facts: 2.9 ms a run).

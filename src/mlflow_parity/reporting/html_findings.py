@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from mlflow_parity.core.text import distinct, shorten, shorten_pair, visible
+from mlflow_parity.core.verdict import SEVERITY, Finding
 from mlflow_parity.reporting.report import Report
-from mlflow_parity.reporting.text import distinct, shorten, shorten_pair, visible
-from mlflow_parity.verdict import SEVERITY, Finding
 
 #: Bytes of HTML that the differences may take.
 MAX_FINDING_BYTES = 4_000_000

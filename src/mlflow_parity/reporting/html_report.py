@@ -9,10 +9,10 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from mlflow_parity.core.text import shorten, visible
+from mlflow_parity.core.verdict import SEVERITY, Cell, State
 from mlflow_parity.reporting.html_findings import sections
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
-from mlflow_parity.reporting.text import shorten, visible
-from mlflow_parity.verdict import SEVERITY, Cell, State
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -7,8 +7,8 @@ import math
 from importlib.resources import files
 from typing import Any
 
+from mlflow_parity.core.text import encodable, json_safe
 from mlflow_parity.reporting.report import Report
-from mlflow_parity.reporting.text import encodable, json_safe
 
 
 def render(report: Report) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mlflow_parity.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.private_files import make_folder, temporary
-from mlflow_parity.reporting.text import encodable
-from mlflow_parity.verdict import Row, State
+from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
+from mlflow_parity.core.private_files import make_folder, temporary
+from mlflow_parity.core.text import encodable
+from mlflow_parity.core.verdict import Row, State
 
 FORMAT = b"1"
 _FORMAT_KEY = b"mlflow_parity.ledger"

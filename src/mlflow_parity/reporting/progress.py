@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from shutil import get_terminal_size
 from types import TracebackType
 
+from mlflow_parity.core.text import crop, visible
 from mlflow_parity.reporting.report import SIDES
-from mlflow_parity.reporting.text import crop, visible
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_parity.drafting import ledger_of
-from mlflow_parity.errors import UsageProblem
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.verdict import State
 from mlflow_parity.reporting.ledger import count_states
-from mlflow_parity.verdict import State
+from mlflow_parity.reporting.waiver_drafts import ledger_of
 
 _GREEN = frozenset(state.value for state in State if state.green)
 

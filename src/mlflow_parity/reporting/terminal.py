@@ -6,11 +6,11 @@ import shlex
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
-from mlflow_parity.kinds import SCOPE_KIND
-from mlflow_parity.redaction import Redactor
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import crop, distinct, noun, shorten, shorten_pair, visible, width
+from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
+from mlflow_parity.kinds.base import SCOPE_KIND
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
-from mlflow_parity.reporting.text import crop, distinct, noun, shorten, shorten_pair, visible, width
-from mlflow_parity.verdict import SEVERITY, Cell, Finding, State
 
 #: Most lines of the summary.
 SUMMARY_LINES = 25

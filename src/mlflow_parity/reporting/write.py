@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_parity.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.private_files import make_folder, temporary
+from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
+from mlflow_parity.core.private_files import make_folder, temporary
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
 

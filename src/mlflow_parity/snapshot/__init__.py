@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
-from mlflow_parity.model import ArtifactTree, Experiment, Run, Series
+from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
 
 #: What is read and stored separately; ``runs`` is always needed, the others when a check asks for them.
 Part = Literal[
@@ -120,7 +120,7 @@ class ExperimentView(Protocol):
         ...
 
 
-from mlflow_parity.snapshot.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
+from mlflow_parity.core.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
 
 __all__ = [
     "FORMAT",

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 
 if TYPE_CHECKING:
-    from mlflow_parity.model import ArtifactTree, Experiment
+    from mlflow_parity.core.records import ArtifactTree, Experiment
     from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
 
 #: Parts that hang on runs, which :class:`SnapshotView` answers for.

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity import kinds
-from mlflow_parity.digests import combine, digest
-from mlflow_parity.model import Entity
-from mlflow_parity.pairing_objects import ObjectKey
+from mlflow_parity.core.digests import combine, digest
+from mlflow_parity.core.records import Entity
+from mlflow_parity.kinds import base as kinds
+from mlflow_parity.pairing.objects import ObjectKey
 from mlflow_parity.snapshot.writer import Home, Table, seal
 
 OBJECTS = pa.schema(

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from mlflow_parity.digests import combine, digest, listed_digest
-from mlflow_parity.errors import ReadError
-from mlflow_parity.model import Entity
+from mlflow_parity.core.digests import combine, digest, listed_digest
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.records import Entity
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.objects import ObjectsTable, entity_digest

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity.digests import listed_digest, run_digest
-from mlflow_parity.model import Artifact, DatasetInput, MetricPoint, Run
-from mlflow_parity.snapshot.keys import RunKey, run_key
+from mlflow_parity.core.digests import listed_digest, run_digest
+from mlflow_parity.core.keys import RunKey, run_key
+from mlflow_parity.core.records import Artifact, DatasetInput, MetricPoint, Run
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 _MODELS = pa.list_(pa.struct([("model_id", pa.string()), ("step", pa.int64())]))

@@ -19,16 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mlflow_parity.digests import combine, experiment_digest
-from mlflow_parity.errors import SnapshotError
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.model import ArtifactTree, Entity, Experiment, Run, Series
-from mlflow_parity.pairing_objects import ObjectKey
-from mlflow_parity.private_files import make_inside
-from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
-from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.asked import Asked
-from mlflow_parity.snapshot.files import (
+from mlflow_parity.core.digests import combine, experiment_digest
+from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.files import (
     drop_temporary,
     file_sha256,
     folder_name,
@@ -38,6 +31,13 @@ from mlflow_parity.snapshot.files import (
     sealed,
     write_json,
 )
+from mlflow_parity.core.private_files import make_inside
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.pairing.objects import ObjectKey
+from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import schema as schemas
+from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.objects import ObjectsTable
 from mlflow_parity.snapshot.tables import check_table
 from mlflow_parity.snapshot.writer import Home

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity.errors import SnapshotError
+from mlflow_parity.core.errors import SnapshotError
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.objects import OBJECTS
 

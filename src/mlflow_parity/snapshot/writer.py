@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity.digests import artifacts_digest, combine, encode, series_digest
-from mlflow_parity.model import ArtifactTree, Run, Series
-from mlflow_parity.private_files import make_inside, temporary
+from mlflow_parity.core.digests import artifacts_digest, combine, encode, series_digest
+from mlflow_parity.core.files import file_sha256, replace, sealed, write_json
+from mlflow_parity.core.private_files import make_inside, temporary
+from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.files import file_sha256, replace, sealed, write_json
 
 #: Points kept in memory before they become a row group: 131,072 × 32 bytes.
 _POINTS_PER_GROUP = 65_536

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO
 from urllib.parse import urlsplit
 
-from mlflow_parity.locations import Location
+from mlflow_parity.core.locations import Location
 from mlflow_parity.standin.http import CHUNK, Handler, serving_http
 from mlflow_parity.standin.sigv4 import Credentials, RawRequest, Refused, Verifier
 

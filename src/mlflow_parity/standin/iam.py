@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mlflow_parity.locations import Location
-from mlflow_parity.reading.endpoints import ALLOWED, APP_ACTION, SERVER_SERVICE
+from mlflow_parity.core.locations import Location
+from mlflow_parity.reading.transport.endpoints import ALLOWED, APP_ACTION, SERVER_SERVICE
 from mlflow_parity.standin.gateway import Policy
 
 #: Paths of requests that a managed server has no action for: it does not serve them.

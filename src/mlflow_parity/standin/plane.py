@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlflow_parity.locations import Location
+from mlflow_parity.core.locations import Location
 
 Step = Literal["create", "start", "stop", "delete"]
 #: Status on the way, at the good end and at the bad one.

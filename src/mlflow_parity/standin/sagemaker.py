@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_parity.locations import Location, parse_arn
+from mlflow_parity.core.locations import Location, parse_arn
 from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.gateway import Gateway, Policy, Rules, gateway
 from mlflow_parity.standin.plane import Plane, Resource

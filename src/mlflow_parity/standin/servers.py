@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from mlflow_parity.errors import ParityError
+from mlflow_parity.core.errors import ParityError
 from mlflow_parity.standin.cache import VARIABLE, cache_folder, locked
 
 #: Artifacts pass through the tracking server (``mlflow-artifacts:``) and lie in a local folder.

@@ -1,0 +1,187 @@
+"""``--parity-rename FILE``: objects with other names on purpose; the target is read under its old names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.core import input_files
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.json_text import parsed
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
+
+if TYPE_CHECKING:
+    from mlflow_parity.options import Depth
+    from mlflow_parity.reading import Reader
+
+#: What the report's note of the renames begins with.
+NOTE = "read on the target under their names of the source (--parity-rename)"
+_TABLES = ("experiments", "models", "prompts")
+#: Names, in a logged model's tag, of the registered versions that are made of it.
+_VERSIONS_TAG = "mlflow.modelVersions"
+#: What the source of a version begins with that is made of a logged model or of another version.
+_MODELS = "models:/"
+
+
+@dataclass(frozen=True, slots=True)
+class Renames:
+    """New names by old ones, per kind; ``digest`` is the file's SHA-256 (hex; empty without a file)."""
+
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.experiments or self.models or self.prompts)
+
+    @property
+    def note(self) -> str:
+        """What the report says of it."""
+        counts = ", ".join(f"{len(getattr(self, name))} {name}" for name in _TABLES if getattr(self, name))
+        return f"{NOTE}: {counts} (SHA-256 {self.digest[:16]}…)"
+
+
+def load_renames(path: str | None, option: str = "--parity-rename") -> Renames:
+    """Read a TOML file with the tables ``[experiments]``, ``[models]``, ``[prompts]``: ``"old" = "new"``.
+
+    Raises:
+        UsageProblem: one line saying what is wrong with it.
+    """
+    if path is None:
+        return Renames()
+    try:
+        content = input_files.content_of(path, input_files.TOML)
+        document = input_files.parsed_toml(content)
+    except input_files.Unusable as error:
+        raise UsageProblem(f"{option}: {path} {error}; give a TOML file") from None
+    known = ", ".join(f"[{name}]" for name in _TABLES)
+    for name, table in document.items():
+        if name not in _TABLES or not isinstance(table, Mapping):
+            raise UsageProblem(f"{option}: {path} has {name!r}; it holds the tables {known} and nothing else")
+        for old, new in table.items():
+            if not isinstance(new, str) or not new.strip():
+                raise UsageProblem(f"{option}: {path}: the new name of {old!r} in [{name}] is no text")
+        if len(set(table.values())) < len(table):
+            twice = next(new for new in table.values() if list(table.values()).count(new) > 1)
+            raise UsageProblem(f"{option}: {path}: two objects in [{name}] are to be called {twice!r}")
+    both = {**document.get("models", {}), **document.get("prompts", {})}
+    if len(set(both.values())) < len(both):
+        raise UsageProblem(f"{option}: {path}: a model and a prompt are to have the same name; they share one registry")
+    if not any(document.values()):
+        raise UsageProblem(f"{option}: {path} renames nothing; it holds the tables {known}")
+    digest = hashlib.sha256(content).hexdigest()
+    return Renames(**{name: dict(document.get(name, {})) for name in _TABLES}, digest=digest)
+
+
+class RenamedReader:
+    """Reads a target as if nothing had been renamed; otherwise the reader that it wraps."""
+
+    def __init__(self, reader: Reader, renames: Renames) -> None:
+        self._reader = reader
+        known = {new: old for old, new in renames.experiments.items()}
+        self._experiments = {**_strangers(renames.experiments, known), **known}
+        names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
+        self._names = {**_strangers([*renames.models, *renames.prompts], names), **names}
+        """Names under which models and prompts are read, by their own."""
+        self._own = {told: own for own, told in self._names.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment, under its old name."""
+        found = self._reader.experiments()
+        return [replace(item, name=self._experiments.get(item.name, item.name)) for item in found]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of registered models or prompts, the old ones."""
+        return sorted(self._names.get(name, name) for name in self._reader.names(kind))
+
+    def own_name(self, name: str) -> str:
+        """Return the name that a registered model or prompt has on its server."""
+        return self._own.get(name, name)
+
+    def registry(self) -> Iterator[list[Entity]]:
+        """Registered models, prompts and their versions, under their old names."""
+        for batch in self._reader.registry():
+            yield [_named(entity, self._names) for entity in batch]
+
+    def with_storage(self, versions: Sequence[Entity]) -> list[Entity]:
+        """Model versions with the place from which each is loaded, asked for by the names that they have."""
+        found = self._reader.with_storage([_named(entity, self._own) for entity in versions])
+        return [_named(entity, self._names) for entity in found]
+
+    def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
+        """The version behind each alias, asked for by the names that models and prompts have."""
+        wanted = list(aliases)
+        real = {self.own_name(name): name for name, _ in wanted}
+        for answer in self._reader.resolve([(self.own_name(name), alias) for name, alias in wanted]):
+            yield replace(answer, name=real[answer.name])
+
+    def experiment_objects(
+        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+    ) -> Iterator[list[Entity]]:
+        """Objects of an experiment; where they name models or prompts, by the old names."""
+        for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids):
+            yield [self._linked(entity) for entity in batch]
+
+    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+        """Files of logged models and versions, asked for by the names that they have."""
+        asked = [_named(entity, self._own) for entity in entities]
+        real = {there.entity_id: entity.entity_id for there, entity in zip(asked, entities, strict=True)}
+        for tree in self._reader.entity_files(asked, depth):
+            yield replace(tree, run_id=real[tree.run_id])
+
+    def _linked(self, entity: Entity) -> Entity:
+        facets = dict(entity.facets)
+        for told in ("prompts", "linked_prompts") if entity.kind == "trace" else ():
+            if facets.get(told):
+                facets[told] = [_version_id(link, self._names) for link in facets[told]]
+        tags = facets.get("tags") or {}
+        if entity.kind == "logged_model" and _VERSIONS_TAG in tags:
+            try:
+                versions = parsed(tags[_VERSIONS_TAG])
+                renamed = [{**one, "name": self._names.get(one["name"], one["name"])} for one in versions]
+            except (ValueError, TypeError, KeyError):
+                return entity
+            if renamed != versions:
+                facets["tags"] = {**tags, _VERSIONS_TAG: json.dumps(renamed)}
+        return replace(entity, facets=facets)
+
+
+def _strangers(old_names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """Return names for what has the old name of another object by itself: it is not that one's copy."""
+    return {old: f"{old} (not renamed)" for old in old_names if old not in taken}
+
+
+def _version_id(identity: str, names: Mapping[str, str]) -> str:
+    name, slash, number = identity.rpartition("/")
+    return f"{names.get(name, name)}{slash}{number}" if slash else names.get(identity, identity)
+
+
+def _named(entity: Entity, names: Mapping[str, str]) -> Entity:
+    """Return an entity of the registry under another name."""
+    if entity.kind in ("registered_model", "prompt"):
+        new = names.get(entity.entity_id, entity.entity_id)
+        return replace(entity, entity_id=new, name=new) if new != entity.entity_id else entity
+    if entity.kind not in ("model_version", "prompt_version"):
+        return entity
+    old = entity.container
+    new = names.get(old, old)
+    facets = dict(entity.facets)
+    source = facets.get("source")
+    if isinstance(source, str) and source.startswith(_MODELS):
+        # a version may be made of another model's
+        model, slash, number = source.removeprefix(_MODELS).partition("/")
+        facets["source"] = f"{_MODELS}{names.get(model, model) if slash else model}{slash}{number}"
+    return replace(
+        entity,
+        entity_id=f"{new}/{entity.entity_id.rpartition('/')[2]}",
+        name=new + entity.name.removeprefix(old) if entity.name.startswith(old) else entity.name,
+        container=new,
+        facets=facets,
+    )

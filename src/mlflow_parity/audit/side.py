@@ -1,0 +1,386 @@
+"""One side of the audit: a live server that is read into a snapshot, or a snapshot that stands for it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
+from mlflow_parity.core.keys import run_key
+from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
+from mlflow_parity.core.private_files import make_folder
+from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
+from mlflow_parity.kinds.base import KINDS, Family
+from mlflow_parity.options import Depth
+from mlflow_parity.reading import Reader
+from mlflow_parity.reporting.answering import answering
+from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.capture import Count, capture, capture_objects
+from mlflow_parity.snapshot.store import FILES_PART, MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
+
+SideName = Literal["source", "target"]
+SIDES: tuple[SideName, SideName] = ("source", "target")
+
+
+class Side:
+    """Source or target. ``reader`` is ``None`` when a snapshot stands for the server.
+
+    ``renames`` is the SHA-256 (hex) of the file under whose names the reader reads; empty: under the server's own.
+
+    Raises:
+        UsageProblem: a snapshot holds other names than ``renames`` asks for.
+        SnapshotError: it is none, unfinished or damaged.
+    """
+
+    def __init__(self, name: SideName, location: Location, reader: Reader | None, renames: str = "") -> None:
+        self.name = name
+        self.location = location
+        self.reader = reader
+        self.renames = renames
+        self.resumed_parts = 0
+        self.resumed_from: float | None = None
+        """When the oldest part was read that an interrupted audit left and that was taken over."""
+        self.unlisted: set[Family] = set()
+        """Families whose names could not be listed."""
+        self._model_links = False
+        self._snapshot = None
+        if reader is None:
+            self._snapshot = Snapshot.open(location.path)
+            # before anything of it is used, and all of it: what is not asked for today may be damaged all the same
+            self._snapshot.verify()
+            self._check_names(self._snapshot.asked)
+            self._check_workspace(self._snapshot.origin.workspace)
+        self._experiments: list[Experiment] | None = None
+
+    def _check_workspace(self, kept: str) -> None:
+        wanted, kept = self.location.workspace, kept or DEFAULT_WORKSPACE
+        if wanted and wanted != kept:
+            raise UsageProblem(
+                f"{self.location.display}: the {self.name}'s snapshot is of the workspace {kept}, not of {wanted}; "
+                f"give that one's, or set {self.name.upper()}_{VARIABLE}={kept}"
+            )
+
+    def _check_names(self, asked: Asked | None) -> None:
+        kept = "" if asked is None else asked.renames
+        if kept == self.renames:
+            return
+        if not kept:
+            raise UsageProblem("--parity-rename: a snapshot cannot be read under other names; give the target's server")
+        mend = (
+            "give that file with --parity-rename, or make the snapshot again"
+            if self.name == "target"
+            else "make it again"
+        )
+        raise UsageProblem(
+            f"{self.location.display}: the {self.name}'s snapshot holds the names of a --parity-rename file (SHA-256 "
+            f"{kept[:16]}…), not those of the server; {mend}"
+        )
+
+    @property
+    def address(self) -> str:
+        """The server's address without credentials, also where a snapshot stands for it."""
+        return self.location.address if self.live else self.snapshot.origin.location.partition(" ")[0]
+
+    @property
+    def live(self) -> bool:
+        """Whether it is read from a server now."""
+        return self.reader is not None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was read; only after :meth:`read`, or when a snapshot was given."""
+        if self._snapshot is None:
+            raise RuntimeError("the side was not read yet")
+        return self._snapshot
+
+    def experiments(self, *, again: bool = False) -> list[Experiment]:
+        """Every experiment, deleted ones included."""
+        if self._experiments is None or again:
+            if self.reader is not None:
+                self._experiments = self.reader.experiments()
+            else:
+                self._experiments = list(self.snapshot.experiments)
+        return self._experiments
+
+    def read(
+        self,
+        root: Path,
+        experiments: Sequence[Experiment],
+        parts: Collection[Part],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        count: Count,
+        model_links: bool = False,
+        asked: Asked | None = None,
+    ) -> None:
+        """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given.
+
+        ``asked`` is what an unfinished snapshot that is there must have been asked for too.
+        """
+        if self.reader is None:
+            return
+        capabilities = self.reader.capabilities
+        answered = answering(self.location, self.name, os.environ)
+        origin = Origin(
+            self.location.display,
+            self.location.kind,
+            capabilities.version,
+            {
+                "history_bulk": capabilities.history_bulk,
+                "artifact_proxy": capabilities.artifact_proxy,
+                "get_artifact": capabilities.get_artifact,
+            },
+            self.location.workspace,
+            self._other_workspaces(self.reader),
+            self.reader.visibility.hidden,
+            self.reader.visibility.accounts,
+            answered.endpoint,
+            answered.s3_endpoint,
+            answered.unproved,
+        )
+        self._snapshot = Snapshot.create(
+            root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
+        )
+        self.resumed_parts = capture(
+            self.reader,
+            self._snapshot,
+            experiments,
+            parts,
+            depth,
+            include_deleted=include_deleted,
+            count=count,
+            model_links=model_links,
+        )
+        self.resumed_from = min(self._snapshot.taken_over, default=None)
+        self._model_links = model_links
+        self._snapshot.finish()
+
+    def _other_workspaces(self, reader: Reader) -> tuple[str, ...]:
+        """Name what was left out by choosing a workspace; all others are found when the server's objects are read."""
+        if not self.location.workspace:
+            return ()
+        try:
+            return tuple(reader.workspaces())
+        except ReadError as error:
+            return (f"(those that cannot be listed: {error})",)
+
+    def holds(self, experiments: Sequence[Experiment], wanted: Asked) -> None:
+        """Refuse a snapshot that was asked for less than is wanted of it.
+
+        Raises:
+            SnapshotError: when it does not cover these experiments, their deleted runs or this depth.
+        """
+        asked = self.snapshot.asked
+        lacking = "" if asked is None else asked.lacks(wanted, [item.name for item in experiments])
+        if lacking:
+            raise SnapshotError(
+                f"{self.location.display}: the {self.name}'s snapshot was read with {lacking}; audit no more than "
+                "that, or make the snapshot again"
+            )
+
+    def names(self) -> dict[Family, list[str]]:
+        """Names of the registered models and prompts; none where they cannot be listed (said when they are read)."""
+        found: dict[Family, list[str]] = {"model": [], "prompt": []}
+        kinds: dict[Family, str] = {"model": "registered_model", "prompt": "prompt"}
+        for family, kind in kinds.items():
+            if self.reader is None:
+                objects = self.snapshot.objects(SERVER)
+                if objects.problem(KINDS[kind].part) is None:
+                    found[family] = [key.entity_id for key in objects.keys(kind)]
+                else:
+                    self.unlisted.add(family)
+            elif self.reader.supports(kind) is not False:
+                try:
+                    found[family] = list(self.reader.names(kind))
+                except ReadError:
+                    self.unlisted.add(family)
+        return found
+
+    def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:
+        """Read one part of a place (experiment id or ``SERVER``) anew into ``root``; ``None`` for a snapshot.
+
+        A part of files is read for the objects that were listed at first.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None:
+            return None
+        again = Snapshot.create(root, self.snapshot.origin, self.experiments())
+        listing = next((KINDS[kind].part for kind, files in FILES_PART.items() if files == part), None)
+        parts = {part} | ({listing} if listing else set())
+        capture_objects(self.reader, again, place, parts, depth, uncounted)
+        return again.objects(place)
+
+    def view(self, experiment: Experiment) -> SnapshotView:
+        """Return one experiment as it was read."""
+        return self.snapshot.view(experiment)
+
+    def fresh(
+        self,
+        view: ExperimentView,
+        suspects: Collection[str],
+        metrics: Mapping[str, Collection[str]],
+        artifacts: Collection[str],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        parts: Collection[Part],
+        experiment: Experiment,
+    ) -> FreshView | None:
+        """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
+
+        ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
+        are suspect, ``experiment`` the experiment as it is now. Runs that came since are read whole.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None:
+            return None
+        runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
+        links_problem: str | None = None
+        if self._model_links:
+            try:
+                runs = self.reader.with_model_links(runs)
+            except ReadError as error:
+                links_problem = str(error)
+        known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
+        came = {run.run_id for run in runs if run.run_id not in known}
+        if not include_deleted:
+            came -= {run.run_id for run in runs if run.lifecycle_stage == "deleted"}
+        histories: dict[str, dict[str, Series]] = {}
+        if "metrics" in parts:
+            wanted = [
+                run if run.run_id in came else replace(run, metrics=_only(run, metrics[run.run_id]))
+                for run in runs
+                if run.run_id in came or run.run_id in metrics
+            ]
+            for batch in self.reader.histories(wanted):
+                for series in batch:
+                    histories.setdefault(series.run_id, {})[series.key] = series
+        trees: dict[str, ArtifactTree] = {}
+        if "artifacts" in parts:
+            again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
+            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
+        return FreshView(view, experiment, runs, histories, trees, links_problem)
+
+
+def uncounted(
+    *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
+) -> None:
+    """Count nothing: what is read again was counted before."""
+
+
+def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
+    # an empty key stands for the facet as a whole
+    return {key: point for key, point in run.metrics.items() if key in keys or "" in keys}
+
+
+class FreshView:
+    """An experiment as it was read, with the suspects as they are now."""
+
+    def __init__(
+        self,
+        base: ExperimentView,
+        experiment: Experiment,
+        runs: Sequence[Run],
+        histories: Mapping[str, Mapping[str, Series]],
+        trees: Mapping[str, ArtifactTree],
+        links_problem: str | None = None,
+    ) -> None:
+        self._base = base
+        self._experiment = experiment
+        self._runs = {run.run_id: run for run in runs}
+        self._histories = histories
+        self._trees = trees
+        self._links_problem = links_problem
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment itself, as it is now."""
+        return self._experiment
+
+    def problem(self, part: Part) -> str | None:
+        """Why a part is not there as a whole."""
+        return None if part == "runs" else self._base.problem(part)
+
+    def links_problem(self) -> str | None:
+        """Why the links of runs to logged models are not all there."""
+        return self._links_problem
+
+    def run_keys(self) -> list[RunKey]:
+        """What pairing needs of every run."""
+        return [run_key(run) for run in self._runs.values()]
+
+    def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """Whole run records."""
+        return [self._runs[run_id] for run_id in run_ids]
+
+    def all_runs(self) -> Iterator[Run]:
+        """Every run."""
+        return iter(self._runs.values())
+
+    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
+        """Size and digest of each history, the fresh ones over the old ones."""
+        from mlflow_parity.core.digests import series_digest
+
+        old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
+        if run_id in self._runs:
+            # a key that the run does not name any more was of the first reading only
+            old = {key: history for key, history in old.items() if key in self._runs[run_id].metrics}
+        for key, series in self._histories.get(run_id, {}).items():
+            old[key] = HistoryKey(len(series.values), series_digest(series), series.error)
+        return old
+
+    def points(self, run_id: str, key: str) -> Series:
+        """One whole history."""
+        fresh = self._histories.get(run_id, {}).get(key)
+        return self._base.points(run_id, key) if fresh is None else fresh
+
+    def artifacts(self, run_id: str) -> ArtifactTree:
+        """The artifact tree of a run."""
+        return self._trees[run_id] if run_id in self._trees else self._base.artifacts(run_id)
+
+
+def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Path, str | None]:
+    """Return where a side's snapshot goes, and a note when an earlier one was moved aside.
+
+    Without ``--parity-snapshot-dir`` it is ``scratch``. An unfinished snapshot is resumed; a finished one is kept under
+    the time at which it was read, because a new audit reads anew: an old snapshot must not pass for the server.
+
+    Raises:
+        SnapshotError: when the folder cannot be used.
+    """
+    if kept is None:
+        return scratch / side, None
+    root = Path(kept).expanduser() / side
+    try:
+        make_folder(root.parent)
+        with tempfile.TemporaryFile(dir=root.parent):
+            pass
+    except OSError as error:
+        raise SnapshotError(
+            f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); give another folder"
+        ) from None
+    if not (root / MANIFEST).exists():
+        return root, None
+    old = Snapshot.open(root, finished=False)
+    if not old.is_finished:
+        return root, None
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(old.finished or old.created))
+    aside = root.with_name(f"{side}-{stamp}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = root.with_name(f"{side}-{stamp}-{number}")
+    root.rename(aside)
+    return root, f"the finished snapshot of an earlier audit was kept as {side}-{re.sub('^.*?-', '', aside.name)}"

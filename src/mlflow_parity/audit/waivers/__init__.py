@@ -1,0 +1,1 @@
+"""Differences that somebody accepted, and the values that they are bound to."""

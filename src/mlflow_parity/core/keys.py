@@ -1,0 +1,68 @@
+"""The few fields of a run by which it is paired, and the digest of what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlflow_parity.core.digests import digest, inputs_digest
+from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, Run
+
+SOURCE_RUN_TAG = EXIM_PREFIX + "run_info.run_id"
+SOURCE_EXPERIMENT_TAG = EXIM_PREFIX + "field.experiment_id"
+SOURCE_EXPERIMENT_NAME_TAG = EXIM_PREFIX + "field.name"
+
+#: Tags that say who or what wrote the run, not what it is; they never take part in content pairing.
+_NOT_CONTENT = frozenset({PARENT_TAG, "mlflow.user", "mlflow.runName"})
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What pairing knows of a run. ``content`` is the digest of what a copy of it must hold as well."""
+
+    run_id: str
+    name: str
+    status: str
+    start_time: int | None
+    lifecycle_stage: str
+    source_run_id: str | None
+    """``mlflow_exim.run_info.run_id``: the run this one was imported from."""
+    tagged: bool
+    """Whether any source tag is there: they are written last, so their absence betrays half an import."""
+    empty: bool
+    """Nothing was logged to it: no params, metrics, inputs, note."""
+    content: bytes
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is in the trash."""
+        return self.lifecycle_stage == "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryKey:
+    """Size and digest of one metric history; ``error`` when it could not be read in full."""
+
+    points: int
+    digest: bytes
+    error: str | None = None
+    row: int = 0
+    """First row in ``points.parquet``."""
+
+
+def run_key(run: Run) -> RunKey:
+    """Reduce a run to what pairing needs."""
+    tags = {
+        key: value for key, value in run.tags.items() if key not in _NOT_CONTENT and not key.startswith(EXIM_PREFIX)
+    }
+    latest = {key: [point.step, point.timestamp, point.value] for key, point in run.metrics.items()}
+    return RunKey(
+        run_id=run.run_id,
+        name=run.name,
+        status=run.status,
+        start_time=run.start_time,
+        lifecycle_stage=run.lifecycle_stage,
+        source_run_id=run.tags.get(SOURCE_RUN_TAG),
+        tagged=any(key.startswith(EXIM_PREFIX) for key in run.tags),
+        empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG)),
+        content=digest([run.name, run.params, tags, latest, inputs_digest(run.inputs)]),
+    )

@@ -1,0 +1,1 @@
+"""What an object is, what must be equal, and what may differ and why."""

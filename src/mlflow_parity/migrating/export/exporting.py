@@ -1,0 +1,152 @@
+"""Export: the snapshot, the bytes of all files while they are hashed, and the files that the tool's importers read.
+
+The source is read once, by the audit's own reader, which knows every server from 2.16 on. The tool's
+``export_experiment`` then writes its files from the snapshot.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, prune
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.tool_files import unwritten, write_tool_files
+from mlflow_parity.reporting.answering import answering
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+from mlflow_parity.snapshot.capture import Count, capture, capture_objects
+from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server
+from mlflow_parity.snapshot.store import Origin, Snapshot
+
+if TYPE_CHECKING:
+    from mlflow_parity.reading.server import ServerReader
+
+
+class Exporter:
+    """Exports one source into one folder; an interrupted export is taken up again."""
+
+    def __init__(
+        self,
+        reader: ServerReader,
+        folder: ExportFolder,
+        *,
+        include_deleted: bool,
+        log: Path,
+        count: Count,
+        keep: bool = True,
+        scope: str = "",
+    ) -> None:
+        """``keep`` false: bytes are removed while the export goes on, once they are on the target.
+
+        ``scope`` tells what is read of that which belongs to no experiment: read for another one, it is read anew.
+        """
+        self._reader = reader
+        self._folder = folder
+        self._keep = keep
+        self._scope = scope
+        self._include_deleted = include_deleted
+        self._log = log
+        self._count = count
+
+    def begin(self, experiments: Sequence[Experiment]) -> Snapshot:
+        """Start the snapshot of these experiments, or take up the unfinished one that is there.
+
+        One that was read to its end was an export of its own, and the source may have changed since: so it is read
+        anew. It stands aside, if it was whole, until this one is. Equal files are kept once.
+
+        Raises:
+            SnapshotError: the folder holds something else.
+        """
+        capabilities = self._reader.capabilities
+        location = self._reader.location
+        answered = answering(location, "source", os.environ)
+        origin = Origin(
+            location.display,
+            location.kind,
+            capabilities.version,
+            {
+                "history_bulk": capabilities.history_bulk,
+                "artifact_proxy": capabilities.artifact_proxy,
+                "get_artifact": capabilities.get_artifact,
+            },
+            location.workspace,
+            hidden=self._reader.visibility.hidden,
+            accounts=self._reader.visibility.accounts,
+            endpoint=answered.endpoint,
+            s3_endpoint=answered.s3_endpoint,
+            tls_not_verified=answered.unproved,
+        )
+        self._folder.set_aside()
+        self._folder.clear_parts()
+        self._reader.save_to = self._folder.blobs
+        snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)
+        self._folder.use(snapshot)
+        if self._folder.scope != self._scope:
+            for part in SERVER_PARTS:
+                snapshot.forget(SERVER, part)
+            self._folder.scope = self._scope
+        return snapshot
+
+    def batch(self, experiments: Sequence[Experiment]) -> None:
+        """Read some experiments with all that is in them, and write the tool's files of them."""
+        for experiment in experiments:
+            self._forget_emptied(experiment.experiment_id)
+        capture(
+            self._reader,
+            self._folder.snapshot,
+            experiments,
+            PARTS,
+            "digest",
+            include_deleted=self._include_deleted,
+            count=self._count,
+            model_links=True,
+        )
+        for experiment in experiments:
+            write_tool_files(self._folder, experiment, self._log)
+
+    def server(self) -> None:
+        """Read what belongs to no experiment."""
+        if self._keep:
+            self._forget_emptied(SERVER)
+        capture_objects(self._reader, self._folder.snapshot, SERVER, SERVER_PARTS, "digest", self._count)
+
+    def finish(self) -> list[Unread]:
+        """Return what could not be read; when that is nothing, seal the snapshot, and drop what only an earlier had."""
+        found = unread(self._folder, include_deleted=self._include_deleted)
+        if found:
+            self._folder.note_holes([f"{one.kind} {one.name} ({one.source_id}): {one.why}" for one in found])
+        else:
+            self._folder.snapshot.finish()
+            self._folder.remove_earlier()
+            if self._keep:
+                prune(self._folder.snapshot, self._folder.blobs)
+        return found
+
+    def _forget_emptied(self, place: str) -> None:
+        """Have those files read again whose bytes were removed since an interrupted export read them."""
+        snapshot = self._folder.snapshot
+        for part in FILE_PARTS:
+            if snapshot.sidecar(place, part) and not is_whole(snapshot, self._folder.blobs, place, part):
+                snapshot.forget(place, part)
+
+
+def unread(
+    folder: ExportFolder, *, include_deleted: bool, experiments: Iterable[Experiment] | None = None
+) -> list[Unread]:
+    """Return everything in an export's scope that could not be read, or not be written down.
+
+    ``experiments`` are those in scope, where it holds others.
+    """
+    snapshot = folder.snapshot
+    found: list[Unread] = []
+    for experiment in snapshot.experiments if experiments is None else experiments:
+        here = list(of_experiment(snapshot, experiment, include_deleted=include_deleted))
+        if not any(one.kind == "experiment" for one in here):
+            named = {(one.kind, one.source_id) for one in here}
+            why = "the tool could not write it to the export; its log says why"
+            here += [Unread(*one, why) for one in unwritten(folder, experiment) if one[:2] not in named]
+        found += here
+    return [*found, *of_server(snapshot)]

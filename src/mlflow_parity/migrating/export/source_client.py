@@ -1,0 +1,280 @@
+"""What the tool's exporters are handed in place of MLflow's client: it answers from the snapshot; nothing is sent."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from mlflow_parity.core.private_files import make_inside
+from mlflow_parity.core.records import DatasetInput, Entity, Experiment, Run, Series
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.export.export_folder import is_plain
+from mlflow_parity.migrating.write.target_client import settle_tool
+from mlflow_parity.pairing.objects import ObjectKey
+from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView
+
+_PAGE = 500
+_MODELS = 100
+
+
+class Shown:
+    """An object as the tool looks at MLflow's entities: by attributes, and by ``__dict__`` with underscores."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update({f"_{name}": value for name, value in values.items()})
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__[f"_{name}"]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Page(list[Any]):
+    """One page of a search."""
+
+    token: str | None = None
+
+
+class SnapshotClient:
+    """One experiment of a snapshot, as the tool's exporters ask for it.
+
+    They ask for runs and logged models one by one, in the order in which they were listed; what is answered was read
+    for many together. ``nowhere`` is an empty folder in which the tool finds no files: their bytes are kept elsewhere.
+    """
+
+    def __init__(self, view: SnapshotView, objects: PlaceObjects, nowhere: Path, *, include_deleted: bool) -> None:
+        self._view = view
+        self._objects = objects
+        self._include_deleted = include_deleted
+        self._listing: Iterator[Run] = iter(())
+        self._runs: dict[str, Run] = {}
+        self._coming: Iterator[dict[str, dict[str, Series]]] = iter(())
+        self._histories: dict[str, dict[str, Series]] = {}
+        self._models: dict[str, Entity] = {}
+        self._makers: dict[str, Run] = {}
+
+        class Elsewhere(Shown):
+            """The tool writes down the real place of the files, and looks for them where there are none."""
+
+            artifact_location = nowhere.resolve().as_uri()
+
+        self._logged_model = Elsewhere
+
+    def get_experiment_by_name(self, name: str) -> None:
+        """Asked first, with an id: an experiment whose name is another's id must not pass for it."""
+
+    def get_experiment(self, experiment_id: str) -> Shown:
+        """The experiment."""
+        found: Experiment = self._view.experiment
+        return Shown(
+            experiment_id=found.experiment_id,
+            name=found.name,
+            artifact_location=found.artifact_location,
+            lifecycle_stage=found.lifecycle_stage,
+            tags=dict(found.tags),
+            creation_time=found.creation_time,
+            last_update_time=found.last_update_time,
+        )
+
+    def search_runs(self, *_: Any, page_token: str | None = None, **__: Any) -> Page:
+        """Runs in pages, in the order of the snapshot; each page is read once."""
+        if page_token is None:
+            self._listing = (
+                run for run in self._view.all_runs() if in_scope(run, include_deleted=self._include_deleted)
+            )
+        self._runs = {run.run_id: run for run in islice(self._listing, _PAGE)}
+        self._coming, self._histories = self._view.series_of(list(self._runs)), {}
+        page = Page(Shown(info=_info(run)) for run in self._runs.values())
+        page.token = page[-1].info.run_id if len(page) == _PAGE else None
+        return page
+
+    def get_run(self, run_id: str) -> Shown:
+        """A run with everything but histories; of one that is not here, no inputs."""
+        run = self._runs.get(run_id) or self._makers.get(run_id)
+        if run is None:
+            # the tool asks for the run of a logged model, which may be gone
+            return Shown(inputs=Shown(dataset_inputs=[], model_inputs=[]))
+        return Shown(
+            info=_info(run),
+            data=Shown(params=dict(run.params), tags=dict(run.tags), metrics=dict.fromkeys(run.metrics)),
+            inputs=Shown(dataset_inputs=[_dataset(one) for one in run.inputs], model_inputs=_links(run.model_inputs)),
+            outputs=Shown(model_outputs=_links(run.model_outputs)),
+        )
+
+    def get_metric_history(self, run_id: str, key: str) -> list[Shown]:
+        """A whole history; a point that was logged twice is there twice."""
+        while run_id not in self._histories:
+            self._histories = next(self._coming)
+        series = self._histories[run_id].get(key)
+        if series is None or series.error is not None:
+            raise RuntimeError(
+                f"the history of {key!r} could not be read: {series.error if series else 'it is not there'}"
+            )
+        columns = (series.values.tolist(), series.timestamps.tolist(), series.steps.tolist())
+        return [
+            Shown(key=key, value=value, timestamp=timestamp, step=step)
+            for value, timestamp, step in zip(*columns, strict=True)
+        ]
+
+    def list_artifacts(self, run_id: str, path: str | None = None) -> list[Any]:
+        """None: the bytes were kept when they were read."""
+        return []
+
+    def search_logged_models(self, *_: Any, **__: Any) -> Page:
+        """Every logged model, on one page, with no more than the tool looks at before it asks for each."""
+        return Page(
+            Shown(model_id=key.entity_id, name=key.name, experiment_id=key.container, source_run_id=key.run)
+            for key in self.model_keys()
+        )
+
+    def model_keys(self) -> list[ObjectKey]:
+        """The logged models that the tool is to write."""
+        if self._objects.problem("logged_models") is not None:
+            return []
+        return [key for key in self._objects.keys("logged_model") if is_plain(key.entity_id)]
+
+    def get_logged_model(self, model_id: str) -> Shown:
+        """A logged model."""
+        if model_id not in self._models:
+            ids = [key.entity_id for key in self.model_keys()]
+            first = ids.index(model_id)
+            found = self._objects.entities("logged_model", ids[first : first + _MODELS])
+            self._models = {model.entity_id: model for model in found}
+            self._makers = self._view.find_runs({run for model in found if (run := model.facets.get("run"))})
+        return self._logged_model(**_logged_model(self._models[model_id]))
+
+    def search_traces(self, *_: Any, **__: Any) -> Page:
+        """None: the tool cannot bring them back, so they are moved from the snapshot."""
+        return Page()
+
+
+def in_scope(run: Run, *, include_deleted: bool) -> bool:
+    """Whether the tool is to write a run; one whose id is no name of a folder cannot be written."""
+    return (include_deleted or run.lifecycle_stage != "deleted") and is_plain(run.run_id)
+
+
+def _info(run: Run) -> Shown:
+    return Shown(
+        run_id=run.run_id,
+        experiment_id=run.experiment_id,
+        user_id=run.user_id,
+        status=run.status,
+        start_time=run.start_time,
+        end_time=run.end_time,
+        lifecycle_stage=run.lifecycle_stage,
+        artifact_uri=run.artifact_uri,
+        run_name=run.name,
+    )
+
+
+def _links(links: tuple[tuple[str, int], ...] | None) -> list[Shown]:
+    return [Shown(model_id=model, step=step) for model, step in links or ()]
+
+
+def _dataset(one: DatasetInput) -> Shown:
+    dataset = Shown(
+        name=one.name,
+        digest=one.digest,
+        source_type=one.source_type,
+        source=one.source,
+        schema=one.schema,
+        profile=one.profile,
+    )
+    return Shown(dataset=dataset, tags=[Shown(key=key, value=value) for key, value in one.tags])
+
+
+def _logged_model(model: Entity) -> dict[str, Any]:
+    facets = model.facets
+    points = facets.get("metrics") or ()
+    return {
+        "experiment_id": model.container,
+        "model_id": model.entity_id,
+        "name": model.name,
+        "artifact_location": model.artifact_uri,
+        "creation_timestamp": model.created,
+        "last_updated_timestamp": (facets.get("times") or {}).get("update"),
+        "model_type": facets.get("type"),
+        "source_run_id": facets.get("run"),
+        "status": (facets.get("status") or {}).get("status"),
+        "status_message": (facets.get("status") or {}).get("message"),
+        "tags": dict(facets.get("tags") or {}),
+        "params": dict(facets.get("params") or {}),
+        "metrics": [Shown(**{**point, "run_id": point["run"], "model_id": model.entity_id}) for point in points],
+    }
+
+
+class _Harmless(io.TextIOBase):
+    """A text file to which names and messages of a server are written: without secrets, and nothing in it acts."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._redact = Redactor.from_environment()
+
+    def write(self, text: str) -> int:
+        """Write."""
+        self._file.write(visible(self._redact(text), multiline=True))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the file; it may be closed already."""
+        if not self._file.closed:
+            self._file.flush()
+
+
+@contextmanager
+def tool_log(path: Path, source: str) -> Iterator[None]:
+    """Send what the tool says to a file that only its owner can read, and to nowhere else.
+
+    Its own set-up would turn on the whole process's DEBUG log, with what is signed in it. ``source`` is what it is to
+    write down as the tracking URI: the environment's may be another server's, and may hold a password.
+    """
+    settle_tool()
+    make_inside(path.parent)
+    path.touch(mode=0o600)
+    file = path.open("a", encoding="utf-8", errors="backslashreplace")
+    output = _Harmless(file)
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("mlflow_export_import")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        # it prints tables and tracebacks as well
+        with redirect_stdout(output), redirect_stderr(output), _environment(source):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        file.close()
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+@contextmanager
+def _environment(source: str) -> Iterator[None]:
+    changed = {"MLFLOW_TRACKING_URI": source}
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        # a container's user may have no name, and the tool writes none of the files then
+        changed["LOGNAME"] = str(os.getuid())
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,1 @@
+"""Hands a migration over to the checks, and says whether their audit covers it."""

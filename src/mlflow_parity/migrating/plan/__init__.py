@@ -1,0 +1,1 @@
+"""What is looked at before a migration: sizes, limits, both ends, what cannot be moved."""

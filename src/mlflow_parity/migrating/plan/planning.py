@@ -1,0 +1,200 @@
+"""``plan``: what would move, how long it may take, what will differ and what cannot be moved; nothing is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.private_files import make_folder
+from mlflow_parity.core.private_files import write as write_file
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import crop, json_safe, visible, width
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds.contract import RULES, Rule
+from mlflow_parity.kinds.profiles import EXPORT_IMPORT
+from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
+from mlflow_parity.migrating.plan.findings import Found, json_of
+from mlflow_parity.migrating.plan.findings import text_of as findings_text
+from mlflow_parity.migrating.plan.known_losses import UNMOVABLE, Unmovable
+from mlflow_parity.migrating.plan.preflight import Checked, preflight
+from mlflow_parity.migrating.plan.rates import seconds_of
+from mlflow_parity.migrating.plan.survey import Extent, Survey
+from mlflow_parity.migrating.progress import duration, short
+from mlflow_parity.migrating.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.journal import Journal
+
+#: Experiments that the terminal shows, the largest first; the file has all.
+_SHOWN = 40
+_NAME = 44
+_PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
+_FORMAT = "mlflow-parity-plan"
+#: Rules for what only the plain tool or a repair changes, and for objects that no import made.
+_NOT_OURS = frozenset(
+    {"run.times.start", "run.times.end", "run.user.import", "model_version.number.import", "run.presence.replaced"}
+)
+_NOT_MADE = (".not-created", ".untagged")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be done. ``rules`` are those of the contract by which something may differ."""
+
+    settings: Settings
+    checked: Checked
+    rules: tuple[Rule, ...] = ()
+    unmovable: tuple[Unmovable, ...] = ()
+
+    @property
+    def survey(self) -> Survey | None:
+        """What the source holds; ``None`` when it could not be looked at."""
+        return self.checked.survey
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0 when nothing stands in the way, else 2, as ``run`` would end."""
+        return 2 if self.checked.blocked else 0
+
+
+def plan(
+    settings: Settings,
+    *,
+    renames: Renames,
+    journal: Journal | None = None,
+    free: Callable[[Path], int] = free_bytes,
+    standing: Sequence[Found] = (),
+) -> Plan:
+    """Look at both ends by reads alone."""
+    checked = preflight(settings, renames=renames, journal=journal, write=False, free=free, standing=standing)
+    if checked.survey is None:
+        return Plan(settings, checked)
+    kinds = kinds_at_hand(checked.survey)
+    return Plan(settings, checked, differing(kinds), tuple(one for one in UNMOVABLE if one.kind in kinds))
+
+
+def kinds_at_hand(survey: Survey) -> tuple[str, ...]:
+    """Return the kinds of which there are objects, in the order of the contract."""
+    return tuple(kind for kind in _PLURALS if survey.count(kind))
+
+
+def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
+    """Return the contract's rules by which objects of these kinds may differ after a migration by ``migrate``."""
+    return tuple(
+        rule
+        for rule in RULES
+        if rule.kind in kinds
+        and rule.treatment in ("expected", "not compared")
+        and EXPORT_IMPORT[0] in rule.profiles
+        and rule.id not in _NOT_OURS
+        and not rule.id.endswith(_NOT_MADE)
+    )
+
+
+# --- how it is told
+
+
+def text_of(found: Plan, redact: Redactor) -> list[str]:
+    """Return the lines for the terminal."""
+    survey = found.survey
+    lines = []
+    if survey is not None:
+        lines += ["What would move", *_table(survey), *_totals(found, survey)]
+    if found.rules:
+        lines += ["", "What may differ afterwards, as the contract says (docs/contract.md)"]
+        lines += _grouped(found.rules)
+    if found.unmovable:
+        lines += ["", "What cannot be moved through MLflow's API, where there is any"]
+        lines += [
+            f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason} ({one.verdict})" for one in found.unmovable
+        ]
+    lines += ["", "What stands in the way" if found.checked.blocked else "What was found"]
+    return [visible(redact(line)) for line in lines] + findings_text(found.checked.found, redact)
+
+
+def _grouped(rules: Sequence[Rule]) -> list[str]:
+    """Return a line for each reason; the conditions, which the audit verifies, stand in the file."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for rule in rules:
+        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(_PLURALS[rule.kind])
+    return [
+        f"  {'; '.join(f'{field} ({_list(kinds)})' for field, kinds in fields.items())}: {reason}"
+        for reason, fields in groups.items()
+    ]
+
+
+def _list(kinds: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(kinds))
+
+
+def _table(survey: Survey) -> list[str]:
+    extents = sorted(survey.extents.values(), key=lambda one: (-one.size, -one.points, -one.runs, one.experiment.name))
+    head = ("experiment", "runs", "metrics", "points ≤", "files", "size", "models", "traces", "scorers")
+    rows: list[tuple[str, ...]] = [head, *(_row(one) for one in extents[:_SHOWN])]
+    widths = [max(width(row[column]) for row in rows) for column in range(len(head))]
+    lines = []
+    for name, *cells in rows:
+        filled = name + " " * (widths[0] - width(name))
+        lines.append(
+            "  ".join(["", filled, *(f"{cell:>{size}}" for cell, size in zip(cells, widths[1:], strict=True))])
+        )
+    if len(extents) > _SHOWN:
+        lines.append(f"  and {len(extents) - _SHOWN:,} smaller experiments")
+    return lines
+
+
+def _row(one: Extent) -> tuple[str, ...]:
+    deleted = " (deleted)" if one.experiment.lifecycle_stage == "deleted" else ""
+    objects = (f"{one.objects[kind]:,}" for kind in ("logged_model", "trace", "scorer"))
+    name = crop(visible(one.experiment.name), _NAME) + deleted
+    return name, f"{one.runs:,}", f"{one.series:,}", short(one.points), f"{one.files:,}", in_units(one.size), *objects
+
+
+def _totals(found: Plan, survey: Survey) -> list[str]:
+    counts = ", ".join(f"{survey.count(kind):,} {_PLURALS[kind]}" for kind in kinds_at_hand(survey))
+    return [
+        f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
+        f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",
+        f"Time: about {duration(seconds_of(survey))} to read and write, by what was measured on a small machine: an "
+        "estimate. The audit comes after that, and reads both sides again.",
+    ]
+
+
+def write(found: Plan, path: Path, redact: Redactor) -> None:
+    """Write the plan to a JSON file, at once or not at all."""
+    settings, survey = found.settings, found.survey
+    ends = {"source": settings.source, "target": settings.target}
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "version": 1,
+        "status": found.status,
+        **{side: None if location is None else location.display for side, location in ends.items()},
+        "versions": found.checked.versions,
+        "findings": json_of(found.checked.found, redact),
+        "rules": [
+            {"id": rule.id, "field": rule.field, "reason": rule.reason, "when": rule.when} for rule in found.rules
+        ],
+        "unmovable": [asdict(one) for one in found.unmovable],
+    }
+    if survey is not None:
+        document["estimate"] = {"seconds": round(seconds_of(survey)), "disk": needed_bytes(settings, survey)}
+        document["counts"] = {kind: survey.count(kind) for kind in kinds_at_hand(survey)}
+        document["experiments"] = [
+            {
+                "id": one.experiment.experiment_id,
+                "name": redact(one.experiment.name),
+                "runs": one.runs,
+                "metrics": one.series,
+                "points": one.points,
+                "files": one.files,
+                "size": one.size,
+                "objects": dict(one.objects),
+            }
+            for one in survey.extents.values()
+        ]
+    make_folder(path.parent)
+    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())

@@ -1,0 +1,436 @@
+"""The look before a migration: both ends, what they can hold, what stands in the way; all findings at once.
+
+Nothing is written but two markers on the target, which are removed again (see :mod:`.write_probe`); with
+``write=False`` not even those.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from mlflow_parity.audit.one_server import experiments_of_both, held_by_both
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.comparing.copy_places import CopyPlaces, stores_of
+from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
+from mlflow_parity.migrating.plan.findings import Found, Level, ordered
+from mlflow_parity.migrating.plan.limits import Oddities, limits_of
+from mlflow_parity.migrating.plan.manual_steps import unwritten
+from mlflow_parity.migrating.plan.named_places import named_places, refused_experiments, refused_root
+from mlflow_parity.migrating.plan.source_state import export_findings, source_findings, unmatched
+from mlflow_parity.migrating.plan.survey import Extent, Survey, look_at_export, planned_name
+from mlflow_parity.migrating.plan.surveying import look
+from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
+from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.workdir import identity_of
+from mlflow_parity.migrating.write.target_mark import look_for_mark
+from mlflow_parity.reading.transport.capabilities import release
+from mlflow_parity.reading.transport.kind_support import FIRST, is_newer, newer
+from mlflow_parity.reporting.answering import begun, shared_credentials
+
+if TYPE_CHECKING:
+    from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reading.transport.auth import Credentials, SideName
+    from mlflow_parity.snapshot.store import Snapshot
+
+#: Oldest servers that were ever read.
+_OLDEST = (2, 13)
+_NEWEST = (99, 0)
+#: The tool's import needs a client of MLflow 3.
+_CLIENT = (3, 0)
+
+
+@dataclass(slots=True)
+class End:
+    """One end, once it has answered."""
+
+    reader: ServerReader
+    credentials: Credentials
+    experiments: list[Experiment]
+
+    @property
+    def version(self) -> str | None:
+        """Its MLflow version, where it tells."""
+        return self.reader.capabilities.version
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was found. ``survey`` is ``None`` when the source could not be looked at."""
+
+    found: list[Found] = field(default_factory=list)
+    survey: Survey | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether both ends are one server: that says all that their places would."""
+        return any(one.code == "same-server" for one in self.found)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the migration must not begin."""
+        return any(one.level == "error" for one in self.found)
+
+
+def preflight(
+    settings: Settings,
+    *,
+    renames: Renames,
+    journal: Journal | None = None,
+    export: Snapshot | None = None,
+    write: bool = True,
+    free: Callable[[Path], int] = free_bytes,
+    told: Callable[[Extent], object] = lambda _: None,
+    standing: Iterable[Found] = (),
+    beside: Location | None = None,
+) -> Checked:
+    """Look at both ends, as far as they are given, and return everything that stands in the way.
+
+    ``export`` is one that is whole and stands for the source; ``write=False`` sends reads only; ``standing`` is what
+    the work folder itself says; ``beside`` is the source of an export, asked only whether it is the target.
+    """
+    checked = Checked(list(standing))
+    with ExitStack() as stack:
+        source = target = other = None
+        if settings.target is not None:
+            if settings.target.is_arn:
+                checked.found += _app(settings.target)
+            target = _connect(settings.target, "target", settings, checked, stack)
+        if settings.source is not None:
+            source = other = _connect(settings.source, "source", settings, checked, stack)
+        elif beside is not None and beside.kind != "snapshot" and target is not None:
+            # the export is whole: the source may be gone by now
+            other = _connect(beside, "source", settings, Checked(), stack)
+        checked.found += _trust(settings)
+        _versions(checked, source, target)
+        if target is not None:
+            ours = identity_of(settings.work)
+            checked.found += look_for_mark(target.reader.session, ours, take_over=settings.take_over)
+        for side, end in (("source", source), ("target", target)):
+            if end is not None:
+                checked.found += _hidden(side, end.reader.visibility.hidden, settings)
+        if export is not None:
+            checked.found += _hidden("export's source", export.origin.hidden, settings)
+        refused = [] if target is None else refused_root(target.reader.trusted, target.experiments)
+        checked.found += refused
+        if target is not None and settings.target is not None and write and not refused:
+            checked.found += _probe(settings, settings.target, target, other)
+        if source is not None and target is not None and not checked.same:
+            checked.found += _alike(settings, source, target)
+        # of one server all else would be said twice
+        one_server = checked.same
+        if target is not None and settings.target is not None and not one_server:
+            origin = settings.source.address if settings.source is not None else ""
+            theirs: Sequence[Experiment] = source.experiments if source is not None else ()
+            if export is not None:
+                theirs, origin = export.experiments, export.origin.location.partition(" ")[0]
+            checked.found += _places(settings.target, target, theirs, origin)
+        if export is not None:
+            checked.survey = look_at_export(
+                export,
+                experiments=in_scope(settings, export.experiments),
+                wanted=in_model_scope(settings),
+                others=others_in_scope(settings),
+                include_deleted=settings.include_deleted,
+            )
+            checked.found += export_findings(settings, export)
+            if target is not None and not one_server:
+                checked.found += exported_there(export, in_scope(settings, export.experiments), target)
+        elif source is not None:
+            checked.found += _looked(settings, source, target, renames, checked, told)
+        survey = checked.survey
+        if out := left_out(settings):
+            why = "migrated and audited is what the options name"
+            checked.found.append(Found("note", "scope.left-out", f"left out: {'; '.join(out)}", why))
+        if target is not None:
+            checked.found += _state(settings, target, journal, survey, renames)
+        if source is not None:
+            checked.found += named_places(source.reader.trusted)
+        if target is not None and survey is not None:
+            named = {planned_name(renames, "experiment", name) for name in survey.names["experiment"].values()}
+            checked.found += refused_experiments(target.reader.trusted, target.experiments, named)
+        if survey is not None:
+            holds = target is None or target.reader.supports("webhook") is not False
+            checked.found += source_findings(survey, renames) + _held(survey, target)
+            checked.found += unwritten(survey, holds_webhooks=holds, enable_webhooks=settings.enable_webhooks)
+            if export is None:
+                checked.found += disk_findings(settings, survey, free)
+    checked.found = ordered(checked.found)
+    return checked
+
+
+# --- each end on its own
+
+
+def _app(location: Location) -> list[Found]:
+    from mlflow_parity.sagemaker.apps import check_app
+
+    return [Found(one.level, "app", one.what, one.why, one.mend) for one in check_app(location)]
+
+
+def _trust(settings: Settings) -> list[Found]:
+    """Say who answers in the place of whom, and which credentials both ends get."""
+    found = []
+    ends: tuple[tuple[SideName, Location | None], ...] = (("source", settings.source), ("target", settings.target))
+    for side, location in ends:
+        told = None if location is None else begun(side, location, os.environ)
+        # an S3 of one's own is nothing to wonder about here
+        if told is not None and (told.endpoint or told.tls_not_verified):
+            found.append(Found("note", f"{side}.answered", f"the {side}: {told.answered}"))
+    if settings.source is not None and settings.target is not None:
+        shared = shared_credentials(settings.source, settings.target, os.environ)
+        found += [Found("note", "credentials.shared", one) for one in shared]
+    return found
+
+
+def _connect(location: Location, side: SideName, settings: Settings, checked: Checked, stack: ExitStack) -> End | None:
+    from mlflow_parity.reading import open_reader
+    from mlflow_parity.reading.transport.auth import credentials
+
+    try:
+        reader = cast("ServerReader", open_reader(location, side, settings.workers, settings.allow_place))
+        stack.callback(reader.close)
+        return End(reader, credentials(location, side), reader.experiments())
+    except UsageProblem as problem:
+        mend = "mend what it names"
+        checked.found.append(Found("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), mend))
+    except RequestRefused as error:
+        refused = error.status in (401, 403)
+        what = f"the {side} refuses these credentials" if refused else f"the {side} cannot be read"
+        mend = (
+            f"give others (the variables of MLflow or AWS, with {side.upper()}_ in front where the sides differ)"
+            if refused
+            else f"give the address of an MLflow tracking server to --{side}-uri"
+        )
+        code = f"{side}.refused" if refused else f"{side}.unreadable"
+        checked.found.append(Found("error", code, what, str(error), mend))
+    except ReadError as error:
+        mend = f"check --{side}-uri or --{side}-arn, and that the server runs"
+        checked.found.append(
+            Found("error", f"{side}.unreachable", f"the {side} does not answer as MLflow does", str(error), mend)
+        )
+    return None
+
+
+def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
+    """Refuse a user to whom a server does not show everything, unless that was accepted."""
+    if not hidden:
+        return []
+    why = "what it does not show is neither moved nor compared, and no list says so"
+    mend = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
+    level: Level = "warning" if settings.accept_hidden else "error"
+    return [
+        Found(
+            level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else mend
+        )
+    ]
+
+
+def _versions(checked: Checked, source: End | None, target: End | None) -> None:
+    from mlflow_parity.migrating.export.tool import require_tool
+
+    client = importlib.metadata.version("mlflow")
+    checked.versions["client"] = client
+    if release(client) < _CLIENT:
+        mend = "pip install 'mlflow>=3'"
+        checked.found.append(
+            Found("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", mend)
+        )
+    try:
+        checked.versions["tool"] = require_tool()
+    except UsageProblem as problem:
+        checked.found.append(
+            Found("error", "tool", "the Export Import tool cannot be used", str(problem), "mend what it names")
+        )
+    for side, end in (("source", source), ("target", target)):
+        if end is None:
+            continue
+        version = checked.versions[side] = end.version
+        if version is None:
+            why = "what it can hold is asked of it, and its limits are taken to be the smallest"
+            checked.found.append(
+                Found("warning", f"{side}.version", f"the {side} does not tell its MLflow version", why)
+            )
+        elif release(version) < _OLDEST:
+            why = f"nothing older than {_OLDEST[0]}.{_OLDEST[1]} was ever tried"
+            mend = "upgrade it first, or audit with great care"
+            checked.found.append(Found("warning", f"{side}.version", f"the {side} is MLflow {version}", why, mend))
+        elif is_newer(version):
+            why = (
+                "what came with it is neither moved nor compared, so the audit is not green unless a waiver accepts it"
+            )
+            mend = "use a newer mlflow-parity, or see docs/waivers.md"
+            checked.found.append(Found("warning", f"{side}.release", newer(side, version), why, mend))
+    told = ", ".join(f"{name} {version}" for name, version in checked.versions.items() if version is not None)
+    checked.found.append(Found("note", "versions", f"MLflow and the tool: {told}"))
+
+
+def _probe(settings: Settings, location: Location, target: End, source: End | None) -> list[Found]:
+    from mlflow_parity.migrating.plan.write_probe import probe_writes
+    from mlflow_parity.migrating.write.writing import open_writer
+
+    writer, credentials = open_writer(location, "target", settings.workers)
+    try:
+        asked = None if source is None else source.reader.session
+        return probe_writes(writer, credentials, target.experiments, asked, target.reader.session)
+    finally:
+        writer.close()
+
+
+def _places(location: Location, target: End, ours: Sequence[Experiment], origin: str) -> list[Found]:
+    """Refuse a target whose new experiments keep their files in the source's store, or on another server."""
+    from mlflow_parity.migrating.plan.write_probe import root_of
+
+    root = root_of(target.experiments) or ""
+    places = CopyPlaces(stores_of(ours, ()), origin, location.address)
+    if places.in_source(root):
+        what = f"the target keeps its artifacts in the source's store: {root}"
+        why = "copies would lie in the source's place, and go when the source goes"
+    elif why := places.another_server(root):
+        what = f"the target keeps its artifacts at another server: {root}"
+    else:
+        return []
+    mend = "start the target with a --default-artifact-root (or --artifacts-destination) of its own"
+    return [Found("error", "target.place", what, why, mend)]
+
+
+def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
+    """Return whether the target is the source itself, or where the export was read from; a marker is written to it."""
+    from mlflow_parity.migrating.plan.write_probe import is_seen_by
+    from mlflow_parity.migrating.write.writing import open_writer
+
+    assert settings.target is not None
+    checked = Checked()
+    with ExitStack() as stack:
+        target = _connect(settings.target, "target", settings, checked, stack)
+        if target is None:
+            return checked.found
+        found = exported_there(export, in_scope(settings, export.experiments), target)
+        source = settings.source
+        beside = None if source is None else _connect(source, "source", settings, checked, stack)
+        if beside is not None:
+            writer, _ = open_writer(settings.target, "target", settings.workers)
+            stack.callback(writer.close)
+            found += is_seen_by(writer, beside.reader.session)
+        return checked.found + found
+
+
+def _alike(settings: Settings, source: End, target: End) -> list[Found]:
+    """Tell whether both ends are one server, where nothing may be written to prove it."""
+    ours = in_scope(settings, source.experiments)
+    wanted = in_model_scope(settings)
+    try:
+        shared = held_by_both(source.reader, target.reader, ours, target.experiments, wanted)
+    except ReadError as error:
+        what = "whether source and target are two servers cannot be told"
+        return [Found("error", "same-server", what, str(error), "run it again when both answer")]
+    return same_server(shared)
+
+
+def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: End) -> list[Found]:
+    """Tell whether an export was read from the very target, or from a copy of its store, and is there still."""
+    shared = experiments_of_both([one for one in experiments if not is_default(one)], target.experiments)
+    for default in filter(is_default, experiments) if not shared else ():
+        view = export.view(default)
+        if view.problem("runs") is None and any(is_default(one) for one in target.experiments):
+            there = target.reader.first_runs([default.experiment_id])
+            shared = "the same runs in Default" if there & {key.run_id for key in view.run_keys()} else ""
+    return same_server(shared)
+
+
+def same_server(shared: str) -> list[Found]:
+    """Return the finding of what both ends hold with the same ids and times; none where that is nothing."""
+    if not shared:
+        return []
+    why = f"both hold {shared}, which no import makes: everything would be there twice"
+    mend = "pass a different target; a restored copy of the source is no target either"
+    return [Found("error", "same-server", "source and target are one server, or copies of one store", why, mend)]
+
+
+# --- what is moved, and where it goes
+
+
+def _looked(
+    settings: Settings,
+    source: End,
+    target: End | None,
+    renames: Renames,
+    checked: Checked,
+    told: Callable[[Extent], object],
+) -> list[Found]:
+    from mlflow_parity.migrating.plan.write_probe import is_proxied
+
+    # without a target nothing is too long for it
+    limits = limits_of(_NEWEST if target is None else release(target.version))
+    oddities = Oddities(limits, proxied=target is not None and is_proxied(target.experiments))
+    checked.survey = look(
+        source.reader,
+        in_scope(settings, source.experiments),
+        renames=renames,
+        oddities=oddities,
+        wanted=in_model_scope(settings),
+        others=others_in_scope(settings),
+        include_deleted=settings.include_deleted,
+        told=told,
+    )
+    found = unmatched("--experiments", settings.experiments, (one.name for one in source.experiments))
+    # of a registry that could not be read nothing is known
+    known = [name for kind in ("registered_model", "prompt") for name in checked.survey.names[kind].values()]
+    if not any("registered models" in one.what for one in checked.survey.missed):
+        found += unmatched("--models", settings.models, known)
+    return found + (oddities.found() if target is not None else [])
+
+
+def _held(survey: Survey, target: End | None) -> list[Found]:
+    found = []
+    for kind in KINDS.values() if target is not None else ():
+        count = survey.count(kind.name)
+        if target is not None and count and target.reader.supports(kind.name) is False:
+            first = ".".join(map(str, FIRST[kind.name]))
+            mend = f"upgrade the target to MLflow {first} or newer; else they are missing there, and listed at the end"
+            found.append(
+                Found(
+                    "warning",
+                    "target.kind",
+                    f"the target cannot hold {kind.plural}, and the source has {count:,}",
+                    f"MLflow {target.version or 'of an unknown version'} has none",
+                    mend,
+                )
+            )
+    return found
+
+
+def _state(
+    settings: Settings, target: End, journal: Journal | None, survey: Survey | None, renames: Renames
+) -> list[Found]:
+    from mlflow_parity.migrating.plan.target_state import examine
+
+    found = []
+    if journal is not None and settings.source is not None:
+        known = journal.about("source")
+        if known not in (None, settings.source.display):
+            found.append(
+                Found(
+                    "error",
+                    "journal",
+                    f"the work folder's journal is of another migration: its source is {known}",
+                    "",
+                    "give another --work-dir",
+                )
+            )
+    planned = None if survey is None else survey.names
+    return found + examine(
+        target.reader, target.experiments, journal, planned, renames, into_existing=settings.into_existing
+    )

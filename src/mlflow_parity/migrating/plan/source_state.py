@@ -1,0 +1,122 @@
+"""What a look at the source says: what is unreadable, under way, renamed to nothing, linked to what is not moved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.migrating.plan.findings import NAMED, Found, named
+from mlflow_parity.migrating.plan.survey import Survey
+from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.snapshot import SERVER
+
+if TYPE_CHECKING:
+    from mlflow_parity.snapshot.store import Snapshot
+
+
+def source_findings(survey: Survey, renames: Renames) -> list[Found]:
+    """Return what a survey says of the source itself."""
+    return [*_missed(survey), *_renamed(survey, renames), *_running(survey), *_links(survey)]
+
+
+def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Found]:
+    """Return the names and globs of an option that nothing has."""
+    every = list(names)
+    wrong = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in every)]
+    if not wrong:
+        return []
+    what = f"{option} names what {there} does not have: {named(wrong)}"
+    return [Found("error", "scope", what, "", "correct the names; a glob must match something")]
+
+
+def export_findings(settings: Settings, export: Snapshot) -> list[Found]:
+    """Return what the options name and an export does not hold."""
+    found = unmatched("--experiments", settings.experiments, (one.name for one in export.experiments), "the export")
+    sidecars = (export.sidecar(one.experiment_id, "metrics") for one in export.experiments)
+    if settings.include_deleted and any(one is not None and one.get("deleted") is False for one in sidecars):
+        what = "the export was made without --include-deleted"
+        mend = "export again with it, or leave it out"
+        found.append(Found("error", "scope", what, "what is deleted on the source is not in it", mend))
+    objects = export.objects(SERVER)
+    if settings.models and objects.problem("registry") is None:
+        keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
+        found += unmatched("--models", settings.models, (key.name for key in keys), "the export")
+    return found
+
+
+def _missed(survey: Survey) -> list[Found]:
+    found = []
+    for refused in (True, False):
+        missed = [one for one in survey.missed if one.refused is refused]
+        if missed:
+            what = "; ".join(one.what for one in missed[:NAMED])
+            more = f" and {len(missed) - NAMED:,} more" if len(missed) > NAMED else ""
+            found.append(
+                Found(
+                    "error" if refused else "warning",
+                    "source.rights" if refused else "source.unread",
+                    f"the source {'refuses' if refused else 'does not give'} {what}{more}",
+                    missed[0].why,
+                    "give these credentials the right to read them"
+                    if refused
+                    else "mend it at the source; what cannot be read is not moved, and listed at the end",
+                )
+            )
+    return found
+
+
+def _running(survey: Survey) -> list[Found]:
+    running = [one for one in survey.extents.values() if one.running]
+    if not running:
+        return []
+    count = sum(one.running for one in running)
+    return [
+        Found(
+            "warning",
+            "source.running",
+            f"{count:,} runs are under way at the source, in {named([one.experiment.name for one in running])}",
+            "what is logged after it was read is not moved",
+            "wait for their end, or run the same command again then: it moves what is new; a run that died without an "
+            "end is moved as it is",
+        )
+    ]
+
+
+def _renamed(survey: Survey, renames: Renames) -> list[Found]:
+    found = []
+    planned: dict[str, list[str]] = {}
+    tables = (("experiment", renames.experiments), ("registered_model", renames.models), ("prompt", renames.prompts))
+    for kind, table in tables:
+        names = set(survey.names.get(kind, {}).values())
+        planned[kind] = [table.get(name, name) for name in names]
+        what = kind.replace("_", " ") + "s"
+        unknown = sorted(set(table) - names)
+        if unknown:
+            wrong = f"--rename names {what} that the source does not have: {named(unknown)}"
+            mend = "correct the file; its names are those of the source, and in scope"
+            found.append(Found("error", "rename.unknown", wrong, "", mend))
+        found += _twice(f"two {what} would have the same name", planned[kind])
+    both = [name for kind in ("registered_model", "prompt") for name in set(planned[kind])]
+    return found + _twice("a model and a prompt, which share one registry, would have the same name", both)
+
+
+def _twice(what: str, names: Sequence[str]) -> list[Found]:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    return [Found("error", "rename.twice", f"{what}: {named(twice)}", "", "give names that are free")] if twice else []
+
+
+def _links(survey: Survey) -> list[Found]:
+    if not survey.outside:
+        return []
+    told = ", ".join(f"{count:,} {label} is" for label, count in sorted(survey.outside.items()))
+    return [
+        Found(
+            "note",
+            "links",
+            f"links out of the scope: {told} not in it, or deleted",
+            "such a link keeps the id of the source until its end is moved; what MLflow cannot change then is named",
+        )
+    ]

@@ -1,0 +1,126 @@
+"""What a source holds: counts, names and sizes, told by listings or by an export."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.snapshot import SERVER
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.renames import Renames
+    from mlflow_parity.snapshot.store import Snapshot
+
+#: Kinds that belong to no experiment and are known by their name.
+NAMED_KINDS = ("registered_model", "prompt", "evaluation_dataset", "webhook", "gateway_secret", "gateway_model",
+               "gateway_endpoint", "gateway_guardrail", "gateway_budget", "mcp_server")  # fmt: skip
+
+
+@dataclass(slots=True)
+class Extent:
+    """What an experiment holds; ``points`` is an estimate by the latest steps, ``size`` in bytes."""
+
+    experiment: Experiment
+    runs: int = 0
+    running: int = 0
+    series: int = 0
+    points: int = 0
+    files: int = 0
+    size: int = 0
+    objects: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Something that could not be looked at; ``refused``: for want of rights."""
+
+    what: str
+    why: str
+    refused: bool
+
+
+@dataclass(slots=True)
+class Survey:
+    """What is in scope: experiments by id, objects by kind, and the names by which they may collide."""
+
+    extents: dict[str, Extent] = field(default_factory=dict)
+    objects: Counter[str] = field(default_factory=Counter)
+    """Those that belong to no experiment."""
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Kind → source id → name, of experiments, registered models, prompts, evaluation datasets and webhooks."""
+    loose: int = 0
+    """Bytes of model versions' files that belong to no run and no logged model."""
+    missed: list[Missed] = field(default_factory=list)
+    outside: Counter[str] = field(default_factory=Counter)
+    """Links to what is not in scope, or not there any more, by what links to what."""
+
+    def count(self, kind: str) -> int:
+        """How many objects of a kind there are, ``experiment`` and ``run`` included."""
+        if kind == "experiment":
+            return len(self.extents)
+        if kind == "run":
+            return sum(one.runs for one in self.extents.values())
+        return self.objects[kind] + sum(one.objects[kind] for one in self.extents.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self.loose + sum(one.size for one in self.extents.values())
+
+
+def planned_name(renames: Renames, kind: str, name: str) -> str:
+    """Return the name that an object is to have on the target."""
+    tables = {"experiment": renames.experiments, "registered_model": renames.models, "prompt": renames.prompts}
+    return tables[kind].get(name, name) if kind in tables else name
+
+
+def look_at_export(
+    snapshot: Snapshot,
+    *,
+    experiments: Iterable[Experiment] | None = None,
+    wanted: Callable[[str], bool] = lambda _: True,
+    others: bool = True,
+    include_deleted: bool = False,
+) -> Survey:
+    """Return the survey of an export, or of some experiments in it: counts, names and sizes as they were read."""
+    survey = Survey(names={kind: {} for kind in ("experiment", *NAMED_KINDS)})
+    for experiment in snapshot.experiments if experiments is None else experiments:
+        place = experiment.experiment_id
+        survey.names["experiment"][place] = experiment.name
+        extent = survey.extents[place] = Extent(experiment)
+        view, objects = snapshot.view(experiment), snapshot.objects(place)
+        if view.problem("runs") is None:
+            keys = [key for key in view.run_keys() if include_deleted or not key.deleted]
+            extent.runs = len(keys)
+            for key in keys if view.problem("metrics") is None else ():
+                histories = view.histories(key.run_id)
+                extent.series += len(histories)
+                extent.points += sum(history.points for history in histories.values())
+            for key in keys if view.problem("artifacts") is None else ():
+                files = view.artifacts(key.run_id).files
+                extent.files += len(files)
+                extent.size += sum(file.size or 0 for file in files)
+        for kind in KINDS.values():
+            if kind.family == "experiment" and objects.problem(kind.part) is None:
+                extent.objects[kind.name] = len(objects.keys(kind.name))
+        if objects.problem("logged_models") is None and objects.problem("logged_model_files") is None:
+            for model in objects.keys("logged_model"):
+                files = objects.files("logged_model", model.entity_id).files
+                extent.files += len(files)
+                extent.size += sum(file.size or 0 for file in files)
+    server = snapshot.objects(SERVER)
+    for kind in KINDS.values():
+        if kind.family == "experiment" or server.problem(kind.part) is not None:
+            continue
+        registry = kind.part == "registry"
+        if not (registry or others):
+            continue
+        keys_of = [one for one in server.keys(kind.name) if not registry or wanted(one.container or one.entity_id)]
+        survey.objects[kind.name] = len(keys_of)
+        if kind.name in NAMED_KINDS:
+            survey.names[kind.name] = {one.entity_id: one.name for one in keys_of}
+    return survey

@@ -1,0 +1,175 @@
+"""What is on the target before a migration: nothing, what this migration made, or what others made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.base import KINDS, of_family
+from mlflow_parity.migrating.plan.findings import Found, named
+from mlflow_parity.migrating.plan.survey import planned_name
+from mlflow_parity.migrating.plan.write_probe import MARKER
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.renames import Renames
+    from mlflow_parity.migrating.journal import Journal
+    from mlflow_parity.reading.server import ServerReader
+
+_PLURALS = {"experiment": "experiments", **{name: kind.plural for name, kind in KINDS.items()}}
+_DEFAULT = "0"
+#: Of these the target has those of its owners, who make them, and make them anew.
+_BY_HAND = "gateway_secret"
+#: Kind → id on the target → name.
+Present = Mapping[str, Mapping[str, str]]
+
+
+def examine(
+    reader: ServerReader,
+    experiments: Sequence[Experiment],
+    journal: Journal | None,
+    planned: Mapping[str, Mapping[str, str]] | None,
+    renames: Renames,
+    *,
+    into_existing: bool,
+) -> list[Found]:
+    """Compare the target with what is to be moved to it.
+
+    ``experiments`` are the target's, deleted ones included; ``planned`` is kind → source id → source name
+    (``None``: not known, because the source cannot be read).
+    """
+    present, found = _present(reader, experiments)
+    ours = {kind: set() if journal is None else set(journal.ids(kind).values()) for kind in present}
+    marked = {one.experiment_id: one.tags.get(SOURCE_EXPERIMENT_TAG) for one in experiments}
+    foreign: dict[str, dict[str, str]] = {}
+    for kind, objects in present.items():
+        begun = _begun(kind, journal, renames)
+        foreign[kind] = {
+            identity: name
+            for identity, name in objects.items()
+            if identity not in ours[kind]
+            and not (name in begun and (kind != "experiment" or marked[identity] == begun[name]))
+        }
+    found += _resumed(experiments, present, ours)
+    trash = {one.experiment_id: one.name for one in experiments if one.lifecycle_stage == "deleted"}
+    for kind, objects in foreign.items():
+        if planned is None:
+            continue
+        wanted = {planned_name(renames, kind, name) for name in planned.get(kind, {}).values()}
+        same = {i: n for i, n in objects.items() if n in wanted and kind != _BY_HAND}
+        found += _collisions(kind, same, trash, into_existing)
+        objects_left = {i: n for i, n in objects.items() if n not in wanted and i not in trash}
+        if objects_left:
+            found.append(_others(kind, objects_left))
+    if planned is None and any(foreign.values()):
+        counts = ", ".join(f"{len(objects):,} {_PLURALS[kind]}" for kind, objects in foreign.items() if objects)
+        found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
+    return found
+
+
+def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, str]:
+    """Return new name → source id of what was being made when the migration was killed."""
+    if journal is None:
+        return {}
+    entries = (entry for entry in journal.entries(kind=kind) if entry.target_id is None)
+    return {planned_name(renames, kind, entry.name): entry.source_id for entry in entries}
+
+
+def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Found]]:
+    """Return what is there by kind, but for an empty ``Default``."""
+    found: list[Found] = []
+    present: dict[str, dict[str, str]] = {"experiment": {one.experiment_id: one.name for one in experiments}}
+
+    def failed(what: str, error: ReadError) -> None:
+        found.append(
+            Found(
+                "error", "target.read", f"the target's {what} cannot be read", str(error), "give the right to read them"
+            )
+        )
+
+    if present["experiment"].get(_DEFAULT) == "Default":
+        try:
+            if not any(reader.runs(_DEFAULT)):
+                del present["experiment"][_DEFAULT]
+        except ReadError as error:
+            failed("runs", error)
+    for kind in ("registered_model", "prompt"):
+        present[kind] = {}
+        try:
+            if reader.supports(kind) is not False:
+                names = [name for name in reader.names(kind) if not name.startswith(MARKER)]
+                present[kind] = {name: name for name in names}
+        except ReadError as error:
+            failed(_PLURALS[kind], error)
+    for one in of_family("server"):
+        present[one.name] = {}
+        try:
+            for batch in reader.server_objects(one.name):
+                present[one.name] |= {entity.entity_id: entity.name for entity in batch}
+        except ReadError as error:
+            failed(one.plural, error)
+    return present, found
+
+
+def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Found]:
+    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
+    known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
+    gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
+    found = []
+    if any(known.values()):
+        counts = ", ".join(f"{len(ids):,} {_PLURALS[kind]}" for kind, ids in known.items() if ids)
+        found.append(Found("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
+    for kind, ids in gone.items():
+        if ids:
+            found.append(
+                Found(
+                    "error",
+                    "target.gone",
+                    f"{len(ids):,} {_PLURALS[kind]} that this migration made are not on the target any more: "
+                    f"{named(ids)}",
+                    "they were deleted for good, or this is another server at the same address",
+                    "for a new target give another --work-dir; one that was emptied on purpose needs a new one, too",
+                )
+            )
+    return found
+
+
+def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str], into_existing: bool) -> list[Found]:
+    found = []
+    deleted = [name for identity, name in objects.items() if kind == "experiment" and identity in trash]
+    live = [name for identity, name in objects.items() if not (kind == "experiment" and identity in trash)]
+    if deleted:
+        found.append(
+            Found(
+                "error",
+                "target.trash",
+                f"the target has {len(deleted):,} deleted experiments of the same name: {named(deleted)}",
+                "a deleted experiment keeps its name, and this migration did not make it",
+                "purge them with `mlflow gc` on the target, or give new names with --rename",
+            )
+        )
+    if live:
+        found.append(
+            Found(
+                "warning" if into_existing else "error",
+                "target.same-name",
+                f"the target has {len(live):,} {_PLURALS[kind]} of the same name that this migration did not make: "
+                f"{named(live)}",
+                "what is moved is put into them, and nobody can tell afterwards what was there before",
+                "" if into_existing else "give an empty target, new names with --rename, or --into-existing",
+            )
+        )
+    return found
+
+
+def _others(kind: str, objects: Mapping[str, str]) -> Found:
+    names = sorted(objects.values())
+    return Found(
+        "warning",
+        "target.others",
+        f"the target has {len(names):,} {_PLURALS[kind]} that are not the source's: {named(names)}",
+        "they are left alone; an audit of everything calls them extra",
+        "give an empty target, or audit with the names that were moved",
+    )

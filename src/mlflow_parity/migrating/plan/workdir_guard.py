@@ -1,0 +1,75 @@
+"""What stands in the work folder already: an export of another server, or a wider backup, is never written over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.kinds.base import of_family
+from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.plan.findings import Found, named
+from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
+from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.snapshot import SERVER
+from mlflow_parity.snapshot.store import Snapshot
+
+_MEND = "give another --work-dir"
+
+
+def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards: bool = False) -> list[Found]:
+    """Return why the export in a folder must not be replaced by one of these settings.
+
+    ``backup``: it was made by ``export``, to be kept; ``discards``: its files would be removed on the way.
+
+    Raises:
+        SnapshotError: what is there is damaged.
+    """
+    if settings.source is None:
+        return []
+    found = []
+    there = list(folder.snapshots())
+    origins = {snapshot.origin.location for snapshot in there} - {settings.source.display}
+    if origins:
+        what = f"the work folder holds an export of {', '.join(sorted(origins))}, not of {settings.source.display}"
+        found.append(Found("error", "work-dir.origin", what, "it would be lost", _MEND))
+    elif backup and discards and there:
+        what = "the work folder holds a backup, whose files --discard-export would remove"
+        found.append(Found("error", "work-dir.discard", what, "", f"{_MEND}, or leave --discard-export out"))
+    elif backup and (lost := [line for one in there if folder.is_over(one) for line in _lost(settings, one)]):
+        what = f"the work folder holds a backup that is wider: it also has {'; '.join(dict.fromkeys(lost))}"
+        mend = f"give the options that it was made with, or {_MEND.removeprefix('give ')}"
+        found.append(Found("error", "work-dir.scope", what, "that would be lost", mend))
+    return found
+
+
+def _lost(settings: Settings, snapshot: Snapshot) -> Iterator[str]:
+    """Yield what a snapshot has and these settings leave out."""
+    kept = {one.experiment_id for one in in_scope(settings, snapshot.experiments)}
+    lost = [one.name for one in snapshot.experiments if one.experiment_id not in kept]
+    if lost:
+        yield f"{len(lost):,} experiments ({named(lost)})"
+    # of what cannot be read there is nothing to lose
+    with suppress(SnapshotError):
+        sidecars = (snapshot.sidecar(one.experiment_id, "metrics") for one in snapshot.experiments)
+        if not settings.include_deleted and any(one is not None and one.get("deleted") for one in sidecars):
+            yield "what is deleted (--include-deleted)"
+    if not (settings.experiments or settings.models):
+        return
+    with suppress(SnapshotError):
+        objects, wanted = snapshot.objects(SERVER), in_model_scope(settings)
+        if objects.problem("registry") is None:
+            keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
+            if names := [key.name for key in keys if not wanted(key.entity_id)]:
+                yield f"{len(names):,} registered models and prompts ({named(names)})"
+        # of another workspace an export holds the name alone
+        for kind in (one for one in of_family("server") if one.name != "workspace"):
+            if not others_in_scope(settings) and objects.problem(kind.part) is None and objects.keys(kind.name):
+                yield kind.plural
+
+
+def line_of(found: list[Found], work: Path) -> str:
+    """Return the first of these findings as one line, for a step without a preflight."""
+    one = found[0]
+    return f"--work-dir: {work}: {one.what}{f' ({one.why})' if one.why else ''}; {one.mend}"

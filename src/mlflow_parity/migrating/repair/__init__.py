@@ -1,0 +1,1 @@
+"""What a red audit names is moved again."""

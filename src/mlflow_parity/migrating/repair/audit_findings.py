@@ -1,0 +1,178 @@
+"""What a red audit says of each object: what is to be mended, what could not be looked at, what is only there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.text import visible
+from mlflow_parity.core.verdict import Row, State
+
+if TYPE_CHECKING:
+    from mlflow_parity.core.locations import Location
+    from mlflow_parity.migrating.settings import Settings
+
+#: Kind and id of an object.
+Key = tuple[str, str]
+#: Versions cannot be replaced one by one, because a number is never given twice: their container is.
+CONTAINER = {"model_version": "registered_model", "prompt_version": "prompt"}
+#: What says that the copy is wrong; the other states that are not green say only that nobody knows.
+_WRONG = frozenset({State.MISSING, State.DUPLICATE, State.MISMATCH, State.EXTRA})
+#: Facets that are looked at on the target alone: that they cannot be says nothing of the source.
+_OF_TARGET = frozenset({"access", "loads", "resolves"})
+AGAIN = "audit again"
+UNREAD = f"not all of it could be read or compared, so that nobody knows whether it is whole: {AGAIN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One source object of which something is wrong, and the target objects that the audit names with it.
+
+    ``states`` are all that are not green, those that only say that something could not be read included.
+    """
+
+    kind: str
+    source_id: str
+    experiment: str
+    name: str
+    states: frozenset[State]
+    targets: frozenset[str]
+    facets: frozenset[str] = frozenset()
+    """Facets of which something is wrong."""
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no copy at all."""
+        return not self.targets
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a repair cannot touch, and why."""
+
+    kind: str
+    identity: str
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Everything in an audit that is not green: what is to be mended, and what is left as it is."""
+
+    found: list[Damage] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    unread: frozenset[Key] = frozenset()
+    """Source objects that may be whole: nothing is known to be wrong, and something could not be judged."""
+    unpaired: tuple[Left, ...] = ()
+    """Target objects of which the source has none, as far as the audit can tell."""
+
+
+def read_damage(report: Path, target: Location) -> Damaged:
+    """Return what an audit found, object by object, from the ledger beside its report.
+
+    Raises:
+        UsageProblem: it is no report or has no verdict, is of other servers, its ledger is gone or another's, or
+            nothing in it is red.
+    """
+    from mlflow_parity.reporting.ledger import read_rows
+    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+
+    content = read_report(str(report), "--report")
+    # a snapshot may have stood for the source
+    told = content["sides"]["target"]["location"]
+    if told != target.display:
+        raise UsageProblem(f"--report: {report} is of another target ({told}, not {target.display}); give its report")
+    ledger = ledger_of(content, str(report), "--report")
+    if ledger is None:
+        raise UsageProblem(f"--report: there is no ledger.parquet beside {report}; audit again, and give that report")
+    damaged = gather(read_rows(ledger))
+    if not damaged.found and not damaged.left:
+        raise UsageProblem(f"--report: {report} has nothing that is not green: there is nothing to repair")
+    return damaged
+
+
+def gather(rows: Iterable[Row]) -> Damaged:
+    """Gather rows that are not green by their source object; what has none, or was not judged, is left."""
+    states: dict[Key, set[State]] = defaultdict(set)
+    targets: dict[Key, set[str]] = defaultdict(set)
+    names: dict[Key, tuple[str, str]] = {}
+    facets: dict[Key, set[str]] = defaultdict(set)
+    lists: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    unpaired: dict[Key, Left] = {}
+    unread: set[Key] = set()
+    ambiguous: set[Key] = set()
+    for row in rows:
+        if row.state.green:
+            continue
+        if row.source_id is None and row.target_id is None:
+            lists[row.kind, row.name, row.experiment].append(row.facet)
+            continue
+        if row.source_id is None:
+            why = "it is only on the target: the source has no such object, so it is not ours to delete"
+            unpaired[row.kind, str(row.target_id)] = Left(row.kind, str(row.target_id), row.name or row.experiment, why)
+            continue
+        key = row.kind, row.source_id
+        states[key].add(row.state)
+        if row.state not in _WRONG and row.facet not in _OF_TARGET:
+            unread.add(key)
+        if row.state is State.AMBIGUOUS:
+            ambiguous.add(key)
+        names[key] = row.experiment, row.name
+        if row.state in _WRONG:
+            facets[key].add(row.facet)
+        if row.target_id is not None:
+            targets[key].add(row.target_id)
+    found = [
+        Damage(*key, *names[key], frozenset(states[key]), frozenset(targets[key]), frozenset(facets[key]))
+        for key in sorted(states)
+        if states[key] & _WRONG
+    ]
+    # files of a broken copy cannot be read either: of what is wrong the export says whether the source could be read
+    unread = {key for key in unread if not states[key] & _WRONG} | ambiguous
+    left = [
+        Left(kind, "", name, f"this list of {place} could not be read or compared ({', '.join(parts)}): {AGAIN}")
+        for (kind, name, place), parts in lists.items()
+    ]
+    left += [Left(*key, names[key][1], UNREAD) for key in sorted(states) if not states[key] & _WRONG]
+    left += unpaired.values()
+    return Damaged(found, left, frozenset(unread), tuple(unpaired.values()))
+
+
+def container_of(kind: str, identity: str) -> Key:
+    """Return what has to be made anew in an object's place: itself, or the container of a version."""
+    return (CONTAINER[kind], identity.rpartition("/")[0]) if kind in CONTAINER else (kind, identity)
+
+
+def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
+    """Return the options of the audit with which nothing is green again only because it is not looked at.
+
+    Raises:
+        UsageProblem: the report is of an audit that judged what this repair does not.
+    """
+    from mlflow_parity.pytest_api.recheck import missing_options
+    from mlflow_parity.reporting.waiver_drafts import read_report
+
+    judged = read_report(str(report), "--report")
+    depth = missing_options(judged, "digest", judged["scope"]["profile"], include_deleted=True)
+    rest = missing_options(judged, "full", "export-import", include_deleted=include_deleted)
+    if "--parity-profile" in rest:
+        raise UsageProblem(f"--report: {report} was judged by the profile same-store; audit by export-import")
+    if rest:
+        raise UsageProblem(f"--report: {report} is of an audit that judged more; add --include-deleted")
+    return depth
+
+
+def text_of(left: Iterable[Left], settings: Settings) -> list[str]:
+    """Return the lines that say what a repair left as it is, and how to audit again what nobody could judge."""
+    from mlflow_parity.migrating.outcome import retry_command
+
+    once = {(one.kind, one.identity or one.why): one for one in left}.values()
+    lines = [f"left alone: {one.kind} {one.name} ({one.identity or '-'}): {one.why}" for one in once]
+    if any(AGAIN in one.why for one in once):
+        lines.append(f"To audit again: {retry_command(settings, 'verify')}")
+    return [visible(settings.redactor(line)) for line in lines]

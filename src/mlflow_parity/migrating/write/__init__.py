@@ -1,0 +1,1 @@
+"""What is written to the target, in which order, each once."""

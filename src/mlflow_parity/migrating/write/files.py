@@ -1,0 +1,157 @@
+"""Uploads the export's files to the target's artifact stores."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from mlflow_parity.core.errors import ParityError, ReadError
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
+from mlflow_parity.migrating.write.writing import Writer
+from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.stores import is_faithful
+from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+from mlflow_parity.reading.transport.auth import Credentials
+
+_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+Rewrite = Callable[[Artifact, bytes], bytes]
+
+
+class NotUploaded(ParityError):
+    """A file could not be put where it belongs; the message says which and why."""
+
+
+class Uploads:
+    """Puts files below an artifact URI of the target; safe to use from many threads.
+
+    The target hands that URI out: ``trusted`` are the places in S3 that are written to.
+    """
+
+    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs, trusted: TrustedPlaces) -> None:
+        self._writer = writer
+        self._credentials = credentials
+        self._blobs = blobs
+        self._trusted = trusted
+
+    def begin(self, uri: str, files: Sequence[Artifact]) -> Mapping[str, Kept]:
+        """Return what an earlier run that was killed has put below ``uri``, and end what it left half sent there.
+
+        Only S3 keeps parts of a file that was never finished, and lists what proves the bytes of one that was.
+        """
+        if not files or not uri.startswith("s3://") or self._trusted.refusal(uri, "written to"):
+            return {}
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        store = Leftovers(self._credentials.aws.s3, bucket, f"{key.strip('/')}/")
+        if any((file.size or 0) >= IN_PARTS for file in files):
+            store.end_unfinished({file.path for file in files})
+        return store.kept()
+
+    def upload(
+        self,
+        uri: str,
+        files: Sequence[Artifact],
+        rewrite: Rewrite | None = None,
+        there: Mapping[str, Kept] = MappingProxyType({}),
+    ) -> int:
+        """Put the files of one tree below ``uri`` and return the bytes sent. ``rewrite`` may change an ``MLmodel``.
+
+        What is ``there`` with these very bytes is not sent again.
+
+        Raises:
+            NotUploaded: at the first file that cannot be put there.
+        """
+        sent = 0
+        put = self._way(uri)
+        for file in files:
+            if file.error is not None or file.sha256 is None:
+                raise NotUploaded(f"{file.path}: it could not be read at the source: {file.error or 'no digest'}")
+            blob = self._blobs.path(file.sha256)
+            try:
+                size = blob.stat().st_size
+                whole = self._blobs.is_whole(file.sha256)
+            except OSError:
+                raise NotUploaded(f"{file.path}: the export does not hold its bytes any more; export again") from None
+            if not whole:
+                raise NotUploaded(f"{file.path}: its bytes in the export are damaged; export again")
+            content: bytes | None = None
+            if rewrite is not None and posixpath.basename(file.path) == "MLmodel":
+                content = rewrite(file, blob.read_bytes())
+                size = len(content)
+            kept = there.get(file.path)
+            if kept is not None and kept.holds(blob if content is None else content, size):
+                continue
+            try:
+                put(file.path, blob if content is None else content, size)
+            except ReadError as error:
+                raise NotUploaded(f"{file.path}: {error}") from None
+            sent += size
+        return sent
+
+    def put(self, uri: str, path: str, content: bytes) -> None:
+        """Put bytes at ``path`` below ``uri``.
+
+        Raises:
+            NotUploaded: they cannot be put there.
+        """
+        try:
+            self._way(uri)(path, content, len(content))
+        except ReadError as error:
+            raise NotUploaded(f"{path}: {error}") from None
+
+    def remove(self, uri: str, path: str) -> bool:
+        """Remove one file below ``uri`` through MLflow's proxy; return whether it has a way to name this very file.
+
+        Raises:
+            ReadError: the target refused it, or did not answer.
+        """
+        parts = urlsplit(uri)
+        below = f"{unquote(parts.path).strip('/')}/{path}"
+        # one that the proxy would take for another name is not touched
+        if parts.scheme != "mlflow-artifacts" or not is_faithful(below) or "%" in below:
+            return False
+        self._writer.call("DELETE", _PROXY + quote(below, safe="/"))
+        return True
+
+    def _way(self, uri: str) -> Callable[[str, Any, int], None]:
+        parts = urlsplit(uri)
+        if parts.scheme == "mlflow-artifacts":
+            root = unquote(parts.path).strip("/")
+
+            def by_proxy(path: str, content: Any, size: int) -> None:
+                # joined by hand: a path that begins with a slash would replace what stands before it
+                below = f"{root}/{path}"
+                # MLflow decodes what is not to be decoded: the file would land under another name
+                if not is_faithful(below):
+                    raise NotUploaded(f"{path}: the target's artifact proxy would store it under another name")
+                self._writer.put(_PROXY + below, content, size=size)
+
+            return by_proxy
+        if parts.scheme == "s3":
+            if why := self._trusted.refusal(uri, "written to"):
+                raise NotUploaded(f"its place {why}")
+            bucket = parts.netloc
+            prefix = uri[len(f"s3://{bucket}") :].strip("/")
+            client: Any = self._credentials.aws.s3
+
+            def by_s3(path: str, content: Any, size: int) -> None:
+                key = f"{prefix}/{path}"
+                try:
+                    if isinstance(content, bytes):
+                        client.put_object(Bucket=bucket, Key=key, Body=content)
+                    else:
+                        client.upload_file(str(content), bucket, key)
+                except Exception as error:
+                    # a message of the service may print back what it was sent
+                    told = Redactor.from_environment()(" ".join(str(error).split()))
+                    raise NotUploaded(f"{path}: S3: {type(error).__name__}: {told[:300]}") from None
+
+            return by_s3
+        raise NotUploaded(
+            f"the target keeps artifacts at {parts.scheme or 'a path'}: only its own machine can write there; "
+            "run it with --serve-artifacts, or with an S3 root"
+        )

@@ -1,0 +1,115 @@
+"""Records of an evaluation dataset: those that are not on the target are sent, in few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.json_text import written
+from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.reading.others import read_records
+
+#: Records of a dataset that go into one request, and its size in letters.
+_MOST, _LETTERS = 200, 1_000_000
+
+
+def update_records(
+    context: Import, dataset: str, records: Sequence[Mapping[str, Any]], schema: object, *, ours: bool, new: bool
+) -> None:
+    """Send the records that the target's ``dataset`` lacks; of one that is ``ours`` others are deleted.
+
+    The server knows a record by its inputs: one that comes twice is there once. It keeps what an earlier one said
+    beside, so one that changed is deleted first. The dataset's ``schema`` comes of the order of its records.
+    """
+    path = f"/api/3.0/mlflow/datasets/{quote(dataset, safe='')}/records"
+    wanted = {digest(one): one for one in (_sent(context, record) for record in records)}
+    if not new:
+        found = read_records(context.reader.session, dataset).items()
+        there = {digest(_sent(context, one)): key for key, one in found}
+        gone = [key for state, key in there.items() if state not in wanted] if ours else []
+        for first in range(0, len(gone), _MOST):
+            body = {"dataset_id": dataset, "dataset_record_ids": gone[first : first + _MOST]}
+            context.writer.call("DELETE", path, body)
+        wanted = {state: one for state, one in wanted.items() if state not in there}
+    for batch in _batches(in_order(list(wanted.values()), schema)):
+        context.writer.call("POST", path, {"dataset_id": dataset, "records": f"[{','.join(batch)}]"})
+
+
+def in_order(records: Sequence[dict[str, Any]], schema: object) -> list[dict[str, Any]]:
+    """Return records in an order that gives a dataset this schema: the first value of a field tells its type.
+
+    In the order in which the source got them each new field has the type that the schema says, and so there is one.
+    """
+    if not isinstance(schema, Mapping):
+        return list(records)
+    waiting, ordered = list(records), list[dict[str, Any]]()
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        late = []
+        for record in waiting:
+            fields = list(_fields(record, schema))
+            if all(found in seen or kind in (None, _type(value)) for found, value, kind in fields):
+                seen.update(found for found, _, _ in fields)
+                ordered.append(record)
+            else:
+                late.append(record)
+        if len(late) == len(waiting):
+            # the schema is of records that are gone
+            return ordered + late
+        waiting = late
+    return ordered
+
+
+def _fields(record: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any, str | None]]:
+    """Yield what a record says of each field: its name, the value, and the type that it is to have, if any."""
+    for part in ("inputs", "outputs", "expectations"):
+        content, told = record.get(part), schema.get(part)
+        if isinstance(content, Mapping):
+            for key, value in content.items():
+                yield (part, key), value, told.get(key) if isinstance(told, Mapping) else None
+            if part == "outputs" and content:
+                yield ("outputs", ""), content, None
+        elif content is not None and isinstance(told, Mapping) and told:
+            # no server takes an object after another value
+            yield (part, ""), content, "object"
+
+
+def _type(value: object) -> str:
+    """Return a value's type as the server names it."""
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "integer", float: "float", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "unknown")
+
+
+def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for record in records:
+        text = written(record)
+        if batch and (len(batch) == _MOST or size + len(text) > _LETTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(text)
+        size += len(text)
+    if batch:
+        yield batch
+
+
+def _sent(context: Import, record: Mapping[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"inputs": record["inputs"]}
+    if record["outputs"] is not None:
+        body["outputs"] = record["outputs"]
+    for key in ("expectations", "tags"):
+        if record[key]:
+            body[key] = record[key]
+    source = record["source"]
+    if source["type"]:
+        data = source["data"]
+        if isinstance(data, Mapping) and isinstance(data.get("trace_id"), str):
+            copy = context.journal.target("trace", data["trace_id"])
+            data = {**data, "trace_id": copy or data["trace_id"]}
+        body["source"] = {"source_type": source["type"], "source_data": data or {}}
+    return body

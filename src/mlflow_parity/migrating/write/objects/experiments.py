@@ -1,0 +1,188 @@
+"""Experiments: made on the target with all their tags at once, or brought up to date where they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mlflow_parity.comparing.copy_places import CopyPlaces, stores_of
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.base import of_family
+from mlflow_parity.migrating.write.batches import pairs
+from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.objects.run_writing import NotMoved
+from mlflow_parity.migrating.write.objects.runs import record
+from mlflow_parity.migrating.write.run_ids import stages
+from mlflow_parity.migrating.write.target_client import experiment_source_tags
+from mlflow_parity.reading import records
+from mlflow_parity.reading.transport import endpoints
+
+_API = "/api/2.0/mlflow/experiments/"
+_CHUNK = 1_000
+
+
+def import_experiment(context: Import, experiment: Experiment) -> str | None:
+    """Bring an experiment to the target and return its id there; ``None`` where it cannot be, as the journal says.
+
+    One that is there already (``Default`` always is) gets the tags and the note. A deleted one that this migration
+    made is restored while there is something to write to it; :func:`~.lifecycle.apply_lifecycle` deletes it again.
+    """
+    journal, source_id = context.journal, experiment.experiment_id
+    name = context.renames.experiments.get(experiment.name, experiment.name)
+    state = digest([asdict(experiment), name]).hex()
+    entry = journal.entry("experiment", source_id)
+    if entry is not None and entry.state == "done" and entry.digest == state and entry.target_id is not None:
+        if experiment.lifecycle_stage == "deleted" and work_left(context, experiment):
+            _restore(context, entry.target_id)
+        return entry.target_id
+    journal.begin("experiment", source_id, name=name)
+    try:
+        refused = _write(context, experiment, name)
+    except Exception as error:
+        record(context, "experiment", source_id, error, place="", name=name)
+        return journal.target("experiment", source_id)
+    if refused:
+        journal.failed("experiment", source_id, "; ".join(refused))
+    else:
+        journal.done("experiment", source_id, state)
+    return journal.target("experiment", source_id)
+
+
+def work_left(context: Import, experiment: Experiment) -> bool:
+    """Whether anything in an experiment was not moved yet."""
+
+    def is_left(kind: str, wanted: Sequence[str]) -> bool:
+        for first in range(0, len(wanted), _CHUNK):
+            some = wanted[first : first + _CHUNK]
+            found = context.journal.some(kind, some).values()
+            if sum(one.state in ("done", "unmovable") for one in found) < len(some):
+                return True
+        return False
+
+    if is_left("run", stages(context, experiment).column("run_id").to_pylist()):
+        return True
+    objects = context.export.snapshot.objects(experiment.experiment_id)
+    return any(
+        is_left(kind.name, [key.entity_id for key in objects.keys(kind.name)])
+        for kind in of_family("experiment")
+        if objects.problem(kind.part) is None
+    )
+
+
+def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
+    """Make the experiment or find it, set its tags, and return what was refused."""
+    tags = all_tags(experiment)
+    known = context.journal.target("experiment", experiment.experiment_id)
+    found = _find(context, known=known) if known is not None else None
+    if found is None:
+        found, adopted = _create(context, experiment, name, tags)
+        if found.lifecycle_stage == "deleted" and not _is_marked(found, experiment):
+            raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
+        if not adopted and name != "Default":
+            _check_place(context, name)
+        note = context.journal.adopted if adopted else context.journal.created
+        note("experiment", experiment.experiment_id, found.experiment_id)
+    if found.lifecycle_stage == "deleted":
+        _restore(context, found.experiment_id)
+    refused = []
+    if found.name != name and not context.journal.ours("experiment", experiment.experiment_id):
+        refused.append(f"its name {name!r}: the target's is {found.name!r}, and was not made by this migration")
+    elif found.name != name:
+        context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
+    for key, value in tags.items():
+        if found.tags.get(key) != value:
+            body = {"experiment_id": found.experiment_id, "key": key, "value": value}
+            try:
+                context.writer.call("POST", f"{_API}set-experiment-tag", body)
+            except RequestRefused as error:
+                if error.status in (401, 403, 404) or error.status >= 500:
+                    raise
+                refused.append(f"tag {key!r}: {error}")
+    return refused
+
+
+def _check_place(context: Import, name: str) -> None:
+    """Stop before anything is written into the source's store, or where another server looks for it.
+
+    Raises:
+        NotMoved: a new experiment of the target has such a place.
+    """
+    made, export = _find(context, name=name), context.export.snapshot
+    places = CopyPlaces(
+        stores_of(export.experiments, ()), export.origin.location.partition(" ")[0], context.writer.location.address
+    )
+    place = "" if made is None else made.artifact_location
+    why = "that is in the source's store" if places.in_source(place) else places.another_server(place)
+    if why:
+        raise NotMoved(
+            f"the target gave the new experiment the place {place}: {why}; start the target with a "
+            "--default-artifact-root of its own, and delete this experiment"
+        )
+
+
+def all_tags(experiment: Experiment) -> dict[str, str]:
+    """Return the tags of an experiment's copy, source tags included."""
+    fields = {key: value for key, value in asdict(experiment).items() if key != "tags"}
+    # a source that was migrated itself has source tags of its own: the new ones win, as with the tool
+    return {**experiment.tags, **experiment_source_tags(fields, experiment.tags)}
+
+
+def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[str, str]) -> tuple[Experiment, bool]:
+    """Make the experiment, or return the one that has its name, and whether somebody else made that."""
+    entry = context.journal.entry("experiment", experiment.experiment_id)
+    again = entry is not None and entry.ours
+
+    def find() -> Experiment | None:
+        return _find(context, name=name)
+
+    if name == "Default":
+        # every server has made it for itself
+        there = find()
+        if there is not None:
+            return there, bool(there.tags) or any(context.reader.runs(there.experiment_id))
+    for some in (tags, {SOURCE_EXPERIMENT_TAG: experiment.experiment_id}):
+
+        def made(answer: Mapping[str, Any], some: Mapping[str, str] = some) -> Experiment:
+            return Experiment(str(answer["experiment_id"]), name, "active", "", None, None, dict(some))
+
+        body = {"name": name, "tags": pairs(some)}
+        try:
+            with context.journal.making("experiment", experiment.experiment_id):
+                found = context.writer.create(f"{_API}create", body, find=find, made=made)
+            return found, not _is_marked(found, experiment)
+        except RequestRefused as error:
+            there = find()
+            if there is not None:
+                # one that was made before a kill
+                return there, not (again and _is_marked(there, experiment))
+            # a tag that the target does not take must not keep back all the runs: it is refused on its own
+            if error.status in (401, 403, 404) or some is not tags:
+                raise
+    raise AssertionError("unreachable: the second try returns or raises")
+
+
+def _is_marked(found: Experiment, experiment: Experiment) -> bool:
+    return found.tags.get(SOURCE_EXPERIMENT_TAG) == experiment.experiment_id
+
+
+def _find(context: Import, *, name: str | None = None, known: str | None = None) -> Experiment | None:
+    """Find a target experiment by its name or its id, deleted ones included."""
+    query: dict[str, object] = {"view_type": "ALL", "max_results": 1_000}
+    quote = next((mark for mark in "'\"" if name is not None and mark not in name), None)
+    if quote is not None and name is not None and "\\" not in name:
+        query["filter"] = f"name = {quote}{name}{quote}"
+        found = context.reader.session.post(endpoints.EXPERIMENTS, query).get("experiments", [])
+        made = [records.experiment(entry) for entry in found]
+    else:
+        made = context.reader.experiments()
+    return next((one for one in made if known == one.experiment_id or (known is None and one.name == name)), None)
+
+
+def _restore(context: Import, experiment_id: str) -> None:
+    found = _find(context, known=experiment_id)
+    if found is not None and found.lifecycle_stage == "deleted":
+        context.writer.call("POST", f"{_API}restore", {"experiment_id": experiment_id})

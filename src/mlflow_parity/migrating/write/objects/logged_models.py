@@ -1,0 +1,215 @@
+"""Logged models: each made exactly once, whichever runs use it."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
+from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.write.batches import pairs
+from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.link_state import FIXED, WAITS, joined, model_links, waiting_again
+from mlflow_parity.migrating.write.mlmodel import Place
+from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems
+from mlflow_parity.migrating.write.objects.runs import is_settled, is_stale, record
+from mlflow_parity.migrating.write.run_ids import runs_to_come
+from mlflow_parity.migrating.write.target_client import Draft, model_draft
+from mlflow_parity.migrating.write.uploading import put_tree
+from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.listing import pairs as mapping
+
+KIND = "logged_model"
+VERSIONS_TAG = "mlflow.modelVersions"
+#: Names the source model while its copy is made; taken off again, because a logged model carries no source tags.
+MARK = EXIM_PREFIX + "logged_model.model_id"
+_API = "/api/2.0/mlflow/logged-models"
+_PENDING = "LOGGED_MODEL_PENDING"
+_CHUNK = 500
+
+
+def import_logged_models(context: Import, experiment: Experiment, *, last: bool = False) -> None:
+    """Bring every logged model of an experiment to the target, but for the links of its metrics.
+
+    One whose run is in another experiment that was not moved yet is left for the ``last`` call.
+    """
+    source_id = experiment.experiment_id
+    objects = context.export.snapshot.objects(source_id)
+    if "logged_model" in objects.unsupported("logged_models"):
+        return
+    if objects.problem("logged_models") is not None:
+        context.journal.begin("experiment", source_id, name=experiment.name)
+        reason = f"its logged models are not in the export: {objects.problem('logged_models')}"
+        context.journal.failed("experiment", source_id, reason)
+        return
+    # the audit tells models of one name, type and run by their order: each such group is made one after another
+    groups: dict[tuple[bytes, str | None], list[str]] = defaultdict(list)
+    for key in sorted(objects.keys(KIND), key=lambda key: (key.created or 0, key.entity_id)):
+        groups[key.natural, key.run].append(key.entity_id)
+    absent = {run for _, run in groups if run and context.journal.target("run", run) is None}
+    importer = _Importer(context, experiment, runs_to_come(context, experiment, absent), last)
+    with ThreadPoolExecutor(context.workers, thread_name_prefix="parity-models") as pool:
+        for _ in drained(pool, importer.group, list(groups.values()), 2 * context.workers):
+            pass
+
+
+class _Importer:
+    def __init__(self, context: Import, experiment: Experiment, coming: set[str], last: bool) -> None:
+        self._context = context
+        self._objects = context.export.snapshot.objects(experiment.experiment_id)
+        self._target = context.journal.target("experiment", experiment.experiment_id)
+        self._coming = coming
+        self._last = last
+        self._reading = threading.Lock()
+
+    def group(self, ids: Sequence[str]) -> None:
+        """Bring models one after another."""
+        for first in range(0, len(ids), _CHUNK):
+            # tables of a snapshot are read by one thread at a time
+            with self._reading:
+                models = self._objects.entities(KIND, ids[first : first + _CHUNK])
+            for model in models:
+                self._one(model)
+
+    def _one(self, model: Entity) -> None:
+        context, journal, model_id = self._context, self._context.journal, model.entity_id
+        run = model.facets.get("run")
+        if run in self._coming and journal.state("run", run) is None and not self._last:
+            # named until then, so that a migration that ends here does not pass for whole
+            journal.begin(KIND, model_id, place=model.container, name=model.name)
+            journal.failed(KIND, model_id, f"the run {run} that made it is not written yet")
+            return
+        try:
+            with self._reading:
+                tree = self._objects.files(KIND, model_id)
+            files = [[file.path, file.sha256, file.error] for file in tree.files]
+            state = digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
+            entry = journal.entry(KIND, model_id)
+            if entry is not None and is_settled(entry, state):
+                if is_stale(entry, links := model_links(context, model)):
+                    self._link_again(model, entry, joined(state, links))
+                return
+            journal.begin(KIND, model_id, place=model.container, name=model.name)
+            problems = self._write(model, tree, begun=entry is not None)
+            journal.digested(KIND, model_id, state)
+            context.told(objects=1)
+            if problems.failed or not model.facets.get("metrics"):
+                whole = joined(state, model_links(context, model))
+                journal.digested(KIND, model_id, state if problems.failed else whole)
+                problems.check()
+                journal.done(KIND, model_id, whole)
+            else:
+                journal.failed(KIND, model_id, "; ".join([WAITS, *problems.impossible]))
+        except Exception as error:
+            record(context, KIND, model_id, error, place=model.container, name=model.name)
+
+    def _link_again(self, model: Entity, entry: Entry, state: str) -> None:
+        """Take up a model that is on the target, for something that it points at came there since."""
+        journal = self._context.journal
+        late = self._late(model, self.read(str(entry.target_id)))
+        if late:
+            journal.failed(KIND, model.entity_id, late)
+        elif model.facets.get("metrics"):
+            journal.failed(KIND, model.entity_id, waiting_again(entry))
+        else:
+            journal.digested(KIND, model.entity_id, state)
+
+    def _late(self, model: Entity, present: Mapping[str, Any]) -> str | None:
+        """Return what to say when the copy was made before that of its run, which it can never name then."""
+        run = model.facets.get("run")
+        copy = self._context.journal.target("run", run) if run else None
+        if copy is None or present["info"].get("source_run_id") == copy:
+            return None
+        return f"its run {run} came to the target after it; {FIXED}"
+
+    def _write(self, model: Entity, tree: ArtifactTree, *, begun: bool) -> Problems:
+        context, journal = self._context, self._context.journal
+        run = model.facets.get("run")
+        copy = journal.target("run", run) if run else None
+        if self._target is None:
+            raise NotMoved("its experiment is not on the target")
+        if model.error is not None:
+            raise NotMoved(f"it could not be read at the source: {model.error}")
+        if copy is None and run in self._coming:
+            raise NotMoved(f"the run {run} that made it is not on the target")
+        # a run that is gone leaves its id, as on the source
+        owner = copy or run or None
+        folder = context.export.model_dir(model.container, model.entity_id)
+        draft = model_draft(folder, context.writer.location.endpoint, self._target, owner)
+        if not draft.model:
+            raise NotMoved("the tool could make nothing of its export")
+        problems = Problems()
+        known = journal.target(KIND, model.entity_id)
+        if known is None and begun:
+            known = self._find(model.entity_id)
+        present = self._create(model, draft) if known is None else self.read(known)
+        target = str(present["info"]["model_id"])
+        journal.created(KIND, model.entity_id, target)
+        problems.failed += filter(None, [self._late(model, present)])
+        self._complete(target, present, draft.model)
+        put = put_tree(
+            context.uploads,
+            tree,
+            Place(run or "", model.artifact_uri or ""),
+            Place(owner or "", str(present["info"].get("artifact_uri", ""))),
+            lambda source: journal.target("run", source),
+            lambda source: journal.target(KIND, source),
+        )
+        context.told(files=put.files, size=put.size)
+        problems.failed += put.failed
+        problems.impossible += put.impossible
+        status = model.facets.get("status") or {}
+        if status.get("status") not in (None, present["info"].get("status", _PENDING)):
+            body = {"model_id": target, "status": status["status"]}
+            context.writer.call("PATCH", f"{_API}/{target}", body)
+        if status.get("message"):
+            why = "the message of its status: MLflow's API cannot write one"
+            problems.impossible.append(by_contract("logged_model.status.message", why))
+        return problems
+
+    def read(self, model_id: str) -> dict[str, Any]:
+        """Return a target model as the server tells it."""
+        return dict(self._context.reader.session.get(endpoints.LOGGED_MODEL, below=model_id)["model"])
+
+    def _find(self, source_id: str) -> str | None:
+        """Return the target model that carries our mark."""
+        assert self._target is not None
+        for batch in self._context.reader.experiment_objects(self._target, [KIND]):
+            for model in batch:
+                if (model.facets.get("tags") or {}).get(MARK) == source_id:
+                    return model.entity_id
+        return None
+
+    def _create(self, model: Entity, draft: Draft) -> dict[str, Any]:
+        wanted = draft.model
+        body: dict[str, Any] = {
+            "experiment_id": self._target,
+            "name": wanted["name"],
+            "params": pairs(wanted["params"] or {}),
+            "tags": pairs({**(wanted["tags"] or {}), MARK: model.entity_id}),
+        }
+        body.update({key: wanted[key] for key in ("model_type", "source_run_id") if wanted.get(key)})
+
+        def find() -> dict[str, Any] | None:
+            found = self._find(model.entity_id)
+            return None if found is None else self.read(found)
+
+        return self._context.writer.create(_API, body, find=find, made=lambda answer: dict(answer["model"]))
+
+    def _complete(self, target: str, present: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        """Write what the target lacks, and take off what is not the source's, our mark first of all."""
+        writer = self._context.writer
+        params, tags = mapping(present.get("data", {}).get("params")), mapping(present["info"].get("tags"))
+        if new := {key: value for key, value in (wanted["params"] or {}).items() if key not in params}:
+            writer.call("POST", f"{_API}/{target}/params", {"model_id": target, "params": pairs(new)})
+        if new := {key: value for key, value in (wanted["tags"] or {}).items() if tags.get(key) != value}:
+            writer.call("PATCH", f"{_API}/{target}/tags", {"model_id": target, "tags": pairs(new)})
+        for key in tags.keys() - (wanted["tags"] or {}).keys() - {VERSIONS_TAG}:
+            writer.call("DELETE", f"{_API}/{target}/tags/{quote(key, safe='')}")

@@ -1,0 +1,1 @@
+"""Which object of the target is which object of the source."""

@@ -1,0 +1,93 @@
+"""What a check sees: one experiment's part of the ledger, and the verdict on a promise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mlflow_parity.audit.test_items import Bundle, Item, ItemState, Judgement
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.check_registry import BY_NAME, PROMISES, Promise
+
+#: Renders a failed promise as text for a person, under 40 lines; the last is the id of the test item.
+Message = Callable[[Promise, Item, Judgement, str], str]
+#: Names of experiments in the message of a test item that stands for several.
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One experiment after the audit, or those that share a test item; the value of the fixture ``parity_audited``.
+
+    ``id`` is that of the test item, ``checks`` are the promises whose checks are run for it.
+    """
+
+    states: tuple[ItemState, ...]
+    message: Message
+    id: str
+    checks: frozenset[str] = frozenset()
+
+    def keeps(self, promise_name: str) -> None:
+        """Pass when the ledger is green for the promise; fail with the findings otherwise.
+
+        A promise without any ledger row passes only where the experiment has no object that it speaks of. Where all
+        that is wrong follows from objects without a counterpart, and their own check names them in this run, it is
+        skipped: one cause is one failure. The ledger is red all the same, and so is the run.
+        """
+        __tracebackhide__ = True
+        promise = BY_NAME[promise_name]
+        red = self._red(promise)
+        if any(judgement.own for _, judgement in red):
+            pytest.fail(self._said(promise, red), pytrace=False)
+        if red:
+            names = dict.fromkeys(name for _, judgement in red for name, _ in judgement.follows)
+            pytest.skip(f"no counterpart: see {', '.join(f'test_{name}[{self.id}]' for name in names)}")
+
+    def read(self, promise_name: str) -> None:
+        """Fail where nothing but what could not be read is wrong."""
+        __tracebackhide__ = True
+        promise = BY_NAME.get(promise_name)
+        red = [] if promise is None else self._red(promise)
+        own = [judgement for _, judgement in red if judgement.own]
+        if promise is not None and own and all(judgement.unreadable for judgement in own):
+            pytest.fail(self._said(promise, red), pytrace=False)
+
+    def _red(self, promise: Promise) -> list[tuple[Item, Judgement]]:
+        judged = [(state.item, state.judge(promise, self.checks)) for state in self.states]
+        return [(item, judgement) for item, judgement in judged if not judgement.green]
+
+    def _said(self, promise: Promise, red: Sequence[tuple[Item, Judgement]]) -> str:
+        return self.message(promise, *_merged(red), self.id)
+
+
+def load(folder: Path, bundle: Bundle, promise_name: str, message: Message, selected: Collection[str] = ()) -> Audited:
+    """Load the states of a test item for a check; ``selected`` are the checks that are run, as ``promise[id]``.
+
+    What could not be read makes the check an *error*, so that it stands apart from a difference.
+    """
+    states = tuple(ItemState.load(folder, item) for item in bundle.items)
+    checks = frozenset(one.name for one in PROMISES if f"{one.name}[{bundle.id}]" in selected)
+    audited = Audited(states, message, bundle.id, checks)
+    audited.read(promise_name)
+    return audited
+
+
+def _merged(red: Sequence[tuple[Item, Judgement]]) -> tuple[Item, Judgement]:
+    """One item and judgement for several: all counts and findings, and the names as far as they are few."""
+    [(first, judgement), *others] = red
+    if not others:
+        return first, judgement
+    judgements = [one for _, one in red]
+    names = ", ".join(item.name for item, _ in red[:_NAMED])
+    more = f" and {len(red) - _NAMED} more" if len(red) > _NAMED else ""
+    return replace(first, name=names + more), Judgement(
+        sum((one.counts for one in judgements), Counter[State]()),
+        sum(one.total for one in judgements),
+        tuple(finding for one in judgements for finding in one.findings),
+        sum((one.follows for one in judgements), Counter[tuple[str, State]]()),
+        sum(one.unnamed for one in judgements),
+    )

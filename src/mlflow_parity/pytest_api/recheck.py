@@ -1,0 +1,115 @@
+"""``--parity-recheck report.json``: reads and judges again only what was not green in an earlier report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.audit.test_items import TARGET_ONLY, Item
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import file_sha256
+from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+
+if TYPE_CHECKING:
+    from mlflow_parity.options import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """What an earlier report leaves to be judged again.
+
+    ``checks`` are its checks that were not green, as ``promise[item id]``; ``created`` and ``digest`` (SHA-256 of the
+    file, hex) say which report it was.
+    """
+
+    path: str
+    created: str
+    digest: str
+    checks: frozenset[str]
+    covered: bool = False
+    """Whether its scope and names are those of the report, or wider, so that what is not listed now is gone."""
+
+    def wants(self, checks: Iterable[str]) -> bool:
+        """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""
+        return not self.checks.isdisjoint(checks)
+
+    def gone(self, present: Mapping[Family, Collection[str]]) -> tuple[Item, ...]:
+        """Return an item for each object that was one too many and is not on the target any more.
+
+        ``present`` are the plain names of what the target lists now, by family; one that was not listed is not there.
+        """
+        found: dict[tuple[Family, str], Item] = {}
+        for check in sorted(self.checks if self.covered else ()):
+            promise, _, inside = check.partition("[")
+            identity = inside.removesuffix("]")
+            name, surplus, _ = identity.rpartition(TARGET_ONLY)
+            if not surplus or promise not in PROMISES:
+                continue
+            family = PROMISES[promise].family
+            if family in present and name not in present[family]:
+                found[family, identity] = Item(identity, name, "", surplus=True, family=family, gone=True)
+        return tuple(found.values())
+
+    @property
+    def title(self) -> str:
+        """Which report it is, in a few words."""
+        return f"{Path(self.path).name} of {self.created} (SHA-256 {self.digest[:16]}…)"
+
+
+def load_recheck(path: str, settings: Settings) -> Recheck:
+    """Read the report that is to be rechecked.
+
+    Raises:
+        UsageProblem: it is no report, is damaged, has no verdict or another's ledger, is of another format, of other
+            servers, of an audit that judged more than these settings do, or has nothing red.
+    """
+    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+
+    report = read_report(path, "--parity-recheck")
+    ledger_of(report, path, "--parity-recheck")
+    digest = file_sha256(Path(path))
+    for side, location in (("source", settings.source), ("target", settings.target)):
+        told = report["sides"][side]["location"]
+        if told != location.display:
+            raise UsageProblem(
+                f"--parity-recheck: {path} is of another {side} ({told}, not {location.display}); give the same servers"
+            )
+    wanted = missing_options(report, settings.depth, settings.profile, include_deleted=settings.include_deleted)
+    if wanted:
+        raise UsageProblem(f"--parity-recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
+    checks = report.get("not_green")
+    if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
+        raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
+    if not checks:
+        raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
+    return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings))
+
+
+def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether all that the report's audit listed is listed now, under the same names."""
+    from mlflow_parity.audit.renames import NOTE, load_renames
+
+    scope = report["scope"]
+    was = [list(scope.get(name) or ()) for name in ("experiments", "excluded", "models")]
+    now = [list(limits) for limits in (settings.experiments, settings.exclude_experiments, settings.models)]
+    renames = load_renames(settings.rename)
+    told = [note for note in report.get("notes") or () if str(note).startswith(NOTE)]
+    return (was == now or not any(now)) and told == ([renames.note] if renames else [])
+
+
+def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool) -> list[str]:
+    """Return the options without which a check can be green again only because less is looked at, or by other rules."""
+    from mlflow_parity.options import DEPTHS
+
+    scope = report["scope"]
+    wanted = []
+    if DEPTHS.index(depth) < DEPTHS.index(scope["depth"]):
+        wanted += ["--parity-depth", scope["depth"]]
+    if scope["profile"] != profile:
+        wanted += ["--parity-profile", scope["profile"]]
+    if scope["include_deleted"] and not include_deleted:
+        wanted += ["--parity-include-deleted"]
+    return wanted

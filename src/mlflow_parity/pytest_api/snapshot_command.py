@@ -1,0 +1,123 @@
+"""``mlflow-parity snapshot``: reads one server whole into a folder that can stand for it in later audits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.options import DEPTHS
+from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.side import Side
+
+_HELP = "Read one server whole into a folder that can stand for it in later audits"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("snapshot", help=_HELP, description=f"{_HELP}.")
+    location = parser.add_mutually_exclusive_group(required=True)
+    location.add_argument("--source-uri", metavar="URI", help="http(s):// tracking server or ARN")
+    location.add_argument("--source-arn", metavar="ARN", help="ARN of a SageMaker MLflow App or tracking server")
+    parser.add_argument("--to", required=True, metavar="DIR", help="Folder; the snapshot is DIR/source")
+    parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
+    parser.add_argument(
+        "--parity-depth", choices=DEPTHS, default="digest", help="How artifacts are read (default: digest)"
+    )
+    parser.add_argument(
+        AUDIT_OPTION, action="append", metavar="S3_URI", help="Read this bucket or folder too, which data of it names"
+    )
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> int:
+    """Take the snapshot; return 0 when everything was read and 1 when something could not be.
+
+    Deleted experiments and runs are read too, so that every later audit finds what its scope names. An interrupted
+    snapshot is taken up again; a finished one is kept beside the new one.
+
+    Raises:
+        ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
+    """
+    from mlflow_parity.audit.side import Side, prepare_folder, uncounted
+    from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_arn, parse_location
+    from mlflow_parity.reading import open_reader
+    from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+    from mlflow_parity.snapshot.asked import Asked
+
+    env = os.environ if environ is None else environ
+    custom = custom_endpoint("source", env)
+    if args.source_arn:
+        location = parse_arn(args.source_arn, option="--source-arn", custom_endpoint=custom)
+    else:
+        location = parse_location(args.source_uri, option="--source-uri", custom_endpoint=custom)
+    location = in_workspace(location, "source", env)
+    if location.kind == "snapshot":
+        raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
+    if not 1 <= args.workers <= 64:
+        raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
+    allowed = given_places("\n".join(getattr(args, "parity_allow_place", None) or ()), AUDIT_OPTION)
+    reader = open_reader(location, "source", args.workers, allowed)
+    try:
+        side = Side("source", location, reader)
+        experiments = side.experiments()
+        root, note = prepare_folder(args.to, "source", Path(args.to))
+        side.read(
+            root,
+            experiments,
+            (*PARTS, *SERVER_PARTS),
+            args.parity_depth,
+            include_deleted=True,
+            model_links=True,
+            count=uncounted,
+            asked=Asked(args.parity_depth, True),
+        )
+    finally:
+        reader.close()
+    unread = _unread(side)
+    if note is not None:
+        print(note)
+    print(_summary(side, root))
+    for line in unread:
+        print(f"not read: {line}", file=sys.stderr)
+    return 1 if unread else 0
+
+
+def _unread(side: Side) -> list[str]:
+    """Say what could not be read, one line each; what an audit would call unverified later."""
+    from mlflow_parity.core.redaction import Redactor
+    from mlflow_parity.core.text import visible
+    from mlflow_parity.snapshot.incomplete import incomplete, told
+
+    redact = Redactor.from_environment(also=side.location.secrets)
+    return [visible(redact(line)) for line in told(incomplete(side.snapshot, include_deleted=True))]
+
+
+def _summary(side: Side, root: Path) -> str:
+    from mlflow_parity.snapshot import SERVER
+
+    runs = points = files = objects = 0
+    for experiment in side.experiments():
+        counts = side.view(experiment).counts()
+        runs += int(counts.get("runs", 0))
+        points += int(counts.get("points", 0))
+        files += int(counts.get("files", 0))
+        objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
+    objects += sum(side.snapshot.objects(SERVER).counts().values())
+    counted = ", ".join(
+        f"{count:,} {name if count == 1 else name + 's'}"
+        for name, count in (
+            ("experiment", len(side.experiments())),
+            ("run", runs),
+            ("metric point", points),
+            ("file", files),
+            ("other object", objects),
+        )
+    )
+    return f"snapshot of {side.location.display}: {counted}\n{root}\ndigest {side.snapshot.digest}"

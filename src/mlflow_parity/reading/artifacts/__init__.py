@@ -1,0 +1,1 @@
+"""Where files are, and how each store is listed and read."""

@@ -1,0 +1,171 @@
+"""``s3://`` stores, read with the auditor's own rights."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from mlflow_parity.core.ending import STOPPING
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.reading.artifacts.stores import Place, Way
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.bounds import at_most
+from mlflow_parity.reading.transport.circuit_breaker import Patience
+from mlflow_parity.reading.transport.timed import until, without_bound
+
+T = TypeVar("T")
+_TRIES = 4
+#: Seconds between two tries, growing with each; for one call with all its tries; and between two to a silent S3.
+_WAIT = 0.25
+SECONDS = 600.0
+REST = 30.0
+#: Pages in a row that may hold nothing before the end.
+_EMPTY_PAGES = 100
+#: Bytes per second below which a file is given up.
+_SLOWEST = 100_000.0
+
+
+class S3Store:
+    """``s3://`` URIs: one listing call per thousand files; a :class:`~mlflow_parity.reading.artifacts.stores.Store`."""
+
+    def __init__(self, client: Any, place: Place, patience: Patience) -> None:
+        self._client = client
+        self._patience = patience
+        self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
+        # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
+        self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
+        self._hashed: set[str] = set()
+
+    def files(self) -> Iterator[Artifact]:
+        """Every object below the prefix."""
+        yield from self._tried("list", self._listed)
+
+    def _listed(self) -> list[Artifact]:
+        found: dict[str, Artifact] = {}
+        for page in self._pages():
+            for item in page.get("Contents", []):
+                path = item["Key"][len(self._prefix) :]
+                if path in found:
+                    # with a new token each time it would go on for ever
+                    raise MalformedAnswer(f"S3: the listing names {path!r} twice")
+                if path and not (path.endswith("/") and item["Size"] == 0):
+                    if "SHA256" in item.get("ChecksumAlgorithm", []):
+                        self._hashed.add(path)
+                    found[path] = Artifact(path, int(item["Size"]))
+        return [*found.values()]
+
+    def _pages(self) -> Iterator[Any]:
+        """Each page has the whole time: their number is not known before.
+
+        Not botocore's paginator: for it a page that is cut but names no next one is the last.
+
+        Raises:
+            MalformedAnswer: there is more, and no way to it.
+        """
+        turn: dict[str, str] = {}
+        seen: set[str] = set()
+        empty = 0
+        while True:
+            with until(time.monotonic() + SECONDS):
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **turn)
+            yield page
+            token = page.get("NextContinuationToken")
+            if not token:
+                if page.get("IsTruncated"):
+                    raise MalformedAnswer("S3: the listing is cut, and its next page is not named")
+                return
+            if token in seen:
+                raise MalformedAnswer("S3: the listing repeats a page token")
+            # S3 itself may look at many versions that are deleted and find nothing
+            empty = 0 if page.get("Contents") else empty + 1
+            if empty == _EMPTY_PAGES:
+                raise MalformedAnswer(f"S3: the listing gives {empty} empty pages, one after another")
+            seen.add(token)
+            turn = {"ContinuationToken": token}
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """``GetObject``."""
+
+        def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
+            def once() -> T:
+                body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
+                try:
+                    with without_bound():
+                        return receive(at_most(body.iter_chunks(1 << 20), file.size))
+                finally:
+                    body.close()
+
+            return self._tried("get", once, (file.size or 0) / _SLOWEST)
+
+        return [get_object]
+
+    def known_sha256(self, path: str) -> str | None:
+        """S3's own SHA-256, when it has one and it is of the full object."""
+        if path not in self._hashed:
+            return None
+
+        def once() -> Any:
+            return self._client.head_object(Bucket=self._bucket, Key=self._prefix + path, ChecksumMode="ENABLED")
+
+        head = self._tried("head", once)
+        given = head.get("ChecksumSHA256")
+        # a composite checksum (of parts) ends in -N and is no hash of the bytes
+        if not given or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in given:
+            return None
+        return base64.b64decode(given).hex()
+
+    def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
+        """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.
+
+        Raises:
+            ReadError: S3 refuses, or does not answer within the limits.
+        """
+        patient, gone = self._patience.ask(name)
+        if gone:
+            raise TransportError(f"S3: {gone}")
+        deadline = time.monotonic() + SECONDS + more
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                with until(deadline):
+                    found = once()
+            except Exception as error:
+                failed = _s3_error(error)
+            else:
+                self._patience.answered(name)
+                return found
+            if isinstance(failed, (RequestRefused, TooLarge)):
+                self._patience.answered(name)
+                raise failed from None
+            patient = patient and not STOPPING.is_set()
+            if not patient or tried == _TRIES or time.monotonic() > deadline:
+                break
+            time.sleep(_WAIT * tried)
+        self._patience.given_up(name, str(failed), silent="timed out" in str(failed) or "time limit" in str(failed))
+        raise failed
+
+
+def _s3_error(error: Exception) -> ReadError:
+    """Name an S3 failure in one line."""
+    if isinstance(error, ReadError):
+        return error
+    cause: BaseException | None = error
+    while cause is not None:
+        # botocore puts what it does not know into an error of its own
+        if isinstance(cause, TooLarge):
+            return TooLarge(f"S3: {cause}")
+        cause = cause.__cause__ or cause.__context__
+    answer = getattr(error, "response", None) or {}
+    code = str(answer.get("Error", {}).get("Code", ""))
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
+    wanted = f" (is {right} allowed?)" if right else ""
+    # a message of the service may print back what it was sent
+    told = Redactor.from_environment()(" ".join(str(error).split()))
+    line = f"S3: {code or type(error).__name__}{wanted}: {told}"[:600]
+    return RequestRefused(line, status=status, code=code) if 400 <= status < 500 else TransportError(line)

@@ -1,0 +1,252 @@
+"""The stores that runs and models keep their artifacts in: how each is listed and read."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote, urlparse, urlsplit, urlunparse
+
+from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.records import Artifact, Capabilities
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.capabilities import release
+from mlflow_parity.reading.transport.listing import Turning
+from mlflow_parity.reading.transport.session import Session
+
+T = TypeVar("T")
+#: Folders below each other; deeper is a loop in the answers, not a tree.
+_DEEPEST = 64
+#: Versions whose proxy handler yields files line by line, at 1.5 MB/s.
+_SLOW_PROXY = ((3, 3), (3, 7))
+#: The first version seen whose proxy gives back every file with a non-ASCII name; ``/get-artifact`` always did.
+_ANY_NAME = (3, 17)
+#: Tries for a way that has another behind it: it may fail for this one name for ever.
+_TRIES_OF_FIRST = 2
+
+
+class Way(Protocol):
+    """One way to read a file: hands its bytes to ``receive``, anew at each try, and returns what that returns."""
+
+    def __call__(self, receive: Callable[[Iterator[bytes]], T]) -> T:
+        """Read the file.
+
+        Raises:
+            ReadError: it cannot be read this way.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of one owner are, and what the server calls that place.
+
+    ``owner`` is the id that the tree gets, ``uri`` the root of its files. ``run_id`` with ``folder`` (below the run's
+    root), ``model_id`` (a logged model) and ``version`` (name and number) are the names by which the server itself can
+    be asked.
+    """
+
+    owner: str
+    uri: str
+    run_id: str | None = None
+    folder: str = ""
+    model_id: str | None = None
+    version: tuple[str, int] | None = None
+
+
+class Store(Protocol):
+    """One way to the files of one place."""
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file with its size, unhashed.
+
+        Raises:
+            ReadError: when the tree cannot be listed.
+        """
+        ...
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """Ways to read a file, the best first; none when the store cannot be asked for a file of that name."""
+        ...
+
+    def known_sha256(self, path: str) -> str | None:
+        """The hex SHA-256 that the store vouches for, without reading the file."""
+        ...
+
+
+class ProxyStore:
+    """``mlflow-artifacts:`` URIs: the server's path-based proxy."""
+
+    def __init__(self, session: Session, place: Place, capabilities: Capabilities) -> None:
+        self._session = session
+        self._place = place
+        self._capabilities = capabilities
+        self._root = unquote(urlsplit(place.uri).path).strip("/")
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        path = posixpath.join(self._root, folder) if folder else self._root
+        answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path)})
+        # this endpoint names files relative to the folder that was asked for
+        return [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in answer.get("files", [])]
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file."""
+        return walk(self._list)
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
+        below = posixpath.join(self._root, file.path)
+        version = release(self._capabilities.version)
+        slow = _SLOW_PROXY[0] <= version <= _SLOW_PROXY[1]
+        other_first = slow or (version < _ANY_NAME and not file.path.isascii())
+        other = self._capabilities.get_artifact and is_faithful(posixpath.join(self._place.folder, file.path))
+
+        def proxied(receive: Callable[[Iterator[bytes]], T]) -> T:
+            tries = _TRIES_OF_FIRST if other and not other_first else None
+            return self._session.download(endpoints.PROXY_GET, receive, below=below, size=file.size, tries=tries)
+
+        found: list[Way] = [proxied] if is_faithful(below) else []
+        if other:
+            way = _by_owner(self._session, self._place, file, _TRIES_OF_FIRST if found and other_first else None)
+            found.insert(0 if other_first else len(found), way)
+        return found
+
+    def known_sha256(self, path: str) -> str | None:
+        """The proxy's ETag is of time and size: it vouches for nothing."""
+        return None
+
+
+class ServerStore:
+    """Any other URI on an ``http`` server: whatever the server itself can reach."""
+
+    def __init__(self, session: Session, place: Place) -> None:
+        self._session = session
+        self._place = place
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        place = self._place
+        asked = _faithful(posixpath.join(place.folder, folder)) if place.folder or folder else ""
+        if place.model_id is not None:
+            endpoint, below = endpoints.MODEL_FILES, f"{place.model_id}/artifacts/directories"
+            query = {"artifact_directory_path": asked} if asked else {}
+        elif place.run_id is not None:
+            endpoint, below = endpoints.ARTIFACTS, ""
+            query = {"run_id": place.run_id, **({"path": asked} if asked else {})}
+        else:
+            raise MalformedAnswer("its files are neither a run's nor a logged model's: the server cannot list them")
+        found: list[dict[str, Any]] = []
+        turning = Turning("artifacts/list")
+        while True:
+            answer = self._session.get(endpoint, query, below=below)
+            files = answer.get("files", [])
+            found += files
+            token = turning.after(answer, files)
+            if token is None:
+                break
+            query["page_token"] = token
+        if not place.folder:
+            return found
+        # the server names files from the run's root on
+        start = f"{place.folder}/"
+        if not all(str(file.get("path", "")).startswith(start) for file in found):
+            raise MalformedAnswer(f"the listing of {asked!r} names a path outside of it")
+        return [{**file, "path": str(file["path"])[len(start) :]} for file in found]
+
+    @property
+    def lists(self) -> bool:
+        """Whether the server can be asked for a list of the files: a run's, or a logged model's."""
+        return self._place.model_id is not None or self._place.run_id is not None
+
+    def listed(self, folder: str) -> set[tuple[str, int | None]]:
+        """Paths in one folder with the sizes of files, and ``None`` for folders.
+
+        Raises:
+            ReadError: the folder cannot be listed.
+        """
+        return {
+            (str(file.get("path", "")), None if file.get("is_dir") else int(file.get("file_size", 0)))
+            for file in self._list(folder)
+        }
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file."""
+        return walk(self._list)
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The server's handler for the owner's files."""
+        faithful = is_faithful(posixpath.join(self._place.folder, file.path))
+        return [_by_owner(self._session, self._place, file)] if faithful else []
+
+    def known_sha256(self, path: str) -> str | None:
+        """Nothing is vouched for."""
+        return None
+
+
+def _by_owner(session: Session, place: Place, file: Artifact, tries: int | None = None) -> Way:
+    """The handler that sends a file by its owner's name: the run's, the logged model's or the version's."""
+    path = posixpath.join(place.folder, file.path)
+    if place.model_id is not None:
+        endpoint, below = endpoints.MODEL_FILE, f"{place.model_id}/artifacts/files"
+        query = {"artifact_file_path": path}
+    elif place.version is not None:
+        endpoint, below = endpoints.VERSION_FILE, ""
+        # a version's root is its own, not the run's
+        query = {"name": place.version[0], "version": str(place.version[1]), "path": file.path}
+    else:
+        endpoint, below = endpoints.GET_ARTIFACT, ""
+        query = {"run_uuid": place.run_id or "", "path": path}
+
+    def way(receive: Callable[[Iterator[bytes]], T]) -> T:
+        return session.download(endpoint, receive, below=below, query=query, size=file.size, tries=tries)
+
+    return way
+
+
+def is_faithful(path: str) -> bool:
+    """Whether a server that is asked for ``path`` looks for that very path.
+
+    MLflow decodes ``%xx`` until nothing changes and drops what its URL parser drops: asked for ``a%20b.txt`` it
+    sends ``a b.txt`` with status 200 (seen on 2.16 to 3.17). It refuses ``#``. Dots and empty names between slashes,
+    which S3 takes for names like all others, lead to another place before a request is even sent; between
+    backslashes they do so on some servers, and others refuse them.
+    """
+    if any(part in ("", ".", "..") for part in path.split("/")) or ".." in path.split("\\"):
+        return False
+    if "#" in path or path[:1] <= " " or any(letter < " " or letter == "\x7f" for letter in path):
+        return False
+    return urlunparse(urlparse(unquote(path))) == path
+
+
+def _faithful(path: str) -> str:
+    # the root of a place is asked for with a slash at its end
+    if not is_faithful(path.removesuffix("/")):
+        raise MalformedAnswer(f"the server cannot be asked for a folder of this name, it would list another: {path!r}")
+    return path
+
+
+def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
+    """Walk a tree that is listed folder by folder; paths are relative to the run's root.
+
+    Raises:
+        ReadError: a folder cannot be listed, or the listing makes no sense.
+    """
+    folders: list[tuple[str, int]] = [("", 0)]
+    seen: set[tuple[str, bool]] = {("", True)}
+    while folders:
+        folder, deep = folders.pop()
+        if deep > _DEEPEST:
+            raise MalformedAnswer(f"artifact folders are more than {_DEEPEST} deep: a loop in the listing")
+        for file in listing(folder):
+            path, is_folder = str(file.get("path", "")), bool(file.get("is_dir"))
+            inside = path.startswith(f"{folder}/") if folder else path not in ("", ".")
+            if not inside or path.startswith("/") or ".." in path.split("/"):
+                raise MalformedAnswer(f"the listing of {folder!r} names a path outside of it: {path!r}")
+            if (path, is_folder) in seen:
+                raise MalformedAnswer(f"the listing names {path!r} twice")
+            seen.add((path, is_folder))
+            if is_folder:
+                folders.append((path, deep + 1))
+            else:
+                # protobuf's JSON leaves a zero out
+                yield Artifact(path, int(file.get("file_size", 0)))

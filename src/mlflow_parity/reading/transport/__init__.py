@@ -1,0 +1,1 @@
+"""Requests to a server: the allow-list, signing, retries, time limits, pages."""

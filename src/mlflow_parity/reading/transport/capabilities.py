@@ -1,0 +1,59 @@
+"""What a server can do, found by asking it once: version and the endpoints that are present."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+
+from mlflow_parity.core.records import Capabilities
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.session import Query, Session
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+[A-Za-z0-9.]*")
+#: MLflow's own codes for "not here"; every other code of its own comes from the endpoint itself.
+ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
+
+
+def probe(session: Session) -> Capabilities:
+    """Ask a server what it can do.
+
+    Raises:
+        ReadError: when it does not answer or refuses the credentials.
+    """
+    status, text = session.ask(endpoints.VERSION)
+    found = _VERSION.fullmatch(text.strip()) if status == 200 else None
+    proxied = not session.location.is_arn
+    return Capabilities(
+        version=found[0] if found else None,
+        # without a run id the endpoint answers 400 with MLflow's own error, where it is
+        history_bulk=_present(session, endpoints.HISTORY_BULK, None),
+        artifact_proxy=proxied and _present(session, endpoints.PROXY_LIST, {"path": "0"}),
+        # a run that does not exist is MLflow's own 404
+        get_artifact=proxied and _present(session, endpoints.GET_ARTIFACT, {"run_uuid": "0" * 32, "path": "x"}),
+    )
+
+
+def _present(session: Session, endpoint: endpoints.Endpoint, query: Query) -> bool:
+    """Whether an endpoint is there: it answers, if only with an error of MLflow's own.
+
+    A gateway that does not serve it, a web server that has a page for every address, and MLflow with the endpoint
+    switched off all say something else.
+
+    Raises:
+        ReadError: the server failed, or wants other credentials.
+    """
+    status, text = session.ask(endpoint, query)
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+    if status == 200:
+        return isinstance(found, dict)
+    code = str(found.get("error_code", "")) if isinstance(found, dict) else ""
+    return status in (400, 404) and code not in ABSENT_CODES
+
+
+def release(version: str | None) -> tuple[int, int]:
+    """Return (major, minor) of a version; (0, 0) when it is not known."""
+    parts = re.match(r"(\d+)\.(\d+)", version or "")
+    return (int(parts[1]), int(parts[2])) if parts else (0, 0)

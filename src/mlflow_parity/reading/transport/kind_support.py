@@ -1,0 +1,128 @@
+"""Which kinds of objects a server can hold, by its version and by what it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.reading.transport.capabilities import ABSENT_CODES, release
+
+T = TypeVar("T")
+#: The newest release of which every kind of object is known, read and compared. The only place that says so.
+NEWEST = "3.17.2"
+#: First release whose tracking server serves the kind (2.13 is the oldest that SageMaker offers).
+FIRST: dict[str, tuple[int, int]] = {
+    "registered_model": (1, 0),
+    "model_version": (1, 0),
+    "logged_model": (3, 0),
+    "trace": (2, 14),
+    "prompt": (2, 21),
+    "prompt_version": (2, 21),
+    "evaluation_dataset": (3, 4),
+    "scorer": (3, 4),
+    "webhook": (3, 3),
+    "issue": (3, 11),
+    "review_queue": (3, 11),
+    "gateway_secret": (3, 5),
+    "gateway_model": (3, 5),
+    "gateway_endpoint": (3, 5),
+    "gateway_guardrail": (3, 11),
+    "gateway_budget": (3, 11),
+    "mcp_server": (3, 15),
+    "workspace": (3, 5),
+}
+#: Kinds of which it is not known with which release they came, and one that has them: in between, the server tells.
+_SURELY: dict[str, tuple[int, int]] = {
+    "issue": (3, 17),
+    "review_queue": (3, 17),
+    "gateway_secret": (3, 10),
+    "gateway_model": (3, 10),
+    "gateway_endpoint": (3, 10),
+    "gateway_guardrail": (3, 17),
+    "gateway_budget": (3, 17),
+    "mcp_server": (3, 17),
+    "workspace": (3, 10),
+}
+#: Every server that is read is of this release or newer.
+_EVERY = (2, 0)
+
+
+class Support:
+    """What one server supports: known from its version, corrected by an endpoint that is not there."""
+
+    def __init__(self, version: Callable[[], str | None], *, strict: bool = True) -> None:
+        """``strict``: a server of a version serves all that the version has (SageMaker may leave endpoints out)."""
+        self._version = version
+        self._strict = strict
+        self._absent: set[str] = set()
+        self._present: set[str] = set()
+
+    def supports(self, kind: str) -> bool | None:
+        """Whether the server can hold objects of a kind; ``None`` when it cannot be told (yet).
+
+        Raises:
+            ValueError: no such kind.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"no such kind: {kind}")
+        if kind in self._absent:
+            return False
+        if kind in self._present:
+            return True
+        version = release(self._version())
+        if version == (0, 0) or FIRST[kind] <= version < _SURELY.get(kind, FIRST[kind]):
+            return None
+        return version >= FIRST[kind]
+
+    def has(self, kind: str) -> bool | None:
+        """Whether the endpoints of a kind are there for certain, so that one that is not is hidden and not absent."""
+        return FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
+
+    def lacks(self, kind: str) -> None:
+        """Take in that the server itself says that it has no such kind."""
+        self._absent.add(kind)
+
+    def listed(self, kind: str, listing: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """Yield a listing; nothing, without a request, where the server cannot hold the kind.
+
+        Raises:
+            ReadError: the list cannot be read, for any other reason than that its endpoint is not there.
+        """
+        if self.supports(kind) is False:
+            return
+        try:
+            for found in listing():
+                # what has given something is there: if it vanishes, the list is not whole
+                self._present.add(kind)
+                yield found
+        except RequestRefused as error:
+            # what is hidden is no empty list
+            if not is_absent(error) or kind in self._present or self.has(kind):
+                raise
+            self._absent.add(kind)
+        else:
+            self._present.add(kind)
+
+
+def is_newer(version: str | None) -> bool:
+    """Whether a server's release is newer than :data:`NEWEST`, and may hold what nobody here knows of."""
+    return _numbers(version or "") > _numbers(NEWEST)
+
+
+def newer(side: str, version: str) -> str:
+    """Return the sentence about a server of such a release."""
+    return f"the {side} is MLflow {version}, newer than {NEWEST}, the newest known here: what it has beside is not read"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a release; a release candidate counts as the release."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def is_absent(error: RequestRefused) -> bool:
+    """Whether a refusal says that the endpoint itself is not there."""
+    return error.status in (404, 405) and error.code in ABSENT_CODES

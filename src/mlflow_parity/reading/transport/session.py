@@ -1,0 +1,441 @@
+"""One session type for every location: pool, gzip, retries, time limits, adaptive concurrency, the allow-list.
+
+Only an :class:`Endpoint` of the allow-list can be called. Every try is signed anew. What is printed of a failure
+is one line and passes the redactor.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import os
+import random
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote, urlsplit
+
+import orjson
+import requests
+import urllib3
+
+from mlflow_parity import __version__
+from mlflow_parity.core.ending import STOPPING
+from mlflow_parity.core.errors import (
+    ForbiddenRequest,
+    MalformedAnswer,
+    ParityError,
+    ReadError,
+    RequestRefused,
+    TooLarge,
+    TransportError,
+)
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.reading.transport import bounds
+from mlflow_parity.reading.transport.auth import Credentials, HeaderAuth
+from mlflow_parity.reading.transport.bounds import Unpacked, at_most, check_values, in_mib
+from mlflow_parity.reading.transport.circuit_breaker import Patience
+from mlflow_parity.reading.transport.endpoints import Endpoint, is_allowed, right_to
+from mlflow_parity.reading.transport.limiter import Limiter
+from mlflow_parity.reading.transport.responses import Again, NotJson, error_of, parsed, reason, retry_after
+from mlflow_parity.reading.transport.timed import TimedAdapter, until
+
+T = TypeVar("T")
+R = TypeVar("R")
+Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
+#: JSON, or a file that is sent as it is (only :mod:`mlflow_parity.migrating.write.writing` sends files).
+Body = bytes | BinaryIO | None
+_PIECE = 1 << 18
+_READ_OF_ERROR = 20_000
+_SHOWN_OF_REFUSAL = 400
+_THROTTLED = (429, 503)
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+#: A server error of MLflow's own, or a page that is no JSON, mostly stays: not worth as many tries as a gateway's.
+_TRIES_OF_500 = 3
+#: Tries for a server that has not answered yet, or does not any more: a wrong address must show soon.
+_TRIES_OF_SILENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried.
+
+    ``read`` bounds the wait for the next byte, and for the headers as a whole. An endpoint that has given no answer
+    for as long as ``call`` is not tried so often any more. A file may take longer than ``call`` while it comes with
+    ``slowest`` bytes per second on the average.
+    """
+
+    connect: float = 10.0
+    read: float = 120.0
+    call: float = 600.0
+    tries: int = 8
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    slowest: float = 100_000.0
+
+
+class _Http(requests.Session):
+    """Follows no redirect, and does not look at where one leads: for that requests would read its whole body."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return nowhere."""
+
+
+class Session:
+    """Talks to one location; safe to use from many threads."""
+
+    def __init__(
+        self,
+        location: Location,
+        credentials: Credentials,
+        *,
+        workers: int = 8,
+        redactor: Redactor | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.location = location
+        self.limits = limits or Limits()
+        self.limiter = Limiter(workers)
+        self._patience = Patience(self.limits.call, self.limits.longest_wait)
+        self.counts: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._redact = redactor or Redactor.from_environment()
+        self._base_path = urlsplit(location.endpoint).path.rstrip("/")
+        self._answered_at: float | None = None
+        self._silent = True
+        self._large = threading.Lock()
+        self._http = _Http()
+        # always set, so that requests never looks into .netrc
+        self._http.auth = credentials.auth
+        self._http.verify = credentials.tls.verify
+        self._http.cert = credentials.tls.cert
+        self._http.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        self._http.headers["User-Agent"] = f"mlflow-parity/{__version__}"
+        if location.workspace:
+            self._http.headers["X-MLFLOW-WORKSPACE"] = location.workspace
+        adapter = TimedAdapter(pool_connections=1, pool_maxsize=workers, pool_block=False, max_retries=0)
+        self._http.mount("http://", adapter)
+        self._http.mount("https://", adapter)
+        if credentials.tls.verify is False:
+            # the user asked for it; a warning per request would bury the report
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        self._random = random.Random()  # noqa: S311  (jitter, no secret)
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, retries included."""
+        with self._counting:
+            return sum(self.counts.values())
+
+    def get(self, endpoint: Endpoint, query: Query = None, *, below: str = "") -> dict[str, Any]:
+        """Call a GET endpoint and return its JSON object; ``below`` is the path under one that ends in ``*``.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: no usable answer within the limits.
+            MalformedAnswer: an answer that is not a JSON object.
+        """
+        return self._call(endpoint, query=query, below=below)
+
+    def post(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Call a POST search endpoint and return its JSON object; errors as for :meth:`get`."""
+        return self._call(endpoint, body=orjson.dumps(body))
+
+    def ask(self, endpoint: Endpoint, query: Query = None, *, anonymous: bool = False) -> tuple[int, str]:
+        """Call a GET endpoint for its status and text, whatever they are: what a server lacks is not its failure.
+
+        ``anonymous``: without credentials, to see whether the server asks for some.
+
+        Raises:
+            RequestRefused: 401: the credentials are wrong, which says nothing about the endpoint.
+            TransportError: no answer, or only that of a gateway or of a server that throttles.
+        """
+
+        def once(deadline: float) -> tuple[int, str]:
+            with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
+                status = answer.status_code
+                text = self._body(answer, deadline, bounds.ASKED).decode("utf-8", "replace")
+                switched_off = status == 503 and "disabled" in text
+                if status in (200, 404) or (status not in _PASSING and status != 401) or switched_off:
+                    return status, text
+                self._check(answer, endpoint, text)
+                raise AssertionError("unreachable: every other status raises")
+
+        return self._tried(endpoint, once, lambda found: found)
+
+    def download(
+        self,
+        endpoint: Endpoint,
+        receive: Callable[[Iterator[bytes]], T],
+        *,
+        below: str = "",
+        query: Query = None,
+        size: int | None = None,
+        tries: int | None = None,
+    ) -> T:
+        """Stream a file into ``receive`` and return what it returns; each try calls it anew, from the first byte.
+
+        ``below`` is the path under an endpoint that ends in ``*``, ``size`` the length that is expected: no byte more
+        is handed on.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TooLarge: more came than ``size``, or than a file of unknown size may have.
+            TransportError: the file did not come whole within the limits.
+        """
+        path = endpoint.path.removesuffix("*") + quote(below, safe="/")
+
+        def once(deadline: float) -> T:
+            # as it is stored: a compressed transfer would hide its length
+            with self._send(endpoint, path, query, None, encoding="identity") as answer:
+                self._check(answer, endpoint)
+                return receive(at_most(self._whole(answer, deadline), size))
+
+        seconds = self.limits.call + (size or 0) / self.limits.slowest
+        return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
+
+    def close(self) -> None:
+        """Release connections."""
+        self._http.close()
+
+    # --- one call
+
+    def _call(
+        self, endpoint: Endpoint, *, query: Query = None, body: bytes | None = None, below: str = ""
+    ) -> dict[str, Any]:
+        path = endpoint.path.removesuffix("*") + quote(below, safe="/")
+
+        def once(deadline: float) -> bytes:
+            with self._send(endpoint, path, query, body) as answer:
+                self._check(answer, endpoint)
+                return self._body(answer, deadline)
+
+        def understood(content: bytes) -> dict[str, Any]:
+            check_values(content)
+            return parsed(content)
+
+        return self._tried(endpoint, once, understood)
+
+    def _tried(
+        self,
+        endpoint: Endpoint,
+        once: Callable[[float], T],
+        understand: Callable[[T], R],
+        *,
+        seconds: float | None = None,
+        tries: int | None = None,
+    ) -> R:
+        """Try until it works; ``once`` holds a slot and a connection, ``understand`` neither."""
+        patient, gone = self._patience.ask(endpoint.name)
+        if gone:
+            raise TransportError(self._line(endpoint, gone))
+        began = time.monotonic()
+        deadline = began + (self.limits.call if seconds is None else seconds)
+        tried = throttled = 0
+        while True:
+            tried += 1
+            era = 0
+            try:
+                with self.limiter.slot() as era:
+                    found = once(deadline)
+                result = understand(found)
+            except Again as failed:
+                last = failed
+            except RequestRefused:
+                self._patience.answered(endpoint.name)
+                raise
+            except MalformedAnswer as wrong:
+                # it would be the same again
+                self._patience.answered(endpoint.name)
+                raise type(wrong)(self._line(endpoint, str(wrong))) from None
+            else:
+                self._answered_at, self._silent = time.monotonic(), False
+                self._patience.answered(endpoint.name)
+                self.limiter.answered()
+                return result
+            if last.status in _THROTTLED:
+                self.limiter.throttled(era)
+            # a server that throttles works: time is the limit then, not the number of tries
+            throttled += last.status == 429 or (last.status == 503 and last.wait is not None)
+            wait = self._wait(tried, last)
+            # nobody waits for the answer any more
+            patient = patient and not STOPPING.is_set()
+            if not patient or tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
+                break
+            time.sleep(wait)
+        if not last.status and (self._answered_at is None or self._answered_at < began):
+            self._silent = True
+        error = self._error(endpoint, last, tried)
+        self._patience.given_up(endpoint.name, str(last), silent=not last.status)
+        raise error
+
+    def _tries(self, failed: Again, given: int | None) -> int:
+        most = self.limits.tries if given is None else given
+        if failed.status == 500 or isinstance(failed, NotJson):
+            return min(most, _TRIES_OF_500)
+        return min(most, _TRIES_OF_SILENT) if self._silent and not failed.status else most
+
+    def _wait(self, tried: int, failed: Again) -> float:
+        # jitter: many threads that failed together must not come back together
+        if failed.wait is not None:
+            return failed.wait * self._random.uniform(1.0, 1.1)
+        most = min(self.limits.longest_wait, self.limits.first_wait * 2 ** min(tried - 1, 16))
+        return self._random.uniform(most / 4, most)
+
+    def _send(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        query: Query,
+        body: Body,
+        *,
+        encoding: str = "gzip",
+        anonymous: bool = False,
+    ) -> requests.Response:
+        headers = {"Accept-Encoding": encoding}
+        if isinstance(body, bytes):
+            headers["Content-Type"] = "application/json"
+        url = self.location.endpoint + path
+        parameters: Any = query
+        # no header of its own, where none is wanted: else that of the session is added
+        auth = HeaderAuth(None) if anonymous else None
+        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers, auth=auth)
+        try:
+            prepared = self._http.prepare_request(request)
+        except ParityError:
+            raise
+        except Exception as error:
+            # signing asks boto3's chain: what goes wrong there has many types and must not become a traceback
+            raise TransportError(self._line(endpoint, f"it could not be signed: {reason(error)}")) from None
+        sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
+        # the last look before it leaves, at what is sent and not at what was meant
+        self._permit(endpoint, str(prepared.method), sent_path)
+        settings = self._http.merge_environment_settings(
+            str(prepared.url), {}, True, self._http.verify, self._http.cert
+        )
+        with self._counting:
+            self.counts[endpoint.name] += 1
+        # a file has to be sent before there can be an answer
+        size = 0 if body is None else len(body) if isinstance(body, bytes) else os.fstat(body.fileno()).st_size
+        late = time.monotonic() + self.limits.connect + size / self.limits.slowest + self.limits.read
+        try:
+            with until(late):
+                return self._http.send(
+                    prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
+                )
+        except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
+                raise TransportError(self._line(endpoint, reason(error))) from None
+            raise Again(reason(error)) from None
+
+    def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
+        """Refuse what is not on the allow-list; ``path`` is the one that would be sent."""
+        if not (endpoint.allows(method, path) and is_allowed(method, path)):
+            raise ForbiddenRequest(f"{method} {path} is not on the read-only allow-list")
+
+    def _body(self, answer: requests.Response, deadline: float, most: int | None = None) -> bytes:
+        """Return a whole body.
+
+        Raises:
+            TooLarge: it has more bytes than ``most`` (by default what one answer may have).
+        """
+        most = bounds.ANSWER if most is None else most
+        pieces: list[bytes] = []
+        size, alone = 0, False
+        try:
+            for piece in self._whole(answer, deadline):
+                size += len(piece)
+                if size > most:
+                    pieces.clear()
+                    raise TooLarge(f"more than {in_mib(most)} came, the most that is read of one answer")
+                if size > bounds.LARGE and not alone:
+                    alone = self._large.acquire(timeout=max(deadline - time.monotonic(), 0.0))
+                    if not alone:
+                        raise Again("the answer did not come within the time limit")
+                pieces.append(piece)
+            return b"".join(pieces)
+        finally:
+            if alone:
+                self._large.release()
+
+    def _error_text(self, answer: requests.Response) -> str:
+        """Return what an error says, or the beginning of it."""
+        pieces: list[bytes] = []
+        with suppress(Again, MalformedAnswer):
+            for piece in self._whole(answer, time.monotonic() + self.limits.read):
+                pieces.append(piece)
+                if sum(map(len, pieces)) >= bounds.ERROR:
+                    break
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def _whole(self, answer: requests.Response, deadline: float) -> Iterator[bytes]:
+        """Yield a body as it arrives, unpacked; a short, damaged or late one is worth another try."""
+        raw: Any = answer.raw
+        unpacked = Unpacked(answer.headers.get("Content-Encoding"))
+        # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
+        read = getattr(raw, "read1", None) or raw.read
+        try:
+            while True:
+                with until(deadline):
+                    piece = read(_PIECE, decode_content=False)
+                if not piece:
+                    break
+                yield from unpacked.of(piece)
+                if time.monotonic() > deadline:
+                    raise Again("the answer did not come within the time limit")
+            unpacked.end()
+        except zlib.error as error:
+            raise Again(f"the answer is damaged: {reason(error)}") from None
+        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
+            raise Again(f"the answer broke off: {reason(error)}") from None
+        expected, came = answer.headers.get("Content-Length"), raw.tell()
+        if expected is not None and expected.isdigit() and came != int(expected):
+            raise Again(f"the answer broke off: {came} of {expected} bytes")
+
+    def _check(self, answer: requests.Response, endpoint: Endpoint, text: str | None = None) -> None:
+        status = answer.status_code
+        if status == 200:
+            return
+        if 300 <= status < 400:
+            raise RequestRefused(
+                self._line(endpoint, f"redirected (status {status}); give the address that it redirects to"),
+                status=status,
+            )
+        if text is None:
+            text = self._error_text(answer)
+        code, message = error_of(text)
+        if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
+            raise Again(
+                message,
+                wait=retry_after(answer.headers.get("Retry-After"), self.limits.longest_wait * 2),
+                status=status,
+                code=code,
+            )
+        right = right_to(endpoint, self.location.kind) if status == 403 else ""
+        # before the message, which may be long: what is cut must not be what helps
+        wanted = f" (is {right} allowed?)" if right else ""
+        if status == 403:
+            # the status comes first, and the place last: reports cut long lines at their end
+            told = self._redact(" ".join(message[:_READ_OF_ERROR].split()))[:_SHOWN_OF_REFUSAL]
+            place = f"{self.location.display}: {endpoint.method} {endpoint.path}"
+            raise RequestRefused(self._redact(f"status 403{wanted} {told} ({place})"), status=status, code=code)
+        raise RequestRefused(self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code)
+
+    def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
+        often = f" after {tried} tries" if tried > 1 else ""
+        if failed.status == 500:
+            line = self._line(endpoint, f"status {failed.status}{often} {failed}")
+            return RequestRefused(line, status=failed.status, code=failed.code)
+        kind = MalformedAnswer if isinstance(failed, NotJson) else TransportError
+        status = f"status {failed.status} " if failed.status else ""
+        return kind(self._line(endpoint, f"no usable answer{often}: {status}{failed}"))
+
+    def _line(self, endpoint: Endpoint, text: str) -> str:
+        where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
+        # long enough that what is shown holds no half of a secret, short enough for a page of HTML
+        return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]

@@ -1,0 +1,308 @@
+"""Whether a report is evidence enough to retire the source that it speaks of: no I/O, every refusal at once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from mlflow_parity.audit.renames import NOTE
+from mlflow_parity.audit.waivers.waivers import WaiverFile
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import Location
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.check_registry import BY_NAME
+from mlflow_parity.options import DEPTHS, Depth
+
+_GREEN = frozenset(state.value for state in State if state.green)
+#: A clock may be ahead of another by so much.
+_SKEW = timedelta(minutes=5)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+_AUDIT = (
+    "audit all of it: without --parity-experiments, --parity-exclude-experiments, -k and --parity-recheck, with bytes"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason against retiring a server: what, why, and the mend."""
+
+    what: str
+    why: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.why}; {self.mend}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a report says, as far as retiring its source rests on it.
+
+    ``counts`` is what was read of the source, by kind; ``totals`` are the states as told, ``counted`` as its coverage
+    adds up; ``experiments`` are the names that the coverage has.
+    """
+
+    created: datetime
+    tool_version: str
+    contract_digest: str
+    verdict: str
+    exit_status: int | None
+    reasons: tuple[str, ...]
+    source: str
+    source_kind: str
+    source_digest: str
+    target: str
+    target_kind: str
+    target_resumed: int
+    depth: Depth
+    checks: frozenset[str]
+    only: tuple[str, ...]
+    excluded: tuple[str, ...]
+    include_deleted: bool
+    partial: bool
+    left_out: tuple[str, ...]
+    objects: int
+    verified: int
+    totals: Mapping[str, int]
+    counted: Mapping[str, int]
+    counts: Mapping[str, int]
+    experiments: frozenset[str]
+    answered: Mapping[str, tuple[str, tuple[str, ...]]]
+    """By side: another endpoint than the ARN's own (empty: that), and the connections without TLS that is verified."""
+    target_digest: str
+    target_counts: Mapping[str, int]
+    waivers: int
+    waivers_digest: str
+    renamed: str
+    """The note of the renames by which it was made; empty: there were none."""
+
+
+def parse_age(text: str) -> timedelta:
+    """Return an age given as ``30m``, ``24h`` or ``2d``.
+
+    Raises:
+        UsageProblem: it is none.
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
+    if found is None or int(found[1]) == 0:
+        raise UsageProblem(f"--max-age: {text!r} is not an age; give for instance 30m, 24h or 2d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
+    """Take out of a report what is needed.
+
+    Raises:
+        UsageProblem: parts of it are not there, or of another type.
+    """
+    try:
+        scope, source, target = content["scope"], content["sides"]["source"], content["sides"]["target"]
+        counted: Counter[str] = Counter()
+        for row in content["coverage"]:
+            counted.update({str(state): int(count) for state, count in row["counts"].items()})
+        return Evidence(
+            created=datetime.strptime(content["created"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
+            tool_version=str(content["tool_version"]),
+            contract_digest=str(content["contract_digest"]),
+            verdict=str(content["verdict"]),
+            exit_status=content["exit_status"],
+            reasons=_texts(content["reasons"]),
+            source=str(source["location"]),
+            source_kind=str(source["kind"]),
+            source_digest=str(source["snapshot_digest"]),
+            target=str(target["location"]),
+            target_kind=str(target["kind"]),
+            target_resumed=int(target["resumed_parts"]),
+            depth=DEPTHS[DEPTHS.index(scope["depth"])],
+            checks=frozenset(_texts(scope["checks"])),
+            only=_texts(scope["experiments"]),
+            excluded=_texts(scope["excluded"]),
+            include_deleted=scope["include_deleted"] is True,
+            partial=scope["partial"] is not False,
+            left_out=_texts(scope["left_out"]),
+            objects=int(content["objects"]),
+            verified=int(content["verified"]),
+            totals={str(state): int(count) for state, count in content["totals"].items() if count},
+            counted={state: count for state, count in counted.items() if count},
+            counts=_counts(source),
+            experiments=frozenset(str(row["experiment"]) for row in content["coverage"]),
+            answered={
+                side: (str(content["sides"][side]["endpoint"]), _texts(content["sides"][side]["tls_not_verified"]))
+                for side in ("source", "target")
+            },
+            target_digest=str(target["snapshot_digest"]),
+            target_counts=_counts(target),
+            waivers=len(_texts(content["waivers"])),
+            waivers_digest=str(content["waivers_digest"]),
+            renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageProblem(f"--report: {path} is damaged: parts of the report are not there; audit again") from None
+
+
+def _counts(side: Mapping[str, Any]) -> dict[str, int]:
+    counts = {name: int(side[name]) for name in ("experiments", "runs", "points", "artifacts")}
+    return {**counts, **{str(name): int(count) for name, count in side["objects"].items()}}
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list):
+        raise TypeError("not a list")
+    return tuple(str(item) for item in given)
+
+
+def judge(
+    evidence: Evidence,
+    server: Location,
+    *,
+    now: datetime,
+    max_age: timedelta,
+    delete: bool,
+    waivers: WaiverFile | None = None,
+) -> list[Refusal]:
+    """Return every reason in the report itself against retiring ``server``; ``waivers`` are those that were named."""
+    return [
+        *_not_of(evidence, server),
+        *_answered_by_others(evidence),
+        *_waived(evidence, waivers, now),
+        *_not_green(evidence),
+        *_not_whole(evidence),
+        *_too_old(evidence, now, max_age, delete=delete),
+    ]
+
+
+def _not_of(evidence: Evidence, server: Location) -> list[Refusal]:
+    found = []
+    if evidence.source_kind == "snapshot":
+        why = f"its source is the folder {evidence.source}, which nothing ties to the server"
+        found.append(Refusal("the report is not of this server", why, "audit with --source-arn of the server itself"))
+    elif evidence.source != server.uri:
+        why = f"its source is {evidence.source}, not {server.uri}"
+        found.append(Refusal("the report is of another server", why, "give the report of an audit of this one"))
+    if evidence.target_kind == "snapshot":
+        why = f"its target is the folder {evidence.target}, so it does not say what is on the new server"
+        found.append(Refusal("the report is not of the new server", why, "audit with the new server as target"))
+    if evidence.target == server.uri:
+        why = "its target is the server that is to be retired"
+        found.append(
+            Refusal("the report has this server as target", why, "give the report of the migration away from it")
+        )
+    return found
+
+
+def another(side: str, endpoint: str, unproved: Collection[str], where: str) -> list[Refusal]:
+    """Refuse what did not answer at AWS's own address, or did not prove who it is; ``where`` is it said or set."""
+    found = []
+    if endpoint:
+        why = f"{where} has the {side} answered by {endpoint}, which is not the ARN's own endpoint"
+        mend = f"unset SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT (and with {side.upper()}_ in front), and audit again"
+        found.append(Refusal(f"it is not sure that the {side} itself answered", why, mend))
+    if unproved:
+        why = f"{where} has TLS not verified on the {side} ({', '.join(unproved)}), so anybody may have answered"
+        mend = "unset MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_S3_IGNORE_TLS, and audit again"
+        found.append(Refusal(f"the {side} did not prove who it is", why, mend))
+    return found
+
+
+def _answered_by_others(evidence: Evidence) -> list[Refusal]:
+    return [
+        refusal
+        for side, (endpoint, unproved) in evidence.answered.items()
+        for refusal in another(side, endpoint, unproved, "the report")
+    ]
+
+
+def _waived(evidence: Evidence, waivers: WaiverFile | None, now: datetime) -> list[Refusal]:
+    """What was accepted for an audit is not accepted for this step, unless it is named here too."""
+    differ = f"{evidence.counted.get('waived', 0):,} differences are waived by a file with SHA-256 "
+    told = f"{differ}{evidence.waivers_digest[:16] or 'unknown'}…"
+    there = bool(evidence.waivers or evidence.waivers_digest or evidence.counted.get("waived"))
+    if waivers is None:
+        mend = "read that file again, and name it with --waivers FILE if what it accepts may be lost"
+        return [Refusal("the report was judged with waivers", told, mend)] if there else []
+    if waivers.digest != evidence.waivers_digest:
+        why = f"{told}, and --waivers has {waivers.digest[:16]}…" if there else "the report was judged without waivers"
+        return [Refusal("--waivers is not the file of the report", why, "name the one by which it was judged")]
+    if expired := sorted(one.expires.isoformat() for one in waivers.waivers if one.expires < now.date()):
+        return [Refusal("a waiver has expired", f"its last day was {expired[0]}", "audit again")]
+    return []
+
+
+def _not_green(evidence: Evidence) -> list[Refusal]:
+    """Count again instead of believing the first line."""
+    found = []
+    bad = {state: count for state, count in evidence.counted.items() if state not in _GREEN}
+    if evidence.verdict != "green" or evidence.reasons or evidence.exit_status != 0 or bad:
+        more = f" (and {len(evidence.reasons) - 1} more)" if len(evidence.reasons) > 1 else ""
+        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(bad.items()))
+        why = f"{evidence.reasons[0]}{more}" if evidence.reasons else counts or f"exit status {evidence.exit_status}"
+        mend = f"`{migrate_command()} repair --report …` moves what is missing; then audit again"
+        found.append(Refusal("the report is not green", why, mend))
+    if evidence.totals != evidence.counted or sum(evidence.counted.values()) != evidence.objects:
+        why = "its coverage does not add up to its totals"
+        found.append(Refusal("the report contradicts itself", why, "audit again"))
+    left = max(evidence.counted.get("unverified", 0), evidence.objects - evidence.verified)
+    if left or not evidence.objects:
+        why = f"{left:,} of {evidence.objects:,} were not verified" if evidence.objects else "nothing was compared"
+        found.append(Refusal("coverage is not 100 %", why, "mend what kept them from being read, and audit again"))
+    return found
+
+
+def _not_whole(evidence: Evidence) -> list[Refusal]:
+    found = []
+    limits = [f"--parity-experiments {', '.join(evidence.only)}"] if evidence.only else []
+    limits += [f"--parity-exclude-experiments {', '.join(evidence.excluded)}"] if evidence.excluded else []
+    # loading a model is no comparison, and off by default
+    if unchecked := sorted(set(BY_NAME) - evidence.checks - {"model_versions_load"}):
+        limits.append(f"{len(unchecked)} checks were not selected (test_{', test_'.join(unchecked[:3])}, …)")
+    if evidence.depth == "listing":
+        limits.append("depth listing compares no bytes")
+    if evidence.partial and not limits:
+        limits += evidence.left_out[:3] or ("it says so itself",)
+    if limits:
+        found.append(Refusal("the report is partial", "; ".join(limits), _AUDIT))
+    if evidence.contract_digest != contract.digest():
+        why = f"mlflow-parity {evidence.tool_version} judged by another contract than this version's"
+        found.append(Refusal("the report is of another version", why, "audit again with this version"))
+    if not re.fullmatch(r"[0-9a-f]{64}", evidence.source_digest):
+        found.append(Refusal("the report has no digest of the source", "its state cannot be compared", "audit again"))
+    return found
+
+
+def _too_old(evidence: Evidence, now: datetime, max_age: timedelta, *, delete: bool) -> list[Refusal]:
+    found = []
+    age = now - evidence.created
+    if age > max_age:
+        why = f"it was made {in_words(age)} ago, and --max-age is {in_words(max_age)}"
+        found.append(Refusal("the report is too old", why, "audit again"))
+    elif age < -_SKEW:
+        why = f"it was made at {evidence.created:%Y-%m-%d %H:%M} UTC, which is yet to come"
+        found.append(Refusal("the report's age cannot be told", why, "set the clock right, and audit again"))
+    if not re.fullmatch(r"[0-9a-f]{64}", evidence.target_digest):
+        found.append(Refusal("the report has no digest of the target", "its state cannot be compared", "audit again"))
+    if delete and evidence.target_resumed:
+        why = (
+            f"{evidence.target_resumed} parts of the target were read by an earlier, interrupted audit, of unknown age"
+        )
+        found.append(
+            Refusal("the report rests on older readings", why, "audit again without that --parity-snapshot-dir")
+        )
+    return found
+
+
+def in_words(age: timedelta) -> str:
+    """Return an age in the unit that says most.
+
+    >>> in_words(timedelta(hours=50))
+    '2.1 days'
+    """
+    hours = age.total_seconds() / 3600
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.0f} min"

@@ -1,0 +1,496 @@
+"""``retire``: stops or deletes the old managed server, when a report proves that all it holds *now* is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.errors import ParityError, SnapshotError, UsageProblem
+from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.core.text import visible
+from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.reading.transport.auth import SideName, variable
+from mlflow_parity.reporting.answering import answering
+from mlflow_parity.sagemaker.control_plane import App, ControlPlane, Told, TrackingServer, open_control
+from mlflow_parity.sagemaker.retire_evidence import Evidence, Refusal, another, evidence_of, in_words, judge
+from mlflow_parity.sagemaker.retire_lists import Lists
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.renames import Renames
+    from mlflow_parity.audit.side import Side
+    from mlflow_parity.core.records import Experiment
+    from mlflow_parity.reading import Reader
+
+#: Seconds for which a stop or a deletion is waited for.
+LIMIT = 2700.0
+#: Exit status: all preconditions are met, and nothing was done, as ``--yes`` was not given.
+READY = 3
+#: A report may be so old for the target's lists to do; before a deletion all of an older one's target is read.
+FRESH = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be retired, and how; ``leave_deleted``: what is in the server's trash may be lost."""
+
+    server: Location
+    report: Path
+    delete: bool
+    max_age: timedelta
+    leave_deleted: bool = False
+    workers: int = 8
+    waivers: Path | None = None
+    rename: Path | None = None
+    allow_place: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the server."""
+        return self.server.uri.rsplit("/", 1)[-1]
+
+    @property
+    def step(self) -> str:
+        """What is done to it."""
+        return "delete" if self.delete else "stop"
+
+
+@dataclass(slots=True)
+class Examined:
+    """What speaks against it, and what is to be said besides."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A server as it is now; ``counts`` as in the report; ``trash`` counts what an audit without deleted ones omits."""
+
+    digest: str
+    counts: Mapping[str, int]
+    trash: Mapping[str, int]
+    unread: tuple[str, ...]
+    running: tuple[str, ...] = ()
+    """Names of runs that have not ended, the first of them."""
+    all_running: int = 0
+
+
+def server_location(text: str, environ: Mapping[str, str]) -> Location:
+    """Return the managed server of an ARN.
+
+    Raises:
+        UsageProblem: it is anything else.
+    """
+    custom = custom_endpoint("source", environ)
+    if not text.startswith("arn:"):
+        raise UsageProblem(
+            "--source-arn: only a managed tracking server of SageMaker is retired here, and this is no ARN; stop any "
+            "other server where it runs"
+        )
+    location = parse_arn(text, option="--source-arn", custom_endpoint=custom)
+    if location.kind != "tracking-server":
+        raise UsageProblem(
+            f"--source-arn: {text} is an App; only managed tracking servers are retired: an App costs nothing while it "
+            "is not used, and cannot be stopped. Give arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME"
+        )
+    return location
+
+
+def retire(
+    wish: Wish, *, yes: bool, limit: float = LIMIT, environ: Mapping[str, str] | None = None, told: Told = print
+) -> int:
+    """Retire a server; return 0 when it is stopped (or deleted), 1 when it is not, with all reasons on stderr.
+
+    Without ``yes`` everything is examined and nothing is changed: :data:`READY` where nothing speaks against it. What
+    was retired before is not an error.
+
+    Raises:
+        ParityError: one line, when something cannot be asked or is no report at all.
+    """
+    env = os.environ if environ is None else environ
+    control = open_control("source", env, location=wish.server)
+    server = control.server(wish.name)
+    if server is None or server.arn != wish.server.uri:
+        raise UsageProblem(
+            f"--source-arn: there is no tracking server {wish.server.uri} (any more); "
+            f"`{migrate_command()} app list --servers --region {control.region}` shows those that are"
+        )
+    if server.status in _UNDER_WAY[wish.delete]:
+        control.wait_for_server(wish.name, gone=wish.delete, limit=limit, told=told)
+        told(f"tracking server {wish.name}: {wish.step}{'d' if wish.delete else 'ped'} before, nothing to do")
+        return 0
+    examined = examine(wish, server, env, told)
+    for note in examined.notes:
+        told(f"note: {note}")
+    for refusal in examined.refusals:
+        print(f"refused: {refusal}", file=sys.stderr)
+    if examined.refusals:
+        told(f"tracking server {wish.name} was not touched")
+        return 1
+    if not yes:
+        told(f"all preconditions met; run again with --yes to {wish.step} the tracking server {wish.name}")
+        return READY
+    _do(wish, control, limit, told)
+    return 0
+
+
+#: Statuses in which it is as good as done, without and with ``--delete``.
+_UNDER_WAY = {False: frozenset({"Stopping", "Stopped"}), True: frozenset({"Deleting"})}
+
+
+def _do(wish: Wish, control: ControlPlane, limit: float, told: Told) -> None:
+    if wish.delete:
+        control.delete_server(wish.name)
+    else:
+        control.stop_server(wish.name)
+    control.wait_for_server(wish.name, gone=wish.delete, limit=limit, told=told)
+    if wish.delete:
+        told(f"tracking server {wish.name}: deleted; its files in S3 are left where they are")
+    else:
+        told(f"tracking server {wish.name}: stopped; it keeps its data, and can be started again")
+
+
+def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told: Told) -> Examined:
+    """Look at the report, its ledger and the state of both servers; and when those are right, at what they hold now.
+
+    Raises:
+        ParityError: it is no report, has another's ledger, or a server cannot be asked.
+    """
+    from mlflow_parity.audit.renames import load_renames
+    from mlflow_parity.audit.waivers.waivers import load_waivers
+    from mlflow_parity.reporting.recount import recount
+    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+
+    report = read_report(str(wish.report), "--report")
+    evidence = evidence_of(report, str(wish.report))
+    waivers = None if wish.waivers is None else load_waivers(str(wish.waivers))
+    renames = load_renames(None if wish.rename is None else str(wish.rename), "--rename")
+    now = datetime.now(timezone.utc)
+    judged = judge(evidence, wish.server, now=now, max_age=wish.max_age, delete=wish.delete, waivers=waivers)
+    examined = Examined(judged)
+    ledger = ledger_of(report, str(wish.report), "--report")
+    if ledger is None:
+        why = "every figure of the report is counted from it, and it is the list of what was compared"
+        fix = f"put that audit's ledger.parquet beside {wish.report}"
+        examined.refusals.append(Refusal("the report is without its ledger", why, fix))
+    elif contradiction := recount(report, str(wish.report), "--report"):
+        examined.refusals.append(Refusal("the report is not what its ledger says", contradiction, "audit again"))
+    if evidence.renamed != (renames.note if renames else ""):
+        why = f"the report says: {evidence.renamed}" if evidence.renamed else "the report was made without new names"
+        fix = "pass the file of that audit with --rename" if evidence.renamed else "leave --rename out"
+        examined.refusals.append(Refusal("the names on the target are others", why, fix))
+    if not server.ready:
+        start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
+        settled = server.status in ("Stopped", "StartFailed")
+        mend = f"`{start} --region {wish.server.region}`" if settled else "wait until it is Started or Created"
+        why = "what it holds now cannot be read, so nothing proves that the report still tells it"
+        examined.refusals.append(Refusal(f"the server is {server.status}", why, f"{mend}, then audit again"))
+    target = _target(evidence, environ, examined)
+    _look_at_target(evidence, target, environ, examined)
+    _look_at_addresses({"source": wish.server, "target": target}, environ, examined)
+    if examined.refusals or target is None or ledger is None:
+        examined.notes.append("neither server was read: that comes when the above is fixed")
+        return examined
+    with Scratch() as folder:
+        lists = Lists(folder / "lists.sqlite", Redactor.from_environment(also=target.secrets))
+        try:
+            told(f"reading {wish.server.uri} as the audit of {evidence.created:%Y-%m-%d %H:%M} UTC did")
+            _compare(wish, evidence, read_state(wish.server, evidence, wish.workers, wish.allow_place, lists), examined)
+            whole = wish.delete and now - evidence.created >= FRESH
+            told(f"reading {target.display}: {'all of it' if whole else 'what it lists'}")
+            state = read_target(target, evidence, renames, wish, lists, whole=whole)
+            _compare_target(evidence, state, lists, ledger, examined)
+        finally:
+            lists.close()
+    if not examined.refusals:
+        age = in_words(max(now - evidence.created, timedelta()))
+        examined.notes.append(
+            f"{evidence.verified:,} of {evidence.objects:,} objects and facets are green in a report {age} old; the "
+            f"server still holds exactly that (digest {evidence.source_digest[:16]}…), and all of it is on the target"
+        )
+    if waived := evidence.totals.get("waived"):
+        examined.notes.append(f"{waived:,} of them are waived: they differ, and somebody signed for it")
+    return examined
+
+
+def _target(evidence: Evidence, environ: Mapping[str, str], examined: Examined) -> Location | None:
+    """Return where the copy is, with what the environment says of how to get there; a folder was refused before."""
+    if evidence.target_kind == "snapshot":
+        return None
+    endpoint = custom_endpoint("target", environ)
+    address = evidence.target.partition(" (workspace ")[0]
+    found = in_workspace(parse_location(address, option="--report", custom_endpoint=endpoint), "target", environ)
+    if found.display != evidence.target or found.kind != evidence.target_kind:
+        why = f"the report says {evidence.target}, and here that is {found.display}"
+        examined.refusals.append(Refusal("the report's target cannot be told", why, "audit again, and set what it set"))
+        return None
+    return found
+
+
+def _look_at_addresses(
+    ends: Mapping[SideName, Location | None], environ: Mapping[str, str], examined: Examined
+) -> None:
+    """What is asked now must be who it is said to be, too."""
+    for side, location in ends.items():
+        if location is None:
+            continue
+        found = answering(location, side, environ)
+        examined.refusals += another(side, found.endpoint, found.unproved, "this environment")
+        if found.s3_endpoint:
+            examined.notes.append(f"files of the {side} are read from the S3 at {found.s3_endpoint}")
+        if location.is_arn and (asked := variable(side, "AWS_ENDPOINT_URL_SAGEMAKER", environ)):
+            examined.notes.append(f"the status of the {side} was asked of {asked}, by AWS_ENDPOINT_URL_SAGEMAKER")
+
+
+def _look_at_target(
+    evidence: Evidence, location: Location | None, environ: Mapping[str, str], examined: Examined
+) -> None:
+    """The copy's server must take requests."""
+    if location is None or not location.is_arn:
+        return
+    what = f"the {'App' if location.kind == 'app' else 'tracking server'} {evidence.target}"
+    try:
+        control = open_control("target", environ, location=location)
+        found: App | TrackingServer | None
+        found = control.app(location.uri) if location.kind == "app" else control.server(location.uri.rsplit("/", 1)[-1])
+    except ParityError as error:
+        why = f"it could not be asked for its state: {error}"
+        fix = "give this identity that right, or set the target's credentials with TARGET_ in front"
+        examined.refusals.append(Refusal(f"{what} could not be described", why, fix))
+        return
+    if found is None or found.arn != location.uri or not found.ready:
+        state = "not there" if found is None or found.arn != location.uri else found.status
+        why = "the report says that everything is on it"
+        examined.refusals.append(Refusal(f"{what} is {state}", why, "find out what became of it before anything else"))
+
+
+def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path, examined: Examined) -> None:
+    """All that the audit found on the target must be there now."""
+    again = "find out what became of it, and audit again"
+    if state.unread:
+        why = f"{state.unread[0]}{f' (and {len(state.unread) - 1} more)' if state.unread[1:] else ''}"
+        examined.refusals.append(Refusal("the target could not be read as a whole", why, "fix that, and try again"))
+        return
+    gone = lists.gone(ledger, include_deleted=evidence.include_deleted)
+    if gone.unnamed:
+        named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
+        why = f"of {named} that the server holds it names no copy"
+        examined.refusals.append(Refusal("the ledger does not name everything", why, "audit again"))
+    for kind, count in sorted(gone.looked_up.items()):
+        if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
+            why = f"it has {_noun(told, _plural(kind))} on the target, and the ledger names {count:,}"
+            examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
+    for counts, words in ((gone.absent, "not on the target any more"), (gone.deleted, "deleted or restored since")):
+        if counts:
+            named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(counts.items()))
+            more = "; …" if sum(counts.values()) > len(gone.named) else ""
+            why = f"{named} of the report: {'; '.join(gone.named)}{more}"
+            examined.refusals.append(Refusal(f"what the report found is {words}", why, again))
+    if gone:
+        return
+    changes = _changes(state, evidence.target_counts)
+    fewer = any(text.startswith("-") for text in changes)
+    if fewer or (state.digest and state.digest != evidence.target_digest):
+        why = ", ".join(changes) or "no object came or went, but one has another content"
+        fix = f"audit again, and delete within {in_words(FRESH)}"
+        examined.refusals.append(Refusal("the target has changed since the report", why, fix))
+    elif changes:
+        examined.notes.append(f"the target holds more than the report says: {', '.join(changes)}")
+
+
+def _plural(kind: str) -> str:
+    return KINDS[kind].plural if kind in KINDS else f"{kind}s"
+
+
+def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -> None:
+    if state.unread:
+        more = f" (and {len(state.unread) - 1} more)" if len(state.unread) > 1 else ""
+        why = f"{state.unread[0]}{more}"
+        examined.refusals.append(Refusal("the server could not be read as a whole", why, "fix that, and try again"))
+    elif state.digest != evidence.source_digest:
+        why = ", ".join(_changes(state, evidence.counts)) or "no object came or went, but one has another content"
+        again = f"let nobody write to it, bring over what came (`{migrate_command()} run`), and audit again"
+        examined.refusals.append(Refusal("the server has changed since the report", why, again))
+    elif changes := _changes(state, evidence.counts):
+        why = f"its digest is that of the server, and its counts are not: {', '.join(changes)}"
+        examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
+    if state.all_running:
+        named = "; ".join(state.running) + ("; …" if state.all_running > len(state.running) else "")
+        examined.notes.append(
+            f"still RUNNING on the source: {_noun(state.all_running, 'runs')}, which will find no server: {named}"
+        )
+    trash = " and ".join(_noun(count, what) for what, count in sorted(state.trash.items()) if count)
+    if trash and not evidence.include_deleted:
+        if wish.delete and not wish.leave_deleted:
+            why = f"in its trash: {trash}, of which the report does not speak"
+            mend = "migrate with --include-deleted and audit with --parity-include-deleted, or pass --leave-deleted"
+            examined.refusals.append(Refusal("something would be lost", why, mend))
+        else:
+            examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
+
+
+def _changes(state: State, told: Mapping[str, int]) -> list[str]:
+    """Say what there is more or fewer of now than a report says."""
+    found = ((name, count - told.get(name, 0)) for name, count in state.counts.items())
+    return [_noun(more, name, sign="+") for name, more in found if more]
+
+
+def _noun(count: int, plural: str, sign: str = "") -> str:
+    """Say how many of what.
+
+    >>> _noun(-1, "model_versions", sign="+")
+    '-1 model version'
+    """
+    name = plural.replace("_", " ")
+    return f"{count:{sign},} {name[:-1] if abs(count) == 1 else name}"
+
+
+def read_state(
+    server: Location, evidence: Evidence, workers: int, allowed: Sequence[str] = (), lists: Lists | None = None
+) -> State:
+    """Read the source as the audit did (same parts, depth and scope), into a folder that is removed again.
+
+    What it lists is taken down in ``lists``.
+
+    Raises:
+        ReadError: it does not answer.
+    """
+    from mlflow_parity.reading import open_reader
+
+    with _reading("source", server, open_reader(server, "source", workers, allowed), evidence, whole=True) as (
+        side,
+        experiments,
+    ):
+        if lists is not None:
+            lists.add("source", side, experiments)
+        return _state(side, experiments, include_deleted=evidence.include_deleted)
+
+
+def read_target(
+    target: Location, evidence: Evidence, renames: Renames, wish: Wish, lists: Lists, *, whole: bool
+) -> State:
+    """Read what the target lists, or with ``whole`` all of it as the audit did, and take down what it lists.
+
+    The digest is empty, and points and files are not counted, where only lists are read.
+
+    Raises:
+        ReadError: it does not answer.
+    """
+    from mlflow_parity.audit.renames import RenamedReader
+    from mlflow_parity.reading import open_reader
+
+    reader: Reader = open_reader(target, "target", wish.workers, wish.allow_place)
+    if renames:
+        reader = RenamedReader(reader, renames)
+    with _reading("target", target, reader, evidence, whole=whole) as (side, experiments):
+        lists.add("target", side, experiments)
+        if whole:
+            return _state(side, experiments, include_deleted=evidence.include_deleted)
+        found, snapshot = Counter[str](experiments=len(experiments)), side.snapshot
+        redact = Redactor.from_environment(also=target.secrets)
+        unread = []
+        for experiment in experiments:
+            view, objects = side.view(experiment), snapshot.objects(experiment.experiment_id)
+            found["runs"] += int(view.counts().get("runs", 0))
+            found.update(objects.counts())
+            for part in _LISTED:
+                problem = view.problem(part) if part == "runs" else objects.problem(part)
+                # no server lists the scorers of a deleted experiment
+                if problem is not None and (part != "scorers" or experiment.lifecycle_stage != "deleted"):
+                    unread.append(f"{part} of experiment {experiment.name!r}: {problem}")
+        found.update(snapshot.objects(SERVER).counts())
+        problems = ((part, snapshot.objects(SERVER).problem(part)) for part in _SERVER_LISTED)
+        unread += [f"{part} of the server: {problem}" for part, problem in problems if problem is not None]
+        kinds = [kind.plural for kind in KINDS.values()]
+        counted = {name: found[name] for name in ("experiments", "runs", *kinds)}
+        return State("", counted, {}, tuple(visible(redact(line)) for line in unread))
+
+
+@contextmanager
+def _reading(
+    name: SideName, location: Location, reader: Reader, evidence: Evidence, *, whole: bool
+) -> Iterator[tuple[Side, list[Experiment]]]:
+    """Read a side into a folder that is there for the length of a ``with`` block; yield what of it was read, too."""
+    from mlflow_parity.audit.side import Side
+    from mlflow_parity.reporting.progress import Progress
+
+    progress = Progress(sys.stderr.write, isatty=sys.stderr.isatty())
+    try:
+        side = Side(name, location, reader)
+        experiments = [
+            experiment
+            for experiment in side.experiments()
+            if evidence.include_deleted
+            or experiment.lifecycle_stage != "deleted"
+            # a deleted one whose copy is not
+            or experiment.name in evidence.experiments
+        ]
+        progress.expect(name, len(experiments))
+        with Scratch() as folder, progress:
+            side.read(
+                folder / name,
+                experiments,
+                # all that is promised rests on all parts, and a report without a promise was refused
+                (*PARTS, *SERVER_PARTS) if whole else (*_LISTED, *_SERVER_LISTED),
+                evidence.depth if whole else "listing",
+                include_deleted=evidence.include_deleted,
+                count=lambda **counts: progress.add(name, **counts),
+                model_links=whole,
+            )
+            yield side, experiments
+    except SnapshotError as error:
+        raise UsageProblem(f"what was read could not be kept for comparing: {error}") from None
+    finally:
+        reader.close()
+
+
+def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bool) -> State:
+    """Say what was read of the experiments and of the server."""
+    from mlflow_parity.snapshot.incomplete import incomplete, told
+
+    snapshot, found, trash = side.snapshot, Counter[str](), Counter[str]()
+    running: list[str] = []
+    at_work = 0
+    unread = told(incomplete(snapshot, experiments, include_deleted=include_deleted))
+    read = {experiment.experiment_id for experiment in experiments}
+    found["experiments"] = len(read)
+    for place in (*read, SERVER):
+        found.update(snapshot.objects(place).counts())
+    for experiment in side.experiments():
+        if experiment.experiment_id not in read:
+            trash["experiments"] += 1
+            continue
+        view = side.view(experiment)
+        counts = view.counts()
+        found.update({name: int(counts.get(key, 0)) for name, key in _COUNTS.items()})
+        if view.problem("runs") is None:
+            keys = view.run_keys()
+            trash["runs"] += sum(key.deleted for key in keys)
+            open_ = [key for key in keys if key.status in _AT_WORK and not key.deleted]
+            at_work += len(open_)
+            running += [f"{experiment.name} / {key.name} ({key.run_id})" for key in open_[: _NAMED - len(running)]]
+    kinds = [kind.plural for kind in KINDS.values()]
+    counted = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
+    redact = Redactor.from_environment(also=side.location.secrets)
+    names = tuple(visible(redact(name)) for name in running)
+    return State(snapshot.digest, counted, trash, tuple(redact(line) for line in unread), names, at_work)
+
+
+#: Statuses of runs that may still be written to, and how many of them are named.
+_AT_WORK = ("RUNNING", "SCHEDULED")
+_NAMED = 5
+#: Parts in which everything is listed: what is left out hangs on an object that one of these names.
+_LISTED: tuple[Part, ...] = ("runs", "logged_models", "traces", "scorers")
+_SERVER_LISTED: tuple[Part, ...] = tuple(part for part in SERVER_PARTS if part != "version_files")
+_COUNTS = {"runs": "runs", "points": "points", "artifacts": "files"}
