@@ -108,7 +108,7 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
     """Compare two snapshots, as an audit does after reading."""
     import tempfile
 
-    from mlflow_parity.audit import Audit
+    from mlflow_parity.audit.running import Audit
     from mlflow_parity.audit.side import Side
     from mlflow_parity.core.locations import parse_location
     from mlflow_parity.kinds.check_registry import PROMISES, select

@@ -22,7 +22,9 @@ import numpy as np
 import yaml
 from support.no_objects import NoObjects
 
-from mlflow_parity.audit import Audit, Result
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.digests import encode
 from mlflow_parity.core.locations import Location
@@ -36,9 +38,9 @@ from mlflow_parity.core.records import (
     Run,
     Series,
 )
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.check_registry import PROMISES, Selection
-from mlflow_parity.options import Depth, Settings
 from mlflow_parity.reading.histories import is_complete
 
 EPOCH = 1_700_000_000_000

@@ -27,7 +27,7 @@ from memory import (
     settings,
 )
 
-from mlflow_parity.audit import Audit
+from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series

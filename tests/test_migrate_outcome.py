@@ -17,7 +17,7 @@ from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.kinds.contract import BY_ID
-from mlflow_parity.migrating.plan.known_losses import UNMOVABLE, by_contract, is_by_contract
+from mlflow_parity.migrating.known_losses import UNMOVABLE, by_contract, is_by_contract
 from mlflow_parity.standin.servers import Server
 
 REFUSED = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no scorers today"}'

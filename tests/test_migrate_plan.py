@@ -21,7 +21,7 @@ from support.servers import FreshServer
 
 from mlflow_parity.kinds import contract
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.plan.known_losses import UNMOVABLE
+from mlflow_parity.migrating.known_losses import UNMOVABLE
 from mlflow_parity.standin.servers import Server, clean_environment
 
 #: Requests that only read although they are POSTs.

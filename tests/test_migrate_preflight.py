@@ -16,8 +16,8 @@ from support.servers import FreshServer, server_of
 
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.migrating.findings import LEVELS, text_of
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.plan.findings import LEVELS, text_of
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.standin.gateway import Rules, gateway
 from mlflow_parity.standin.s3 import S3

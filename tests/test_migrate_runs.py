@@ -23,7 +23,7 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log
 from mlflow_parity.migrating.write.files import Uploads
 from mlflow_parity.migrating.write.mlmodel import Place, model_ids, rewritten

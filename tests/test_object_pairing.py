@@ -13,7 +13,7 @@ from support.memory import run_audit
 from support.object_audit import Known, compare_stores, red
 from support.stores import imported
 
-from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.pairing.objects import ObjectPairing, pair_objects

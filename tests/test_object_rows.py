@@ -12,9 +12,9 @@ from support.memory import MemoryReader, Store, run_audit
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.options import Depth
 from mlflow_parity.snapshot.store import PlaceObjects
 
 TIMES = {"created": 5, "updated": 6}

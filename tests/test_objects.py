@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, migrated, store
 from support.object_audit import Known, compare_stores, in_scope, red
 
-from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.core.verdict import State

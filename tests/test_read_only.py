@@ -20,14 +20,15 @@ from support.seed import Seeder, seed_small
 from support.seed_objects import Objects, Upload, seed_objects
 from support.servers import FreshServer, emptied
 
-from mlflow_parity.audit import Audit, Result
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.check_registry import PROMISES, select
-from mlflow_parity.options import Settings
 from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies

@@ -16,7 +16,7 @@ from support.seed import Seeder
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import ArtifactTree
-from mlflow_parity.options import Depth
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading.artifacts.stores import is_faithful, walk
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials

@@ -13,8 +13,8 @@ from support.copied import copied_pair
 from support.seed import Seeder
 from support.servers import FreshServer, ServerPool
 
+from mlflow_parity.audit.recheck import Recheck
 from mlflow_parity.kinds.base import Family
-from mlflow_parity.pytest_api.recheck import Recheck
 from mlflow_parity.standin.servers import Server
 
 

@@ -31,6 +31,7 @@ import mlflow_parity.comparing.object_fields as of_objects
 import mlflow_parity.comparing.objects as comparing_objects
 from mlflow_parity.audit import experiments as audit_experiments
 from mlflow_parity.audit import objects as audit_objects
+from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
@@ -39,7 +40,6 @@ from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.pairing.experiments import pair_runs
 from mlflow_parity.reporting.report import CoverageRow
 from mlflow_parity.self_test.faults import FAULTS
-from mlflow_parity.self_test.outcome import Planted, SelfTest
 
 Pair = tuple[Path, Path]
 #: What a migration writes none of.

@@ -21,7 +21,7 @@ from mlflow_parity.core.errors import ReadError, SnapshotError, TransportError
 from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Run, Series
-from mlflow_parity.options import Depth
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")

@@ -13,7 +13,8 @@ from support.memory import Audited, Store, run_audit
 
 from mlflow_parity.audit.waivers.waived_values import digest_of, is_told, is_value, told
 from mlflow_parity.audit.waivers.waivers import Waiver, WaiverBook, load_waivers
-from mlflow_parity.comparing import Difference, Outcome
+from mlflow_parity.comparing import Difference
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment, Run
 from mlflow_parity.core.verdict import Row, State

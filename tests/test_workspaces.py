@@ -16,8 +16,8 @@ from mlflow_parity.core.errors import LocationError, UsageProblem
 from mlflow_parity.core.locations import Location, in_workspace, parse_location
 from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.migrating.plan.manual_steps import unwritten
-from mlflow_parity.migrating.plan.survey import Survey
 from mlflow_parity.migrating.settings import settings_of
+from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.options import resolve
 from mlflow_parity.pytest_api.session import command_line
 from mlflow_parity.reading.transport.auth import credentials

@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
-from mlflow_parity.kinds.profiles import PROFILES, Profile
+from mlflow_parity.core.scope import DEPTHS
+from mlflow_parity.kinds.profiles import PROFILES
 
 if TYPE_CHECKING:
     import pytest
 
-    from mlflow_parity.pytest_api.recheck import Recheck
+    from mlflow_parity.audit.settings import Settings
 
-Depth = Literal["listing", "digest", "full"]
 GROUP = "mlflow-parity"
-DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
 SIDES = ("source-uri", "target-uri", "source-arn", "target-arn")
 #: What is said to whoever wants an audit and names no side.
@@ -120,31 +118,6 @@ LOOKS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "ca
 BY_NAME: Mapping[str, Option] = {option.name: option for option in OPTIONS}
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The options of one audit, validated."""
-
-    source: Location
-    target: Location
-    experiments: tuple[str, ...]
-    exclude_experiments: tuple[str, ...]
-    include_deleted: bool
-    load_models: bool
-    depth: Depth
-    workers: int
-    snapshot_dir: str | None
-    report_dir: str
-    max_findings: int
-    profile: Profile = "export-import"
-    waivers: str | None = None
-    recheck: Recheck | None = None
-    rename: str | None = None
-    models: tuple[str, ...] = ()
-    self_test: bool = False
-    two_servers: bool = False
-    allow_place: tuple[str, ...] = ()
-
-
 def add_options(parser: pytest.Parser) -> None:
     """Register every option with pytest, as a flag and as an ini value."""
     group = parser.getgroup(GROUP, "mlflow-parity: compare two MLflow tracking servers")
@@ -196,6 +169,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     Raises:
         UsageProblem: one line for the first thing that is wrong.
     """
+    # not above: in other people's runs of pytest this module is all that is loaded
+    from mlflow_parity.audit.settings import Settings
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 
     env = os.environ if environ is None else environ
@@ -231,10 +206,6 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
             "proves nothing: give two different ones"
         )
     _check_folders(settings)
-    if values.get("recheck"):
-        from mlflow_parity.pytest_api.recheck import load_recheck
-
-        settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
     return settings
 
 
@@ -289,15 +260,6 @@ def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
     return number
 
 
-def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:
-    """Whether an experiment's name fits a pattern of those ``wanted`` (none: all) and none of those ``unwanted``."""
-
-    def fits(pattern: str) -> bool:
-        return name == pattern or fnmatchcase(name, pattern)
-
-    return (not wanted or any(map(fits, wanted))) and not any(map(fits, unwanted))
-
-
 def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
     """Say what an audit leaves out because options name what is in scope."""
     left_out: list[str] = []
@@ -312,8 +274,3 @@ def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], model
     if experiments or excluded:
         left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
     return left_out
-
-
-def setting_names() -> tuple[str, ...]:
-    """Return the names of the validated settings (for the report's record of its own command)."""
-    return tuple(item.name for item in fields(Settings))

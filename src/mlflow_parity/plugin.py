@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.test_items import Item
     from mlflow_parity.pytest_api.checking import Audited
     from mlflow_parity.pytest_api.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
-    from mlflow_parity.pytest_api.session import Main, Shared
+    from mlflow_parity.pytest_api.session import Main
+    from mlflow_parity.pytest_api.shared import Shared
     from mlflow_parity.reporting.folder import ReportFolder
 
 _FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
@@ -94,6 +95,10 @@ def pytest_configure(config: pytest.Config) -> None:
     with _usage_errors(redactor):
         try:
             settings = options.resolve(values)
+            if values.get("recheck"):
+                from mlflow_parity.pytest_api.recheck import load_recheck
+
+                settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
         except ParityError as error:
             if written:
                 # what may be wrong with that folder is not what has to be said first
@@ -114,7 +119,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
     if worker is not None:
-        config.stash[_SHARED] = session.Shared(Path(worker[_FOLDER]), settings, redactor)
+        config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
         return
     from mlflow_parity.core.ending import on_sigterm
 
@@ -275,7 +280,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def parity_audited(request: pytest.FixtureRequest) -> Audited:
     """One experiment after the audit: its part of the ledger, for one check to judge."""
     from mlflow_parity.pytest_api.checking import load
-    from mlflow_parity.pytest_api.session import STATES
+    from mlflow_parity.pytest_api.shared import STATES
 
     shared = request.config.stash[_SHARED]
     name = request.function.__name__.removeprefix("test_")

@@ -15,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mlflow_parity.audit import Audit, Result
 from mlflow_parity.audit.renames import RenamedReader, Renames
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.kinds.profiles import Profile
-from mlflow_parity.options import Depth, Settings
 from mlflow_parity.reading import Reader
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects

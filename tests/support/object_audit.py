@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_parity.comparing.copy_places import CopyPlaces
-from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.comparing.tie_breakers import Likeness

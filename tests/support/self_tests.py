@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_parity.audit import Audit, Result
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.kinds.check_registry import collected, select
@@ -14,7 +16,6 @@ from mlflow_parity.options import resolve
 from mlflow_parity.reading import open_reader
 from mlflow_parity.self_test.fault import Fault
 from mlflow_parity.self_test.faults import FAULTS
-from mlflow_parity.self_test.outcome import SelfTest
 from mlflow_parity.self_test.run import self_test
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from support.memory import Silent, Sink

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import experiment_facet, run_facet
 from mlflow_parity.core.digests import artifacts_digest
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run

@@ -14,7 +14,8 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import listed_now, moved_runs
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import Item, plain_name
-from mlflow_parity.comparing import Comparison, Difference, Outcome, compare_experiment
+from mlflow_parity.comparing import Comparison, Difference, compare_experiment
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.surplus import surplus_experiment

@@ -6,10 +6,13 @@ from collections.abc import Collection
 
 from mlflow_parity.audit.scope import is_deleted
 from mlflow_parity.audit.side import Side
+from mlflow_parity.audit.test_items import Item
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.surplus import Held, is_default
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.base import Kind, of_family
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds.base import CONTAINERS, Kind, of_family
 from mlflow_parity.snapshot import Part
 
 
@@ -50,3 +53,9 @@ def _some(side: Side, experiment: Experiment, kind: Kind) -> int:
     assert side.reader is not None
     batches = side.reader.experiment_objects(experiment.experiment_id, [kind.name])
     return next((len(batch) for batch in batches if batch), 0)
+
+
+def gone(item: Item) -> Outcome:
+    """Return the row of what was one too many on the target and is there no more."""
+    note = "it was on the target only, and is not any more"
+    return Outcome(Row(item.label, CONTAINERS[item.family], item.name, None, None, "presence", State.MATCH, note=note))

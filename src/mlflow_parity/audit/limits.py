@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import Item
-from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.experiment import Outcome
+from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.base import KINDS, SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.reading.transport.capabilities import release

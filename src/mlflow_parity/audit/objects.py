@@ -14,20 +14,20 @@ from pathlib import Path
 from mlflow_parity.audit import concurrent_changes as changes
 from mlflow_parity.audit.concurrent_changes import Changes
 from mlflow_parity.audit.side import SIDES, Side, SideName
-from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.experiment import Outcome
-from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.difference import Difference, Outcome
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Resolved
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.base import FILES, KINDS, Family, Kind, of_family
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.profiles import Profile
-from mlflow_parity.options import Depth
-from mlflow_parity.pairing.objects import ObjectKey, ObjectPairing, pair_objects
+from mlflow_parity.pairing.objects import ObjectPairing, pair_objects
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.pairing.same_store import same_objects
 from mlflow_parity.reading.transport.capabilities import release

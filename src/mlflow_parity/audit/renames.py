@@ -14,7 +14,7 @@ from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
 
 if TYPE_CHECKING:
-    from mlflow_parity.options import Depth
+    from mlflow_parity.core.scope import Depth
     from mlflow_parity.reading import Reader
 
 #: What the report's note of the renames begins with.

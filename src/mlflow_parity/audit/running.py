@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
+from mlflow_parity.audit.extra_experiments import gone
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.model_loading import RULE, Loader
 from mlflow_parity.audit.objects import Objects, Place, parts_of
@@ -17,23 +18,23 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import late, unread
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
-from mlflow_parity.comparing import Comparison, Difference, Outcome
+from mlflow_parity.comparing import Comparison, Difference
 from mlflow_parity.comparing.copy_places import CopyPlaces, stores_of
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks
-from mlflow_parity.comparing.surplus import gone
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.options import Settings
 from mlflow_parity.pairing.experiments import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked

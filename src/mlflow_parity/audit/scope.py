@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from mlflow_parity.audit.limits import SCOPE_ITEM
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import NONE, Item, family_items, item_ids, plain_name
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.scope import in_scope
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.base import FILES, SCOPE_KIND, Family, family_of
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.options import Settings, in_scope
 from mlflow_parity.pairing.experiments import ExperimentPair, ExperimentPairing, pair_experiments
 from mlflow_parity.pairing.relocation import Relocation, find
 from mlflow_parity.pairing.same_store import same_experiments

@@ -13,7 +13,7 @@ from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.scope import Scope, Selected
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import NONE, Item, late_item
-from mlflow_parity.comparing import Outcome
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.objects import unread_rows
 from mlflow_parity.core.digests import listed_digest
 from mlflow_parity.core.errors import ReadError

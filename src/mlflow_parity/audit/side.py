@@ -16,8 +16,8 @@ from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.core.private_files import make_folder
 from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds.base import KINDS, Family
-from mlflow_parity.options import Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.reporting.answering import answering
 from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey

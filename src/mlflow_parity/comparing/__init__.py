@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.comparing.difference import Difference, facet_state
-from mlflow_parity.comparing.experiment import Comparison, Outcome, compare_experiment
+from mlflow_parity.comparing.difference import Difference, Outcome, facet_state
+from mlflow_parity.comparing.experiment import Comparison, compare_experiment
 
 __all__ = ["Comparison", "Difference", "Outcome", "compare_experiment", "facet_state"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlflow_parity.core.verdict import State
 
@@ -52,3 +52,20 @@ def compare_mappings(source: Mapping[str, str], target: Mapping[str, str], rule:
 def compare_values(key: str, source: object, target: object, rule: str) -> list[Difference]:
     """Compare two values exactly."""
     return [] if source == target else [Difference(key, State.MISMATCH, rule, source, target)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One ledger row and the differences behind it."""
+
+    row: Row
+    differences: tuple[Difference, ...] = ()
+
+
+def outcome(row: Row, found: Sequence[Difference]) -> Outcome:
+    """Add to a row what its differences say."""
+    if not found:
+        return Outcome(row)
+    rules = tuple(sorted({difference.rule for difference in found if difference.state is State.EXPECTED}))
+    count = sum(not difference.state.green for difference in found)
+    return Outcome(replace(row, findings=count, rules=rules), tuple(found))

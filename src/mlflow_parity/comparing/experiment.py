@@ -8,10 +8,11 @@ from datetime import datetime, timedelta, timezone
 
 from mlflow_parity.comparing import fields, same_store
 from mlflow_parity.comparing.copy_places import CopyPlaces
-from mlflow_parity.comparing.difference import Difference, compare_values, facet_state
+from mlflow_parity.comparing.difference import Difference, Outcome, compare_values, facet_state, outcome
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
-from mlflow_parity.comparing.object_fields import ObjectLinks, run_models
+from mlflow_parity.comparing.object_fields import run_models
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
@@ -76,14 +77,6 @@ class Comparison:
     def same_store(self) -> bool:
         """Whether objects are compared with themselves."""
         return self.profile == "same-store"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One ledger row and the differences behind it."""
-
-    row: Row
-    differences: tuple[Difference, ...] = ()
 
 
 def compare_experiment(
@@ -325,14 +318,3 @@ def _part_problem(source: ExperimentView, target: ExperimentView, facet: str) ->
         if problem is not None:
             return f"the {side}'s {part} could not be read: {problem}"
     return None
-
-
-def outcome(row: Row, found: Sequence[Difference]) -> Outcome:
-    """Add to a row what its differences say."""
-    from dataclasses import replace
-
-    if not found:
-        return Outcome(row)
-    rules = tuple(sorted({difference.rule for difference in found if difference.state is State.EXPECTED}))
-    count = sum(not difference.state.green for difference in found)
-    return Outcome(replace(row, findings=count, rules=rules), tuple(found))

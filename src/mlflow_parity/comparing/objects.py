@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlflow_parity.comparing.access import compare_access, compare_resolved
-from mlflow_parity.comparing.difference import Difference, facet_state
-from mlflow_parity.comparing.experiment import Outcome, outcome
-from mlflow_parity.comparing.object_fields import ObjectLinks, compare_facet, wrong_place
+from mlflow_parity.comparing.difference import Difference, Outcome, facet_state, outcome
+from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.locations import VARIABLE
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.base import FILES, KINDS
-from mlflow_parity.pairing.objects import ObjectKey, ObjectPair, ObjectPairing
+from mlflow_parity.pairing.objects import ObjectPair, ObjectPairing
 from mlflow_parity.pairing.relocation import Relocation
 
 _CHUNK = 200

@@ -16,7 +16,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.base import KINDS
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.object_fields import ObjectLinks
+    from mlflow_parity.comparing.object_links import ObjectLinks
 
 #: In it the server names the registered versions of a logged model.
 VERSIONS_TAG = "mlflow.modelVersions"

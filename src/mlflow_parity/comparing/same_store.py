@@ -179,7 +179,7 @@ def _told_otherwise(
 
 def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:
     """Turn what a rule lets differ into a mismatch where the rule does not hold for the profile."""
-    from mlflow_parity.comparing.experiment import outcome
+    from mlflow_parity.comparing.difference import outcome
 
     for one in outcomes:
         excused = [

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_parity.audit.test_items import Item
-from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.experiment import Outcome, outcome
+from mlflow_parity.comparing.difference import Difference, Outcome, outcome
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.base import CONTAINERS
 
 _RULE = "experiment.presence"
 
@@ -56,9 +53,3 @@ def surplus_experiment(experiment: Experiment, held: Held, note: str, kind: Stat
     name, state = experiment.name, difference.state
     row = Row(name, "experiment", name, None, experiment.experiment_id, "presence", state)
     yield outcome(row, [difference])
-
-
-def gone(item: Item) -> Outcome:
-    """Return the row of what was one too many on the target and is there no more."""
-    note = "it was on the target only, and is not any more"
-    return Outcome(Row(item.label, CONTAINERS[item.family], item.name, None, None, "presence", State.MATCH, note=note))

@@ -10,14 +10,15 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlflow_parity.comparing.object_fields import PLACE_TAGS, ObjectLinks, through
+from mlflow_parity.comparing.object_fields import PLACE_TAGS, through
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.comparing.trace_fields import judged, placed
 from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.core.digests import combine, digest, encode
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import ArtifactTree, Entity
 from mlflow_parity.kinds.base import FILES, KINDS, plain_tags
-from mlflow_parity.pairing.objects import ObjectKey
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given anew (a version's number).
 _NOT_KEPT = frozenset(

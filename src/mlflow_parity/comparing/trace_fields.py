@@ -14,7 +14,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.attachments import referring
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.object_fields import ObjectLinks
+    from mlflow_parity.comparing.object_links import ObjectLinks
 
 
 def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:

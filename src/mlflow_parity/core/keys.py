@@ -66,3 +66,22 @@ def run_key(run: Run) -> RunKey:
         empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG)),
         content=digest([run.name, run.params, tags, latest, inputs_digest(run.inputs)]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectKey:
+    """What pairing needs of an object; see :mod:`mlflow_parity.kinds.base` for the digests."""
+
+    kind: str
+    entity_id: str
+    name: str
+    container: str
+    created: int | None
+    run: str | None
+    number: int | None
+    origin: str | None
+    """Id of the source object that its source tags name."""
+    natural: bytes
+    content: bytes
+    error: str | None = None
+    artifact_uri: str | None = None

@@ -26,9 +26,9 @@ from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
 if TYPE_CHECKING:
     from mlflow_parity.core.records import Experiment
     from mlflow_parity.migrating.export.exporting import Exporter
+    from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.outcome import Outcome
-    from mlflow_parity.migrating.plan.findings import Found
     from mlflow_parity.migrating.progress import MigrationProgress
     from mlflow_parity.migrating.repair.audit_findings import Damaged
     from mlflow_parity.migrating.write.importing import Import
@@ -281,7 +281,7 @@ class Migration:
 
     def _hindered(self, step: str, *, exported: bool = False) -> bool:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
-        from mlflow_parity.migrating.plan.findings import text_of
+        from mlflow_parity.migrating.findings import text_of
         from mlflow_parity.migrating.plan.preflight import preflight
 
         # locked from here on: nobody else may begin the same migration meanwhile
@@ -310,7 +310,7 @@ class Migration:
 
     def _is_one_server(self) -> bool:
         """Look whether a repair would write to the source itself, or to where another migration writes; say so."""
-        from mlflow_parity.migrating.plan.findings import text_of
+        from mlflow_parity.migrating.findings import text_of
         from mlflow_parity.migrating.plan.preflight import target_alone
 
         found = target_alone(self.settings, self.folder.snapshot)
@@ -323,7 +323,7 @@ class Migration:
 
     def _hold(self) -> bool:
         """Mark the target as being written to; say who else does, if it cannot be had."""
-        from mlflow_parity.migrating.plan.findings import text_of
+        from mlflow_parity.migrating.findings import text_of
 
         found = self.mark.hold(take_over=self.settings.take_over)
         for line in text_of(found, self.settings.redactor):
@@ -533,8 +533,8 @@ class Migration:
 
     def _count_copies(self, outcome: Outcome, step: str) -> None:
         """Add what is on the target more than once, whoever made it."""
-        from mlflow_parity.migrating.counting import further_copies
         from mlflow_parity.migrating.outcome import add_further_copies
+        from mlflow_parity.migrating.write.counting import further_copies
 
         names = {one.experiment_id: one.name for one in self.folder.snapshot.experiments}
         add_further_copies(outcome, self.settings, step, further_copies(self.importing), names)

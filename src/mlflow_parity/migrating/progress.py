@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlflow_parity.migrating.plan.rates import Work
+from mlflow_parity.migrating.rates import Work
 from mlflow_parity.reporting.progress import Progress
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.plan.survey import Survey
+    from mlflow_parity.migrating.survey import Survey
 
 _VERBS = {"source": "read", "target": "written"}
 #: Seconds between two lines where there is no terminal.
@@ -63,7 +63,7 @@ class MigrationProgress(Progress):
 
     def whole(self, survey: Survey) -> None:
         """Say how much there is in all, to read and to write."""
-        from mlflow_parity.migrating.plan.rates import work_of
+        from mlflow_parity.migrating.rates import work_of
 
         with self._lock:
             for side in _VERBS:

@@ -13,24 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-
-@dataclass(frozen=True, slots=True)
-class ObjectKey:
-    """What pairing needs of an object; see :mod:`mlflow_parity.kinds.base` for the digests."""
-
-    kind: str
-    entity_id: str
-    name: str
-    container: str
-    created: int | None
-    run: str | None
-    number: int | None
-    origin: str | None
-    """Id of the source object that its source tags name."""
-    natural: bytes
-    content: bytes
-    error: str | None = None
-    artifact_uri: str | None = None
+from mlflow_parity.core.keys import ObjectKey
 
 
 @dataclass(frozen=True, slots=True)

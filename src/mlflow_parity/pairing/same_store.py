@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.keys import ObjectKey, RunKey
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.pairing.experiments import ExperimentPair, ExperimentPairing, Extra, RunPair, RunPairing
-from mlflow_parity.pairing.objects import ObjectKey, ObjectPair, ObjectPairing
+from mlflow_parity.pairing.objects import ObjectPair, ObjectPairing
 
 _BY = "same-id"
 T = TypeVar("T")

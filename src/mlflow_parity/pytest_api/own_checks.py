@@ -17,10 +17,11 @@ from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit import Audit, Result
+    from mlflow_parity.audit.result import Result
+    from mlflow_parity.audit.running import Audit
     from mlflow_parity.core.records import Artifact, Experiment, MetricPoint, Run
     from mlflow_parity.core.verdict import Row
-    from mlflow_parity.pytest_api.session import Shared
+    from mlflow_parity.pytest_api.shared import Shared
     from mlflow_parity.snapshot import Part
     from mlflow_parity.snapshot.store import Snapshot, SnapshotView
 

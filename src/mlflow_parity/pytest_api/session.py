@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
-from mlflow_parity.audit.test_items import Bundle, Item, Judgement, bundles, load_items, save_items
+from mlflow_parity.audit.test_items import Bundle, bundles, save_items
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.files import file_sha256, read_json, write_json
+from mlflow_parity.core.files import file_sha256, write_json
 from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
@@ -31,16 +32,18 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.base import KINDS, LIVE, SCOPE_KIND, Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
-from mlflow_parity.kinds.check_registry import NAMES, OWNERS, Promise, Selection, collected, select
+from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.options import BY_NAME as OPTIONS
-from mlflow_parity.options import NOT_LOADED, Settings, left_out_by_names
+from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.pytest_api import own_checks
+from mlflow_parity.pytest_api.shared import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reporting.answering import answering, begun, shared_credentials
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit import Audit, Result
     from mlflow_parity.audit.renames import Renames
+    from mlflow_parity.audit.result import Result
+    from mlflow_parity.audit.running import Audit
     from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.reporting.report import Report, SideReport
 
@@ -51,9 +54,6 @@ _TITLES: dict[Family, str] = {
     "prompt": "prompts",
     "server": "sets of what belongs to the server",
 }
-STATES = "states"
-ITEMS = "items.json"
-_SELECTED = "selected.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,52 +63,6 @@ class Terminal:
     write: Callable[[str], object]
     isatty: bool
     columns: int
-
-
-class Shared:
-    """What main process and workers both have: the folder with the inventory and the states."""
-
-    def __init__(self, folder: Path, settings: Settings, redactor: Redactor) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.redactor = redactor
-        self._items: tuple[Item, ...] | None = None
-        self._selected: frozenset[str] | None = None
-
-    @property
-    def selected(self) -> frozenset[str]:
-        """The checks that are run, as ``promise[id of the test item]``."""
-        if self._selected is None:
-            self._selected = frozenset(read_json(self.folder / _SELECTED)["checks"])
-        return self._selected
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """The inventory."""
-        if self._items is None:
-            self._items = load_items(self.folder / ITEMS)
-        return self._items
-
-    def message(self, promise: Promise, item: Item, judgement: Judgement, test_id: str) -> str:
-        """Render a failed promise; ``test_id`` is that of the test item."""
-        from mlflow_parity.reporting.terminal import check_message
-
-        elsewhere: Counter[str] = Counter()
-        for (name, _), count in judgement.follows.items():
-            elsewhere[f"test_{name}[{test_id}]"] += count * (name != promise.name)
-        return check_message(
-            promise=promise.text,
-            what=item.title,
-            findings=judgement.findings,
-            total=judgement.total,
-            counts=judgement.own + Counter({one: count for one, count in judgement.counts.items() if one.green}),
-            report_dir=self.settings.report_dir,
-            redact=self.redactor,
-            elsewhere=+elsewhere,
-            unnamed=judgement.unnamed,
-            # the rows about an audit as a whole are of no object
-            owner=f"test_{NAMES[promise.kind]}[{test_id}]" if promise.kind in NAMES else "",
-        )
 
 
 class Main(Shared):
@@ -161,8 +115,8 @@ class Main(Shared):
         Raises:
             ParityError: one line for what is wrong with a location, an option or a server.
         """
-        from mlflow_parity.audit import Audit
         from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
+        from mlflow_parity.audit.running import Audit
         from mlflow_parity.reading import Reader, open_reader
 
         self.renames = load_renames(self.settings.rename)
@@ -240,7 +194,7 @@ class Main(Shared):
             self.audit.objects = None
         for state in self.result.states.values():
             state.save(self.folder / STATES)
-        write_json(self.folder / _SELECTED, {"checks": sorted(self.selected)})
+        write_json(self.folder / SELECTED, {"checks": sorted(self.selected)})
         own_checks.save(self.folder, self.audit, self.result, self.ledger)
 
     def selection(self, node_ids: Sequence[str]) -> Selection:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.options import DEPTHS
+from mlflow_parity.core.scope import DEPTHS
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.options import Depth
+from mlflow_parity.core.scope import Depth
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces

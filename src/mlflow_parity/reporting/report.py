@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.core.verdict import SEVERITY, Cell, Deleted, Finding, State
-from mlflow_parity.self_test.outcome import SelfTest
 
 FORMAT_VERSION = "1"
 #: ``none``: the audit is under way, or did not finish.

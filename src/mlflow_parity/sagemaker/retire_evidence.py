@@ -14,10 +14,10 @@ from mlflow_parity.audit.waivers.waivers import WaiverFile
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.check_registry import BY_NAME
-from mlflow_parity.options import DEPTHS, Depth
 
 _GREEN = frozenset(state.value for state in State if state.green)
 #: A clock may be ahead of another by so much.

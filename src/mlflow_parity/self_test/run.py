@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from mlflow_parity.audit import Audit, Result
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.self_test_outcome import Planted, SelfTest, State
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.core.verdict import State as RowState
@@ -17,7 +19,6 @@ from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.check_registry import BY_NAME
 from mlflow_parity.self_test.fault import Fault, Scene
 from mlflow_parity.self_test.faults import FAULTS
-from mlflow_parity.self_test.outcome import Planted, SelfTest, State
 from mlflow_parity.self_test.scout import Scout, mentioned
 from mlflow_parity.self_test.trial import Trial, Verdicts, apart
 

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, TypeVar
 
-from mlflow_parity.audit import Audit, Result
 from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.verdict import Row, State

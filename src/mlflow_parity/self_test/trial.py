@@ -7,13 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlflow_parity.audit import Audit, Result
 from mlflow_parity.audit.experiments import Experiments
 from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.waivers.waivers import Used
 from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_fields import ObjectLinks
+from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import Selection

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_parity.options import DEPTHS, Depth, in_scope
+from mlflow_parity.core.scope import DEPTHS, Depth, in_scope
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.kinds.base import KINDS, ObjectPart, of_part
-from mlflow_parity.options import DEPTHS, Depth
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter

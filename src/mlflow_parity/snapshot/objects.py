@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlflow_parity.core.digests import combine, digest
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Entity
 from mlflow_parity.kinds import base as kinds
-from mlflow_parity.pairing.objects import ObjectKey
 from mlflow_parity.snapshot.writer import Home, Table, seal
 
 OBJECTS = pa.schema(

@@ -31,10 +31,10 @@ from mlflow_parity.core.files import (
     sealed,
     write_json,
 )
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.pairing.objects import ObjectKey
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.asked import Asked

@@ -14,7 +14,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from mlflow_parity.audit.waivers.waived_values import Told, is_told, is_value, shown
-from mlflow_parity.comparing import Difference, Outcome
+from mlflow_parity.comparing import Difference
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.verdict import Row, State

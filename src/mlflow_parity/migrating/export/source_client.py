@@ -12,13 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import visible
 from mlflow_parity.migrating.export.export_folder import is_plain
-from mlflow_parity.migrating.write.target_client import settle_tool
-from mlflow_parity.pairing.objects import ObjectKey
+from mlflow_parity.migrating.export.target_client import settle_tool
 from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView
 
 _PAGE = 500

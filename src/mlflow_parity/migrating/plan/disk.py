@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_parity.migrating.plan.findings import Found
-from mlflow_parity.migrating.plan.survey import Survey
+from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.survey import Survey
 
 #: What the records take on the disk, in bytes: a point (in the snapshot and in the tool's files), a run, an object.
 _POINT, _RUN, _OBJECT = 100, 8_000, 8_000

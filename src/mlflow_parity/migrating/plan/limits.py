@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mlflow_parity.core.records import Entity, Experiment, Run
-from mlflow_parity.migrating.plan.findings import NAMED, Found, Level, named
+from mlflow_parity.migrating.findings import NAMED, Found, Level, named
 from mlflow_parity.reading.artifacts.stores import is_faithful
 
 _KEY = re.compile(r"[/\w.\- :]*")

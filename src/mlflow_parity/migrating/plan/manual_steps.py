@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlflow_parity.migrating.plan.findings import Found
-from mlflow_parity.migrating.plan.survey import Survey
+from mlflow_parity.migrating.findings import Found
+from mlflow_parity.migrating.survey import Survey
 
 
 def unwritten(survey: Survey, *, holds_webhooks: bool = True, enable_webhooks: bool = False) -> list[Found]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.plan.findings import Found
+from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.plan.write_probe import root_of
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, MOST, TrustedPlaces
 

@@ -16,15 +16,15 @@ from mlflow_parity.core.text import crop, json_safe, visible, width
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
+from mlflow_parity.migrating.findings import Found, json_of
+from mlflow_parity.migrating.findings import text_of as findings_text
+from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
-from mlflow_parity.migrating.plan.findings import Found, json_of
-from mlflow_parity.migrating.plan.findings import text_of as findings_text
-from mlflow_parity.migrating.plan.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
-from mlflow_parity.migrating.plan.rates import seconds_of
-from mlflow_parity.migrating.plan.survey import Extent, Survey
 from mlflow_parity.migrating.progress import duration, short
+from mlflow_parity.migrating.rates import seconds_of
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.survey import Extent, Survey
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal

@@ -22,16 +22,16 @@ from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
-from mlflow_parity.migrating.plan.findings import Found, Level, ordered
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of
 from mlflow_parity.migrating.plan.manual_steps import unwritten
 from mlflow_parity.migrating.plan.named_places import named_places, refused_experiments, refused_root
 from mlflow_parity.migrating.plan.source_state import export_findings, source_findings, unmatched
-from mlflow_parity.migrating.plan.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.plan.surveying import look
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.workdir import identity_of
 from mlflow_parity.migrating.write.target_mark import look_for_mark
 from mlflow_parity.reading.transport.capabilities import release

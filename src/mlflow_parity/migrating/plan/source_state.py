@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.migrating.plan.findings import NAMED, Found, named
-from mlflow_parity.migrating.plan.survey import Survey
+from mlflow_parity.migrating.findings import NAMED, Found, named
 from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:

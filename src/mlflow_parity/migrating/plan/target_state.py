@@ -9,9 +9,9 @@ from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import KINDS, of_family
-from mlflow_parity.migrating.plan.findings import Found, named
-from mlflow_parity.migrating.plan.survey import planned_name
+from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.plan.write_probe import MARKER
+from mlflow_parity.migrating.survey import planned_name
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from mlflow_parity.comparing.copy_places import roots_of
 from mlflow_parity.core.errors import ParityError, ReadError, RequestRefused
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.plan.findings import Found
+from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined

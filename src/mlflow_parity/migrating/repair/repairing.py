@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from mlflow_parity.kinds.contract import LATER
-from mlflow_parity.migrating.plan.known_losses import is_by_contract
+from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.repair.audit_findings import CONTAINER, Damage, Damaged, Key, Left, container_of
 from mlflow_parity.migrating.repair.deleting import delete, mark
 from mlflow_parity.migrating.repair.dependency_graph import Dependents

@@ -14,8 +14,9 @@ from typing import Any
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.migrating.export.target_client import Point
 from mlflow_parity.migrating.journal import Entry
-from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import Entry as LogEntry
 from mlflow_parity.migrating.write.batches import double, entries, is_deleted, log
 from mlflow_parity.migrating.write.importing import Import
@@ -26,7 +27,6 @@ from mlflow_parity.migrating.write.objects.logged_models import KIND, VERSIONS_T
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems, metric_points
 from mlflow_parity.migrating.write.objects.runs import is_waiting, record, tree_of
 from mlflow_parity.migrating.write.run_ids import runs_among
-from mlflow_parity.migrating.write.target_client import Point
 from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading import records
 from mlflow_parity.reading.histories import drained

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.core.records import Entity, Experiment
+from mlflow_parity.migrating.export.target_client import Point
 from mlflow_parity.migrating.write.batches import place, stored
 from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.target_client import Point
 
 _CHUNK = 500
 #: Key, timestamp, step, and the value as a SQL store keeps it.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_TAGS, MIGRATION_WORK_TAG
-from mlflow_parity.migrating.plan.findings import Found
+from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.reading.registry import read_mark
 from mlflow_parity.reading.transport.listing import pairs as mapping

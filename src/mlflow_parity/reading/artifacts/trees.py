@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
 from mlflow_parity.core.records import Artifact, ArtifactTree
-from mlflow_parity.options import Depth
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained

@@ -12,12 +12,12 @@ from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import of_family
+from mlflow_parity.migrating.export.target_client import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved
 from mlflow_parity.migrating.write.objects.runs import record
 from mlflow_parity.migrating.write.run_ids import stages
-from mlflow_parity.migrating.write.target_client import experiment_source_tags
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
 

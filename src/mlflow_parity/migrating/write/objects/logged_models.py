@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
+from mlflow_parity.migrating.export.target_client import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
-from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import FIXED, WAITS, joined, model_links, waiting_again
@@ -20,7 +21,6 @@ from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems
 from mlflow_parity.migrating.write.objects.runs import is_settled, is_stale, record
 from mlflow_parity.migrating.write.run_ids import runs_to_come
-from mlflow_parity.migrating.write.target_client import Draft, model_draft
 from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints

@@ -10,11 +10,11 @@ from typing import Any
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
-from mlflow_parity.migrating.plan.known_losses import by_contract
+from mlflow_parity.migrating.export.target_client import Draft, Point
+from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log, pairs, place
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.mlmodel import Place
-from mlflow_parity.migrating.write.target_client import Draft, Point
 from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints

@@ -12,6 +12,7 @@ from pathlib import Path
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import ParityError, RequestRefused, no_space
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.migrating.export.target_client import run_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import WAITS, content_of, joined, links_of, run_links, waiting_again
@@ -19,7 +20,6 @@ from mlflow_parity.migrating.write.mlmodel import model_ids
 from mlflow_parity.migrating.write.model_points import ModelPoints
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems, RunWriter
 from mlflow_parity.migrating.write.run_ids import parents_within
-from mlflow_parity.migrating.write.target_client import run_draft
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot.store import SnapshotView
 

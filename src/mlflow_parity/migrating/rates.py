@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.plan.survey import Survey
+    from mlflow_parity.migrating.survey import Survey
 
 #: Seconds for one, reading and writing together: 2 cores that two servers of MLflow 3.17 (SQLite, artifacts by
 #: proxy) shared with the migration; a real network and a real database make it slower or faster.

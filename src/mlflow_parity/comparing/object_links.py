@@ -1,0 +1,62 @@
+"""What is known of objects all over the server, so that links between them can be followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+from mlflow_parity.comparing.copy_places import CopyPlaces
+from mlflow_parity.comparing.fields import Links
+from mlflow_parity.pairing.objects import ObjectPairing
+
+
+@dataclass(slots=True)
+class ObjectLinks:
+    """What is known of objects all over the server, so that links between them can be followed.
+
+    ``entities`` maps, for each kind, source ids to those of their copies; ``known`` holds the source ids that were
+    read, and ``whole`` the kinds of which every object of the source was read, but for those of deleted experiments.
+    ``deleted`` are the source's experiments that were not read because they are deleted and out of scope.
+    ``copy_places`` judges where copies keep their files; ``places`` maps the ids of the source's logged models to where
+    their files and those of their copies are. ``is_wanted`` says which
+    registered models and prompts are in scope, by name, ``include_deleted`` whether deleted runs are.
+    """
+
+    runs: Links
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    entities: dict[str, MutableMapping[str, str]] = field(default_factory=dict)
+    known: dict[str, set[str]] = field(default_factory=dict)
+    deleted: Collection[str] = ()
+    copies: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    copy_places: CopyPlaces = field(default_factory=CopyPlaces)
+    places: MutableMapping[str, tuple[str, str]] = field(default_factory=dict)
+    is_wanted: Callable[[str], bool] = lambda _: True
+    include_deleted: bool = True
+
+    def remember(self, kind: str, pairing: ObjectPairing) -> None:
+        """Take in the pairs of a kind."""
+        pairs = self.entities.setdefault(kind, {})
+        for pair in pairing.pairs:
+            pairs[pair.source.entity_id] = pair.target.entity_id
+            if kind == "logged_model" and pair.source.artifact_uri and pair.target.artifact_uri:
+                self.places[pair.source.entity_id] = (pair.source.artifact_uri, pair.target.artifact_uri)
+        for pair in pairing.duplicates:
+            self.copies.setdefault(kind, {}).setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
+
+    def of(self, kind: str) -> Mapping[str, str]:
+        """Return the pairs of a kind, runs and experiments included."""
+        if kind == "run":
+            return self.runs.pairs
+        return self.experiments if kind == "experiment" else self.entities.get(kind, {})
+
+    def stage(self, kind: str, source_id: str) -> str:
+        """Say what became of a source object: ``active``, ``deleted``, ``gone``, or ``unknown`` (not in scope)."""
+        if kind == "run":
+            found = self.runs.known.get(source_id)
+            return found or ("gone" if self.runs.complete else "unknown")
+        if source_id in self.known.get(kind, ()):
+            return "active"
+        if kind == "experiment" and source_id in self.deleted:
+            return "deleted"
+        return "gone" if kind in self.whole else "unknown"
