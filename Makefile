@@ -27,6 +27,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src migrate.py tests benchmarks
 	$(BIN)/mypy --strict checks
+	$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports
 	PYTHONPATH=tests $(BIN)/python -m support.advisories
 
 # the parsers of all that a user gives, with as many damaged and made-up inputs as wanted

@@ -20,8 +20,8 @@ from support.servers import FreshServer, emptied
 from mlflow_parity.audit.model_loading import environment
 from mlflow_parity.cli import main
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
+from mlflow_parity.reading.transport.answering import Answering, answering, shared_credentials
 from mlflow_parity.reading.transport.auth import Aws
-from mlflow_parity.reporting.answering import Answering, answering, shared_credentials
 from mlflow_parity.reporting.json_report import schema
 from mlflow_parity.snapshot.store import Origin, Snapshot
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn

@@ -14,16 +14,8 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.comparing.copy_places import (
-    CopyPlaces,
-    canonical,
-    host_of,
-    is_host,
-    is_relative,
-    roots_of,
-    stores_of,
-)
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.copy_places import CopyPlaces, canonical, host_of, is_host, is_relative, roots_of, stores_of
 from mlflow_parity.standin.servers import Server
 
 

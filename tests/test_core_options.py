@@ -9,7 +9,7 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import Store, audited, imported, rich_store, same_ids
 
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.errors import LocationError, UsageProblem
 from mlflow_parity.core.locations import parse_arn, parse_location
-from mlflow_parity.options import BY_NAME, OPTIONS, SIDES, is_active, raw_values, resolve, setting_names
+from mlflow_parity.options import BY_NAME, OPTIONS, SIDES, is_active, raw_values, resolve
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
 SERVER = "arn:aws-us-gov:sagemaker:us-gov-west-1:123456789012:mlflow-tracking-server/my-server.1"
@@ -41,7 +42,7 @@ def test_names_follow_from_the_table() -> None:
         assert len(option.help) <= 110
     for names in zip(*((option.flag, option.ini, option.environment, option.dest) for option in OPTIONS), strict=True):
         assert len(set(names)) == len(OPTIONS)
-    assert {name.replace("_", "-") for name in setting_names()} <= {*BY_NAME, "source", "target"}
+    assert {name.replace("_", "-") for name in (one.name for one in fields(Settings))} <= {*BY_NAME, "source", "target"}
     # credentials never are options
     assert not re.search(r"password|token|secret|username|key", " ".join(BY_NAME))
 
@@ -480,8 +481,11 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
     assert foreign == set()
     assert {name for name in brought if name.startswith("mlflow_parity")} == {
         "mlflow_parity",
+        "mlflow_parity.core",
         "mlflow_parity.core.errors",
         "mlflow_parity.core.locations",
+        "mlflow_parity.core.scope",
+        "mlflow_parity.kinds",
         "mlflow_parity.options",
         "mlflow_parity.plugin",
         "mlflow_parity.kinds.profiles",

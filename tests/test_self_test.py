@@ -32,6 +32,7 @@ import mlflow_parity.comparing.objects as comparing_objects
 from mlflow_parity.audit import experiments as audit_experiments
 from mlflow_parity.audit import objects as audit_objects
 from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
+from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
@@ -306,7 +307,7 @@ def test_a_rule_that_excuses_everything_is_missed(migrated: Pair, monkeypatch: p
 
     def lenient(outcomes: Any, profile: Any) -> Any:
         for one in refuse(outcomes, profile):
-            yield of_runs.Outcome(_green(one.row)) if one.row.facet == "status" else one
+            yield Outcome(_green(one.row)) if one.row.facet == "status" else one
 
     def _green(row: Any) -> Any:
         return replace(row, state=State.EXPECTED, findings=0, rules=("run.status",))

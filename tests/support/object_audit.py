@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_parity.comparing.copy_places import CopyPlaces
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.object_links import ObjectLinks
@@ -13,6 +12,7 @@ from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.kinds.base import KINDS, LIVE, OPTIONAL
+from mlflow_parity.kinds.copy_places import CopyPlaces
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.objects import pair_objects
 from mlflow_parity.pairing.relocation import Relocation

@@ -24,7 +24,6 @@ from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 from mlflow_parity.comparing import Comparison, Difference
-from mlflow_parity.comparing.copy_places import CopyPlaces, stores_of
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
@@ -35,6 +34,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.pairing.experiments import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
@@ -19,7 +20,7 @@ from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Ru
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds.base import KINDS, Family
 from mlflow_parity.reading import Reader
-from mlflow_parity.reporting.answering import answering
+from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
@@ -331,8 +332,6 @@ class FreshView:
 
     def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
         """Size and digest of each history, the fresh ones over the old ones."""
-        from mlflow_parity.core.digests import series_digest
-
         old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
         if run_id in self._runs:
             # a key that the run does not name any more was of the first reading only

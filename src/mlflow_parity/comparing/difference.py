@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlflow_parity.core.verdict import State
+from mlflow_parity.core.verdict import Row, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from mlflow_parity.comparing import fields, same_store
-from mlflow_parity.comparing.copy_places import CopyPlaces
 from mlflow_parity.comparing.difference import Difference, Outcome, compare_values, facet_state, outcome
 from mlflow_parity.comparing.fields import Links
 from mlflow_parity.comparing.histories import compare_histories
@@ -17,6 +16,7 @@ from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.copy_places import CopyPlaces
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.experiments import ExperimentPair, RunPair, RunPairing
 from mlflow_parity.pairing.relocation import Relocation

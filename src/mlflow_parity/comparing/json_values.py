@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.core.digests import encode
 from mlflow_parity.core.verdict import State
 
 #: Differences of one value that are named one by one.
@@ -52,8 +53,6 @@ def _walk(key: str, source: Any, target: Any, rule: str, found: list[Difference]
 
 def compare_multisets(key: str, source: list[Any], target: list[Any], rule: str, label: str = "") -> list[Difference]:
     """Compare two lists whose order is no content; what has the same ``label`` on both sides is shown together."""
-    from mlflow_parity.core.digests import encode
-
     left: dict[bytes, list[Any]] = {}
     for item in target:
         left.setdefault(encode(item), []).append(item)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow_parity.comparing.copy_places import is_relative, same_place
 from mlflow_parity.comparing.difference import Difference, compare_mappings
 from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.comparing.json_values import compare_json, compare_multisets
@@ -26,6 +25,7 @@ from mlflow_parity.comparing.trace_fields import compare_assessments, compare_sp
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.base import KINDS, plain_tags
+from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 _SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from mlflow_parity.comparing.copy_places import CopyPlaces
 from mlflow_parity.comparing.fields import Links
+from mlflow_parity.kinds.copy_places import CopyPlaces
 from mlflow_parity.pairing.objects import ObjectPairing
 
 

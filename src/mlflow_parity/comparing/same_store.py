@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow_parity.comparing import fields
-from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
+from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values, facet_state, outcome
 from mlflow_parity.comparing.json_values import compare_json
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.core.records import (
@@ -179,8 +179,6 @@ def _told_otherwise(
 
 def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:
     """Turn what a rule lets differ into a mismatch where the rule does not hold for the profile."""
-    from mlflow_parity.comparing.difference import outcome
-
     for one in outcomes:
         excused = [
             found.state is State.EXPECTED and not contract.allows(found.rule, profile) for found in one.differences
@@ -198,8 +196,6 @@ def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:
 
 
 def _state(before: State, judged: list[Difference]) -> State:
-    from mlflow_parity.comparing.difference import facet_state
-
     # the row of an object itself keeps its own kind of red; an excused one becomes a mismatch
     return facet_state(judged) if before.green or before is State.MISMATCH else before
 

@@ -73,7 +73,7 @@ class Finding:
     target: str | None = None
     explanation: str = ""
     bound: tuple[str | int, ...] = ()
-    """The two values as a waiver is bound to them (:mod:`mlflow_parity.audit.waivers.waived_values`); empty: it is bound to none."""
+    """The two values as a waiver is bound to them; empty: it is bound to none."""
 
     @property
     def path(self) -> str:

@@ -15,9 +15,13 @@ from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.demo import run_demo
+from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.tool import require_extras
+from mlflow_parity.migrating.migration import Migration
 from mlflow_parity.migrating.settings import add_arguments, settings_of
 from mlflow_parity.sagemaker.app_command import add_app_parser, add_retire_parser
+from mlflow_parity.sagemaker.apps import create_app_for
 
 _STEPS = {
     "plan": "What would move, what will differ, what stands in the way; nothing is written",
@@ -126,15 +130,11 @@ def _redactor(options: argparse.Namespace) -> Redactor:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from mlflow_parity.migrating.demo import run_demo
-
     return run_demo(options.work_dir, options.report_dir)
 
 
 def _create_app(options: argparse.Namespace) -> str:
     """Make the App that ``run`` is to migrate to; one that an interrupted run made is taken."""
-    from mlflow_parity.sagemaker.apps import create_app_for
-
     if options.target_uri or options.target_arn:
         raise UsageProblem("--create-app: there is a target already; leave --target-uri and --target-arn out")
     if not options.artifact_store or not options.role_arn:
@@ -143,8 +143,6 @@ def _create_app(options: argparse.Namespace) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from mlflow_parity.migrating.export.export_folder import ExportFolder
-
     folder = ExportFolder(options.work_dir.expanduser() / "export")
     folder.take_back()
     if not folder.exists:
@@ -161,8 +159,6 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _step(options: argparse.Namespace) -> int:
-    from mlflow_parity.migrating.migration import Migration
-
     if options.step == "run" and options.create_app:
         options.target_arn = _create_app(options)
     with Migration(settings_of(options)) as migration:

@@ -41,7 +41,7 @@ def ordered(found: Iterable[Found]) -> list[Found]:
     return sorted(found, key=lambda one: LEVELS.index(one.level))
 
 
-def text_of(found: Iterable[Found], redact: Redactor) -> list[str]:
+def findings_text(found: Iterable[Found], redact: Redactor) -> list[str]:
     """Return the lines that a terminal shows."""
     lines = []
     for one in ordered(found):

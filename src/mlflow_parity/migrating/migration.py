@@ -15,24 +15,41 @@ from typing import TYPE_CHECKING, cast
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
-from mlflow_parity.core.locations import Location
+from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.text import visible
+from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.exporting import Exporter, unread
+from mlflow_parity.migrating.export.source_client import tool_log
+from mlflow_parity.migrating.export.tool_files import write_tool_files
+from mlflow_parity.migrating.findings import findings_text
+from mlflow_parity.migrating.handover.verifying import begin_reports, verify
+from mlflow_parity.migrating.journal import Journal
+from mlflow_parity.migrating.outcome import add_further_copies, outcome_text, settle, with_disabled, write_outcome
+from mlflow_parity.migrating.plan.planning import plan, plan_text, write_plan
+from mlflow_parity.migrating.plan.preflight import preflight, target_alone
 from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
+from mlflow_parity.migrating.progress import MigrationProgress
+from mlflow_parity.migrating.repair.audit_findings import as_judged, left_text, read_damage
+from mlflow_parity.migrating.repair.repairing import repair
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings, needed
 from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
+from mlflow_parity.migrating.write.counting import further_copies
+from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.objects.others import PausedWebhooks, disabled_webhooks
+from mlflow_parity.migrating.write.ordering import import_batch, import_rest
+from mlflow_parity.migrating.write.target_mark import TargetMark
+from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading import open_reader
+from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
     from mlflow_parity.core.records import Experiment
-    from mlflow_parity.migrating.export.exporting import Exporter
     from mlflow_parity.migrating.findings import Found
-    from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.migrating.outcome import Outcome
-    from mlflow_parity.migrating.progress import MigrationProgress
     from mlflow_parity.migrating.repair.audit_findings import Damaged
-    from mlflow_parity.migrating.write.importing import Import
-    from mlflow_parity.migrating.write.target_mark import TargetMark
     from mlflow_parity.reading.server import ServerReader
     from mlflow_parity.reading.transport.auth import SideName
     from mlflow_parity.reporting.folder import ReportFolder
@@ -81,8 +98,6 @@ class Migration:
     @cached_property
     def journal(self) -> Journal:
         """What was done on this target so far."""
-        from mlflow_parity.migrating.journal import Journal
-
         needed(self.settings, target=True)
         assert self.settings.target is not None
         _ = self.work
@@ -93,9 +108,6 @@ class Migration:
     @cached_property
     def mark(self) -> TargetMark:
         """The mark of this migration on the target; not made yet."""
-        from mlflow_parity.migrating.write.target_mark import TargetMark
-        from mlflow_parity.migrating.write.writing import open_writer
-
         assert self.settings.target is not None
         identity = self.work.identity
         writer, _ = open_writer(self.settings.target, "target", 1)
@@ -112,10 +124,6 @@ class Migration:
     @cached_property
     def importing(self) -> Import:
         """Both ends of the import."""
-        from mlflow_parity.migrating.write.files import Uploads
-        from mlflow_parity.migrating.write.importing import Import
-        from mlflow_parity.migrating.write.writing import open_writer
-
         needed(self.settings, target=True)
         assert self.settings.target is not None
         # made now: later the tool's output is sent to a log
@@ -143,8 +151,6 @@ class Migration:
         self.progress.add("target", runs=runs, points=points, artifacts=files, size=size, objects=objects)
 
     def _reader(self, location: Location, side: SideName) -> ServerReader:
-        from mlflow_parity.reading import open_reader
-
         reader = cast("ServerReader", open_reader(location, side, self.settings.workers, self.settings.allow_place))
         self._stack.callback(reader.close)
         return reader
@@ -152,27 +158,21 @@ class Migration:
     @cached_property
     def progress(self) -> MigrationProgress:
         """The line on the terminal; elsewhere a line now and then."""
-        from mlflow_parity.migrating.progress import MigrationProgress
-
         return self._stack.enter_context(MigrationProgress(sys.stderr.write, isatty=sys.stderr.isatty()))
 
     # --- the steps
 
     def plan(self) -> int:
         """Say what would move and what stands in the way; return the exit status. The work folder stays as it is."""
-        from mlflow_parity.migrating.plan.planning import plan, text_of, write
-
         needed(self.settings, source=True)
         journal = None
         if self.settings.target is not None and self.settings.journal_path().exists():
-            from mlflow_parity.migrating.journal import Journal
-
             journal = Journal(self.settings.journal_path())
             self._stack.callback(journal.close)
         found = plan(self.settings, renames=self.renames, journal=journal, standing=self._standing("run"))
         redact, file = self.settings.redactor, self.settings.reports / "plan.json"
-        write(found, file, redact)
-        for line in text_of(found, redact):
+        write_plan(found, file, redact)
+        for line in plan_text(found, redact):
             say(line)
         say(f"All of it: {visible(str(file))}")
         return found.status
@@ -221,9 +221,6 @@ class Migration:
 
     def repair(self, report: Path) -> int:
         """Move again what a report calls missing, doubled or different; return the exit status."""
-        from mlflow_parity.migrating.repair.audit_findings import as_judged, read_damage, text_of
-        from mlflow_parity.migrating.repair.repairing import repair
-
         needed(self.settings, target=True)
         assert self.settings.target is not None
         target, again = self.settings.target, self.settings.reports / "repair"
@@ -260,7 +257,7 @@ class Migration:
             status = max(self._ended("run" if live else "import", repaired)[0], status)
         else:
             say("Nothing is known to be missing, doubled or different: nothing was written.")
-        for line in text_of(left, self.settings):
+        for line in left_text(left, self.settings):
             say(line)
         if lacking:
             self._complain(lacking)
@@ -269,8 +266,6 @@ class Migration:
     # --- what they consist of
 
     def _begin_reports(self, reports: Path) -> ReportFolder:
-        from mlflow_parity.migrating.handover.verifying import begin_reports
-
         return begin_reports(self.settings, reports)
 
     def _standing(self, step: str) -> list[Found]:
@@ -281,9 +276,6 @@ class Migration:
 
     def _hindered(self, step: str, *, exported: bool = False) -> bool:
         """Look at both ends before anything is written; say all that was found, and whether it stands in the way."""
-        from mlflow_parity.migrating.findings import text_of
-        from mlflow_parity.migrating.plan.preflight import preflight
-
         # locked from here on: nobody else may begin the same migration meanwhile
         _ = self.work
         say("Looking at both ends")
@@ -299,7 +291,7 @@ class Migration:
             standing=there,
             beside=self.settings.source if exported else None,
         )
-        for line in text_of(checked.found, self.settings.redactor):
+        for line in findings_text(checked.found, self.settings.redactor):
             say(line)
         blocked = checked.blocked or (settings.target is not None and not self._hold())
         if blocked:
@@ -310,11 +302,8 @@ class Migration:
 
     def _is_one_server(self) -> bool:
         """Look whether a repair would write to the source itself, or to where another migration writes; say so."""
-        from mlflow_parity.migrating.findings import text_of
-        from mlflow_parity.migrating.plan.preflight import target_alone
-
         found = target_alone(self.settings, self.folder.snapshot)
-        for line in text_of(found, self.settings.redactor):
+        for line in findings_text(found, self.settings.redactor):
             say(line)
         if not found and self._hold():
             return False
@@ -323,10 +312,8 @@ class Migration:
 
     def _hold(self) -> bool:
         """Mark the target as being written to; say who else does, if it cannot be had."""
-        from mlflow_parity.migrating.findings import text_of
-
         found = self.mark.hold(take_over=self.settings.take_over)
-        for line in text_of(found, self.settings.redactor):
+        for line in findings_text(found, self.settings.redactor):
             say(line)
         return not found
 
@@ -338,9 +325,6 @@ class Migration:
         reports: Path | None = None,
         rechecked: Path | None = None,
     ) -> tuple[int, str]:
-        from mlflow_parity.core.locations import parse_location
-        from mlflow_parity.migrating.handover.verifying import verify
-
         source = self.settings.source
         if from_export or source is None:
             source = parse_location(str(self.folder.snapshot_root), option="--work-dir")
@@ -366,12 +350,6 @@ class Migration:
         return self._export()
 
     def _import(self) -> list[Unread]:
-        from mlflow_parity.migrating.export.exporting import unread
-        from mlflow_parity.migrating.export.source_client import tool_log
-        from mlflow_parity.migrating.export.tool_files import write_tool_files
-        from mlflow_parity.migrating.write.objects.others import PausedWebhooks
-        from mlflow_parity.migrating.write.ordering import import_batch, import_rest
-
         context = self.importing
         self._bind()
         experiments = context.experiments
@@ -414,17 +392,10 @@ class Migration:
 
     def _discarding(self) -> list[Unread]:
         """Batch by batch, so that the disk holds the files of one."""
-        from mlflow_parity.migrating.write.objects.others import PausedWebhooks
-
         with PausedWebhooks(self.importing):
             return self._batch_by_batch()
 
     def _batch_by_batch(self) -> list[Unread]:
-        from mlflow_parity.migrating.export.discarding import discard
-        from mlflow_parity.migrating.export.exporting import unread
-        from mlflow_parity.migrating.write.ordering import import_batch, import_rest
-        from mlflow_parity.snapshot import SERVER
-
         progressed = self._progressed
         context = self.importing
         if progressed.exported and self._is_behind(progressed.batches):
@@ -466,8 +437,6 @@ class Migration:
         return self.settings.logs / "export.log"
 
     def _exporter(self) -> tuple[Exporter, list[Experiment]]:
-        from mlflow_parity.migrating.export.exporting import Exporter
-
         _ = self.work
         self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
         exporter = Exporter(
@@ -498,8 +467,6 @@ class Migration:
 
         An end that answers no more ends the work, but not the account of it.
         """
-        from mlflow_parity.migrating.export.exporting import unread
-
         try:
             left, lost = work(), ""
         except ReadError as error:
@@ -514,8 +481,6 @@ class Migration:
 
     def _conclude(self, step: str, left: Sequence[Unread], lost: str) -> int:
         """Say what was not moved, why, and how to try again; return the exit status."""
-        from mlflow_parity.migrating.outcome import settle, text_of, write
-
         self.progress.close()
         journal = self.journal if self.settings.target is not None else None
         wanted = in_model_scope(self.settings)
@@ -526,24 +491,18 @@ class Migration:
                 outcome = self._with_disabled(outcome, step)
             self._release(self.mark)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
-        write(outcome, self.settings, step, file, redact)
-        for line in text_of(outcome, redact, file):
+        write_outcome(outcome, self.settings, step, file, redact)
+        for line in outcome_text(outcome, redact, file):
             say(line)
         return outcome.status
 
     def _count_copies(self, outcome: Outcome, step: str) -> None:
         """Add what is on the target more than once, whoever made it."""
-        from mlflow_parity.migrating.outcome import add_further_copies
-        from mlflow_parity.migrating.write.counting import further_copies
-
         names = {one.experiment_id: one.name for one in self.folder.snapshot.experiments}
         add_further_copies(outcome, self.settings, step, further_copies(self.importing), names)
 
     def _with_disabled(self, outcome: Outcome, step: str) -> Outcome:
         """Add the webhooks that wait for somebody to enable them."""
-        from mlflow_parity.migrating.outcome import with_disabled
-        from mlflow_parity.migrating.write.objects.others import disabled_webhooks
-
         return with_disabled(outcome, self.settings, step, lambda: disabled_webhooks(self.importing))
 
 

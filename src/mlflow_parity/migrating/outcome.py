@@ -258,7 +258,7 @@ def _end(side: str, location: Location | None) -> list[str]:
 # --- how it is told
 
 
-def text_of(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
+def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
     """Return the lines for the terminal: counts, what was not moved, how to try again."""
     moved = ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in outcome.moved.items() if count)
     lines = [f"Whole: {moved or 'nothing'}"]
@@ -320,7 +320,7 @@ def _retries(unmoved: Sequence[Unmoved]) -> list[tuple[str, str]]:
     return [(retry, ", ".join(f"{n:,} {fate}" for fate, n in counts.items())) for retry, counts in found.items()]
 
 
-def write(outcome: Outcome, settings: Settings, step: str, path: Path, redact: Redactor) -> None:
+def write_outcome(outcome: Outcome, settings: Settings, step: str, path: Path, redact: Redactor) -> None:
     """Write everything to a JSON file, at once or not at all."""
     ends = {"source": settings.source, "target": settings.target}
     kinds = list(dict.fromkeys([*outcome.moved, *(one.kind for one in outcome.unmoved)]))

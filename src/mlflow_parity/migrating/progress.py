@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlflow_parity.migrating.rates import Work
+from mlflow_parity.migrating.rates import Work, work_of
 from mlflow_parity.reporting.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ class MigrationProgress(Progress):
 
     def whole(self, survey: Survey) -> None:
         """Say how much there is in all, to read and to write."""
-        from mlflow_parity.migrating.rates import work_of
-
         with self._lock:
             for side in _VERBS:
                 found = self._of(side)

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.files import read_json, write_json
+from mlflow_parity.core.records import MetricPoint
+from mlflow_parity.reporting.ledger import read_rows
+from mlflow_parity.snapshot.store import Snapshot
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
     from mlflow_parity.audit.running import Audit
-    from mlflow_parity.core.records import Artifact, Experiment, MetricPoint, Run
+    from mlflow_parity.core.records import Artifact, Experiment, Run
     from mlflow_parity.core.verdict import Row
     from mlflow_parity.pytest_api.shared import Shared
     from mlflow_parity.snapshot import Part
-    from mlflow_parity.snapshot.store import Snapshot, SnapshotView
+    from mlflow_parity.snapshot.store import SnapshotView
 
 FILE = "own-checks.json"
 #: Id of the one test of a check that asks for no experiment: it needs all that is in scope.
@@ -114,8 +117,6 @@ class OwnRun:
             KeyError: the run has no such metric.
             NotRead: its history could not be read.
         """
-        from mlflow_parity.core.records import MetricPoint
-
         _need(self._view, "metrics", self._side)
         series = self._view.points(self.run_id, key)
         if series.error is not None:
@@ -253,8 +254,6 @@ class OwnAudit:
 
     def rows(self, experiment: str | None = None) -> Iterator[Row]:
         """Yield the ledger's rows, only those of one experiment when it is named."""
-        from mlflow_parity.reporting.ledger import read_rows
-
         return read_rows(self._ledger, experiment, redact=self._redact)
 
 
@@ -266,8 +265,6 @@ class OwnChecks:
     """
 
     def __init__(self, shared: Shared) -> None:
-        from mlflow_parity.snapshot.store import Snapshot
-
         if not (shared.folder / FILE).exists():
             raise NotRead("nothing was read or compared; the audit ended before the tests")
         content = read_json(shared.folder / FILE)

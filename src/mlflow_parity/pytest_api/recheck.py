@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.recheck import Recheck
+from mlflow_parity.audit.renames import NOTE, load_renames
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.scope import DEPTHS
+from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.settings import Settings
@@ -21,8 +24,6 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
         UsageProblem: it is no report, is damaged, has no verdict or another's ledger, is of another format, of other
             servers, of an audit that judged more than these settings do, or has nothing red.
     """
-    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
-
     report = read_report(path, "--parity-recheck")
     ledger_of(report, path, "--parity-recheck")
     digest = file_sha256(Path(path))
@@ -45,8 +46,6 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
 
 def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
     """Whether all that the report's audit listed is listed now, under the same names."""
-    from mlflow_parity.audit.renames import NOTE, load_renames
-
     scope = report["scope"]
     was = [list(scope.get(name) or ()) for name in ("experiments", "excluded", "models")]
     now = [list(limits) for limits in (settings.experiments, settings.exclude_experiments, settings.models)]
@@ -57,8 +56,6 @@ def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
 
 def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool) -> list[str]:
     """Return the options without which a check can be green again only because less is looked at, or by other rules."""
-    from mlflow_parity.core.scope import DEPTHS
-
     scope = report["scope"]
     wanted = []
     if DEPTHS.index(depth) < DEPTHS.index(scope["depth"]):

@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity import __version__
+from mlflow_parity.audit.one_server import WHY, held_by_both
+from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
+from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import Bundle, bundles, save_items
@@ -37,15 +40,18 @@ from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.shared import ITEMS, SELECTED, STATES, Shared
+from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
-from mlflow_parity.reporting.answering import answering, begun, shared_credentials
+from mlflow_parity.reading.transport.answering import answering, shared_credentials
+from mlflow_parity.reporting.folder import ReportFolder
+from mlflow_parity.reporting.ledger import LedgerWriter
+from mlflow_parity.reporting.progress import Progress
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
+from mlflow_parity.self_test.run import self_test
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit.renames import Renames
     from mlflow_parity.audit.result import Result
-    from mlflow_parity.audit.running import Audit
-    from mlflow_parity.reporting.folder import ReportFolder
-    from mlflow_parity.reporting.report import Report, SideReport
+    from mlflow_parity.reporting.report import SideReport
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
 _TITLES: dict[Family, str] = {
@@ -115,10 +121,6 @@ class Main(Shared):
         Raises:
             ParityError: one line for what is wrong with a location, an option or a server.
         """
-        from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
-        from mlflow_parity.audit.running import Audit
-        from mlflow_parity.reading import Reader, open_reader
-
         self.renames = load_renames(self.settings.rename)
 
         def open_side(name: SideName) -> Side:
@@ -151,8 +153,6 @@ class Main(Shared):
             UsageProblem: they hold something so, and nobody says that they are two.
             ReadError: one of them cannot be asked.
         """
-        from mlflow_parity.audit.one_server import WHY, held_by_both
-
         source, target = (audit.sides[name] for name in SIDES)
         if source.reader is None or target.reader is None:
             return ""
@@ -175,9 +175,6 @@ class Main(Shared):
         Raises:
             ParityError: when the source is empty, a snapshot is damaged, or the report folder cannot be used.
         """
-        from mlflow_parity.reporting.ledger import LedgerWriter
-        from mlflow_parity.reporting.progress import Progress
-
         selection = self.selection(list(node_ids))
         if self.audit is None or not selection.items or not selection.promises:
             return
@@ -187,8 +184,6 @@ class Main(Shared):
         with LedgerWriter(self.ledger, redact=self.redactor) as ledger, progress:
             self.result = self.audit.run(selection, ledger, progress)
         if self.settings.self_test:
-            from mlflow_parity.self_test.run import self_test
-
             self.result.self_test = self_test(self.audit, self.result)
             self.result.timings["self-test"] = self.result.self_test.seconds
             self.audit.objects = None
@@ -313,9 +308,6 @@ def begin(
     Raises:
         UsageProblem: one line saying why the directory cannot be used.
     """
-    from mlflow_parity.reporting.folder import ReportFolder
-    from mlflow_parity.reporting.report import unfinished
-
     sides: dict[str, SideReport] | None = None
     if settings is not None:
         ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
@@ -329,8 +321,6 @@ def begin(
 
 def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unwritten: str = "") -> Report:
     """Make the report of a finished audit; ``unwritten`` says why its evidence could not be kept."""
-    from mlflow_parity.reporting.report import CoverageRow, Report, Scope
-
     settings = main.settings
     coverage = tuple(
         CoverageRow(state.item.label, facet, cell)

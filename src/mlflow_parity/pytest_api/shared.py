@@ -10,6 +10,7 @@ from mlflow_parity.audit.test_items import Item, Judgement, load_items
 from mlflow_parity.core.files import read_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.kinds.check_registry import NAMES, Promise
+from mlflow_parity.reporting.terminal import check_message
 
 STATES = "states"
 ITEMS = "items.json"
@@ -42,8 +43,6 @@ class Shared:
 
     def message(self, promise: Promise, item: Item, judgement: Judgement, test_id: str) -> str:
         """Render a failed promise; ``test_id`` is that of the test item."""
-        from mlflow_parity.reporting.terminal import check_message
-
         elsewhere: Counter[str] = Counter()
         for (name, _), count in judgement.follows.items():
             elsewhere[f"test_{name}[{test_id}]"] += count * (name != promise.name)

@@ -7,14 +7,18 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mlflow_parity.audit.side import Side, prepare_folder, uncounted
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import DEPTHS
+from mlflow_parity.core.text import visible
+from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
-
-if TYPE_CHECKING:
-    from mlflow_parity.audit.side import Side
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.incomplete import incomplete, told
 
 _HELP = "Read one server whole into a folder that can stand for it in later audits"
 
@@ -45,12 +49,6 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     Raises:
         ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
     """
-    from mlflow_parity.audit.side import Side, prepare_folder, uncounted
-    from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_arn, parse_location
-    from mlflow_parity.reading import open_reader
-    from mlflow_parity.snapshot import PARTS, SERVER_PARTS
-    from mlflow_parity.snapshot.asked import Asked
-
     env = os.environ if environ is None else environ
     custom = custom_endpoint("source", env)
     if args.source_arn:
@@ -91,17 +89,11 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
 
 def _unread(side: Side) -> list[str]:
     """Say what could not be read, one line each; what an audit would call unverified later."""
-    from mlflow_parity.core.redaction import Redactor
-    from mlflow_parity.core.text import visible
-    from mlflow_parity.snapshot.incomplete import incomplete, told
-
     redact = Redactor.from_environment(also=side.location.secrets)
     return [visible(redact(line)) for line in told(incomplete(side.snapshot, include_deleted=True))]
 
 
 def _summary(side: Side, root: Path) -> str:
-    from mlflow_parity.snapshot import SERVER
-
     runs = points = files = objects = 0
     for experiment in side.experiments():
         counts = side.view(experiment).counts()

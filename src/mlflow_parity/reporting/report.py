@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from mlflow_parity.audit.self_test_outcome import SelfTest
+from mlflow_parity.core.locations import Location
 from mlflow_parity.core.verdict import SEVERITY, Cell, Deleted, Finding, State
+from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reading.transport.auth import SideName
 
 FORMAT_VERSION = "1"
 #: ``none``: the audit is under way, or did not finish.
@@ -238,6 +241,18 @@ class Report:
         found["totals"] = self.totals
         found["objects"], found["verified"] = self.objects, self.verified
         return found
+
+
+def begun(name: SideName, location: Location, environ: Mapping[str, str]) -> SideReport:
+    """Return what a report says of a side before anything is read of it."""
+    found = answering(location, name, environ)
+    return SideReport(
+        location.display,
+        location.kind,
+        endpoint=found.endpoint,
+        s3_endpoint=found.s3_endpoint,
+        tls_not_verified=found.unproved,
+    )
 
 
 def unfinished(

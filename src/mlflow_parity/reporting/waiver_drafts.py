@@ -19,6 +19,7 @@ from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.redaction import MASK
 from mlflow_parity.core.scope import DEPTHS
 from mlflow_parity.kinds.profiles import PROFILES
+from mlflow_parity.reporting.ledger import read_objects
 from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.reporting.write import LEDGER_NAME
 
@@ -264,8 +265,6 @@ def write_draft(report: str, output: str) -> int:
     Raises:
         UsageProblem: one line for what is wrong with either file.
     """
-    from mlflow_parity.reporting.ledger import read_objects
-
     found = read_report(report, "--from")
     ledger = ledger_of(found, report, "--from")
     experiments = {finding["experiment"] for finding in found["findings"]}

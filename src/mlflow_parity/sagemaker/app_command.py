@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.locations import parse_arn
+from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, given_places
+from mlflow_parity.sagemaker.apps import create_app_for
+from mlflow_parity.sagemaker.control_plane import App, open_control
+from mlflow_parity.sagemaker.retire_evidence import parse_age
+from mlflow_parity.sagemaker.retiring import Wish, retire, server_location
 
 if TYPE_CHECKING:
-    from mlflow_parity.sagemaker.control_plane import App, TrackingServer
+    from mlflow_parity.sagemaker.control_plane import TrackingServer
 
 _STATUS = "Exit status: 0 done, 2 bad input or SageMaker refuses."
 
@@ -74,8 +80,6 @@ def _add_timeout(parser: argparse.ArgumentParser, minutes: int) -> None:
 
 
 def _create(args: argparse.Namespace) -> int:
-    from mlflow_parity.sagemaker.apps import create_app_for
-
     limit = _seconds(args.timeout)
     arn = create_app_for(
         args.name,
@@ -93,9 +97,6 @@ def _create(args: argparse.Namespace) -> int:
 
 
 def _describe(args: argparse.Namespace) -> int:
-    from mlflow_parity.core.locations import parse_arn
-    from mlflow_parity.sagemaker.control_plane import open_control
-
     location = parse_arn(args.arn, option="ARN")
     is_app = location.kind == "app"
     # a managed server is what one leaves, an App where one goes to
@@ -110,8 +111,6 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def _fields(found: App | TrackingServer) -> list[tuple[str, str]]:
-    from mlflow_parity.sagemaker.control_plane import App
-
     rows = [("name", found.name), ("ARN", found.arn), ("status", found.status), ("MLflow", found.mlflow_version)]
     rows += [("artifact store", found.artifact_store), ("role", found.role)]
     if isinstance(found, App):
@@ -123,8 +122,6 @@ def _fields(found: App | TrackingServer) -> list[tuple[str, str]]:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from mlflow_parity.sagemaker.control_plane import open_control
-
     control = open_control("source" if args.servers else "target", region=args.region)
     rows: Sequence[App | TrackingServer] = control.servers() if args.servers else control.apps()
     if not rows:
@@ -135,9 +132,6 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _retire(args: argparse.Namespace) -> int:
-    from mlflow_parity.sagemaker.retire_evidence import parse_age
-    from mlflow_parity.sagemaker.retiring import Wish, retire, server_location
-
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
     wish = Wish(
@@ -186,8 +180,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.main(args))
     except ParityError as error:
-        from mlflow_parity.core.redaction import Redactor
-
         print(f"{migrate_command()}: {Redactor.from_environment()(str(error))}", file=sys.stderr)
         return 2
 

@@ -12,9 +12,10 @@ from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
 from mlflow_parity.reading.transport.auth import Aws, SideName
+from mlflow_parity.sagemaker.control_plane import NewApp, open_control
 
 if TYPE_CHECKING:
-    from mlflow_parity.sagemaker.control_plane import App, NewApp, Told
+    from mlflow_parity.sagemaker.control_plane import App, Told
 
 #: Seconds for which the making of an App is waited for; AWS says two to five minutes.
 LIMIT = 900.0
@@ -86,8 +87,6 @@ def create_app_for(
     Raises:
         ParityError: one line that says what, why and the mend; nothing was made, but where the line says so.
     """
-    from mlflow_parity.sagemaker.control_plane import NewApp, open_control
-
     new = NewApp(name, artifact_store, role_arn, tags or {}, kms_key)
     check_new(new)
     env = os.environ if environ is None else environ
@@ -157,8 +156,6 @@ def check_app(location: Location, environ: Mapping[str, str] | None = None) -> l
 
     A control plane that cannot be asked is a warning: the migration itself needs no right to it.
     """
-    from mlflow_parity.sagemaker.control_plane import open_control
-
     env = os.environ if environ is None else environ
     try:
         control = open_control(_SIDE, env, location=location)

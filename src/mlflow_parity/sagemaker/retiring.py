@@ -12,6 +12,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_parity.audit.renames import RenamedReader, load_renames
+from mlflow_parity.audit.side import Side
+from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import ParityError, SnapshotError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
@@ -19,16 +22,20 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import visible
 from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable
-from mlflow_parity.reporting.answering import answering
+from mlflow_parity.reporting.progress import Progress
+from mlflow_parity.reporting.recount import recount
+from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 from mlflow_parity.sagemaker.control_plane import App, ControlPlane, Told, TrackingServer, open_control
 from mlflow_parity.sagemaker.retire_evidence import Evidence, Refusal, another, evidence_of, in_words, judge
 from mlflow_parity.sagemaker.retire_lists import Lists
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot.incomplete import incomplete, told
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
-    from mlflow_parity.audit.side import Side
     from mlflow_parity.core.records import Experiment
     from mlflow_parity.reading import Reader
 
@@ -167,11 +174,6 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     Raises:
         ParityError: it is no report, has another's ledger, or a server cannot be asked.
     """
-    from mlflow_parity.audit.renames import load_renames
-    from mlflow_parity.audit.waivers.waivers import load_waivers
-    from mlflow_parity.reporting.recount import recount
-    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
-
     report = read_report(str(wish.report), "--report")
     evidence = evidence_of(report, str(wish.report))
     waivers = None if wish.waivers is None else load_waivers(str(wish.waivers))
@@ -366,8 +368,6 @@ def read_state(
     Raises:
         ReadError: it does not answer.
     """
-    from mlflow_parity.reading import open_reader
-
     with _reading("source", server, open_reader(server, "source", workers, allowed), evidence, whole=True) as (
         side,
         experiments,
@@ -387,9 +387,6 @@ def read_target(
     Raises:
         ReadError: it does not answer.
     """
-    from mlflow_parity.audit.renames import RenamedReader
-    from mlflow_parity.reading import open_reader
-
     reader: Reader = open_reader(target, "target", wish.workers, wish.allow_place)
     if renames:
         reader = RenamedReader(reader, renames)
@@ -422,9 +419,6 @@ def _reading(
     name: SideName, location: Location, reader: Reader, evidence: Evidence, *, whole: bool
 ) -> Iterator[tuple[Side, list[Experiment]]]:
     """Read a side into a folder that is there for the length of a ``with`` block; yield what of it was read, too."""
-    from mlflow_parity.audit.side import Side
-    from mlflow_parity.reporting.progress import Progress
-
     progress = Progress(sys.stderr.write, isatty=sys.stderr.isatty())
     try:
         side = Side(name, location, reader)
@@ -457,8 +451,6 @@ def _reading(
 
 def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bool) -> State:
     """Say what was read of the experiments and of the server."""
-    from mlflow_parity.snapshot.incomplete import incomplete, told
-
     snapshot, found, trash = side.snapshot, Counter[str](), Counter[str]()
     running: list[str] = []
     at_work = 0

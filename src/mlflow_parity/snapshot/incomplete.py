@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot.store import FILES_PART
 
 if TYPE_CHECKING:
     from mlflow_parity.core.records import ArtifactTree, Experiment
@@ -121,8 +122,6 @@ def _of_runs(view: SnapshotView, *, include_deleted: bool) -> Iterator[Unread]:
 
 
 def _of_objects(objects: PlaceObjects, *, of_experiments: bool) -> Iterator[Unread]:
-    from mlflow_parity.snapshot.store import FILES_PART
-
     for kind in KINDS.values():
         if (kind.family == "experiment") is not of_experiments or objects.problem(kind.part) is not None:
             continue

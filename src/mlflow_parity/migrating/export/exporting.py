@@ -15,7 +15,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, prune
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.tool_files import unwritten, write_tool_files
-from mlflow_parity.reporting.answering import answering
+from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server

@@ -1,8 +1,8 @@
 """What the tool's importers are handed in place of MLflow's client: it takes down what they want to be written.
 
 The tool writes a run's source tags last and repeats many calls, so a killed import leaves runs that nothing can be told
-by. Here its functions read their own files and say what is in them, and :mod:`mlflow_parity.migrating.write.objects.run_writing`
-writes all of it at once, in an order that survives a kill.
+by. Here its functions read their own files and say what is in them, and ``objects.run_writing`` writes
+all of it at once, in an order that survives a kill.
 """
 
 from __future__ import annotations

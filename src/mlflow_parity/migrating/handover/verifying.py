@@ -16,9 +16,10 @@ from mlflow_parity.migrating.handover.isolation import run_audit
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.answering import begun
 from mlflow_parity.reporting.folder import ReportFolder
-from mlflow_parity.reporting.report import SideReport, unfinished
+from mlflow_parity.reporting.recount import recount
+from mlflow_parity.reporting.report import SideReport, begun, unfinished
+from mlflow_parity.reporting.waiver_drafts import read_report
 from mlflow_parity.reporting.write import JSON_NAME
 
 
@@ -95,9 +96,6 @@ def verify(
 
 def _lacking(settings: Settings, source: Location, folder: Path, rechecked: Path | None, began: str) -> str:
     """Say why the audit, which ended with exit status 0, does not prove all of the migration; empty: it does."""
-    from mlflow_parity.reporting.recount import recount
-    from mlflow_parity.reporting.waiver_drafts import read_report
-
     assert settings.target is not None
     path = folder / JSON_NAME
     again = f"run `{migrate_command()} verify` for the whole"

@@ -17,7 +17,7 @@ from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.findings import Found, json_of
-from mlflow_parity.migrating.findings import text_of as findings_text
+from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
@@ -98,7 +98,7 @@ def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
 # --- how it is told
 
 
-def text_of(found: Plan, redact: Redactor) -> list[str]:
+def plan_text(found: Plan, redact: Redactor) -> list[str]:
     """Return the lines for the terminal."""
     survey = found.survey
     lines = []
@@ -164,7 +164,7 @@ def _totals(found: Plan, survey: Survey) -> list[str]:
     ]
 
 
-def write(found: Plan, path: Path, redact: Redactor) -> None:
+def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
     """Write the plan to a JSON file, at once or not at all."""
     settings, survey = found.settings, found.survey
     ends = {"source": settings.source, "target": settings.target}

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, cast
 
 from mlflow_parity.audit.one_server import experiments_of_both, held_by_both
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.comparing.copy_places import CopyPlaces, stores_of
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
+from mlflow_parity.migrating.export.tool import require_tool
 from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of
@@ -29,14 +30,21 @@ from mlflow_parity.migrating.plan.manual_steps import unwritten
 from mlflow_parity.migrating.plan.named_places import named_places, refused_experiments, refused_root
 from mlflow_parity.migrating.plan.source_state import export_findings, source_findings, unmatched
 from mlflow_parity.migrating.plan.surveying import look
+from mlflow_parity.migrating.plan.target_state import examine
+from mlflow_parity.migrating.plan.write_probe import is_proxied, is_seen_by, probe_writes, root_of
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.workdir import identity_of
 from mlflow_parity.migrating.write.target_mark import look_for_mark
+from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.transport.answering import shared_credentials
+from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.kind_support import FIRST, is_newer, newer
-from mlflow_parity.reporting.answering import begun, shared_credentials
+from mlflow_parity.reporting.report import begun
+from mlflow_parity.sagemaker.apps import check_app
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
@@ -175,8 +183,6 @@ def preflight(
 
 
 def _app(location: Location) -> list[Found]:
-    from mlflow_parity.sagemaker.apps import check_app
-
     return [Found(one.level, "app", one.what, one.why, one.mend) for one in check_app(location)]
 
 
@@ -196,9 +202,6 @@ def _trust(settings: Settings) -> list[Found]:
 
 
 def _connect(location: Location, side: SideName, settings: Settings, checked: Checked, stack: ExitStack) -> End | None:
-    from mlflow_parity.reading import open_reader
-    from mlflow_parity.reading.transport.auth import credentials
-
     try:
         reader = cast("ServerReader", open_reader(location, side, settings.workers, settings.allow_place))
         stack.callback(reader.close)
@@ -239,8 +242,6 @@ def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
 
 
 def _versions(checked: Checked, source: End | None, target: End | None) -> None:
-    from mlflow_parity.migrating.export.tool import require_tool
-
     client = importlib.metadata.version("mlflow")
     checked.versions["client"] = client
     if release(client) < _CLIENT:
@@ -278,9 +279,6 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
 
 
 def _probe(settings: Settings, location: Location, target: End, source: End | None) -> list[Found]:
-    from mlflow_parity.migrating.plan.write_probe import probe_writes
-    from mlflow_parity.migrating.write.writing import open_writer
-
     writer, credentials = open_writer(location, "target", settings.workers)
     try:
         asked = None if source is None else source.reader.session
@@ -291,8 +289,6 @@ def _probe(settings: Settings, location: Location, target: End, source: End | No
 
 def _places(location: Location, target: End, ours: Sequence[Experiment], origin: str) -> list[Found]:
     """Refuse a target whose new experiments keep their files in the source's store, or on another server."""
-    from mlflow_parity.migrating.plan.write_probe import root_of
-
     root = root_of(target.experiments) or ""
     places = CopyPlaces(stores_of(ours, ()), origin, location.address)
     if places.in_source(root):
@@ -308,9 +304,6 @@ def _places(location: Location, target: End, ours: Sequence[Experiment], origin:
 
 def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
     """Return whether the target is the source itself, or where the export was read from; a marker is written to it."""
-    from mlflow_parity.migrating.plan.write_probe import is_seen_by
-    from mlflow_parity.migrating.write.writing import open_writer
-
     assert settings.target is not None
     checked = Checked()
     with ExitStack() as stack:
@@ -370,8 +363,6 @@ def _looked(
     checked: Checked,
     told: Callable[[Extent], object],
 ) -> list[Found]:
-    from mlflow_parity.migrating.plan.write_probe import is_proxied
-
     # without a target nothing is too long for it
     limits = limits_of(_NEWEST if target is None else release(target.version))
     oddities = Oddities(limits, proxied=target is not None and is_proxied(target.experiments))
@@ -415,8 +406,6 @@ def _held(survey: Survey, target: End | None) -> list[Found]:
 def _state(
     settings: Settings, target: End, journal: Journal | None, survey: Survey | None, renames: Renames
 ) -> list[Found]:
-    from mlflow_parity.migrating.plan.target_state import examine
-
     found = []
     if journal is not None and settings.source is not None:
         known = journal.about("source")

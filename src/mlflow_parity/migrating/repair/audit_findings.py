@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.migrating.outcome import retry_command
+from mlflow_parity.pytest_api.recheck import missing_options
+from mlflow_parity.reporting.ledger import read_rows
+from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 
 if TYPE_CHECKING:
     from mlflow_parity.core.locations import Location
@@ -79,9 +83,6 @@ def read_damage(report: Path, target: Location) -> Damaged:
         UsageProblem: it is no report or has no verdict, is of other servers, its ledger is gone or another's, or
             nothing in it is red.
     """
-    from mlflow_parity.reporting.ledger import read_rows
-    from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
-
     content = read_report(str(report), "--report")
     # a snapshot may have stood for the source
     told = content["sides"]["target"]["location"]
@@ -154,9 +155,6 @@ def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
     Raises:
         UsageProblem: the report is of an audit that judged what this repair does not.
     """
-    from mlflow_parity.pytest_api.recheck import missing_options
-    from mlflow_parity.reporting.waiver_drafts import read_report
-
     judged = read_report(str(report), "--report")
     depth = missing_options(judged, "digest", judged["scope"]["profile"], include_deleted=True)
     rest = missing_options(judged, "full", "export-import", include_deleted=include_deleted)
@@ -167,10 +165,8 @@ def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
     return depth
 
 
-def text_of(left: Iterable[Left], settings: Settings) -> list[str]:
+def left_text(left: Iterable[Left], settings: Settings) -> list[str]:
     """Return the lines that say what a repair left as it is, and how to audit again what nobody could judge."""
-    from mlflow_parity.migrating.outcome import retry_command
-
     once = {(one.kind, one.identity or one.why): one for one in left}.values()
     lines = [f"left alone: {one.kind} {one.name} ({one.identity or '-'}): {one.why}" for one in once]
     if any(AGAIN in one.why for one in once):

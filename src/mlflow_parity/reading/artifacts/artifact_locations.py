@@ -10,10 +10,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mlflow_parity.comparing.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.core.errors import MalformedAnswer, RequestRefused
 from mlflow_parity.core.records import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.kinds.attachments import FOLDER, named
+from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore

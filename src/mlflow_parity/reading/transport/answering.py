@@ -8,7 +8,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 from mlflow_parity.core.locations import ENDPOINT_VARIABLE, Location
 from mlflow_parity.reading.transport.auth import SideName, ignores_tls, s3_endpoint, s3_ignores_tls
-from mlflow_parity.reporting.report import SideReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +48,6 @@ def answering(location: Location, side: SideName, environ: Mapping[str, str]) ->
         unproved.append("S3")
         variables.append(f"{prefix}MLFLOW_S3_IGNORE_TLS=true")
     return Answering(endpoint, s3, tuple(unproved), tuple(variables))
-
-
-def begun(name: SideName, location: Location, environ: Mapping[str, str]) -> SideReport:
-    """Return what a report says of a side before anything is read of it."""
-    found = answering(location, name, environ)
-    return SideReport(
-        location.display,
-        location.kind,
-        endpoint=found.endpoint,
-        s3_endpoint=found.s3_endpoint,
-        tls_not_verified=found.unproved,
-    )
 
 
 def shared_credentials(source: Location, target: Location, environ: Mapping[str, str]) -> list[str]:
