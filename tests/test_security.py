@@ -57,13 +57,13 @@ def test_the_tests_that_it_names_are_there() -> None:
 
 
 def test_the_figures_that_are_told_are_the_bounds() -> None:
-    """README and SECURITY.md say what the code does."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The page about the result and SECURITY.md say what the code does."""
+    page = (ROOT / "docs" / "result.md").read_text(encoding="utf-8")
     told = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     mib = 1 << 20
     assert (256 * mib, 16 * mib, mib, 16 * mib) == (bounds.ANSWER, bounds.LARGE, bounds.ERROR, bounds.AWS)
     assert bounds.UNLISTED == 4 << 30
-    assert "256 MiB for an answer in JSON (one above\n16 MiB at a time), 1 MiB for the text of an error" in readme
+    assert "256 MiB for an answer in JSON (one above\n16 MiB at a time), 1 MiB for the text of an error" in page
     assert "(256 MiB unpacked)" in told
     assert (tables.MOST, tables.TIMES) == (1 << 30, 1_000)
     assert "no more than a gigabyte, or a thousand times its size" in told
