@@ -15,7 +15,7 @@ from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.base import KINDS, SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.kind_support import FIRST, is_newer, newer
+from mlflow_parity.reading.transport.kind_support import is_newer, newer
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
@@ -58,7 +58,5 @@ def not_served(snapshot: Snapshot) -> list[str]:
     places = [SERVER, *(one.experiment_id for one in snapshot.experiments[:1])]
     absent = set().union(*(snapshot.objects(place).every_unsupported() for place in places))
     return [
-        kind.plural
-        for kind in KINDS.values()
-        if kind.name in absent and (version == (0, 0) or version >= FIRST[kind.name])
+        kind.plural for kind in KINDS.values() if kind.name in absent and (version == (0, 0) or version >= kind.first)
     ]

@@ -202,7 +202,7 @@ def _unpaired(
         if presence:
             why = _why_missing(item, links)
             if cannot and kind != "workspace":
-                why = f"the target's MLflow cannot hold {KINDS[kind].plural} (they came with {KINDS[kind].first})"
+                why = f"the target's MLflow cannot hold {KINDS[kind].plural} (they came with {KINDS[kind].since})"
             gone = Difference("", State.MISSING, rule, source=_described(item), note=why)
             yield outcome(_row(label, kind, item, None, "presence", State.MISSING), [gone])
         for facet in others:

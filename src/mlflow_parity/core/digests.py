@@ -102,11 +102,6 @@ def series_digest(series: Series) -> bytes:
     return hashlib.blake2b(matrix.astype("<i8", copy=False).tobytes(), digest_size=SIZE).digest()
 
 
-def metrics_digest(series: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """Digest all histories of a run from ``{key: (number of points, series digest)}``."""
-    return digest({key: [count, value] for key, (count, value) in series.items()})
-
-
 def input_value(dataset: DatasetInput) -> list[object]:
     """Return a dataset input as a value for :func:`digest`, tags in any order."""
     return [

@@ -31,62 +31,70 @@ class Kind:
     part: ObjectPart
     facets: tuple[str, ...]
     content: tuple[str, ...]
-    first: str
-    """The first MLflow release that has it."""
+    first: tuple[int, int]
+    """The first MLflow release whose tracking server serves it (2.13 is the oldest that SageMaker offers)."""
     files: bool = False
+    surely: tuple[int, int] | None = None
+    """A release that serves it for certain, where the first is not known: in between, the server tells."""
 
     @property
     def title(self) -> str:
         """The plural as a heading has it."""
         return self.plural[0].upper() + self.plural[1:]
 
+    @property
+    def since(self) -> str:
+        """The release that brought it, in words."""
+        return f"{self.first[0]}.{self.first[1]}{'' if self.surely is None else ' or later'}"
+
 
 _KINDS = (
     Kind("logged_model", "logged models", "experiment", "logged_models",
          ("presence", "name", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
-         ("type", "params", "tags"), "3.0", files=True),
+         ("type", "params", "tags"), (3, 0), files=True),
     Kind("trace", "traces", "experiment", "traces",
          ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "run_links",
           "logged_model", "prompts", "spans", "attachments", "assessments"),
-         ("state", "client_request_id", "previews"), "2.14", files=True),
+         ("state", "client_request_id", "previews"), (2, 14), files=True),
     Kind("scorer", "scorers", "experiment", "scorers",
-         ("presence", "number", "definition", "times"), ("definition",), "3.4"),
+         ("presence", "number", "definition", "times"), ("definition",), (3, 4)),
     Kind("registered_model", "registered models", "model", "registry",
-         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.16"),
+         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), (1, 0)),
     Kind("model_version", "model versions", "model", "registry",
          ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
           "run_link", "logged_model", "source", "storage", "times", "files", "access", "loads"),
-         ("description", "tags", "status"), "2.16", files=True),
+         ("description", "tags", "status"), (1, 0), files=True),
     Kind("prompt", "prompts", "prompt", "registry",
-         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), "2.21"),
+         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), (2, 21)),
     Kind("prompt_version", "prompt versions", "prompt", "registry",
          ("presence", "number", "template", "commit_message", "tags", "model_config", "response_format", "type",
           "times"),
-         ("template", "commit_message", "tags"), "2.21"),
+         ("template", "commit_message", "tags"), (2, 21)),
     Kind("evaluation_dataset", "evaluation datasets", "server", "evaluation_datasets",
          ("presence", "name", "tags", "schema", "profile", "digest", "user", "last_updated_by",
           "experiments", "records", "times"),
-         ("tags", "records"), "3.4"),
+         ("tags", "records"), (3, 4)),
     Kind("webhook", "webhooks", "server", "webhooks",
          ("presence", "name", "description", "url", "events", "status", "times"),
-         ("url", "events", "description"), "3.3"),
+         ("url", "events", "description"), (3, 3)),
     Kind("issue", "issues", "server", "issues",
-         ("presence", "definition", "experiment", "run"), ("definition",), "3.11"),
+         ("presence", "definition", "experiment", "run"), ("definition",), (3, 11), surely=(3, 17)),
     Kind("review_queue", "review queues", "server", "review_queues",
-         ("presence", "definition", "experiment", "items"), ("definition",), "3.11 or later"),
+         ("presence", "definition", "experiment", "items"), ("definition",), (3, 11), surely=(3, 17)),
     Kind("gateway_secret", "gateway secrets", "server", "gateway_secrets",
-         ("presence", "definition"), ("definition",), "3.5 or later"),
+         ("presence", "definition"), ("definition",), (3, 5), surely=(3, 10)),
     Kind("gateway_model", "gateway model definitions", "server", "gateway_models",
-         ("presence", "definition"), ("definition",), "3.5 or later"),
+         ("presence", "definition"), ("definition",), (3, 5), surely=(3, 10)),
     Kind("gateway_endpoint", "gateway endpoints", "server", "gateway_endpoints",
-         ("presence", "definition", "experiment"), ("definition",), "3.5 or later"),
+         ("presence", "definition", "experiment"), ("definition",), (3, 5), surely=(3, 10)),
     Kind("gateway_guardrail", "gateway guardrails", "server", "gateway_guardrails",
-         ("presence", "definition", "experiment"), ("definition",), "3.11 or later"),
+         ("presence", "definition", "experiment"), ("definition",), (3, 11), surely=(3, 17)),
     Kind("gateway_budget", "gateway budgets", "server", "gateway_budgets",
-         ("presence", "definition"), ("definition",), "3.11"),
+         ("presence", "definition"), ("definition",), (3, 11), surely=(3, 17)),
     Kind("mcp_server", "MCP servers", "server", "mcp_servers",
-         ("presence", "definition", "versions", "endpoints"), ("definition",), "3.15"),
-    Kind("workspace", "workspaces", "server", "workspaces", ("presence", "content"), ("content",), "3.5 or later"),
+         ("presence", "definition", "versions", "endpoints"), ("definition",), (3, 15), surely=(3, 17)),
+    Kind("workspace", "workspaces", "server", "workspaces",
+         ("presence", "content"), ("content",), (3, 5), surely=(3, 10)),
 )  # fmt: skip
 #: The facet that stands for the files of a kind.
 FILES: Mapping[str, str] = {"logged_model": "files", "model_version": "files", "trace": "attachments"}

@@ -560,11 +560,6 @@ RULES += (
 BY_ID = {rule.id: rule for rule in RULES}
 
 
-def rules_of(kind: str, facet: str) -> list[Rule]:
-    """Return the rules of one facet."""
-    return [rule for rule in RULES if rule.kind == kind and rule.facet == facet]
-
-
 def allows(rule_id: str, profile: Profile) -> bool:
     """Whether a rule lets something differ under a profile; what is not in the contract lets nothing differ."""
     rule = BY_ID.get(rule_id)

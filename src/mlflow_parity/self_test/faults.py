@@ -18,8 +18,3 @@ FAULTS: tuple[Fault, ...] = (
     *OTHER_FAULTS,
     *LATER_FAULTS,
 )
-
-
-def of_kind(kind: str) -> tuple[Fault, ...]:
-    """Return the classes of one kind of object."""
-    return tuple(fault for fault in FAULTS if fault.kind == kind)

@@ -42,7 +42,7 @@ from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.kind_support import FIRST, is_newer, newer
+from mlflow_parity.reading.transport.kind_support import is_newer, newer
 from mlflow_parity.reporting.report import begun
 from mlflow_parity.sagemaker.apps import check_app
 
@@ -389,7 +389,7 @@ def _held(survey: Survey, target: End | None) -> list[Found]:
     for kind in KINDS.values() if target is not None else ():
         count = survey.count(kind.name)
         if target is not None and count and target.reader.supports(kind.name) is False:
-            first = ".".join(map(str, FIRST[kind.name]))
+            first = ".".join(map(str, kind.first))
             mend = f"upgrade the target to MLflow {first} or newer; else they are missing there, and listed at the end"
             found.append(
                 Found(

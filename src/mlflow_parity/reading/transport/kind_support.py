@@ -13,39 +13,6 @@ from mlflow_parity.reading.transport.capabilities import ABSENT_CODES, release
 T = TypeVar("T")
 #: The newest release of which every kind of object is known, read and compared. The only place that says so.
 NEWEST = "3.17.2"
-#: First release whose tracking server serves the kind (2.13 is the oldest that SageMaker offers).
-FIRST: dict[str, tuple[int, int]] = {
-    "registered_model": (1, 0),
-    "model_version": (1, 0),
-    "logged_model": (3, 0),
-    "trace": (2, 14),
-    "prompt": (2, 21),
-    "prompt_version": (2, 21),
-    "evaluation_dataset": (3, 4),
-    "scorer": (3, 4),
-    "webhook": (3, 3),
-    "issue": (3, 11),
-    "review_queue": (3, 11),
-    "gateway_secret": (3, 5),
-    "gateway_model": (3, 5),
-    "gateway_endpoint": (3, 5),
-    "gateway_guardrail": (3, 11),
-    "gateway_budget": (3, 11),
-    "mcp_server": (3, 15),
-    "workspace": (3, 5),
-}
-#: Kinds of which it is not known with which release they came, and one that has them: in between, the server tells.
-_SURELY: dict[str, tuple[int, int]] = {
-    "issue": (3, 17),
-    "review_queue": (3, 17),
-    "gateway_secret": (3, 10),
-    "gateway_model": (3, 10),
-    "gateway_endpoint": (3, 10),
-    "gateway_guardrail": (3, 17),
-    "gateway_budget": (3, 17),
-    "mcp_server": (3, 17),
-    "workspace": (3, 10),
-}
 #: Every server that is read is of this release or newer.
 _EVERY = (2, 0)
 
@@ -72,14 +39,14 @@ class Support:
             return False
         if kind in self._present:
             return True
-        version = release(self._version())
-        if version == (0, 0) or FIRST[kind] <= version < _SURELY.get(kind, FIRST[kind]):
+        version, first = release(self._version()), KINDS[kind].first
+        if version == (0, 0) or first <= version < (KINDS[kind].surely or first):
             return None
-        return version >= FIRST[kind]
+        return version >= first
 
     def has(self, kind: str) -> bool | None:
         """Whether the endpoints of a kind are there for certain, so that one that is not is hidden and not absent."""
-        return FIRST[kind] < _EVERY or (self._strict and self.supports(kind))
+        return KINDS[kind].first < _EVERY or (self._strict and self.supports(kind))
 
     def lacks(self, kind: str) -> None:
         """Take in that the server itself says that it has no such kind."""
