@@ -866,6 +866,7 @@ def test_different_values_have_different_bytes(left: object, right: object) -> N
     assert (digests.encode([left, right]) == digests.encode([right, left])) == _same(left, right)
 
 
+@pytest.mark.long
 @settings(unhurried, max_examples=200)
 @given(value=_nested, around=_nested)
 def test_where_a_value_stands_makes_a_difference(value: object, around: object) -> None:

@@ -62,6 +62,13 @@ def _sent(client: Any) -> Iterator[list[str]]:
     client.meta.events.unregister("before-call.s3", note)
 
 
+def _content(client: Any, bucket: str, key: str) -> bytes:
+    """Return a file of the bucket in parts, as no answer of AWS may be larger than a part."""
+    size = client.head_object(Bucket=bucket, Key=key)["ContentLength"]
+    parts = [f"bytes={at}-{at + PART - 1}" for at in range(0, size, PART)]
+    return b"".join(client.get_object(Bucket=bucket, Key=key, Range=part)["Body"].read() for part in parts)
+
+
 def test_a_resumed_run_ends_half_sent_files_and_sends_none_twice(
     sagemaker_app: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +106,7 @@ def test_a_resumed_run_ends_half_sent_files_and_sends_none_twice(
         client.put_object(Bucket=bucket, Key=f"{prefix}/a/small.txt", Body=b"smalL")
         client.put_object(Bucket=bucket, Key=f"{prefix}/large.bin", Body=large[:-1] + b"x")
         assert put() == (len(large) + 5, ["CreateMultipartUpload", "PutObject", *["UploadPart"] * 3])
-        assert client.get_object(Bucket=bucket, Key=f"{prefix}/large.bin")["Body"].read() == large
+        assert _content(client, bucket, f"{prefix}/large.bin") == large
     for key, upload in begun.items():
         if key in left:
             client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
@@ -284,8 +291,9 @@ def test_what_was_started_ends_with_us(tmp_path: Path) -> None:
         "pathlib.Path('ready').touch()\ntime.sleep(60)"
     )
     parent = (
-        "import os, sys\nfrom mlflow_parity.core.ending import Terminated, on_sigterm, run\non_sigterm()\n"
-        "try:\n    run([sys.executable, '-c', sys.argv[1]], os.environ)\nexcept Terminated:\n    sys.exit(143)"
+        "import os, pathlib, sys\nfrom mlflow_parity.core.ending import Terminated, on_sigterm, run\non_sigterm()\n"
+        "try:\n    run([sys.executable, '-c', sys.argv[1]], os.environ, pathlib.Path.cwd())\n"
+        "except Terminated:\n    sys.exit(143)"
     )
     process = subprocess.Popen([sys.executable, "-c", parent, child], cwd=tmp_path)
     limit = time.monotonic() + 60

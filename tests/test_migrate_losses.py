@@ -25,6 +25,9 @@ from support.tool import migrate
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.standin.servers import Server, clean_environment
 
+#: One migration with the plain tool and one with ours, which the demo has too.
+pytestmark = pytest.mark.long
+
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -145,7 +148,6 @@ def _rows(run: AuditRun, loss: Loss) -> list[Row]:
     ]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.trigger}: {loss.name}")
 def test_the_tool_loses_it_and_migrate_does_not(both: Both, loss: Loss) -> None:
     """Red after the plain tool, green after ours; and both audits looked at it."""
@@ -156,7 +158,6 @@ def test_the_tool_loses_it_and_migrate_does_not(both: Both, loss: Loss) -> None:
     assert all(row.state.green for row in after_ours), after_ours
 
 
-@pytest.mark.long
 def test_everything_is_green_without_a_waiver(both: Both) -> None:
     """The whole of it, not only the rows of the table."""
     assert both.status == 0, both.output[-4000:]
@@ -222,7 +223,6 @@ def test_where_no_source_tags_are_written(both: Both) -> None:
     assert not any((*plain.values(), *ours.values()))
 
 
-@pytest.mark.long
 def test_a_name_with_an_apostrophe(both: Both, tmp_path: Path) -> None:
     """The plain export ends with an error at such a registered model; ours moves it in an incremental run."""
     api = f"{both.source.uri}/api/2.0/mlflow/registered-models/create"

@@ -129,7 +129,7 @@ def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path, kills
     assert _counts(target) == _counts(undisturbed)
 
 
-@pytest.mark.long(but=("registered model",))
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["registered model", "prompt"])
 def test_killed_before_an_alias_is_set(fresh_server: FreshServer, tmp_path: Path, kind: str) -> None:
     """All versions are there, and are noted; the alias that comes after them is set by the next call."""

@@ -125,6 +125,7 @@ def test_an_upgraded_database_is_green(upgraded: Upgraded) -> None:
     assert_green(upgraded.green)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", PLANTED)
 def test_one_change_in_the_upgraded_database_is_red(fault: str, upgraded: Upgraded) -> None:
     """A planted change is named, once; most of these an import is allowed."""

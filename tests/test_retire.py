@@ -312,6 +312,7 @@ def test_a_report_without_its_ledger_or_a_verdict_is_refused(proof: Proof, tmp_p
     assert "has no verdict, as that audit did not finish" in output
 
 
+@pytest.mark.long
 def test_a_target_that_lost_something_is_refused(proof: Proof, retire: Retire, tmp_path: Path) -> None:
     """An App emptied after a green audit, a run in its trash, one that went for good: refused; more on it is a note."""
     there = proof.new.server

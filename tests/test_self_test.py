@@ -181,6 +181,7 @@ def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
     assert not done.test.red
 
 
+@pytest.mark.long
 def test_only_what_is_in_scope_is_planted(migrated: Pair) -> None:
     """``-k params`` plants in params alone; with ``--parity-experiments`` nothing in what hangs on no experiment."""
     done = judged(*migrated, checks=["params"])

@@ -59,14 +59,17 @@ def content_of(path: str | os.PathLike[str], most: int) -> bytes:
         if found.st_size > most:
             raise Unusable(f"has {found.st_size:,} bytes; at most {most // _MIB:,} MiB are read")
         with os.fdopen(handle, "rb", closefd=False) as file:
-            content = file.read(most + 1)
+            # in pieces: a buffer of the most that there may be would be made at once
+            content = bytearray()
+            while len(content) <= most and (piece := file.read(_MIB)):
+                content += piece
     except OSError as error:
         raise Unusable(f"cannot be read: {error.strerror or error}") from None
     finally:
         os.close(handle)
     if len(content) > most:
         raise Unusable(f"grows while it is read; at most {most // _MIB:,} MiB are read")
-    return content
+    return bytes(content)
 
 
 def parsed_toml(content: bytes) -> dict[str, Any]:
