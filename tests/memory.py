@@ -154,8 +154,8 @@ def natural(store: Store) -> Store:
 def imported(store: Store, *, user: str = "importer", into: Store | None = None, generation: str = "target") -> Store:
     """Return what the Export Import tool makes of a store: its own functions write the source tags.
 
-    As ``import_experiment.py`` and ``run/run_data_importer.py`` do: Default is not created anew, times are those of
-    the import, ``mlflow.user`` is the importer, parents are remapped, every ``MLmodel`` is written anew.
+    As ``import_experiment.py`` and ``run/run_data_importer.py`` do: Default is not created again, times are those of
+    the import, ``mlflow.user`` is the importer, parents are remapped, every ``MLmodel`` is written again.
     """
     # imports mlflow, which takes seconds; child processes of the tests do without it
     from mlflow_export_import.common.source_tags import (

@@ -83,9 +83,9 @@ def test_a_run_that_is_being_logged_to(pair: tuple[Server, Server], tmp_path: Pa
     assert changed.startswith("source: ")
     assert f"run running ({run})" in changed
     assert {"metrics", "tags"} & set(changed.rpartition(": ")[2].split(", "))
-    assert "Changed since read" in (page := (done.reports / "report.html").read_text(encoding="utf-8"))
+    assert "Changed during the audit" in (page := (done.reports / "report.html").read_text(encoding="utf-8"))
     assert run in page
-    assert "  changed since read: source: " in done.output
+    assert "  changed during the audit: source: " in done.output
 
 
 def test_runs_that_come_and_go(pair: tuple[Server, Server], tmp_path: Path) -> None:

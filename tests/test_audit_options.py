@@ -252,7 +252,7 @@ def test_a_snapshot_read_for_one_check_is_no_evidence_for_another(pair: Pair, tm
 
 @pytest.mark.long
 def test_snapshot_dir_keeps_the_finished_one_aside(pair: Pair, tmp_path: Path) -> None:
-    """The next audit reads anew and moves the older snapshot aside, and says so."""
+    """The next audit reads again and moves the older snapshot aside, and says so."""
     kept = tmp_path / "kept"
     arguments = "--parity-snapshot-dir", str(kept), "-k", "params"
     first = audit(tmp_path / "a", pair.source.uri, pair.target.uri, *arguments)

@@ -61,7 +61,7 @@ def target() -> Store:
     found.experiments = [default, *(item for item in found.experiments if item.name != "Default")]
     for run in found.runs:
         found.points[run.run_id, "loss"] = ((0, 1, 1.7976931348623157e308), (1, 1, 0.0), (2, 1, 2.0))
-        found.files[run.run_id, "model/MLmodel"] = b"# written anew\n" + MLMODEL % run.run_id.encode()
+        found.files[run.run_id, "model/MLmodel"] = b"# written again\n" + MLMODEL % run.run_id.encode()
     found.runs[0] = replace(found.runs[0], name="witty-fish-1")
     return found
 

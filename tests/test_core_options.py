@@ -323,7 +323,7 @@ def test_a_snapshot_is_not_put_in_the_place_of_the_one_that_is_given(tmp_path: P
     values = {f"{live}-uri": "http://b", f"{given}-uri": str(kept / live), "report-dir": "r", "workers": "8",
               "max-findings": "20"}  # fmt: skip
     for folder in (kept, tmp_path / "link"):
-        with pytest.raises(UsageProblem, match=f"the {live}'s would take its place; give another folder"):
+        with pytest.raises(UsageProblem, match=f"the {live}'s would take its place; pass a different folder"):
             resolve({**values, "snapshot-dir": str(folder)}, {})
     assert resolve({**values, "snapshot-dir": str(tmp_path / "other")}, {}).snapshot_dir == str(tmp_path / "other")
     assert resolve({**values, f"{given}-uri": str(kept / given), "snapshot-dir": str(kept)}, {}).snapshot_dir == str(

@@ -180,21 +180,21 @@ def _raises(method: str) -> Callable[[str, str], None]:
     ],
 )
 def test_only_parts_with_read_errors_are_tried_again(tmp_path: Path, trouble: Any, parts: set[str]) -> None:
-    """A resumed reading mends what failed, and the digest is that of an undisturbed one."""
+    """A resumed reading fixes what failed, and the digest is that of an undisturbed one."""
     store = rich_store()
     broken, _ = read(tmp_path / "s", reader(store, **trouble))
     bad = {part for part in PARTS if (broken.sidecar("1", part) or {}).get("counts", {}).get("errors")}
     assert bad == parts
     assert not any((broken.sidecar("2", part) or {})["counts"].get("errors") for part in PARTS)
     again = reader(store)
-    mended, resumed = read(tmp_path / "s", again, finish=True)
+    fixed, resumed = read(tmp_path / "s", again, finish=True)
     assert resumed == 2 * len(PARTS) - len(parts)
     assert {subject for subject in again.calls if subject.endswith(" 2") or run_id(21) in subject} == {
         "runs 2",
         "page 2",
     }
     whole, _ = read(tmp_path / "whole", reader(store), finish=True)
-    assert mended.digest == whole.digest
+    assert fixed.digest == whole.digest
     assert not list((tmp_path / "s").rglob("*.tmp"))
 
 

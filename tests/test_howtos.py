@@ -128,7 +128,7 @@ def _run_named(uri: str, name: str) -> str:
 
 
 def test_acceptance(fresh_server: FreshServer, tmp_path: Path) -> None:
-    """Red with the difference named, then mended and green; the report to sign is there."""
+    """Red with the difference named, then fixed and green; the report to sign is there."""
     old, new = fresh_server(), fresh_server()
     _seed(old.uri)
     migrate(old.uri, new.uri, tmp_path / "export")
@@ -142,7 +142,7 @@ def test_acceptance(fresh_server: FreshServer, tmp_path: Path) -> None:
         output = shell.step()
         assert "test_params[shop]" in output
         assert (shell.folder / "reports" / "report.html").exists()
-    # mended
+    # fixed
     shell.step()
     shell.step()
     shell.done()

@@ -68,7 +68,7 @@ def ended(module_live: Live, tmp_path_factory: pytest.TempPathFactory, server_po
 
 @pytest.fixture
 def live(module_live: Live, server_pool: ServerPool) -> Iterator[Live]:
-    """The same; the source is laid anew afterwards."""
+    """The same; the source is laid again afterwards."""
     module_live.proxy.heal()
     yield module_live
     for new in Path(module_live.server.artifacts_root).rglob("more.txt"):

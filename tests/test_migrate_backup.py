@@ -55,7 +55,7 @@ def test_a_backup_is_not_overwritten_by_less(
         assert (done.status, why in done.output) == (2, True), (arguments, done.output)
         assert "Nothing was written." in done.output
         assert _held(work) == before, arguments
-    # a backup is one of the server as it is now: the same wishes, made anew
+    # a backup is one of the server as it is now: the same wishes, made again
     assert migrate_py(tmp_path, "export", *ends[:2], *one).status == 0
 
 
@@ -89,7 +89,7 @@ def test_an_import_has_the_scope_that_it_is_told(backup: Path, fresh_server: Fre
     assert refused.status == 2
     assert "--experiments names what the export does not have: 'no such'" in refused.output
     done = migrate_py(tmp_path, *ends, "times,deleted *")
-    assert (done.status, "Whole: 1 experiments" in done.output) == (0, True), done.output
+    assert (done.status, "Migrated: 1 experiment" in done.output) == (0, True), done.output
     found = Seeder(target.uri).call("POST", "experiments/search", {"max_results": 100, "view_type": "ALL"})
     assert {one["name"] for one in found["experiments"]} == {"Default", "times"}
 

@@ -284,7 +284,7 @@ def test_a_file_that_cannot_be_read_is_named(fresh_server: FreshServer, tmp_path
     assert [problem.kind for problem in folder.verify()] == ["export"]
     assert _json(folder.run_dir(experiment, run) / "run.json")["params"] == {"lr": "1"}
     assert folder.blobs.has(hashlib.sha256(b"good").hexdigest())
-    # what came to an end is not an interrupted export: the source is read anew, and may have changed
+    # what came to an end is not an interrupted export: the source is read again, and may have changed
     odd.rename(odd.with_name("50.txt"))
     seed.run(experiment, "later")
     folder = export(server, tmp_path)

@@ -123,7 +123,7 @@ def test_no_library_is_taken_from_the_current_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlflow_parity", "migrate", "plan", "--source-uri", "http://127.0.0.1:9"]
     done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "does not answer as MLflow does" in done.stdout + done.stderr
+    assert "did not respond like an MLflow server" in done.stdout + done.stderr
     assert list(tmp_path.glob("* ran")) == []
 
 

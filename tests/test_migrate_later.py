@@ -122,7 +122,7 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
     """Without it the gateway is named, piece by piece, and all else is there; with it all is green, and stays."""
     first = run(tmp_path, ends)
     assert first.status == 1
-    assert "no server tells the value of a secret" in first.output
+    assert "no server exposes the value of a secret" in first.output
     red = {row.kind for row in audited(tmp_path, first).red_rows()}
     assert red == {
         "gateway_secret",
@@ -135,7 +135,7 @@ def test_all_is_brought_once_the_secret_is_there(ends: tuple[Server, Server], tm
     seed_secret(ends[1].uri)
     second = run(tmp_path, ends)
     # what was made by hand is what was asked for
-    assert "not the source's" not in second.output
+    assert "unknown to the source" not in second.output
     assert second.status == 0, (second.output, audited(tmp_path, second).red_rows())
     assert {row.kind for row in audited(tmp_path, second).rows()} >= set(LATER)
     # traces refer to the copy of their issue, and are counted with it
@@ -276,7 +276,7 @@ def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_pat
 
 
 def test_repair_makes_anew_what_is_lost(ends: tuple[Server, Server], tmp_path: Path) -> None:
-    """A queue and a budget that somebody deleted are made anew; what may be in use is not deleted for a difference."""
+    """A queue and a budget that somebody deleted are made again; what may be in use is not deleted for a difference."""
     source, target = ends
     seed_secret(target.uri)
     assert run(tmp_path, ends).status == 0

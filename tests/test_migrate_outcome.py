@@ -78,7 +78,7 @@ class _Moved:
         self.done = migrate_py(folder, "run", *ends)
         self.audit = AuditRun(self.done.status, self.done.output, folder / "reports")
         self.outcome = json.loads((folder / "my work" / "outcome.json").read_text())
-        # kept apart: the next audit writes anew
+        # kept apart: the next audit writes again
         self.red = {(row.kind, row.name, row.facet) for row in self.audit.red_rows()}
         self.expected = self.rules(self.audit)
 
@@ -92,7 +92,7 @@ class _Moved:
 
 @pytest.fixture(scope="module")
 def moved(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Moved]:
-    """The migration, before anything is mended."""
+    """The migration, before anything is fixed."""
     source, target = module_server(), module_server()
     _seed(source)
     with proxying(source.uri) as ours, proxying(target.uri) as theirs:
@@ -166,7 +166,7 @@ def _again(moved: _Moved) -> Migrated:
 
 @pytest.mark.long
 def test_mended_the_named_command_ends_green(moved: _Moved) -> None:
-    """Causes mended, the command as it was printed: exit status 0, audit green; what differs is named once more."""
+    """Causes fixed, the command as it was printed: exit status 0, audit green; what differs is named once more."""
     moved.ours.faults.clear()
     moved.theirs.faults.clear()
     [file] = Path(moved.source.artifacts_root).rglob("100*#1.txt")

@@ -79,7 +79,7 @@ def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_pa
     assert "3 experiments, 3 runs, 2 logged models" in text
     assert "Disk: the export needs about" in text
     assert "Time: about" in text
-    assert "webhook: the secret: no server tells it" in text
+    assert "webhook: the secret: no server exposes it" in text
     assert "All of it: reports/plan.json" in text
 
 
@@ -148,13 +148,13 @@ def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: Fr
     options += ["--rename", "names.toml", "--batch-size", "1", "--workers", "2", "--keep-export"]
     planned = migrate_py(tmp_path, "plan", *options)
     assert planned.status == 0, planned.output
-    assert "In all: 1 experiments, 1 runs, 1 logged models, 1 registered models, 1 model versions;" in planned.output
+    assert "In all: 1 experiment, 1 run, 1 logged model, 1 registered model, 1 model version;" in planned.output
     out = "left out: experiments other than sh*; registered models and prompts other than churn; evaluation datasets"
     assert out in planned.output
     status, output, shown = on_a_terminal(tmp_path, "run", *options, "--work-dir", "work")
     assert status == 0, output + shown
     assert names_of(target) == {"experiments": {"store"}, "models": {"churn 2"}, "prompts": set(), "webhooks": set()}
-    assert "Whole: 1 experiments, 1 runs, 1 logged models, 1 registered models, 1 model versions" in output
+    assert "Migrated: 1 experiment, 1 run, 1 logged model, 1 registered model, 1 model version" in output
     # progress: counts of what there is, bytes and rates, on one line
     for side in (r"read 1/1 exp,", "written"):
         assert re.search(side + r" 1/1 runs, 20 points \d+/s, 1 files 0\.3/0\.3 MB \d+\.\d/s", shown), shown
@@ -185,7 +185,7 @@ def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: Fr
     ]
     alone = migrate_py(tmp_path, "run", *again, "--discard-export")
     assert alone.status == 0, alone.output[-3000:]
-    assert "Whole: 1 experiments, 1 runs, 1 logged models\n" in alone.output
+    assert "Migrated: 1 experiment, 1 run, 1 logged model\n" in alone.output
     assert not [file for file in (tmp_path / "two" / "export" / "files").rglob("*") if file.is_file()]
 
 

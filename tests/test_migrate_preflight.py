@@ -391,7 +391,7 @@ def test_links_and_runs_that_will_not_be_whole(fresh_server: FreshServer, tmp_pa
     found = look(tmp_path, *between(source.uri, fresh_server().uri), "--experiments", "taken")
     assert codes(found) == {("warning", "source.running"), ("note", "links")}
     assert "1 runs whose parent" in text(found, "links")
-    assert "1 runs are under way at the source, in 'taken'" in text(found, "source.running")
+    assert "under way at the source: 1 run, in 'taken'" in text(found, "source.running")
 
 
 def test_files_that_a_proxy_would_rename(fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``migrate.py repair``: what a red audit names is moved again, in place or anew; what is not ours is left alone."""
+"""``migrate.py repair``: what a red audit names is moved again, in place or again; what is not ours is left alone."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def moved(fresh_server: FreshServer, tmp_path: Path) -> Moved:
 
 
 def test_what_the_source_cannot_give_again_is_not_replaced(moved: Moved) -> None:
-    """Files of one run cannot be listed any more: neither it nor what would be made anew with it is touched."""
+    """Files of one run cannot be listed any more: neither it nor what would be made again with it is touched."""
     moved.fill()
     assert moved.bring() == []
     before = {kind: moved.ids(kind) for kind in ("run", "logged_model", "registered_model")}
@@ -145,7 +145,7 @@ def test_what_the_source_cannot_give_again_is_not_replaced(moved: Moved) -> None
     train, use = moved.made.runs["train"], moved.made.runs["use"]
     moved.sql(moved.source, "UPDATE runs SET artifact_uri = 'nowhere://files' WHERE run_uuid = ?", train)
     for run in (use, moved.alone):
-        # no request removes a param: the run has to be made anew
+        # no request removes a param: the run has to be made again
         moved.sql(moved.target, "INSERT INTO params VALUES ('new', 'extra', ?)", before["run"][run])
     status, left = moved.repair()
     assert status == 1
@@ -156,7 +156,7 @@ def test_what_the_source_cannot_give_again_is_not_replaced(moved: Moved) -> None
     assert moved.version("churn", 2) == version
     why = {(one.kind, one.identity): one.why for one in left}
     assert why["run", train] == UNREAD
-    assert "would have to be made anew with it, and cannot be" in why["run", before["run"][use]]
+    assert "would have to be made again with it, and cannot be" in why["run", before["run"][use]]
 
 
 def _dataset(seed: Seeder, experiment: str, *questions: str, **tags: str) -> str:
@@ -226,7 +226,7 @@ def test_what_the_targets_owners_have_stays_theirs(moved: Moved) -> None:
 
 
 def test_only_what_can_be_made_whole_is_made_anew(moved: Moved) -> None:
-    """What no request writes is left, what can be mended in place is; of each that is left the true reason is told."""
+    """What no request writes is left, what can be fixed in place is; of each that is left the true reason is told."""
     seed, there = moved.seed, moved.there
     experiment = seed.experiment("one")
     runs = {name: seed.run(experiment, name) for name in ("odd", "files", "lost", "nameless")}
@@ -369,7 +369,7 @@ def test_a_journal_of_an_earlier_version_opens(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("UPDATE about SET value = '3' WHERE key = 'format'")
     journal = Journal(path)
-    with pytest.raises(UsageProblem, match="its format is 3, not 2; give another --work-dir"):
+    with pytest.raises(UsageProblem, match="its format is 3, not 2; pass a different --work-dir"):
         journal.bind(source="http://one")
     journal.close()
 

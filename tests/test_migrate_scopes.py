@@ -34,7 +34,7 @@ def test_an_interrupted_run_of_another_scope_is_not_gone_on_with(fresh_server: F
     note = tmp_path / "work" / "mlflow-parity-migration.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), "exported": True}))
     done = migrate_py(tmp_path, *ends)
-    assert (done.status, "Whole: 3 experiments" in done.output) == (0, True), done.output
+    assert (done.status, "Migrated: 3 experiments" in done.output) == (0, True), done.output
     assert _runs(Seeder(target.uri)).keys() == {"in alpha", "in beta"}
 
 

@@ -20,7 +20,7 @@ from support.servers import server_of
 from mlflow_parity.standin.http import Handler, LoopbackServer
 from mlflow_parity.standin.servers import Server
 
-#: MLflow sends nothing to a loopback address, and over plain HTTP, unless it is told to; and asks for webhooks anew.
+#: MLflow sends nothing to a loopback address, and over plain HTTP, unless it is told to; and asks for webhooks again.
 _LOOPBACK = {
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http",

@@ -642,7 +642,7 @@ BROKEN: list[Break] = [
      lambda w: w.change("d-900", experiments=["7", "3"]), "mismatch"),
     ("evaluation_dataset.experiments.dangling", "in scope", _in_scope, "mismatch"),
     ("evaluation_dataset.digest", "none", lambda w: w.change("d-900", digest=None), "mismatch"),
-    ("evaluation_dataset.last_updated_by", "not created anew", lambda w: _itself(w, "d-900", "d-100"), "mismatch"),
+    ("evaluation_dataset.last_updated_by", "not created again", lambda w: _itself(w, "d-900", "d-100"), "mismatch"),
     ("scorer.times", "a field of another kind", lambda w: w.change("7/tone/1", times={"deletion": 1}), "mismatch"),
     ("webhook.times", "a field of another kind", lambda w: w.change("w-900", times={"deletion": 1}), "mismatch"),
     ("webhook.status.disabled", "the other way", lambda w: _statuses("DISABLED", "ACTIVE", w), "mismatch"),

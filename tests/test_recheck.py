@@ -50,20 +50,20 @@ def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path
     _removed(target)
     try:
         for number, more in enumerate(((), ("-n", "2"))):
-            mended = audit(tmp_path / f"mended {number}", source.uri, target.uri, "--parity-recheck", report, *more)
-            assert mended.status == 0, mended.output
-            assert mended.report["scope"]["partial"]
-            assert "this is a recheck" in mended.report["scope"]["left_out"][0]
-            assert any("1 of 1 red checks are green now" in note for note in mended.report["notes"])
-            assert mended.report["scope"]["checks"] == ["run_tags_and_note"]
-            assert "1 passed" in mended.output
-            assert "GREEN (partial)" in mended.output
+            fixed = audit(tmp_path / f"fixed {number}", source.uri, target.uri, "--parity-recheck", report, *more)
+            assert fixed.status == 0, fixed.output
+            assert fixed.report["scope"]["partial"]
+            assert "this is a recheck" in fixed.report["scope"]["left_out"][0]
+            assert any("1 of 1 red checks are green now" in note for note in fixed.report["notes"])
+            assert fixed.report["scope"]["checks"] == ["run_tags_and_note"]
+            assert "1 passed" in fixed.output
+            assert "GREEN (partial)" in fixed.output
     finally:
         Seeder(target.uri).log(_run(target, "failed"), tags={"surplus": "1"})
 
 
 def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
-    """What was red and has no experiment any more was not mended but lost sight of."""
+    """What was red and has no experiment any more was not fixed but lost sight of."""
     other = json.loads((red.reports / "report.json").read_text())
     other["not_green"].append("params[an experiment that is gone]")
     (tmp_path / "report.json").write_text(json.dumps(other))
@@ -199,7 +199,7 @@ def test_looking_less_closely_is_no_mend(
     judged: tuple[str, ...],
     less: tuple[str, ...],
 ) -> None:
-    """A fault that a shallower audit cannot see is not called mended by it: the recheck is refused, and says how."""
+    """A fault that a shallower audit cannot see is not called fixed by it: the recheck is refused, and says how."""
     source, target = copied_pair(server_pool, module_server)
     run, seed = _run(target, "child 0"), Seeder(target.uri)
     if fault == "bytes":

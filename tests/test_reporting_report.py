@@ -82,7 +82,7 @@ def test_percent_is_rounded_down(part: int, whole: int) -> None:
 
 
 def test_experiments_come_worst_first() -> None:
-    """The worst state decides, then how many objects are not in order, then the name."""
+    """The worst state decides, then how many objects are failed, then the name."""
     cells = {
         "fine": cell(match=9),
         "two differ": cell(match=1, mismatch=2),

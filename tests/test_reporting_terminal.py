@@ -45,11 +45,11 @@ def test_the_summary_of_a_red_audit() -> None:
     lines = summary_lines(report(), report_dir="out")
     text = "\n".join(lines)
     assert lines[0] == (
-        "parity: RED (partial)  verified 99.9 % (47,277 of 47,280 objects x facets), 723 not in order, 731 differences"
+        "parity: RED (partial)  verified 99.9 % (47,277 of 47,280 comparisons), 723 failed, 731 differences"
     )
     assert "  partial: not compared: deleted experiments and runs (--parity-include-deleted)" in lines
     assert "  why: 55 runs of experiment churn are missing on the target" in lines
-    assert '  worst: "churn": 715 missing' in lines
+    assert '  most affected: "churn": 715 missing' in lines
     assert "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL" in text
     assert "  reports: out/report.html, report.json, ledger.parquet" in lines
     assert len(lines) == 25
@@ -59,15 +59,15 @@ def test_what_was_taken_over_is_told() -> None:
     """How many parts an interrupted audit had read, and when the oldest: the verdict is as old as that."""
     taken = replace(report().sides["target"], resumed_parts=12, resumed_from="2026-11-19T22:10:00Z")
     lines = summary_lines(replace(report(), sides={**report().sides, "target": taken}))
-    assert "  taken over from an interrupted audit: target 12 parts, the oldest read 2026-11-19T22:10:00Z" in lines
-    assert not any("taken over" in line for line in summary_lines(report()))
+    assert "  resumed from an interrupted audit: target 12 parts, the oldest read 2026-11-19T22:10:00Z" in lines
+    assert not any("resumed" in line for line in summary_lines(report()))
 
 
 def test_facets_without_room_are_summed_up() -> None:
     """The facets of the table and the line that sums up the rest count every object."""
     lines = summary_lines(report())
     start = next(number for number, line in enumerate(lines) if line.startswith("  facet "))
-    rows = [line for line in lines[start + 1 :] if not line.startswith(("  worst", "  reports", "  next"))]
+    rows = [line for line in lines[start + 1 :] if not line.startswith(("  most affected", "  reports", "  next"))]
     assert "other facets" in rows[-1]
     totals = [int(re.split(r"  +", row.strip())[1].replace(",", "")) for row in rows]
     assert sum(totals) == report().objects
@@ -85,7 +85,7 @@ def test_the_summary_of_a_green_audit() -> None:
         scope=Scope(facets=FACETS, include_deleted=True),
     )
     lines = summary_lines(made)
-    assert lines[0].startswith("parity: GREEN  verified 100 % (112 of 112 objects x facets), 0 not in order")
+    assert lines[0].startswith("parity: GREEN  verified 100 % (112 of 112 comparisons), 0 failed")
     assert sum(line.split()[0] in FACETS for line in lines) == len(FACETS)
     assert lines[-1] == "  next: sign report.html and keep it with ledger.parquet"
 

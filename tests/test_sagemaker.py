@@ -134,7 +134,7 @@ def test_an_app_is_created_and_waited_for(account: Account, command: Command) ->
 def test_what_cannot_become_an_app_is_refused(
     account: Account, command: Command, more: tuple[str, ...], words: str
 ) -> None:
-    """One line with the mend, before anything is ordered."""
+    """One line with the fix, before anything is ordered."""
     status, out, err = create(command, account, *more)
     assert (status, out) == (2, "")
     assert words in err.splitlines()[-1]
@@ -170,7 +170,7 @@ def test_an_order_in_doubt_is_not_given_again(account: Account, command: Command
 
 @pytest.mark.long
 def test_a_failed_creation_is_told(account: Account, command: Command) -> None:
-    """CreateFailed, a role of another account, a missing right: one line each, with the mend."""
+    """CreateFailed, a role of another account, a missing right: one line each, with the fix."""
     account.plane.failing.add("create")
     status, out, err = create(command, account)
     assert (status, out) == (2, "")
@@ -301,7 +301,7 @@ def test_the_how_to_says_what_can_be_typed() -> None:
 
 def findings(location: Location) -> list[tuple[str, str]]:
     """Return level and text of what :func:`check_app` finds."""
-    return [(found.level, f"{found.what}: {found.why}; {found.mend}") for found in check_app(location)]
+    return [(found.level, f"{found.what}: {found.why}; {found.fix}") for found in check_app(location)]
 
 
 @pytest.mark.long

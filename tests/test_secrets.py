@@ -303,7 +303,7 @@ def test_an_end_in_the_middle_tells_no_secret(
     done = audit(tmp_path, by_flag, world.arn, *arguments, env=_environment(world, tmp_path))
     assert "args=" in (tmp_path / "debug.log").read_text(encoding="utf-8")
     assert done.status == status, done.output[-3000:]
-    assert ("defect of it" in done.output) == (error == DEFECT)
+    assert ("a bug in mlflow-parity" in done.output) == (error == DEFECT)
     assert leaks(world.secrets, tmp_path, done.output) == []
 
 
@@ -314,5 +314,5 @@ def test_a_migration_that_breaks_tells_no_secret(world: World, tmp_path: Path) -
     ends = ("--source-uri", world.uri, "--target-arn", world.arn, "--work-dir", "work")
     done = warm.run(["-c", program, "run", *ends], kind="mlflow", cwd=tmp_path, env=clean_environment(world.env))
     assert done.returncode == 1
-    assert "failed, which is a defect of it" in done.stderr
+    assert "internal error (a bug in mlflow-parity)" in done.stderr
     assert leaks(world.secrets, tmp_path, done.stdout, done.stderr) == []

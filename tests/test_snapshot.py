@@ -226,7 +226,7 @@ def test_a_killed_audit_resumes(tmp_path: Path) -> None:
 
 
 def test_a_finished_snapshot_is_kept_aside(tmp_path: Path) -> None:
-    """A new audit reads anew: the old snapshot is not taken for the server, and not lost."""
+    """A new audit reads again: the old snapshot is not taken for the server, and not lost."""
     store = sample()
     run_audit(store, restored(store), snapshots=tmp_path)
     changed = restored(store)
@@ -269,7 +269,7 @@ def test_a_part_that_failed_is_read_again_when_resumed(tmp_path: Path, part: str
     audited = run_audit(store, restored(store), readers={"source": failing(store, part, times=1)}, snapshots=tmp_path)
     # the part as a whole is not there, so it cannot be confirmed piece by piece: honest, not green
     assert not audited.result.green
-    again = run_audit(store, restored(store), snapshots=tmp_path / "anew")
+    again = run_audit(store, restored(store), snapshots=tmp_path / "again")
     assert again.result.green
 
 

@@ -203,8 +203,8 @@ def test_a_migration_lists_each_place_with_its_option(
         monkeypatch.setenv(name, value)
     server, other = deputy.running.server, fresh_server()
     found = look(tmp_path, *between(server.uri, other.uri), write=False)
-    mends = [one.mend for one in found.found if one.code == "source.outside"]
-    assert mends == [
+    fixes = [one.fix for one in found.found if one.code == "source.outside"]
+    assert fixes == [
         f"add --allow-place {place} if that may be; else correct it at the source" for place in deputy.places
     ]
     options = [word for place in deputy.places for word in ("--allow-place", place)]

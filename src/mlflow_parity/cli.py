@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 4
     except Exception as error:
         # a defect of ours; the errors of reading are among those above, and know the password of the URI
-        print(f"mlflow-parity failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
+        print(f"internal error (a bug in mlflow-parity):\n{defect(error, redact)}", file=sys.stderr)
         return 3
     finally:
         end()

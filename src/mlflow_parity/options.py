@@ -219,7 +219,7 @@ def _check_folders(settings: Settings) -> None:
         if location.kind != "snapshot" and other.kind == "snapshot" and other.path.resolve().is_relative_to(place):
             raise UsageProblem(
                 f"--parity-snapshot-dir: {settings.snapshot_dir} is where the snapshot {other.display} is, and the "
-                f"{side}'s would take its place; give another folder"
+                f"{side}'s would take its place; pass a different folder"
             )
 
 

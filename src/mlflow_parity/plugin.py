@@ -175,9 +175,9 @@ def _usage_errors(redact: Any, main: Main | None = None) -> Iterator[None]:
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
         from mlflow_parity.core.redaction import defect
 
-        reason = f"mlflow-parity failed, which is a defect of it and no verdict:\n{defect(error, redact)}"
+        reason = f"internal error (a bug in mlflow-parity), and no verdict:\n{defect(error, redact)}"
         if main is not None:
-            main.ends("mlflow-parity failed, which is a defect of it", int(pytest.ExitCode.INTERNAL_ERROR))
+            main.ends("internal error (a bug in mlflow-parity)", int(pytest.ExitCode.INTERNAL_ERROR))
         raise pytest.exit.Exception(reason, returncode=int(pytest.ExitCode.INTERNAL_ERROR)) from None
 
 

@@ -246,7 +246,7 @@ def migrated(source: Store, *, same_ids: bool, shuffle: random.Random) -> Store:
 
 
 def _renumber(facets: dict[str, Any], shuffle: random.Random) -> None:
-    """Give spans and assessments new ids, as a tool that makes them anew does."""
+    """Give spans and assessments new ids, as a tool that makes them again does."""
     for span in facets["spans"]:
         span["span_id"] = f"new-{span['span_id']}"
         span["parent_id"] = span["parent_id"] and f"new-{span['parent_id']}"

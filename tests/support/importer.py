@@ -13,7 +13,7 @@ from mlflow_parity.migrating.journal import Entry, Journal
 from mlflow_parity.migrating.write.files import Uploads
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.lifecycle import apply_lifecycle
-from mlflow_parity.migrating.write.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.migrating.write.linking import fix_version_tags, link_rest, link_runs
 from mlflow_parity.migrating.write.objects.experiments import import_experiment
 from mlflow_parity.migrating.write.objects.logged_models import import_logged_models
 from mlflow_parity.migrating.write.objects.registry import import_registry
@@ -72,7 +72,7 @@ class Migration:
         link_rest(self.context)
         if self._registry:
             import_registry(self.context)
-        mend_version_tags(self.context)
+        fix_version_tags(self.context)
         apply_lifecycle(self.context)
         self._tell_left()
 

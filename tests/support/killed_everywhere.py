@@ -1,7 +1,7 @@
 """Kills an import before and after single requests to the target, goes on with it, and audits what came of it.
 
 ``python killed_everywhere.py EXPORT SOURCE TARGET DATABASE ARTIFACTS WORK EVERY`` prints a line of JSON for each kill
-(``SOURCE`` is the source's snapshot, ``DATABASE`` and ``ARTIFACTS`` the target's own, laid anew each time), and first
+(``SOURCE`` is the source's snapshot, ``DATABASE`` and ``ARTIFACTS`` the target's own, laid again each time), and first
 one with the number of requests of an import that nobody disturbs. ``EVERY``: one in so many of them is chosen.
 
 Attempts are forked, so that no time goes into starting them; requests come one after another, so that they can be
@@ -51,7 +51,7 @@ class _Laboratory:
         copy_database(self.database, self.work / "pristine.db")
 
     def reset(self) -> None:
-        """Lay the target anew."""
+        """Lay the target again."""
         from support.servers import copy_database
 
         copy_database(self.work / "pristine.db", self.database)

@@ -57,7 +57,7 @@ def codes(checked: Checked) -> set[tuple[str, str]]:
 
 def text(checked: Checked, code: str) -> str:
     """Return all that the findings of a code say."""
-    return " ".join(" ".join((one.what, one.why, one.mend)) for one in checked.found if one.code == code)
+    return " ".join(" ".join((one.what, one.why, one.fix)) for one in checked.found if one.code == code)
 
 
 def state(server: Server) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 An ``mlflow server`` takes 8 s of processor time to start, an audit or the tool 3 s, nearly all of it for imports.
 What is run here is the same program with the same arguments, environment, folder and files, in a process of its own;
-only the third-party libraries are there already (:data:`LIBRARIES`). Our own package is imported anew each time.
+only the third-party libraries are there already (:data:`LIBRARIES`). Our own package is imported again each time.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def _serve_in_this_process() -> None:
         raise SystemExit(0)
 
     mlflow.server._exec_cmd = become
-    # where a package of it is not installed, every search of runs tries this import anew, for half of its time
+    # where a package of it is not installed, every search of runs tries this import again, for half of its time
     try:
         importlib.import_module("mlflow.server.auth")
     except ImportError:

@@ -218,7 +218,7 @@ class Experiments:
     ) -> list[Outcome] | None:
         """Read the suspects, and the runs that moved on, once more and compare again.
 
-        ``None`` when nothing could be read anew; ``doubts`` gets what is known to have moved and was not read again,
+        ``None`` when nothing could be read again; ``doubts`` gets what is known to have moved and was not read again,
         ``itself``: the experiment changed.
         """
         fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}

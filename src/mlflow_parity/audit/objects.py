@@ -318,7 +318,7 @@ class Objects:
         return [first] if now is first else [first, now]
 
     def _refresh(self, kind: Kind, place: Place, parts: Sequence[Part]) -> bool:
-        """Read parts of a place once more, once per audit; false when neither side could be read anew."""
+        """Read parts of a place once more, once per audit; false when neither side could be read again."""
         anew = False
         for side, where in (("source", place.source), ("target", place.target)):
             name: SideName = "source" if side == "source" else "target"

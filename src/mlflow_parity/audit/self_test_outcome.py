@@ -66,7 +66,7 @@ class SelfTest:
         told = [f"{counts['found']:,} of {self.planted:,} planted faults seen"]
         told += [f"{counts['missed']:,} MISSED"] * bool(counts["missed"])
         told += [f"{counts['hidden']:,} hidden by waivers"] * bool(counts["hidden"])
-        told += [f"{counts['nothing']:,} with nothing to plant in"] * bool(counts["nothing"])
+        told += [f"{counts['nothing']:,} not applicable"] * bool(counts["nothing"])
         told += [f"{counts['depth']:,} beyond this depth"] * bool(counts["depth"])
         told += [f"{counts['contract']:,} allowed"] * bool(counts["contract"])
         return f"{', '.join(told)} ({self.seconds:.1f} s)"

@@ -74,14 +74,14 @@ class Side:
             return
         if not kept:
             raise UsageProblem("--parity-rename: a snapshot cannot be read under other names; give the target's server")
-        mend = (
+        fix = (
             "give that file with --parity-rename, or make the snapshot again"
             if self.name == "target"
             else "make it again"
         )
         raise UsageProblem(
             f"{self.location.display}: the {self.name}'s snapshot holds the names of a --parity-rename file (SHA-256 "
-            f"{kept[:16]}…), not those of the server; {mend}"
+            f"{kept[:16]}…), not those of the server; {fix}"
         )
 
     @property
@@ -206,7 +206,7 @@ class Side:
         return found
 
     def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:
-        """Read one part of a place (experiment id or ``SERVER``) anew into ``root``; ``None`` for a snapshot.
+        """Read one part of a place (experiment id or ``SERVER``) again into ``root``; ``None`` for a snapshot.
 
         A part of files is read for the objects that were listed at first.
 
@@ -354,7 +354,7 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
     """Return where a side's snapshot goes, and a note when an earlier one was moved aside.
 
     Without ``--parity-snapshot-dir`` it is ``scratch``. An unfinished snapshot is resumed; a finished one is kept under
-    the time at which it was read, because a new audit reads anew: an old snapshot must not pass for the server.
+    the time at which it was read, because a new audit reads again: an old snapshot must not pass for the server.
 
     Raises:
         SnapshotError: when the folder cannot be used.
@@ -368,7 +368,7 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
             pass
     except OSError as error:
         raise SnapshotError(
-            f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); give another folder"
+            f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); pass a different folder"
         ) from None
     if not (root / MANIFEST).exists():
         return root, None

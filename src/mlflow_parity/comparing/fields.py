@@ -26,7 +26,7 @@ class Links:
     """What is known of runs all over the server: which target run each source run became."""
 
     pairs: MutableMapping[str, str]
-    """Source run id → target run id; a confirming reading may mend it."""
+    """Source run id → target run id; a confirming reading may fix it."""
     known: Mapping[str, str]
     """Source run id → lifecycle stage, for every source run that was read."""
     copies: MutableMapping[str, set[str]]

@@ -247,8 +247,8 @@ def _described(item: ObjectKey) -> str:
 
 def _why_missing(item: ObjectKey, links: ObjectLinks) -> str:
     if item.kind == "workspace":
-        mend = f"audit each workspace by itself: set SOURCE_{VARIABLE} and TARGET_{VARIABLE}"
-        return f"nothing of it was read; {mend}"
+        fix = f"audit each workspace by itself: set SOURCE_{VARIABLE} and TARGET_{VARIABLE}"
+        return f"nothing of it was read; {fix}"
     note = "no target object has its id, its source tags, its natural key or its content"
     if item.run is None:
         return f"{note}; it has no run" if item.kind in ("model_version", "logged_model") else note

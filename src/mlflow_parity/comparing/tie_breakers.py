@@ -20,7 +20,7 @@ from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import ArtifactTree, Entity
 from mlflow_parity.kinds.base import FILES, KINDS, plain_tags
 
-#: No evidence: judged from other facets, set by the server, the copy's own place, or given anew (a version's number).
+#: No evidence: judged from other facets, set by the server, the copy's own place, or given again (a version's number).
 _NOT_KEPT = frozenset(
     {"presence", "order", "access", "loads", "number", "source", "storage", "source_tags", "digest", "last_updated_by",
      "aliases", *FILES.values()}

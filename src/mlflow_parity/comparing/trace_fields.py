@@ -1,4 +1,4 @@
-"""Spans and assessments of one pair of traces, whose ids a tool may have given anew."""
+"""Spans and assessments of one pair of traces, whose ids a tool may have given again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:
-    """Compare spans one by one in the order of their start; where ids were given anew, by their place in the tree."""
+    """Compare spans one by one in the order of their start; where ids were given again, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
     copies = {**(links.of("trace") if links is not None else {}), source.entity_id: target.entity_id}
@@ -41,7 +41,7 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
     places = placed(ours, source.entity_id, target.entity_id), placed(theirs, target.entity_id, None)
     found = compare_multisets("", *places, rule, "place")
     if not found and (ours or theirs):
-        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given anew")]
+        found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given again")]
     return found
 
 
@@ -124,7 +124,7 @@ def _looks(by_id: Mapping[str, Mapping[str, Any]], children: Mapping[Any, Sequen
 
 
 def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """Compare assessments as a multiset; ids given anew are replaced by what they stand for."""
+    """Compare assessments as a multiset; ids given again are replaced by what they stand for."""
     rule = "trace.assessments"
     ours, theirs = list(source.facets.get("assessments") or []), list(target.facets.get("assessments") or [])
     same_spans = {span["span_id"] for span in source.facets.get("spans") or []} == {

@@ -140,7 +140,7 @@ def _compare_files(
         if mine.size == copy.size:
             return []
         if is_mlmodel:
-            note = "MLmodel is written anew by the tool; only --parity-depth digest can compare it"
+            note = "MLmodel is written again by the tool; only --parity-depth digest can compare it"
             return [Difference(path, State.UNVERIFIED, MLMODEL_RULE, note=note)]
         return [Difference(path, State.MISMATCH, RULE, _facts(mine), _facts(copy))]
     if mine.sha256 is None or copy.sha256 is None:

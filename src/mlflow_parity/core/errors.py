@@ -3,7 +3,7 @@
 ::
 
     ParityError                     anything this package raises on purpose
-    ├── UsageProblem                bad input: one line saying what, why and the mend
+    ├── UsageProblem                bad input: one line saying what, why and the fix
     │   ├── LocationError           a URI, ARN or snapshot directory that cannot be used
     │   └── SnapshotError           a snapshot that is damaged, foreign or of another format
     ├── ReadError                   something could not be read from a server
@@ -28,7 +28,7 @@ class ParityError(Exception):
 
 
 class UsageProblem(ParityError):
-    """Bad input; the message is one line saying what, why and how to mend it."""
+    """Bad input; the message is one line saying what, why and how to fix it."""
 
 
 class LocationError(UsageProblem):

@@ -101,6 +101,15 @@ def noun(count: int, plural: str) -> str:
     return f"{what.removesuffix('s')} of a {whose.removesuffix('s')}" if whose else plural.removesuffix("s")
 
 
+def counted(count: int, plural: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "runs"), counted(2000, "runs")
+    ('1 run', '2,000 runs')
+    """
+    return f"{count:,} {noun(count, plural)}"
+
+
 def width(text: str) -> int:
     """Return the columns that visible ``text`` takes in a terminal at most (wide characters take two)."""
     if not _WIDE.search(text):

@@ -215,7 +215,7 @@ RULES: tuple[Rule, ...] = (
          "Same tree, same bytes. Empty folders are not objects: no store but the local disk has them. A target with "
          "proxied artifacts takes # and %xx in a name for something else; one with an S3 root holds such files."),
     Rule("run.artifacts.mlmodel", "run", "artifacts", "files named MLmodel", "paired",
-         "The tool writes them anew as YAML with the copy's run id: compared as YAML; run_id, and the run's part of "
+         "The tool writes them again as YAML with the copy's run id: compared as YAML; run_id, and the run's part of "
          "artifact paths, through the pairing; model_id and model_uuid must map one to one within the experiment.",
          "both files parse as YAML", _TOOL),
     Rule("run.artifact_uri", "run", "artifact_uri", "artifact_uri", "paired",
@@ -311,7 +311,7 @@ RULES: tuple[Rule, ...] = (
     Rule("trace.spans", "trace", "spans", "every span: name, type, parent, inputs, outputs, attributes, events, status, "
          "times", "equal", "Exactly; the trace's own id inside attributes through the pairing."),
     Rule("trace.spans.ids", "trace", "spans", "span ids", "expected",
-         "A tool that starts spans anew cannot set them; the tree of spans is compared by place.",
+         "A tool that starts spans again cannot set them; the tree of spans is compared by place.",
          "everything else in the spans is equal"),
     Rule("trace.spans.attachments", "trace", "spans", "trace_id in references mlflow-attachment://", "paired",
          "UI and clients ask for an attachment by the id that stands there: it must be that of the trace's copy."),
@@ -470,7 +470,7 @@ RULES: tuple[Rule, ...] = (
     Rule("webhook.status", "webhook", "status", "status", "equal", "ACTIVE or DISABLED."),
     Rule("webhook.status.disabled", "webhook", "status", "status of an active webhook", "expected",
          "A migration writes it disabled: its receiver would get the events of what is written, and without the secret, "
-         "which no server tells.",
+         "which no server exposes.",
          "it is ACTIVE on the source and DISABLED on the target, and was created there: its id is another"),
     Rule("webhook.times", "webhook", "times", "creation and update time", "expected",
          "The server sets them; no API can."),
@@ -591,7 +591,7 @@ def markdown() -> str:
         "",
         "`--parity-profile` says what kind of move it was. A rule holds only for the profiles that its row names.",
         "",
-        "- `export-import` (default): the objects were created anew on the target. Ids, times and places differ; the",
+        "- `export-import` (default): the objects were created again on the target. Ids, times and places differ; the",
         "  source tags keep the originals.",
         "- `same-store`: the store itself went on: `mlflow db upgrade`, a restored database,",
         "  `mlflow migrate-filestore`. Objects are paired by equal ids alone, and all fields must be equal. What may",

@@ -1,6 +1,6 @@
 """The kinds of move that an audit can judge, and the sign that the wrong one was chosen.
 
-``export-import``: the objects were created anew; ids, times and places differ, and source tags keep the originals.
+``export-import``: the objects were created again; ids, times and places differ, and source tags keep the originals.
 ``same-store``: the store itself went on (``mlflow db upgrade``, a restored database, ``mlflow migrate-filestore``);
 ids and times must be the same, and nothing is excused as the work of an import.
 """

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if full := no_space(error):
             print(f"{name}: {redact(str(full))}", file=sys.stderr)
             return 1
-        print(f"{name} failed, which is a defect of it:\n{defect(error, redact)}", file=sys.stderr)
+        print(f"{name}: internal error (a bug in mlflow-parity):\n{defect(error, redact)}", file=sys.stderr)
         return 1
     finally:
         end()

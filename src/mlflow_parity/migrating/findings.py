@@ -19,13 +19,13 @@ _NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One finding. ``code`` is its stable name, ``mend`` what to do about it (empty: nothing needs to be done)."""
+    """One finding. ``code`` is its stable name, ``fix`` what to do about it (empty: nothing needs to be done)."""
 
     level: Level
     code: str
     what: str
     why: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 def named(names: Sequence[str], count: int | None = None) -> str:
@@ -46,7 +46,7 @@ def findings_text(found: Iterable[Found], redact: Redactor) -> list[str]:
     lines = []
     for one in ordered(found):
         lines.append(f"{one.level:<8} {one.what}")
-        lines += [f"{'':<8}   {label}: {text}" for label, text in (("why", one.why), ("mend", one.mend)) if text]
+        lines += [f"{'':<8}   {label}: {text}" for label, text in (("why", one.why), ("fix", one.fix)) if text]
     return [visible(redact(line)) for line in lines]
 
 

@@ -1,7 +1,7 @@
 """The journal of a migration: which source object became which target object, and how far it came.
 
 One SQLite file in the work folder. It is written before and after each step on the target, so that a migration that
-was killed goes on where it stopped, and makes nothing twice.
+was killed goes on where it stopped, and never creates duplicates.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.is_file():
             # a pipe would be waited for
-            raise UsageProblem(f"{path} is no file, and so no journal; move it away, or give another --work-dir")
+            raise UsageProblem(f"{path} is no file, and so no journal; move it away, or pass a different --work-dir")
         make_inside(path.parent)
         with suppress(FileExistsError):
             create(path)
@@ -156,7 +156,7 @@ class Journal:
                 if known.setdefault(key, value) != value:
                     raise UsageProblem(
                         f"the work folder's journal is of another migration: its {key} is {known[key]}, not {value}; "
-                        "give another --work-dir"
+                        "pass a different --work-dir"
                     )
             with _on_disk():
                 self._file.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", list(about.items()))
@@ -237,7 +237,7 @@ class Journal:
         self._change(kind, source_id, "state = 'begun', reason = NULL, digest = ?1", None)
 
     def forget(self, kind: str, source_id: str) -> None:
-        """Drop an object, so that it is moved anew."""
+        """Drop an object, so that it is moved again."""
         self._write("DELETE FROM objects WHERE kind = ? AND source_id = ?", (kind, source_id))
 
     # --- what is known

@@ -67,10 +67,10 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("prompt", "aliases of a version that cannot be moved", "they have nothing to point at", "prompt.aliases"),
     Unmovable("prompt_version", "a number below one that the target gave before", "it gives no number twice",
               "prompt_version.number"),
-    Unmovable("webhook", "the secret", "no server tells it: set it on the target by hand", "webhook.secret"),
+    Unmovable("webhook", "the secret", "no server exposes it: set it on the target by hand", "webhook.secret"),
     Unmovable("review_queue", "label schemas of no review queue", "MLflow's list of them writes, so nothing reads it",
               "review_queue.label_schemas"),
-    Unmovable("gateway_secret", "gateway secrets", "no server tells their values: make them on the target by hand, "
+    Unmovable("gateway_secret", "gateway secrets", "no server exposes their values: make them on the target by hand, "
               "under the same names; what needs them comes with the next run", "gateway_secret.presence"),
     Unmovable("scorer", "how a server scores online", "it is a state of that server", "scorer.online"),
     Unmovable("workspace", "workspaces beside the default one", "a migration refuses a source that has any",

@@ -16,7 +16,7 @@ from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, parse_location
-from mlflow_parity.core.text import visible
+from mlflow_parity.core.text import counted, visible
 from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import Exporter, unread
@@ -233,7 +233,7 @@ class Migration:
         live = self.settings.source is not None
         if standing := self._standing("repair"):
             raise UsageProblem(line_of(standing, self.settings.work))
-        # before anything is read anew: what is there may be the only copy of another migration's source
+        # before anything is read again: what is there may be the only copy of another migration's source
         self._bind()
         if damaged.found and self._is_one_server():
             return 2
@@ -338,14 +338,14 @@ class Migration:
 
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()
-        say(f"Reading {len(experiments):,} experiments of {self.source.location.display}")
+        say(f"Reading {counted(len(experiments), 'experiments')} of {self.source.location.display}")
         for batch in self._batches(experiments):
             exporter.batch(batch)
         exporter.server()
         return exporter.finish()
 
     def _anew(self) -> list[Unread]:
-        """Export anew; a run that was interrupted does not go on with what this one would leave half read."""
+        """Export again; a run that was interrupted does not go on with what this one would leave half read."""
         self.work.save(replace(self.work.load(), exported=False))
         return self._export()
 
@@ -353,7 +353,7 @@ class Migration:
         context = self.importing
         self._bind()
         experiments = context.experiments
-        say(f"Writing {len(experiments):,} experiments to {context.writer.location.display}")
+        say(f"Writing {counted(len(experiments), 'experiments')} to {context.writer.location.display}")
         with PausedWebhooks(context):
             for batch in self._batches(experiments):
                 self.mark.confirm()
@@ -408,7 +408,7 @@ class Migration:
             progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
             progressed.exported = False
             discard(self.folder, self.journal, progressed.batches)
-            say(f"Moving {len(experiments):,} experiments in batches of {self.settings.batch_size}")
+            say(f"Moving {counted(len(experiments), 'experiments')} in batches of {self.settings.batch_size}")
             for batch in self._batches(experiments):
                 if all(one.experiment_id in progressed.batches for one in batch):
                     continue
@@ -465,7 +465,7 @@ class Migration:
     def _ended(self, step: str, work: Callable[[], Sequence[Unread]]) -> tuple[int, bool]:
         """Do the work of a step and conclude; return the exit status, and whether an end was lost on the way.
 
-        An end that answers no more ends the work, but not the account of it.
+        A server that stops responding ends the work, but not the account of it.
         """
         try:
             left, lost = work(), ""

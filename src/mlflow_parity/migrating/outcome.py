@@ -16,7 +16,7 @@ from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.private_files import write as write_file
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import json_safe, visible
+from mlflow_parity.core.text import counted, json_safe, visible
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
@@ -260,8 +260,8 @@ def _end(side: str, location: Location | None) -> list[str]:
 
 def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
     """Return the lines for the terminal: counts, what was not moved, how to try again."""
-    moved = ", ".join(f"{count:,} {_PLURALS[kind]}" for kind, count in outcome.moved.items() if count)
-    lines = [f"Whole: {moved or 'nothing'}"]
+    moved = ", ".join(counted(count, _PLURALS[kind]) for kind, count in outcome.moved.items() if count)
+    lines = [f"Migrated: {moved or 'nothing'}"]
     if outcome.noted:
         lines.append(f"Moved but for what the contract lets differ: {len(outcome.noted):,}")
         lines += [_told(one) for one in outcome.noted[:_SHOWN]]

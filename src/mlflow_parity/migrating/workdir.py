@@ -66,7 +66,7 @@ def _load(file: Path) -> Progressed:
         found.setdefault("backup", not found["target"])
         return Progressed(**found)
     except (Unusable, TypeError, KeyError, AttributeError):
-        raise UsageProblem(f"--work-dir: {file.name} is damaged; give another folder, or remove it") from None
+        raise UsageProblem(f"--work-dir: {file.name} is damaged; pass a different folder, or remove it") from None
 
 
 class WorkDir:
@@ -84,7 +84,8 @@ class WorkDir:
                 )
             self._lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise UsageProblem(f"--work-dir: cannot write to {root} ({error.strerror}); give another folder") from None
+            what = f"--work-dir: cannot write to {root} ({error.strerror})"
+            raise UsageProblem(f"{what}; pass a different folder") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

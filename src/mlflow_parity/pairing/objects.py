@@ -4,7 +4,7 @@ The keys, from the strongest to the weakest: the same id (for registered models 
 source tags of a model version, the natural key together with the copy of the run that made it, content, and the
 natural key alone. Objects that share a key are told apart by what they hold (files, metrics, spans, …: the facets that
 most of them have in common), identical ones by the order in which they were made. A version number is weak evidence:
-the Export Import tool numbers versions anew.
+the Export Import tool numbers versions again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ObjectPairing:
     ambiguous: list[tuple[tuple[ObjectKey, ...], tuple[ObjectKey, ...], str]] = field(default_factory=list)
 
 
-#: Kinds whose id is made of numbers given anew on each server: an equal id is no evidence by itself.
+#: Kinds whose id is made of numbers given again on each server: an equal id is no evidence by itself.
 _NUMBERED = frozenset({"model_version"})
 #: Kinds of which identical ones are told apart by nothing but their order.
 _ORDERED = frozenset({"model_version"})
@@ -83,7 +83,7 @@ def pair_objects(
         if {item.entity_id for item in left} == {item.entity_id for item in free}:
             left, free = matcher(left, free, "same-id", lambda item, _: (item.entity_id, item.content))
         else:
-            # numbers may have been given anew: an equal one says something only where all else is equal too
+            # numbers may have been given again: an equal one says something only where all else is equal too
             left, free = matcher(left, free, "same-id", lambda item, ours: (item.entity_id, matcher.whole(item, ours)))
         left, free = matcher(left, free, "content", lambda item, ours: (item.content, _run(item, ours, known)))
         left, free = matcher(left, free, "content", lambda item, _: item.content)

@@ -31,6 +31,7 @@ from mlflow_parity.core.files import file_sha256, write_json
 from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.base import KINDS, LIVE, SCOPE_KIND, Family
@@ -58,7 +59,7 @@ _TITLES: dict[Family, str] = {
     "experiment": "experiments",
     "model": "registered models",
     "prompt": "prompts",
-    "server": "sets of what belongs to the server",
+    "server": "server-level objects",
 }
 
 
@@ -231,14 +232,14 @@ class Main(Shared):
         self._selected = frozenset(tests)
         if self.settings.recheck is not None:
             lost = self.settings.recheck.checks - ran
-            # with an object that is gone all that was said of what was in it is mended
+            # with an object that is gone all that was said of what was in it is fixed
             gone = [item.id for item in self.items if item.gone and any(f"{one}[{item.id}]" in ran for one in OWNERS)]
             self.unfound = tuple(sorted(one for one in lost if one.partition("[")[2].removesuffix("]") not in gone))
         return select(promises, items) if items else Selection((), ())
 
     @property
     def nothing_ran(self) -> str:
-        """Why there is no verdict, and the mend."""
+        """Why there is no verdict, and the fix."""
         recheck = self.settings.recheck
         if self.result is not None:
             kinds = ", ".join(_on_neither_side(self.result)) or "nothing of what was selected"
@@ -368,7 +369,7 @@ def build_report(main: Main, audit: Audit, result: Result, exit_status: int, unw
         left_out += [deleted.told(name) for name, deleted in result.deleted.items()]
     notes = [*main.notes, *result.notes]
     if result.settled:
-        notes.append(f"{result.settled} differences were gone when the suspects were read again (changed since read)")
+        notes.append(f"{counted(result.settled, 'differences')} gone at the second look (changed during the audit)")
     if none := _on_neither_side(result):
         notes.append(f"none on either side: {', '.join(none)}")
     if main.renames:

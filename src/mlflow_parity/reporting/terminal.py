@@ -49,7 +49,7 @@ def summary_lines(
         head += textwrap.wrap(line, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
     head += _waiver_lines(report)
-    changed = [f"  changed since read: {visible(line)}" for line in report.changed]
+    changed = [f"  changed during the audit: {visible(line)}" for line in report.changed]
     head += _capped(changed, _CHANGED, "more that changed")
     if report.self_test is not None:
         head.append(f"  self-test: {visible(report.self_test.summary)}")
@@ -176,7 +176,7 @@ def _verdict_line(report: Report) -> str:
         return f"{verdict}  nothing was compared"
     return (
         f"{verdict}  verified {percent(report.verified, report.objects)} ({report.verified:,} of "
-        f"{report.objects:,} objects x facets), {red:,} not in order, {_count(report.findings_total, 'difference')}"
+        f"{report.objects:,} comparisons), {red:,} failed, {_count(report.findings_total, 'difference')}"
     )
 
 
@@ -202,7 +202,7 @@ def _resumed_lines(report: Report) -> list[str]:
         for name, side in ((name, report.sides[name]) for name in SIDES)
         if side.resumed_from
     ]
-    return [f"  taken over from an interrupted audit: {'; '.join(found)}"] if found else []
+    return [f"  resumed from an interrupted audit: {'; '.join(found)}"] if found else []
 
 
 def _outside_lines(report: Report) -> list[str]:
@@ -285,8 +285,8 @@ def _worst_lines(report: Report) -> list[str]:
     for name in bad:
         counts = cells[name].counts
         states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts[state] and not state.green)
-        lines.append(f"  worst: {_named(name)}: {states}")
-    return _capped(lines, _WORST, "more experiments not in order")
+        lines.append(f"  most affected: {_named(name)}: {states}")
+    return _capped(lines, _WORST, "more experiments that failed")
 
 
 def _next_step(report: Report) -> str:
@@ -301,7 +301,7 @@ def _next_step(report: Report) -> str:
         if any(row.facet.startswith(f"{SCOPE_KIND} ") and not row.cell.green for row in report.coverage):
             return "  next: do what the reasons above ask for, or accept it: mlflow-parity waive"
         return "  next: repeat the audit: what could not be read is unverified, no difference was found"
-    step = "  next: open report.html for the differences run by run, mend the target, repeat"
+    step = "  next: open report.html for the differences run by run, fix the target, repeat"
     command = f"{step}: {visible(shlex.join(report.command))}"
     # half a command repeats nothing; the whole one stands in the report
     return command if report.command and width(command) <= COLUMNS else f"{step} (command: in report.html)"

@@ -28,12 +28,12 @@ _SIDE: SideName = "target"
 
 @dataclass(frozen=True, slots=True)
 class AppFinding:
-    """One thing about an App that a migration should know: what, why, and the mend (empty for a ``note``)."""
+    """One thing about an App that a migration should know: what, why, and the fix (empty for a ``note``)."""
 
     level: Literal["error", "warning", "note"]
     what: str
     why: str
-    mend: str = ""
+    fix: str = ""
 
 
 def check_new(new: NewApp) -> None:
@@ -85,7 +85,7 @@ def create_app_for(
     The credentials are the target's.
 
     Raises:
-        ParityError: one line that says what, why and the mend; nothing was made, but where the line says so.
+        ParityError: one line that says what, why and the fix; nothing was made, but where the line says so.
     """
     new = NewApp(name, artifact_store, role_arn, tags or {}, kms_key)
     check_new(new)
@@ -165,8 +165,8 @@ def check_app(location: Location, environ: Mapping[str, str] | None = None) -> l
     except (ReadError, UsageProblem) as error:
         right = "DescribeMlflowApp" if location.kind == "app" else "DescribeMlflowTrackingServer"
         asked = isinstance(error, RequestRefused)
-        mend = f"allow sagemaker:{right}" if asked else "mend it"
-        return [AppFinding("warning", f"the state of {location.uri} is not known", str(error), f"{mend}, or go on")]
+        fix = f"allow sagemaker:{right}" if asked else "fix it"
+        return [AppFinding("warning", f"the state of {location.uri} is not known", str(error), f"{fix}, or go on")]
     if app is None:
         return [
             AppFinding(
@@ -183,8 +183,8 @@ def _check_state(app: App) -> list[AppFinding]:
     found = []
     if not app.ready:
         moving = app.status.endswith("ing")
-        mend = "wait until it is Created or Updated" if moving else "mend it in SageMaker, or give another App"
-        found.append(AppFinding("error", f"the App is {app.status}", "it must be Created or Updated", mend))
+        fix = "wait until it is Created or Updated" if moving else "fix it in SageMaker, or pass a different App"
+        found.append(AppFinding("error", f"the App is {app.status}", "it must be Created or Updated", fix))
     elif app.maintenance == "MaintenanceInProgress":
         found.append(
             AppFinding("warning", "the App is in maintenance", "requests may fail meanwhile", "wait for its end")
@@ -231,8 +231,8 @@ def _check_store(app: App, location: Location, environ: Mapping[str, str]) -> li
 
 def _check_server(location: Location, server: Any) -> list[AppFinding]:
     if server is None:
-        why, mend = f"SageMaker in {location.region} does not know it", "correct --target-arn"
-        return [AppFinding("error", f"there is no tracking server {location.uri}", why, mend)]
+        why, fix = f"SageMaker in {location.region} does not know it", "correct --target-arn"
+        return [AppFinding("error", f"there is no tracking server {location.uri}", why, fix)]
     if not server.ready:
         why = "a managed server answers when it is Created or Started only"
         return [AppFinding("error", f"the tracking server is {server.status}", why, "start it, and wait for it")]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _TRIES = 5
 #: An assumed role's credentials are asked for again after this time; the plugin's cache knows how long they last.
 _ROLE_SECONDS = 240.0
-#: What mends a refusal, by a part of its code.
-_MENDS = (
+#: What fixes a refusal, by a part of its code.
+_FIXES = (
     ("AccessDenied", "give this identity the right to sagemaker:OPERATION"),
     ("NotAuthorized", "give this identity the right to sagemaker:OPERATION"),
     ("Expired", "the AWS credentials ran out: renew them"),
@@ -31,7 +31,7 @@ _MENDS = (
     ("Throttl", "try again later"),
     ("ResourceLimitExceeded", "the account's quota is used up: delete what is not needed, or ask for more"),
     ("Conflict", "wait until it is settled, and try again"),
-    ("UnknownOperation", "this region may not have it: give another --region"),
+    ("UnknownOperation", "this region may not have it: pass a different --region"),
     ("Validation", "correct what it names"),
     ("Internal", "try again later"),
 )
@@ -53,7 +53,7 @@ class Calls:
         self._redact = redact
 
     def _current(self) -> Any:
-        """Return the client; made anew every ``lasts`` seconds, because an assumed role's credentials run out."""
+        """Return the client; made again every ``lasts`` seconds, because an assumed role's credentials run out."""
         if self._client is None or time.monotonic() - self._made > self._lasts:
             self._client, self._made = self._connect(), time.monotonic()
         return self._client
@@ -108,11 +108,11 @@ class Calls:
         raise AssertionError("unreachable")
 
     def _refused(self, operation: str, status: int, code: str, message: str) -> NoReturn:
-        mend = next((text for part, text in _MENDS if part in code), "see the message")
-        mend = mend.replace("OPERATION", operation)
+        fix = next((text for part, text in _FIXES if part in code), "see the message")
+        fix = fix.replace("OPERATION", operation)
         if operation == "CreateMlflowApp" and "AccessDenied" in code:
-            mend += ", and iam:PassRole on the role"
-        text = f"SageMaker refused {operation}: {message.strip() or 'no reason given'} ({code}); {mend}"
+            fix += ", and iam:PassRole on the role"
+        text = f"SageMaker refused {operation}: {message.strip() or 'no reason given'} ({code}); {fix}"
         raise RequestRefused(self._line(text), status=status, code=code)
 
     def _line(self, error: object) -> str:

@@ -177,7 +177,7 @@ class ControlPlane:
                 raise UsageProblem(
                     f"the App {arn} ended as {app.status}: SageMaker could not use its role or bucket. The role must "
                     "trust sagemaker.amazonaws.com and may read and write the bucket, and the bucket must be in the "
-                    "App's region: mend that, delete this App, and create another"
+                    "App's region: fix that, delete this App, and create another"
                 )
             if app.status in _GONE:
                 raise UsageProblem(f"the App {arn} is {app.status}: it cannot be used; give another")
@@ -202,7 +202,7 @@ class ControlPlane:
 
 
 def _watch(
-    look: Callable[[], _T | None], what: str, limit: float, told: Told, mend: str, *, unseen: float = 0.0
+    look: Callable[[], _T | None], what: str, limit: float, told: Told, fix: str, *, unseen: float = 0.0
 ) -> Iterator[_T]:
     """Yield a resource at growing intervals; ends when it is not there (any more, or still not after ``unseen`` s).
 
@@ -225,7 +225,7 @@ def _watch(
             yield found
         if now - began >= limit:
             raise UsageProblem(
-                f"{what} is still {status} after {limit / 60:.3g} min; SageMaker goes on with it: look with `{mend}`, "
+                f"{what} is still {status} after {limit / 60:.3g} min; SageMaker goes on with it: look with `{fix}`, "
                 "or wait longer with --timeout"
             )
         time.sleep(min(pause, max(limit - (now - began), 0.01)))

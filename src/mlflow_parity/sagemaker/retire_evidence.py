@@ -30,14 +30,14 @@ _AUDIT = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One reason against retiring a server: what, why, and the mend."""
+    """One reason against retiring a server: what, why, and the fix."""
 
     what: str
     why: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}; {self.mend}"
+        return f"{self.what}: {self.why}; {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +201,12 @@ def another(side: str, endpoint: str, unproved: Collection[str], where: str) -> 
     found = []
     if endpoint:
         why = f"{where} has the {side} answered by {endpoint}, which is not the ARN's own endpoint"
-        mend = f"unset SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT (and with {side.upper()}_ in front), and audit again"
-        found.append(Refusal(f"it is not sure that the {side} itself answered", why, mend))
+        fix = f"unset SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT (and with {side.upper()}_ in front), and audit again"
+        found.append(Refusal(f"it is not sure that the {side} itself answered", why, fix))
     if unproved:
         why = f"{where} has TLS not verified on the {side} ({', '.join(unproved)}), so anybody may have answered"
-        mend = "unset MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_S3_IGNORE_TLS, and audit again"
-        found.append(Refusal(f"the {side} did not prove who it is", why, mend))
+        fix = "unset MLFLOW_TRACKING_INSECURE_TLS and MLFLOW_S3_IGNORE_TLS, and audit again"
+        found.append(Refusal(f"the {side} did not prove who it is", why, fix))
     return found
 
 
@@ -224,8 +224,8 @@ def _waived(evidence: Evidence, waivers: WaiverFile | None, now: datetime) -> li
     told = f"{differ}{evidence.waivers_digest[:16] or 'unknown'}…"
     there = bool(evidence.waivers or evidence.waivers_digest or evidence.counted.get("waived"))
     if waivers is None:
-        mend = "read that file again, and name it with --waivers FILE if what it accepts may be lost"
-        return [Refusal("the report was judged with waivers", told, mend)] if there else []
+        fix = "read that file again, and name it with --waivers FILE if what it accepts may be lost"
+        return [Refusal("the report was judged with waivers", told, fix)] if there else []
     if waivers.digest != evidence.waivers_digest:
         why = f"{told}, and --waivers has {waivers.digest[:16]}…" if there else "the report was judged without waivers"
         return [Refusal("--waivers is not the file of the report", why, "name the one by which it was judged")]
@@ -242,15 +242,15 @@ def _not_green(evidence: Evidence) -> list[Refusal]:
         more = f" (and {len(evidence.reasons) - 1} more)" if len(evidence.reasons) > 1 else ""
         counts = ", ".join(f"{count:,} {state}" for state, count in sorted(bad.items()))
         why = f"{evidence.reasons[0]}{more}" if evidence.reasons else counts or f"exit status {evidence.exit_status}"
-        mend = f"`{migrate_command()} repair --report …` moves what is missing; then audit again"
-        found.append(Refusal("the report is not green", why, mend))
+        fix = f"`{migrate_command()} repair --report …` moves what is missing; then audit again"
+        found.append(Refusal("the report is not green", why, fix))
     if evidence.totals != evidence.counted or sum(evidence.counted.values()) != evidence.objects:
         why = "its coverage does not add up to its totals"
         found.append(Refusal("the report contradicts itself", why, "audit again"))
     left = max(evidence.counted.get("unverified", 0), evidence.objects - evidence.verified)
     if left or not evidence.objects:
         why = f"{left:,} of {evidence.objects:,} were not verified" if evidence.objects else "nothing was compared"
-        found.append(Refusal("coverage is not 100 %", why, "mend what kept them from being read, and audit again"))
+        found.append(Refusal("coverage is not 100 %", why, "fix what kept them from being read, and audit again"))
     return found
 
 

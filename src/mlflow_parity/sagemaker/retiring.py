@@ -195,9 +195,9 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     if not server.ready:
         start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
         settled = server.status in ("Stopped", "StartFailed")
-        mend = f"`{start} --region {wish.server.region}`" if settled else "wait until it is Started or Created"
+        fix = f"`{start} --region {wish.server.region}`" if settled else "wait until it is Started or Created"
         why = "what it holds now cannot be read, so nothing proves that the report still tells it"
-        examined.refusals.append(Refusal(f"the server is {server.status}", why, f"{mend}, then audit again"))
+        examined.refusals.append(Refusal(f"the server is {server.status}", why, f"{fix}, then audit again"))
     target = _target(evidence, environ, examined)
     _look_at_target(evidence, target, environ, examined)
     _look_at_addresses({"source": wish.server, "target": target}, environ, examined)
@@ -336,8 +336,8 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
             why = f"in its trash: {trash}, of which the report does not speak"
-            mend = "migrate with --include-deleted and audit with --parity-include-deleted, or pass --leave-deleted"
-            examined.refusals.append(Refusal("something would be lost", why, mend))
+            fix = "migrate with --include-deleted and audit with --parity-include-deleted, or pass --leave-deleted"
+            examined.refusals.append(Refusal("something would be lost", why, fix))
         else:
             examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
 

@@ -58,7 +58,7 @@ def capture(
 ) -> int:
     """Read what is not in the snapshot yet; return how many parts an interrupted audit had left that still hold.
 
-    Its parts are taken over where the server still lists what they are of; the others are read anew.
+    Its parts are taken over where the server still lists what they are of; the others are read again.
 
     What cannot be read becomes a part with its error, so that it is reported, and tried again when resumed.
 

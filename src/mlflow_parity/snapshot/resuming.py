@@ -42,7 +42,7 @@ def runs_agree(reader: Reader, snapshot: Snapshot, experiment_id: str) -> bool:
 def objects_agree(
     reader: Reader, snapshot: Snapshot, place: str, part: Part, listed: Iterable[Sequence[Entity]]
 ) -> bool:
-    """Whether the objects of a part are those that were read; ``listed`` lists them anew, traces apart."""
+    """Whether the objects of a part are those that were read; ``listed`` lists them again, traces apart."""
     sidecar: dict[str, Any] = snapshot.sidecar(place, part) or {}
     try:
         if part == "traces":

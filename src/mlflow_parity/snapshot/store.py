@@ -151,7 +151,7 @@ class Snapshot:
             if old.origin.location != origin.location:
                 raise SnapshotError(
                     f"--parity-snapshot-dir: holds an unfinished snapshot of {old.origin.location}, not of "
-                    f"{origin.location}; give another folder"
+                    f"{origin.location}; pass a different folder"
                 )
             if asked is not None and old.asked is not None and asked != old.asked:
                 raise SnapshotError(

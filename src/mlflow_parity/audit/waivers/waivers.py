@@ -291,7 +291,7 @@ def load_waivers(path: str | None) -> WaiverFile:
     """Read a file of waivers; no path gives none.
 
     Raises:
-        UsageProblem: one line saying what is wrong, in which entry, and how to mend it.
+        UsageProblem: one line saying what is wrong, in which entry, and how to fix it.
     """
     if path is None:
         return WaiverFile()

@@ -58,7 +58,7 @@ class ExportFolder:
         return self._snapshot
 
     def use(self, snapshot: Snapshot) -> None:
-        """Take a snapshot that was begun anew."""
+        """Take a snapshot that was begun again."""
         self._snapshot = snapshot
 
     @property

@@ -41,7 +41,7 @@ class Exporter:
     ) -> None:
         """``keep`` false: bytes are removed while the export goes on, once they are on the target.
 
-        ``scope`` tells what is read of that which belongs to no experiment: read for another one, it is read anew.
+        ``scope`` tells what is read of that which belongs to no experiment: read for another one, it is read again.
         """
         self._reader = reader
         self._folder = folder
@@ -55,7 +55,7 @@ class Exporter:
         """Start the snapshot of these experiments, or take up the unfinished one that is there.
 
         One that was read to its end was an export of its own, and the source may have changed since: so it is read
-        anew. It stands aside, if it was whole, until this one is. Equal files are kept once.
+        again. It stands aside, if it was whole, until this one is. Equal files are kept once.
 
         Raises:
             SnapshotError: the folder holds something else.

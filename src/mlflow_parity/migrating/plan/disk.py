@@ -42,10 +42,10 @@ def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int
     if needs <= has:
         return []
     what = f"the export needs about {in_units(needs)}, and {settings.work} has {in_units(has)} free"
-    mend = "give a --work-dir on a larger disk" + (
+    fix = "give a --work-dir on a larger disk" + (
         ", or a smaller --batch-size" if settings.discard_export else ", or --discard-export"
     )
-    return [Found("error", "disk", what, "files are kept on the way from source to target", mend)]
+    return [Found("error", "disk", what, "files are kept on the way from source to target", fix)]
 
 
 def _folder_size(folder: Path) -> int:

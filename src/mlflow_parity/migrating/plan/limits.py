@@ -54,7 +54,7 @@ class _Rule:
     level: Level
     what: str
     why: str
-    mend: str
+    fix: str
 
 
 _LISTED = "the rest is moved; each is listed at the end"
@@ -148,7 +148,7 @@ class Oddities:
                 f"limit.{code}",
                 f"{self._counts[code]:,} {rule.what}: {named(self._names[code], self._counts[code])}",
                 rule.why.format(**limits),
-                rule.mend,
+                rule.fix,
             )
             for code, rule in _RULES.items()
             if code in self._counts

@@ -12,7 +12,7 @@ from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.private_files import make_folder
 from mlflow_parity.core.private_files import write as write_file
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import crop, json_safe, visible, width
+from mlflow_parity.core.text import counted, crop, json_safe, visible, width
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
@@ -155,7 +155,7 @@ def _row(one: Extent) -> tuple[str, ...]:
 
 
 def _totals(found: Plan, survey: Survey) -> list[str]:
-    counts = ", ".join(f"{survey.count(kind):,} {_PLURALS[kind]}" for kind in kinds_at_hand(survey))
+    counts = ", ".join(counted(survey.count(kind), _PLURALS[kind]) for kind in kinds_at_hand(survey))
     return [
         f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
         f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",

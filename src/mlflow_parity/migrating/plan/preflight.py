@@ -183,7 +183,7 @@ def preflight(
 
 
 def _app(location: Location) -> list[Found]:
-    return [Found(one.level, "app", one.what, one.why, one.mend) for one in check_app(location)]
+    return [Found(one.level, "app", one.what, one.why, one.fix) for one in check_app(location)]
 
 
 def _trust(settings: Settings) -> list[Found]:
@@ -207,22 +207,22 @@ def _connect(location: Location, side: SideName, settings: Settings, checked: Ch
         stack.callback(reader.close)
         return End(reader, credentials(location, side), reader.experiments())
     except UsageProblem as problem:
-        mend = "mend what it names"
-        checked.found.append(Found("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), mend))
+        fix = "fix what it names"
+        checked.found.append(Found("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), fix))
     except RequestRefused as error:
         refused = error.status in (401, 403)
         what = f"the {side} refuses these credentials" if refused else f"the {side} cannot be read"
-        mend = (
+        fix = (
             f"give others (the variables of MLflow or AWS, with {side.upper()}_ in front where the sides differ)"
             if refused
             else f"give the address of an MLflow tracking server to --{side}-uri"
         )
         code = f"{side}.refused" if refused else f"{side}.unreadable"
-        checked.found.append(Found("error", code, what, str(error), mend))
+        checked.found.append(Found("error", code, what, str(error), fix))
     except ReadError as error:
-        mend = f"check --{side}-uri or --{side}-arn, and that the server runs"
+        fix = f"check --{side}-uri or --{side}-arn, and that the server runs"
         checked.found.append(
-            Found("error", f"{side}.unreachable", f"the {side} does not answer as MLflow does", str(error), mend)
+            Found("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", str(error), fix)
         )
     return None
 
@@ -232,12 +232,10 @@ def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
     if not hidden:
         return []
     why = "what it does not show is neither moved nor compared, and no list says so"
-    mend = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
+    fix = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
     level: Level = "warning" if settings.accept_hidden else "error"
     return [
-        Found(
-            level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else mend
-        )
+        Found(level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else fix)
     ]
 
 
@@ -245,15 +243,15 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
     client = importlib.metadata.version("mlflow")
     checked.versions["client"] = client
     if release(client) < _CLIENT:
-        mend = "pip install 'mlflow>=3'"
+        fix = "pip install 'mlflow>=3'"
         checked.found.append(
-            Found("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", mend)
+            Found("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", fix)
         )
     try:
         checked.versions["tool"] = require_tool()
     except UsageProblem as problem:
         checked.found.append(
-            Found("error", "tool", "the Export Import tool cannot be used", str(problem), "mend what it names")
+            Found("error", "tool", "the Export Import tool cannot be used", str(problem), "fix what it names")
         )
     for side, end in (("source", source), ("target", target)):
         if end is None:
@@ -266,14 +264,14 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
             )
         elif release(version) < _OLDEST:
             why = f"nothing older than {_OLDEST[0]}.{_OLDEST[1]} was ever tried"
-            mend = "upgrade it first, or audit with great care"
-            checked.found.append(Found("warning", f"{side}.version", f"the {side} is MLflow {version}", why, mend))
+            fix = "upgrade it first, or audit with great care"
+            checked.found.append(Found("warning", f"{side}.version", f"the {side} is MLflow {version}", why, fix))
         elif is_newer(version):
             why = (
                 "what came with it is neither moved nor compared, so the audit is not green unless a waiver accepts it"
             )
-            mend = "use a newer mlflow-parity, or see docs/waivers.md"
-            checked.found.append(Found("warning", f"{side}.release", newer(side, version), why, mend))
+            fix = "use a newer mlflow-parity, or see docs/waivers.md"
+            checked.found.append(Found("warning", f"{side}.release", newer(side, version), why, fix))
     told = ", ".join(f"{name} {version}" for name, version in checked.versions.items() if version is not None)
     checked.found.append(Found("note", "versions", f"MLflow and the tool: {told}"))
 
@@ -298,8 +296,8 @@ def _places(location: Location, target: End, ours: Sequence[Experiment], origin:
         what = f"the target keeps its artifacts at another server: {root}"
     else:
         return []
-    mend = "start the target with a --default-artifact-root (or --artifacts-destination) of its own"
-    return [Found("error", "target.place", what, why, mend)]
+    fix = "start the target with a --default-artifact-root (or --artifacts-destination) of its own"
+    return [Found("error", "target.place", what, why, fix)]
 
 
 def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
@@ -348,8 +346,8 @@ def same_server(shared: str) -> list[Found]:
     if not shared:
         return []
     why = f"both hold {shared}, which no import makes: everything would be there twice"
-    mend = "pass a different target; a restored copy of the source is no target either"
-    return [Found("error", "same-server", "source and target are one server, or copies of one store", why, mend)]
+    fix = "pass a different target; a restored copy of the source is no target either"
+    return [Found("error", "same-server", "source and target are one server, or copies of one store", why, fix)]
 
 
 # --- what is moved, and where it goes
@@ -390,14 +388,14 @@ def _held(survey: Survey, target: End | None) -> list[Found]:
         count = survey.count(kind.name)
         if target is not None and count and target.reader.supports(kind.name) is False:
             first = ".".join(map(str, kind.first))
-            mend = f"upgrade the target to MLflow {first} or newer; else they are missing there, and listed at the end"
+            fix = f"upgrade the target to MLflow {first} or newer; else they are missing there, and listed at the end"
             found.append(
                 Found(
                     "warning",
                     "target.kind",
                     f"the target cannot hold {kind.plural}, and the source has {count:,}",
                     f"MLflow {target.version or 'of an unknown version'} has none",
-                    mend,
+                    fix,
                 )
             )
     return found
@@ -416,7 +414,7 @@ def _state(
                     "journal",
                     f"the work folder's journal is of another migration: its source is {known}",
                     "",
-                    "give another --work-dir",
+                    "pass a different --work-dir",
                 )
             )
     planned = None if survey is None else survey.names

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.text import counted
 from mlflow_parity.migrating.findings import NAMED, Found, named
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Survey
@@ -38,8 +39,8 @@ def export_findings(settings: Settings, export: Snapshot) -> list[Found]:
     sidecars = (export.sidecar(one.experiment_id, "metrics") for one in export.experiments)
     if settings.include_deleted and any(one is not None and one.get("deleted") is False for one in sidecars):
         what = "the export was made without --include-deleted"
-        mend = "export again with it, or leave it out"
-        found.append(Found("error", "scope", what, "what is deleted on the source is not in it", mend))
+        fix = "export again with it, or leave it out"
+        found.append(Found("error", "scope", what, "what is deleted on the source is not in it", fix))
     objects = export.objects(SERVER)
     if settings.models and objects.problem("registry") is None:
         keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
@@ -62,7 +63,7 @@ def _missed(survey: Survey) -> list[Found]:
                     missed[0].why,
                     "give these credentials the right to read them"
                     if refused
-                    else "mend it at the source; what cannot be read is not moved, and listed at the end",
+                    else "fix it at the source; what cannot be read is not moved, and listed at the end",
                 )
             )
     return found
@@ -77,7 +78,7 @@ def _running(survey: Survey) -> list[Found]:
         Found(
             "warning",
             "source.running",
-            f"{count:,} runs are under way at the source, in {named([one.experiment.name for one in running])}",
+            f"under way at the source: {counted(count, 'runs')}, in {named([one.experiment.name for one in running])}",
             "what is logged after it was read is not moved",
             "wait for their end, or run the same command again then: it moves what is new; a run that died without an "
             "end is moved as it is",
@@ -96,8 +97,8 @@ def _renamed(survey: Survey, renames: Renames) -> list[Found]:
         unknown = sorted(set(table) - names)
         if unknown:
             wrong = f"--rename names {what} that the source does not have: {named(unknown)}"
-            mend = "correct the file; its names are those of the source, and in scope"
-            found.append(Found("error", "rename.unknown", wrong, "", mend))
+            fix = "correct the file; its names are those of the source, and in scope"
+            found.append(Found("error", "rename.unknown", wrong, "", fix))
         found += _twice(f"two {what} would have the same name", planned[kind])
     both = [name for kind in ("registered_model", "prompt") for name in set(planned[kind])]
     return found + _twice("a model and a prompt, which share one registry, would have the same name", both)

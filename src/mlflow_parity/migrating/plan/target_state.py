@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.text import counted
 from mlflow_parity.kinds.base import KINDS, of_family
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.plan.write_probe import MARKER
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 _PLURALS = {"experiment": "experiments", **{name: kind.plural for name, kind in KINDS.items()}}
 _DEFAULT = "0"
-#: Of these the target has those of its owners, who make them, and make them anew.
+#: Of these the target has those of its owners, who make them, and make them again.
 _BY_HAND = "gateway_secret"
 #: Kind → id on the target → name.
 Present = Mapping[str, Mapping[str, str]]
@@ -64,7 +65,7 @@ def examine(
         if objects_left:
             found.append(_others(kind, objects_left))
     if planned is None and any(foreign.values()):
-        counts = ", ".join(f"{len(objects):,} {_PLURALS[kind]}" for kind, objects in foreign.items() if objects)
+        counts = ", ".join(counted(len(objects), _PLURALS[kind]) for kind, objects in foreign.items() if objects)
         found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
 
@@ -119,7 +120,7 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
     gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
     found = []
     if any(known.values()):
-        counts = ", ".join(f"{len(ids):,} {_PLURALS[kind]}" for kind, ids in known.items() if ids)
+        counts = ", ".join(counted(len(ids), _PLURALS[kind]) for kind, ids in known.items() if ids)
         found.append(Found("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
     for kind, ids in gone.items():
         if ids:
@@ -127,10 +128,10 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
                 Found(
                     "error",
                     "target.gone",
-                    f"{len(ids):,} {_PLURALS[kind]} that this migration made are not on the target any more: "
+                    f"not on the target any more, though this migration made it: {counted(len(ids), _PLURALS[kind])}: "
                     f"{named(ids)}",
                     "they were deleted for good, or this is another server at the same address",
-                    "for a new target give another --work-dir; one that was emptied on purpose needs a new one, too",
+                    "for a new target pass a different --work-dir; one that was emptied on purpose needs one, too",
                 )
             )
     return found
@@ -155,8 +156,8 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
             Found(
                 "warning" if into_existing else "error",
                 "target.same-name",
-                f"the target has {len(live):,} {_PLURALS[kind]} of the same name that this migration did not make: "
-                f"{named(live)}",
+                f"the target has {counted(len(live), _PLURALS[kind])} of the same name that this migration did not "
+                f"make: {named(live)}",
                 "what is moved is put into them, and nobody can tell afterwards what was there before",
                 "" if into_existing else "give an empty target, new names with --rename, or --into-existing",
             )
@@ -169,7 +170,7 @@ def _others(kind: str, objects: Mapping[str, str]) -> Found:
     return Found(
         "warning",
         "target.others",
-        f"the target has {len(names):,} {_PLURALS[kind]} that are not the source's: {named(names)}",
+        f"the target has {counted(len(names), _PLURALS[kind])} unknown to the source: {named(names)}",
         "they are left alone; an audit of everything calls them extra",
         "give an empty target, or audit with the names that were moved",
     )

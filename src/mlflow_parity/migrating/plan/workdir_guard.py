@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.text import counted
 from mlflow_parity.kinds.base import of_family
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.findings import Found, named
@@ -15,7 +16,7 @@ from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import Snapshot
 
-_MEND = "give another --work-dir"
+_FIX = "pass a different --work-dir"
 
 
 def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards: bool = False) -> list[Found]:
@@ -33,14 +34,14 @@ def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards
     origins = {snapshot.origin.location for snapshot in there} - {settings.source.display}
     if origins:
         what = f"the work folder holds an export of {', '.join(sorted(origins))}, not of {settings.source.display}"
-        found.append(Found("error", "work-dir.origin", what, "it would be lost", _MEND))
+        found.append(Found("error", "work-dir.origin", what, "it would be lost", _FIX))
     elif backup and discards and there:
         what = "the work folder holds a backup, whose files --discard-export would remove"
-        found.append(Found("error", "work-dir.discard", what, "", f"{_MEND}, or leave --discard-export out"))
+        found.append(Found("error", "work-dir.discard", what, "", f"{_FIX}, or leave --discard-export out"))
     elif backup and (lost := [line for one in there if folder.is_over(one) for line in _lost(settings, one)]):
         what = f"the work folder holds a backup that is wider: it also has {'; '.join(dict.fromkeys(lost))}"
-        mend = f"give the options that it was made with, or {_MEND.removeprefix('give ')}"
-        found.append(Found("error", "work-dir.scope", what, "that would be lost", mend))
+        fix = f"give the options that it was made with, or {_FIX.removeprefix('give ')}"
+        found.append(Found("error", "work-dir.scope", what, "that would be lost", fix))
     return found
 
 
@@ -49,7 +50,7 @@ def _lost(settings: Settings, snapshot: Snapshot) -> Iterator[str]:
     kept = {one.experiment_id for one in in_scope(settings, snapshot.experiments)}
     lost = [one.name for one in snapshot.experiments if one.experiment_id not in kept]
     if lost:
-        yield f"{len(lost):,} experiments ({named(lost)})"
+        yield f"{counted(len(lost), 'experiments')} ({named(lost)})"
     # of what cannot be read there is nothing to lose
     with suppress(SnapshotError):
         sidecars = (snapshot.sidecar(one.experiment_id, "metrics") for one in snapshot.experiments)
@@ -72,4 +73,4 @@ def _lost(settings: Settings, snapshot: Snapshot) -> Iterator[str]:
 def line_of(found: list[Found], work: Path) -> str:
     """Return the first of these findings as one line, for a step without a preflight."""
     one = found[0]
-    return f"--work-dir: {work}: {one.what}{f' ({one.why})' if one.why else ''}; {one.mend}"
+    return f"--work-dir: {work}: {one.what}{f' ({one.why})' if one.why else ''}; {one.fix}"

@@ -1,4 +1,4 @@
-"""What a red audit says of each object: what is to be mended, what could not be looked at, what is only there."""
+"""What a red audit says of each object: what is to be fixed, what could not be looked at, what is only there."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """Everything in an audit that is not green: what is to be mended, and what is left as it is."""
+    """Everything in an audit that is not green: what is to be fixed, and what is left as it is."""
 
     found: list[Damage] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -145,7 +145,7 @@ def gather(rows: Iterable[Row]) -> Damaged:
 
 
 def container_of(kind: str, identity: str) -> Key:
-    """Return what has to be made anew in an object's place: itself, or the container of a version."""
+    """Return what has to be made again in an object's place: itself, or the container of a version."""
     return (CONTAINER[kind], identity.rpartition("/")[0]) if kind in CONTAINER else (kind, identity)
 
 

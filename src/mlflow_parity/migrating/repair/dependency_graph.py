@@ -1,4 +1,4 @@
-"""What hangs on what, by the export: an object that is made anew gets a new id, and some links cannot be changed."""
+"""What hangs on what, by the export: an object that is made again gets a new id, and some links cannot be changed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Dependents:
                 self._link(self._loose, trace, ("trace", trace.entity_id))
         self._is_read("registered models", snapshot.objects(SERVER).problem("registry"))
         for version in every(snapshot.objects(SERVER), "model_version"):
-            # a version's number is never given twice: its registered model is made anew
+            # a version's number is never given twice: its registered model is made again
             self._link(self._fixed, version, ("registered_model", version.container))
 
     def _is_read(self, what: str, problem: str | None) -> bool:
@@ -63,7 +63,7 @@ class Dependents:
                 links[kind, entity.facets[kind]].add(own)
 
     def fixed(self, replaced: Iterable[Key]) -> set[Key]:
-        """Return what must be made anew with these, themselves included: it names them for good."""
+        """Return what must be made again with these, themselves included: it names them for good."""
         found: set[Key] = set()
         left = list(replaced)
         while left:

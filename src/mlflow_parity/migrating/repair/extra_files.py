@@ -1,4 +1,4 @@
-"""Files that a copy has and its source has not: removed in place, so that the copy need not be made anew."""
+"""Files that a copy has and its source has not: removed in place, so that the copy need not be made again."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from mlflow_parity.core.text import counted
 from mlflow_parity.kinds.contract import LATER
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.repair.audit_findings import CONTAINER, Damage, Damaged, Key, Left, container_of
@@ -34,7 +35,7 @@ def repair(
     audit: Callable[[], tuple[int, Damaged | None]],
     say: Callable[[str], None],
 ) -> tuple[int, list[Left], list[Unread]]:
-    """Mend what an audit found; return the last audit's status, what was left alone, and what could not be read.
+    """Fix what an audit found; return the last audit's status, what was left alone, and what could not be read.
 
     First what is on the target is gone on with, in place. What is still not green then is replaced, if it is ours and
     the export can make it whole.
@@ -49,9 +50,9 @@ def repair(
     Raises:
         ReadError: the target does not answer.
     """
-    say(f"Repairing {len(damaged.found):,} objects")
+    say(f"Repairing {counted(len(damaged.found), 'objects')}")
     remove_twins(context, damaged)
-    mend(context.journal, damaged)
+    fix(context.journal, damaged)
     unread = bring()
     remove_extra_files(context, damaged.found)
     status, again = audit()
@@ -60,7 +61,7 @@ def repair(
         return status, damaged.left if status else [], unread
     if not again.found:
         return status, explained(context.journal, again), unread
-    say(f"Replacing {len(again.found):,} objects")
+    say(f"Replacing {counted(len(again.found), 'objects')}")
     hanging = Dependents(context.export.snapshot)
     holes = Holes(unread, again.unread, hanging.unknown)
     places = context.journal.ids("experiment")
@@ -90,7 +91,7 @@ def explained(journal: Journal, damaged: Damaged) -> list[Left]:
     return [Left(one.kind, one.identity, one.name, why(one)) for one in damaged.left]
 
 
-def mend(journal: Journal, damaged: Damaged) -> None:
+def fix(journal: Journal, damaged: Damaged) -> None:
     """First try: what is there is gone on with, as after a kill; what is missing is made.
 
     A copy that somebody deleted is not gone on with: the journal forgets it. One that only lost its source tag is.
@@ -115,10 +116,10 @@ def replace(
     dependents: Dependents,
     holes: Holes,
 ) -> list[Left]:
-    """Second try: delete our copies of what is still not green, so that they are made anew; return what stays.
+    """Second try: delete our copies of what is still not green, so that they are made again; return what stays.
 
     What names one of them for good (a logged model its run, a run the logged models that it made, a version both) is
-    made anew with it. Ours stays where somebody else's copy stands beside it, or somebody else's version in it: the one
+    made again with it. Ours stays where somebody else's copy stands beside it, or their version in it: one
     would not become green, and the other would be lost. It stays, too, where the export cannot make all of that whole.
 
     Args:
@@ -138,7 +139,7 @@ def replace(
     for one in damage:
         entry = journal.entry(one.kind, one.source_id)
         if entry is not None and entry.state == "unmovable" and not is_by_contract(entry.reason or ""):
-            # made anew it would be no better
+            # made again it would be no better
             left.append(Left(one.kind, entry.target_id or one.source_id, one.name, f"{UNMOVABLE}: {entry.reason}"))
             continue
         key = container_of(one.kind, one.source_id)
@@ -169,7 +170,7 @@ def replace(
 
 
 class _Bars:
-    """Why something must not be made anew."""
+    """Why something must not be made again."""
 
     def __init__(self, journal: Journal, holes: Holes, versions: Mapping[str, set[str]]) -> None:
         self._journal = journal
@@ -177,16 +178,16 @@ class _Bars:
         self._versions = versions
 
     def first(self, key: Key, hanging: Iterable[Key]) -> str | None:
-        """Return what bars an object, or else something that would have to be made anew with it."""
+        """Return what bars an object, or else something that would have to be made again with it."""
         own = self._of(key)
         if own is not None or key[0] == "experiment":
-            # an experiment is mended in place
+            # an experiment is fixed in place
             return None if key[0] == "experiment" else own
         for kind, identity in sorted(set(hanging) - {key}):
             why = self._of((kind, identity))
             if why is not None:
                 return (
-                    f"the {kind.replace('_', ' ')} {identity} would have to be made anew with it, and cannot be: {why}"
+                    f"the {kind.replace('_', ' ')} {identity} would have to be made again with it, and cannot be: {why}"
                 )
         return None
 
@@ -205,7 +206,7 @@ class _Bars:
 
 
 def _replace(journal: Journal, writer: Writer, kind: str, identity: str, experiments: Mapping[str, str]) -> None:
-    """Delete one copy of ours, with what is in it, and have it made anew."""
+    """Delete one copy of ours, with what is in it, and have it made again."""
     entry = journal.entry(kind, identity)
     assert entry is not None
     assert entry.target_id is not None

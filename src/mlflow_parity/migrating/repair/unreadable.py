@@ -1,4 +1,4 @@
-"""What must not be made anew: the export lacks something of it, so that its copy may be the last whole one."""
+"""What must not be made again: the export lacks something of it, so that its copy may be the last whole one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlflow_parity.snapshot.store import FILES_PART
 if TYPE_CHECKING:
     from mlflow_parity.snapshot.incomplete import Unread
 
-#: What other objects name for good: before one is made anew, everything that may name it must be known.
+#: What other objects name for good: before one is made again, everything that may name it must be known.
 _NAMED = frozenset({"run", "logged_model"})
 
 
@@ -39,7 +39,7 @@ class Holes:
                 self._objects.setdefault(container_of(one.kind, one.source_id), why)
 
     def why(self, key: Key, place: str) -> str | None:
-        """Return why an object must not be made anew; ``place`` is the source id of its experiment."""
+        """Return why an object must not be made again; ``place`` is the source id of its experiment."""
         kind, _ = key
         parts: list[str] = [KINDS[kind].part] if kind in KINDS else []
         # the files of versions are a list of their own

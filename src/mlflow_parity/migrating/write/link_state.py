@@ -19,8 +19,8 @@ from mlflow_parity.migrating.write.mlmodel import model_ids
 WAITS = "its parent, its logged models or their metrics are not written yet"
 #: What is said of a link whose end is not on the target; it may come there later.
 ABSENT = "which is not on the target"
-#: What is said of a link that came too late: the object is to be made anew.
-FIXED = "MLflow cannot change that afterwards: `repair` makes it anew"
+#: What is said of a link that came too late: the object is to be made again.
+FIXED = "MLflow cannot change that afterwards: `repair` makes it again"
 
 
 def run_links(context: Import, run: Run, tree: ArtifactTree) -> str:

@@ -257,10 +257,10 @@ class _Linker:
             self._context.writer.call("POST", path, {"run_id": target, "models": models})
 
 
-def mend_version_tags(context: Import) -> None:
+def fix_version_tags(context: Import) -> None:
     """Let each logged model name its registered versions as on the source; called after the registry was imported.
 
-    The server writes this tag when a version is registered, so there is something to mend only where it names a
+    The server writes this tag when a version is registered, so there is something to fix only where it names a
     version that is not on the source any more. What is no list of versions is somebody's own text, and stays as it is.
     """
     versions = context.journal.ids("model_version")
@@ -271,7 +271,7 @@ def mend_version_tags(context: Import) -> None:
         name, _, given = there.rpartition("/")
         return name, int(given)
 
-    def mend(text: str, target: str) -> None:
+    def fix(text: str, target: str) -> None:
         answer = context.reader.session.get(endpoints.LOGGED_MODEL, below=target)["model"]
         present = mapping(answer["info"].get("tags")).get(VERSIONS_TAG)
         there, wanted, value = _versions(present or "[]"), _versions(text), text
@@ -289,7 +289,7 @@ def mend_version_tags(context: Import) -> None:
             if not text or target is None:
                 continue
             try:
-                mend(text, target)
+                fix(text, target)
             except Exception as error:
                 record(context, KIND, model.entity_id, error, place=model.container, name=model.name)
 

@@ -42,7 +42,7 @@ def rewritten(content: bytes, source: Place, target: Place, runs: Lookup, models
     new = "".join(lines).encode("utf-8", "surrogateescape")
     if _is_right(content, new, source, target, runs, models):
         return new
-    # written in a way that lines do not tell (on one line, as JSON): written anew, as the tool always does
+    # written in a way that lines do not tell (on one line, as JSON): written again, as the tool always does
     return _anew(content, source, target, runs, models)
 
 

@@ -9,7 +9,7 @@ from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.lifecycle import apply_lifecycle
-from mlflow_parity.migrating.write.linking import link_rest, link_runs, mend_version_tags
+from mlflow_parity.migrating.write.linking import fix_version_tags, link_rest, link_runs
 from mlflow_parity.migrating.write.objects.experiments import import_experiment
 from mlflow_parity.migrating.write.objects.logged_models import import_logged_models
 from mlflow_parity.migrating.write.objects.others import import_datasets, import_scorers, import_webhooks
@@ -40,7 +40,7 @@ def import_rest(context: Import, experiments: Sequence[Experiment]) -> None:
             import_later(context)
         for experiment in experiments:
             link_traces(context, experiment)
-        mend_version_tags(context)
+        fix_version_tags(context)
     except Exception:
         # whatever keeps back the rest: what is deleted on the source must not stay alive on the target
         with suppress(ReadError):

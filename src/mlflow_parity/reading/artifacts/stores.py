@@ -27,7 +27,7 @@ _TRIES_OF_FIRST = 2
 
 
 class Way(Protocol):
-    """One way to read a file: hands its bytes to ``receive``, anew at each try, and returns what that returns."""
+    """One way to read a file: hands its bytes to ``receive``, again at each try, and returns what that returns."""
 
     def __call__(self, receive: Callable[[Iterator[bytes]], T]) -> T:
         """Read the file.

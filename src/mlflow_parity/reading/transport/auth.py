@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SideName = Literal["source", "target"]
 _TRUE = ("1", "true", "yes")
-#: Assumed-role credentials are cached by the signer for good; it is made anew before the shortest role session ends.
+#: Assumed-role credentials are cached by the signer for good; it is made again before the shortest role session ends.
 _SIGNER_SECONDS = 240.0
 
 

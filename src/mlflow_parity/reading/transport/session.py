@@ -1,6 +1,6 @@
 """One session type for every location: pool, gzip, retries, time limits, adaptive concurrency, the allow-list.
 
-Only an :class:`Endpoint` of the allow-list can be called. Every try is signed anew. What is printed of a failure
+Only an :class:`Endpoint` of the allow-list can be called. Every try is signed again. What is printed of a failure
 is one line and passes the redactor.
 """
 
@@ -178,7 +178,7 @@ class Session:
         size: int | None = None,
         tries: int | None = None,
     ) -> T:
-        """Stream a file into ``receive`` and return what it returns; each try calls it anew, from the first byte.
+        """Stream a file into ``receive`` and return what it returns; each try calls it again, from the first byte.
 
         ``below`` is the path under an endpoint that ends in ``*``, ``size`` the length that is expected: no byte more
         is handed on.

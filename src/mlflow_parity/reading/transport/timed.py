@@ -1,4 +1,4 @@
-"""HTTP connections whose waits end: the read limit of a socket starts anew with each byte, these limits do not."""
+"""HTTP connections whose waits end: the read limit of a socket starts again with each byte, these limits do not."""
 
 from __future__ import annotations
 

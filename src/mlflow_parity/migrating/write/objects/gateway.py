@@ -16,7 +16,7 @@ from mlflow_parity.migrating.write.objects.run_writing import NotMoved
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import pages
 
-BY_HAND = "no server tells the value of a secret: make it on the target by hand, under this name, and run this again"
+BY_HAND = "no server exposes the value of a secret: make it on the target by hand, under this name, and run this again"
 
 
 def import_gateway(there: There) -> None:

@@ -1,6 +1,6 @@
 """Traces: info and assessments by one call of the V3 API, spans as the file in which every server reads them.
 
-The tool's import starts spans anew by a client of its own, which needs MLflow before 3.6, and cannot take the ids,
+The tool's import starts spans again by a client of its own, which needs MLflow before 3.6, and cannot take the ids,
 times and overrides along.
 """
 
@@ -302,7 +302,7 @@ class _Importer:
             self._context.writer.call("DELETE", path, {"trace_id": there.entity_id, "key": key})
 
     def _assess(self, trace: Entity, there: Entity, problems: Problems, *, ours: bool) -> None:
-        """Add the assessments that did not come with the trace, and make those anew that differ; the older first."""
+        """Add the assessments that did not come with the trace, and make those again that differ; the older first."""
         has = {one["id"]: one for one in there.facets["assessments"]}
         wanted = [self._judgement(one) for one in trace.facets["assessments"]]
         path = f"{_API}/{quote(there.entity_id, safe='')}/assessments"
