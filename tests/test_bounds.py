@@ -59,11 +59,11 @@ def opened(uri: str) -> Session:
 #: Asks for a list with four threads at once and prints the error and the memory that it took.
 _ASKING = """
 import sys, threading
-from mlflow_parity.errors import ReadError
-from mlflow_parity.locations import parse_location
-from mlflow_parity.reading import endpoints
-from mlflow_parity.reading.auth import credentials
-from mlflow_parity.reading.session import Session
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from support.memory_peak import peak_mb
 location = parse_location(sys.argv[1], option="--source-uri")
 session = Session(location, credentials(location, "source", {}))

@@ -423,7 +423,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from memory import EPOCH, LOCATIONS, MemoryReader, RunData, Store, audited, experiment, run_id
-from mlflow_parity.model import Series
+from mlflow_parity.core.records import Series
 from support.memory_peak import peak_mb
 
 RUNS, KEYS, STEPS = map(int, sys.argv[2:5])

@@ -155,8 +155,8 @@ _MEASURE = """
 import sys, psutil
 from pathlib import Path
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
-from mlflow_parity.redaction import Redactor
-from mlflow_parity.verdict import Row, State
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.verdict import Row, State
 
 def made(count):
     for n in range(count):

@@ -119,6 +119,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
     if worker is not None:
+        from mlflow_parity.pytest_api.shared import Shared
+
         config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
         return
     from mlflow_parity.core.ending import on_sigterm

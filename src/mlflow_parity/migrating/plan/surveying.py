@@ -194,13 +194,17 @@ class _Look:
 
     def _trusted_versions(self, versions: Sequence[Entity]) -> None:
         """Look where the files of versions are, also of those that say that they are a run's or another version's."""
-        if not self._places.with_own_rights:
-            return
         elsewhere = [one for one in versions if not (one.artifact_uri or "").startswith(("s3://", "mlflow-artifacts:"))]
-        for version in [*versions, *self._reader.with_storage(elsewhere)]:
-            for place in (version.artifact_uri or "", str(version.facets.get(STORAGE) or "")):
-                if place.startswith("s3://"):
-                    self._reader.trusted.refusal(place)
+        named = {
+            place
+            for version in [*versions, *self._reader.with_storage(elsewhere)]
+            for place in (version.artifact_uri or "", str(version.facets.get(STORAGE) or ""))
+            if place.startswith("s3://")
+        }
+        # boto3 looks for credentials in the network, too: not where nothing is in S3
+        if named and self._places.with_own_rights:
+            for place in sorted(named):
+                self._reader.trusted.refusal(place)
 
     def _named(self, batch: Sequence[Entity]) -> None:
         for entity in batch:
