@@ -182,14 +182,26 @@ def test_an_audit_that_means_another_s3_is_no_pass(held: Held, fresh_server: Fre
     """After a migration: with the server's own S3 the run's files are green, with an empty one they are unverified."""
     target = fresh_server()
     ends = between(held.server.uri, target.uri)
+    place = f"s3://{held.bucket}/outside"
     # the version's files lie below no run, and a proxy takes no others
-    done = migrate_py(tmp_path / "m", "run", *ends, "--work-dir", "work", env=held.variables(held.here), timeout=400)
+    done = migrate_py(
+        tmp_path / "m",
+        "run",
+        *ends,
+        "--work-dir",
+        "work",
+        "--allow-place",
+        place,
+        env=held.variables(held.here),
+        timeout=400,
+    )
     assert "Not moved: 1\n" in done.output, done.output
-    green = audit(tmp_path / "here", held.server.uri, target.uri, env=held.variables(held.here))
+    sides = (held.server.uri, target.uri, "--parity-allow-place", place)
+    green = audit(tmp_path / "here", *sides, env=held.variables(held.here))
     assert {row.name for row in green.red_rows()} == {"prod version 1"}
-    red = audit(tmp_path / "there", held.server.uri, target.uri, env=held.variables(held.there))
+    red = audit(tmp_path / "there", *sides, env=held.variables(held.there))
     assert red.status == 1, red.output
     rows = {(row.name, str(row.state)) for row in red.red_rows() if row.kind != "model_version"}
     assert rows == {("with files", "unverified")}
-    for place in (held.there.endpoint, held.server.uri):
-        assert place in red.output
+    for named in (held.there.endpoint, held.server.uri):
+        assert named in red.output

@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Session
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
@@ -147,6 +143,12 @@ def open_reader(
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
     """
+    # not above: every import of a module of this room would load all of it
+    from mlflow_parity.core.redaction import Redactor
+    from mlflow_parity.reading.server import ServerReader
+    from mlflow_parity.reading.transport.auth import credentials
+    from mlflow_parity.reading.transport.session import Session
+
     found = credentials(location, side)
     redactor = Redactor.from_environment(also=location.secrets)
     session = Session(location, found, workers=workers, redactor=redactor)
