@@ -267,7 +267,7 @@ def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_pat
     before = rows(target)["mcp_servers"], rows(target)["mcp_server_versions"]
     refused = run(tmp_path, ends)
     assert refused.status == 2
-    assert "the target has 1 MCP servers of the same name that this migration did not make" in refused.output
+    assert "the target has 1 MCP server of the same name that this migration did not make" in refused.output
     done = run(tmp_path, ends, "--into-existing")
     assert done.status == 1
     assert "another one of this name, not ours, on the target differs in its" in done.output
