@@ -517,7 +517,7 @@ def _reasons(result: Result) -> list[str]:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]
             if count:
-                reasons.append(f"{count:,} {_noun(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
+                reasons.append(f"{_counted(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
     for facet, counts in sums.items():
         kind, _, name = facet.partition(" ")
         if kind == SCOPE_KIND:
@@ -526,7 +526,7 @@ def _reasons(result: Result) -> list[str]:
         told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
         for state, phrase in _PHRASES.items():
             if counts[state] and name != "presence" and state not in told:
-                reasons.append(f"{name} of {counts[state]:,} {_noun(kind, counts[state])}: {phrase}")
+                reasons.append(f"{name} of {_counted(kind, counts[state])}: {phrase}")
     return reasons
 
 
@@ -541,9 +541,8 @@ def _not_green(result: Result) -> tuple[str, ...]:
     )
 
 
-def _noun(kind: str, count: int) -> str:
-    plural = KINDS[kind].plural if kind in KINDS else f"{kind}s"
-    return plural if count > 1 else plural[:-1]
+def _counted(kind: str, count: int) -> str:
+    return counted(count, KINDS[kind].plural if kind in KINDS else f"{kind}s")
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import crop, distinct, noun, shorten, shorten_pair, visible, width
+from mlflow_parity.core.text import counted, crop, distinct, noun, shorten, shorten_pair, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
 from mlflow_parity.kinds.base import SCOPE_KIND
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
@@ -86,7 +86,7 @@ def check_message(
     promised = " ".join(visible(clean(promise), multiline=True).split()).rstrip(".")
     states = ", ".join(f"{counts[state]:,} {state}" for state in SEVERITY if counts.get(state)) or "nothing compared"
     lines = [
-        f"parity: {shorten(visible(clean(what)), 70)}: {states}; {_count(total, 'difference')}",
+        f"parity: {shorten(visible(clean(what)), 70)}: {states}; {counted(total, 'differences')}",
         f"check failed: {promised}",
     ]
     last = _without_counterpart(elsewhere or {}, unnamed, owner, clean)
@@ -176,20 +176,20 @@ def _verdict_line(report: Report) -> str:
         return f"{verdict}  nothing was compared"
     return (
         f"{verdict}  verified {percent(report.verified, report.objects)} ({report.verified:,} of "
-        f"{report.objects:,} comparisons), {red:,} failed, {_count(report.findings_total, 'difference')}"
+        f"{report.objects:,} comparisons), {red:,} failed, {counted(report.findings_total, 'differences')}"
     )
 
 
 def _side_lines(name: str, side: SideReport) -> list[str]:
     """Return one line, or two when the location is long: neither it nor a count may be cut; and what answered there."""
     version = f"MLflow {shorten(visible(side.server_version), 20)}" if side.server_version else "MLflow version unknown"
-    counted = (
-        f"{version}, {_count(side.experiments, 'experiment')}, {_count(side.runs, 'run')}, "
-        f"{_count(side.points, 'point')}, {_count(side.artifacts, 'artifact')}"
+    counts = (
+        f"{version}, {counted(side.experiments, 'experiments')}, {counted(side.runs, 'runs')}, "
+        f"{counted(side.points, 'points')}, {counted(side.artifacts, 'artifacts')}"
     )
     where = f"  {name}: {shorten(visible(side.location), COLUMNS - 10)}"
-    line = f"{where}: {counted}"
-    lines = [line] if width(line) <= COLUMNS else [where, f"          {counted}"]
+    line = f"{where}: {counts}"
+    lines = [line] if width(line) <= COLUMNS else [where, f"          {counts}"]
     # what is to be known before it is signed is never cut
     answered = textwrap.wrap(visible(side.answered), COLUMNS - 12, break_on_hyphens=False)
     return [*lines, *(f"          {'  ' if number else ''}{part}" for number, part in enumerate(answered))]
@@ -198,7 +198,7 @@ def _side_lines(name: str, side: SideReport) -> list[str]:
 def _resumed_lines(report: Report) -> list[str]:
     """Say what was not read now but by an audit that was interrupted, and since when it is known."""
     found = [
-        f"{name} {_count(side.resumed_parts, 'part')}, the oldest read {visible(side.resumed_from)}"
+        f"{name} {counted(side.resumed_parts, 'parts')}, the oldest read {visible(side.resumed_from)}"
         for name, side in ((name, report.sides[name]) for name in SIDES)
         if side.resumed_from
     ]
@@ -210,11 +210,11 @@ def _outside_lines(report: Report) -> list[str]:
     seen = {name: count for name, count in report.sides["source"].outside.items() if count != 0}
     if not seen:
         return []
-    counted = ", ".join(
+    counts = ", ".join(
         f"unknown {visible(name)}" if count is None else f"{count:,} {noun(count, visible(name))}"
         for name, count in seen.items()
     )
-    return [f"  outside this audit, on the source: {counted}"]
+    return [f"  outside this audit, on the source: {counts}"]
 
 
 def _waiver_lines(report: Report) -> list[str]:
@@ -330,7 +330,3 @@ def _value(text: str | None, columns: int) -> str:
 
 def _in(directory: str) -> str:
     return visible(directory).rstrip("/") + "/"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -20,7 +20,7 @@ from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
-from mlflow_parity.core.text import visible
+from mlflow_parity.core.text import counted, noun, visible
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.answering import answering
@@ -286,16 +286,16 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
         return
     gone = lists.gone(ledger, include_deleted=evidence.include_deleted)
     if gone.unnamed:
-        named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
+        named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
         why = f"of {named} that the server holds it names no copy"
         examined.refusals.append(Refusal("the ledger does not name everything", why, "audit again"))
     for kind, count in sorted(gone.looked_up.items()):
         if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
-            why = f"it has {_noun(told, _plural(kind))} on the target, and the ledger names {count:,}"
+            why = f"it has {counted(told, _plural(kind))} on the target, and the ledger names {count:,}"
             examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
     for counts, words in ((gone.absent, "not on the target any more"), (gone.deleted, "deleted or restored since")):
         if counts:
-            named = ", ".join(_noun(count, _plural(kind)) for kind, count in sorted(counts.items()))
+            named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(counts.items()))
             more = "; …" if sum(counts.values()) > len(gone.named) else ""
             why = f"{named} of the report: {'; '.join(gone.named)}{more}"
             examined.refusals.append(Refusal(f"what the report found is {words}", why, again))
@@ -330,9 +330,9 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
     if state.all_running:
         named = "; ".join(state.running) + ("; …" if state.all_running > len(state.running) else "")
         examined.notes.append(
-            f"still RUNNING on the source: {_noun(state.all_running, 'runs')}, which will find no server: {named}"
+            f"still RUNNING on the source: {counted(state.all_running, 'runs')}, which will find no server: {named}"
         )
-    trash = " and ".join(_noun(count, what) for what, count in sorted(state.trash.items()) if count)
+    trash = " and ".join(counted(count, what) for what, count in sorted(state.trash.items()) if count)
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
             why = f"in its trash: {trash}, of which the report does not speak"
@@ -345,17 +345,7 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
 def _changes(state: State, told: Mapping[str, int]) -> list[str]:
     """Say what there is more or fewer of now than a report says."""
     found = ((name, count - told.get(name, 0)) for name, count in state.counts.items())
-    return [_noun(more, name, sign="+") for name, more in found if more]
-
-
-def _noun(count: int, plural: str, sign: str = "") -> str:
-    """Say how many of what.
-
-    >>> _noun(-1, "model_versions", sign="+")
-    '-1 model version'
-    """
-    name = plural.replace("_", " ")
-    return f"{count:{sign},} {name[:-1] if abs(count) == 1 else name}"
+    return [f"{more:+,} {noun(abs(more), name)}" for name, more in found if more]
 
 
 def read_state(
@@ -410,8 +400,8 @@ def read_target(
         problems = ((part, snapshot.objects(SERVER).problem(part)) for part in _SERVER_LISTED)
         unread += [f"{part} of the server: {problem}" for part, problem in problems if problem is not None]
         kinds = [kind.plural for kind in KINDS.values()]
-        counted = {name: found[name] for name in ("experiments", "runs", *kinds)}
-        return State("", counted, {}, tuple(visible(redact(line)) for line in unread))
+        counts_by_kind = {name: found[name] for name in ("experiments", "runs", *kinds)}
+        return State("", counts_by_kind, {}, tuple(visible(redact(line)) for line in unread))
 
 
 @contextmanager
@@ -473,10 +463,10 @@ def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bo
             at_work += len(open_)
             running += [f"{experiment.name} / {key.name} ({key.run_id})" for key in open_[: _NAMED - len(running)]]
     kinds = [kind.plural for kind in KINDS.values()]
-    counted = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
+    counts_by_kind = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
     redact = Redactor.from_environment(also=side.location.secrets)
     names = tuple(visible(redact(name)) for name in running)
-    return State(snapshot.digest, counted, trash, tuple(redact(line) for line in unread), names, at_work)
+    return State(snapshot.digest, counts_by_kind, trash, tuple(redact(line) for line in unread), names, at_work)
 
 
 #: Statuses of runs that may still be written to, and how many of them are named.
