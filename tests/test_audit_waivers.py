@@ -166,6 +166,7 @@ def test_expired_and_unused_are_red_and_named(
     assert sum("expired on 2026-01-01" in reason for reason in done.report["reasons"]) == len(done.report["waivers"])
 
 
+@pytest.mark.long
 def test_another_value_later_is_red(servers: tuple[Server, Server], waivers: Path, tmp_path: Path) -> None:
     """A tag that was accepted with one value has another: the check fails, and says that the waiver was for another."""
     seed = Seeder(servers[1].uri)

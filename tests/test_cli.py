@@ -64,6 +64,7 @@ def test_version_and_help(command: list[str], name: str, tmp_path: Path) -> None
     assert "usage" in _run(*command, "unknown", cwd=tmp_path, status=2).stderr
 
 
+@pytest.mark.long
 def test_audit_runs_our_checks_from_any_folder(servers: tuple[Server, Server], foreign: Path) -> None:
     """Arguments go to pytest as they are, its exit status comes back; without a path our checks run, and only they."""
     source, target = servers

@@ -451,6 +451,7 @@ def test_a_bad_value_ends_pytest_with_one_line(run: Run, arguments: list[str], s
     assert report == {}
 
 
+@pytest.mark.long
 def test_a_bad_value_in_ini_or_environment_ends_the_same_way(
     run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -811,6 +811,7 @@ def test_an_experiment_too_many_is_red(kind: str) -> None:
     assert "1 run" in finding.explanation
 
 
+@pytest.mark.long
 @settings(unhurried, max_examples=30)
 @given(store=stores(), data=st.data())
 def test_a_lost_object_of_any_store_is_red(store: Store, data: st.DataObject) -> None:

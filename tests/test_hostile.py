@@ -236,6 +236,7 @@ def test_an_audit_of_it_is_harmless(world: World, tmp_path: Path) -> None:
         assert visible(hostile[name])[:40] in page.text, name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", bombs(Path("owned")))
 def test_a_bomb_in_an_mlmodel_does_not_go_off(name: str, tmp_path: Path) -> None:
     """It is looked at, compared and rewritten in seconds, and nothing of it is run."""

@@ -260,6 +260,7 @@ def test_what_cannot_be_listed_again_is_no_pass(live: Live, path: str, row: tupl
     assert "rights were withdrawn" in outcome.reasons
 
 
+@pytest.mark.long
 def test_a_change_that_cannot_be_read_again_is_no_pass(live: Live) -> None:
     """The second list tells that an ended run changed; from then on the server gives nothing."""
     pages = Fault("runs/search", answering(403), times=0)

@@ -23,6 +23,7 @@ def _runs(seed: Seeder) -> dict[str, dict[str, Any]]:
     return {one["info"]["run_name"]: one for one in seed.call("POST", "runs/search", body).get("runs", [])}
 
 
+@pytest.mark.long
 def test_an_interrupted_run_of_another_scope_is_not_gone_on_with(fresh_server: FreshServer, tmp_path: Path) -> None:
     """``run --experiments alpha``, killed when its export was whole; then all of it: the rest is moved, too."""
     source, target = fresh_server(), fresh_server()
@@ -38,6 +39,7 @@ def test_an_interrupted_run_of_another_scope_is_not_gone_on_with(fresh_server: F
     assert _runs(Seeder(target.uri)).keys() == {"in alpha", "in beta"}
 
 
+@pytest.mark.long
 def test_links_among_experiments_that_are_moved_one_after_another(fresh_server: FreshServer, tmp_path: Path) -> None:
     """What points out of the scope is linked when the other end comes; what cannot be linked any more is named."""
     source, target = fresh_server(), fresh_server()

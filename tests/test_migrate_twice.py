@@ -165,6 +165,7 @@ def _model(seed: Seeder, experiment: str, run: str) -> None:
     seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "a model", "source_run_id": run})
 
 
+@pytest.mark.long
 def test_copies_of_somebody_else_are_counted(fresh_server: FreshServer, tmp_path: Path) -> None:
     """A target that another work folder has filled: exit status 1, and each object that is there twice is named."""
     source, target = fresh_server(), fresh_server()

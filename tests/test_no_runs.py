@@ -24,6 +24,7 @@ def _prompt(seed: Seeder, name: str) -> None:
     seed.call("POST", "model-versions/create", {"name": name, "source": "dummy-source", "tags": tags})
 
 
+@pytest.mark.long
 def test_a_source_without_runs_is_migrated_and_audited(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Traces and a prompt alone: the migration ends green, and a trace and a prompt that are lost then are named."""
     source, target = fresh_server(), fresh_server()

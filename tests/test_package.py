@@ -47,6 +47,7 @@ def test_wheel_holds_the_package_the_checks_and_the_types(wheel: Path) -> None:
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
+@pytest.mark.long
 def test_installed_plugin_in_an_unrelated_folder(
     installed: Path, servers: tuple[Server, Server], tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_help_lists_every_option_in_one_group(installed: Path, tmp_path: Path) -
         assert option.environment in group
 
 
+@pytest.mark.long
 def test_migrating_without_the_extra_is_one_line(installed: Path, tmp_path: Path) -> None:
     """Only the package is there: help works, what would move anything says what to install, with exit status 2."""
     command = installed.with_name("mlflow-parity")

@@ -199,6 +199,7 @@ def _restored(source: Server, folder: Path, change: Callable[[sqlite3.Connection
     return copy
 
 
+@pytest.mark.long
 def test_a_restored_database(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """A restored SQLite database is green while the original still runs, and a lost run is red."""
     source, _ = servers

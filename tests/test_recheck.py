@@ -37,6 +37,7 @@ def _removed(server: Server) -> None:
     Seeder(server.uri).call("POST", "runs/delete-tag", {"run_id": _run(server, "failed"), "key": "surplus"})
 
 
+@pytest.mark.long
 def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
     """The one red check alone is run again: red while the fault is there, then green, and partial all the same."""
     source, target = servers

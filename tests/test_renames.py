@@ -81,6 +81,7 @@ def _tell_source(source: str, old: str, target: str, new: str) -> None:
         Seeder(target).set_experiment_tag(there["experiment_id"], f"mlflow_exim.field.{key}", str(here[key]))
 
 
+@pytest.mark.long
 def test_renamed_objects_are_their_copies(module_server: FreshServer, tmp_path: Path) -> None:
     """Green with the file, red without; a value that differs is red all the same; the report says it."""
     source, target = module_server(), module_server()

@@ -80,6 +80,7 @@ def _without_verdict(folder: Path, first: AuditRun, *says: str) -> None:
     assert left == {"report.json", "report.html", earlier.name}
 
 
+@pytest.mark.long
 def test_whatever_ends_a_run_before_its_verdict(
     servers: tuple[Server, Server], first: AuditRun, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def _limited(room: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
 
+@pytest.mark.long
 def test_a_full_disk(servers: tuple[Server, Server], first: AuditRun, folder: Path) -> None:
     """No room for the report: the verdict is printed all the same, is not green, and nothing of the report is left."""
     waiver = (
@@ -331,6 +333,7 @@ def test_evidence_without_a_verdict_or_with_anothers_ledger_is_refused(
     refused(f"or give the report before it: {folder / 'reports' / str(earlier) / 'report.json'}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["run", "verify"])
 def test_a_migration_that_dies_before_its_audit(folder: Path, first: AuditRun, step: str) -> None:
     """``migrate.py``, too: from its first moment on, whatever stops it, no earlier audit passes for its own."""

@@ -25,6 +25,7 @@ def write(document: str, path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 @given(reports)
 @settings(unhurried, max_examples=60)
 def test_any_report_is_inert_well_formed_and_small(made: Report) -> None:

@@ -145,6 +145,7 @@ def retire(proof: Proof, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     plane.describes = 0
 
 
+@pytest.mark.long
 def test_it_is_stopped_on_proof_and_yes_only(proof: Proof, retire: Retire) -> None:
     """Without ``--yes`` all is examined and nothing done; with it the server is stopped; again is no error."""
     plane = proof.old.plane
@@ -256,6 +257,7 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("edit", EDITS)
 def test_a_report_that_proves_less_is_refused(proof: Proof, edit: str) -> None:
     """The green report itself is no reason against it; with one thing changed it is exactly one, said in one line."""
@@ -276,6 +278,7 @@ def test_a_report_that_proves_less_is_refused(proof: Proof, edit: str) -> None:
     assert len(found) == 1 or edit in ("unverified", "painted green", "empty"), found
 
 
+@pytest.mark.long
 def test_deleting_wants_a_target_that_was_read_in_one_go(proof: Proof) -> None:
     """Parts of the target that an interrupted audit left are of unknown age: enough for a stop, not for the end."""
     content = proof.content()
@@ -286,6 +289,7 @@ def test_deleting_wants_a_target_that_was_read_in_one_go(proof: Proof) -> None:
     assert "older readings" in str(judged[1][0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", [("sides",), ("scope", "checks"), ("coverage",), ("totals", "waived"), ("created",)])
 def test_a_damaged_report_is_refused(proof: Proof, tmp_path: Path, retire: Retire, path: tuple[str, ...]) -> None:
     """A part of another type is one clear line, never a traceback and never a pass."""
@@ -295,6 +299,7 @@ def test_a_damaged_report_is_refused(proof: Proof, tmp_path: Path, retire: Retir
     assert "audit again" in output or "run the audit again" in output
 
 
+@pytest.mark.long
 def test_a_report_without_its_ledger_or_a_verdict_is_refused(proof: Proof, tmp_path: Path, retire: Retire) -> None:
     """The figures are worth what the ledger beside them is; and a run that did not finish proves nothing."""
     report = proof.edited(tmp_path, lambda content: None)
@@ -393,6 +398,7 @@ def test_a_target_of_ones_own_and_new_names(proof: Proof, retire: Retire, tmp_pa
     assert (status, "the report was made without new names; leave --rename out" in output) == (1, True), output
 
 
+@pytest.mark.long
 def test_a_target_that_cannot_be_described_is_refused(proof: Proof, retire: Retire) -> None:
     """Nobody knows what became of it then."""
     proof.new.plane.denied.add("DescribeMlflowApp")
@@ -404,6 +410,7 @@ def test_a_target_that_cannot_be_described_is_refused(proof: Proof, retire: Reti
     assert f"refused: the App {proof.new.arn} could not be described: it could not be asked for its state: " in output
 
 
+@pytest.mark.long
 def test_who_answers_is_looked_at_again(proof: Proof, retire: Retire, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint of one's own, and S3 whose certificate nobody looks at, in the environment of this very step."""
     monkeypatch.setenv("TARGET_SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", proof.new.gateway.endpoint)
@@ -431,6 +438,7 @@ def _with_ledger(proof: Proof, folder: Path, change: Callable[[Row], Row]) -> Pa
     return report
 
 
+@pytest.mark.long
 def test_a_report_is_counted_again(proof: Proof, retire: Retire, tmp_path: Path) -> None:
     """A red audit whose report was edited to green, all of it: the ledger beside it says otherwise."""
 
@@ -446,6 +454,7 @@ def test_a_report_is_counted_again(proof: Proof, retire: Retire, tmp_path: Path)
     assert "): run params; audit again" in output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["source", "target", "ledger"])
 def test_an_emptied_count_is_refused(proof: Proof, retire: Retire, tmp_path: Path, what: str) -> None:
     """A report that counts no runs on a side, and a ledger that names no copy of any: held against the servers."""
@@ -490,6 +499,7 @@ def test_waivers_are_named_here_too(proof: Proof, retire: Retire, tmp_path: Path
     assert (status, "a waiver has expired: its last day was 2020-01-01" in output) == (1, True), output
 
 
+@pytest.mark.long
 def test_all_refusals_come_at_once(proof: Proof, retire: Retire, tmp_path: Path) -> None:
     """Report, server and target are each looked at; the server is not read while anything of that is wrong."""
 
@@ -521,6 +531,7 @@ def test_all_refusals_come_at_once(proof: Proof, retire: Retire, tmp_path: Path)
     assert {name for name, _ in proof.old.plane.calls[asked:]} == {"DescribeMlflowTrackingServer"}
 
 
+@pytest.mark.long
 def test_only_managed_servers_are_retired(proof: Proof, retire: Retire) -> None:
     """An App and an http server are refused, and so is a server that is not there, or that nobody may see."""
     status, output = retire(arn=proof.new.arn)
@@ -540,6 +551,7 @@ def test_only_managed_servers_are_retired(proof: Proof, retire: Retire) -> None:
     assert "give this identity the right to sagemaker:DescribeMlflowTrackingServer" in output
 
 
+@pytest.mark.long
 def test_ages() -> None:
     """Minutes, hours and days; nothing else."""
     assert [parse_age(text) for text in ("30m", "24h", "2d")] == [timedelta(minutes=30), DAY, 2 * DAY]

@@ -218,6 +218,7 @@ def _environment(world: World, folder: Path) -> dict[str, str]:
     return {**world.env, "MLFLOW_PARITY_SOURCE_URI": world.uri, "PYTHONPATH": path}
 
 
+@pytest.mark.long
 def test_no_byte_holds_a_secret(spoilt: World, tmp_path: Path) -> None:
     """A migration of which much goes wrong, then an audit with everything on: each file is searched.
 

@@ -44,6 +44,7 @@ def _red(outcome: Outcome, facet: str) -> dict[str, str]:
     return {row.name: row.state.value for row in rows if not row.state.green}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", ["2.16.2", "newest"])
 def test_a_version_that_is_loaded_from_elsewhere_is_red(fresh_server: FreshServer, version: str) -> None:
     """Another version's place, with the same bytes in it, and a bucket that does not exist: both are named."""

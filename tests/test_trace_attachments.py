@@ -45,6 +45,7 @@ def _seeded(seed: Seeder, experiment: str, upload: Upload | None = None) -> str:
     return trace(seed, experiment, "describe", inputs=inputs, trace_id=trace_id, files=files, upload=upload)
 
 
+@pytest.mark.long
 def test_attachments_are_migrated_and_compared(fresh_server: FreshServer, tmp_path: Path) -> None:
     """They are on the target under the ids that its spans name; lost, altered and made up ones are named."""
     source, target = fresh_server(), fresh_server()

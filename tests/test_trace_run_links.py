@@ -33,6 +33,7 @@ def _runs(seed: Seeder, experiment: str) -> dict[str, str]:
     return {one["info"]["run_name"]: one["info"]["run_id"] for one in seed.call("POST", "runs/search", body)["runs"]}
 
 
+@pytest.mark.long
 def test_links_made_afterwards_are_migrated_and_compared(fresh_server: FreshServer, tmp_path: Path) -> None:
     """They lead to the copies of the runs; one that is lost and one too many are named, a dead link is neither."""
     source, target = fresh_server(), fresh_server()

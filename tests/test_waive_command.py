@@ -111,6 +111,7 @@ def test_a_bad_report_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.long
 def test_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A path that leads nowhere, and a file cut short."""
     assert main(["waive", "--from", str(tmp_path / "none")]) == 4

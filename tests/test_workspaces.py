@@ -95,6 +95,7 @@ def test_migrate_refuses_a_source_with_several_workspaces() -> None:
     assert not unwritten(Survey())
 
 
+@pytest.mark.long
 def test_migrate_refuses_a_chosen_workspace() -> None:
     """Its own requests would go to the default workspace, and those of MLflow's client to the other."""
     args: argparse.Namespace = SimpleNamespace(  # type: ignore[assignment]
