@@ -33,7 +33,7 @@ check: $(VENV)/.ready-dev
 # the parsers of all that a user gives, with as many damaged and made-up inputs as wanted
 EXAMPLES ?= 5000
 fuzz: $(VENV)/.ready-dev
-	MLFLOW_PARITY_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_fuzz.py
+	MLFLOW_PARITY_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/snapshot/test_fuzz.py
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.run

@@ -100,7 +100,7 @@ def test_every_check_was_red() -> None:
     """There is no check without a fault that it finds."""
     red = {OWNERS[said[0], said[2]] for fault in FAULTS for said in fault.said(fault.found)}
     elsewhere = {(change.kind, change.facet) for change in CHANGES.values()} | WORKSPACES
-    # what limits an audit as a whole is no fault of an object: tests/test_limits.py
+    # what limits an audit as a whole is no fault of an object: tests/audit/test_limits.py
     elsewhere |= {(SCOPE_KIND, facet) for facet in SCOPE_FACETS}
     assert red | {OWNERS[one] for one in elsewhere} == set(OWNERS.values())
 

@@ -3,8 +3,8 @@
 ``python3 -m support.bare_machine`` with ``tests`` on ``PYTHONPATH``; standard library only, and nothing is written to
 the checkout. In a clone it runs ``make demo``; the wheel goes into a new environment by the lines of README's
 *Install*; each other shell block of the pages is run with that environment's programs alone, in an empty folder. The
-servers that the commands talk to run in the clone's own environment, and ``tests/test_howtos.py`` knows what each page
-needs.
+servers that the commands talk to run in the clone's own environment, and ``tests/project/test_howtos.py`` knows what
+each page needs.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def run_pages(clone: Path, folder: Path, programs: Path) -> set[str]:
     wait(ready, "make .venv/.ready-dev", log)
     env = environment({"PARITY_BARE_PROGRAMS": str(programs), "PARITY_BARE_RAN": str(ran)})
     command = [".venv/bin/python", "-m", "pytest", "-q", "-n", "2", "--dist", "load", "-p", "no:cacheprovider"]
-    wait(begin([*command, "tests/test_howtos.py"], clone, env, log), "a command of README or docs", log)
+    wait(begin([*command, "tests/project/test_howtos.py"], clone, env, log), "a command of README or docs", log)
     return set(ran.read_text(encoding="utf-8").split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""Answers that never end, or unpack to more than any memory: spoils for :mod:`reading_proxy`."""
+"""Answers that never end, or unpack to more than any memory: spoils for :mod:`support.proxy`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
-from reading_proxy import Exchange, Spoil
+from support.proxy import Exchange, Spoil
 
 _MIB = 1 << 20
 #: What the bombs of gzip unpack to: blanks, which JSON may have as many of as it likes.

@@ -19,16 +19,19 @@ from support.servers import FreshServer, ServerPool, keep_pristine
 from support.sharing import lead
 
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
-_LONGEST = ("test_migrate_matrix", "test_migrate_resume", "test_howtos", "test_migrating", "test_migrate_runs",
-            "test_transport", "test_migrate_repair", "test_migrate_export", "test_self_test", "test_migrate_losses",
-            "test_stores", "test_core_properties", "test_battery", "test_profiles", "test_memory", "test_hostile",
-            "test_migrate_losses_more", "test_migrate_losses_s3",
-            "test_versions", "test_audit_waivers", "test_standin_servers",
-            "test_audit_killed", "test_retire", "test_reading_histories", "test_audit_pairing", "test_migrate_plan",
-            "test_audit_xdist", "test_access", "test_migrate_backup", "test_migrate_objects", "test_reporting_html",
-            "test_core_options", "test_read_only", "test_migrate_outcome", "test_package", "test_secrets",
-            "test_reporting_ledger", "test_objects", "test_standin_services", "test_core_verdict",
-            "test_load", "test_many_experiments")  # fmt: skip
+_LONGEST = (
+    "migrating/test_matrix", "migrating/test_resume", "project/test_howtos", "migrating/test_tool",
+    "migrating/test_runs", "reading/test_transport", "migrating/test_repair", "migrating/test_export",
+    "options/test_self_test", "migrating/test_losses", "audit/test_stores", "audit/test_properties",
+    "faults/test_battery", "options/test_profile", "audit/test_memory", "audit/test_hostile",
+    "migrating/test_losses_more", "migrating/test_losses_s3", "audit/test_versions", "options/test_waivers",
+    "standin/test_servers", "audit/test_killed", "sagemaker/test_retire", "reading/test_histories",
+    "pairing/test_keys", "migrating/test_plan", "options/test_xdist", "comparing/test_access",
+    "migrating/test_backup", "migrating/test_objects", "reporting/test_html_report", "options/test_values",
+    "audit/test_read_only", "migrating/test_outcome", "project/test_package", "project/test_secrets",
+    "reporting/test_ledger", "comparing/test_objects", "standin/test_services", "audit/test_verdict",
+    "audit/test_load", "audit/test_many_experiments",
+)  # fmt: skip
 
 
 # how long an example takes says how busy the machine is, and nothing else
@@ -45,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.own_markers[:] = [mark for mark in item.own_markers if not _excepted(item, mark)]
     place = {name: number for number, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
+    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(_LONGEST)))
 
 
 def _excepted(item: pytest.Item, mark: pytest.Mark) -> bool:

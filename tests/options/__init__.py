@@ -1,0 +1,1 @@
+"""Tests of the options of an audit, end to end."""

@@ -1,0 +1,198 @@
+"""Own checks: the documented example against real servers, and what it takes to be a proof."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from support import warm
+from support.audits import PYTEST, AuditRun
+from support.seed import EPOCH, Seeder
+from support.servers import FreshServer
+from support.tool import migrate
+
+from mlflow_parity.audit.test_items import Item
+from mlflow_parity.cli import main
+from mlflow_parity.pytest_api import own_checks
+from mlflow_parity.standin.servers import Server, clean_environment
+
+EXAMPLE = Path(__file__).resolve().parent.parent.parent / "docs" / "examples" / "own-checks"
+
+
+@pytest.fixture(scope="module")
+def servers(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+    """Two experiments and a registered model, migrated by the tool without loss."""
+    source, target = module_server(), module_server()
+    seed = Seeder(source.uri)
+    for name in ("shop", "search/ranking"):
+        experiment = seed.experiment(name)
+        for number in range(3):
+            run = seed.run(experiment, f"run {number}", start=EPOCH + number, tags={"team": "growth"})
+            points = [("accuracy", 0.5 + number / 10 + step / 100, EPOCH + step, step) for step in range(5)]
+            seed.log(run, params={"lr": f"0.{number}"}, metrics=points)
+            seed.artifact(run, "card.md", f"# {name} {number}\n".encode())
+            seed.end(run)
+    migrate(source.uri, target.uri, tmp_path_factory.mktemp("export"))
+    for server in (source, target):
+        _register(Seeder(server.uri), "search/ranking", "run 2")
+    return source, target
+
+
+def _register(seed: Seeder, experiment: str, name: str) -> None:
+    """Make what a run logged the first version of a registered model, with an alias."""
+    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": experiment})["experiment"]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
+    run = next(run["info"] for run in runs if run["info"]["run_name"] == name)
+    seed.call("POST", "registered-models/create", {"name": "ranker"})
+    seed.call(
+        "POST", "model-versions/create", {"name": "ranker", "source": run["artifact_uri"], "run_id": run["run_id"]}
+    )
+    seed.call("POST", "registered-models/alias", {"name": "ranker", "alias": "best", "version": "1"})
+
+
+def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> AuditRun:
+    """Run pytest on the checks in ``folder`` as a user's repository would."""
+    command = [*PYTEST, "-rA", "--parity-report-dir", "reports", str(folder)]
+    command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri, *arguments]
+    done = warm.run(command, kind="audit", cwd=folder, env=clean_environment())
+    return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the example project."""
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "own"))
+
+
+@pytest.mark.long(but=("workers0",))
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_the_example_passes_on_a_good_migration(
+    workers: tuple[str, ...], servers: tuple[Server, Server], project: Path
+) -> None:
+    """Four checks of each of three experiments (Default is one) and two of the whole; the ledger is complete."""
+    run = run_own(project, servers, *workers)
+    assert run.status == 0, run.output
+    passed = {line.split("::")[-1] for line in run.output.splitlines() if line.startswith("PASSED ")}
+    assert len(passed) == 3 * 4 + 2
+    assert "test_the_best_run_is_the_same[experiment=shop]" in passed
+    assert "test_nothing_is_unverified[whole-audit]" in passed
+    assert run.report["verdict"] == "green"
+    assert run.report["sides"]["source"]["points"] == 30
+    assert {row.facet for row in run.rows() if row.kind == "run"} >= {"params", "metrics", "artifacts", "times"}
+    # as the shipped checks judge it: nobody asked for its loading
+    facets = {row.facet for row in run.rows() if row.kind == "model_version"}
+    assert "access" in facets
+    assert "loads" not in facets
+
+
+def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], project: Path) -> None:
+    """What only a server itself can tell is not judged by an own check either; ids like ours make no difference."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def test_green(parity_audit):\n"
+        "    assert parity_audit.green\n"
+        "@pytest.mark.parametrize('name', ['shop'])\n"
+        "def test_mine(name):\n"
+        "    assert name\n"
+    )
+    assert main(["snapshot", "--source-uri", servers[1].uri, "--to", str(project / "kept")]) == 0
+    snapshot = f"{project / 'kept' / 'source'}"
+    run = run_own(project, servers, "--target-uri", snapshot)
+    assert run.status == 0, run.output
+    assert not [row for row in run.rows() if row.facet in ("loads", "resolves")]
+
+
+@pytest.mark.long(but=("workers0",))
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_an_own_rule_that_is_broken_is_red(
+    workers: tuple[str, ...], servers: tuple[Server, Server], project: Path
+) -> None:
+    """A failing own check makes the run red beside a green ledger, and the report says which it was."""
+    check = project / "test_release_rules.py"
+    check.write_text(check.read_text().replace('"team" not in', '"budget" not in'))
+    run = run_own(project, servers, "-k", "without_a_team and shop", *workers)
+    assert run.status == 1, run.output
+    assert run.failed() == {"test_no_run_is_without_a_team"}
+    assert run.report["verdict"] == "red"
+    assert run.red_rows() == []
+    assert {row.experiment for row in run.rows() if row.kind == "run"} == {"shop"}
+    assert "pytest ended with exit status 1 although the ledger is green" in run.report["reasons"]
+
+
+def test_a_red_ledger_is_red_whatever_own_checks_say(servers: tuple[Server, Server], project: Path) -> None:
+    """A check that passes cannot hide a difference in what it did not look at."""
+    (project / "test_release_rules.py").unlink()
+    (project / "test_mine.py").write_text("def test_params(parity_pairs):\n    assert len(parity_pairs) in (0, 3)\n")
+    seed = Seeder(servers[1].uri)
+    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
+    late = {"run_id": runs[0]["info"]["run_id"], "key": "late"}
+    seed.log(late["run_id"], tags={"late": "1"})
+    try:
+        run = run_own(project, servers)
+    finally:
+        seed.call("POST", "runs/delete-tag", late)
+    assert run.status == 1, run.output
+    assert "3 passed" in run.output
+    assert {found[:3] for found in run.findings()} == {("tags", "late", "extra")}
+
+
+def test_tests_without_our_fixtures_prove_nothing(servers: tuple[Server, Server], project: Path) -> None:
+    """They pass, nothing was compared, and the exit status is 5."""
+    (project / "test_release_rules.py").write_text("def test_mine():\n    assert True\n")
+    run = run_own(project, servers)
+    assert "1 passed" in run.output
+    assert run.status == 5
+    assert run.report["verdict"] == "none"
+
+
+def test_what_was_not_read_is_an_error(servers: tuple[Server, Server], project: Path) -> None:
+    """Parameters of the user's own beside ours work; an experiment out of scope is no empty one."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "from mlflow_parity.pytest_api.own_checks import NotRead\n"
+        "@pytest.mark.parametrize('least', [1, 2])\n"
+        "def test_runs(parity_experiment, parity_source, least):\n"
+        "    assert len(parity_experiment.source.runs) > least\n"
+        "    assert parity_experiment.source.run('run 1').params == {'lr': '0.1'}\n"
+        "    with pytest.raises(KeyError):\n"
+        "        parity_experiment.source.run('run 9')\n"
+        "    with pytest.raises(NotRead):\n"
+        "        parity_source.experiment('search/ranking').runs\n"
+    )
+    run = run_own(project, servers, "--parity-experiments", "shop")
+    assert run.status == 0, run.output
+    assert "2 passed" in run.output
+
+
+def test_without_an_audit_own_checks_are_refused(project: Path) -> None:
+    """A plain pytest run of the repository is told what is missing; it is not green."""
+    done = warm.run(["-m", "pytest", str(project)], kind="audit", cwd=project, env=clean_environment())
+    assert done.returncode != 0
+    assert "add --source-uri" in done.stdout + done.stderr
+
+
+def test_node_ids_tell_what_is_needed() -> None:
+    """Only own checks are recognised, with their experiments, whatever parameters are beside."""
+    shop, longer = Item("shop", "shop", "1", surplus=False), Item("shop-2", "shop-2", "2", surplus=False)
+    model = Item("shop", "shop", "", surplus=False, family="model")
+    items = [shop, longer, model]
+    asked = own_checks.asked_for
+    assert asked("own/test_a.py::test_x[experiment=shop]", items) == [shop]
+    assert asked("own/test_a.py::test_x[experiment=shop-2]", items) == [longer]
+    assert asked("own/test_a.py::test_x[5-experiment=shop-2]", items) == [shop, longer]
+    assert asked("own/test_a.py::test_x[whole-audit]", items) == items
+    assert asked("own/test_a.py::test_x[a-whole-audit]", items) == items
+    assert asked("checks/test_params.py::test_params[shop]", items) is None
+    assert asked("own/test_a.py::test_x[experiment=gone]", items) is None
+    assert asked("own/test_a.py::test_x", items) is None
+
+
+def test_the_page_names_every_fixture() -> None:
+    """``docs/own-checks.md`` and the example use what there is."""
+    page = (EXAMPLE.parent.parent / "own-checks.md").read_text(encoding="utf-8")
+    for name in ("parity_source", "parity_target", "parity_experiment", "parity_pairs", "parity_audit"):
+        assert f"`{name}`" in page
+    assert os.path.exists(EXAMPLE / "test_release_rules.py")

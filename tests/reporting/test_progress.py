@@ -1,0 +1,158 @@
+"""Progress: a line on a terminal that is cleared at the end, nothing anywhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.report_samples import unhurried
+
+from mlflow_parity.reporting.progress import Progress
+
+_READ_TWO_SIDES = """
+import sys, time
+from mlflow_parity.reporting.progress import Progress
+
+def write(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+with Progress(write, isatty=sys.stdout.isatty()) as progress:
+    progress.expect("source", 12)
+    progress.expect("target", 12)
+    for _ in range(8):
+        progress.add("source", runs=90, points=90_000)
+        progress.add("target", runs=90, points=90_000, artifacts=3, size=1_500_000)
+        time.sleep(0.1)
+    progress.add("source", experiments=3)
+    time.sleep(0.5)
+sys.stdout.write("done")
+"""
+
+
+def on_a_terminal(columns: int) -> str:
+    """Run the example on a pseudo-terminal of so many columns and return what it wrote there."""
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", _READ_TWO_SIDES],
+        stdout=terminal,
+        stdin=terminal,
+        env={**os.environ, "COLUMNS": str(columns), "TERM": "dumb"},
+    ) as process:
+        os.close(terminal)
+        written = b""
+        while select.select([controller], [], [], 30)[0]:
+            try:
+                piece = os.read(controller, 65_536)
+            except OSError:  # how Linux says that the other end was closed
+                break
+            if not piece:
+                break
+            written += piece
+        assert process.wait(30) == 0
+    os.close(controller)
+    return written.decode("ascii")
+
+
+def screen(written: str) -> str:
+    """Return the line that is left when carriage returns are obeyed."""
+    cells: list[str] = []
+    at = 0
+    for character in written:
+        if character == "\r":
+            at = 0
+            continue
+        cells[at:] = [character, *cells[at + 1 :]]
+        at += 1
+    return "".join(cells).rstrip()
+
+
+def test_a_terminal_shows_counts_and_rates_and_is_cleared() -> None:
+    """Both sides, experiments done of all, runs, points and rate are shown; at the end the line is empty."""
+    written = on_a_terminal(160)
+    assert re.search(
+        r"\rreading source 3/12 exp, 720 runs, 720\.0k points, [\d.]+[kM]? points/s \| target 0/12", written
+    )
+    assert "24 files 12.0 MB" in written
+    assert screen(written) == "done"
+    # 1.3 s at no more than five lines a second, and the clearing
+    assert written.count("\r") <= 10
+
+
+def test_a_narrow_terminal_never_wraps() -> None:
+    """No line is wider than the terminal less one column."""
+    written = on_a_terminal(40)
+    pieces = [piece for piece in written.removesuffix("done").split("\r") if piece]
+    assert pieces
+    assert max(map(len, pieces)) <= 39
+    assert screen(written) == "done"
+
+
+def test_a_pipe_gets_nothing() -> None:
+    """Where there is no terminal nothing is written."""
+    done = subprocess.run([sys.executable, "-c", _READ_TWO_SIDES], capture_output=True, check=True, timeout=60)
+    assert done.stdout == b"done"
+    assert done.stderr == b""
+
+
+def test_no_thread_without_a_terminal() -> None:
+    """Without a terminal no thread is started; with one it is a daemon and ends at close."""
+
+    def running() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "parity-progress"]
+
+    with Progress(lambda text: None, isatty=False):
+        assert running() == []
+    with Progress(lambda text: None, isatty=True):
+        assert [thread.daemon for thread in running()] == [True]
+    assert running() == []
+
+
+def test_a_terminal_that_goes_away_is_no_error() -> None:
+    """When writing fails the line ends, the audit does not; closing twice is fine."""
+    tries: list[str] = []
+
+    def broken(text: str) -> None:
+        tries.append(text)
+        raise OSError("gone")
+
+    with Progress(broken, isatty=True) as progress:
+        progress.add("source", runs=1)
+        deadline = time.monotonic() + 10
+        while not tries and time.monotonic() < deadline:
+            time.sleep(0.02)
+    progress.close()
+    assert len(tries) == 1
+
+
+def test_threads_lose_no_count() -> None:
+    """Eight threads add up."""
+    progress = Progress(lambda text: None, isatty=False, clock=iter([0.0, 10.0]).__next__)
+
+    def count() -> None:
+        for _ in range(2_000):
+            progress.add("source", runs=1, points=10)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert progress.line() == "reading source 0 exp, 16,000 runs, 160.0k points, 16.0k points/s"
+
+
+@given(st.text(max_size=20), st.integers(0, 10**18), st.integers(0, 10**18))
+@unhurried
+def test_the_line_is_plain(side: str, runs: int, size: int) -> None:
+    """Whatever is counted, the line holds no control character."""
+    progress = Progress(lambda text: None, isatty=False)
+    progress.add(side, runs=runs, artifacts=1, size=size)
+    assert not re.search("[\x00-\x1f\x7f-\x9f]", progress.line())

@@ -1,0 +1,25 @@
+"""Readers of servers, as the tests of reading open them."""
+
+from __future__ import annotations
+
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Entity
+from mlflow_parity.reading.server import PAGE, ServerReader
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Limits, Session
+
+QUICK = Limits(first_wait=0.02, longest_wait=0.1)
+
+
+def opened(uri: str, *, page: int = PAGE) -> ServerReader:
+    """Return a reader of a server, with pages of a size of our own."""
+    location = parse_location(uri, option="--source-uri")
+    found = credentials(location, "source", {"AWS_EC2_METADATA_DISABLED": "true"})
+    return ServerReader(Session(location, found, limits=QUICK), found, page=page)
+
+
+def everything(reader: ServerReader, experiment: str) -> list[Entity]:
+    """Read all that is not a run."""
+    pages = [*reader.registry(), *reader.server_objects("evaluation_dataset"), *reader.server_objects("webhook")]
+    pages += reader.experiment_objects(experiment, ("logged_model", "trace", "scorer"))
+    return [entity for page in pages for entity in page]
