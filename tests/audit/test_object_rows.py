@@ -14,7 +14,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot.store import PlaceObjects
 
 TIMES = {"created": 5, "updated": 6}

@@ -20,8 +20,7 @@ from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS, contract
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.pairing.relocation import Relocation
 

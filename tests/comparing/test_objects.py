@@ -20,8 +20,7 @@ from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS, contract
 from mlflow_parity.pairing.objects import pair_objects
 
 slow = settings(

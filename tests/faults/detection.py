@@ -12,7 +12,7 @@ from faults.battery import OWNERS, Finding, Result
 from faults.fault import Fault, Pair
 from faults.later import CHANGES
 from faults.registry import FAULTS
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.contract import FACETS
 
 _PAIRS: dict[Pair, tuple[str, str]] = {

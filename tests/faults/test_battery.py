@@ -14,8 +14,7 @@ from faults.detection import markdown
 from faults.fault import Fault, Pair
 from faults.later import CHANGES, WORKSPACES
 from faults.registry import FAULTS
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS, SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND, contract
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "detection.md"
 

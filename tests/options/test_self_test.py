@@ -35,8 +35,7 @@ from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS, LIVE, OPTIONAL, SCOPE_KIND
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND, contract
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.pairing.experiments import pair_runs
 from mlflow_parity.reporting.report import CoverageRow

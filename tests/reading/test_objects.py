@@ -15,8 +15,7 @@ from support.seed_objects import CHAT, FILES, HOOK, MLMODEL, SCORER, Objects, se
 from support.servers import FreshServer
 
 from mlflow_parity.core.records import Entity, Run
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS, contract
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.standin.servers import Server
 

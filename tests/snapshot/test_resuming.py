@@ -18,7 +18,7 @@ from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Series
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS
 from mlflow_parity.snapshot.capture import RUN_PARTS, capture
 from mlflow_parity.snapshot.store import Origin, Snapshot

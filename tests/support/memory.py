@@ -24,7 +24,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.reading import Reader

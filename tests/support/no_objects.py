@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.visibility import Visibility
 

@@ -14,8 +14,7 @@ from mlflow_parity.comparing.same_store import experiment_facet, run_facet
 from mlflow_parity.core.digests import artifacts_digest
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import FILES
+from mlflow_parity.kinds import FILES, contract
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
 

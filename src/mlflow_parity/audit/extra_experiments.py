@@ -12,7 +12,8 @@ from mlflow_parity.comparing.surplus import Held, is_default
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.base import CONTAINERS, Kind, of_family
+from mlflow_parity.kinds import CONTAINERS, of_family
+from mlflow_parity.kinds.base import Kind
 from mlflow_parity.snapshot import Part
 
 

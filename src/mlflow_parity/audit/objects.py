@@ -24,15 +24,16 @@ from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Resolved
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.base import FILES, KINDS, Family, Kind, of_family
+from mlflow_parity.kinds import FILES, KINDS, of_family
+from mlflow_parity.kinds.base import Family, Kind
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.objects import ObjectPairing, pair_objects
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.pairing.same_store import same_objects
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.snapshot import SERVER, Part
-from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects
+from mlflow_parity.snapshot import FILES_PART, SERVER, Part
+from mlflow_parity.snapshot.store import PlaceObjects
 
 #: Kinds whose pairs are needed to follow the links of a kind.
 NEEDS: Mapping[str, tuple[str, ...]] = {

@@ -18,7 +18,8 @@ from mlflow_parity.comparing.objects import unread_rows
 from mlflow_parity.core.digests import listed_digest
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.base import Family, of_family
+from mlflow_parity.kinds import of_family
+from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.schema import Listed

@@ -18,13 +18,14 @@ from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.core.private_files import make_folder
 from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds.base import KINDS, Family
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.answering import answering
-from mlflow_parity.snapshot import SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
-from mlflow_parity.snapshot.store import FILES_PART, MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
 
 SideName = Literal["source", "target"]
 SIDES: tuple[SideName, SideName] = ("source", "target")

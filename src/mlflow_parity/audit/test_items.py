@@ -19,7 +19,8 @@ from typing import Any
 from mlflow_parity.core.files import read_json, write_json
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Cell, Finding, State
-from mlflow_parity.kinds.base import CONTAINERS, Family
+from mlflow_parity.kinds import CONTAINERS
+from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import NAMES, Promise
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")

@@ -24,7 +24,7 @@ from mlflow_parity.comparing.registry_fields import (
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.base import KINDS, plain_tags
+from mlflow_parity.kinds import KINDS, plain_tags
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 _SERVER_TIMES = ("creation", "update")

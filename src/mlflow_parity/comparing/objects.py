@@ -16,7 +16,7 @@ from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.locations import VARIABLE
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.base import FILES, KINDS
+from mlflow_parity.kinds import FILES, KINDS
 from mlflow_parity.pairing.objects import ObjectPair, ObjectPairing
 from mlflow_parity.pairing.relocation import Relocation
 

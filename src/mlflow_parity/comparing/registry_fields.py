@@ -12,7 +12,7 @@ from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ from mlflow_parity.core.records import (
     Run,
 )
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import plain_tags
+from mlflow_parity.kinds import contract, plain_tags
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.relocation import Relocation
 

@@ -18,7 +18,7 @@ from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.core.digests import combine, digest, encode
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import ArtifactTree, Entity
-from mlflow_parity.kinds.base import FILES, KINDS, plain_tags
+from mlflow_parity.kinds import FILES, KINDS, plain_tags
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given again (a version's number).
 _NOT_KEPT = frozenset(

@@ -1,4 +1,8 @@
-"""The kinds of object beside experiments and runs: where each belongs, which facets it has, what tells copies.
+"""What a kind of MLflow object is: data from which all that knows it is derived.
+
+A kind states its name, where it belongs, the releases that have it, and its *facets*, the comparable sides of an
+object. Each facet names a *strategy*: it brings the comparer, the contract's base rule and the self-test's faults.
+What may differ all the same, or is not compared, stands with its facet as further rules, each with its reason.
 
 A *family* is what a test item stands for: an experiment with what is in it, a registered model with its versions,
 a prompt with its versions, the server with what hangs on nothing else, or the scope of the audit as a whole.
@@ -6,19 +10,72 @@ a prompt with its versions, the server with what hangs on nothing else, or the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from mlflow_parity.core.records import EXIM_PREFIX, Entity
+from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
-#: Where the snapshot keeps a kind: parts of an experiment, or of the server.
-ObjectPart = Literal[
-    "logged_models", "traces", "scorers", "registry", "evaluation_datasets", "webhooks", "issues", "review_queues",
-    "gateway_secrets", "gateway_models", "gateway_endpoints", "gateway_guardrails", "gateway_budgets", "mcp_servers",
-    "workspaces",
+Treatment = Literal["equal", "paired", "expected", "not compared"]
+#: ``own``: the kind has a comparer of its own for it, in the room ``comparing``.
+Strategy = Literal[
+    "presence", "value", "definition", "items", "link", "tags", "times", "status", "aliases", "number", "files", "own"
 ]  # fmt: skip
+TOOL = "databricks-mlflow-export-import 1.2.1"
+ANY = "every MLflow server from 2.16"
+EVERY = "every server"
+_MOVED = (
+    "A restored store may stand elsewhere. One prefix for the whole server, read from the experiments' locations; what "
+    "stands below the old prefix must stand at the same place below the new one."
+)
+_MOVED_WHEN = "more experiments below the old prefix moved to the new one than stayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one field is treated.
+
+    ``equal``: must be the same. ``paired``: compared through the pairing (an id on the source must be the id of
+    its copy on the target). ``expected``: may differ under the condition ``when``, which is verified, with the
+    evidence that ``reason`` names. ``not compared``: outside this audit; the report says so.
+
+    ``profiles`` are the kinds of move for which it holds. Left empty, ``equal`` and ``not compared`` hold for all,
+    ``paired``, ``expected`` and what only the tool does for ``export-import`` alone: what an import may change is no
+    excuse for a store that only went on.
+    """
+
+    id: str
+    kind: str
+    facet: str
+    field: str
+    treatment: Treatment
+    reason: str
+    when: str = ""
+    holds_for: str = ANY
+    profiles: tuple[Profile, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fill in the profiles that the treatment implies."""
+        if not self.profiles:
+            every = self.treatment in ("equal", "not compared") and self.holds_for != TOOL
+            object.__setattr__(self, "profiles", PROFILES if every else EXPORT_IMPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """One comparable side of an object; ``rules`` begin with that of the facet itself, where it has one.
+
+    ``of``: the kind that a link leads to, or whose ids stand in ``items``. ``live``: only a server itself can tell it;
+    of a snapshot it is not judged. ``optional``: judged only where an option asks for it. ``what``: an item, in words.
+    """
+
+    name: str
+    strategy: Strategy
+    rules: tuple[Rule, ...]
+    of: str = ""
+    what: str = ""
+    live: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +85,40 @@ class Kind:
     name: str
     plural: str
     family: Family
-    part: ObjectPart
-    facets: tuple[str, ...]
+    part: str
+    """Where the snapshot keeps it: a part of an experiment, or of the server."""
+    sides: tuple[Facet, ...]
     content: tuple[str, ...]
     first: tuple[int, int]
     """The first MLflow release whose tracking server serves it (2.13 is the oldest that SageMaker offers)."""
-    files: bool = False
     surely: tuple[int, int] | None = None
     """A release that serves it for certain, where the first is not known: in between, the server tells."""
+    named: bool = True
+    """Whether the objects of its family are known by their names, which may collide on the target."""
+
+    def __post_init__(self) -> None:
+        """Write the kind into the rules of its facets."""
+        object.__setattr__(self, "sides", tuple(belonging(one, self.name, self.noun) for one in self.sides))
+
+    @property
+    def facets(self) -> tuple[str, ...]:
+        """Names of its facets, in the order in which reports show them."""
+        return tuple(one.name for one in self.sides)
+
+    @property
+    def files(self) -> str | None:
+        """The facet that stands for its files, if it has any."""
+        return next((one.name for one in self.sides if one.strategy == "files"), None)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of an object but its links is one facet, its definition."""
+        return any(one.strategy == "definition" for one in self.sides)
+
+    @property
+    def noun(self) -> str:
+        """One object of it, in words."""
+        return self.plural[:-1]
 
     @property
     def title(self) -> str:
@@ -48,112 +131,108 @@ class Kind:
         return f"{self.first[0]}.{self.first[1]}{'' if self.surely is None else ' or later'}"
 
 
-_KINDS = (
-    Kind("logged_model", "logged models", "experiment", "logged_models",
-         ("presence", "name", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
-         ("type", "params", "tags"), (3, 0), files=True),
-    Kind("trace", "traces", "experiment", "traces",
-         ("presence", "state", "times", "client_request_id", "previews", "tags", "metadata", "run", "run_links",
-          "logged_model", "prompts", "spans", "attachments", "assessments"),
-         ("state", "client_request_id", "previews"), (2, 14), files=True),
-    Kind("scorer", "scorers", "experiment", "scorers",
-         ("presence", "number", "definition", "times"), ("definition",), (3, 4)),
-    Kind("registered_model", "registered models", "model", "registry",
-         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), (1, 0)),
-    Kind("model_version", "model versions", "model", "registry",
-         ("presence", "number", "order", "status", "description", "tags", "source_tags", "user", "stage", "run",
-          "run_link", "logged_model", "source", "storage", "times", "files", "access", "loads"),
-         ("description", "tags", "status"), (1, 0), files=True),
-    Kind("prompt", "prompts", "prompt", "registry",
-         ("presence", "description", "tags", "aliases", "resolves", "times"), ("description", "tags"), (2, 21)),
-    Kind("prompt_version", "prompt versions", "prompt", "registry",
-         ("presence", "number", "template", "commit_message", "tags", "model_config", "response_format", "type",
-          "times"),
-         ("template", "commit_message", "tags"), (2, 21)),
-    Kind("evaluation_dataset", "evaluation datasets", "server", "evaluation_datasets",
-         ("presence", "name", "tags", "schema", "profile", "digest", "user", "last_updated_by",
-          "experiments", "records", "times"),
-         ("tags", "records"), (3, 4)),
-    Kind("webhook", "webhooks", "server", "webhooks",
-         ("presence", "name", "description", "url", "events", "status", "times"),
-         ("url", "events", "description"), (3, 3)),
-    Kind("issue", "issues", "server", "issues",
-         ("presence", "definition", "experiment", "run"), ("definition",), (3, 11), surely=(3, 17)),
-    Kind("review_queue", "review queues", "server", "review_queues",
-         ("presence", "definition", "experiment", "items"), ("definition",), (3, 11), surely=(3, 17)),
-    Kind("gateway_secret", "gateway secrets", "server", "gateway_secrets",
-         ("presence", "definition"), ("definition",), (3, 5), surely=(3, 10)),
-    Kind("gateway_model", "gateway model definitions", "server", "gateway_models",
-         ("presence", "definition"), ("definition",), (3, 5), surely=(3, 10)),
-    Kind("gateway_endpoint", "gateway endpoints", "server", "gateway_endpoints",
-         ("presence", "definition", "experiment"), ("definition",), (3, 5), surely=(3, 10)),
-    Kind("gateway_guardrail", "gateway guardrails", "server", "gateway_guardrails",
-         ("presence", "definition", "experiment"), ("definition",), (3, 11), surely=(3, 17)),
-    Kind("gateway_budget", "gateway budgets", "server", "gateway_budgets",
-         ("presence", "definition"), ("definition",), (3, 11), surely=(3, 17)),
-    Kind("mcp_server", "MCP servers", "server", "mcp_servers",
-         ("presence", "definition", "versions", "endpoints"), ("definition",), (3, 15), surely=(3, 17)),
-    Kind("workspace", "workspaces", "server", "workspaces",
-         ("presence", "content"), ("content",), (3, 5), surely=(3, 10)),
-)  # fmt: skip
-#: The facet that stands for the files of a kind.
-FILES: Mapping[str, str] = {"logged_model": "files", "model_version": "files", "trace": "attachments"}
-#: Facets that only a server itself can tell: of a snapshot they are not judged.
-LIVE = frozenset({("registered_model", "resolves"), ("prompt", "resolves")})
-#: Facets that are judged only where an option asks for it.
-OPTIONAL = frozenset({("model_version", "loads")})
-#: The kind of the rows that are about no object: what limits an audit as a whole (:mod:`mlflow_parity.audit.limits`).
-SCOPE_KIND = "server"
-SCOPE_FACETS = ("visibility", "release")
-KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
+def belonging(facet: Facet, kind: str, noun: str) -> Facet:
+    """Return a facet whose rules name the kind."""
+    rules = (
+        replace(one, id=f"{kind}.{one.id}", kind=kind, facet=facet.name, field=one.field or f"the {noun} itself")
+        for one in facet.rules
+    )
+    return replace(facet, rules=tuple(rules))
 
 
-#: The kind that holds all others of its family: without its copy nothing in it has one.
-CONTAINERS: Mapping[Family, str] = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
+# --- rules; each stands with its facet, which its id need not name
 
 
-def family_of(kind: str) -> Family:
-    """Return the family of a kind; runs belong to their experiment."""
-    return KINDS[kind].family if kind in KINDS else "scope" if kind == SCOPE_KIND else "experiment"
+def equal(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
+          profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
+    """A field that must be the same."""
+    return Rule(name, "", "", field, "equal", reason, when, holds_for, profiles)
 
 
-def of_family(family: Family) -> tuple[Kind, ...]:
-    """Return the kinds of a family, containers first."""
-    return tuple(kind for kind in _KINDS if kind.family == family)
+def paired(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
+           profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
+    """A field that is compared through the pairing."""
+    return Rule(name, "", "", field, "paired", reason, when, holds_for, profiles)
 
 
-def of_part(part: ObjectPart) -> tuple[Kind, ...]:
-    """Return the kinds that a part holds."""
-    return tuple(kind for kind in _KINDS if kind.part == part)
+def expected(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
+             profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
+    """A field that may differ under the condition ``when``."""
+    return Rule(name, "", "", field, "expected", reason, when, holds_for, profiles)
 
 
-def plain_tags(tags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tags without the source tags that the Export Import tool writes."""
-    return {key: value for key, value in tags.items() if not key.startswith(EXIM_PREFIX)}
+def not_compared(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
+                 profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
+    """A field outside of the audit."""
+    return Rule(name, "", "", field, "not compared", reason, when, holds_for, profiles)
 
 
-def origin(entity: Entity) -> str | None:
-    """Return the id of the source object that an entity names in its source tags, if it does."""
-    tags = entity.facets.get("tags") or {}
-    name, version = tags.get(EXIM_PREFIX + "field.name"), tags.get(EXIM_PREFIX + "field.version")
-    return f"{name}/{version}" if entity.kind == "model_version" and name and version else None
+def moved(name: str, field: str) -> Rule:
+    """A place in a store that went on, and stands elsewhere now."""
+    return expected(name, field, _MOVED, _MOVED_WHEN, profiles=SAME_STORE)
 
 
-def content(entity: Entity) -> list[Any]:
-    """Return what tells an entity from its like, without ids, links, times and source tags."""
-    return [
-        plain_tags(entity.facets.get(facet) or {}) if facet == "tags" else entity.facets.get(facet)
-        for facet in KINDS[entity.kind].content
-    ]
+# --- facets
 
 
-def natural(entity: Entity) -> list[Any]:
-    """Return the natural key of an entity within its container: what people tell it by."""
-    facets = entity.facets
-    if entity.kind == "trace":
-        return [entity.name, (facets.get("times") or {}).get("request"), facets.get("client_request_id")]
-    if entity.kind in ("scorer", "model_version", "prompt_version"):
-        return [entity.name.rpartition("/")[0] or entity.name, facets.get("number")]
-    if entity.kind == "logged_model":
-        return [entity.name, facets.get("type")]
-    return [entity.name]
+def presence(reason: str, *more: Rule, field: str = "") -> Facet:
+    """The object itself: exactly one copy, and no other."""
+    return Facet("presence", "presence", (equal("presence", field, reason), *more))
+
+
+def value(name: str, field: str, reason: str, *more: Rule) -> Facet:
+    """A JSON value that must be equal."""
+    return Facet(name, "value", (equal(name, field, reason), *more))
+
+
+def definition(field: str, *more: Rule) -> Facet:
+    """All that the list tells of an object but its links, as one JSON value; ``field`` says what that is."""
+    reason = "All that the list tells but the server's own ids, times and users."
+    return Facet("definition", "definition", (equal("definition", field, reason), *more))
+
+
+def items(name: str, field: str, reason: str, *more: Rule, of: str = "", what: str = "") -> Facet:
+    """A list that is compared as a multiset; ids of the kind ``of`` in it through the pairing."""
+    return Facet(name, "items", (equal(name, field, reason), *more), of, what)
+
+
+def link(name: str, of: str, field: str, reason: str, *more: Rule) -> Facet:
+    """The id of an object of the kind ``of``, which must be that of its copy."""
+    return Facet(name, "link", (paired(name, field, reason), *more), of)
+
+
+def tags(field: str, reason: str, *more: Rule) -> Facet:
+    """Tags, by key."""
+    return Facet("tags", "tags", (equal("tags", field, reason), *more))
+
+
+def times(
+    field: str = "creation and update time", reason: str = "The server sets them; no API can.", *more: Rule
+) -> Facet:
+    """Creation and update times, which the server sets."""
+    return Facet("times", "times", (expected("times", field, reason), *more))
+
+
+def status(field: str, reason: str, *more: Rule) -> Facet:
+    """A status, some of which no request of MLflow's writes."""
+    return Facet("status", "status", (equal("status", field, reason), *more))
+
+
+def aliases(field: str, reason: str, *more: Rule) -> Facet:
+    """Aliases, through the pairing of versions."""
+    return Facet("aliases", "aliases", (paired("aliases", field, reason), *more))
+
+
+def number(field: str, reason: str, *more: Rule) -> Facet:
+    """The number of a version."""
+    return Facet("number", "number", (equal("number", field, reason), *more))
+
+
+def files(name: str, field: str, reason: str, *more: Rule) -> Facet:
+    """A tree of files: paths, sizes, bytes."""
+    return Facet(name, "files", (equal(name, field, reason), *more))
+
+
+def own(name: str, *rules: Rule, live: bool = False, optional: bool = False) -> Facet:
+    """A facet with a comparer of its own."""
+    return Facet(name, "own", rules, live=live, optional=optional)

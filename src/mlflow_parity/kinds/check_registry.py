@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import LIVE, OPTIONAL, Family, family_of
+from mlflow_parity.kinds import LIVE, OPTIONAL, contract, family_of
+from mlflow_parity.kinds.base import Family
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.private_files import write as write_file
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted, json_safe, visible
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings

@@ -33,8 +33,8 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS, LIVE, SCOPE_KIND, Family
+from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract
+from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.options import BY_NAME as OPTIONS

@@ -27,8 +27,8 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth
+from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.attachments import named
-from mlflow_parity.kinds.base import FILES
 from mlflow_parity.reading import later_kinds, records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs

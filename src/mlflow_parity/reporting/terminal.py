@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted, crop, distinct, noun, shorten, shorten_pair, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
-from mlflow_parity.kinds.base import SCOPE_KIND
+from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
 
 #: Most lines of the summary.

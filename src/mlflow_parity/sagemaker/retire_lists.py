@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.text import encodable, visible
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.snapshot import SERVER
 

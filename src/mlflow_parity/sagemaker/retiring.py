@@ -21,7 +21,7 @@ from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted, noun, visible
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable

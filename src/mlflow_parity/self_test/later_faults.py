@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.contract import LATER
 from mlflow_parity.self_test.common_faults import link_faults, presence_faults, value_faults
 from mlflow_parity.self_test.fault import Fault

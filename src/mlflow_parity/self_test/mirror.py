@@ -9,7 +9,8 @@ from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.keys import ObjectKey, run_key
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.kinds.base import KINDS, Kind
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import Kind
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.objects import key_of
 from mlflow_parity.snapshot.store import Origin, PlaceObjects, Snapshot, SnapshotView

@@ -15,7 +15,8 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.base import KINDS, Family
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import Family
 from mlflow_parity.pairing.experiments import ExperimentPair
 from mlflow_parity.self_test.fault import Scene
 from mlflow_parity.self_test.mirror import Mirror

@@ -18,61 +18,31 @@ Layout::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
+from mlflow_parity.kinds import KINDS
 
-#: What is read and stored separately; ``runs`` is always needed, the others when a check asks for them.
-Part = Literal[
-    "runs",
-    "metrics",
-    "artifacts",
-    "logged_models",
-    "traces",
-    "scorers",
-    "logged_model_files",
-    "trace_files",
-    "registry",
-    "evaluation_datasets",
-    "webhooks",
-    "issues",
-    "review_queues",
-    "gateway_secrets",
-    "gateway_models",
-    "gateway_endpoints",
-    "gateway_guardrails",
-    "gateway_budgets",
-    "mcp_servers",
-    "workspaces",
-    "version_files",
-]
+#: What is read and stored separately: ``runs`` is always needed, the others when a check asks for them.
+Part = str
+#: The part that holds the files of a kind of object.
+FILES_PART: dict[str, Part] = {
+    "logged_model": "logged_model_files",
+    "trace": "trace_files",
+    "model_version": "version_files",
+}
+
+
+def _parts(experiment: bool) -> tuple[Part, ...]:
+    kinds = [kind for kind in KINDS.values() if (kind.family == "experiment") is experiment]
+    files = (FILES_PART[kind.name] for kind in kinds if kind.files)
+    return tuple(dict.fromkeys([*(kind.part for kind in kinds), *files]))
+
+
 #: Parts of an experiment, in the order in which they are read.
-PARTS: tuple[Part, ...] = (
-    "runs",
-    "metrics",
-    "artifacts",
-    "logged_models",
-    "traces",
-    "scorers",
-    "logged_model_files",
-    "trace_files",
-)
+PARTS: tuple[Part, ...] = ("runs", "metrics", "artifacts", *_parts(experiment=True))
 #: Parts of the server as a whole.
-SERVER_PARTS: tuple[Part, ...] = (
-    "registry",
-    "evaluation_datasets",
-    "webhooks",
-    "issues",
-    "review_queues",
-    "gateway_secrets",
-    "gateway_models",
-    "gateway_endpoints",
-    "gateway_guardrails",
-    "gateway_budgets",
-    "mcp_servers",
-    "workspaces",
-    "version_files",
-)
+SERVER_PARTS: tuple[Part, ...] = _parts(experiment=False)
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
@@ -123,6 +93,7 @@ class ExperimentView(Protocol):
 from mlflow_parity.core.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
 
 __all__ = [
+    "FILES_PART",
     "FORMAT",
     "FORMAT_VERSION",
     "PARTS",

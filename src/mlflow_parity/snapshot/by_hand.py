@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlflow_parity.core.text import noun
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import Snapshot
 

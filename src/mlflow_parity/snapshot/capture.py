@@ -12,12 +12,12 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import DEPTHS, Depth
-from mlflow_parity.kinds.base import KINDS, ObjectPart, of_part
+from mlflow_parity.kinds import KINDS, of_part
 from mlflow_parity.reading import Reader
-from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter
 from mlflow_parity.snapshot.resuming import objects_agree, runs_agree
-from mlflow_parity.snapshot.store import FILES_PART, PlaceObjects, Snapshot
+from mlflow_parity.snapshot.store import PlaceObjects, Snapshot
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
 
 #: Experiments read side by side on one server; their requests share the session's connections.
@@ -241,7 +241,7 @@ def _kinds(part: Part) -> list[str]:
     return [kind.name for kind in of_part(object_part(part))]
 
 
-def object_part(part: Part) -> ObjectPart:
+def object_part(part: Part) -> str:
     """Return a part as one that holds objects."""
     return next(kind.part for kind in KINDS.values() if kind.part == part)
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
-from mlflow_parity.snapshot.store import FILES_PART
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
 
 if TYPE_CHECKING:
     from mlflow_parity.core.records import ArtifactTree, Experiment

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlflow_parity import kinds
 from mlflow_parity.core.digests import combine, digest
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds import base as kinds
 from mlflow_parity.snapshot.writer import Home, Table, seal
 
 OBJECTS = pa.schema(
@@ -96,7 +96,7 @@ def row_object(row: Mapping[str, Any]) -> Entity:
 class ObjectsWriter:
     """Writes ``<part>.parquet``."""
 
-    def __init__(self, home: Home, part: kinds.ObjectPart) -> None:
+    def __init__(self, home: Home, part: str) -> None:
         self._home = home
         self._part = part
         self._table = Table(home.folder / f"{part}.parquet", OBJECTS)

@@ -34,8 +34,18 @@ from mlflow_parity.core.files import (
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
-from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.snapshot import (
+    FILES_PART,
+    FORMAT,
+    FORMAT_VERSION,
+    PARTS,
+    SERVER,
+    SERVER_PARTS,
+    HistoryKey,
+    Part,
+    RunKey,
+)
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.objects import ObjectsTable
@@ -635,14 +645,6 @@ class PlaceObjects:
         if part not in self._trees:
             self._trees[part] = Trees(self._folders[part] / f"{part}.parquet")
         return self._trees[part].tree(entity_id)
-
-
-#: Where the files of a kind are kept.
-FILES_PART: dict[str, Part] = {
-    "logged_model": "logged_model_files",
-    "model_version": "version_files",
-    "trace": "trace_files",
-}
 
 
 def _experiment_row(experiment: Experiment) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import SCOPE_KIND
+from mlflow_parity.kinds import SCOPE_KIND, contract
 
 #: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
 WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})

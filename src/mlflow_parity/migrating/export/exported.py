@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 
 if TYPE_CHECKING:
     from mlflow_parity.core.records import Entity

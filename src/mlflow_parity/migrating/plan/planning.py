@@ -13,8 +13,9 @@ from mlflow_parity.core.private_files import make_folder
 from mlflow_parity.core.private_files import write as write_file
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted, crop, json_safe, visible, width
-from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.kinds.contract import RULES, Rule
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import Rule
+from mlflow_parity.kinds.contract import RULES
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.findings import Found, json_of
 from mlflow_parity.migrating.findings import findings_text as findings_text

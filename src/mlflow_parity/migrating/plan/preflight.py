@@ -20,7 +20,7 @@ from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.export.tool import require_tool
 from mlflow_parity.migrating.findings import Found, Level, ordered

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, STORAGE, Artifact, Entity, Experiment, Run
-from mlflow_parity.kinds.base import KINDS, of_family
+from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted
-from mlflow_parity.kinds.base import KINDS, of_family
+from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow_parity.core.errors import SnapshotError
 from mlflow_parity.core.text import counted
-from mlflow_parity.kinds.base import of_family
+from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import Run
-from mlflow_parity.kinds.base import origin
+from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.repair.audit_findings import Damaged
 from mlflow_parity.migrating.repair.deleting import delete, mark
 from mlflow_parity.migrating.write.objects.logged_models import MARK

@@ -13,7 +13,7 @@ from mlflow_parity.migrating.write.objects.runs import tree_of
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import attachments_uri
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.snapshot.store import FILES_PART
+from mlflow_parity.snapshot import FILES_PART
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Entry

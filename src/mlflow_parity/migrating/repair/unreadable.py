@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.repair.audit_findings import UNREAD, Key, container_of
-from mlflow_parity.snapshot.store import FILES_PART
+from mlflow_parity.snapshot import FILES_PART
 
 if TYPE_CHECKING:
     from mlflow_parity.snapshot.incomplete import Unread

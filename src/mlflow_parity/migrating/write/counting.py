@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
-from mlflow_parity.kinds.base import content, natural, origin
+from mlflow_parity.kinds import content, natural, origin
 
 if TYPE_CHECKING:
     from mlflow_parity.core.records import Entity

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from mlflow_parity.core.errors import RequestRefused
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.transport.capabilities import ABSENT_CODES, release
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.export.exported import every
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved

@@ -10,7 +10,7 @@ from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
-from mlflow_parity.kinds.base import origin
+from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.importing import Import

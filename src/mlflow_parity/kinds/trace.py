@@ -1,0 +1,210 @@
+"""Traces: what must be equal, and what may differ and why."""
+
+from __future__ import annotations
+
+from mlflow_parity.kinds.base import (
+    Kind,
+    equal,
+    expected,
+    files,
+    link,
+    moved,
+    not_compared,
+    own,
+    paired,
+    presence,
+    tags,
+    value,
+)
+from mlflow_parity.kinds.profiles import SAME_STORE
+
+TRACE = Kind(
+    "trace",
+    "traces",
+    "experiment",
+    "traces",
+    (
+        presence(
+            "Every trace has exactly one copy in the copy of its experiment. Deleted ones cannot be listed.",
+            expected(
+                "id",
+                "trace_id, experiment_id",
+                "The target may give its own ids; the pairing replaces them.",
+                "the trace was created on the target",
+            ),
+        ),
+        value("state", "state (status)", "OK, ERROR, IN_PROGRESS."),
+        value(
+            "times",
+            "request time, execution duration",
+            "They are the trace's content.",
+            expected(
+                "times.no-end",
+                "execution duration of a trace without an end",
+                "The store holds none, before and after. MLflow 2 tells 0 for it, MLflow 3 none.",
+                "the trace is IN_PROGRESS on both sides, a server before MLflow 3 tells 0 and one from MLflow 3 "
+                "on tells none",
+                profiles=SAME_STORE,
+            ),
+        ),
+        value("client_request_id", "client_request_id", "The caller's own id."),
+        value(
+            "previews",
+            "request and response preview",
+            "What people search for.",
+            expected(
+                "previews.of-metadata",
+                "request and response preview of MLflow 2",
+                "MLflow 2 has no previews: what it tells as such is the metadata mlflow.traceInputs and "
+                "mlflow.traceOutputs, which an upgrade leaves where it is.",
+                "the source is a server before MLflow 3, the target one from MLflow 3 on that tells no preview, "
+                "and the same text stands in the metadata of both",
+                profiles=SAME_STORE,
+            ),
+        ),
+        tags(
+            "every tag but those below",
+            "Verbatim.",
+            expected(
+                "tags.place",
+                "tags mlflow.artifactLocation, mlflow.trace.spansLocation",
+                "Where the server keeps the spans is its own business.",
+                "the copy's place is in no place of the source or of another copy, and on no other server",
+            ),
+            moved("tags.moved", "tags mlflow.artifactLocation and mlflow.trace.spansLocation"),
+        ),
+        own(
+            "metadata",
+            equal(
+                "metadata",
+                "every entry but the links below",
+                "Verbatim, but for mlflow.gateway.endpointId: it names the copy of the gateway's endpoint.",
+            ),
+            expected(
+                "metadata.finalized",
+                "mlflow.trace.infoFinalized",
+                "Newer servers write it to every trace that is made through the API.",
+                "it is true on the target and not on the source at all",
+            ),
+            expected(
+                "metadata.schema-version",
+                "mlflow.trace_schema.version",
+                "A server of MLflow 3.0 to 3.4 says 3 of every trace, whatever is stored.",
+                "such a server says 3, and the other one 1, 2 or nothing",
+                profiles=SAME_STORE,
+            ),
+        ),
+        link(
+            "run",
+            "run",
+            "mlflow.sourceRun",
+            "The copy of the run that the trace was made in.",
+            expected(
+                "run.dangling",
+                "mlflow.sourceRun of a run that is gone",
+                "The source itself has no such run (any more).",
+                "the run is not on the source or deleted there, and the copy names the same id or none",
+            ),
+        ),
+        own(
+            "run_links",
+            paired(
+                "run_links",
+                "runs that the trace was linked to afterwards",
+                "The copies of the runs, by one search for each run of the trace's experiment: "
+                "mlflow.genai.evaluate on existing traces and client.link_traces_to_run make such links.",
+            ),
+            expected(
+                "run_links.dangling",
+                "link to a run that is gone",
+                "The source itself has no such run (any more).",
+                "the run is not on the source or deleted there, and the copy is linked to the same id or to none",
+            ),
+            expected(
+                "run_links.replaced",
+                "link to a run on the target that a repair replaced",
+                "MLflow's API takes no link away, so a trace stays linked to the copy in the trash, too.",
+                "the run is deleted on the target, and its tag mlflow_parity.replaced names a source run that "
+                "has another copy",
+                holds_for="mlflow-parity migrate repair",
+            ),
+            not_compared(
+                "run_links.elsewhere",
+                "links to runs of another experiment",
+                "No server lists them for a trace; finding them takes a search for every run of the server in "
+                "every experiment.",
+            ),
+        ),
+        link(
+            "logged_model",
+            "logged_model",
+            "mlflow.modelId",
+            "The copy of the logged model.",
+            expected(
+                "logged_model.dangling",
+                "mlflow.modelId of a model that is gone",
+                "The source itself has no such model (any more).",
+                "the source has no such model but in deleted experiments that are not in scope, and the copy "
+                "names the same id or none",
+            ),
+        ),
+        own(
+            "prompts",
+            paired(
+                "prompts",
+                "linked prompt versions",
+                "The copies of the versions: by their associations where both servers can search for them "
+                '(prompt = "name/version"), else by the tag mlflow.linkedPrompts.',
+            ),
+            not_compared(
+                "prompts.untold",
+                "links to prompt versions that stand in no tag",
+                "Where one of the servers has no such search, and for versions that are gone, only the tag tells.",
+            ),
+        ),
+        own(
+            "spans",
+            equal(
+                "spans",
+                "every span: name, type, parent, inputs, outputs, attributes, events, status, times",
+                "Exactly; the trace's own id inside attributes through the pairing.",
+            ),
+            expected(
+                "spans.ids",
+                "span ids",
+                "A tool that starts spans again cannot set them; the tree of spans is compared by place.",
+                "everything else in the spans is equal",
+            ),
+            paired(
+                "spans.attachments",
+                "trace_id in references mlflow-attachment://",
+                "UI and clients ask for an attachment by the id that stands there: it must be that of the "
+                "trace's copy.",
+            ),
+        ),
+        files(
+            "attachments",
+            "every attachment (image, audio, PDF) that the spans name, and what lies beside it: size, SHA-256",
+            "The files are apart from the spans, which hold no more than references. One that is on neither "
+            "side is no loss. Where the server cannot list them (no artifact proxy, no S3 of an App) each is "
+            "asked for by its name, and one that no span names is not seen.",
+        ),
+        own(
+            "assessments",
+            equal(
+                "assessments",
+                "feedback and expectations: name, value, source, rationale, metadata, span, override",
+                "As a multiset; an override is told by what it overrides, a reference to an issue by the copy of "
+                "that one.",
+            ),
+            expected(
+                "assessments.ids",
+                "assessment ids and times",
+                "The server gives them.",
+                "everything else in the assessments is equal",
+            ),
+        ),
+    ),
+    content=("state", "client_request_id", "previews"),
+    first=(2, 14),
+)
