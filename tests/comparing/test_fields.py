@@ -403,7 +403,7 @@ def test_a_yaml_bomb_neither_hangs_nor_kills_nor_passes() -> None:
     """In a process of its own, which must survive: never green unless the bytes are equal."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_core_contract import BOMBS, compared\n"
+        "from comparing.test_fields import BOMBS, compared\n"
         "for name, bomb in BOMBS.items():\n"
         "    other = compared(bomb, bomb + b'\\n#')\n"
         "    assert [str(item.state) for item in other] == ['mismatch'], (name, other)\n"

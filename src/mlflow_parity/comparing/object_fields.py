@@ -25,6 +25,7 @@ from mlflow_parity.comparing.trace_fields import compare_assessments, compare_sp
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS, plain_tags
+from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 _SERVER_TIMES = ("creation", "update")
@@ -96,18 +97,27 @@ def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list
     ]
 
 
-def _equal(facet: str) -> Callable[[Entity, Entity, ObjectLinks], list[Difference]]:
-    def compare(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
-        return compare_json("", source.facets.get(facet), target.facets.get(facet), f"{source.kind}.{facet}")
-
-    return compare
+def _value(facet: Facet, source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
+    ours, theirs = source.facets.get(facet.name), target.facets.get(facet.name)
+    return compare_json("", ours, theirs, f"{source.kind}.{facet.name}")
 
 
-def _times(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
-    """The API sets creation and update times; a trace's own times are its content."""
+def _items(facet: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Compare a list as a multiset; ids of the kind that the facet names, through the pairing."""
+    pairs = links.of(facet.of) if facet.of else {}
+    ours = [through(one, pairs) for one in source.facets.get(facet.name) or []]
+    theirs = list(target.facets.get(facet.name) or [])
+    return compare_multisets(facet.what, ours, theirs, f"{source.kind}.{facet.name}")
+
+
+def _link(facet: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    ours, theirs = source.facets.get(facet.name), target.facets.get(facet.name)
+    return link(facet.name, ours, theirs, facet.of, links, f"{source.kind}.{facet.name}")
+
+
+def _times(_: Facet, source: Entity, target: Entity, __: ObjectLinks) -> list[Difference]:
+    """The API sets creation and update times."""
     ours, theirs = source.facets.get("times") or {}, target.facets.get("times") or {}
-    if source.kind == "trace":
-        return compare_json("", ours, theirs, "trace.times")
     rule = f"{source.kind}.times"
     found = [
         Difference(key, State.EXPECTED, rule, ours.get(key), theirs.get(key))
@@ -135,7 +145,7 @@ def _last_updated_by(source: Entity, target: Entity, _: ObjectLinks) -> list[Dif
     return [] if ours == theirs else [Difference("last_updated_by", state, rule, ours, theirs)]
 
 
-def _tags(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+def _tags(_: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     rule = f"{source.kind}.tags"
     ours, theirs = dict(source.facets.get("tags") or {}), dict(target.facets.get("tags") or {})
     if source.kind == "model_version":
@@ -164,10 +174,6 @@ def wrong_place(source: Entity, target: Entity, mine: str | None, copy: str | No
     return links.copy_places.wrong(source.kind, ids, mine, copy)
 
 
-def _run(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    return link("run", source.facets.get("run"), target.facets.get("run"), "run", links, f"{source.kind}.run")
-
-
 def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """Runs that a trace was linked to after it was made, through the pairing."""
     rule = "trace.run_links"
@@ -194,12 +200,6 @@ def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Diffe
     return found
 
 
-def _logged_model(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    rule = f"{source.kind}.logged_model"
-    ours, theirs = source.facets.get("logged_model"), target.facets.get("logged_model")
-    return link("logged_model", ours, theirs, "logged_model", links, rule)
-
-
 def _metrics(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """Metrics of a logged model, as a multiset, their runs through the pairing."""
     pairs, rule = links.of("run"), "logged_model.metrics"
@@ -220,7 +220,7 @@ def _metrics(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
     return found + compare_multisets("", ours, theirs, rule, "key")
 
 
-def _status(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+def _status(facet: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """A status must be equal; what no request of MLflow writes is expected to be what it makes."""
     ours, theirs = source.facets.get("status") or {}, target.facets.get("status") or {}
     if source.kind == "logged_model":
@@ -235,7 +235,7 @@ def _status(source: Entity, target: Entity, links: ObjectLinks) -> list[Differen
     elif (source.kind, ours, theirs) == ("webhook", "ACTIVE", "DISABLED") and source.entity_id != target.entity_id:
         # one with the source's id was not made by an import
         return [Difference("", State.EXPECTED, "webhook.status.disabled", ours, theirs, "to be enabled by hand")]
-    return _equal("status")(source, target, links)
+    return _value(facet, source, target, links)
 
 
 def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -259,13 +259,6 @@ def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Dif
             found.append(Difference(experiment, State.MISSING, rule, source=experiment, note=note))
     extra = theirs - matched
     return found + [Difference(experiment, State.EXTRA, rule, target=experiment) for experiment in sorted(extra)]
-
-
-def _records(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """Records of an evaluation dataset, as a multiset; ids of traces in them through the pairing."""
-    pairs = links.of("trace")
-    ours = [through(record, pairs) for record in source.facets.get("records") or []]
-    return compare_multisets("record", ours, list(target.facets.get("records") or []), "evaluation_dataset.records")
 
 
 def through(value: Any, pairs: Mapping[str, str]) -> Any:
@@ -329,23 +322,9 @@ def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Differen
     return compare_json("", ours, theirs, rule)
 
 
-def _experiment(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    ours, theirs = source.facets.get("experiment"), target.facets.get("experiment")
-    return link("experiment", ours, theirs, "experiment", links, f"{source.kind}.experiment")
-
-
-def _list(facet: str, through_kind: str = "") -> Callable[[Entity, Entity, ObjectLinks], list[Difference]]:
-    """Compare a list as a multiset; ``through_kind``: ids of that kind in it through the pairing."""
-
-    def compare(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-        pairs = links.of(through_kind) if through_kind else {}
-        ours = [through(one, pairs) for one in source.facets.get(facet) or []]
-        return compare_multisets("", ours, list(target.facets.get(facet) or []), f"{source.kind}.{facet}")
-
-    return compare
-
-
-_OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
+Comparer = Callable[[Entity, Entity, ObjectLinks], list[Difference]]
+#: Facets with a comparer of their own.
+_OWN: Mapping[tuple[str, str], Comparer] = {
     ("model_version", "source_tags"): compare_source_tags,
     ("model_version", "source"): compare_source,
     ("model_version", STORAGE): compare_storage,
@@ -354,29 +333,27 @@ _OWN: Mapping[tuple[str, str], Callable[[Entity, Entity, ObjectLinks], list[Diff
     ("evaluation_dataset", "last_updated_by"): _last_updated_by,
     ("evaluation_dataset", "schema"): _schema,
     ("evaluation_dataset", "experiments"): _experiments,
-    ("evaluation_dataset", "records"): _records,
-    ("review_queue", "items"): _list("items", "trace"),
-    ("mcp_server", "versions"): _list("versions"),
-    ("mcp_server", "endpoints"): _list("endpoints"),
     ("trace", "run_links"): _run_links,
     ("trace", "prompts"): _prompts,
     ("trace", "spans"): compare_spans,
     ("trace", "assessments"): compare_assessments,
     ("trace", "metadata"): _metadata,
 }
-_SHARED: Mapping[str, Callable[[Entity, Entity, ObjectLinks], list[Difference]]] = {
+_BY_STRATEGY: Mapping[Strategy, Callable[[Facet, Entity, Entity, ObjectLinks], list[Difference]]] = {
+    "value": _value,
+    "definition": _value,
+    "items": _items,
+    "link": _link,
     "times": _times,
     "status": _status,
     "tags": _tags,
-    "aliases": compare_aliases,
-    "number": compare_number,
-    "run": _run,
-    "experiment": _experiment,
-    "logged_model": _logged_model,
+    "aliases": lambda _, source, target, links: compare_aliases(source, target, links),
+    "number": lambda _, source, target, links: compare_number(source, target, links),
+    "own": lambda facet, source, target, links: _OWN[source.kind, facet.name](source, target, links),
 }
 
 
 def compare_facet(facet: str, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """Compare one facet of a pair (not ``presence``, ``order`` and ``files``, which need more than the pair)."""
-    own = _OWN.get((source.kind, facet)) or _SHARED.get(facet) or _equal(facet)
-    return own(source, target, links)
+    side = KINDS[source.kind].side(facet)
+    return _BY_STRATEGY[side.strategy](side, source, target, links)

@@ -102,3 +102,13 @@ def _is_deep(text: str) -> bool:
         if depth > LEVELS:
             return True
     return False
+
+
+def whole(value: object) -> int | None:
+    """Return an integer that protobuf's JSON may give as text."""
+    return None if value is None else int(str(value))
+
+
+def text(value: object) -> str | None:
+    """Return a text, and None for an empty one: protobuf does not tell the two apart on every version."""
+    return str(value) if value not in (None, "") else None

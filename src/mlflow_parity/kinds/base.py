@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mlflow_parity.kinds.listing import Listing
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
@@ -93,8 +94,10 @@ class Kind:
     """The first MLflow release whose tracking server serves it (2.13 is the oldest that SageMaker offers)."""
     surely: tuple[int, int] | None = None
     """A release that serves it for certain, where the first is not known: in between, the server tells."""
+    listing: Listing | None = None
+    """How it is listed; none where the reading room has its own way."""
     named: bool = True
-    """Whether the objects of its family are known by their names, which may collide on the target."""
+    """Whether its objects are known by their names, which may collide on the target."""
 
     def __post_init__(self) -> None:
         """Write the kind into the rules of its facets."""
@@ -109,6 +112,10 @@ class Kind:
     def files(self) -> str | None:
         """The facet that stands for its files, if it has any."""
         return next((one.name for one in self.sides if one.strategy == "files"), None)
+
+    def side(self, facet: str) -> Facet:
+        """Return one of its facets."""
+        return next(one for one in self.sides if one.name == facet)
 
     @property
     def whole(self) -> bool:

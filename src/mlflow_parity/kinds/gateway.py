@@ -2,7 +2,94 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.json_text import text
 from mlflow_parity.kinds.base import Kind, definition, link, not_compared, presence
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+
+
+def _secret(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
+    # not even what the server shows of a secret goes on, and what is configured beside it may be one
+    config = {key: digest(one).hex() for key, one in (entry.get("auth_config") or {}).items()}
+    return entry["secret_name"], {
+        "definition": {
+            **plain(entry, "secret_id", "masked_values", "auth_config"),
+            "keys": sorted(entry.get("masked_values") or {}),
+            "auth_config": config,
+        }
+    }
+
+
+def _model(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
+    return entry.get("name", ""), {"definition": plain(entry, "model_definition_id", "secret_id")}
+
+
+def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
+    less = ("endpoint_id", "model_mappings", "experiment_id", "tags")
+    mappings = [
+        {
+            **plain(one, "mapping_id", "endpoint_id", "model_definition_id", "model_definition"),
+            "model": (one.get("model_definition") or {}).get("name"),
+        }
+        for one in entry.get("model_mappings", [])
+    ]
+    guarded = _guarded(entry["endpoint_id"], asking)
+    bound = asking.every("gateway-bindings", "bindings", {"endpoint_id": entry["endpoint_id"]})
+    return entry.get("name", ""), {
+        "definition": {
+            **plain(entry, *less),
+            "models": in_order(mappings),
+            **plain({"guardrails": guarded}),
+            "tags": {one["key"]: one.get("value", "") for one in entry.get("tags", [])},
+            # whom it serves is named by ids of the server; names are told of those that are there
+            "bindings": in_order(plain(one, "endpoint_id", "resource_id") for one in bound),
+        },
+        "experiment": text(entry.get("experiment_id")),
+    }
+
+
+def _guarded(endpoint_id: str, asking: Asking) -> list[dict[str, Any]]:
+    """Return the guardrails of an endpoint by their names, in their order."""
+    try:
+        configs = asking.one("gateway-guarded", {"endpoint_id": endpoint_id}).get("configs", [])
+    except RequestRefused as error:
+        if error.status == 404:
+            # a version with endpoints and without guardrails; a later one that hides them has no list of them either
+            return []
+        raise
+    found = [
+        {
+            **plain(one, "endpoint_id", "guardrail_id", "guardrail"),
+            "guardrail": (one.get("guardrail") or {}).get("name"),
+        }
+        for one in configs
+    ]
+    return sorted(found, key=lambda one: (one.get("execution_order", 0), str(one["guardrail"])))
+
+
+def _guardrail(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
+    scorer = entry.get("scorer") or {}
+    # the scorer itself is an object of its own, and is compared there
+    named = {"scorer": scorer.get("scorer_name"), "version": scorer.get("scorer_version")}
+    acts = entry.get("action_endpoint_id")
+    named["action_endpoint"] = asking.name_of("gateway_endpoint", acts) if acts else None
+    return entry.get("name", ""), {
+        "definition": {**plain(entry, "guardrail_id", "scorer", "action_endpoint_id"), **plain(named)},
+        "experiment": text(scorer.get("experiment_id")),
+    }
+
+
+def _budget(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
+    span = entry.get("duration") or {}
+    scope, target = entry.get("target_scope", ""), entry.get("target_value")
+    if scope == "ENDPOINT" and target:
+        target = asking.name_of("gateway_endpoint", target)
+    name = f"{scope} {target + ' ' if target else ''}{span.get('value', '')} {span.get('unit', '')}"
+    return name, {"definition": {**plain(entry, "budget_policy_id"), **plain({"target_value": target})}}
+
 
 GATEWAY_SECRET = Kind(
     "gateway_secret",
@@ -23,6 +110,7 @@ GATEWAY_SECRET = Kind(
     content=("definition",),
     first=(3, 5),
     surely=(3, 10),
+    listing=Listing("gateway-secrets", "secrets", "secret_id", _secret, page=0),
 )
 
 GATEWAY_MODEL = Kind(
@@ -37,6 +125,7 @@ GATEWAY_MODEL = Kind(
     content=("definition",),
     first=(3, 5),
     surely=(3, 10),
+    listing=Listing("gateway-models", "model_definitions", "model_definition_id", _model, page=0),
 )
 
 GATEWAY_ENDPOINT = Kind(
@@ -59,6 +148,7 @@ GATEWAY_ENDPOINT = Kind(
     content=("definition",),
     first=(3, 5),
     surely=(3, 10),
+    listing=Listing("gateway-endpoints", "endpoints", "endpoint_id", _endpoint, page=0),
 )
 
 GATEWAY_GUARDRAIL = Kind(
@@ -74,6 +164,7 @@ GATEWAY_GUARDRAIL = Kind(
     content=("definition",),
     first=(3, 11),
     surely=(3, 17),
+    listing=Listing("gateway-guardrails", "guardrails", "guardrail_id", _guardrail),
 )
 
 GATEWAY_BUDGET = Kind(
@@ -88,4 +179,5 @@ GATEWAY_BUDGET = Kind(
     content=("definition",),
     first=(3, 11),
     surely=(3, 17),
+    listing=Listing("gateway-budgets", "budget_policies", "budget_policy_id", _budget),
 )

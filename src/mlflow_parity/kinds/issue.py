@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_parity.core.json_text import text
 from mlflow_parity.kinds.base import Kind, definition, expected, link, presence
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, plain
+
+
+def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
+    less = ("issue_id", "experiment_id", "source_run_id", "trace_count")
+    return entry.get("name", ""), {
+        "definition": {**plain(entry, *less), **plain({"author": entry.get("created_by")})},
+        "experiment": text(entry.get("experiment_id")),
+        "run": text(entry.get("source_run_id")),
+    }
+
 
 ISSUE = Kind(
     "issue",
@@ -30,4 +44,5 @@ ISSUE = Kind(
     first=(3, 11),
     named=False,
     surely=(3, 17),
+    listing=Listing("issues", "issues", "issue_id", _made),
 )

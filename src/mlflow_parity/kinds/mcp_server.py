@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlflow_parity.kinds.base import Kind, definition, items, presence
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+
+
+def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
+    versions = asking.every("mcp-server", "mcp_server_versions", {"max_results": 100}, f"{entry['name']}/versions")
+    open_at = (
+        plain(one, "id", "server_name", "resolved_version", "tools") for one in entry.get("access_endpoints", [])
+    )
+    return entry["name"], {
+        "definition": {
+            **plain(entry, "name", "access_endpoints", "aliases"),
+            "aliases": {one["alias"]: one["version"] for one in entry.get("aliases", [])},
+        },
+        "versions": in_order(plain(one, "name", "aliases") for one in versions),
+        "endpoints": in_order(open_at),
+    }
+
 
 MCP_SERVER = Kind(
     "mcp_server",
@@ -18,4 +37,5 @@ MCP_SERVER = Kind(
     content=("definition",),
     first=(3, 15),
     surely=(3, 17),
+    listing=Listing("mcp-servers", "mcp_servers", "name", _made),
 )

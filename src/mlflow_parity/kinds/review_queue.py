@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_parity.core.json_text import text
 from mlflow_parity.kinds.base import Kind, definition, items, link, not_compared, presence
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+
+
+def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
+    # one by one: MLflow's list of label schemas makes the default one, and an audit writes nothing
+    schemas = (asking.one("label-schema", {"schema_id": one})["label_schema"] for one in entry.get("schema_ids", []))
+    items_of = asking.every("review-items", "items", {"queue_id": entry["queue_id"], "max_results": 100})
+    return entry.get("name", ""), {
+        "definition": {
+            **plain(entry, "queue_id", "experiment_id", "schema_ids"),
+            "label_schemas": in_order(plain(one, "schema_id", "experiment_id") for one in schemas),
+        },
+        "experiment": text(entry.get("experiment_id")),
+        "items": in_order(plain(one, "queue_id", "creation_time_ms", "completed_time_ms") for one in items_of),
+    }
+
 
 REVIEW_QUEUE = Kind(
     "review_queue",
@@ -27,4 +46,5 @@ REVIEW_QUEUE = Kind(
     first=(3, 11),
     named=False,
     surely=(3, 17),
+    listing=Listing("review-queues", "review_queues", "queue_id", _made, of_experiment=True),
 )

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_parity.core.json_text import whole
 from mlflow_parity.kinds.base import Kind, expected, not_compared, presence, status, times, value
+from mlflow_parity.kinds.listing import Asking, Entry, Listing
+
+
+def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
+    created, updated = whole(entry.get("creation_timestamp")), whole(entry.get("last_updated_timestamp"))
+    return entry.get("name", ""), {
+        "name": entry.get("name", ""),
+        "description": entry.get("description", ""),
+        "url": entry.get("url", ""),
+        "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
+        "status": entry.get("status"),
+        "times": {"creation": created, "update": updated},
+    }
+
 
 WEBHOOK = Kind(
     "webhook",
@@ -31,4 +48,5 @@ WEBHOOK = Kind(
     ),
     content=("url", "events", "description"),
     first=(3, 3),
+    listing=Listing("webhooks", "webhooks", "webhook_id", _made, page=1_000),
 )

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from mlflow_parity.snapshot.store import Snapshot
 
 #: Kinds that belong to no experiment and are known by their name.
-NAMED_KINDS = ("registered_model", "prompt", "evaluation_dataset", "webhook", "gateway_secret", "gateway_model",
-               "gateway_endpoint", "gateway_guardrail", "gateway_budget", "mcp_server")  # fmt: skip
+NAMED_KINDS = tuple(
+    kind.name for kind in KINDS.values() if kind.named and kind.family != "experiment" and "number" not in kind.facets
+)
 
 
 @dataclass(slots=True)

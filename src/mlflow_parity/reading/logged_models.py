@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.json_text import text, whole
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.listing import Entry, each_once, pages, pairs, text, whole
+from mlflow_parity.reading.transport.listing import Entry, each_once, pages, pairs
 from mlflow_parity.reading.transport.session import Session
 
 _PAGE = 1_000

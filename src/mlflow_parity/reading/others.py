@@ -1,4 +1,4 @@
-"""Evaluation datasets, scorers and webhooks."""
+"""Evaluation datasets and scorers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.core.json_text import bounded, or_text
+from mlflow_parity.core.json_text import bounded, or_text, text, whole
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
-from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages, text, whole
+from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages
 from mlflow_parity.reading.transport.session import Session
 
 _DATASETS = 1_000
 _RECORDS = 1_000
-_WEBHOOKS = 1_000
 #: What MLflow says of a list that it gives for active experiments only.
 _NOT_ACTIVE = "active"
 
@@ -176,39 +175,6 @@ def _scorer(entry: Entry) -> Entity:
             "number": number,
             "definition": _json(entry.get("serialized_scorer")),
             "times": {"creation": created},
-        },
-    )
-
-
-def read_webhooks(session: Session, page: int | None = None) -> Iterator[list[Entity]]:
-    """Yield every webhook; their secrets are not readable.
-
-    Raises:
-        ReadError: the list cannot be read in full.
-    """
-    yield from each_once(
-        lambda: pages(session, endpoints.WEBHOOKS, {"max_results": page or _WEBHOOKS}, "webhooks"),
-        _webhook,
-        lambda webhook: webhook.entity_id,
-        "the webhooks",
-    )
-
-
-def _webhook(entry: Entry) -> Entity:
-    created = whole(entry.get("creation_timestamp"))
-    return Entity(
-        kind="webhook",
-        entity_id=entry["webhook_id"],
-        name=entry.get("name", ""),
-        container="",
-        created=created,
-        facets={
-            "name": entry.get("name", ""),
-            "description": entry.get("description", ""),
-            "url": entry.get("url", ""),
-            "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
-            "status": entry.get("status"),
-            "times": {"creation": created, "update": whole(entry.get("last_updated_timestamp"))},
         },
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlflow_parity.core.json_text import whole
 from mlflow_parity.core.records import DatasetInput, Experiment, MetricPoint, Run
-from mlflow_parity.reading.transport.listing import Entry, pairs, whole
+from mlflow_parity.reading.transport.listing import Entry, pairs
 
 
 def experiment(entry: Entry) -> Experiment:

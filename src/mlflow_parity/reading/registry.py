@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
-from mlflow_parity.core.json_text import or_text
+from mlflow_parity.core.json_text import or_text, text, whole
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs, text, whole
+from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs
 from mlflow_parity.reading.transport.session import Session
 
 _IS_PROMPT = "mlflow.prompt.is_prompt"

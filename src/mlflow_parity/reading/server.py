@@ -27,18 +27,18 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds import FILES
+from mlflow_parity.kinds import FILES, KINDS
 from mlflow_parity.kinds.attachments import named
-from mlflow_parity.reading import later_kinds, records
+from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
-from mlflow_parity.reading.later_kinds import Later
+from mlflow_parity.reading.listed import LISTINGS, Listed
 from mlflow_parity.reading.logged_models import read_logged_models
-from mlflow_parity.reading.others import read_datasets, read_scorers, read_webhooks
+from mlflow_parity.reading.others import read_datasets, read_scorers
 from mlflow_parity.reading.registry import read_first, read_mark, read_names, read_registry, resolve_aliases
 from mlflow_parity.reading.traces.prompt_links import LINKS, read_prompt_links
 from mlflow_parity.reading.traces.traces import BATCHES, TRACES, TraceReader
@@ -343,12 +343,11 @@ class ServerReader:
             "evaluation_dataset": lambda: read_datasets(
                 self.session, self._pool, self._workers, self._redact, self._small
             ),
-            "webhook": lambda: read_webhooks(self.session, self._small),
             "workspace": self._other_workspaces,
-            **{name: partial(self._later.read, name) for name in later_kinds.KINDS},
+            **{name: partial(self._listed.read, name) for name in LISTINGS},
         }
-        later = kind in later_kinds.KINDS and self._support.supports(kind) is not False
-        if later and self._info.get("store_type") == "FileStore":
+        listed = kind in KINDS and KINDS[kind].whole and self._support.supports(kind) is not False
+        if listed and self._info.get("store_type") == "FileStore":
             # its API knows the lists, and fails at each of them
             self._support.lacks(kind)
         if kind not in listings:
@@ -389,8 +388,8 @@ class ServerReader:
             yield [Entity("workspace", name, name, "", None, {}, error=why) for name in self.workspaces()]
 
     @cached_property
-    def _later(self) -> Later:
-        return Later(self.session, self._pool, self._workers, self.experiments, self._small)
+    def _listed(self) -> Listed:
+        return Listed(self.session, self._pool, self._workers, self.experiments, self._small)
 
     def experiment_objects(
         self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None

@@ -1,23 +1,27 @@
-"""Classes of faults in issues, review queues, the AI gateway and the MCP registry."""
+"""Classes of faults in the kinds that are described by data alone: issues, review queues, the AI gateway, …"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.contract import LATER
+from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.self_test.common_faults import link_faults, presence_faults, value_faults
 from mlflow_parity.self_test.fault import Fault
 from mlflow_parity.self_test.model_faults import items_faults
 
-_LISTS = (("review_queue", "items", "an item"), ("mcp_server", "versions", "a version"),
-          ("mcp_server", "endpoints", "an access endpoint"))  # fmt: skip
-
-LATER_FAULTS: tuple[Fault, ...] = (
-    *(fault for kind in LATER for fault in presence_faults(kind, duplicate=True)),
-    *(fault for kind in LATER for fault in value_faults(kind, "definition")),
-    *(fault for kind in LATER if "experiment" in KINDS[kind].facets
-      for fault in link_faults(kind, "experiment", "experiment")),
-    *link_faults("issue", "run", "run"),
-    *presence_faults("workspace", duplicate=False),
-    *value_faults("workspace", "content"),
-    *(fault for kind, facet, what in _LISTS for fault in items_faults(kind, facet, what)),
-)  # fmt: skip
+#: What each strategy of a facet can do wrong.
+_BASE: Mapping[Strategy, Callable[[str, Facet], list[Fault]]] = {
+    "presence": lambda kind, _: presence_faults(kind, duplicate=kind != "workspace"),
+    "value": lambda kind, facet: value_faults(kind, facet.name),
+    "definition": lambda kind, facet: value_faults(kind, facet.name),
+    "link": lambda kind, facet: link_faults(kind, facet.name, facet.of),
+    "items": lambda kind, facet: items_faults(kind, facet.name, f"one of its {facet.name}"),
+}
+LATER_FAULTS: tuple[Fault, ...] = tuple(
+    fault
+    for kind in KINDS.values()
+    if kind.whole or kind.name == "workspace"
+    for facet in kind.sides
+    for fault in _BASE[facet.strategy](kind.name, facet)
+)

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, is_deep, or_text, text_of
-from mlflow_parity.reading.transport.listing import Entry, text
+from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, is_deep, or_text, text, text_of
+from mlflow_parity.reading.transport.listing import Entry
 
 #: Attributes that have a facet of their own.
 _TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs"

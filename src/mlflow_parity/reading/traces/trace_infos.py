@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
 
-from mlflow_parity.core.json_text import bounded, or_text, parsed
+from mlflow_parity.core.json_text import bounded, or_text, parsed, text, whole
 from mlflow_parity.core.records import Entity
-from mlflow_parity.reading.transport.listing import Entry, pairs, text, whole
+from mlflow_parity.reading.transport.listing import Entry, pairs
 
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
 _INPUTS, _OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"

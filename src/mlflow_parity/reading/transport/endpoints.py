@@ -150,6 +150,8 @@ ALLOWED: tuple[Endpoint, ...] = (
     USERS,
     ROLES,
 )
+#: By what the kinds of object call them.
+BY_NAME = {endpoint.name: endpoint for endpoint in ALLOWED}
 
 
 def is_allowed(method: str, path: str) -> bool:

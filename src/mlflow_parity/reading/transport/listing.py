@@ -125,13 +125,3 @@ def made(make: Callable[[Entry], T], entry: Entry) -> T:
 def pairs(entries: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
     """Return MLflow's list of key and value as a mapping."""
     return {entry["key"]: entry.get("value", "") for entry in entries or ()}
-
-
-def whole(value: object) -> int | None:
-    """Return an integer that protobuf's JSON may give as text."""
-    return None if value is None else int(str(value))
-
-
-def text(value: object) -> str | None:
-    """Return a text, and None for an empty one: protobuf does not tell the two apart on every version."""
-    return str(value) if value not in (None, "") else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.kinds.listing import plain
 from mlflow_parity.migrating.write.objects.later import API, Moving, There, bring, without_none
 from mlflow_parity.migrating.write.objects.run_writing import NotMoved
-from mlflow_parity.reading.later_kinds import plain
 
 _MOST_ITEMS = 100
 _PENDING = "PENDING"
