@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 # what may be wrong with that folder is not what has to be said first
                 with suppress(ParityError):
                     reports = session.begin(values["report-dir"], redactor, folder=reports)
-                    reports.ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
+                    reports.ends(str(error), error.exit_status)
             raise
         redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
         selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
@@ -172,7 +172,7 @@ def _usage_errors(redact: Any, main: Main | None = None) -> Iterator[None]:
         problem = error if isinstance(error, ParityError) else no_space(error)
         if problem is not None:
             if main is not None:
-                main.ends(str(problem), int(pytest.ExitCode.USAGE_ERROR))
+                main.ends(str(problem), problem.exit_status)
             raise pytest.UsageError(redact(str(problem))) from None
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
         from mlflow_parity.core.redaction import defect

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 #: Everything that moves the cursor, turns the text around, or cannot be seen: controls (ANSI escapes begin
 #: with one), every space but the plain one, zero-width and bidirectional marks, fillers, variation selectors
@@ -108,6 +109,15 @@ def counted(count: int, plural: str) -> str:
     ('1 run', '2,000 runs')
     """
     return f"{count:,} {noun(count, plural)}"
+
+
+def listed(counts: Mapping[str, int], by: str = ", ") -> str:
+    """Return numbers with their nouns, given by plural; what there is none of is left out.
+
+    >>> listed({"runs": 2, "prompts": 0, "scorers": 1})
+    '2 runs, 1 scorer'
+    """
+    return by.join(counted(count, plural) for plural, count in counts.items() if count)
 
 
 def width(text: str) -> int:

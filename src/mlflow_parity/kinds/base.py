@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
+from mlflow_parity.core.text import noun
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
 #: Where the snapshot keeps a kind: parts of an experiment, or of the server.
@@ -41,6 +42,11 @@ class Kind:
     def title(self) -> str:
         """The plural as a heading has it."""
         return self.plural[0].upper() + self.plural[1:]
+
+    @property
+    def singular(self) -> str:
+        """The name of one."""
+        return noun(1, self.plural)
 
     @property
     def since(self) -> str:
@@ -115,6 +121,16 @@ CONTAINERS: Mapping[Family, str] = {"experiment": "experiment", "model": "regist
 def family_of(kind: str) -> Family:
     """Return the family of a kind; runs belong to their experiment."""
     return KINDS[kind].family if kind in KINDS else "scope" if kind == SCOPE_KIND else "experiment"
+
+
+def plural_of(kind: str) -> str:
+    """Return the plural of a kind; experiments and runs are kinds, too."""
+    return KINDS[kind].plural if kind in KINDS else f"{kind}s"
+
+
+def singular_of(kind: str) -> str:
+    """Return the name of one object of a kind."""
+    return KINDS[kind].singular if kind in KINDS else kind
 
 
 def of_family(family: Family) -> tuple[Kind, ...]:

@@ -34,7 +34,7 @@ from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.base import KINDS, LIVE, SCOPE_KIND, Family
+from mlflow_parity.kinds.base import KINDS, LIVE, SCOPE_KIND, Family, plural_of
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.options import BY_NAME as OPTIONS
@@ -517,7 +517,7 @@ def _reasons(result: Result) -> list[str]:
         for state, phrase in _PHRASES.items():
             count = sums.get(f"{kind} presence", Counter())[state]
             if count:
-                reasons.append(f"{_counted(kind, count)} {'are' if count > 1 else 'is'} {phrase}")
+                reasons.append(f"{counted(count, plural_of(kind))} {'are' if count > 1 else 'is'} {phrase}")
     for facet, counts in sums.items():
         kind, _, name = facet.partition(" ")
         if kind == SCOPE_KIND:
@@ -526,7 +526,7 @@ def _reasons(result: Result) -> list[str]:
         told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
         for state, phrase in _PHRASES.items():
             if counts[state] and name != "presence" and state not in told:
-                reasons.append(f"{name} of {_counted(kind, counts[state])}: {phrase}")
+                reasons.append(f"{name} of {counted(counts[state], plural_of(kind))}: {phrase}")
     return reasons
 
 
@@ -539,10 +539,6 @@ def _not_green(result: Result) -> tuple[str, ...]:
         for promise in selected
         if promise.family == state.item.family and not state.judge(promise).green
     )
-
-
-def _counted(kind: str, count: int) -> str:
-    return counted(count, KINDS[kind].plural if kind in KINDS else f"{kind}s")
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:

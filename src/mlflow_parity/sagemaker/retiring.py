@@ -20,8 +20,8 @@ from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
-from mlflow_parity.core.text import counted, noun, visible
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.core.text import counted, listed, noun, visible
+from mlflow_parity.kinds.base import KINDS, plural_of
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable
@@ -286,18 +286,16 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
         return
     gone = lists.gone(ledger, include_deleted=evidence.include_deleted)
     if gone.unnamed:
-        named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
-        why = f"of {named} that the server holds it names no copy"
+        why = f"of {_in_all(gone.unnamed)} that the server holds it names no copy"
         examined.refusals.append(Refusal("the ledger does not name everything", why, "audit again"))
     for kind, count in sorted(gone.looked_up.items()):
-        if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
-            why = f"it has {counted(told, _plural(kind))} on the target, and the ledger names {count:,}"
+        if (told := evidence.target_counts.get(plural_of(kind), 0)) < count:
+            why = f"it has {counted(told, plural_of(kind))} on the target, and the ledger names {count:,}"
             examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
     for counts, words in ((gone.absent, "not on the target any more"), (gone.deleted, "deleted or restored since")):
         if counts:
-            named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(counts.items()))
             more = "; …" if sum(counts.values()) > len(gone.named) else ""
-            why = f"{named} of the report: {'; '.join(gone.named)}{more}"
+            why = f"{_in_all(counts)} of the report: {'; '.join(gone.named)}{more}"
             examined.refusals.append(Refusal(f"what the report found is {words}", why, again))
     if gone:
         return
@@ -309,10 +307,6 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
         examined.refusals.append(Refusal("the target has changed since the report", why, fix))
     elif changes:
         examined.notes.append(f"the target holds more than the report says: {', '.join(changes)}")
-
-
-def _plural(kind: str) -> str:
-    return KINDS[kind].plural if kind in KINDS else f"{kind}s"
 
 
 def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -> None:
@@ -332,7 +326,7 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
         examined.notes.append(
             f"still RUNNING on the source: {counted(state.all_running, 'runs')}, which will find no server: {named}"
         )
-    trash = " and ".join(counted(count, what) for what, count in sorted(state.trash.items()) if count)
+    trash = listed(dict(sorted(state.trash.items())), " and ")
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
             why = f"in its trash: {trash}, of which the report does not speak"
@@ -340,6 +334,11 @@ def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -
             examined.refusals.append(Refusal("something would be lost", why, fix))
         else:
             examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
+
+
+def _in_all(counts: Mapping[str, int]) -> str:
+    """Say how many of each kind there are."""
+    return listed({plural_of(kind): count for kind, count in sorted(counts.items())})
 
 
 def _changes(state: State, told: Mapping[str, int]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.kinds.base import KINDS, singular_of
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.store import FILES_PART
 
@@ -34,8 +34,7 @@ class Unread:
     def __str__(self) -> str:
         if self.kind == "server":
             return f"{self.name} of the server: {self.why}"
-        kind = KINDS[self.kind].plural[:-1] if self.kind in KINDS else self.kind
-        return f'{kind} "{self.name}" ({self.source_id}): {self.why}'
+        return f'{singular_of(self.kind)} "{self.name}" ({self.source_id}): {self.why}'
 
 
 def incomplete(

@@ -26,13 +26,13 @@ from mlflow_parity.core.files import (
     file_sha256,
     folder_name,
     is_temporary,
+    make_inside,
     read_json,
     read_sealed,
     sealed,
     write_json,
 )
 from mlflow_parity.core.keys import ObjectKey
-from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.private_files import make_folder
-from mlflow_parity.core.private_files import write as write_file
+from mlflow_parity.core.files import make_folder
+from mlflow_parity.core.files import write as write_file
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import counted, crop, json_safe, visible, width
-from mlflow_parity.kinds.base import KINDS
+from mlflow_parity.core.text import crop, json_safe, listed, visible, width
+from mlflow_parity.kinds.base import KINDS, plural_of
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.findings import Found, json_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 #: Experiments that the terminal shows, the largest first; the file has all.
 _SHOWN = 40
 _NAME = 44
-_PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
 _FORMAT = "mlflow-parity-plan"
 #: Rules for what only the plain tool or a repair changes, and for objects that no import made.
 _NOT_OURS = frozenset(
@@ -79,7 +78,7 @@ def plan(
 
 def kinds_at_hand(survey: Survey) -> tuple[str, ...]:
     """Return the kinds of which there are objects, in the order of the contract."""
-    return tuple(kind for kind in _PLURALS if survey.count(kind))
+    return tuple(kind for kind in ("experiment", "run", *KINDS) if survey.count(kind))
 
 
 def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
@@ -120,7 +119,7 @@ def _grouped(rules: Sequence[Rule]) -> list[str]:
     """Return a line for each reason; the conditions, which the audit verifies, stand in the file."""
     groups: dict[str, dict[str, list[str]]] = {}
     for rule in rules:
-        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(_PLURALS[rule.kind])
+        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(plural_of(rule.kind))
     return [
         f"  {'; '.join(f'{field} ({_list(kinds)})' for field, kinds in fields.items())}: {reason}"
         for reason, fields in groups.items()
@@ -155,7 +154,7 @@ def _row(one: Extent) -> tuple[str, ...]:
 
 
 def _totals(found: Plan, survey: Survey) -> list[str]:
-    counts = ", ".join(counted(survey.count(kind), _PLURALS[kind]) for kind in kinds_at_hand(survey))
+    counts = listed({plural_of(kind): survey.count(kind) for kind in kinds_at_hand(survey)})
     return [
         f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
         f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.text import counted
-from mlflow_parity.kinds.base import KINDS, of_family
+from mlflow_parity.core.text import counted, listed
+from mlflow_parity.kinds.base import of_family, plural_of
 from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.reading.server import ServerReader
 
-_PLURALS = {"experiment": "experiments", **{name: kind.plural for name, kind in KINDS.items()}}
 _DEFAULT = "0"
 #: Of these the target has those of its owners, who make them, and make them again.
 _BY_HAND = "gateway_secret"
@@ -65,7 +64,7 @@ def examine(
         if objects_left:
             found.append(_others(kind, objects_left))
     if planned is None and any(foreign.values()):
-        counts = ", ".join(counted(len(objects), _PLURALS[kind]) for kind, objects in foreign.items() if objects)
+        counts = listed({plural_of(kind): len(objects) for kind, objects in foreign.items()})
         found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
 
@@ -103,7 +102,7 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
                 names = [name for name in reader.names(kind) if not name.startswith(MARKER)]
                 present[kind] = {name: name for name in names}
         except ReadError as error:
-            failed(_PLURALS[kind], error)
+            failed(plural_of(kind), error)
     for one in of_family("server"):
         present[one.name] = {}
         try:
@@ -120,7 +119,7 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
     gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
     found = []
     if any(known.values()):
-        counts = ", ".join(counted(len(ids), _PLURALS[kind]) for kind, ids in known.items() if ids)
+        counts = listed({plural_of(kind): len(ids) for kind, ids in known.items()})
         found.append(Found("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
     for kind, ids in gone.items():
         if ids:
@@ -128,7 +127,7 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
                 Found(
                     "error",
                     "target.gone",
-                    f"not on the target any more, though this migration made it: {counted(len(ids), _PLURALS[kind])}: "
+                    f"not on the target any more, though this migration made it: {counted(len(ids), plural_of(kind))}: "
                     f"{named(ids)}",
                     "they were deleted for good, or this is another server at the same address",
                     "for a new target pass a different --work-dir; one that was emptied on purpose needs one, too",
@@ -156,7 +155,7 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
             Found(
                 "warning" if into_existing else "error",
                 "target.same-name",
-                f"the target has {counted(len(live), _PLURALS[kind])} of the same name that this migration did not "
+                f"the target has {counted(len(live), plural_of(kind))} of the same name that this migration did not "
                 f"make: {named(live)}",
                 "what is moved is put into them, and nobody can tell afterwards what was there before",
                 "" if into_existing else "give an empty target, new names with --rename, or --into-existing",
@@ -170,7 +169,7 @@ def _others(kind: str, objects: Mapping[str, str]) -> Found:
     return Found(
         "warning",
         "target.others",
-        f"the target has {counted(len(names), _PLURALS[kind])} unknown to the source: {named(names)}",
+        f"the target has {counted(len(names), plural_of(kind))} unknown to the source: {named(names)}",
         "they are left alone; an audit of everything calls them extra",
         "give an empty target, or audit with the names that were moved",
     )
