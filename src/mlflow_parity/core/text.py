@@ -120,6 +120,27 @@ def listed(counts: Mapping[str, int], by: str = ", ") -> str:
     return by.join(counted(count, plural) for plural, count in counts.items() if count)
 
 
+def short(number: float) -> str:
+    """Return a number with a unit, where it is large.
+
+    >>> short(9_999), short(1_234_567)
+    ('9,999', '1.2M')
+    """
+    for unit, size, by in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e4, 1e3)):
+        if number >= size:
+            return f"{number / by:,.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def width(text: str) -> int:
     """Return the columns that visible ``text`` takes in a terminal at most (wide characters take two)."""
     if not _WIDE.search(text):

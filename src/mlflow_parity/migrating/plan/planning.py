@@ -12,7 +12,7 @@ from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.files import write as write_file
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import crop, json_safe, listed, visible, width
+from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width
 from mlflow_parity.kinds.base import KINDS, plural_of
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
@@ -21,7 +21,6 @@ from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
-from mlflow_parity.migrating.progress import duration, short
 from mlflow_parity.migrating.rates import seconds_of
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Extent, Survey
