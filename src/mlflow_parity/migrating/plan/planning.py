@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.files import write as write_file
+from mlflow_parity.core.notice import Notice, notices_json
+from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width
 from mlflow_parity.kinds.base import KINDS, plural_of
 from mlflow_parity.kinds.contract import RULES, Rule
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
-from mlflow_parity.migrating.findings import Found, json_of
-from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
@@ -65,7 +65,7 @@ def plan(
     renames: Renames,
     journal: Journal | None = None,
     free: Callable[[Path], int] = free_bytes,
-    standing: Sequence[Found] = (),
+    standing: Sequence[Notice] = (),
 ) -> Plan:
     """Look at both ends by reads alone."""
     checked = preflight(settings, renames=renames, journal=journal, write=False, free=free, standing=standing)
@@ -111,7 +111,7 @@ def plan_text(found: Plan, redact: Redactor) -> list[str]:
             f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason} ({one.verdict})" for one in found.unmovable
         ]
     lines += ["", "What stands in the way" if found.checked.blocked else "What was found"]
-    return [visible(redact(line)) for line in lines] + findings_text(found.checked.found, redact)
+    return [visible(redact(line)) for line in lines] + notices_text(found.checked.found, redact)
 
 
 def _grouped(rules: Sequence[Rule]) -> list[str]:
@@ -172,7 +172,7 @@ def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
         "status": found.status,
         **{side: None if location is None else location.display for side, location in ends.items()},
         "versions": found.checked.versions,
-        "findings": json_of(found.checked.found, redact),
+        "findings": notices_json(found.checked.found, redact),
         "rules": [
             {"id": rule.id, "field": rule.field, "reason": rule.reason, "when": rule.when} for rule in found.rules
         ],

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted, listed
 from mlflow_parity.kinds.base import of_family, plural_of
-from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name
 
@@ -34,7 +34,7 @@ def examine(
     renames: Renames,
     *,
     into_existing: bool,
-) -> list[Found]:
+) -> list[Notice]:
     """Compare the target with what is to be moved to it.
 
     ``experiments`` are the target's, deleted ones included; ``planned`` is kind → source id → source name
@@ -65,7 +65,7 @@ def examine(
             found.append(_others(kind, objects_left))
     if planned is None and any(foreign.values()):
         counts = listed({plural_of(kind): len(objects) for kind, objects in foreign.items()})
-        found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
+        found.append(Notice("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
 
 
@@ -77,14 +77,14 @@ def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, st
     return {planned_name(renames, kind, entry.name): entry.source_id for entry in entries}
 
 
-def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Found]]:
+def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Notice]]:
     """Return what is there by kind, but for an empty ``Default``."""
-    found: list[Found] = []
+    found: list[Notice] = []
     present: dict[str, dict[str, str]] = {"experiment": {one.experiment_id: one.name for one in experiments}}
 
     def failed(what: str, error: ReadError) -> None:
         found.append(
-            Found(
+            Notice(
                 "error", "target.read", f"the target's {what} cannot be read", str(error), "give the right to read them"
             )
         )
@@ -113,18 +113,18 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
     return present, found
 
 
-def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Found]:
+def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Notice]:
     there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
     known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
     gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
     found = []
     if any(known.values()):
         counts = listed({plural_of(kind): len(ids) for kind, ids in known.items()})
-        found.append(Found("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
+        found.append(Notice("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
     for kind, ids in gone.items():
         if ids:
             found.append(
-                Found(
+                Notice(
                     "error",
                     "target.gone",
                     f"not on the target any more, though this migration made it: {counted(len(ids), plural_of(kind))}: "
@@ -136,13 +136,13 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
     return found
 
 
-def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str], into_existing: bool) -> list[Found]:
+def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str], into_existing: bool) -> list[Notice]:
     found = []
     deleted = [name for identity, name in objects.items() if kind == "experiment" and identity in trash]
     live = [name for identity, name in objects.items() if not (kind == "experiment" and identity in trash)]
     if deleted:
         found.append(
-            Found(
+            Notice(
                 "error",
                 "target.trash",
                 f"the target has {len(deleted):,} deleted experiments of the same name: {named(deleted)}",
@@ -152,7 +152,7 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
         )
     if live:
         found.append(
-            Found(
+            Notice(
                 "warning" if into_existing else "error",
                 "target.same-name",
                 f"the target has {counted(len(live), plural_of(kind))} of the same name that this migration did not "
@@ -164,9 +164,9 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
     return found
 
 
-def _others(kind: str, objects: Mapping[str, str]) -> Found:
+def _others(kind: str, objects: Mapping[str, str]) -> Notice:
     names = sorted(objects.values())
-    return Found(
+    return Notice(
         "warning",
         "target.others",
         f"the target has {counted(len(names), plural_of(kind))} unknown to the source: {named(names)}",
