@@ -285,8 +285,7 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
     from mlflow_parity.pytest_api.shared import STATES
 
     shared = request.config.stash[_SHARED]
-    name = request.function.__name__.removeprefix("test_")
-    return load(shared.folder / STATES, request.param, name, shared.message, shared.selected)
+    return load(shared.folder / STATES, request.param, request.function, shared.message, shared.selected)
 
 
 @pytest.fixture
