@@ -1,8 +1,8 @@
 """What each check's verdict rests on: one entry per check, by the name of its function.
 
-The checks themselves are the ``test_*`` functions in ``checks/``: the sentence of a promise stands there alone. Its kind
-and facets stand here: what has to be read and judged for a selection is known to rooms that know nothing of pytest, and
-a check's file that is gone leaves its facets named as left out.
+The checks themselves are the ``test_*`` functions in ``checks/``: the sentence of a promise stands there alone. Its
+kind and facets stand here: what has to be read and judged for a selection is known to rooms that know nothing of
+pytest, and a check's file that is gone leaves its facets named as left out.
 """
 
 from __future__ import annotations
