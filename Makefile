@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check fuzz bench detection clean
+.PHONY: demo test test-all check changelog fuzz bench detection clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -29,6 +29,10 @@ check: $(VENV)/.ready-dev
 	$(BIN)/mypy --strict checks
 	$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports
 	PYTHONPATH=tests $(BIN)/python -m support.advisories
+
+# what changes/ says of the next release
+changelog: $(VENV)/.ready-dev
+	$(BIN)/towncrier build --draft --version next
 
 # the parsers of all that a user gives, with as many damaged and made-up inputs as wanted
 EXAMPLES ?= 5000

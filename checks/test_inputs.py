@@ -7,4 +7,4 @@ from mlflow_parity.pytest_api.checking import Audited
 
 def test_dataset_inputs(parity_audited: Audited) -> None:
     """Every run has its dataset inputs with context and digest."""
-    parity_audited.keeps("dataset_inputs")
+    parity_audited.keeps()

@@ -7,4 +7,4 @@ from mlflow_parity.pytest_api.checking import Audited
 
 def test_parent_child_links(parity_audited: Audited) -> None:
     """Every child run hangs on the copy of its parent."""
-    parity_audited.keeps("parent_child_links")
+    parity_audited.keeps()

@@ -7,4 +7,4 @@ from mlflow_parity.pytest_api.checking import Audited
 
 def test_params(parity_audited: Audited) -> None:
     """Every param of every run has its value, character by character."""
-    parity_audited.keeps("params")
+    parity_audited.keeps()

@@ -7,4 +7,4 @@ from mlflow_parity.pytest_api.checking import Audited
 
 def test_scorers(parity_audited: Audited) -> None:
     """Every scorer version is on the target with its definition."""
-    parity_audited.keeps("scorers")
+    parity_audited.keeps()

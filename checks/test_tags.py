@@ -7,9 +7,9 @@ from mlflow_parity.pytest_api.checking import Audited
 
 def test_run_tags_and_note(parity_audited: Audited) -> None:
     """Every run has its tags and its note."""
-    parity_audited.keeps("run_tags_and_note")
+    parity_audited.keeps()
 
 
 def test_run_source_tags(parity_audited: Audited) -> None:
     """The source tags of every run are complete and true."""
-    parity_audited.keeps("run_source_tags")
+    parity_audited.keeps()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from mlflow_parity import __version__
-from mlflow_parity.core.ending import Terminated, on_sigterm
+from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.invocation import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
@@ -34,11 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(args.main(args))
     except KeyboardInterrupt as ended:
-        print(f"{program()}: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 143 if isinstance(ended, Terminated) else 130
+        return interrupted(program(), ended)
     except ParityError as error:
         print(f"ERROR: {redact(str(error))}", file=sys.stderr)
-        return 4
+        return error.exit_status
     except Exception as error:
         # a defect of ours; the errors of reading are among those above, and know the password of the URI
         print(f"internal error (a bug in mlflow-parity):\n{defect(error, redact)}", file=sys.stderr)

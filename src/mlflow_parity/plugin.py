@@ -51,11 +51,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         return
     if not given.help and not _is_worker() and _writes(given):
         from mlflow_parity.core.redaction import Redactor
-        from mlflow_parity.pytest_api import session
+        from mlflow_parity.pytest_api import report_building
 
         # what may be wrong with that folder is said when all options are known
         with suppress(ParityError):
-            early_config.stash[_REPORTS] = session.begin(values["report-dir"], Redactor.from_environment())
+            early_config.stash[_REPORTS] = report_building.begin(values["report-dir"], Redactor.from_environment())
     if given.file_or_dir:
         return
     own = early_config.invocation_params.dir / "conftest.py"
@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(options.NO_SIDES)
         return
     from mlflow_parity.core.redaction import Redactor, guard_debug_file, guard_logs
-    from mlflow_parity.pytest_api import session
+    from mlflow_parity.pytest_api import report_building, session
 
     redactor = Redactor.from_environment()
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -103,14 +103,14 @@ def pytest_configure(config: pytest.Config) -> None:
             if written:
                 # what may be wrong with that folder is not what has to be said first
                 with suppress(ParityError):
-                    reports = session.begin(values["report-dir"], redactor, folder=reports)
-                    reports.ends(str(error), int(pytest.ExitCode.USAGE_ERROR))
+                    reports = report_building.begin(values["report-dir"], redactor, folder=reports)
+                    reports.ends(str(error), error.exit_status)
             raise
         redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
         selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
         if written:
-            command = session.command_line(values, settings, selected)
-            reports = session.begin(settings.report_dir, redactor, settings, command, folder=reports)
+            command = report_building.command_line(values, settings, selected)
+            reports = report_building.begin(settings.report_dir, redactor, settings, command, folder=reports)
             if settings.recheck is not None:
                 values["recheck"] = reports.now(values["recheck"])
                 settings = replace(settings, recheck=replace(settings.recheck, path=values["recheck"]))
@@ -125,16 +125,15 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from mlflow_parity.core.ending import on_sigterm
 
-    main = session.Main(settings, redactor, session.command_line(values, settings, selected), reports)
+    main = session.Main(settings, redactor, report_building.command_line(values, settings, selected), reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
     config.add_cleanup(main.close)
     config.add_cleanup(on_sigterm())
 
 
 def _given(config: pytest.Config, name: str) -> list[str]:
-    flag = {"keyword": "-k", "markexpr": "-m"}[name]
     text = config.getoption(name, default="")
-    return [flag, str(text)] if text else []
+    return [{"keyword": "-k", "markexpr": "-m"}[name], str(text)] if text else []
 
 
 def checks_folder() -> Path:
@@ -172,7 +171,7 @@ def _usage_errors(redact: Any, main: Main | None = None) -> Iterator[None]:
         problem = error if isinstance(error, ParityError) else no_space(error)
         if problem is not None:
             if main is not None:
-                main.ends(str(problem), int(pytest.ExitCode.USAGE_ERROR))
+                main.ends(str(problem), problem.exit_status)
             raise pytest.UsageError(redact(str(problem))) from None
         # a defect of ours: pytest would print the frames' source and, with --showlocals, their values
         from mlflow_parity.core.redaction import defect
@@ -241,8 +240,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = metafunc.function.__name__.removeprefix("test_")
     family = BY_NAME[name].family if name in BY_NAME else "experiment"
     # what is on the target only is judged once, by the check that owns it
-    owner = name in OWNERS
-    shares = bundles([item for item in shared.items if item.family == family and (owner or not item.surplus)])
+    shares = bundles([one for one in shared.items if one.family == family and (name in OWNERS or not one.surplus)])
     metafunc.parametrize(_FIXTURE, shares, ids=[share.id for share in shares], indirect=True)
 
 
@@ -285,8 +283,7 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
     from mlflow_parity.pytest_api.shared import STATES
 
     shared = request.config.stash[_SHARED]
-    name = request.function.__name__.removeprefix("test_")
-    return load(shared.folder / STATES, request.param, name, shared.message, shared.selected)
+    return load(shared.folder / STATES, request.param, request.function, shared.message, shared.selected)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.contract_case import MLMODEL, source, target
@@ -15,12 +16,14 @@ from support.stores import restored
 
 from mlflow_parity.comparing import fields
 from mlflow_parity.core.records import REPLACED_TAG, DatasetInput
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND, contract
 from mlflow_parity.kinds.check_registry import PROMISES
 
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
 SILENT = {"experiment.id", "run.id"}
 DEAD = "9" * 32
+
+ROOT = Path(__file__).parents[2]
 
 
 def with_dead_parent(store: Store) -> Store:
@@ -247,22 +250,32 @@ def test_every_facet_has_rules_and_one_promise() -> None:
 
 
 def test_every_promise_has_its_check() -> None:
-    """``checks/`` holds one function per promise, of its name, in its module, saying what it promises; no other."""
-    found = set()
-    for module in {promise.module for promise in PROMISES}:
-        loaded = importlib.import_module(f"checks.test_{module}")
-        found |= {
-            (module, name, (inspect.getdoc(function) or "").rstrip("."))
-            for name, function in inspect.getmembers(loaded, inspect.isfunction)
-            if name.startswith("test_")
-        }
-    assert found == {(promise.module, f"test_{promise.name}", promise.text) for promise in PROMISES}
+    """``checks/`` holds one function per promise, of its name, with a sentence that is its own; and no other.
+
+    A promise without a check would be read and judged, and no test would be red.
+    """
+    found: dict[str, str] = {}
+    for file in sorted((ROOT / "checks").glob("test_*.py")):
+        loaded = importlib.import_module(f"checks.{file.stem}")
+        for name, function in inspect.getmembers(loaded, inspect.isfunction):
+            if name.startswith("test_"):
+                assert name not in found, name
+                assert "parity_audited.keeps()" in inspect.getsource(function)
+                found[name] = inspect.getdoc(function) or ""
+    assert set(found) == {f"test_{promise.name}" for promise in PROMISES}
+    assert all(text.endswith(".") and "\n" not in text for text in found.values())
+
+
+def test_no_facet_is_without_a_check() -> None:
+    """A facet of any kind that no check answers for would be compared, and no test would say so."""
+    claimed = Counter((promise.kind, facet) for promise in PROMISES for facet in promise.facets)
+    facets = {**contract.FACETS, SCOPE_KIND: SCOPE_FACETS}
+    assert claimed == Counter((kind, facet) for kind, own in facets.items() for facet in own)
 
 
 def test_every_rule_that_comparing_names_is_in_the_contract() -> None:
     """No finding can name a rule that nobody can look up."""
     import re
-    from pathlib import Path
 
     folder = Path(inspect.getfile(fields)).parent
     text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.py"))

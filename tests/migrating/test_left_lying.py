@@ -23,8 +23,8 @@ from support.proxy import Fault, proxying
 from support.seed import Seeder
 from support.servers import FreshServer
 
+from mlflow_parity.core.files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
 from mlflow_parity.core.locations import parse_location
-from mlflow_parity.core.private_files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scratch import Scratch, clear_dead
 from mlflow_parity.migrating.write.files import Uploads

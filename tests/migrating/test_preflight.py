@@ -15,8 +15,8 @@ from support.seed_objects import seed_objects
 from support.servers import FreshServer, emptied, server_of
 
 from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.notice import LEVELS, notices_text
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.migrating.findings import LEVELS, findings_text
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.standin.gateway import Rules, gateway
@@ -153,7 +153,7 @@ def test_wrong_credentials_of_an_app(
     found = look(tmp_path, "--source-uri", plain.uri, "--target-arn", sagemaker_app.arn)
     assert ("error", "target.refused") in codes(found)
     assert found.survey is not None
-    assert other not in "\n".join(findings_text(found.found, Redactor()))
+    assert other not in "\n".join(notices_text(found.found, Redactor()))
 
 
 def test_no_credentials_for_an_app(plain: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +421,7 @@ def test_findings_are_ordered_and_safe_to_print(fresh_server: FreshServer, tmp_p
     levels = [one.level for one in found.found]
     assert levels == sorted(levels, key=LEVELS.index)
     assert {"error", "warning", "note"} == set(levels)
-    lines = "\n".join(findings_text(found.found, Redactor()))
+    lines = "\n".join(notices_text(found.found, Redactor()))
     assert "\\x1b[31m" in lines
     assert not {letter for letter in lines if letter < " " and letter != "\n"}
     assert "\u202e" not in lines

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.progress import MigrationProgress, duration
+from mlflow_parity.core.text import duration
+from mlflow_parity.migrating.progress import MigrationProgress
 from mlflow_parity.migrating.survey import Extent, Survey
 
 

@@ -272,7 +272,7 @@ def _blind_spans(patch: pytest.MonkeyPatch) -> None:
 
 
 def _blind_aliases(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(of_objects, "_SHARED", {**of_objects._SHARED, "aliases": _nothing})
+    patch.setattr(of_objects, "_BY_STRATEGY", {**of_objects._BY_STRATEGY, "aliases": lambda *_: []})
 
 
 def _blind_access(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from mlflow_parity.migrating.plan.manual_steps import unwritten
 from mlflow_parity.migrating.settings import settings_of
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.options import resolve
-from mlflow_parity.pytest_api.session import command_line
+from mlflow_parity.pytest_api.report_building import command_line
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.snapshot.store import Origin, Snapshot

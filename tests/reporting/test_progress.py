@@ -135,7 +135,8 @@ def test_a_terminal_that_goes_away_is_no_error() -> None:
 
 def test_threads_lose_no_count() -> None:
     """Eight threads add up."""
-    progress = Progress(lambda text: None, isatty=False, clock=iter([0.0, 10.0]).__next__)
+    now = [0.0]
+    progress = Progress(lambda text: None, isatty=False, clock=lambda: now[0])
 
     def count() -> None:
         for _ in range(2_000):
@@ -146,6 +147,7 @@ def test_threads_lose_no_count() -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    now[0] = 10.0
     assert progress.line() == "reading source 0 exp, 16,000 runs, 160.0k points, 16.0k points/s"
 
 

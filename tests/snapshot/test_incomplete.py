@@ -19,7 +19,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import unread
-from mlflow_parity.sagemaker.retiring import _state
+from mlflow_parity.sagemaker.retire_reading import _state
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import Unread, _of_tree, incomplete, told
 from mlflow_parity.snapshot.store import Origin, Snapshot

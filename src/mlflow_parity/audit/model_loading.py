@@ -14,7 +14,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from urllib.parse import unquote
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.verdict import State
 from mlflow_parity.reading.transport.auth import OWN_S3
 
@@ -96,8 +96,8 @@ class Loader:
         own = self.own_name(name)
         aws = self.location.is_arn or self._is_in_s3(own, number)
         # what a process writes that got away from its group may be in the way of removing the folder
-        with tempfile.TemporaryDirectory(prefix="mlflow-parity-load-", ignore_cleanup_errors=True) as folder:
-            env = {**environment(self.location, os.environ, aws=aws), "TMPDIR": folder}
+        with Scratch() as folder:
+            env = {**environment(self.location, os.environ, aws=aws), "TMPDIR": str(folder)}
             end = self._run(f"models:/{own}/{number}", env, folder)
         if end.status is None:
             return [Difference("", State.UNVERIFIED, RULE, note=f"not loaded within {self.limit:.0f} s")]
@@ -119,7 +119,7 @@ class Loader:
             return self.place_of(name, number).startswith("s3:")
         return False
 
-    def _run(self, uri: str, env: Mapping[str, str], folder: str) -> _End:
+    def _run(self, uri: str, env: Mapping[str, str], folder: Path) -> _End:
         """Run the program to its end, or to the end of its time; its whole group ends with it."""
         word = secrets.token_hex(16)
         told, tells = os.pipe()

@@ -13,9 +13,9 @@ from typing import Literal
 
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
+from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
-from mlflow_parity.core.private_files import make_folder
 from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS

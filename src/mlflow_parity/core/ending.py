@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,12 @@ STOPPING = threading.Event()
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
+
+
+def interrupted(name: str, ended: KeyboardInterrupt) -> int:
+    """Say that a command was interrupted; return the exit status, as a shell has it: 128 and the signal."""
+    print(f"{name}: interrupted; the same command goes on where it stopped", file=sys.stderr)
+    return 143 if isinstance(ended, Terminated) else 130
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

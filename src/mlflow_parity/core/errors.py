@@ -9,22 +9,37 @@
     ├── ReadError                   something could not be read from a server
     │   ├── TransportError          no usable answer within the time and number of tries allowed
     │   ├── RequestRefused          the server answered with an error (``status``, ``code``)
-    │   └── MalformedAnswer         the server answered, but not with what its API promises
-    │       └── TooLarge            with more than is read of any answer, or than a file was listed with
+    │   ├── MalformedAnswer         the server answered, but not with what its API promises
+    │   │   ├── Contradiction       two stores that should be one hold different things (reading/artifacts)
+    │   │   └── TooLarge            with more than is read of any answer, or than a file was listed with
+    │   └── PlaceNotAllowed         data names a place that nobody allowed to be read (reading/artifacts)
     ├── ForbiddenRequest            a request that is not on the read-only allow-list
-    └── NoSpace                     a file cannot be written for want of room
+    ├── NoSpace                     a file cannot be written for want of room
+    ├── NotMoved                    one object is not on the target, and why (migrating/write)
+    ├── NotUploaded                 the same of one file (migrating/write)
+    ├── NotRead                     a user's own check asks for what the audit did not read (pytest_api)
+    ├── DemoFailed                  a step of the demo failed (migrating)
+    └── ServerFailed                a server of the demo or the tests did not start (standin)
 
-``UsageProblem`` becomes :class:`pytest.UsageError` (exit code 4) at the plugin's edge. A ``ReadError``
-makes the objects it concerns ``unverified``; it never passes silently.
+``exit_status`` is what an audit, a snapshot and a draft of waivers end with, ``migrate_status`` what ``migrate`` does.
+A ``ReadError`` makes the objects it concerns ``unverified``; it never passes silently. Beside the tree, never seen
+outside: ``Unusable`` (the end of a sentence about a file that was given), ``Again`` (the request is sent once more),
+``Refused`` and ``Fault`` (what the stand-in answers). ``Terminated`` is SIGTERM, as ``KeyboardInterrupt`` is Ctrl-C.
 """
 
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
 
 
 class ParityError(Exception):
     """Base of every error this package raises on purpose."""
+
+    exit_status: ClassVar[int] = 4
+    """That of a usage error of pytest: no verdict, and one line says why."""
+    migrate_status: ClassVar[int] = 2
+    """Refused: nothing was begun."""
 
 
 class UsageProblem(ParityError):
@@ -69,6 +84,8 @@ class TooLarge(MalformedAnswer):
 
 class NoSpace(ParityError):
     """A file cannot be written for want of room; whatever is under way ends here, and can be gone on with."""
+
+    migrate_status = 1
 
 
 def no_space(error: BaseException) -> NoSpace | None:

@@ -1,23 +1,143 @@
-"""Files that appear whole or not at all, and their checksums."""
+"""Folders and files for their owner alone, written whole or not at all; their names, checksums and seals.
+
+What an audit or a migration writes holds a server's data. A folder that is there already is its owner's choice: it
+keeps its rights, and what is put into it may be read by whom the folder lets in. Names of temporary files cannot be
+guessed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import SnapshotError
 from mlflow_parity.core.input_files import MANIFEST, Unusable, content_of, parsed_json
-from mlflow_parity.core.private_files import drop_dead, write
 
 #: Name of the checksum in a JSON object that has one.
 _SEAL = "seal"
 #: Letters of a folder's name; file systems take 255 bytes.
 _LONGEST, _BEGINNING = 200, 100
+_OWNER, _OTHERS = 0o700, 0o055
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for its owner alone; one that is there stays as it is."""
+    for one in reversed((path, *path.parents)):
+        if not one.exists():
+            with suppress(FileExistsError):
+                one.mkdir(_OWNER)
+    # where something else stands in its place
+    path.mkdir(_OWNER, exist_ok=True)
+
+
+def make_inside(path: Path) -> None:
+    """Make a folder, and those above it that are missing, each with the rights of the one that it is in."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_inside(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(_OWNER)
+        share(path)
+    path.mkdir(_OWNER, exist_ok=True)
+
+
+def share(path: Path) -> None:
+    """Let into a new folder whoever is let into the one that it is in."""
+    _let_in(path, _OWNER | (stat.S_IMODE(path.parent.stat().st_mode) & _OTHERS))
+
+
+def _let_in(path: Path, mode: int) -> None:
+    # some file systems know no rights
+    with suppress(OSError):
+        if stat.S_IMODE(path.stat().st_mode) != mode:
+            path.chmod(mode)
+
+
+def create(path: Path) -> None:
+    """Make an empty file: none may be there, not even a link.
+
+    Raises:
+        FileExistsError: one is.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    os.close(os.open(path, flags, 0o600))
+    _let_in(path, 0o600 | (stat.S_IMODE(path.parent.stat().st_mode) & 0o044))
+
+
+def temporary(path: Path) -> Path:
+    """Make an empty file beside ``path``, to be written and put in its place; the name tells the process."""
+    made = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(6)}.tmp")
+    create(made)
+    return made
+
+
+def maker_of(path: Path) -> int | None:
+    """Return the process that made a temporary file; ``None``: the name does not tell."""
+    names = path.name.split(".")
+    # of older versions the last
+    return next((int(one) for one in names[-3:-1] if one.isascii() and one.isdecimal()), None)
+
+
+def drop_dead(files: Iterable[Path]) -> None:
+    """Remove temporary files whose process is not running any more."""
+    for path in files:
+        pid = maker_of(path)
+        if pid is not None and not _lives(pid):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def put(made: Path, path: Path) -> None:
+    """Give a finished file its name, once its bytes are on disk."""
+    _settle(made)
+    os.replace(made, path)
+
+
+@contextmanager
+def replacing(*paths: Path) -> Iterator[list[Path]]:
+    """Give an empty file beside each path, to be written; in the end all take their places, after an error none."""
+    made: list[Path] = []
+    try:
+        for path in paths:
+            made.append(temporary(path))
+        yield made
+        # names are given when there is nothing left that needs room
+        for one in made:
+            _settle(one)
+        for one, path in zip(made, paths, strict=True):
+            os.replace(one, path)
+    finally:
+        for one in made:
+            one.unlink(missing_ok=True)
+
+
+def _settle(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as (made,):
+        made.write_bytes(content)
 
 
 def folder_name(experiment_id: str) -> str:
@@ -37,13 +157,6 @@ def file_sha256(path: Path) -> str:
         while piece := file.read(1 << 20):
             whole.update(piece)
     return whole.hexdigest()
-
-
-def replace(temporary: Path, final: Path) -> None:
-    """Put a finished file in place, on disk before it gets its name."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, final)
 
 
 def write_json(path: Path, content: Any) -> None:

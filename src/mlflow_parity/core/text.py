@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 #: Everything that moves the cursor, turns the text around, or cannot be seen: controls (ANSI escapes begin
 #: with one), every space but the plain one, zero-width and bidirectional marks, fillers, variation selectors
@@ -108,6 +109,36 @@ def counted(count: int, plural: str) -> str:
     ('1 run', '2,000 runs')
     """
     return f"{count:,} {noun(count, plural)}"
+
+
+def listed(counts: Mapping[str, int], by: str = ", ") -> str:
+    """Return numbers with their nouns, given by plural; what there is none of is left out.
+
+    >>> listed({"runs": 2, "prompts": 0, "scorers": 1})
+    '2 runs, 1 scorer'
+    """
+    return by.join(counted(count, plural) for plural, count in counts.items() if count)
+
+
+def short(number: float) -> str:
+    """Return a number with a unit, where it is large.
+
+    >>> short(9_999), short(1_234_567)
+    ('9,999', '1.2M')
+    """
+    for unit, size, by in (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("k", 1e4, 1e3)):
+        if number >= size:
+            return f"{number / by:,.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5_400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def width(text: str) -> int:

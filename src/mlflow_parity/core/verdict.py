@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from mlflow_parity.core.text import counted
+
 
 class State(str, Enum):
     """What is known of one object or facet; exactly one of these."""
@@ -151,7 +153,7 @@ class Deleted:
     def told(self, side: str) -> str:
         """Return it in one sentence."""
         counts = ((self.runs, "run"), (self.experiments, "experiment"))
-        some = [f"{count:,} deleted {noun}{'' if count == 1 else 's'}" for count, noun in counts if count]
+        some = [counted(count, f"deleted {noun}s") for count, noun in counts if count]
         known = [noun for count, noun in counts if count is not None]
         unknown = " and ".join(f"{noun}s" for count, noun in counts if count is None)
         looked = f"; deleted {unknown}: not looked at" if unknown else ""
@@ -169,4 +171,4 @@ class Deleted:
         if self.inside is None:
             return f" (runs in {where}: not looked at)"
         least = "at least " if self.at_least else ""
-        return f" ({least}{self.inside:,} run{'' if self.inside == 1 else 's'} in {where})"
+        return f" ({least}{counted(self.inside, 'runs')} in {where})"

@@ -55,6 +55,16 @@ def family_of(kind: str) -> Family:
     return KINDS[kind].family if kind in KINDS else "scope" if kind == SCOPE_KIND else "experiment"
 
 
+def plural_of(kind: str) -> str:
+    """Return the plural of a kind; experiments and runs are kinds, too."""
+    return KINDS[kind].plural if kind in KINDS else f"{kind}s"
+
+
+def singular_of(kind: str) -> str:
+    """Return the name of one object of a kind."""
+    return KINDS[kind].singular if kind in KINDS else kind
+
+
 def of_family(family: Family) -> tuple[Kind, ...]:
     """Return the kinds of a family beside experiments and runs, containers first."""
     return tuple(kind for kind in KINDS.values() if kind.family == family)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mlflow_parity.core.text import noun
 from mlflow_parity.kinds.listing import Listing
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
@@ -101,7 +102,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         """Write the kind into the rules of its facets."""
-        object.__setattr__(self, "sides", tuple(belonging(one, self.name, self.noun) for one in self.sides))
+        object.__setattr__(self, "sides", tuple(belonging(one, self.name, self.singular) for one in self.sides))
 
     @property
     def facets(self) -> tuple[str, ...]:
@@ -123,14 +124,14 @@ class Kind:
         return any(one.strategy == "definition" for one in self.sides)
 
     @property
-    def noun(self) -> str:
-        """One object of it, in words."""
-        return self.plural[:-1]
-
-    @property
     def title(self) -> str:
         """The plural as a heading has it."""
         return self.plural[0].upper() + self.plural[1:]
+
+    @property
+    def singular(self) -> str:
+        """The name of one."""
+        return noun(1, self.plural)
 
     @property
     def since(self) -> str:
@@ -138,10 +139,10 @@ class Kind:
         return f"{self.first[0]}.{self.first[1]}{'' if self.surely is None else ' or later'}"
 
 
-def belonging(facet: Facet, kind: str, noun: str) -> Facet:
+def belonging(facet: Facet, kind: str, singular: str) -> Facet:
     """Return a facet whose rules name the kind."""
     rules = (
-        replace(one, id=f"{kind}.{one.id}", kind=kind, facet=facet.name, field=one.field or f"the {noun} itself")
+        replace(one, id=f"{kind}.{one.id}", kind=kind, facet=facet.name, field=one.field or f"the {singular} itself")
         for one in facet.rules
     )
     return replace(facet, rules=tuple(rules))

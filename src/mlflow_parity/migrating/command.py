@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_parity.core.ending import Terminated, on_sigterm
-from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, no_space
+from mlflow_parity.core.ending import interrupted, on_sigterm
+from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
@@ -91,16 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = guard_logs(redact)
     try:
         return int(options.main(options))
-    except ParityError as error:
-        print(f"{name}: {redact(str(error))}", file=sys.stderr)
-        return 1 if isinstance(error, NoSpace) else 2
     except KeyboardInterrupt as ended:
-        print(f"{name}: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 143 if isinstance(ended, Terminated) else 130
+        return interrupted(name, ended)
     except Exception as error:
-        if full := no_space(error):
-            print(f"{name}: {redact(str(full))}", file=sys.stderr)
-            return 1
+        known = error if isinstance(error, ParityError) else no_space(error)
+        if known is not None:
+            print(f"{name}: {redact(str(known))}", file=sys.stderr)
+            return known.migrate_status
         print(f"{name}: internal error (a bug in mlflow-parity):\n{defect(error, redact)}", file=sys.stderr)
         return 1
     finally:

@@ -16,13 +16,13 @@ from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, parse_location
+from mlflow_parity.core.notice import notices_text
 from mlflow_parity.core.text import counted, visible
 from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import Exporter, unread
 from mlflow_parity.migrating.export.source_client import tool_log
 from mlflow_parity.migrating.export.tool_files import write_tool_files
-from mlflow_parity.migrating.findings import findings_text
 from mlflow_parity.migrating.handover.verifying import begin_reports, verify
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.outcome import add_further_copies, outcome_text, settle, with_disabled, write_outcome
@@ -46,8 +46,8 @@ from mlflow_parity.reading import open_reader
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
+    from mlflow_parity.core.notice import Notice
     from mlflow_parity.core.records import Experiment
-    from mlflow_parity.migrating.findings import Found
     from mlflow_parity.migrating.outcome import Outcome
     from mlflow_parity.migrating.repair.audit_findings import Damaged
     from mlflow_parity.reading.server import ServerReader
@@ -268,7 +268,7 @@ class Migration:
     def _begin_reports(self, reports: Path) -> ReportFolder:
         return begin_reports(self.settings, reports)
 
-    def _standing(self, step: str) -> list[Found]:
+    def _standing(self, step: str) -> list[Notice]:
         """Why what is in the work folder must not be replaced by this step."""
         backup = step != "import" and noted(self.settings.work).backup
         discards = step == "run" and self.settings.discard_export
@@ -291,7 +291,7 @@ class Migration:
             standing=there,
             beside=self.settings.source if exported else None,
         )
-        for line in findings_text(checked.found, self.settings.redactor):
+        for line in notices_text(checked.found, self.settings.redactor):
             say(line)
         blocked = checked.blocked or (settings.target is not None and not self._hold())
         if blocked:
@@ -303,7 +303,7 @@ class Migration:
     def _is_one_server(self) -> bool:
         """Look whether a repair would write to the source itself, or to where another migration writes; say so."""
         found = target_alone(self.settings, self.folder.snapshot)
-        for line in findings_text(found, self.settings.redactor):
+        for line in notices_text(found, self.settings.redactor):
             say(line)
         if not found and self._hold():
             return False
@@ -313,7 +313,7 @@ class Migration:
     def _hold(self) -> bool:
         """Mark the target as being written to; say who else does, if it cannot be had."""
         found = self.mark.hold(take_over=self.settings.take_over)
-        for line in findings_text(found, self.settings.redactor):
+        for line in notices_text(found, self.settings.redactor):
             say(line)
         return not found
 

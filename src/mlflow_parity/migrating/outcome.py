@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.files import write as write_file
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.private_files import write as write_file
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import counted, json_safe, visible
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.core.text import json_safe, listed, visible
+from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.scope import in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 #: ``double``: there, and a further copy of it that somebody else made.
 Fate = Literal["unread", "failed", "waiting", "unmovable", "double"]
 _FATES: dict[str, Fate] = {"failed": "failed", "begun": "waiting", "unmovable": "unmovable"}
-_PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
 #: Objects that are held against the journal at once.
 _CHUNK = 1_000
 #: Objects that the terminal names; the file has all.
@@ -260,7 +259,7 @@ def _end(side: str, location: Location | None) -> list[str]:
 
 def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
     """Return the lines for the terminal: counts, what was not moved, how to try again."""
-    moved = ", ".join(counted(count, _PLURALS[kind]) for kind, count in outcome.moved.items() if count)
+    moved = listed({plural_of(kind): count for kind, count in outcome.moved.items()})
     lines = [f"Migrated: {moved or 'nothing'}"]
     if outcome.noted:
         lines.append(f"Moved but for what the contract lets differ: {len(outcome.noted):,}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,8 @@ from mlflow_parity.audit.test_items import Bundle, Item, ItemState, Judgement
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.check_registry import BY_NAME, PROMISES, Promise
 
-#: Renders a failed promise as text for a person, under 40 lines; the last is the id of the test item.
-Message = Callable[[Promise, Item, Judgement, str], str]
+#: Renders a failed promise as text for a person, under 40 lines; the texts are its sentence and the test item's id.
+Message = Callable[[Promise, str, Item, Judgement, str], str]
 #: Names of experiments in the message of a test item that stands for several.
 _NAMED = 5
 
@@ -23,23 +24,26 @@ _NAMED = 5
 class Audited:
     """One experiment after the audit, or those that share a test item; the value of the fixture ``parity_audited``.
 
-    ``id`` is that of the test item, ``checks`` are the promises whose checks are run for it.
+    ``id`` is that of the test item, ``name`` that of the check's function without ``test_``, ``sentence`` what its
+    docstring says; ``checks`` are the promises whose checks are run for it.
     """
 
     states: tuple[ItemState, ...]
     message: Message
     id: str
+    name: str
+    sentence: str
     checks: frozenset[str] = frozenset()
 
-    def keeps(self, promise_name: str) -> None:
-        """Pass when the ledger is green for the promise; fail with the findings otherwise.
+    def keeps(self) -> None:
+        """Pass when the ledger is green for the check's promise; fail with the findings otherwise.
 
         A promise without any ledger row passes only where the experiment has no object that it speaks of. Where all
         that is wrong follows from objects without a counterpart, and their own check names them in this run, it is
         skipped: one cause is one failure. The ledger is red all the same, and so is the run.
         """
         __tracebackhide__ = True
-        promise = BY_NAME[promise_name]
+        promise = BY_NAME[self.name]
         red = self._red(promise)
         if any(judgement.own for _, judgement in red):
             pytest.fail(self._said(promise, red), pytrace=False)
@@ -47,10 +51,10 @@ class Audited:
             names = dict.fromkeys(name for _, judgement in red for name, _ in judgement.follows)
             pytest.skip(f"no counterpart: see {', '.join(f'test_{name}[{self.id}]' for name in names)}")
 
-    def read(self, promise_name: str) -> None:
+    def read(self) -> None:
         """Fail where nothing but what could not be read is wrong."""
         __tracebackhide__ = True
-        promise = BY_NAME.get(promise_name)
+        promise = BY_NAME.get(self.name)
         red = [] if promise is None else self._red(promise)
         own = [judgement for _, judgement in red if judgement.own]
         if promise is not None and own and all(judgement.unreadable for judgement in own):
@@ -61,18 +65,25 @@ class Audited:
         return [(item, judgement) for item, judgement in judged if not judgement.green]
 
     def _said(self, promise: Promise, red: Sequence[tuple[Item, Judgement]]) -> str:
-        return self.message(promise, *_merged(red), self.id)
+        return self.message(promise, self.sentence, *_merged(red), self.id)
 
 
-def load(folder: Path, bundle: Bundle, promise_name: str, message: Message, selected: Collection[str] = ()) -> Audited:
+def load(
+    folder: Path, bundle: Bundle, check: Callable[..., object], message: Message, selected: Collection[str] = ()
+) -> Audited:
     """Load the states of a test item for a check; ``selected`` are the checks that are run, as ``promise[id]``.
+
+    The function of the check gives the promise its name and, by its docstring, its sentence.
 
     What could not be read makes the check an *error*, so that it stands apart from a difference.
     """
     states = tuple(ItemState.load(folder, item) for item in bundle.items)
     checks = frozenset(one.name for one in PROMISES if f"{one.name}[{bundle.id}]" in selected)
-    audited = Audited(states, message, bundle.id, checks)
-    audited.read(promise_name)
+    name = check.__name__.removeprefix("test_")
+    # without docstrings (python -OO) the name says it
+    sentence = (inspect.getdoc(check) or name.replace("_", " ")).rstrip(".")
+    audited = Audited(states, message, bundle.id, name, sentence, checks)
+    audited.read()
     return audited
 
 

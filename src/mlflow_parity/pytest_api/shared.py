@@ -41,13 +41,13 @@ class Shared:
             self._items = load_items(self.folder / ITEMS)
         return self._items
 
-    def message(self, promise: Promise, item: Item, judgement: Judgement, test_id: str) -> str:
-        """Render a failed promise; ``test_id`` is that of the test item."""
+    def message(self, promise: Promise, sentence: str, item: Item, judgement: Judgement, test_id: str) -> str:
+        """Render a failed promise, of which ``sentence`` speaks; ``test_id`` is that of the test item."""
         elsewhere: Counter[str] = Counter()
         for (name, _), count in judgement.follows.items():
             elsewhere[f"test_{name}[{test_id}]"] += count * (name != promise.name)
         return check_message(
-            promise=promise.text,
+            promise=sentence,
             what=item.title,
             findings=judgement.findings,
             total=judgement.total,

@@ -13,7 +13,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import DEPTHS
-from mlflow_parity.core.text import visible
+from mlflow_parity.core.text import counted, visible
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
@@ -102,14 +102,12 @@ def _summary(side: Side, root: Path) -> str:
         files += int(counts.get("files", 0))
         objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
     objects += sum(side.snapshot.objects(SERVER).counts().values())
-    counted = ", ".join(
-        f"{count:,} {name if count == 1 else name + 's'}"
-        for name, count in (
-            ("experiment", len(side.experiments())),
-            ("run", runs),
-            ("metric point", points),
-            ("file", files),
-            ("other object", objects),
-        )
-    )
-    return f"snapshot of {side.location.display}: {counted}\n{root}\ndigest {side.snapshot.digest}"
+    counts = {
+        "experiments": len(side.experiments()),
+        "runs": runs,
+        "metric points": points,
+        "files": files,
+        "other objects": objects,
+    }
+    read = ", ".join(counted(count, plural) for plural, count in counts.items())
+    return f"snapshot of {side.location.display}: {read}\n{root}\ndigest {side.snapshot.digest}"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import NoSpace, UsageProblem
+from mlflow_parity.core.files import drop_dead, share
 from mlflow_parity.core.input_files import Unusable, json_of
-from mlflow_parity.core.private_files import drop_dead, share
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME, prepare_directory, write_reports
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.private_files import make_folder, temporary
+from mlflow_parity.core.files import make_folder, put, temporary
 from mlflow_parity.core.text import encodable
 from mlflow_parity.core.verdict import Row, State
 
@@ -100,7 +100,7 @@ class LedgerWriter:
                     self._flush()
                 self._file.close()
             if kind is None:
-                os.replace(self._temporary, self.path)
+                put(self._temporary, self.path)
         except OSError as problem:
             if kind is None:
                 raise _unwritable(self.path, problem) from problem

@@ -8,13 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from shutil import get_terminal_size
 from types import TracebackType
+from typing import TypeVar
 
-from mlflow_parity.core.text import crop, visible
+from mlflow_parity.core.text import crop, short, visible
 from mlflow_parity.reporting.report import SIDES
+
+_P = TypeVar("_P", bound="Progress")
 
 
 @dataclass(slots=True)
-class _Side:
+class SideCounts:
+    """What was read of a side, or written to it; ``total``: the experiments in scope, where that is known."""
+
     total: int | None = None
     experiments: int = 0
     runs: int = 0
@@ -22,13 +27,18 @@ class _Side:
     artifacts: int = 0
     size: int = 0
     objects: int = 0
+    first: float | None = None
+    """When the first thing was counted, by the clock."""
+    latest: float = 0.0
+    """When the latest was."""
 
 
 class Progress:
     """Counts what was read per side and shows it with rates, at most five times a second.
 
     ``write`` gets text for the terminal (a carriage return and blanks clear the line, so any terminal will
-    do); nothing is written and no thread is started unless ``isatty``. Safe to call from any thread.
+    do); unless ``isatty`` no thread is started, and a whole line is written at the ``sparse`` seconds when something
+    has changed (``None``: never). Safe to call from any thread.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class Progress:
         isatty: bool,
         columns: Callable[[], int] | None = None,
         interval: float = 0.2,
+        sparse: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
@@ -46,13 +57,15 @@ class Progress:
         self._interval = max(interval, 0.2)
         self._clock = clock
         self._started = clock()
-        self._sides: dict[str, _Side] = {}
+        self._sides: dict[str, SideCounts] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._shown = 0
+        self._sparse = sparse
+        self._said, self._said_at = "", clock()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self: _P) -> _P:
         self._started = self._clock()
         if self._isatty:
             self._thread = threading.Thread(target=self._show, name="parity-progress", daemon=True)
@@ -67,7 +80,7 @@ class Progress:
     def expect(self, side: str, experiments: int) -> None:
         """Say how many experiments ``side`` has in scope."""
         with self._lock:
-            self._sides.setdefault(side, _Side()).total = experiments
+            self._sides.setdefault(side, SideCounts()).total = experiments
 
     def add(
         self,
@@ -82,13 +95,17 @@ class Progress:
     ) -> None:
         """Count what was read of ``side``; ``size``: bytes of artifacts; ``objects``: all but experiments and runs."""
         with self._lock:
-            found = self._sides.setdefault(side, _Side())
+            found = self._sides.setdefault(side, SideCounts())
+            found.latest = self._clock()
+            found.first = found.latest if found.first is None else found.first
             found.experiments += experiments
             found.runs += runs
             found.points += points
             found.artifacts += artifacts
             found.size += size
             found.objects += objects
+        if self._sparse is not None and not self._isatty:
+            self._say(self._sparse)
 
     def line(self) -> str:
         """Return the current line: ASCII, both sides, counts and the rate that says most."""
@@ -104,6 +121,15 @@ class Progress:
         if thread is not None:
             thread.join()
 
+    def _say(self, sparse: float) -> None:
+        with self._lock:
+            due = self._clock() - self._said_at >= sparse
+            if due:
+                self._said_at = self._clock()
+        if due and (line := self.line()) != self._said:
+            self._said = line
+            self._write(f"{line}\n")
+
     def _show(self) -> None:
         try:
             while not self._stop.wait(self._interval):
@@ -118,26 +144,19 @@ class Progress:
             return
 
 
-def _of(side: _Side, seconds: float) -> str:
+def _of(side: SideCounts, seconds: float) -> str:
     done = f"{side.experiments:,}" + (f"/{side.total:,}" if side.total is not None else "")
     parts = [f"{done} exp", f"{side.runs:,} runs"]
     if side.points:
-        parts.append(f"{_short(side.points)} points")
+        parts.append(f"{short(side.points)} points")
     if side.objects:
-        parts.append(f"{_short(side.objects)} objects")
+        parts.append(f"{short(side.objects)} objects")
     if side.artifacts:
         parts.append(f"{side.artifacts:,} files {side.size / 1e6:,.1f} MB")
     if side.points:
-        parts.append(f"{_short(side.points / seconds)} points/s")
+        parts.append(f"{short(side.points / seconds)} points/s")
     elif side.artifacts:
         parts.append(f"{side.size / 1e6 / seconds:,.1f} MB/s")
     else:
-        parts.append(f"{_short(side.runs / seconds)} runs/s")
+        parts.append(f"{short(side.runs / seconds)} runs/s")
     return ", ".join(parts)
-
-
-def _short(number: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            return f"{number / (1e3 if unit == 'k' else size):,.1f}{unit}"
-    return f"{number:,.0f}"

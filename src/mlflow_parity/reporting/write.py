@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.private_files import make_folder, temporary
+from mlflow_parity.core.files import make_folder, replacing, temporary
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
 
@@ -26,11 +24,9 @@ def prepare_directory(directory: str | os.PathLike[str]) -> Path:
         UsageProblem: one line saying why it cannot be used.
     """
     path = Path(directory)
-    probe = path / f".parity-{secrets.token_hex(6)}.tmp"
     try:
         make_folder(path)
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        temporary(path / "parity").unlink()
     except (OSError, ValueError) as error:
         raise _unusable(path, error) from error
     return path
@@ -51,32 +47,17 @@ def write_reports(
     clean = report.redacted(redact)
     documents = {JSON_NAME: json_report.render(clean), HTML_NAME: html_report.render(clean)}
     path = prepare_directory(directory)
-    staged: dict[str, Path] = {}
+    names = [*documents, *([LEDGER_NAME] if ledger is not None else [])]
     try:
-        for name, document in documents.items():
-            staged[name] = temporary(path / name)
-            with open(staged[name], "wb") as file:
-                file.write(document.encode("utf-8"))
-                _settle(file)
-        if ledger is not None:
-            staged[LEDGER_NAME] = temporary(path / LEDGER_NAME)
-            with open(ledger, "rb") as whole, open(staged[LEDGER_NAME], "wb") as file:
-                shutil.copyfileobj(whole, file, 1 << 20)
-                _settle(file)
-        # names are given when there is nothing left that needs room
-        for name, made in staged.items():
-            os.replace(made, path / name)
+        with replacing(*(path / name for name in names)) as made:
+            for file, document in zip(made, documents.values(), strict=False):
+                file.write_bytes(document.encode("utf-8"))
+            if ledger is not None:
+                with open(ledger, "rb") as whole, made[-1].open("wb") as copy:
+                    shutil.copyfileobj(whole, copy, 1 << 20)
     except OSError as error:
         raise _unusable(path, error) from error
-    finally:
-        for made in staged.values():
-            made.unlink(missing_ok=True)
-    return {name: path / name for name in staged}
-
-
-def _settle(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    return {name: path / name for name in names}
 
 
 def _unusable(path: Path, error: Exception) -> ParityError:

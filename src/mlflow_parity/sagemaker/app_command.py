@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(args.main(args))
     except ParityError as error:
         print(f"{migrate_command()}: {Redactor.from_environment()(str(error))}", file=sys.stderr)
-        return 2
+        return error.migrate_status
 
 
 if __name__ == "__main__":

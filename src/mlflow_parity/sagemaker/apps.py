@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.reading.transport.auth import Aws, SideName
 from mlflow_parity.sagemaker.control_plane import NewApp, open_control
 
@@ -24,16 +24,6 @@ _STORE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/.*)?")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[a-zA-Z_0-9+=,.@/-]+")
 _MOST_TAGS = 50
 _SIDE: SideName = "target"
-
-
-@dataclass(frozen=True, slots=True)
-class AppFinding:
-    """One thing about an App that a migration should know: what, why, and the fix (empty for a ``note``)."""
-
-    level: Literal["error", "warning", "note"]
-    what: str
-    why: str
-    fix: str = ""
 
 
 def check_new(new: NewApp) -> None:
@@ -151,7 +141,7 @@ def bucket_region(s3: Any, bucket: str) -> str | None:
     return str(region) if region else None
 
 
-def check_app(location: Location, environ: Mapping[str, str] | None = None) -> list[AppFinding]:
+def check_app(location: Location, environ: Mapping[str, str] | None = None) -> list[Notice]:
     """Look at the App (or managed server) that a migration goes to: all findings at once, nothing raised.
 
     A control plane that cannot be asked is a warning: the migration itself needs no right to it.
@@ -166,11 +156,12 @@ def check_app(location: Location, environ: Mapping[str, str] | None = None) -> l
         right = "DescribeMlflowApp" if location.kind == "app" else "DescribeMlflowTrackingServer"
         asked = isinstance(error, RequestRefused)
         fix = f"allow sagemaker:{right}" if asked else "fix it"
-        return [AppFinding("warning", f"the state of {location.uri} is not known", str(error), f"{fix}, or go on")]
+        return [Notice("warning", "app", f"the state of {location.uri} is not known", str(error), f"{fix}, or go on")]
     if app is None:
         return [
-            AppFinding(
+            Notice(
                 "error",
+                "app",
                 f"there is no App {location.uri}",
                 f"SageMaker in {location.region} does not know it",
                 f"correct --target-arn (`{migrate_command()} app list` shows the Apps), or create it with --create-app",
@@ -179,26 +170,27 @@ def check_app(location: Location, environ: Mapping[str, str] | None = None) -> l
     return [*_check_state(app), *_check_store(app, location, env)]
 
 
-def _check_state(app: App) -> list[AppFinding]:
+def _check_state(app: App) -> list[Notice]:
     found = []
     if not app.ready:
         moving = app.status.endswith("ing")
         fix = "wait until it is Created or Updated" if moving else "fix it in SageMaker, or pass a different App"
-        found.append(AppFinding("error", f"the App is {app.status}", "it must be Created or Updated", fix))
+        found.append(Notice("error", "app", f"the App is {app.status}", "it must be Created or Updated", fix))
     elif app.maintenance == "MaintenanceInProgress":
         found.append(
-            AppFinding("warning", "the App is in maintenance", "requests may fail meanwhile", "wait for its end")
+            Notice("warning", "app", "the App is in maintenance", "requests may fail meanwhile", "wait for its end")
         )
     if app.mlflow_version:
-        found.append(AppFinding("note", "the App's MLflow", app.mlflow_version))
+        found.append(Notice("note", "app", "the App's MLflow", app.mlflow_version))
     else:
         found.append(
-            AppFinding("warning", "the App's MLflow version is not told", "what it can hold is asked of it instead")
+            Notice("warning", "app", "the App's MLflow version is not told", "what it can hold is asked of it instead")
         )
     if app.registration == "AutoModelRegistrationEnabled":
         found.append(
-            AppFinding(
+            Notice(
                 "warning",
+                "app",
                 "automatic model registration is enabled on the App",
                 "it adds the tag sagemaker.model_package_arn to model versions while they are compared, and fails for "
                 "names with spaces",
@@ -209,19 +201,20 @@ def _check_state(app: App) -> list[AppFinding]:
     return found
 
 
-def _check_store(app: App, location: Location, environ: Mapping[str, str]) -> list[AppFinding]:
+def _check_store(app: App, location: Location, environ: Mapping[str, str]) -> list[Notice]:
     bucket = _bucket(app.artifact_store)
     if not bucket:
         return []
     try:
         region = bucket_region(Aws(_SIDE, environ, location.region, arn=True).s3, bucket)
     except UsageProblem as problem:
-        return [AppFinding("error", "the App's artifact bucket is gone", str(problem), "create it again")]
+        return [Notice("error", "app", "the App's artifact bucket is gone", str(problem), "create it again")]
     if region in (None, location.region):
         return []
     return [
-        AppFinding(
+        Notice(
             "error",
+            "app",
             f"the App's artifact bucket {bucket} is in {region}",
             f"SageMaker wants it in the App's own region, {location.region}",
             "give an App whose bucket is in its region",
@@ -229,11 +222,11 @@ def _check_store(app: App, location: Location, environ: Mapping[str, str]) -> li
     ]
 
 
-def _check_server(location: Location, server: Any) -> list[AppFinding]:
+def _check_server(location: Location, server: Any) -> list[Notice]:
     if server is None:
         why, fix = f"SageMaker in {location.region} does not know it", "correct --target-arn"
-        return [AppFinding("error", f"there is no tracking server {location.uri}", why, fix)]
+        return [Notice("error", "app", f"there is no tracking server {location.uri}", why, fix)]
     if not server.ready:
         why = "a managed server answers when it is Created or Started only"
-        return [AppFinding("error", f"the tracking server is {server.status}", why, "start it, and wait for it")]
-    return [AppFinding("note", "the tracking server's MLflow", server.mlflow_version)]
+        return [Notice("error", "app", f"the tracking server is {server.status}", why, "start it, and wait for it")]
+    return [Notice("note", "app", "the tracking server's MLflow", server.mlflow_version)]

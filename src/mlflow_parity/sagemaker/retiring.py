@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_parity.audit.renames import RenamedReader, load_renames
-from mlflow_parity.audit.side import Side
+from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
-from mlflow_parity.core.errors import ParityError, SnapshotError, UsageProblem
+from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
-from mlflow_parity.core.text import counted, noun, visible
-from mlflow_parity.kinds import KINDS
-from mlflow_parity.reading import open_reader
+from mlflow_parity.core.text import counted, listed, noun
+from mlflow_parity.kinds import plural_of
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable
-from mlflow_parity.reporting.progress import Progress
 from mlflow_parity.reporting.recount import recount
 from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 from mlflow_parity.sagemaker.control_plane import App, ControlPlane, Told, TrackingServer, open_control
-from mlflow_parity.sagemaker.retire_evidence import Evidence, Refusal, another, evidence_of, in_words, judge
+from mlflow_parity.sagemaker.retire_evidence import Evidence, another, evidence_of, in_words, judge, refusal
 from mlflow_parity.sagemaker.retire_lists import Lists
-from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
-from mlflow_parity.snapshot.incomplete import incomplete, told
+from mlflow_parity.sagemaker.retire_reading import State, read_state, read_target
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit.renames import Renames
-    from mlflow_parity.core.records import Experiment
-    from mlflow_parity.reading import Reader
+    pass
 
 #: Seconds for which a stop or a deletion is waited for.
 LIMIT = 2700.0
@@ -76,21 +69,8 @@ class Wish:
 class Examined:
     """What speaks against it, and what is to be said besides."""
 
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[Notice] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A server as it is now; ``counts`` as in the report; ``trash`` counts what an audit without deleted ones omits."""
-
-    digest: str
-    counts: Mapping[str, int]
-    trash: Mapping[str, int]
-    unread: tuple[str, ...]
-    running: tuple[str, ...] = ()
-    """Names of runs that have not ended, the first of them."""
-    all_running: int = 0
 
 
 def server_location(text: str, environ: Mapping[str, str]) -> Location:
@@ -140,8 +120,8 @@ def retire(
     examined = examine(wish, server, env, told)
     for note in examined.notes:
         told(f"note: {note}")
-    for refusal in examined.refusals:
-        print(f"refused: {refusal}", file=sys.stderr)
+    for one in examined.refusals:
+        print(f"refused: {one}", file=sys.stderr)
     if examined.refusals:
         told(f"tracking server {wish.name} was not touched")
         return 1
@@ -185,19 +165,19 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     if ledger is None:
         why = "every figure of the report is counted from it, and it is the list of what was compared"
         fix = f"put that audit's ledger.parquet beside {wish.report}"
-        examined.refusals.append(Refusal("the report is without its ledger", why, fix))
+        examined.refusals.append(refusal("the report is without its ledger", why, fix))
     elif contradiction := recount(report, str(wish.report), "--report"):
-        examined.refusals.append(Refusal("the report is not what its ledger says", contradiction, "audit again"))
+        examined.refusals.append(refusal("the report is not what its ledger says", contradiction, "audit again"))
     if evidence.renamed != (renames.note if renames else ""):
         why = f"the report says: {evidence.renamed}" if evidence.renamed else "the report was made without new names"
         fix = "pass the file of that audit with --rename" if evidence.renamed else "leave --rename out"
-        examined.refusals.append(Refusal("the names on the target are others", why, fix))
+        examined.refusals.append(refusal("the names on the target are others", why, fix))
     if not server.ready:
         start = f"aws sagemaker start-mlflow-tracking-server --tracking-server-name {wish.name}"
         settled = server.status in ("Stopped", "StartFailed")
         fix = f"`{start} --region {wish.server.region}`" if settled else "wait until it is Started or Created"
         why = "what it holds now cannot be read, so nothing proves that the report still tells it"
-        examined.refusals.append(Refusal(f"the server is {server.status}", why, f"{fix}, then audit again"))
+        examined.refusals.append(refusal(f"the server is {server.status}", why, f"{fix}, then audit again"))
     target = _target(evidence, environ, examined)
     _look_at_target(evidence, target, environ, examined)
     _look_at_addresses({"source": wish.server, "target": target}, environ, examined)
@@ -211,7 +191,9 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
             _compare(wish, evidence, read_state(wish.server, evidence, wish.workers, wish.allow_place, lists), examined)
             whole = wish.delete and now - evidence.created >= FRESH
             told(f"reading {target.display}: {'all of it' if whole else 'what it lists'}")
-            state = read_target(target, evidence, renames, wish, lists, whole=whole)
+            state = read_target(
+                target, evidence, renames, lists, workers=wish.workers, allowed=wish.allow_place, whole=whole
+            )
             _compare_target(evidence, state, lists, ledger, examined)
         finally:
             lists.close()
@@ -235,7 +217,7 @@ def _target(evidence: Evidence, environ: Mapping[str, str], examined: Examined) 
     found = in_workspace(parse_location(address, option="--report", custom_endpoint=endpoint), "target", environ)
     if found.display != evidence.target or found.kind != evidence.target_kind:
         why = f"the report says {evidence.target}, and here that is {found.display}"
-        examined.refusals.append(Refusal("the report's target cannot be told", why, "audit again, and set what it set"))
+        examined.refusals.append(refusal("the report's target cannot be told", why, "audit again, and set what it set"))
         return None
     return found
 
@@ -269,12 +251,12 @@ def _look_at_target(
     except ParityError as error:
         why = f"it could not be asked for its state: {error}"
         fix = "give this identity that right, or set the target's credentials with TARGET_ in front"
-        examined.refusals.append(Refusal(f"{what} could not be described", why, fix))
+        examined.refusals.append(refusal(f"{what} could not be described", why, fix))
         return
     if found is None or found.arn != location.uri or not found.ready:
         state = "not there" if found is None or found.arn != location.uri else found.status
         why = "the report says that everything is on it"
-        examined.refusals.append(Refusal(f"{what} is {state}", why, "find out what became of it before anything else"))
+        examined.refusals.append(refusal(f"{what} is {state}", why, "find out what became of it before anything else"))
 
 
 def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path, examined: Examined) -> None:
@@ -282,23 +264,21 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
     again = "find out what became of it, and audit again"
     if state.unread:
         why = f"{state.unread[0]}{f' (and {len(state.unread) - 1} more)' if state.unread[1:] else ''}"
-        examined.refusals.append(Refusal("the target could not be read as a whole", why, "fix that, and try again"))
+        examined.refusals.append(refusal("the target could not be read as a whole", why, "fix that, and try again"))
         return
     gone = lists.gone(ledger, include_deleted=evidence.include_deleted)
     if gone.unnamed:
-        named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(gone.unnamed.items()))
-        why = f"of {named} that the server holds it names no copy"
-        examined.refusals.append(Refusal("the ledger does not name everything", why, "audit again"))
+        why = f"of {_in_all(gone.unnamed)} that the server holds it names no copy"
+        examined.refusals.append(refusal("the ledger does not name everything", why, "audit again"))
     for kind, count in sorted(gone.looked_up.items()):
-        if (told := evidence.target_counts.get(_plural(kind), 0)) < count:
-            why = f"it has {counted(told, _plural(kind))} on the target, and the ledger names {count:,}"
-            examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
+        if (told := evidence.target_counts.get(plural_of(kind), 0)) < count:
+            why = f"it has {counted(told, plural_of(kind))} on the target, and the ledger names {count:,}"
+            examined.refusals.append(refusal("the report contradicts itself", why, "audit again"))
     for counts, words in ((gone.absent, "not on the target any more"), (gone.deleted, "deleted or restored since")):
         if counts:
-            named = ", ".join(counted(count, _plural(kind)) for kind, count in sorted(counts.items()))
             more = "; …" if sum(counts.values()) > len(gone.named) else ""
-            why = f"{named} of the report: {'; '.join(gone.named)}{more}"
-            examined.refusals.append(Refusal(f"what the report found is {words}", why, again))
+            why = f"{_in_all(counts)} of the report: {'; '.join(gone.named)}{more}"
+            examined.refusals.append(refusal(f"what the report found is {words}", why, again))
     if gone:
         return
     changes = _changes(state, evidence.target_counts)
@@ -306,173 +286,44 @@ def _compare_target(evidence: Evidence, state: State, lists: Lists, ledger: Path
     if fewer or (state.digest and state.digest != evidence.target_digest):
         why = ", ".join(changes) or "no object came or went, but one has another content"
         fix = f"audit again, and delete within {in_words(FRESH)}"
-        examined.refusals.append(Refusal("the target has changed since the report", why, fix))
+        examined.refusals.append(refusal("the target has changed since the report", why, fix))
     elif changes:
         examined.notes.append(f"the target holds more than the report says: {', '.join(changes)}")
-
-
-def _plural(kind: str) -> str:
-    return KINDS[kind].plural if kind in KINDS else f"{kind}s"
 
 
 def _compare(wish: Wish, evidence: Evidence, state: State, examined: Examined) -> None:
     if state.unread:
         more = f" (and {len(state.unread) - 1} more)" if len(state.unread) > 1 else ""
         why = f"{state.unread[0]}{more}"
-        examined.refusals.append(Refusal("the server could not be read as a whole", why, "fix that, and try again"))
+        examined.refusals.append(refusal("the server could not be read as a whole", why, "fix that, and try again"))
     elif state.digest != evidence.source_digest:
         why = ", ".join(_changes(state, evidence.counts)) or "no object came or went, but one has another content"
         again = f"let nobody write to it, bring over what came (`{migrate_command()} run`), and audit again"
-        examined.refusals.append(Refusal("the server has changed since the report", why, again))
+        examined.refusals.append(refusal("the server has changed since the report", why, again))
     elif changes := _changes(state, evidence.counts):
         why = f"its digest is that of the server, and its counts are not: {', '.join(changes)}"
-        examined.refusals.append(Refusal("the report contradicts itself", why, "audit again"))
+        examined.refusals.append(refusal("the report contradicts itself", why, "audit again"))
     if state.all_running:
         named = "; ".join(state.running) + ("; …" if state.all_running > len(state.running) else "")
         examined.notes.append(
             f"still RUNNING on the source: {counted(state.all_running, 'runs')}, which will find no server: {named}"
         )
-    trash = " and ".join(counted(count, what) for what, count in sorted(state.trash.items()) if count)
+    trash = listed(dict(sorted(state.trash.items())), " and ")
     if trash and not evidence.include_deleted:
         if wish.delete and not wish.leave_deleted:
             why = f"in its trash: {trash}, of which the report does not speak"
             fix = "migrate with --include-deleted and audit with --parity-include-deleted, or pass --leave-deleted"
-            examined.refusals.append(Refusal("something would be lost", why, fix))
+            examined.refusals.append(refusal("something would be lost", why, fix))
         else:
             examined.notes.append(f"in its trash: {trash}, of which the report does not speak")
+
+
+def _in_all(counts: Mapping[str, int]) -> str:
+    """Say how many of each kind there are."""
+    return listed({plural_of(kind): count for kind, count in sorted(counts.items())})
 
 
 def _changes(state: State, told: Mapping[str, int]) -> list[str]:
     """Say what there is more or fewer of now than a report says."""
     found = ((name, count - told.get(name, 0)) for name, count in state.counts.items())
     return [f"{more:+,} {noun(abs(more), name)}" for name, more in found if more]
-
-
-def read_state(
-    server: Location, evidence: Evidence, workers: int, allowed: Sequence[str] = (), lists: Lists | None = None
-) -> State:
-    """Read the source as the audit did (same parts, depth and scope), into a folder that is removed again.
-
-    What it lists is taken down in ``lists``.
-
-    Raises:
-        ReadError: it does not answer.
-    """
-    with _reading("source", server, open_reader(server, "source", workers, allowed), evidence, whole=True) as (
-        side,
-        experiments,
-    ):
-        if lists is not None:
-            lists.add("source", side, experiments)
-        return _state(side, experiments, include_deleted=evidence.include_deleted)
-
-
-def read_target(
-    target: Location, evidence: Evidence, renames: Renames, wish: Wish, lists: Lists, *, whole: bool
-) -> State:
-    """Read what the target lists, or with ``whole`` all of it as the audit did, and take down what it lists.
-
-    The digest is empty, and points and files are not counted, where only lists are read.
-
-    Raises:
-        ReadError: it does not answer.
-    """
-    reader: Reader = open_reader(target, "target", wish.workers, wish.allow_place)
-    if renames:
-        reader = RenamedReader(reader, renames)
-    with _reading("target", target, reader, evidence, whole=whole) as (side, experiments):
-        lists.add("target", side, experiments)
-        if whole:
-            return _state(side, experiments, include_deleted=evidence.include_deleted)
-        found, snapshot = Counter[str](experiments=len(experiments)), side.snapshot
-        redact = Redactor.from_environment(also=target.secrets)
-        unread = []
-        for experiment in experiments:
-            view, objects = side.view(experiment), snapshot.objects(experiment.experiment_id)
-            found["runs"] += int(view.counts().get("runs", 0))
-            found.update(objects.counts())
-            for part in _LISTED:
-                problem = view.problem(part) if part == "runs" else objects.problem(part)
-                # no server lists the scorers of a deleted experiment
-                if problem is not None and (part != "scorers" or experiment.lifecycle_stage != "deleted"):
-                    unread.append(f"{part} of experiment {experiment.name!r}: {problem}")
-        found.update(snapshot.objects(SERVER).counts())
-        problems = ((part, snapshot.objects(SERVER).problem(part)) for part in _SERVER_LISTED)
-        unread += [f"{part} of the server: {problem}" for part, problem in problems if problem is not None]
-        kinds = [kind.plural for kind in KINDS.values()]
-        counts_by_kind = {name: found[name] for name in ("experiments", "runs", *kinds)}
-        return State("", counts_by_kind, {}, tuple(visible(redact(line)) for line in unread))
-
-
-@contextmanager
-def _reading(
-    name: SideName, location: Location, reader: Reader, evidence: Evidence, *, whole: bool
-) -> Iterator[tuple[Side, list[Experiment]]]:
-    """Read a side into a folder that is there for the length of a ``with`` block; yield what of it was read, too."""
-    progress = Progress(sys.stderr.write, isatty=sys.stderr.isatty())
-    try:
-        side = Side(name, location, reader)
-        experiments = [
-            experiment
-            for experiment in side.experiments()
-            if evidence.include_deleted
-            or experiment.lifecycle_stage != "deleted"
-            # a deleted one whose copy is not
-            or experiment.name in evidence.experiments
-        ]
-        progress.expect(name, len(experiments))
-        with Scratch() as folder, progress:
-            side.read(
-                folder / name,
-                experiments,
-                # all that is promised rests on all parts, and a report without a promise was refused
-                (*PARTS, *SERVER_PARTS) if whole else (*_LISTED, *_SERVER_LISTED),
-                evidence.depth if whole else "listing",
-                include_deleted=evidence.include_deleted,
-                count=lambda **counts: progress.add(name, **counts),
-                model_links=whole,
-            )
-            yield side, experiments
-    except SnapshotError as error:
-        raise UsageProblem(f"what was read could not be kept for comparing: {error}") from None
-    finally:
-        reader.close()
-
-
-def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bool) -> State:
-    """Say what was read of the experiments and of the server."""
-    snapshot, found, trash = side.snapshot, Counter[str](), Counter[str]()
-    running: list[str] = []
-    at_work = 0
-    unread = told(incomplete(snapshot, experiments, include_deleted=include_deleted))
-    read = {experiment.experiment_id for experiment in experiments}
-    found["experiments"] = len(read)
-    for place in (*read, SERVER):
-        found.update(snapshot.objects(place).counts())
-    for experiment in side.experiments():
-        if experiment.experiment_id not in read:
-            trash["experiments"] += 1
-            continue
-        view = side.view(experiment)
-        counts = view.counts()
-        found.update({name: int(counts.get(key, 0)) for name, key in _COUNTS.items()})
-        if view.problem("runs") is None:
-            keys = view.run_keys()
-            trash["runs"] += sum(key.deleted for key in keys)
-            open_ = [key for key in keys if key.status in _AT_WORK and not key.deleted]
-            at_work += len(open_)
-            running += [f"{experiment.name} / {key.name} ({key.run_id})" for key in open_[: _NAMED - len(running)]]
-    kinds = [kind.plural for kind in KINDS.values()]
-    counts_by_kind = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
-    redact = Redactor.from_environment(also=side.location.secrets)
-    names = tuple(visible(redact(name)) for name in running)
-    return State(snapshot.digest, counts_by_kind, trash, tuple(redact(line) for line in unread), names, at_work)
-
-
-#: Statuses of runs that may still be written to, and how many of them are named.
-_AT_WORK = ("RUNNING", "SCHEDULED")
-_NAMED = 5
-#: Parts in which everything is listed: what is left out hangs on an object that one of these names.
-_LISTED: tuple[Part, ...] = ("runs", "logged_models", "traces", "scorers")
-_SERVER_LISTED: tuple[Part, ...] = tuple(part for part in SERVER_PARTS if part != "version_files")
-_COUNTS = {"runs": "runs", "points": "points", "artifacts": "files"}

@@ -14,7 +14,7 @@ from mlflow_parity.audit.self_test_outcome import Planted, SelfTest, State
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.core.verdict import State as RowState
-from mlflow_parity.kinds import KINDS, contract
+from mlflow_parity.kinds import contract, plural_of
 from mlflow_parity.kinds.check_registry import BY_NAME
 from mlflow_parity.self_test.fault import Fault, Scene
 from mlflow_parity.self_test.faults import FAULTS
@@ -73,7 +73,7 @@ class _Canary:
 
     def _why_nothing(self, entry: _Open, kind: str) -> str:
         looked = self.scout.looked_at[kind]
-        plural = KINDS[kind].plural if kind in KINDS else f"{kind}s"
+        plural = plural_of(kind)
         if not looked:
             return f"no {plural} on both sides"
         if entry.not_green:

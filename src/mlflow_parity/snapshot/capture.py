@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
-from mlflow_parity.core.private_files import make_inside
+from mlflow_parity.core.files import make_inside
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.kinds import KINDS, of_part

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import KINDS, singular_of
 from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Parts that hang on runs, which :class:`SnapshotView` answers for.
 _OF_RUNS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
+#: Parts in which everything is listed: what is left out hangs on an object that one of these names.
+LISTS: tuple[Part, ...] = ("runs", "logged_models", "traces", "scorers")
+SERVER_LISTS: tuple[Part, ...] = tuple(part for part in SERVER_PARTS if part != "version_files")
 #: Lines that tell of each kind; the rest is counted.
 _LINES = 20
 
@@ -33,8 +36,7 @@ class Unread:
     def __str__(self) -> str:
         if self.kind == "server":
             return f"{self.name} of the server: {self.why}"
-        kind = KINDS[self.kind].plural[:-1] if self.kind in KINDS else self.kind
-        return f'{kind} "{self.name}" ({self.source_id}): {self.why}'
+        return f'{singular_of(self.kind)} "{self.name}" ({self.source_id}): {self.why}'
 
 
 def incomplete(
@@ -53,26 +55,40 @@ def incomplete(
 
 def of_experiment(snapshot: Snapshot, experiment: Experiment, *, include_deleted: bool) -> Iterator[Unread]:
     """Yield what is not there of an experiment; whole lists first, which are told as the experiment's."""
-    place = experiment.experiment_id
-    view, objects = snapshot.view(experiment), snapshot.objects(place)
-    # no server lists the scorers of a deleted experiment
-    unlisted = {"scorers"} if experiment.lifecycle_stage == "deleted" else set()
-    for part in PARTS:
-        problem = view.problem(part) if part in _OF_RUNS else objects.problem(part)
-        if problem is not None and part not in unlisted:
-            yield Unread("experiment", place, experiment.name, f"its {part} could not be read: {problem}")
-    yield from _of_runs(view, include_deleted=include_deleted)
-    yield from _of_objects(objects, of_experiments=True)
+    yield from _parts_of(snapshot, experiment, PARTS)
+    yield from _of_runs(snapshot.view(experiment), include_deleted=include_deleted)
+    yield from _of_objects(snapshot.objects(experiment.experiment_id), of_experiments=True)
 
 
 def of_server(snapshot: Snapshot) -> Iterator[Unread]:
     """Yield what is not there of that which belongs to no experiment."""
+    yield from _parts_of_server(snapshot, SERVER_PARTS)
+    yield from _of_objects(snapshot.objects(SERVER), of_experiments=False)
+
+
+def unlisted(snapshot: Snapshot, experiments: Iterable[Experiment]) -> Iterator[Unread]:
+    """Yield the lists that were not read, where only lists were asked for: all of :data:`LISTS`."""
+    for experiment in experiments:
+        yield from _parts_of(snapshot, experiment, LISTS)
+    yield from _parts_of_server(snapshot, SERVER_LISTS)
+
+
+def _parts_of(snapshot: Snapshot, experiment: Experiment, parts: Iterable[Part]) -> Iterator[Unread]:
+    place = experiment.experiment_id
+    view, objects = snapshot.view(experiment), snapshot.objects(place)
+    for part in parts:
+        problem = view.problem(part) if part in _OF_RUNS else objects.problem(part)
+        # no server lists the scorers of a deleted experiment
+        if problem is not None and (part != "scorers" or experiment.lifecycle_stage != "deleted"):
+            yield Unread("experiment", place, experiment.name, f"its {part} could not be read: {problem}")
+
+
+def _parts_of_server(snapshot: Snapshot, parts: Iterable[Part]) -> Iterator[Unread]:
     objects = snapshot.objects(SERVER)
-    for part in SERVER_PARTS:
+    for part in parts:
         problem = objects.problem(part)
         if problem is not None:
             yield Unread("server", "", part, problem)
-    yield from _of_objects(objects, of_experiments=False)
 
 
 def told(found: Iterable[Unread]) -> list[str]:

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlflow_parity.core.digests import artifacts_digest, combine, encode, series_digest
-from mlflow_parity.core.files import file_sha256, replace, sealed, write_json
-from mlflow_parity.core.private_files import make_inside, temporary
+from mlflow_parity.core.files import file_sha256, make_inside, put, sealed, temporary, write_json
 from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
@@ -73,7 +72,7 @@ class Table:
         self._flush()
         self._writer.close()
         checksum = file_sha256(self._temporary)
-        replace(self._temporary, self.path)
+        put(self._temporary, self.path)
         return checksum
 
     def abandon(self) -> None:

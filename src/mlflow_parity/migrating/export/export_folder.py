@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
-from mlflow_parity.core.files import folder_name, is_temporary, write_json
+from mlflow_parity.core.files import folder_name, is_temporary, write, write_json
 from mlflow_parity.core.input_files import NOTE, Unusable, content_of
-from mlflow_parity.core.private_files import write
 from mlflow_parity.migrating.export.backup import Damage, verify
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from mlflow_parity.core.files import make_inside
 from mlflow_parity.core.keys import ObjectKey
-from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import visible

@@ -12,9 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlflow_parity.core.files import file_sha256, write_json
+from mlflow_parity.core.files import file_sha256, make_inside, write_json
 from mlflow_parity.core.input_files import NOTE, Unusable, json_of
-from mlflow_parity.core.private_files import make_inside
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.source_client import SnapshotClient, tool_log

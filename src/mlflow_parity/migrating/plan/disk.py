@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_parity.migrating.findings import Found
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Survey
 
@@ -35,7 +35,7 @@ def needed_bytes(settings: Settings, survey: Survey) -> int:
     return records + max(largest, survey.loose)
 
 
-def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int]) -> list[Found]:
+def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int]) -> list[Notice]:
     """Compare what the export needs with what is free."""
     kept = _folder_size(settings.export_root / "files") if not settings.discard_export else 0
     needs, has = max(needed_bytes(settings, survey) - kept, 0), free(settings.work)
@@ -45,7 +45,7 @@ def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int
     fix = "give a --work-dir on a larger disk" + (
         ", or a smaller --batch-size" if settings.discard_export else ", or --discard-export"
     )
-    return [Found("error", "disk", what, "files are kept on the way from source to target", fix)]
+    return [Notice("error", "disk", what, "files are kept on the way from source to target", fix)]
 
 
 def _folder_size(folder: Path) -> int:

@@ -12,11 +12,11 @@ import posixpath
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
-from mlflow_parity.migrating.findings import NAMED, Found, Level, named
 from mlflow_parity.reading.artifacts.stores import is_faithful
 
 _KEY = re.compile(r"[/\w.\- :]*")
@@ -49,81 +49,83 @@ def limits_of(version: tuple[int, int]) -> Limits:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    level: Level
-    what: str
-    why: str
-    fix: str
-
-
 _LISTED = "the rest is moved; each is listed at the end"
-_RULES: Mapping[str, _Rule] = {
-    "experiment-name": _Rule(
-        "error", "names of experiments that the target refuses", f"at most {_LONGEST_NAME} characters",
+#: ``code``, ``what`` and ``why`` are completed by what is found.
+_RULES = (
+    Notice(
+        "error", "experiment-name",
+        "names of experiments that the target refuses", f"at most {_LONGEST_NAME} characters",
         "give new names with --rename",
     ),
-    "model-name": _Rule(
-        "error", "names of registered models or prompts that the target refuses",
+    Notice(
+        "error", "model-name", "names of registered models or prompts that the target refuses",
         "since MLflow 3.17 they hold neither '/' nor ':'", "give new names with --rename",
     ),
-    "long-name": _Rule(
-        "warning", "long names", f"on PostgreSQL and MySQL those of experiments and models have {_NAME_COLUMN} "
+    Notice(
+        "warning", "long-name",
+        "long names", f"on PostgreSQL and MySQL those of experiments and models have {_NAME_COLUMN} "
         f"characters at most, those of runs {_RUN_NAME_COLUMN}", "give new names with --rename, or a target on SQLite",
     ),
-    "param-value": _Rule("warning", "values of params that the target cuts", f"{_PARAM:,} characters", _LISTED),
-    "run-tag": _Rule("warning", "values of runs' tags that the target cuts", "{run_tag:,} characters", _LISTED),
-    "experiment-tag": _Rule(
-        "warning", "values of experiments' tags that the target refuses", "{experiment_tag:,} characters", _LISTED
+    Notice("warning", "param-value", "values of params that the target cuts", f"{_PARAM:,} characters", _LISTED),
+    Notice("warning", "run-tag", "values of runs' tags that the target cuts", "{run_tag:,} characters", _LISTED),
+    Notice(
+        "warning", "experiment-tag",
+        "values of experiments' tags that the target refuses", "{experiment_tag:,} characters", _LISTED
     ),
-    "registry-tag": _Rule(
-        "warning", "values of registry tags, or templates of prompts, that the target refuses",
+    Notice(
+        "warning", "registry-tag", "values of registry tags, or templates of prompts, that the target refuses",
         "{registry_tag:,} characters", _LISTED,
     ),
-    "trace-tag": _Rule("warning", "values of traces' tags that the target cuts", f"{_TRACE_TAG:,} characters", _LISTED),
-    "key": _Rule(
-        "warning", "keys of params, metrics or tags that the target refuses",
+    Notice(
+        "warning", "trace-tag",
+        "values of traces' tags that the target cuts", f"{_TRACE_TAG:,} characters", _LISTED
+    ),
+    Notice(
+        "warning", "key", "keys of params, metrics or tags that the target refuses",
         f"at most {_LONGEST_KEY} letters, digits and any of /_.- : and blanks, and a plain path", _LISTED,
     ),
-    "dataset-input": _Rule(
-        "warning", "dataset inputs that the target refuses",
+    Notice(
+        "warning", "dataset-input", "dataset inputs that the target refuses",
         f"names of at most {_DATASET_NAME} characters, digests of {_DATASET_DIGEST}", _LISTED,
     ),
-    "logged-model-name": _Rule(
-        "warning", "names of logged models that the target refuses", f"they hold none of {' '.join(_LOGGED)}", _LISTED
+    Notice(
+        "warning", "logged-model-name",
+        "names of logged models that the target refuses", f"they hold none of {' '.join(_LOGGED)}", _LISTED
     ),
-    "alias": _Rule("warning", "aliases that the target refuses", f"at most {_ALIAS} characters", _LISTED),
-    "webhook": _Rule(
-        "warning", "webhooks that the target may refuse",
+    Notice("warning", "alias", "aliases that the target refuses", f"at most {_ALIAS} characters", _LISTED),
+    Notice(
+        "warning", "webhook", "webhooks that the target may refuse",
         "a name has at most 63 letters, digits and any of ._-; newer servers call public https:// addresses only",
         "let the target's MLFLOW_WEBHOOK_ALLOWED_SCHEMES and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS allow them",
     ),
-    "file-name": _Rule(
-        "warning", "files that the target's artifact proxy would store under another name",
+    Notice(
+        "warning", "file-name", "files that the target's artifact proxy would store under another name",
         "it takes # and %xx in a path for something else",
         "rename them at the source, or give a target with an S3 root; " + _LISTED,
     ),
-    "run-name": _Rule(
-        "warning", "runs whose tag mlflow.runName is not their name", "MLflow keeps the two equal",
+    Notice(
+        "warning", "run-name", "runs whose tag mlflow.runName is not their name", "MLflow keeps the two equal",
         "nothing: the original is kept in mlflow_exim.mlflow_tag.runName, and the audit expects it",
     ),
-    "status-message": _Rule(
-        "warning", "logged models with a message of their status", "no request of MLflow writes one",
+    Notice(
+        "warning", "status-message", "logged models with a message of their status", "no request of MLflow writes one",
         "note it in a tag where it matters; the audit expects it",
     ),
-    "version-status": _Rule(
-        "warning", "model versions that are not READY, or have a message of their status",
+    Notice(
+        "warning", "version-status", "model versions that are not READY, or have a message of their status",
         "MLflow's API makes versions READY",
         "nothing: the original is kept in mlflow_exim.field.status, and the audit expects it",
     ),
-    "deleted-metrics": _Rule(
-        "warning", "logged models with metrics that a deleted run logged", "they are written through their run",
+    Notice(
+        "warning", "deleted-metrics",
+        "logged models with metrics that a deleted run logged", "they are written through their run",
         "add --include-deleted",
     ),
-    "nul": _Rule(
-        "warning", "texts with a NUL character", "PostgreSQL cannot hold it", "use a target on SQLite, or " + _LISTED
+    Notice(
+        "warning", "nul",
+        "texts with a NUL character", "PostgreSQL cannot hold it", "use a target on SQLite, or " + _LISTED
     ),
-}  # fmt: skip
+)  # fmt: skip
 
 
 class Oddities:
@@ -139,19 +141,18 @@ class Oddities:
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
 
-    def found(self) -> list[Found]:
+    def found(self) -> list[Notice]:
         """Return one finding per sort."""
         limits = {name: getattr(self._limits, name) for name in ("run_tag", "experiment_tag", "registry_tag")}
         return [
-            Found(
-                rule.level,
-                f"limit.{code}",
-                f"{self._counts[code]:,} {rule.what}: {named(self._names[code], self._counts[code])}",
-                rule.why.format(**limits),
-                rule.fix,
+            replace(
+                rule,
+                code=f"limit.{rule.code}",
+                what=f"{count:,} {rule.what}: {named(self._names[rule.code], count)}",
+                why=rule.why.format(**limits),
             )
-            for code, rule in _RULES.items()
-            if code in self._counts
+            for rule in _RULES
+            if (count := self._counts.get(rule.code))
         ]
 
     def _note(self, code: str, name: str) -> None:

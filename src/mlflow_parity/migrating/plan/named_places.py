@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.plan.write_probe import root_of
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, MOST, TrustedPlaces
 
 _WHY = "it lies outside of the server's own artifact root{root}, and would be {verb} with your AWS rights"
 
 
-def named_places(trusted: TrustedPlaces) -> list[Found]:
+def named_places(trusted: TrustedPlaces) -> list[Notice]:
     """Return what the source's data names: one finding for each place, the source having been looked at."""
     found = [_refused("source", place, trusted, "read") for place in trusted.refused]
     if len(trusted.refused) >= MOST:
         what = f"the source names more than {MOST:,} places outside of its own artifact root: the others are not listed"
         found.append(
-            Found("error", "source.outside", what, "", f"pass {MIGRATE_OPTION} with a folder that holds several")
+            Notice("error", "source.outside", what, "", f"pass {MIGRATE_OPTION} with a folder that holds several")
         )
     found += [
-        Found("note", "source.outside", f"allowed, and outside of the source's own artifact root: {place}")
+        Notice("note", "source.outside", f"allowed, and outside of the source's own artifact root: {place}")
         for place in trusted.used
     ]
     found += [
-        Found(
+        Notice(
             "note", "source.outside", f"outside of the source's own artifact root, read by the server itself: {place}"
         )
         for place in trusted.others
@@ -33,7 +33,7 @@ def named_places(trusted: TrustedPlaces) -> list[Found]:
     return found
 
 
-def refused_root(trusted: TrustedPlaces, experiments: Sequence[Experiment]) -> list[Found]:
+def refused_root(trusted: TrustedPlaces, experiments: Sequence[Experiment]) -> list[Notice]:
     """Refuse a target that hands out places in S3 which are not shown to be its own."""
     root = root_of(experiments) or ""
     if not root.startswith("s3:") or not trusted.refusal(root):
@@ -43,7 +43,7 @@ def refused_root(trusted: TrustedPlaces, experiments: Sequence[Experiment]) -> l
 
 def refused_experiments(
     trusted: TrustedPlaces, experiments: Sequence[Experiment], names: Collection[str]
-) -> list[Found]:
+) -> list[Notice]:
     """Refuse experiments of the target into which files would go to a place that is not shown to be its own."""
     places = {
         one.artifact_location.rstrip("/"): None
@@ -53,9 +53,9 @@ def refused_experiments(
     return [_refused("target", place, trusted, "written to") for place in sorted(places)]
 
 
-def _refused(side: str, place: str, trusted: TrustedPlaces, verb: str) -> Found:
+def _refused(side: str, place: str, trusted: TrustedPlaces, verb: str) -> Notice:
     root = f" ({trusted.root})" if trusted.root else ", which it does not show"
-    return Found(
+    return Notice(
         "error",
         f"{side}.outside",
         f"data of the {side} names {place}",

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.private_files import make_folder
-from mlflow_parity.core.private_files import write as write_file
+from mlflow_parity.core.files import make_folder
+from mlflow_parity.core.files import write as write_file
+from mlflow_parity.core.notice import Notice, notices_json
+from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import counted, crop, json_safe, visible, width
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width
+from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
-from mlflow_parity.migrating.findings import Found, json_of
-from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
-from mlflow_parity.migrating.progress import duration, short
 from mlflow_parity.migrating.rates import seconds_of
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Extent, Survey
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 #: Experiments that the terminal shows, the largest first; the file has all.
 _SHOWN = 40
 _NAME = 44
-_PLURALS = {"experiment": "experiments", "run": "runs", **{name: kind.plural for name, kind in KINDS.items()}}
 _FORMAT = "mlflow-parity-plan"
 #: Rules for what only the plain tool or a repair changes, and for objects that no import made.
 _NOT_OURS = frozenset(
@@ -68,7 +66,7 @@ def plan(
     renames: Renames,
     journal: Journal | None = None,
     free: Callable[[Path], int] = free_bytes,
-    standing: Sequence[Found] = (),
+    standing: Sequence[Notice] = (),
 ) -> Plan:
     """Look at both ends by reads alone."""
     checked = preflight(settings, renames=renames, journal=journal, write=False, free=free, standing=standing)
@@ -80,7 +78,7 @@ def plan(
 
 def kinds_at_hand(survey: Survey) -> tuple[str, ...]:
     """Return the kinds of which there are objects, in the order of the contract."""
-    return tuple(kind for kind in _PLURALS if survey.count(kind))
+    return tuple(kind for kind in ("experiment", "run", *KINDS) if survey.count(kind))
 
 
 def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
@@ -114,14 +112,14 @@ def plan_text(found: Plan, redact: Redactor) -> list[str]:
             f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason} ({one.verdict})" for one in found.unmovable
         ]
     lines += ["", "What stands in the way" if found.checked.blocked else "What was found"]
-    return [visible(redact(line)) for line in lines] + findings_text(found.checked.found, redact)
+    return [visible(redact(line)) for line in lines] + notices_text(found.checked.found, redact)
 
 
 def _grouped(rules: Sequence[Rule]) -> list[str]:
     """Return a line for each reason; the conditions, which the audit verifies, stand in the file."""
     groups: dict[str, dict[str, list[str]]] = {}
     for rule in rules:
-        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(_PLURALS[rule.kind])
+        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(plural_of(rule.kind))
     return [
         f"  {'; '.join(f'{field} ({_list(kinds)})' for field, kinds in fields.items())}: {reason}"
         for reason, fields in groups.items()
@@ -156,7 +154,7 @@ def _row(one: Extent) -> tuple[str, ...]:
 
 
 def _totals(found: Plan, survey: Survey) -> list[str]:
-    counts = ", ".join(counted(survey.count(kind), _PLURALS[kind]) for kind in kinds_at_hand(survey))
+    counts = listed({plural_of(kind): survey.count(kind) for kind in kinds_at_hand(survey)})
     return [
         f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
         f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",
@@ -175,7 +173,7 @@ def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
         "status": found.status,
         **{side: None if location is None else location.display for side, location in ends.items()},
         "versions": found.checked.versions,
-        "findings": json_of(found.checked.found, redact),
+        "findings": notices_json(found.checked.found, redact),
         "rules": [
             {"id": rule.id, "field": rule.field, "reason": rule.reason, "when": rule.when} for rule in found.rules
         ],

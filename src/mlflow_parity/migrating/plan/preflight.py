@@ -19,11 +19,11 @@ from mlflow_parity.audit.renames import Renames
 from mlflow_parity.comparing.surplus import is_default
 from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Level, Notice, ordered
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.export.tool import require_tool
-from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of
 from mlflow_parity.migrating.plan.manual_steps import unwritten
@@ -77,7 +77,7 @@ class End:
 class Checked:
     """What was found. ``survey`` is ``None`` when the source could not be looked at."""
 
-    found: list[Found] = field(default_factory=list)
+    found: list[Notice] = field(default_factory=list)
     survey: Survey | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ def preflight(
     write: bool = True,
     free: Callable[[Path], int] = free_bytes,
     told: Callable[[Extent], object] = lambda _: None,
-    standing: Iterable[Found] = (),
+    standing: Iterable[Notice] = (),
     beside: Location | None = None,
 ) -> Checked:
     """Look at both ends, as far as they are given, and return everything that stands in the way.
@@ -161,7 +161,7 @@ def preflight(
         survey = checked.survey
         if out := left_out(settings):
             why = "migrated and audited is what the options name"
-            checked.found.append(Found("note", "scope.left-out", f"left out: {'; '.join(out)}", why))
+            checked.found.append(Notice("note", "scope.left-out", f"left out: {'; '.join(out)}", why))
         if target is not None:
             checked.found += _state(settings, target, journal, survey, renames)
         if source is not None:
@@ -182,11 +182,11 @@ def preflight(
 # --- each end on its own
 
 
-def _app(location: Location) -> list[Found]:
-    return [Found(one.level, "app", one.what, one.why, one.fix) for one in check_app(location)]
+def _app(location: Location) -> list[Notice]:
+    return check_app(location)
 
 
-def _trust(settings: Settings) -> list[Found]:
+def _trust(settings: Settings) -> list[Notice]:
     """Say who answers in the place of whom, and which credentials both ends get."""
     found = []
     ends: tuple[tuple[SideName, Location | None], ...] = (("source", settings.source), ("target", settings.target))
@@ -194,10 +194,10 @@ def _trust(settings: Settings) -> list[Found]:
         told = None if location is None else begun(side, location, os.environ)
         # an S3 of one's own is nothing to wonder about here
         if told is not None and (told.endpoint or told.tls_not_verified):
-            found.append(Found("note", f"{side}.answered", f"the {side}: {told.answered}"))
+            found.append(Notice("note", f"{side}.answered", f"the {side}: {told.answered}"))
     if settings.source is not None and settings.target is not None:
         shared = shared_credentials(settings.source, settings.target, os.environ)
-        found += [Found("note", "credentials.shared", one) for one in shared]
+        found += [Notice("note", "credentials.shared", one) for one in shared]
     return found
 
 
@@ -208,7 +208,7 @@ def _connect(location: Location, side: SideName, settings: Settings, checked: Ch
         return End(reader, credentials(location, side), reader.experiments())
     except UsageProblem as problem:
         fix = "fix what it names"
-        checked.found.append(Found("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), fix))
+        checked.found.append(Notice("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), fix))
     except RequestRefused as error:
         refused = error.status in (401, 403)
         what = f"the {side} refuses these credentials" if refused else f"the {side} cannot be read"
@@ -218,16 +218,16 @@ def _connect(location: Location, side: SideName, settings: Settings, checked: Ch
             else f"give the address of an MLflow tracking server to --{side}-uri"
         )
         code = f"{side}.refused" if refused else f"{side}.unreadable"
-        checked.found.append(Found("error", code, what, str(error), fix))
+        checked.found.append(Notice("error", code, what, str(error), fix))
     except ReadError as error:
         fix = f"check --{side}-uri or --{side}-arn, and that the server runs"
         checked.found.append(
-            Found("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", str(error), fix)
+            Notice("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", str(error), fix)
         )
     return None
 
 
-def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
+def _hidden(side: str, hidden: str, settings: Settings) -> list[Notice]:
     """Refuse a user to whom a server does not show everything, unless that was accepted."""
     if not hidden:
         return []
@@ -235,7 +235,9 @@ def _hidden(side: str, hidden: str, settings: Settings) -> list[Found]:
     fix = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
     level: Level = "warning" if settings.accept_hidden else "error"
     return [
-        Found(level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else fix)
+        Notice(
+            level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else fix
+        )
     ]
 
 
@@ -245,13 +247,13 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
     if release(client) < _CLIENT:
         fix = "pip install 'mlflow>=3'"
         checked.found.append(
-            Found("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", fix)
+            Notice("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", fix)
         )
     try:
         checked.versions["tool"] = require_tool()
     except UsageProblem as problem:
         checked.found.append(
-            Found("error", "tool", "the Export Import tool cannot be used", str(problem), "fix what it names")
+            Notice("error", "tool", "the Export Import tool cannot be used", str(problem), "fix what it names")
         )
     for side, end in (("source", source), ("target", target)):
         if end is None:
@@ -260,23 +262,23 @@ def _versions(checked: Checked, source: End | None, target: End | None) -> None:
         if version is None:
             why = "what it can hold is asked of it, and its limits are taken to be the smallest"
             checked.found.append(
-                Found("warning", f"{side}.version", f"the {side} does not tell its MLflow version", why)
+                Notice("warning", f"{side}.version", f"the {side} does not tell its MLflow version", why)
             )
         elif release(version) < _OLDEST:
             why = f"nothing older than {_OLDEST[0]}.{_OLDEST[1]} was ever tried"
             fix = "upgrade it first, or audit with great care"
-            checked.found.append(Found("warning", f"{side}.version", f"the {side} is MLflow {version}", why, fix))
+            checked.found.append(Notice("warning", f"{side}.version", f"the {side} is MLflow {version}", why, fix))
         elif is_newer(version):
             why = (
                 "what came with it is neither moved nor compared, so the audit is not green unless a waiver accepts it"
             )
             fix = "use a newer mlflow-parity, or see docs/waivers.md"
-            checked.found.append(Found("warning", f"{side}.release", newer(side, version), why, fix))
+            checked.found.append(Notice("warning", f"{side}.release", newer(side, version), why, fix))
     told = ", ".join(f"{name} {version}" for name, version in checked.versions.items() if version is not None)
-    checked.found.append(Found("note", "versions", f"MLflow and the tool: {told}"))
+    checked.found.append(Notice("note", "versions", f"MLflow and the tool: {told}"))
 
 
-def _probe(settings: Settings, location: Location, target: End, source: End | None) -> list[Found]:
+def _probe(settings: Settings, location: Location, target: End, source: End | None) -> list[Notice]:
     writer, credentials = open_writer(location, "target", settings.workers)
     try:
         asked = None if source is None else source.reader.session
@@ -285,7 +287,7 @@ def _probe(settings: Settings, location: Location, target: End, source: End | No
         writer.close()
 
 
-def _places(location: Location, target: End, ours: Sequence[Experiment], origin: str) -> list[Found]:
+def _places(location: Location, target: End, ours: Sequence[Experiment], origin: str) -> list[Notice]:
     """Refuse a target whose new experiments keep their files in the source's store, or on another server."""
     root = root_of(target.experiments) or ""
     places = CopyPlaces(stores_of(ours, ()), origin, location.address)
@@ -297,10 +299,10 @@ def _places(location: Location, target: End, ours: Sequence[Experiment], origin:
     else:
         return []
     fix = "start the target with a --default-artifact-root (or --artifacts-destination) of its own"
-    return [Found("error", "target.place", what, why, fix)]
+    return [Notice("error", "target.place", what, why, fix)]
 
 
-def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
+def target_alone(settings: Settings, export: Snapshot) -> list[Notice]:
     """Return whether the target is the source itself, or where the export was read from; a marker is written to it."""
     assert settings.target is not None
     checked = Checked()
@@ -318,7 +320,7 @@ def target_alone(settings: Settings, export: Snapshot) -> list[Found]:
         return checked.found + found
 
 
-def _alike(settings: Settings, source: End, target: End) -> list[Found]:
+def _alike(settings: Settings, source: End, target: End) -> list[Notice]:
     """Tell whether both ends are one server, where nothing may be written to prove it."""
     ours = in_scope(settings, source.experiments)
     wanted = in_model_scope(settings)
@@ -326,11 +328,11 @@ def _alike(settings: Settings, source: End, target: End) -> list[Found]:
         shared = held_by_both(source.reader, target.reader, ours, target.experiments, wanted)
     except ReadError as error:
         what = "whether source and target are two servers cannot be told"
-        return [Found("error", "same-server", what, str(error), "run it again when both answer")]
+        return [Notice("error", "same-server", what, str(error), "run it again when both answer")]
     return same_server(shared)
 
 
-def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: End) -> list[Found]:
+def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: End) -> list[Notice]:
     """Tell whether an export was read from the very target, or from a copy of its store, and is there still."""
     shared = experiments_of_both([one for one in experiments if not is_default(one)], target.experiments)
     for default in filter(is_default, experiments) if not shared else ():
@@ -341,13 +343,13 @@ def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: 
     return same_server(shared)
 
 
-def same_server(shared: str) -> list[Found]:
+def same_server(shared: str) -> list[Notice]:
     """Return the finding of what both ends hold with the same ids and times; none where that is nothing."""
     if not shared:
         return []
     why = f"both hold {shared}, which no import makes: everything would be there twice"
     fix = "pass a different target; a restored copy of the source is no target either"
-    return [Found("error", "same-server", "source and target are one server, or copies of one store", why, fix)]
+    return [Notice("error", "same-server", "source and target are one server, or copies of one store", why, fix)]
 
 
 # --- what is moved, and where it goes
@@ -360,7 +362,7 @@ def _looked(
     renames: Renames,
     checked: Checked,
     told: Callable[[Extent], object],
-) -> list[Found]:
+) -> list[Notice]:
     # without a target nothing is too long for it
     limits = limits_of(_NEWEST if target is None else release(target.version))
     oddities = Oddities(limits, proxied=target is not None and is_proxied(target.experiments))
@@ -382,7 +384,7 @@ def _looked(
     return found + (oddities.found() if target is not None else [])
 
 
-def _held(survey: Survey, target: End | None) -> list[Found]:
+def _held(survey: Survey, target: End | None) -> list[Notice]:
     found = []
     for kind in KINDS.values() if target is not None else ():
         count = survey.count(kind.name)
@@ -390,7 +392,7 @@ def _held(survey: Survey, target: End | None) -> list[Found]:
             first = ".".join(map(str, kind.first))
             fix = f"upgrade the target to MLflow {first} or newer; else they are missing there, and listed at the end"
             found.append(
-                Found(
+                Notice(
                     "warning",
                     "target.kind",
                     f"the target cannot hold {kind.plural}, and the source has {count:,}",
@@ -403,13 +405,13 @@ def _held(survey: Survey, target: End | None) -> list[Found]:
 
 def _state(
     settings: Settings, target: End, journal: Journal | None, survey: Survey | None, renames: Renames
-) -> list[Found]:
+) -> list[Notice]:
     found = []
     if journal is not None and settings.source is not None:
         known = journal.about("source")
         if known not in (None, settings.source.display):
             found.append(
-                Found(
+                Notice(
                     "error",
                     "journal",
                     f"the work folder's journal is of another migration: its source is {known}",

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.text import counted
-from mlflow_parity.migrating.findings import NAMED, Found, named
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.snapshot import SERVER
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     from mlflow_parity.snapshot.store import Snapshot
 
 
-def source_findings(survey: Survey, renames: Renames) -> list[Found]:
+def source_findings(survey: Survey, renames: Renames) -> list[Notice]:
     """Return what a survey says of the source itself."""
     return [*_missed(survey), *_renamed(survey, renames), *_running(survey), *_links(survey)]
 
 
-def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Found]:
+def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Notice]:
     """Return the names and globs of an option that nothing has."""
     every = list(names)
     wrong = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in every)]
     if not wrong:
         return []
     what = f"{option} names what {there} does not have: {named(wrong)}"
-    return [Found("error", "scope", what, "", "correct the names; a glob must match something")]
+    return [Notice("error", "scope", what, "", "correct the names; a glob must match something")]
 
 
-def export_findings(settings: Settings, export: Snapshot) -> list[Found]:
+def export_findings(settings: Settings, export: Snapshot) -> list[Notice]:
     """Return what the options name and an export does not hold."""
     found = unmatched("--experiments", settings.experiments, (one.name for one in export.experiments), "the export")
     sidecars = (export.sidecar(one.experiment_id, "metrics") for one in export.experiments)
     if settings.include_deleted and any(one is not None and one.get("deleted") is False for one in sidecars):
         what = "the export was made without --include-deleted"
         fix = "export again with it, or leave it out"
-        found.append(Found("error", "scope", what, "what is deleted on the source is not in it", fix))
+        found.append(Notice("error", "scope", what, "what is deleted on the source is not in it", fix))
     objects = export.objects(SERVER)
     if settings.models and objects.problem("registry") is None:
         keys = [*objects.keys("registered_model"), *objects.keys("prompt")]
@@ -48,7 +48,7 @@ def export_findings(settings: Settings, export: Snapshot) -> list[Found]:
     return found
 
 
-def _missed(survey: Survey) -> list[Found]:
+def _missed(survey: Survey) -> list[Notice]:
     found = []
     for refused in (True, False):
         missed = [one for one in survey.missed if one.refused is refused]
@@ -56,7 +56,7 @@ def _missed(survey: Survey) -> list[Found]:
             what = "; ".join(one.what for one in missed[:NAMED])
             more = f" and {len(missed) - NAMED:,} more" if len(missed) > NAMED else ""
             found.append(
-                Found(
+                Notice(
                     "error" if refused else "warning",
                     "source.rights" if refused else "source.unread",
                     f"the source {'refuses' if refused else 'does not give'} {what}{more}",
@@ -69,13 +69,13 @@ def _missed(survey: Survey) -> list[Found]:
     return found
 
 
-def _running(survey: Survey) -> list[Found]:
+def _running(survey: Survey) -> list[Notice]:
     running = [one for one in survey.extents.values() if one.running]
     if not running:
         return []
     count = sum(one.running for one in running)
     return [
-        Found(
+        Notice(
             "warning",
             "source.running",
             f"under way at the source: {counted(count, 'runs')}, in {named([one.experiment.name for one in running])}",
@@ -86,7 +86,7 @@ def _running(survey: Survey) -> list[Found]:
     ]
 
 
-def _renamed(survey: Survey, renames: Renames) -> list[Found]:
+def _renamed(survey: Survey, renames: Renames) -> list[Notice]:
     found = []
     planned: dict[str, list[str]] = {}
     tables = (("experiment", renames.experiments), ("registered_model", renames.models), ("prompt", renames.prompts))
@@ -98,23 +98,23 @@ def _renamed(survey: Survey, renames: Renames) -> list[Found]:
         if unknown:
             wrong = f"--rename names {what} that the source does not have: {named(unknown)}"
             fix = "correct the file; its names are those of the source, and in scope"
-            found.append(Found("error", "rename.unknown", wrong, "", fix))
+            found.append(Notice("error", "rename.unknown", wrong, "", fix))
         found += _twice(f"two {what} would have the same name", planned[kind])
     both = [name for kind in ("registered_model", "prompt") for name in set(planned[kind])]
     return found + _twice("a model and a prompt, which share one registry, would have the same name", both)
 
 
-def _twice(what: str, names: Sequence[str]) -> list[Found]:
+def _twice(what: str, names: Sequence[str]) -> list[Notice]:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    return [Found("error", "rename.twice", f"{what}: {named(twice)}", "", "give names that are free")] if twice else []
+    return [Notice("error", "rename.twice", f"{what}: {named(twice)}", "", "give names that are free")] if twice else []
 
 
-def _links(survey: Survey) -> list[Found]:
+def _links(survey: Survey) -> list[Notice]:
     if not survey.outside:
         return []
     told = ", ".join(f"{count:,} {label} is" for label, count in sorted(survey.outside.items()))
     return [
-        Found(
+        Notice(
             "note",
             "links",
             f"links out of the scope: {told} not in it, or deleted",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.text import counted
-from mlflow_parity.kinds import KINDS, of_family
-from mlflow_parity.migrating.findings import Found, named
+from mlflow_parity.core.text import counted, listed
+from mlflow_parity.kinds import of_family, plural_of
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
     from mlflow_parity.reading.server import ServerReader
 
-_PLURALS = {"experiment": "experiments", **{name: kind.plural for name, kind in KINDS.items()}}
 _DEFAULT = "0"
 #: Of these the target has those of its owners, who make them, and make them again.
 _BY_HAND = "gateway_secret"
@@ -35,7 +34,7 @@ def examine(
     renames: Renames,
     *,
     into_existing: bool,
-) -> list[Found]:
+) -> list[Notice]:
     """Compare the target with what is to be moved to it.
 
     ``experiments`` are the target's, deleted ones included; ``planned`` is kind → source id → source name
@@ -65,8 +64,8 @@ def examine(
         if objects_left:
             found.append(_others(kind, objects_left))
     if planned is None and any(foreign.values()):
-        counts = ", ".join(counted(len(objects), _PLURALS[kind]) for kind, objects in foreign.items() if objects)
-        found.append(Found("note", "target.others", f"the target holds {counts} that this migration did not make"))
+        counts = listed({plural_of(kind): len(objects) for kind, objects in foreign.items()})
+        found.append(Notice("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
 
 
@@ -78,14 +77,14 @@ def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, st
     return {planned_name(renames, kind, entry.name): entry.source_id for entry in entries}
 
 
-def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Found]]:
+def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[dict[str, dict[str, str]], list[Notice]]:
     """Return what is there by kind, but for an empty ``Default``."""
-    found: list[Found] = []
+    found: list[Notice] = []
     present: dict[str, dict[str, str]] = {"experiment": {one.experiment_id: one.name for one in experiments}}
 
     def failed(what: str, error: ReadError) -> None:
         found.append(
-            Found(
+            Notice(
                 "error", "target.read", f"the target's {what} cannot be read", str(error), "give the right to read them"
             )
         )
@@ -103,7 +102,7 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
                 names = [name for name in reader.names(kind) if not name.startswith(MARKER)]
                 present[kind] = {name: name for name in names}
         except ReadError as error:
-            failed(_PLURALS[kind], error)
+            failed(plural_of(kind), error)
     for one in of_family("server"):
         present[one.name] = {}
         try:
@@ -114,21 +113,21 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
     return present, found
 
 
-def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Found]:
+def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Notice]:
     there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
     known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
     gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
     found = []
     if any(known.values()):
-        counts = ", ".join(counted(len(ids), _PLURALS[kind]) for kind, ids in known.items() if ids)
-        found.append(Found("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
+        counts = listed({plural_of(kind): len(ids) for kind, ids in known.items()})
+        found.append(Notice("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
     for kind, ids in gone.items():
         if ids:
             found.append(
-                Found(
+                Notice(
                     "error",
                     "target.gone",
-                    f"not on the target any more, though this migration made it: {counted(len(ids), _PLURALS[kind])}: "
+                    f"not on the target any more, though this migration made it: {counted(len(ids), plural_of(kind))}: "
                     f"{named(ids)}",
                     "they were deleted for good, or this is another server at the same address",
                     "for a new target pass a different --work-dir; one that was emptied on purpose needs one, too",
@@ -137,13 +136,13 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
     return found
 
 
-def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str], into_existing: bool) -> list[Found]:
+def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str], into_existing: bool) -> list[Notice]:
     found = []
     deleted = [name for identity, name in objects.items() if kind == "experiment" and identity in trash]
     live = [name for identity, name in objects.items() if not (kind == "experiment" and identity in trash)]
     if deleted:
         found.append(
-            Found(
+            Notice(
                 "error",
                 "target.trash",
                 f"the target has {len(deleted):,} deleted experiments of the same name: {named(deleted)}",
@@ -153,10 +152,10 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
         )
     if live:
         found.append(
-            Found(
+            Notice(
                 "warning" if into_existing else "error",
                 "target.same-name",
-                f"the target has {counted(len(live), _PLURALS[kind])} of the same name that this migration did not "
+                f"the target has {counted(len(live), plural_of(kind))} of the same name that this migration did not "
                 f"make: {named(live)}",
                 "what is moved is put into them, and nobody can tell afterwards what was there before",
                 "" if into_existing else "give an empty target, new names with --rename, or --into-existing",
@@ -165,12 +164,12 @@ def _collisions(kind: str, objects: Mapping[str, str], trash: Mapping[str, str],
     return found
 
 
-def _others(kind: str, objects: Mapping[str, str]) -> Found:
+def _others(kind: str, objects: Mapping[str, str]) -> Notice:
     names = sorted(objects.values())
-    return Found(
+    return Notice(
         "warning",
         "target.others",
-        f"the target has {counted(len(names), _PLURALS[kind])} unknown to the source: {named(names)}",
+        f"the target has {counted(len(names), plural_of(kind))} unknown to the source: {named(names)}",
         "they are left alone; an audit of everything calls them extra",
         "give an empty target, or audit with the names that were moved",
     )

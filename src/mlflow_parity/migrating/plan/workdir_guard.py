@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.text import counted
 from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.export.export_folder import ExportFolder
-from mlflow_parity.migrating.findings import Found, named
 from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.snapshot import SERVER
@@ -19,7 +19,7 @@ from mlflow_parity.snapshot.store import Snapshot
 _FIX = "pass a different --work-dir"
 
 
-def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards: bool = False) -> list[Found]:
+def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards: bool = False) -> list[Notice]:
     """Return why the export in a folder must not be replaced by one of these settings.
 
     ``backup``: it was made by ``export``, to be kept; ``discards``: its files would be removed on the way.
@@ -34,14 +34,14 @@ def standing(settings: Settings, folder: ExportFolder, *, backup: bool, discards
     origins = {snapshot.origin.location for snapshot in there} - {settings.source.display}
     if origins:
         what = f"the work folder holds an export of {', '.join(sorted(origins))}, not of {settings.source.display}"
-        found.append(Found("error", "work-dir.origin", what, "it would be lost", _FIX))
+        found.append(Notice("error", "work-dir.origin", what, "it would be lost", _FIX))
     elif backup and discards and there:
         what = "the work folder holds a backup, whose files --discard-export would remove"
-        found.append(Found("error", "work-dir.discard", what, "", f"{_FIX}, or leave --discard-export out"))
+        found.append(Notice("error", "work-dir.discard", what, "", f"{_FIX}, or leave --discard-export out"))
     elif backup and (lost := [line for one in there if folder.is_over(one) for line in _lost(settings, one)]):
         what = f"the work folder holds a backup that is wider: it also has {'; '.join(dict.fromkeys(lost))}"
         fix = f"give the options that it was made with, or {_FIX.removeprefix('give ')}"
-        found.append(Found("error", "work-dir.scope", what, "that would be lost", fix))
+        found.append(Notice("error", "work-dir.scope", what, "that would be lost", fix))
     return found
 
 
@@ -70,7 +70,7 @@ def _lost(settings: Settings, snapshot: Snapshot) -> Iterator[str]:
                 yield kind.plural
 
 
-def line_of(found: list[Found], work: Path) -> str:
+def line_of(found: list[Notice], work: Path) -> str:
     """Return the first of these findings as one line, for a step without a preflight."""
     one = found[0]
     return f"--work-dir: {work}: {one.what}{f' ({one.why})' if one.why else ''}; {one.fix}"

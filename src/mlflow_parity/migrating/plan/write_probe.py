@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_parity.core.errors import ParityError, ReadError, RequestRefused
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.copy_places import roots_of
-from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined
@@ -49,7 +49,7 @@ def probe_writes(
     experiments: Sequence[Experiment],
     source: Session | None,
     target: Session | None = None,
-) -> list[Found]:
+) -> list[Notice]:
     """Write to the target and to its artifact store, and take it back; return what stands in the way.
 
     ``experiments`` are the target's. ``source`` is asked whether it sees the markers: then both ends are one server, or
@@ -64,7 +64,7 @@ def probe_writes(
     return found + probe_store(writer, credentials, experiments, other, target)
 
 
-def is_seen_by(writer: Writer, source: Session) -> list[Found]:
+def is_seen_by(writer: Writer, source: Session) -> list[Notice]:
     """Write a marker to the target, ask the source for it, and take it back; return what stands in the way."""
     return _registry(writer, source)
 
@@ -85,9 +85,9 @@ def clear_markers(session: Writer) -> None:
 _SEARCH = endpoints.REGISTERED_MODELS
 
 
-def _registry(writer: Writer, source: Session | None) -> list[Found]:
+def _registry(writer: Writer, source: Session | None) -> list[Notice]:
     name = f"{MARKER}{secrets.token_hex(8)}"
-    found: list[Found] = []
+    found: list[Notice] = []
     delete = f"{_API}registered-models/delete"
     try:
         writer.create(
@@ -101,7 +101,7 @@ def _registry(writer: Writer, source: Session | None) -> list[Found]:
     try:
         if source is not None and _sees(source, name):
             found.append(
-                Found(
+                Notice(
                     "error",
                     "same-server",
                     "source and target are the same server",
@@ -131,7 +131,7 @@ def _sees(session: Session, name: str) -> bool:
     return False
 
 
-def _rights(writer: Writer) -> list[Found]:
+def _rights(writer: Writer) -> list[Notice]:
     """Find actions that IAM refuses; only it decides by the action alone, whatever the object."""
     refused: list[str] = []
     why = ""
@@ -149,12 +149,12 @@ def _rights(writer: Writer) -> list[Found]:
     app = writer.location.kind == "app"
     rights = endpoints.APP_ACTION if app else ", ".join(f"sagemaker-mlflow:{action}" for action in refused)
     return [
-        Found("error", "target.rights", f"the target refuses {', '.join(refused)}", why, f"allow {rights} on its ARN")
+        Notice("error", "target.rights", f"the target refuses {', '.join(refused)}", why, f"allow {rights} on its ARN")
     ]
 
 
-def _refused(what: str, error: ReadError, action: str) -> Found:
-    return Found("error", "target.write", what, str(error), f"give these credentials the right to {action}")
+def _refused(what: str, error: ReadError, action: str) -> Notice:
+    return Notice("error", "target.write", what, str(error), f"give these credentials the right to {action}")
 
 
 # --- the artifact store
@@ -176,12 +176,12 @@ def probe_store(
     experiments: Sequence[Experiment],
     source: Session | None = None,
     target: Session | None = None,
-) -> list[Found]:
+) -> list[Notice]:
     """Put a marker object into the target's artifact store, look at it through both servers, and remove it."""
     root = root_of(experiments)
     if root is None:
         return [
-            Found(
+            Notice(
                 "warning",
                 "target.store.unknown",
                 "the target does not show where it keeps artifacts",
@@ -208,7 +208,7 @@ def probe_store(
         key = f"{prefix}/{name}/marker" if prefix else f"{name}/marker"
         if not writer.location.is_arn and not credentials.aws.usable:
             return [
-                Found(
+                Notice(
                     "error",
                     "target.store",
                     f"there are no AWS credentials for the target's artifact store {root}",
@@ -228,7 +228,7 @@ def probe_store(
             ],
         )
     return [
-        Found(
+        Notice(
             "error",
             "target.store",
             f"files cannot be put where the target keeps artifacts: {root}",
@@ -238,7 +238,7 @@ def probe_store(
     ]
 
 
-def _one_store(source: Session | None, root: str, folder: str) -> list[Found]:
+def _one_store(source: Session | None, root: str, folder: str) -> list[Notice]:
     """Ask the source's proxy for what was put through the target's."""
     if source is None or source.location.is_arn:
         return []
@@ -251,10 +251,10 @@ def _one_store(source: Session | None, root: str, folder: str) -> list[Found]:
         return []
     what = "source and target keep their artifacts in one place"
     why = f"what was put into {root} of the target is seen through the source's artifact proxy"
-    return [Found("error", "target.place", what, why, "start the target with another --artifacts-destination")]
+    return [Notice("error", "target.place", what, why, "start the target with another --artifacts-destination")]
 
 
-def _through_server(writer: Writer, target: Session | None, root: str, name: str, client: Any) -> list[Found]:
+def _through_server(writer: Writer, target: Session | None, root: str, name: str, client: Any) -> list[Notice]:
     """Let the target's server send what was put into S3, as the source of a registered version."""
     if target is None:
         return []
@@ -276,7 +276,7 @@ def _through_server(writer: Writer, target: Session | None, root: str, name: str
     if content == _CONTENT:
         return []
     return [
-        Found(
+        Notice(
             "error",
             "target.store.other",
             f"the S3 that these AWS variables reach ({here}) is not shown to be that of the server {there}",
@@ -292,14 +292,14 @@ def _attempt(
     put: Callable[[], object],
     remove: Callable[[], object],
     name: str,
-    look: Callable[[], list[Found]] = list,
-) -> list[Found]:
+    look: Callable[[], list[Notice]] = list,
+) -> list[Notice]:
     rights = "s3:PutObject, s3:GetObject, s3:ListBucket" if root.startswith("s3:") else "write to its artifact proxy"
     try:
         put()
     except Exception as error:
         return [
-            Found(
+            Notice(
                 "error",
                 "target.store",
                 f"the target's artifact store {root} takes no files",
@@ -313,7 +313,7 @@ def _attempt(
     except Exception as error:
         # a migration deletes no file; what is left is one small object
         found.append(
-            Found(
+            Notice(
                 "warning",
                 "target.store.marker",
                 f"the marker {root}/{name} could not be removed",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.migrating.findings import Found
+from mlflow_parity.core.notice import Notice
 
 #: From this size on boto3 sends a file in parts, each as large: the defaults of its ``TransferConfig``.
 IN_PARTS = PART = 8 << 20
@@ -95,13 +95,13 @@ class Leftovers:
             turn = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
-def unfinished_rights(client: Any, bucket: str, key: str) -> list[Found]:
+def unfinished_rights(client: Any, bucket: str, key: str) -> list[Notice]:
     """Say when uploads that a kill leaves unfinished could not be ended: they cost, and no list of files shows them."""
     try:
         client.list_multipart_uploads(Bucket=bucket, Prefix=key, MaxUploads=1)
     except Exception as error:
         return [
-            Found(
+            Notice(
                 "warning",
                 "target.store.unfinished",
                 "uploads that a kill leaves unfinished cannot be ended in the target's bucket",

@@ -17,8 +17,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_TAGS, MIGRATION_WORK_TAG
-from mlflow_parity.migrating.findings import Found
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.reading.registry import read_mark
 from mlflow_parity.reading.transport.listing import pairs as mapping
@@ -72,7 +72,7 @@ class Mark:
         return False
 
 
-def look_for_mark(session: Session, ours: str, *, take_over: bool) -> list[Found]:
+def look_for_mark(session: Session, ours: str, *, take_over: bool) -> list[Notice]:
     """Return what a mark on a target means for the migration ``ours``; reads alone."""
     try:
         tags = read_mark(session)
@@ -84,13 +84,13 @@ def look_for_mark(session: Session, ours: str, *, take_over: bool) -> list[Found
         return []
     if take_over:
         what = f"the mark of another migration is taken over (--take-over): {mark}"
-        return [Found("warning", "target.at-work", what, "if it still works, both make everything twice")]
+        return [Notice("warning", "target.at-work", what, "if it still works, both make everything twice")]
     return [_at_work(mark)]
 
 
-def _at_work(mark: Mark) -> Found:
+def _at_work(mark: Mark) -> Notice:
     why = "two migrations into one target make everything twice"
-    return Found("error", "target.at-work", f"another migration is at work on the target: {mark}", why, _FIX)
+    return Notice("error", "target.at-work", f"another migration is at work on the target: {mark}", why, _FIX)
 
 
 class TargetMark:
@@ -101,7 +101,7 @@ class TargetMark:
         self.work = work
         self._held = False
 
-    def hold(self, *, take_over: bool = False) -> list[Found]:
+    def hold(self, *, take_over: bool = False) -> list[Notice]:
         """Make the mark, or find it as this migration left it; return why it cannot be had.
 
         Raises:
@@ -113,7 +113,7 @@ class TargetMark:
             except RequestRefused as error:
                 if error.code != "RESOURCE_ALREADY_EXISTS":
                     fix = "give these credentials the right to CreateRegisteredModel"
-                    return [Found("error", "target.write", "the target takes no writes", str(error), fix)]
+                    return [Notice("error", "target.write", "the target takes no writes", str(error), fix)]
                 mark = self._there()
             if mark is None:
                 # removed in between, or a registered model of somebody's
@@ -126,7 +126,7 @@ class TargetMark:
             self._remove()
         what = f"the target cannot be marked as being migrated to: it has a registered model {MIGRATION_MARK}"
         why = "it is no mark of a migration, or marks come and go at this moment"
-        return [Found("error", "target.at-work", what, why, "rename that model, or run it again")]
+        return [Notice("error", "target.at-work", what, why, "rename that model, or run it again")]
 
     def confirm(self) -> None:
         """Make sure that the target is still this migration's.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_parity.core.private_files import make_inside
+from mlflow_parity.core.files import make_inside
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 

@@ -1,4 +1,4 @@
-"""What a look before a migration found: one record per finding, worst first, safe to print."""
+"""What is wrong, why, and what to do: one record for whoever has to say so, worst first, safe to print."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from mlflow_parity.core.text import shorten, visible
 #: ``error``: nothing is begun; ``warning``: something will not be moved, or may differ; ``note``: good to know.
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
-#: Objects that a finding names; the rest is counted.
+#: Objects that a notice names; the rest is counted.
 NAMED = 10
 _NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One finding. ``code`` is its stable name, ``fix`` what to do about it (empty: nothing needs to be done)."""
+class Notice:
+    """One thing to be said. ``code`` is its stable name, ``fix`` what to do (empty: nothing needs to be done)."""
 
     level: Level
     code: str
     what: str
     why: str = ""
     fix: str = ""
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        return "; ".join(filter(None, [": ".join(filter(None, [self.what, self.why])), self.fix]))
+
+    def lines(self) -> list[str]:
+        """Return it in up to three lines, as a terminal shows it."""
+        more = [f"{'':<8}   {label}: {text}" for label, text in (("why", self.why), ("fix", self.fix)) if text]
+        return [f"{self.level:<8} {self.what}", *more]
 
 
 def named(names: Sequence[str], count: int | None = None) -> str:
@@ -36,20 +45,16 @@ def named(names: Sequence[str], count: int | None = None) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def ordered(found: Iterable[Found]) -> list[Found]:
-    """Return findings, the worst first, otherwise in their order."""
+def ordered(found: Iterable[Notice]) -> list[Notice]:
+    """Return them, the worst first, otherwise in their order."""
     return sorted(found, key=lambda one: LEVELS.index(one.level))
 
 
-def findings_text(found: Iterable[Found], redact: Redactor) -> list[str]:
+def notices_text(found: Iterable[Notice], redact: Redactor) -> list[str]:
     """Return the lines that a terminal shows."""
-    lines = []
-    for one in ordered(found):
-        lines.append(f"{one.level:<8} {one.what}")
-        lines += [f"{'':<8}   {label}: {text}" for label, text in (("why", one.why), ("fix", one.fix)) if text]
-    return [visible(redact(line)) for line in lines]
+    return [visible(redact(line)) for one in ordered(found) for line in one.lines()]
 
 
-def json_of(found: Iterable[Found], redact: Redactor) -> list[dict[str, Any]]:
-    """Return findings as plain values."""
+def notices_json(found: Iterable[Notice], redact: Redactor) -> list[dict[str, Any]]:
+    """Return them as plain values."""
     return [{key: redact(value) for key, value in asdict(one).items()} for one in ordered(found)]

@@ -1,0 +1,363 @@
+"""Builds the report of an audit in pytest: what was left out, why it is not green, the command that repeats it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from mlflow_parity import __version__
+from mlflow_parity.audit.renames import Renames
+from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.settings import Settings
+from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.test_items import Item
+from mlflow_parity.core.locations import VARIABLE, Location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import counted
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract, plural_of
+from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+from mlflow_parity.options import BY_NAME as OPTIONS
+from mlflow_parity.options import NOT_LOADED, left_out_by_names
+from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
+from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reporting.folder import ReportFolder
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.result import Result
+    from mlflow_parity.reporting.report import SideReport
+
+TITLES: dict[Family, str] = {
+    "experiment": "experiments",
+    "model": "registered models",
+    "prompt": "prompts",
+    "server": "server-level objects",
+}
+
+
+class Run(Protocol):
+    """What the session knows of a run beside its result."""
+
+    settings: Settings
+    command: tuple[str, ...]
+    renames: Renames | None
+    unfound: tuple[str, ...]
+    shared: str
+    notes: list[str]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The inventory."""
+        ...
+
+
+def begin(
+    directory: str,
+    redactor: Redactor,
+    settings: Settings | None = None,
+    command: tuple[str, ...] = (),
+    folder: ReportFolder | None = None,
+) -> ReportFolder:
+    """Begin the reports of a run; without ``settings`` it is not known of what: not yet, or they were refused.
+
+    ``folder`` was begun when less was known.
+
+    Raises:
+        UsageProblem: one line saying why the directory cannot be used.
+    """
+    sides: dict[str, SideReport] | None = None
+    if settings is not None:
+        ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
+        sides = {name: begun(name, place, os.environ) for name, place in ends.items()}
+    report = unfinished(__version__, _iso(time.time()), sides, command)
+    if folder is not None and folder.path == Path(directory):
+        folder.begin(report, redactor)
+        return folder
+    return ReportFolder(directory, report, redactor)
+
+
+def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwritten: str = "") -> Report:
+    """Make the report of a finished audit; ``unwritten`` says why its evidence could not be kept."""
+    settings = main.settings
+    coverage = tuple(
+        CoverageRow(state.item.label, facet, cell)
+        for _, state in sorted(result.states.items())
+        for facet, cell in state.cells.items()
+    )
+    # what one would not guess comes first: the terminal's line may have no room for every facet
+    left_out: list[str] = []
+    recheck = settings.recheck
+    not_green = _not_green(result)
+    if recheck is not None:
+        left_out.append(f"everything that was green in {recheck.title}: this is a recheck of the rest")
+    if settings.depth == "listing":
+        left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
+    chosen = set(result.selection.items)
+    for family, title in TITLES.items():
+        items = [item.key for item in main.items if item.family == family]
+        unselected = sum(key not in chosen for key in items)
+        if unselected:
+            left_out.append(f"{unselected} of {len(items)} {title} were not selected")
+    left_out += left_out_by_names(settings.experiments, settings.exclude_experiments, settings.models)
+    for name in SIDES:
+        origin = audit.sides[name].snapshot.origin
+        if origin.other_workspaces:
+            others = ", ".join(origin.other_workspaces)
+            left_out.append(f"workspaces of the {name} beside {origin.workspace} ({VARIABLE} names that one): {others}")
+    snapshot = settings.target.kind == "snapshot"
+    untold = {f"{kind} {facet}" for kind, facet in LIVE} if snapshot else set()
+    left_out += [line for line in result.selection.left_out() if line not in untold]
+    if result.self_test is not None:
+        # what waivers hide from the audit as a whole it does not prove, so the report may not claim it
+        left_out += result.self_test.left_out()
+    if main.shared:
+        left_out.append(
+            f"whether source and target are two servers: both hold {main.shared}; only --parity-two-servers says so"
+        )
+    left_out += result.accepted
+    partial = bool(left_out)
+    if snapshot:
+        left_out.append("resolving of aliases (a snapshot stands for the target)")
+    if not settings.load_models:
+        left_out.append(NOT_LOADED)
+    if not settings.include_deleted:
+        # the default scope, so not a partial audit; but it has to be said
+        left_out += [deleted.told(name) for name, deleted in result.deleted.items()]
+    notes = [*main.notes, *result.notes]
+    if result.settled:
+        notes.append(f"{counted(result.settled, 'differences')} gone at the second look (changed during the audit)")
+    if none := on_neither_side(result):
+        notes.append(f"none on either side: {', '.join(none)}")
+    if main.renames:
+        notes.append(main.renames.note)
+    outside = _outside_places(audit)
+    notes += outside.notes
+    if recheck is not None:
+        done = len(recheck.checks) - len(main.unfound)
+        again = len(set(not_green) & recheck.checks)
+        notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
+    reasons = [] if result.self_test is None else result.self_test.reasons()
+    reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
+    if not result.green:
+        reasons += outside.reasons
+    unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
+    if unseen:
+        notes.append(f"waivers whose objects were not all looked at in this audit: {'; '.join(unseen)}")
+    if main.unfound:
+        names = ", ".join(main.unfound[:5])
+        what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
+        reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
+    if unwritten:
+        green = [] if reasons or not result.green else ["everything that was compared is green"]
+        reasons = [unwritten, *green, *reasons]
+    if exit_status != 0 and not reasons:
+        reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
+    if result.warning and reasons:
+        reasons.insert(0, result.warning)
+    return Report(
+        tool_version=__version__,
+        created=_iso(time.time()),
+        verdict="green" if result.green and exit_status == 0 else "red",
+        scope=Scope(
+            experiments=settings.experiments,
+            excluded=settings.exclude_experiments,
+            models=settings.models,
+            include_deleted=settings.include_deleted,
+            depth=settings.depth,
+            profile=settings.profile,
+            facets=tuple(
+                f"{kind} {facet}"
+                for kind, facets in contract.FACETS.items()
+                for facet in facets
+                if facet in result.selection.facets(kind)
+            ),
+            checks=result.selection.promises,
+            partial=partial,
+            left_out=tuple(left_out),
+        ),
+        sides={name: _side_report(audit, result, name) for name in SIDES},
+        warning=result.warning,
+        reasons=tuple(reasons),
+        exit_status=exit_status,
+        contract_digest=contract.digest(),
+        coverage=coverage,
+        findings=tuple(result.findings),
+        findings_total=result.findings_total,
+        paired_by=dict(result.paired_by),
+        explained=result.explained,
+        command=main.command,
+        changed=tuple(result.changes.lines()),
+        notes=tuple(notes),
+        waivers=tuple(used.to_text() for used in result.waivers),
+        waivers_digest=result.waivers_digest,
+        self_test=result.self_test,
+        not_green=not_green,
+        timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What the report says of places outside of the servers' own artifact roots."""
+
+    notes: list[str]
+    reasons: list[str]
+
+
+def _outside_places(audit: Audit) -> _Outside:
+    notes, reasons = [], []
+    for name in SIDES:
+        reader = audit.sides[name].reader
+        if reader is None:
+            continue
+        trusted = reader.trusted
+        if trusted.used:
+            notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")
+        if trusted.others:
+            notes.append(f"outside of the {name}'s own artifact root, read by the server: {', '.join(trusted.others)}")
+        if trusted.refused:
+            options = " ".join(f"{AUDIT_OPTION} {place}" for place in trusted.refused)
+            told = f"not read, as data of the {name} names it outside of the server's own artifact root: "
+            line = f"{told}{', '.join(trusted.refused)}; if it may be read with your AWS rights, add {options}"
+            notes.append(line)
+            reasons.append(line)
+    return _Outside(notes, reasons)
+
+
+def on_neither_side(result: Result) -> list[str]:
+    """Return the kinds, by their plural, that were looked for and of which neither side has any."""
+    return [
+        kind.plural
+        for kind in KINDS.values()
+        if result.selection.facets(kind.name)
+        and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(kind.plural in result.not_served[side] for side in SIDES)
+        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
+    ]
+
+
+#: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
+_REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")
+_PHRASES = {
+    State.MISSING: "missing on the target",
+    State.EXTRA: "on the target only",
+    State.DUPLICATE: "on the target more than once",
+    State.AMBIGUOUS: "not to be told apart",
+    State.MISMATCH: "different",
+    State.UNVERIFIED: "not verified: they could not be read, or changed meanwhile",
+}
+
+
+def _limits(result: Result) -> list[str]:
+    """Say what limits the audit as a whole and was not accepted: its sentence, once."""
+    return [one.explanation for one in result.findings if one.kind == SCOPE_KIND]
+
+
+def _reasons(result: Result) -> list[str]:
+    """Say why the ledger is red: objects first, then the facets of those that have a copy."""
+    sums: dict[str, Counter[State]] = {}
+    for item_state in result.states.values():
+        for facet, cell in item_state.cells.items():
+            sums.setdefault(facet, Counter()).update(cell.counts)
+    reasons = []
+    refused: dict[str, dict[str, None]] = {}
+    for finding in result.findings:
+        found = _REFUSED.match(finding.explanation)
+        if found is not None and finding.name.startswith("(all "):
+            # one cause, one line: every facet of every kind that this user may not list says the same
+            refused.setdefault(found["side"], {})[found["what"]] = None
+            sums[f"{finding.kind} {finding.facet}"][finding.state] -= 1
+    for side, kinds in refused.items():
+        reasons.append(f"status 403: the {side}'s {', '.join(kinds)} could not be read by this user")
+    for kind in contract.FACETS:
+        for state, phrase in _PHRASES.items():
+            count = sums.get(f"{kind} presence", Counter())[state]
+            if count:
+                reasons.append(f"{counted(count, plural_of(kind))} {'are' if count > 1 else 'is'} {phrase}")
+    for facet, counts in sums.items():
+        kind, _, name = facet.partition(" ")
+        if kind == SCOPE_KIND:
+            continue
+        # the facets of an object without a copy are in the same state as the object, which was said above
+        told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
+        for state, phrase in _PHRASES.items():
+            if counts[state] and name != "presence" and state not in told:
+                reasons.append(f"{name} of {counted(counts[state], plural_of(kind))}: {phrase}")
+    return reasons
+
+
+def _not_green(result: Result) -> tuple[str, ...]:
+    """Return the checks whose part of the ledger is not green, as ``promise[item id]``."""
+    selected = [PROMISES[name] for name in result.selection.promises]
+    return tuple(
+        f"{promise.name}[{state.item.id}]"
+        for _, state in sorted(result.states.items())
+        for promise in selected
+        if promise.family == state.item.family and not state.judge(promise).green
+    )
+
+
+def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
+    side = audit.sides[name]
+    snapshot, counts = side.snapshot, result.counts[name]
+    told = begun(name, side.location, os.environ)
+    if not side.live:
+        # whoever answered when it was read
+        origin = snapshot.origin
+        told = replace(
+            told, endpoint=origin.endpoint, s3_endpoint=origin.s3_endpoint, tls_not_verified=origin.tls_not_verified
+        )
+    return replace(
+        told,
+        server_version=snapshot.origin.version,
+        capabilities=dict(snapshot.origin.capabilities),
+        read_from=_iso(snapshot.created),
+        read_to=_iso(snapshot.finished or snapshot.created),
+        requests=0 if side.reader is None else side.reader.requests,
+        resumed_parts=side.resumed_parts,
+        resumed_from="" if side.resumed_from is None else _iso(side.resumed_from),
+        experiments=counts["experiments"],
+        runs=counts["runs"],
+        points=counts["points"],
+        artifacts=counts["files"],
+        artifact_bytes=counts["bytes"],
+        snapshot_digest=snapshot.digest,
+        snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
+        objects=dict(result.objects[name]),
+        outside=result.outside.get(name, {}),
+        deleted=result.deleted.get(name),
+    )
+
+
+def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str]) -> tuple[str, ...]:
+    """Return the command that repeats the audit; locations stand in it without credentials."""
+    command = []
+    for side in SIDES:
+        location = settings.source if side == "source" else settings.target
+        command += [f"{side.upper()}_{VARIABLE}={location.workspace}"] if location.workspace else []
+        command += answering(location, side, os.environ).variables
+    command.append("pytest")
+    for name, text in values.items():
+        option = OPTIONS[name]
+        if name in ("source-uri", "target-uri"):
+            text = settings.source.address if name == "source-uri" else settings.target.address
+        if text == (option.default or "") and option.default is not None:
+            continue
+        if option.kind == "flag":
+            command.append(option.flag)
+        else:
+            command += [option.flag, text]
+    return (*command, *extra)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
