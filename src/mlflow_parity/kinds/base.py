@@ -7,7 +7,7 @@ a prompt with its versions, the server with what hangs on nothing else, or the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
@@ -48,7 +48,7 @@ class Kind:
         return f"{self.first[0]}.{self.first[1]}{'' if self.surely is None else ' or later'}"
 
 
-_KINDS = (
+_KINDS: tuple[Kind, ...] = (
     Kind("logged_model", "logged models", "experiment", "logged_models",
          ("presence", "name", "type", "status", "tags", "params", "metrics", "run", "times", "files"),
          ("type", "params", "tags"), (3, 0), files=True),
@@ -96,6 +96,9 @@ _KINDS = (
     Kind("workspace", "workspaces", "server", "workspaces",
          ("presence", "content"), ("content",), (3, 5), surely=(3, 10)),
 )  # fmt: skip
+#: The facet of what a server tells of an object and nothing here knows. Kinds of 2026 keep it in their definition.
+OTHER = "other"
+_KINDS = tuple(kind if kind.surely is not None else replace(kind, facets=(*kind.facets, OTHER)) for kind in _KINDS)
 #: The facet that stands for the files of a kind.
 FILES: Mapping[str, str] = {"logged_model": "files", "model_version": "files", "trace": "attachments"}
 #: Facets that only a server itself can tell: of a snapshot they are not judged.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from mlflow_parity.kinds.base import KINDS, SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.kinds.base import KINDS, OTHER, SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Treatment = Literal["equal", "paired", "expected", "not compared"]
@@ -51,7 +51,17 @@ class Rule:
 
 
 #: Facets in the order in which reports show them.
-EXPERIMENT_FACETS = ("presence", "name", "lifecycle", "tags", "note", "source_tags", "times", "artifact_location")
+EXPERIMENT_FACETS = (
+    "presence",
+    "name",
+    "lifecycle",
+    "tags",
+    "note",
+    "source_tags",
+    "times",
+    "artifact_location",
+    OTHER,
+)
 RUN_FACETS = (
     "presence",
     "name",
@@ -70,6 +80,7 @@ RUN_FACETS = (
     "model_outputs",
     "artifacts",
     "artifact_uri",
+    OTHER,
 )
 
 #: Facets of every kind of object, experiments and runs first.
@@ -519,6 +530,47 @@ RULES: tuple[Rule, ...] = (
     Rule("scorer.online", "scorer", "definition", "online scoring configuration, jobs of the server", "not compared",
          "How a server runs a scorer, and the jobs that its executor ran (scoring, prompt optimization), are states of "
          "that server; what the jobs made (runs, prompts, assessments) is compared."),
+)  # fmt: skip
+
+#: What a server tells of an object and is not compared: what it is, and why. Of what nothing claims, all is.
+_NOT_COMPARED: dict[str, dict[str, tuple[str, str]]] = {
+    "experiment": {
+        "workspace": ("workspace", "It names the workspace that is audited."),
+        "retention": ("effective_trace_archival_retention",
+                      "The server makes it of its own configuration and the experiment's tag, which is compared."),
+    },
+    "run": {"uuid": ("info: run_uuid", "It repeats the run's id.")},
+    "scorer": {"id": ("scorer_id", "The server gives it; version and definition are compared.")},
+    "registered_model": {"latest": ("latest_versions", "They repeat some of the versions, which are all compared.")},
+    "model_version": {"aliases": ("aliases", "They repeat the registered model's, which are compared.")},
+    "prompt": {"latest": ("latest_versions", "They repeat some of the versions, which are all compared.")},
+    "prompt_version": {
+        "aliases": ("aliases", "They repeat the prompt's, which are compared."),
+        "unused": ("source, status, status_message, current_stage, user_id, run_id, run_link, model_id",
+                   "MLflow keeps a prompt version as a model version, which must have them; prompts have no use for "
+                   "them, and what is written there depends on the client."),
+    },
+    "evaluation_dataset": {
+        "records": ("records: dataset_record_id, dataset_id, source_id, created_time, last_update_time, last_updated_by",
+                    "Ids, times and the last writer of a record are given by the server that it is written to."),
+    },
+}  # fmt: skip
+#: Lists of a kind of which an entry is compared with all that is told of it.
+_WITH_ENTRY: dict[str, str] = {
+    "logged_model": "a metric",
+    "trace": "a span, an event, a link or an assessment",
+    "evaluation_dataset": "a record",
+}
+RULES += tuple(
+    Rule(f"{kind}.other", kind, OTHER, "all else that is told of it: what this version of mlflow-parity does not know",
+         "equal", "A field that a newer MLflow adds is compared verbatim, in both directions, but for what is empty. Where "
+         "only one side's release tells it at all, it is unverified, under its name."
+         + (f" What is told beside of {_WITH_ENTRY[kind]} is compared with it." if kind in _WITH_ENTRY else "")
+         + (" The points of a metric history have step, time and value, and nothing else." if kind == "run" else ""))
+    for kind, facets in FACETS.items() if OTHER in facets
+) + tuple(
+    Rule(f"{kind}.other.{name}", kind, OTHER, field, "not compared", reason)
+    for kind, fields in _NOT_COMPARED.items() for name, (field, reason) in fields.items()
 )  # fmt: skip
 
 _SAME = "The store itself went on, so nothing may differ: ids, times, users, all tags, links and places, files byte by byte."

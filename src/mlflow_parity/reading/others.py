@@ -17,10 +17,24 @@ from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
 from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages, text, whole
 from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.unknown import Each, claims, facet
 
 _DATASETS = 1_000
 _RECORDS = 1_000
 _WEBHOOKS = 1_000
+_DATASET = claims(
+    "dataset_id name tags schema profile digest created_time last_update_time created_by last_updated_by experiment_ids"
+)
+_RECORD = claims(
+    "dataset_record_id dataset_id inputs outputs expectations tags source_id source_type created_time last_update_time "
+    "created_by last_updated_by",
+    source=claims("source_type source_data"),
+)
+_SCORER = claims("experiment_id scorer_id scorer_name scorer_version serialized_scorer creation_time")
+_WEBHOOK = claims(
+    "webhook_id name description url status creation_timestamp last_updated_timestamp",
+    events=Each(claims("entity action"), lambda entry: f"{entry.get('entity')}.{entry.get('action')}".lower()),
+)
 #: What MLflow says of a list that it gives for active experiments only.
 _NOT_ACTIVE = "active"
 
@@ -75,6 +89,7 @@ def _dataset(entry: Entry) -> Entity:
             "experiments": sorted(str(one) for one in entry.get("experiment_ids", [])),
             "times": {"creation": created, "update": whole(entry.get("last_update_time"))},
             "records": [],
+            **facet(entry, _DATASET),
         },
     )
 
@@ -126,6 +141,7 @@ def _record(entry: Entry) -> dict[str, Any]:
             "data": source.get("source_data"),
         },
         "user": text(entry.get("created_by")),
+        **facet(entry, _RECORD),
     }
     return {field: bounded(value) for field, value in record.items()}
 
@@ -176,6 +192,7 @@ def _scorer(entry: Entry) -> Entity:
             "number": number,
             "definition": _json(entry.get("serialized_scorer")),
             "times": {"creation": created},
+            **facet(entry, _SCORER),
         },
     )
 
@@ -209,6 +226,7 @@ def _webhook(entry: Entry) -> Entity:
             "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
             "status": entry.get("status"),
             "times": {"creation": created, "update": whole(entry.get("last_updated_timestamp"))},
+            **facet(entry, _WEBHOOK),
         },
     )
 

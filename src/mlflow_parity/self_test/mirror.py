@@ -12,7 +12,7 @@ from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolve
 from mlflow_parity.kinds.base import KINDS, Kind
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.objects import key_of
-from mlflow_parity.snapshot.store import Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
 
 
 def place_of(kind: Kind, container: str) -> str:
@@ -95,7 +95,7 @@ class MirrorSide(Side):
     def __init__(self, name: SideName, original: Side, mirror: Mirror) -> None:
         self.name = name
         self.location = original.location
-        self._origin = original.snapshot.origin
+        self._original = original.snapshot
         self.reader = None
         self.resumed_parts = 0
         self.resumed_from = None
@@ -105,7 +105,7 @@ class MirrorSide(Side):
     @property
     def snapshot(self) -> Snapshot:
         """The mirror, as a snapshot."""
-        return _MirrorSnapshot(self._mirror, self._origin)
+        return _MirrorSnapshot(self._mirror, self._original)
 
     def experiments(self, *, again: bool = False) -> list[Experiment]:
         """The experiments of the mirror."""
@@ -117,9 +117,10 @@ class MirrorSide(Side):
 
 
 class _MirrorSnapshot(Snapshot):
-    def __init__(self, mirror: Mirror, origin: Origin) -> None:
+    def __init__(self, mirror: Mirror, original: Snapshot) -> None:
         self._mirror = mirror
-        self.origin = origin
+        self.origin = original.origin
+        self.other_keys = original.other_keys  # type: ignore[method-assign]
         # what was read for the audit in hand covers it
         self.asked = None
 
