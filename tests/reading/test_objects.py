@@ -440,4 +440,6 @@ def _unknown(value: Any) -> list[Any]:
         return [one for item in value for one in _unknown(item)]
     if not isinstance(value, dict):
         return []
-    return [value[key] for key in ("other",) if key in value] + [one for item in value.values() for one in _unknown(item)]
+    return [value[key] for key in ("other",) if key in value] + [
+        one for item in value.values() for one in _unknown(item)
+    ]
