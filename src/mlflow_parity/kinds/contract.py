@@ -566,6 +566,7 @@ RULES += tuple(
          "equal", "A field that a newer MLflow adds is compared verbatim, in both directions, but for what is empty. Where "
          "only one side's release tells it at all, it is unverified, under its name."
          + (f" What is told beside of {_WITH_ENTRY[kind]} is compared with it." if kind in _WITH_ENTRY else "")
+         + (" By a digest: it may be a secret." if kind == "webhook" else "")
          + (" The points of a metric history have step, time and value, and nothing else." if kind == "run" else ""))
     for kind, facets in FACETS.items() if OTHER in facets
 ) + tuple(

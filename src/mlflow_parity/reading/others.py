@@ -17,7 +17,7 @@ from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
 from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages, text, whole
 from mlflow_parity.reading.transport.session import Session
-from mlflow_parity.reading.unknown import Each, claims, facet
+from mlflow_parity.reading.unknown import Each, claims, facet, hashed
 
 _DATASETS = 1_000
 _RECORDS = 1_000
@@ -226,7 +226,8 @@ def _webhook(entry: Entry) -> Entity:
             "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
             "status": entry.get("status"),
             "times": {"creation": created, "update": whole(entry.get("last_updated_timestamp"))},
-            **facet(entry, _WEBHOOK),
+            # what nothing knows of a webhook may be a secret: it is told by a digest
+            **hashed(facet(entry, _WEBHOOK)),
         },
     )
 

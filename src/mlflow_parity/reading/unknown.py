@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from mlflow_parity.core.digests import digest
 from mlflow_parity.core.json_text import bounded
 from mlflow_parity.reading.transport.listing import Entry
 
@@ -70,3 +71,8 @@ def facet(entry: Entry, claimed: Claims) -> dict[str, Any]:
     """Return the facet ``other`` of an entry; no facet at all where everything is claimed."""
     found = unclaimed(entry, claimed)
     return {"other": found} if found else {}
+
+
+def hashed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return such a facet with a digest for each value."""
+    return {name: {key: digest(value).hex() for key, value in other.items()} for name, other in found.items()}
