@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,17 @@ from support.seed import Seeder
 from support.seed_objects import seed_objects
 from support.servers import FreshServer
 
+from mlflow_parity.core.digests import experiment_digest, run_digest
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.contract import FACETS
+from mlflow_parity.reading.records import run
 from mlflow_parity.reading.unknown import PAIRS, Each, claims, unclaimed
+from mlflow_parity.snapshot.schema import row_run, run_row
 
 NEWER = "3.98.0"
 SECRET = "the-secret-of-a-webhook"
+EXPERIMENT = Experiment("1", "one", "active", "s3://a", 1, 1, {})
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,18 @@ def test_within_lists(everything: str, tmp_path: Path) -> None:
     assert {(kind, facet) for kind, facet, _, _ in found} == {(kind, facet) for kind, facet, _ in WITHIN}
     for kind, facet, key in WITHIN:
         assert any(one[:2] == (kind, facet) and key in one[2] for one in found), (kind, facet, found)
+
+
+def test_the_snapshot_keeps_it() -> None:
+    """It comes back as it was read, and a difference in it alone makes other digests; most runs keep nothing of it."""
+    info = {"run_id": "1" * 32, "experiment_id": "1", "status": "FINISHED", FIELD: ["blue", 1.5]}
+    plain, found = (run({"info": {**info, FIELD: color}}) for color in (None, info[FIELD]))
+    assert row_run(run_row(found)) == found
+    assert found.other == {f"info: {FIELD}": ["blue", 1.5]}
+    assert run_row(plain)["other"] is None
+    assert run_digest(plain) != run_digest(found)
+    one, other = (replace(EXPERIMENT, other={FIELD: color}) for color in ("blue", "red"))
+    assert experiment_digest(one) != experiment_digest(other) != experiment_digest(EXPERIMENT)
 
 
 def test_claims() -> None:
