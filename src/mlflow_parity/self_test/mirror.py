@@ -120,12 +120,15 @@ class _MirrorSnapshot(Snapshot):
     def __init__(self, mirror: Mirror, original: Snapshot) -> None:
         self._mirror = mirror
         self.origin = original.origin
-        self.other_keys = original.other_keys  # type: ignore[method-assign]
+        self._original = original
         # what was read for the audit in hand covers it
         self.asked = None
 
     def objects(self, place: str) -> PlaceObjects:
         return _MirrorObjects(self._mirror, place)
+
+    def other_keys(self, kind: str) -> frozenset[str]:
+        return self._original.other_keys(kind)
 
 
 class _MirrorView(SnapshotView):
