@@ -11,7 +11,7 @@ def test_evaluation_datasets_arrived_once(parity_audited: Audited) -> None:
 
 
 def test_evaluation_dataset_content(parity_audited: Audited) -> None:
-    """Every evaluation dataset has its name, tags, schema and profile."""
+    """Every evaluation dataset has its name, tags, schema and profile, and all else that is told of it."""
     parity_audited.keeps()
 
 

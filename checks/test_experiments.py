@@ -11,7 +11,7 @@ def test_experiment_arrived(parity_audited: Audited) -> None:
 
 
 def test_experiment_tags_and_note(parity_audited: Audited) -> None:
-    """The experiment's tags and note are those of the source."""
+    """The experiment's tags and note are those of the source, and so is all else that is told of it."""
     parity_audited.keeps()
 
 

@@ -16,7 +16,7 @@ def test_logged_models_arrived_once(parity_audited: Audited) -> None:
 
 
 def test_logged_model_content(parity_audited: Audited) -> None:
-    """Every logged model has its name, type, status, tags and params."""
+    """Every logged model has its name, type, status, tags and params, and all else that is told of it."""
     parity_audited.keeps()
 
 

@@ -11,7 +11,7 @@ def test_registered_models_arrived(parity_audited: Audited) -> None:
 
 
 def test_registered_model_content(parity_audited: Audited) -> None:
-    """Every registered model has its description and tags."""
+    """Every registered model has its description and tags, and all else that is told of it."""
     parity_audited.keeps()
 
 
@@ -31,7 +31,7 @@ def test_model_version_numbers(parity_audited: Audited) -> None:
 
 
 def test_model_version_content(parity_audited: Audited) -> None:
-    """Every model version has its status, description, tags, user and stage."""
+    """Every model version has its status, description, tags, user and stage, and all else that is told of it."""
     parity_audited.keeps()
 
 

@@ -11,7 +11,7 @@ def test_prompts_arrived(parity_audited: Audited) -> None:
 
 
 def test_prompt_content(parity_audited: Audited) -> None:
-    """Every prompt has its description and tags."""
+    """Every prompt has its description and tags, and all else that is told of it."""
     parity_audited.keeps()
 
 
@@ -26,5 +26,5 @@ def test_prompt_versions_arrived_once(parity_audited: Audited) -> None:
 
 
 def test_prompt_version_content(parity_audited: Audited) -> None:
-    """Every prompt version has its template, commit message, tags, model configuration and response format."""
+    """Every prompt version has its template, message, tags, configuration, format, and all else told of it."""
     parity_audited.keeps()

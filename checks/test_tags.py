@@ -6,7 +6,7 @@ from mlflow_parity.pytest_api.checking import Audited
 
 
 def test_run_tags_and_note(parity_audited: Audited) -> None:
-    """Every run has its tags and its note."""
+    """Every run has its tags and its note, and all else that is told of it."""
     parity_audited.keeps()
 
 

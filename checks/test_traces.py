@@ -11,7 +11,7 @@ def test_traces_arrived_once(parity_audited: Audited) -> None:
 
 
 def test_trace_info(parity_audited: Audited) -> None:
-    """Every trace has its state, times, previews, tags and metadata."""
+    """Every trace has its state, times, previews, tags and metadata, and all else that is told of it."""
     parity_audited.keeps()
 
 

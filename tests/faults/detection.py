@@ -12,7 +12,9 @@ from faults.battery import OWNERS, Finding, Result
 from faults.fault import Fault, Pair
 from faults.later import CHANGES
 from faults.registry import FAULTS
+from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.contract import FACETS
 
 _PAIRS: dict[Pair, tuple[str, str]] = {
@@ -85,6 +87,21 @@ def markdown(result: Result) -> str:
         also = f" also {', '.join(_code(' '.join(one)) for one in sorted(change.also))}" if change.also else ""
         check, red = OWNERS[change.kind, change.facet], f"{change.kind} {change.facet}"
         lines.append(f"| {_code(name)} | {change.what} | {_code(check)} | {_code(red)}{also} |")
+    lines += [
+        "",
+        "## Fields that a newer MLflow adds",
+        "",
+        *_wrapped(
+            "Put by a proxy into the answers of a real server, into every object of every kind that is compared field "
+            "by field: another value, on one side alone, and on a side that announces a newer release, where it is "
+            "unverified under its name and never green. The same field on both sides is green."
+        ),
+        "",
+        "| kind | check | finding |",
+        "|---|---|---|",
+    ]
+    for kind, place in UNKNOWN.items():
+        lines.append(f"| {kind.replace('_', ' ')} | {_code(OWNERS[kind, OTHER])} | {_code(f'{OTHER} {place.key}')} |")
     return "\n".join(lines) + "\n"
 
 

@@ -422,3 +422,23 @@ def test_links_to_prompts_that_only_an_association_tells(fresh_server: FreshServ
     wanted = {0: ["greet/1", "greet/2"], 1: ["greet/2"], 2: []} if linked else dict.fromkeys(range(3))
     assert {number: one.facets["linked_prompts"] for number, one in found.items()} == wanted
     assert {one.facets["prompts"] for one in found.values()} == {None}
+
+
+def test_nothing_that_a_server_tells_is_unknown(seeded: Seeded) -> None:
+    """Every field of every version's answers is claimed: else each audit across releases would be unverified."""
+    assert {key: found for key, entity in seeded.found.items() if (found := _unknown(entity.facets))} == {}
+    assert {name: run.other for name, run in seeded.runs.items() if run.other} == {}
+    reader = opened(seeded.server.uri)
+    assert [dict(one.other) for one in reader.experiments() if one.other] == []
+    reader.close()
+
+
+def _unknown(value: Any) -> list[Any]:
+    """Return every ``other`` within a facet."""
+    if isinstance(value, list):
+        return [one for item in value for one in _unknown(item)]
+    if not isinstance(value, dict):
+        return []
+    return [value[key] for key in ("other",) if key in value] + [
+        one for item in value.values() for one in _unknown(item)
+    ]

@@ -45,11 +45,11 @@ def test_the_summary_of_a_red_audit() -> None:
     lines = summary_lines(report(), report_dir="out")
     text = "\n".join(lines)
     assert lines[0] == (
-        "parity: RED (partial)  verified 99.9 % (47,277 of 47,280 comparisons), 723 failed, 731 differences"
+        "parity: RED (partial)  verified 99.9 % (50,232 of 50,235 comparisons), 778 failed, 731 differences"
     )
     assert "  partial: not compared: deleted experiments and runs (--parity-include-deleted)" in lines
     assert "  why: 55 runs of experiment churn are missing on the target" in lines
-    assert '  most affected: "churn": 715 missing' in lines
+    assert '  most affected: "churn": 770 missing' in lines
     assert "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL" in text
     assert "  reports: out/report.html, report.json, ledger.parquet" in lines
     assert len(lines) == 25
@@ -85,7 +85,7 @@ def test_the_summary_of_a_green_audit() -> None:
         scope=Scope(facets=FACETS, include_deleted=True),
     )
     lines = summary_lines(made)
-    assert lines[0].startswith("parity: GREEN  verified 100 % (112 of 112 comparisons), 0 failed")
+    assert lines[0].startswith("parity: GREEN  verified 100 % (119 of 119 comparisons), 0 failed")
     assert sum(line.split()[0] in FACETS for line in lines) == len(FACETS)
     assert lines[-1] == "  next: sign report.html and keep it with ledger.parquet"
 

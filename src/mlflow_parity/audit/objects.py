@@ -19,6 +19,7 @@ from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects, unread_rows
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
+from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Resolved
@@ -91,6 +92,7 @@ class Objects:
     hashed: bool
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
+    told: Told = ALIKE
     load: Callable[[str, int], list[Difference]] | None = None
     notes: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
@@ -269,6 +271,7 @@ class Objects:
             same_store=same,
             moved=self.moved,
             releases=(self._release("source"), self._release("target")),
+            told=self.told,
             load=self.load,
             resolve=self._ask if fresh else self._resolve,
         )

@@ -19,7 +19,7 @@ from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import late, unread
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
+from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
@@ -114,6 +114,7 @@ class Audit:
             objects=objects.links,
             profile=self.settings.profile,
             moved=self.scope.moved,
+            told=objects.told,
         )
         for item, source, pair in selected.sources:
             state = result.states.setdefault(item.key, ItemState(item))
@@ -237,6 +238,7 @@ class Audit:
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.scope.moved,
+            told=told_of(self.sides),
             load=self._loader() if self.settings.load_models else None,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.files import make_folder
@@ -274,6 +276,15 @@ class Side:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
             trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
         return FreshView(view, experiment, runs, histories, trees, links_problem)
+
+
+def told_of(sides: Mapping[SideName, Side]) -> Told:
+    """Return both releases, and what each side was told that nothing here knows."""
+    both = [sides[name].snapshot for name in SIDES]
+    return Told(
+        (both[0].origin.version, both[1].origin.version),
+        functools.cache(lambda side, kind: both[side].other_keys(kind)),
+    )
 
 
 def uncounted(

@@ -13,9 +13,11 @@ from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.copy_places import CopyPlaces
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.experiments import ExperimentPair, RunPair, RunPairing
@@ -67,6 +69,7 @@ class Comparison:
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
     """Where the whole store moved to (``same-store`` only)."""
+    told: Told = ALIKE
 
     @property
     def copy_places(self) -> CopyPlaces:
@@ -143,7 +146,9 @@ def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison
         elif facet == "presence":
             yield Outcome(row(State.MATCH))
         else:
-            if comparison.same_store:
+            if facet == OTHER:
+                found = compare_other("experiment", source.other, pair.target.other, comparison.told)
+            elif comparison.same_store:
                 found = same_store.experiment_facet(facet, source, pair.target, comparison.moved)
             elif facet == "artifact_location":
                 found = fields.experiment_location(source, pair.target, comparison.copy_places)
@@ -279,6 +284,8 @@ def _pair_rows(
                 found = []
             elif facet in _LINKS and (lacking := _links_unread(facet, mine, copy, unlinked)):
                 found = [Difference("", State.UNVERIFIED, f"run.{facet}", note=lacking)]
+            elif facet == OTHER:
+                found = compare_other("run", mine.other, copy.other, comparison.told)
             elif facet == "metrics":
                 found = compare_histories(source, target, mine, copy)
             elif facet == "artifacts":

@@ -12,11 +12,13 @@ from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
 from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
+from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.locations import VARIABLE
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import FILES, KINDS
+from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.pairing.objects import ObjectPair, ObjectPairing
 from mlflow_parity.pairing.relocation import Relocation
 
@@ -53,6 +55,7 @@ class ObjectComparison:
     same_store: bool = False
     moved: Relocation = field(default_factory=Relocation)
     releases: Releases = UNKNOWN
+    told: Told = ALIKE
 
 
 def compare_objects(
@@ -93,6 +96,8 @@ def compare_objects(
                 ]
                 if facet == "presence":
                     found: list[Difference] = []
+                elif facet == OTHER:
+                    found = compare_other(kind, mine.facets.get(OTHER), copy.facets.get(OTHER), comparison.told)
                 elif unread and _is_incomplete(facet, mine, copy):
                     # what is there may differ all the same, which says more; nothing at all was never read
                     known = facet in mine.facets and facet in copy.facets

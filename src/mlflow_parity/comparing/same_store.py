@@ -14,6 +14,7 @@ from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values, facet_state, outcome
 from mlflow_parity.comparing.json_values import compare_json
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
+from mlflow_parity.comparing.unknown import compare_other
 from mlflow_parity.core.records import (
     EXIM_PREFIX,
     NOTE_TAG,
@@ -26,6 +27,7 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract, plain_tags
+from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.relocation import Relocation
 
@@ -74,6 +76,8 @@ def experiment_facet(facet: str, source: Experiment, target: Experiment, moved: 
         return fields.experiment_tags(source, target)
     if facet == "note":
         return fields.experiment_note(source, target)
+    if facet == OTHER:
+        return compare_other("experiment", source.other, target.other)
     return compare_mappings(fields.exim_tags(source.tags), fields.exim_tags(target.tags), rule)
 
 
@@ -103,6 +107,8 @@ def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[D
         return compare_mappings(_only(source.tags, PARENT_TAG), _only(target.tags, PARENT_TAG), rule)
     if facet == "inputs":
         return fields.run_inputs(source, target)
+    if facet == OTHER:
+        return compare_other("run", source.other, target.other)
     if facet == "artifact_uri":
         return place(facet, source.artifact_uri, target.artifact_uri, moved, "run", facet)
     links: list[list[tuple[str, int]]] = []

@@ -144,6 +144,7 @@ def run_digest(run: Run) -> bytes:
             inputs_digest(run.inputs),
             _links(run.model_inputs),
             _links(run.model_outputs),
+            run.other,
         ]
     )
 
@@ -169,5 +170,6 @@ def experiment_digest(experiment: Experiment) -> bytes:
             experiment.creation_time,
             experiment.last_update_time,
             experiment.tags,
+            experiment.other,
         ]
     )

@@ -44,6 +44,8 @@ class Experiment:
     creation_time: int | None
     last_update_time: int | None
     tags: Mapping[str, str]
+    other: Mapping[str, Any] = field(default_factory=dict)
+    """What the server tells beside, by the way to it: nothing here knows what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class Run:
     ``None``."""
     model_outputs: tuple[tuple[str, int], ...] | None = None
     """Logged models that the run made, likewise."""
+    other: Mapping[str, Any] = field(default_factory=dict)
+    """What the server tells beside, by the way to it: nothing here knows what it is."""
 
 
 @dataclass(frozen=True, slots=True)

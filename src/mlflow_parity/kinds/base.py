@@ -21,8 +21,11 @@ Family = Literal["experiment", "model", "prompt", "server", "scope"]
 Treatment = Literal["equal", "paired", "expected", "not compared"]
 #: ``own``: the kind has a comparer of its own for it, in the room ``comparing``.
 Strategy = Literal[
-    "presence", "value", "definition", "items", "link", "tags", "times", "status", "aliases", "number", "files", "own"
+    "presence", "value", "definition", "items", "link", "tags", "times", "status", "aliases", "number", "files",
+    "other", "own",
 ]  # fmt: skip
+#: The facet of what a server tells of an object and nothing here knows. Kinds of 2026 keep it in their definition.
+OTHER = "other"
 TOOL = "databricks-mlflow-export-import 1.2.1"
 ANY = "every MLflow server from 2.16"
 EVERY = "every server"
@@ -244,3 +247,15 @@ def files(name: str, field: str, reason: str, *more: Rule) -> Facet:
 def own(name: str, *rules: Rule, live: bool = False, optional: bool = False) -> Facet:
     """A facet with a comparer of its own."""
     return Facet(name, "own", rules, live=live, optional=optional)
+
+
+def other(*more: Rule, entry: str = "", note: str = "") -> Facet:
+    """What a server tells of an object and nothing here knows; ``entry``: of what in it all told is compared."""
+    reason = (
+        "A field that a newer MLflow adds is compared verbatim, in both directions, but for what is empty. Where only "
+        "one side's release tells it at all, it is unverified, under its name."
+    )
+    reason += f" What is told beside of {entry} is compared with it." if entry else ""
+    reason += f" {note}" if note else ""
+    field = "all else that is told of it: what this version of mlflow-parity does not know"
+    return Facet(OTHER, "other", (equal(OTHER, field, reason), *more))

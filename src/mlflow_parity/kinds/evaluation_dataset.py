@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import Kind, equal, expected, items, own, paired, presence, tags, times, value
+from mlflow_parity.kinds.base import (
+    Kind,
+    equal,
+    expected,
+    items,
+    not_compared,
+    other,
+    own,
+    paired,
+    presence,
+    tags,
+    times,
+    value,
+)
 
 EVALUATION_DATASET = Kind(
     "evaluation_dataset",
@@ -63,6 +76,14 @@ EVALUATION_DATASET = Kind(
             what="record",
         ),
         times(),
+        other(
+            not_compared(
+                "other.records",
+                "records: dataset_record_id, dataset_id, source_id, created_time, last_update_time, last_updated_by",
+                "Ids, times and the last writer of a record are given by the server that it is written to.",
+            ),
+            entry="a record",
+        ),
     ),
     content=("tags", "records"),
     first=(3, 4),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, own, paired, presence
+from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
 
 EXPERIMENT = Kind(
     "experiment",
@@ -101,6 +101,14 @@ EXPERIMENT = Kind(
                 "copy, and naming no other server. A place below mlflow-artifacts:/ is another on each server.",
             ),
             moved("artifact_location.moved", "artifact_location"),
+        ),
+        other(
+            not_compared("other.workspace", "workspace", "It names the workspace that is audited."),
+            not_compared(
+                "other.retention",
+                "effective_trace_archival_retention",
+                "The server makes it of its own configuration and the experiment's tag, which is compared.",
+            ),
         ),
     ),
     content=(),

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import Kind, aliases, equal, expected, number, own, presence, tags, times, value
+from mlflow_parity.kinds.base import (
+    Kind,
+    aliases,
+    equal,
+    expected,
+    not_compared,
+    number,
+    other,
+    own,
+    presence,
+    tags,
+    times,
+    value,
+)
 
 PROMPT = Kind(
     "prompt",
@@ -35,6 +48,9 @@ PROMPT = Kind(
             live=True,
         ),
         times(),
+        other(
+            not_compared("other.latest", "latest_versions", "They repeat some of the versions, which are all compared.")
+        ),
     ),
     content=("description", "tags"),
     first=(2, 21),
@@ -65,6 +81,15 @@ PROMPT_VERSION = Kind(
         value("response_format", "response format", "As JSON."),
         value("type", "text or chat", "How it is rendered."),
         times(),
+        other(
+            not_compared("other.aliases", "aliases", "They repeat the prompt's, which are compared."),
+            not_compared(
+                "other.unused",
+                "source, status, status_message, current_stage, user_id, run_id, run_link, model_id",
+                "MLflow keeps a prompt version as a model version, which must have them; prompts have no "
+                "use for them, and what is written there depends on the client.",
+            ),
+        ),
     ),
     content=("template", "commit_message", "tags"),
     first=(2, 21),

@@ -11,7 +11,9 @@ from mlflow_parity.kinds.base import (
     files,
     link,
     moved,
+    not_compared,
     number,
+    other,
     own,
     paired,
     presence,
@@ -42,6 +44,9 @@ REGISTERED_MODEL = Kind(
             live=True,
         ),
         times(),
+        other(
+            not_compared("other.latest", "latest_versions", "They repeat some of the versions, which are all compared.")
+        ),
     ),
     content=("description", "tags"),
     first=(1, 0),
@@ -191,6 +196,7 @@ MODEL_VERSION = Kind(
             ),
             optional=True,
         ),
+        other(not_compared("other.aliases", "aliases", "They repeat the registered model's, which are compared.")),
     ),
     content=("description", "tags", "status"),
     first=(1, 0),

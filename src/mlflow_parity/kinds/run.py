@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, own, paired, presence
+from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
 from mlflow_parity.kinds.profiles import PROFILES
 
 RUN = Kind(
@@ -249,6 +249,10 @@ RUN = Kind(
                 "store), else in no place of the source, shared with no other copy, and naming no other server.",
             ),
             moved("artifact_uri.moved", "artifact_uri"),
+        ),
+        other(
+            not_compared("other.uuid", "info: run_uuid", "It repeats the run's id."),
+            note="The points of a metric history have step, time and value, and nothing else.",
         ),
     ),
     content=(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import Kind, not_compared, number, presence, times, value
+from mlflow_parity.kinds.base import Kind, not_compared, number, other, presence, times, value
 
 SCORER = Kind(
     "scorer",
@@ -28,6 +28,7 @@ SCORER = Kind(
             ),
         ),
         times("creation time", "The server sets it; no API can."),
+        other(not_compared("other.id", "scorer_id", "The server gives it; version and definition are compared.")),
     ),
     content=("definition",),
     first=(3, 4),

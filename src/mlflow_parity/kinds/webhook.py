@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import whole
-from mlflow_parity.kinds.base import Kind, expected, not_compared, presence, status, times, value
+from mlflow_parity.kinds.base import Kind, expected, not_compared, other, presence, status, times, value
 from mlflow_parity.kinds.listing import Asking, Entry, Listing
+from mlflow_parity.kinds.unknown import Each, claims, facet, hashed
+
+_CLAIMED = claims(
+    "webhook_id name description url status creation_timestamp last_updated_timestamp",
+    events=Each(claims("entity action"), lambda entry: f"{entry.get('entity')}.{entry.get('action')}".lower()),
+)
 
 
 def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
@@ -18,6 +24,8 @@ def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
         "events": sorted(f"{event['entity']}.{event['action']}".lower() for event in entry.get("events", [])),
         "status": entry.get("status"),
         "times": {"creation": created, "update": updated},
+        # what nothing knows of a webhook may be a secret: it is told by a digest
+        **hashed(facet(entry, _CLAIMED)),
     }
 
 
@@ -45,6 +53,7 @@ WEBHOOK = Kind(
             not_compared("secret", "secret", "No server tells it."),
         ),
         times(),
+        other(note="By a digest: it may be a secret."),
     ),
     content=("url", "events", "description"),
     first=(3, 3),

@@ -8,11 +8,23 @@ from typing import Any
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.json_text import text, whole
 from mlflow_parity.core.records import Entity
+from mlflow_parity.kinds.unknown import PAIRS, claims, facet
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Entry, each_once, pages, pairs
 from mlflow_parity.reading.transport.session import Session
 
 _PAGE = 1_000
+_METRIC = claims("key value step timestamp dataset_name dataset_digest run_id model_id")
+_CLAIMS = claims(
+    "",
+    info=claims(
+        "model_id experiment_id name creation_timestamp_ms last_updated_timestamp_ms artifact_uri status "
+        "status_message model_type source_run_id",
+        tags=PAIRS,
+    ),
+    # of a metric, what nothing knows is compared with it
+    data=claims("metrics", params=PAIRS),
+)
 
 
 def read_logged_models(session: Session, experiment_id: str, page: int | None = None) -> Iterator[list[Entity]]:
@@ -60,6 +72,7 @@ def _logged_model(entry: Entry) -> Entity:
             "metrics": _metrics(data.get("metrics", [])),
             "run": text(info.get("source_run_id")),
             "times": {"creation": created, "update": whole(info.get("last_updated_timestamp_ms"))},
+            **facet(entry, _CLAIMS),
         },
         artifact_uri=text(info.get("artifact_uri")),
     )
@@ -76,6 +89,7 @@ def _metrics(entries: Sequence[Entry]) -> list[dict[str, Any]]:
             "dataset_name": text(entry.get("dataset_name")),
             "dataset_digest": text(entry.get("dataset_digest")),
             "run": text(entry.get("run_id")),
+            **facet(entry, _METRIC),
         }
         for entry in entries
     ]

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.json_text import bounded, or_text, text, whole
 from mlflow_parity.core.records import Entity
+from mlflow_parity.kinds.unknown import claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
@@ -20,6 +21,15 @@ from mlflow_parity.reading.transport.session import Session
 
 _DATASETS = 1_000
 _RECORDS = 1_000
+_DATASET = claims(
+    "dataset_id name tags schema profile digest created_time last_update_time created_by last_updated_by experiment_ids"
+)
+_RECORD = claims(
+    "dataset_record_id dataset_id inputs outputs expectations tags source_id source_type created_time last_update_time "
+    "created_by last_updated_by",
+    source=claims("source_type source_data"),
+)
+_SCORER = claims("experiment_id scorer_id scorer_name scorer_version serialized_scorer creation_time")
 #: What MLflow says of a list that it gives for active experiments only.
 _NOT_ACTIVE = "active"
 
@@ -74,6 +84,7 @@ def _dataset(entry: Entry) -> Entity:
             "experiments": sorted(str(one) for one in entry.get("experiment_ids", [])),
             "times": {"creation": created, "update": whole(entry.get("last_update_time"))},
             "records": [],
+            **facet(entry, _DATASET),
         },
     )
 
@@ -125,6 +136,7 @@ def _record(entry: Entry) -> dict[str, Any]:
             "data": source.get("source_data"),
         },
         "user": text(entry.get("created_by")),
+        **facet(entry, _RECORD),
     }
     return {field: bounded(value) for field, value in record.items()}
 
@@ -175,6 +187,7 @@ def _scorer(entry: Entry) -> Entity:
             "number": number,
             "definition": _json(entry.get("serialized_scorer")),
             "times": {"creation": created},
+            **facet(entry, _SCORER),
         },
     )
 

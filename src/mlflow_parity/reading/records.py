@@ -6,7 +6,34 @@ from collections.abc import Sequence
 
 from mlflow_parity.core.json_text import whole
 from mlflow_parity.core.records import DatasetInput, Experiment, MetricPoint, Run
+from mlflow_parity.kinds.unknown import PAIRS, Each, claims, unclaimed
 from mlflow_parity.reading.transport.listing import Entry, pairs
+
+# the contract names which of these are claimed and not compared, and why
+_EXPERIMENT = claims(
+    "experiment_id name lifecycle_stage artifact_location creation_time last_update_time workspace "
+    "effective_trace_archival_retention",
+    tags=PAIRS,
+)
+_INFO = claims("run_id run_uuid experiment_id run_name status start_time end_time user_id lifecycle_stage artifact_uri")
+_DATASET = claims("name digest source_type source schema profile")
+_INPUT = Each(
+    claims("", dataset=_DATASET, tags=PAIRS),
+    lambda entry: f"{entry['dataset']['name']} {entry['dataset']['digest']}",
+)
+_RUN = claims(
+    "",
+    info=_INFO,
+    data=claims(
+        "",
+        params=PAIRS,
+        tags=PAIRS,
+        metrics=Each(claims("key value step timestamp dataset_name dataset_digest model_id run_id")),
+    ),
+    # the links to logged models are taken from another answer, where they are asked for
+    inputs=claims("model_inputs", dataset_inputs=_INPUT),
+    outputs=claims("model_outputs"),
+)
 
 
 def experiment(entry: Entry) -> Experiment:
@@ -19,6 +46,7 @@ def experiment(entry: Entry) -> Experiment:
         creation_time=whole(entry.get("creation_time")),
         last_update_time=whole(entry.get("last_update_time")),
         tags=pairs(entry.get("tags", [])),
+        other=unclaimed(entry, _EXPERIMENT),
     )
 
 
@@ -44,6 +72,7 @@ def run(entry: Entry) -> Run:
             for point in data.get("metrics", [])
         },
         inputs=tuple(_input(found) for found in entry.get("inputs", {}).get("dataset_inputs", [])),
+        other=unclaimed(entry, _RUN),
     )
 
 

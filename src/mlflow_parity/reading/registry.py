@@ -14,6 +14,7 @@ from typing import Any
 from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.core.json_text import or_text, text, whole
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
+from mlflow_parity.kinds.unknown import PAIRS, Each, claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs
@@ -31,6 +32,16 @@ _MODELS = 1_000
 #: What MLflow answers for an alias that is not there, and for one whose version is gone.
 _NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _VERSIONS = 5_000
+_MODEL = claims(
+    "name creation_timestamp last_updated_timestamp description latest_versions",
+    tags=PAIRS,
+    aliases=Each(claims("alias version"), lambda entry: str(entry.get("alias", ""))),
+)
+_VERSION = claims(
+    "name version creation_timestamp last_updated_timestamp description aliases status status_message user_id "
+    "current_stage run_id run_link model_id source",
+    tags=PAIRS,
+)
 
 
 def read_registry(session: Session, page: int | None = None) -> Iterator[list[Entity]]:
@@ -180,6 +191,7 @@ def _model(entry: Entry) -> Entity:
             "tags": _own(tags) if is_prompt else tags,
             "aliases": {alias["alias"]: str(alias["version"]) for alias in entry.get("aliases", [])},
             "times": {"creation": created, "update": updated},
+            **facet(entry, _MODEL),
         },
     )
 
@@ -231,7 +243,12 @@ def _version(entry: Entry, kind: str, facets: Mapping[str, Any], artifact_uri: s
         name=f"{name} version {number}",
         container=name,
         created=created,
-        facets={"number": number, **facets, "times": {"creation": created, "update": updated}},
+        facets={
+            "number": number,
+            **facets,
+            "times": {"creation": created, "update": updated},
+            **facet(entry, _VERSION),
+        },
         artifact_uri=artifact_uri,
     )
 

@@ -9,6 +9,7 @@ from mlflow_parity.self_test.model_faults import MODEL_FAULTS
 from mlflow_parity.self_test.other_faults import OTHER_FAULTS
 from mlflow_parity.self_test.run_faults import RUN_FAULTS
 from mlflow_parity.self_test.trace_faults import TRACE_FAULTS
+from mlflow_parity.self_test.unknown_faults import UNKNOWN_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *EXPERIMENT_FAULTS,
@@ -17,4 +18,5 @@ FAULTS: tuple[Fault, ...] = (
     *TRACE_FAULTS,
     *OTHER_FAULTS,
     *LATER_FAULTS,
+    *UNKNOWN_FAULTS,
 )

@@ -13,7 +13,7 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Kind
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.objects import key_of
-from mlflow_parity.snapshot.store import Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
 
 
 def place_of(kind: Kind, container: str) -> str:
@@ -96,7 +96,7 @@ class MirrorSide(Side):
     def __init__(self, name: SideName, original: Side, mirror: Mirror) -> None:
         self.name = name
         self.location = original.location
-        self._origin = original.snapshot.origin
+        self._original = original.snapshot
         self.reader = None
         self.resumed_parts = 0
         self.resumed_from = None
@@ -106,7 +106,7 @@ class MirrorSide(Side):
     @property
     def snapshot(self) -> Snapshot:
         """The mirror, as a snapshot."""
-        return _MirrorSnapshot(self._mirror, self._origin)
+        return _MirrorSnapshot(self._mirror, self._original)
 
     def experiments(self, *, again: bool = False) -> list[Experiment]:
         """The experiments of the mirror."""
@@ -118,14 +118,18 @@ class MirrorSide(Side):
 
 
 class _MirrorSnapshot(Snapshot):
-    def __init__(self, mirror: Mirror, origin: Origin) -> None:
+    def __init__(self, mirror: Mirror, original: Snapshot) -> None:
         self._mirror = mirror
-        self.origin = origin
+        self.origin = original.origin
+        self._original = original
         # what was read for the audit in hand covers it
         self.asked = None
 
     def objects(self, place: str) -> PlaceObjects:
         return _MirrorObjects(self._mirror, place)
+
+    def other_keys(self, kind: str) -> frozenset[str]:
+        return self._original.other_keys(kind)
 
 
 class _MirrorView(SnapshotView):

@@ -46,7 +46,7 @@ SERVER_PARTS: tuple[Part, ...] = _parts(experiment=False)
 #: Stands for the server where an experiment's id is asked for.
 SERVER = "~server"
 FORMAT = "mlflow-parity-snapshot"
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 
 
 class ExperimentView(Protocol):

@@ -15,7 +15,8 @@ from mlflow_parity import kinds
 from mlflow_parity.core.digests import combine, digest
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Entity
-from mlflow_parity.snapshot.writer import Home, Table, seal
+from mlflow_parity.kinds.base import OTHER
+from mlflow_parity.snapshot.writer import Home, Table, other_keys, seal
 
 OBJECTS = pa.schema(
     [
@@ -102,6 +103,7 @@ class ObjectsWriter:
         self._table = Table(home.folder / f"{part}.parquet", OBJECTS)
         self._digests: list[bytes] = []
         self._counts: Counter[str] = Counter({kind.plural: 0 for kind in kinds.of_part(part)})
+        self._other: dict[str, set[str]] = {}
 
     def add(self, entities: Iterable[Entity]) -> None:
         """Append entities."""
@@ -110,6 +112,8 @@ class ObjectsWriter:
             self._digests.append(row["digest"])
             self._counts[kinds.KINDS[entity.kind].plural] += 1
             self._counts["errors"] += entity.error is not None
+            if other := entity.facets.get(OTHER):
+                self._other.setdefault(entity.kind, set()).update(other)
             self._table.add(row, size=sum(len(text) for _, text in row["facets"]))
 
     def finish(self, unsupported: Sequence[str] = ()) -> dict[str, Any]:
@@ -122,6 +126,7 @@ class ObjectsWriter:
             combine(self._digests),
             files,
             unsupported=",".join(sorted(unsupported)),
+            **other_keys(self._other),
         )
 
     def abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ RUNS = pa.schema(
         ),
         ("model_inputs", _MODELS),
         ("model_outputs", _MODELS),
+        ("other", pa.string()),
         ("source_run_id", pa.string()),
         ("tagged", pa.bool_()),
         ("empty", pa.bool_()),
@@ -144,6 +146,8 @@ def run_row(run: Run) -> dict[str, Any]:
         ],
         "model_inputs": _models(run.model_inputs),
         "model_outputs": _models(run.model_outputs),
+        # of most runs, everything is known
+        "other": json.dumps(run.other, sort_keys=True) if run.other else None,
         "source_run_id": key.source_run_id,
         "tagged": key.tagged,
         "empty": key.empty,
@@ -190,6 +194,7 @@ def row_run(row: Mapping[str, Any]) -> Run:
         ),
         model_inputs=_links(row["model_inputs"]),
         model_outputs=_links(row["model_outputs"]),
+        other=json.loads(row["other"]) if row["other"] else {},
     )
 
 

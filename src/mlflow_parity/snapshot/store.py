@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from mlflow_parity.core.files import (
     write_json,
 )
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.asked import Asked
@@ -336,6 +338,14 @@ class Snapshot:
         ]
         return combine([*experiments, combine([b"server", *of(SERVER)])]).hex()
 
+    def other_keys(self, kind: str) -> frozenset[str]:
+        """Return the keys that nothing here knows and any object of a kind that was read has."""
+        if kind == "experiment":
+            return frozenset(key for experiment in self.experiments for key in experiment.other)
+        part = KINDS[kind].part if kind in KINDS else "runs"
+        told = (parts.get(part, {}).get("other", "{}") for parts in self._manifest["parts"].values())
+        return frozenset(key for text in told for key in json.loads(text).get(kind, ()))
+
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as comparing reads it."""
         return SnapshotView(self, experiment)
@@ -346,7 +356,7 @@ class Snapshot:
 
 
 def _experiment_row(experiment: Experiment) -> dict[str, Any]:
-    return {**asdict(experiment), "tags": dict(experiment.tags)}
+    return {**asdict(experiment), "tags": dict(experiment.tags), "other": dict(experiment.other)}
 
 
 def _files(part: Part) -> set[str]:
@@ -358,6 +368,8 @@ def _experiment(row: Mapping[str, Any]) -> Experiment:
     texts = ("experiment_id", "name", "lifecycle_stage", "artifact_location")
     if not all(isinstance(row[name], str) for name in texts) or not isinstance(row["tags"], dict):
         raise TypeError("an experiment's id, name, stage and place are texts")
+    if not isinstance(row["other"], dict):
+        raise TypeError("what is told beside is an object")
     if not all(isinstance(text, str) for text in row["tags"].values()):
         raise TypeError("tags are texts")
     return Experiment(**row)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,14 @@ class RunsWriter:
         self._model_links = model_links
         self._table = Table(home.folder / "runs.parquet", schemas.RUNS)
         self._digests: list[bytes] = []
+        self._other: set[str] = set()
 
     def add(self, runs: Iterable[Run]) -> None:
         """Append runs."""
         for run in runs:
             row = schemas.run_row(run)
             self._digests.append(row["digest"])
+            self._other.update(run.other)
             self._table.add(row)
 
     def finish(self, links_error: str | None = None) -> dict[str, Any]:
@@ -107,6 +110,7 @@ class RunsWriter:
             combine(self._digests),
             {"runs.parquet": checksum},
             model_links=self._model_links and links_error is None,
+            **other_keys({"run": self._other}),
             **({} if links_error is None else {"links_error": links_error}),
         )
 
@@ -254,6 +258,12 @@ def seal(
     sidecar = sealed({**of, "counts": counts, "digest": digest.hex(), "files": files, **more})
     write_json(home.folder / f"{part}.json", sidecar)
     return sidecar
+
+
+def other_keys(found: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return for a sidecar the keys that nothing here knows and any object of a kind has; nothing where none has."""
+    kinds = {kind: sorted(keys) for kind, keys in found.items() if keys}
+    return {"other": json.dumps(kinds, sort_keys=True)} if kinds else {}
 
 
 def seal_failure(home: Home, part: Part, reason: str) -> dict[str, Any]:

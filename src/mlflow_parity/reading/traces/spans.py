@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, is_deep, or_text, text, text_of
+from mlflow_parity.kinds.unknown import claims, facet
 from mlflow_parity.reading.transport.listing import Entry
 
 #: Attributes that have a facet of their own.
@@ -21,6 +22,16 @@ _TYPE, _INPUTS, _OUTPUTS = "mlflow.spanType", "mlflow.spanInputs", "mlflow.spanO
 #: The trace's own id, repeated in each span.
 _TRACE_ID = "mlflow.traceRequestId"
 _DIGITS = 16
+#: What the three forms tell of a span, its events and links; what nothing knows is compared with the span.
+_STATUS = claims("code message")
+_SPAN = claims(
+    "trace_id span_id parent_id parent_span_id name start_time start_time_unix_nano end_time end_time_unix_nano "
+    "status_code status_message attributes events links",
+    context=claims("trace_id span_id"),
+    status=_STATUS,
+)
+_EVENT = claims("name timestamp time_unix_nano attributes")
+_LINK = claims("trace_id span_id attributes")
 #: No base64 of eight bytes is one: that ends with ``=``. It may well begin with ``0x``.
 _HEX = re.compile(r"0x([0-9a-f]{1,16})|([0-9a-f]{16})", re.IGNORECASE)
 
@@ -70,6 +81,7 @@ def _span(entry: Entry) -> dict[str, Any]:
         "start_ns": int(parts["start_ns"]),
         "end_ns": int(parts["end_ns"]) if parts["end_ns"] else None,
         "links": [_link(link) for link in entry.get("links") or []],
+        **facet(entry, _SPAN),
     }
 
 
@@ -86,7 +98,12 @@ def _event(entry: Entry) -> dict[str, Any]:
     given = entry.get("attributes") or {}
     at = entry.get("timestamp", entry.get("time_unix_nano", 0))
     attributes = bounded(dict(given)) if isinstance(given, Mapping) else _typed(given)
-    return {"name": bounded(entry.get("name", "")), "time_ns": int(at or 0), "attributes": attributes}
+    return {
+        "name": bounded(entry.get("name", "")),
+        "time_ns": int(at or 0),
+        "attributes": attributes,
+        **facet(entry, _EVENT),
+    }
 
 
 def _link(entry: Entry) -> dict[str, Any]:
@@ -100,6 +117,7 @@ def _link(entry: Entry) -> dict[str, Any]:
         "trace_id": trace,
         "span_id": span_id(entry.get("span_id")),
         "attributes": bounded(dict(given)) if isinstance(given, Mapping) else _typed(given),
+        **facet(entry, _LINK),
     }
 
 

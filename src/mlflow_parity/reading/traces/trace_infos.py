@@ -11,12 +11,27 @@ from typing import Any
 
 from mlflow_parity.core.json_text import bounded, or_text, parsed, text, whole
 from mlflow_parity.core.records import Entity
+from mlflow_parity.kinds.unknown import PAIRS, claims, facet
 from mlflow_parity.reading.transport.listing import Entry, pairs
 
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
 _INPUTS, _OUTPUTS = "mlflow.traceInputs", "mlflow.traceOutputs"
 _NAME = "mlflow.traceName"
 _PROMPTS = "mlflow.linkedPrompts"
+_V3 = claims(
+    "trace_id client_request_id request_preview response_preview request_time execution_duration state trace_metadata "
+    "tags assessments",
+    trace_location=claims("type", mlflow_experiment=claims("experiment_id")),
+)
+_V2 = claims("request_id experiment_id timestamp_ms execution_time_ms status", request_metadata=PAIRS, tags=PAIRS)
+#: What nothing knows of an assessment is compared with it.
+_ASSESSMENT = claims(
+    "assessment_id assessment_name trace_id span_id create_time last_update_time rationale metadata overrides valid",
+    source=claims("source_type source_id"),
+    feedback=claims("value error"),
+    expectation=claims("value", serialized_value=claims("value serialization_format")),
+    issue=claims("issue_name"),
+)
 
 
 def trace_v3(entry: Entry) -> Entity:
@@ -35,6 +50,7 @@ def trace_v3(entry: Entry) -> Entity:
                 "request": text(entry.get("request_preview")),
                 "response": text(entry.get("response_preview")),
             },
+            **facet(entry, _V3),
         },
         tags,
         metadata,
@@ -58,6 +74,7 @@ def trace_v2(entry: Entry) -> Entity:
                 "request": metadata.get("mlflow.traceInputs"),
                 "response": text(metadata.get("mlflow.traceOutputs")),
             },
+            **facet(entry, _V2),
         },
         tags,
         metadata,
@@ -127,6 +144,7 @@ def _assessment(entry: Entry) -> dict[str, Any]:
         "valid": entry.get("valid"),
         "created": milliseconds(entry.get("create_time")),
         "updated": milliseconds(entry.get("last_update_time")),
+        **facet(entry, _ASSESSMENT),
     }
 
 
