@@ -155,6 +155,8 @@ PROMISES: tuple[Promise, ...] = (
             "Every budget of the AI gateway is on the target"),
     Promise("mcp_servers", "mcp_servers", "mcp_server", ("presence", "definition", "versions", "endpoints"),
             "Every MCP server is on the target, with its versions and access endpoints"),
+    Promise("skills", "skills", "skill", ("presence", "definition", "versions"),
+            "Every skill is on the target, with its versions"),
     Promise("users_see_everything", "servers", "server", ("visibility",),
             "Each server shows everything that it holds to the user who reads it"),
     Promise("releases_are_known", "servers", "server", ("release",),
