@@ -10,7 +10,7 @@ from pathlib import Path
 from faults import battery
 from faults.battery import OWNERS, Finding, Result
 from faults.fault import Fault, Pair
-from faults.later import CHANGES
+from faults.later import CHANGES, NEWER
 from faults.registry import FAULTS
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS
@@ -83,7 +83,7 @@ def markdown(result: Result) -> str:
         "| fault | what was done | check | red |",
         "|---|---|---|---|",
     ]
-    for name, change in CHANGES.items():
+    for name, change in {**CHANGES, **NEWER}.items():
         also = f" also {', '.join(_code(' '.join(one)) for one in sorted(change.also))}" if change.also else ""
         check, red = OWNERS[change.kind, change.facet], f"{change.kind} {change.facet}"
         lines.append(f"| {_code(name)} | {change.what} | {_code(check)} | {_code(red)}{also} |")

@@ -83,5 +83,20 @@ CHANGES: dict[str, Change] = {
                            "UPDATE mcp_access_endpoints SET url = 'https://x.example'"),
     "mcp-lost": Change("mcp_server", "presence", "the MCP server is gone", "DELETE FROM mcp_servers"),
 }  # fmt: skip
+#: The same of what MLflow 3.18 brought: ``test_skills`` plants them.
+NEWER: dict[str, Change] = {
+    "skill-description": Change("skill", "definition", "another description", "UPDATE skills SET description = 'x'"),
+    "skill-tag": Change("skill", "definition", "a tag is gone", "DELETE FROM skill_tags"),
+    "skill-alias": Change("skill", "definition", "an alias leads to another version",
+                          "UPDATE skill_aliases SET version = 1"),
+    "skill-source": Change("skill", "versions", "another source of a version",
+                           "UPDATE skill_versions SET source = 'https://example.com/other' WHERE version = 1"),
+    "skill-digest": Change("skill", "versions", "another digest of a version",
+                           "UPDATE skill_versions SET digest = 'x' WHERE version = 1"),
+    "skill-version-tag": Change("skill", "versions", "a tag of a version is altered",
+                                "UPDATE skill_version_tags SET value = 'x'"),
+    "skill-lost": Change("skill", "presence", "one of two skills is gone",
+                         "DELETE FROM skills WHERE organization = 'acme'"),
+}  # fmt: skip
 #: Fields of workspaces: a server has to be started for them; ``test_workspaces`` shows both.
 WORKSPACES = frozenset({("workspace", "presence"), ("workspace", "content")})

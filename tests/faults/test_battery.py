@@ -12,7 +12,7 @@ from faults import battery
 from faults.battery import OPTIONS, OWNERS, Result
 from faults.detection import markdown
 from faults.fault import Fault, Pair
-from faults.later import CHANGES, WORKSPACES
+from faults.later import CHANGES, NEWER, WORKSPACES
 from faults.registry import FAULTS
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND, contract
@@ -39,13 +39,13 @@ def test_the_battery_is_large_and_unambiguous() -> None:
     harmed = Counter((fault.pair, *one) for fault in FAULTS for one in _of(fault))
     assert [one for one, count in harmed.items() if count > 1] == []
     assert {fault.kind for fault in FAULTS} == {"experiment", "run", *KINDS} - set(contract.LATER) - {"workspace"}
-    assert {change.kind for change in CHANGES.values()} == set(contract.LATER)
+    assert {change.kind for change in {**CHANGES, **NEWER}.values()} == set(contract.LATER)
 
 
 def test_no_field_of_the_contract_goes_unexercised() -> None:
     """The list of kinds and facets that no fault makes red is empty."""
     exercised = {said[0::2][:2] for fault in FAULTS for said in fault.said(fault.found)} | WORKSPACES
-    exercised |= {(change.kind, change.facet) for change in CHANGES.values()}
+    exercised |= {(change.kind, change.facet) for change in {**CHANGES, **NEWER}.values()}
     exercised |= {(kind, OTHER) for kind in UNKNOWN}
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
     assert sorted(every - exercised) == []
@@ -101,7 +101,7 @@ def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
 def test_every_check_was_red() -> None:
     """There is no check without a fault that it finds."""
     red = {OWNERS[said[0], said[2]] for fault in FAULTS for said in fault.said(fault.found)}
-    elsewhere = {(change.kind, change.facet) for change in CHANGES.values()} | WORKSPACES
+    elsewhere = {(change.kind, change.facet) for change in {**CHANGES, **NEWER}.values()} | WORKSPACES
     # what limits an audit as a whole is no fault of an object: tests/audit/test_limits.py
     elsewhere |= {(SCOPE_KIND, facet) for facet in SCOPE_FACETS}
     assert red | {OWNERS[one] for one in elsewhere} == set(OWNERS.values())

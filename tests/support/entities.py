@@ -120,6 +120,7 @@ LATER: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "gateway_guardrail": {"definition": _definition, "experiment": st.none() | st.just("1")},
     "gateway_budget": {"definition": _definition},
     "mcp_server": {"definition": _definition, "versions": _some, "endpoints": _some},
+    "skill": {"definition": _definition, "versions": _some},
 }
 FACETS = {**FACETS, **LATER}
 EXPERIMENT = "1"

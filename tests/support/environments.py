@@ -26,6 +26,8 @@ BESIDE = (
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Versions that this project is tested with.
 CONSTRAINTS = ROOT / "constraints.txt"
+#: A release whose wheel is there, and whose mlflow-skinny and mlflow-tracing are not: it is laid over another.
+LAID_OVER = {"3.18.0": "3.17.2"}
 _MARKER = "mlflow-parity-complete"
 
 
@@ -33,7 +35,14 @@ def python_of(version: str) -> str:
     """Return the interpreter of an environment with MLflow ``version``; ``"newest"`` is the running one."""
     if version == "newest":
         return sys.executable
-    return environment(f"mlflow-{version}", [f"mlflow=={version}", *BESIDE])
+    below = LAID_OVER.get(version, version)
+    python = Path(environment(f"mlflow-{version}", [f"mlflow=={below}", *BESIDE]))
+    marker = python.parent.parent / f"{_MARKER}-{version}"
+    with locked(f"env-over-{version}"):
+        if below != version and not marker.exists():
+            install(python, ["--no-deps", f"mlflow=={version}"])
+            marker.touch()
+    return str(python)
 
 
 def environment(name: str, packages: Sequence[str], *, constraints: Path | None = None) -> str:

@@ -25,6 +25,7 @@ from mlflow_parity.kinds.review_queue import REVIEW_QUEUE
 from mlflow_parity.kinds.run import RUN
 from mlflow_parity.kinds.scorer import SCORER
 from mlflow_parity.kinds.server import SCOPE, WORKSPACE
+from mlflow_parity.kinds.skill import SKILL
 from mlflow_parity.kinds.trace import TRACE
 from mlflow_parity.kinds.webhook import WEBHOOK
 
@@ -32,7 +33,7 @@ from mlflow_parity.kinds.webhook import WEBHOOK
 EVERY: tuple[Kind, ...] = (
     EXPERIMENT, RUN, LOGGED_MODEL, TRACE, SCORER, REGISTERED_MODEL, MODEL_VERSION, PROMPT, PROMPT_VERSION,
     EVALUATION_DATASET, WEBHOOK, ISSUE, REVIEW_QUEUE, GATEWAY_SECRET, GATEWAY_MODEL, GATEWAY_ENDPOINT,
-    GATEWAY_GUARDRAIL, GATEWAY_BUDGET, MCP_SERVER, WORKSPACE,
+    GATEWAY_GUARDRAIL, GATEWAY_BUDGET, MCP_SERVER, SKILL, WORKSPACE,
 )  # fmt: skip
 #: Those beside experiments and runs.
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in EVERY if kind not in (EXPERIMENT, RUN)}

@@ -92,6 +92,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("gateway_guardrails", "gateway_guardrail", ("presence", "definition", "experiment")),
     Promise("gateway_budgets", "gateway_budget", ("presence", "definition")),
     Promise("mcp_servers", "mcp_server", ("presence", "definition", "versions", "endpoints")),
+    Promise("skills", "skill", ("presence", "definition", "versions")),
     Promise("users_see_everything", "server", ("visibility",)),
     Promise("releases_are_known", "server", ("release",)),
     Promise("workspaces", "workspace", ("presence", "content")),

@@ -48,17 +48,22 @@ class Asking(Protocol):
 class Listing:
     """How the objects of a kind are listed; ``endpoint`` is the name of a row of the allow-list.
 
-    ``entries`` is the key of the list in an answer, ``identity`` that of the id in an entry; ``made`` gives an object's
+    ``entries`` is the key of the list in an answer, ``identity`` that of the id in an entry, or what
+    makes it of one; ``made`` gives an object's
     name and facets. ``of_experiment``: there is one list for each experiment that is not deleted.
     """
 
     endpoint: str
     entries: str
-    identity: str
+    identity: str | Callable[[Entry], str]
     made: Callable[[Entry, Asking], tuple[str, dict[str, Any]]]
     page: int = 100
     """Entries of a page; 0: the list comes whole."""
     of_experiment: bool = False
+
+    def id_of(self, entry: Entry) -> str:
+        """Return the id of an entry."""
+        return str(entry[self.identity]) if isinstance(self.identity, str) else self.identity(entry)
 
 
 def plain(entry: Entry, *less: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Listed:
         query = {"max_results": self.page or listing.page} if listing.page else {}
         found = each_once(
             lambda: pages(self.session, endpoints.BY_NAME[listing.endpoint], query, listing.entries),
-            lambda entry: (str(entry[listing.identity]), entry),
+            lambda entry: (listing.id_of(entry), entry),
             lambda one: one[0],
             f"the {listing.entries.replace('_', ' ')}",
         )
@@ -65,7 +65,7 @@ class Listed:
         def make(entry: Entry) -> Entity:
             name, facets = listing.made(entry, self)
             created = next((whole(entry[one]) for one in _CREATED if entry.get(one) is not None), None)
-            return Entity(kind, str(entry[listing.identity]), name, "", created, facets)
+            return Entity(kind, listing.id_of(entry), name, "", created, facets)
 
         return made(make, entry)
 
@@ -86,5 +86,5 @@ class Listed:
         if kind not in self._names:
             listing = LISTINGS[kind]
             listed = self.every(listing.endpoint, listing.entries, {})
-            self._names[kind] = {str(one[listing.identity]): one["name"] for one in listed}
+            self._names[kind] = {listing.id_of(one): one["name"] for one in listed}
         return self._names[kind].get(identity, identity)

@@ -94,6 +94,9 @@ GATEWAY_BUDGETS = Endpoint("gateway-budgets", "GET", f"{_API_3}/gateway/budgets/
 MCP_SERVERS = Endpoint("mcp-servers", "GET", f"{_API_3}/mcp-servers")
 #: ``<name>/versions``; every GET below it only reads.
 MCP_SERVER = Endpoint("mcp-server", "GET", f"{_API_3}/mcp-servers/*")
+SKILLS = Endpoint("skills", "GET", f"{_API_3}/skills")
+#: ``<name>/versions`` and ``@<organization>/<name>/versions``; every GET below it only reads.
+SKILL = Endpoint("skill", "GET", f"{_API_3}/skills/*")
 #: MLflow's own login (``--app-name basic-auth``): whether the user is an administrator, and how many accounts there are.
 CURRENT_USER = Endpoint("current-user", "GET", f"{_API}/users/current")
 USER = Endpoint("user", "GET", f"{_API}/users/get")
@@ -145,6 +148,8 @@ ALLOWED: tuple[Endpoint, ...] = (
     GATEWAY_BUDGETS,
     MCP_SERVERS,
     MCP_SERVER,
+    SKILLS,
+    SKILL,
     CURRENT_USER,
     USER,
     USERS,

@@ -1,0 +1,96 @@
+"""The skill registry of MLflow 3.18, on a real server: all is read, no change is missed, older servers have none."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+from faults.later import NEWER, Change
+from support.memory import Store, run_audit
+from support.opened import opened
+from support.seed_skills import SKILLS, seed_skills
+from support.servers import FreshServer
+
+from mlflow_parity.standin.servers import Server
+
+NEWEST = "3.18.0"
+
+
+def read(uri: str) -> Store:
+    """Return the skills that the reader delivers."""
+    reader = opened(uri)
+    try:
+        return Store(objects=[entity for batch in reader.server_objects("skill") for entity in batch])
+    finally:
+        reader.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A server with skills, and what was read of it at first."""
+
+    server: Server
+    store: Store
+
+
+@pytest.fixture(scope="module")
+def seeded(module_server: FreshServer) -> Read:
+    """Skills on a server of the release that brought them."""
+    server = module_server(NEWEST)
+    seed_skills(server.uri)
+    return Read(server, read(server.uri))
+
+
+def test_every_skill_is_read(seeded: Read) -> None:
+    """Both of one name, each under its organization, with what was written; of ids, times and users nothing."""
+    found = {entity.entity_id: entity.facets for entity in seeded.store.objects}
+    assert found.keys() == set(SKILLS)
+    for name, facets in found.items():
+        definition = facets["definition"]
+        assert definition["description"] == f"reviews, as {name}"
+        assert definition.get("organization", "") == ("acme" if name.startswith("@") else "")
+        assert (definition["tags"], definition["aliases"]) == ({"team": "growth"}, {"stable": 2})
+        assert (definition["status"], definition["latest_version"]) == ("active", 2)
+        versions = {one["version"]: one for one in facets["versions"]}
+        assert {number: one["ref"] for number, one in versions.items()} == {1: "v1", 2: "v2"}
+        assert versions[1]["tags"] == {"checked": "yes"}
+        assert "creation_timestamp" not in definition.keys() | versions[1].keys()
+
+
+def test_an_older_server_is_not_asked(newest: Server) -> None:
+    """A server of a release before has no skills, and a request for them is never sent to it."""
+    reader = opened(newest.uri)
+    try:
+        assert reader.supports("skill") is False
+        assert list(reader.server_objects("skill")) == []
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
+def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None:
+    """What was altered or lost on the real server is the only finding, in both directions."""
+    path = seeded.server.database_path
+    with closing(sqlite3.connect(path, isolation_level=None)) as database, closing(sqlite3.connect(":memory:")) as kept:
+        database.execute("PRAGMA busy_timeout = 30000")
+        database.backup(kept)
+        try:
+            assert database.execute(change.statement).rowcount
+            changed = read(seeded.server.uri)
+        finally:
+            kept.backup(database)
+    for ours, theirs in ((seeded.store, changed), (changed, seeded.store)):
+        result = run_audit(ours, theirs, checks=("skills",), profile="same-store").result
+        assert not result.green
+        if change.facet == "presence":
+            assert {str(one.state) for one in result.findings} <= {"missing", "extra"}
+        assert {(one.kind, one.facet) for one in result.findings} == {(change.kind, change.facet)}
+
+
+def test_the_same_is_green(seeded: Read) -> None:
+    """Read twice, all is equal."""
+    audited = run_audit(seeded.store, read(seeded.server.uri), checks=("skills",), profile="same-store")
+    assert audited.result.green
+    assert {row.kind for row in audited.rows} == {"skill"}
