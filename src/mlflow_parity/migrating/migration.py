@@ -38,7 +38,7 @@ from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
 from mlflow_parity.migrating.write.counting import further_copies
 from mlflow_parity.migrating.write.files import Uploads
 from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.objects.others import PausedWebhooks, disabled_webhooks
+from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks, disabled_webhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.migrating.write.target_mark import TargetMark
 from mlflow_parity.migrating.write.writing import open_writer

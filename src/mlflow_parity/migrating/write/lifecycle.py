@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved
+from mlflow_parity.migrating.write.importing import Import, NotMoved
 from mlflow_parity.migrating.write.run_ids import deleted_runs
 
 
