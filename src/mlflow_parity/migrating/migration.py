@@ -17,10 +17,10 @@ from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.text import counted, visible
+from mlflow_parity.migrating.exim.tool import tool_log
 from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import Exporter, unread
-from mlflow_parity.migrating.export.source_client import tool_log
 from mlflow_parity.migrating.export.tool_files import write_tool_files
 from mlflow_parity.migrating.findings import findings_text
 from mlflow_parity.migrating.handover.verifying import begin_reports, verify

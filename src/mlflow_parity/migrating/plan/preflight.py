@@ -22,7 +22,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
-from mlflow_parity.migrating.export.tool import require_tool
+from mlflow_parity.migrating.exim.tool import require_tool
 from mlflow_parity.migrating.findings import Found, Level, ordered
 from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of

@@ -14,7 +14,7 @@ from typing import Any
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
-from mlflow_parity.migrating.export.target_client import Point
+from mlflow_parity.migrating.exim.drafts import Point, metric_points
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import Entry as LogEntry
@@ -34,7 +34,6 @@ from mlflow_parity.migrating.write.model_points import ModelPoints, logged_model
 from mlflow_parity.migrating.write.moving import Key, Visit, Writing, key_of, noted
 from mlflow_parity.migrating.write.objects.logged_models import KIND, VERSIONS_TAG, import_logged_models
 from mlflow_parity.migrating.write.objects.registry import import_registry
-from mlflow_parity.migrating.write.objects.run_writing import metric_points
 from mlflow_parity.migrating.write.objects.runs import import_runs, tree_of
 from mlflow_parity.migrating.write.run_ids import runs_among
 from mlflow_parity.migrating.write.uploading import put_tree

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.core.records import Entity, Experiment
-from mlflow_parity.migrating.export.target_client import Point
+from mlflow_parity.migrating.exim.drafts import Point
 from mlflow_parity.migrating.write.batches import place, stored
 from mlflow_parity.migrating.write.importing import Import
 

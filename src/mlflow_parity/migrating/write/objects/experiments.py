@@ -12,7 +12,7 @@ from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.base import of_family
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
-from mlflow_parity.migrating.export.target_client import experiment_source_tags
+from mlflow_parity.migrating.exim.drafts import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.moving import Key, Writing, carry

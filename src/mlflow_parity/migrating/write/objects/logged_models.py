@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
-from mlflow_parity.migrating.export.target_client import Draft, model_draft
+from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
-from mlflow_parity.migrating.export.target_client import Draft, Point
+from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log, pairs, place
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
@@ -218,10 +218,3 @@ def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
     # of the tool's only the source tags: the rest is the run's own, or its idea of the user
     tags = {**run.tags, **{key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX)}}
     return {**tags, PARENT_TAG: parent} if parent is not None else tags
-
-
-def metric_points(exported: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Point]:
-    """Return the points of an exported run's ``metrics``."""
-    return [
-        (key, float(one["value"]), one["timestamp"], one["step"]) for key, points in exported.items() for one in points
-    ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Experiment, Run
-from mlflow_parity.migrating.export.target_client import run_draft
+from mlflow_parity.migrating.exim.drafts import run_draft
 from mlflow_parity.migrating.write.importing import Import, NotMoved
 from mlflow_parity.migrating.write.link_state import run_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import model_ids
