@@ -18,12 +18,10 @@ from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.text import counted, visible
 from mlflow_parity.migrating.exim.tool import tool_log
-from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
-from mlflow_parity.migrating.export.exporting import Exporter, unread
+from mlflow_parity.migrating.export.exporting import Exporter, discard, unread
 from mlflow_parity.migrating.export.tool_files import write_tool_files
 from mlflow_parity.migrating.findings import findings_text
-from mlflow_parity.migrating.handover.verifying import begin_reports, verify
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.outcome import add_further_copies, outcome_text, settle, with_disabled, write_outcome
 from mlflow_parity.migrating.plan.planning import plan, plan_text, write_plan
@@ -32,8 +30,8 @@ from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
 from mlflow_parity.migrating.progress import MigrationProgress
 from mlflow_parity.migrating.repair.audit_findings import as_judged, left_text, read_damage
 from mlflow_parity.migrating.repair.repairing import repair
-from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
-from mlflow_parity.migrating.settings import Settings, needed
+from mlflow_parity.migrating.settings import Settings, in_model_scope, in_scope, needed, others_in_scope
+from mlflow_parity.migrating.verifying import begin_reports, verify
 from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
 from mlflow_parity.migrating.write.counting import further_copies
 from mlflow_parity.migrating.write.files import Uploads

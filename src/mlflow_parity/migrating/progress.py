@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlflow_parity.migrating.rates import Work, work_of
+from mlflow_parity.migrating.survey import Work, work_of
 from mlflow_parity.reporting.progress import Progress
 
 if TYPE_CHECKING:

@@ -19,12 +19,11 @@ from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.findings import Found, json_of
 from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
-from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.plan.preflight import Checked, preflight
+from mlflow_parity.migrating.plan.workdir_guard import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.progress import duration, short
-from mlflow_parity.migrating.rates import seconds_of
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.survey import Extent, Survey
+from mlflow_parity.migrating.survey import Extent, Survey, seconds_of
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal

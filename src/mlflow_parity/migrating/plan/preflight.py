@@ -24,16 +24,21 @@ from mlflow_parity.kinds.base import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.tool import require_tool
 from mlflow_parity.migrating.findings import Found, Level, ordered
-from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of
 from mlflow_parity.migrating.plan.manual_steps import unwritten
-from mlflow_parity.migrating.plan.named_places import named_places, refused_experiments, refused_root
-from mlflow_parity.migrating.plan.source_state import export_findings, source_findings, unmatched
+from mlflow_parity.migrating.plan.source_state import (
+    export_findings,
+    named_places,
+    refused_experiments,
+    refused_root,
+    source_findings,
+    unmatched,
+)
 from mlflow_parity.migrating.plan.surveying import look
 from mlflow_parity.migrating.plan.target_state import examine
+from mlflow_parity.migrating.plan.workdir_guard import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.write_probe import is_proxied, is_seen_by, probe_writes, root_of
-from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
-from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.settings import Settings, in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.workdir import identity_of
 from mlflow_parity.migrating.write.target_mark import look_for_mark

@@ -19,6 +19,8 @@ from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import Entry as LogEntry
 from mlflow_parity.migrating.write.batches import double, entries, is_deleted, log
+from mlflow_parity.migrating.write.exported import ModelPoints, logged_models, run_value, runs_among
+from mlflow_parity.migrating.write.files import put_tree
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.link_state import (
     ABSENT,
@@ -30,13 +32,10 @@ from mlflow_parity.migrating.write.link_state import (
     run_links,
 )
 from mlflow_parity.migrating.write.mlmodel import Place, model_ids
-from mlflow_parity.migrating.write.model_points import ModelPoints, logged_models, run_value
 from mlflow_parity.migrating.write.moving import Key, Visit, Writing, key_of, noted
 from mlflow_parity.migrating.write.objects.logged_models import KIND, VERSIONS_TAG, import_logged_models
 from mlflow_parity.migrating.write.objects.registry import import_registry
 from mlflow_parity.migrating.write.objects.runs import import_runs, tree_of
-from mlflow_parity.migrating.write.run_ids import runs_among
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading import records
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints

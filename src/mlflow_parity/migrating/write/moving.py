@@ -19,8 +19,8 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import ParityError, RequestRefused, no_space
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.kinds.base import KINDS
-from mlflow_parity.migrating.export.exported import every
 from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.link_state import WAITS, is_settled, is_stale, joined
 from mlflow_parity.snapshot import SERVER

@@ -14,9 +14,9 @@ from mlflow_parity.kinds.base import of_family
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.drafts import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
+from mlflow_parity.migrating.write.exported import stages
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.moving import Key, Writing, carry
-from mlflow_parity.migrating.write.run_ids import stages
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
 

@@ -16,12 +16,12 @@ from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
+from mlflow_parity.migrating.write.exported import runs_to_come
+from mlflow_parity.migrating.write.files import put_tree
 from mlflow_parity.migrating.write.importing import Import, NotMoved
 from mlflow_parity.migrating.write.link_state import FIXED, model_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.moving import Ending, carry, key_of
-from mlflow_parity.migrating.write.run_ids import runs_to_come
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import pairs as mapping

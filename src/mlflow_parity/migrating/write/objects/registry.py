@@ -13,8 +13,8 @@ from typing import Any
 
 from mlflow_parity.core.errors import ParityError, RequestRefused
 from mlflow_parity.core.records import Entity
-from mlflow_parity.migrating.export.exported import every
 from mlflow_parity.migrating.write.batches import pairs
+from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import, NotMoved
 from mlflow_parity.migrating.write.link_state import is_settled, is_stale
 from mlflow_parity.migrating.write.moving import Ending, Key, carry, noted

@@ -12,9 +12,9 @@ from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Ru
 from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log, pairs, place
+from mlflow_parity.migrating.write.files import put_tree
 from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.mlmodel import Place
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release

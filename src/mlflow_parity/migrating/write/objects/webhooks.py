@@ -6,7 +6,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.migrating.export.exported import every
+from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import ALL, Task, Writing
 from mlflow_parity.snapshot import SERVER
