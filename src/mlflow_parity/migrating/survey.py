@@ -1,4 +1,4 @@
-"""What a source holds: counts, names and sizes, told by listings or by an export; and how long it takes to move that."""
+"""What a source holds: counts, names and sizes, told by listings or by an export; and how long it takes to move."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.findings import Found, json_of
 from mlflow_parity.migrating.findings import findings_text as findings_text
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
-from mlflow_parity.migrating.plan.preflight import Checked, preflight
+from mlflow_parity.migrating.plan.ends import Checked
+from mlflow_parity.migrating.plan.preflight import preflight
 from mlflow_parity.migrating.plan.workdir_guard import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.progress import duration, short
 from mlflow_parity.migrating.settings import Settings
