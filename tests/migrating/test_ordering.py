@@ -20,7 +20,7 @@ def test_what_is_named_comes_first_and_webhooks_last() -> None:
     """An object that came before what it names would stay without its links; a webhook would call for each write."""
     at = {name: place for place, name in enumerate(ORDER.names)}
     for before, after in (
-        ("experiment", "run"), ("run", "logged_model"), ("logged_model", "trace"), 
+        ("experiment", "run"), ("run", "logged_model"), ("logged_model", "trace"),
         ("scorer again", "gateway_guardrail"),
         ("gateway_endpoint", "scorer again"), ("gateway_guardrail", "gateway_endpoint again"),
         ("gateway_secret", "gateway_model"), ("run again", "registered_model"), ("issue", "trace again"),
