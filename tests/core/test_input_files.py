@@ -30,7 +30,7 @@ from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
 from mlflow_parity.core.files import file_sha256, folder_name, sealed, write_json
 from mlflow_parity.core.locations import Location
-from mlflow_parity.migrating.export.export_folder import is_plain
+from mlflow_parity.migrating.exim.tool import is_plain
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
 from mlflow_parity.reporting.waiver_drafts import read_report

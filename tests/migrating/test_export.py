@@ -26,8 +26,8 @@ from support.servers import FreshServer
 
 from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.migrating.export.backup import named
-from mlflow_parity.migrating.export.discarding import discard
 from mlflow_parity.migrating.export.export_folder import ExportFolder
+from mlflow_parity.migrating.export.exporting import discard
 from mlflow_parity.migrating.export.tool_files import write_tool_files
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.snapshot import PARTS, SERVER

@@ -20,9 +20,8 @@ from support.servers import FreshServer
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.migrating.command import parser
-from mlflow_parity.migrating.handover.covering import not_covered, not_proved
-from mlflow_parity.migrating.handover.isolation import audit_environment
 from mlflow_parity.migrating.settings import settings_of
+from mlflow_parity.migrating.verifying import audit_environment, not_covered, not_proved
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.recount import recount
 from mlflow_parity.standin.servers import Server, clean_environment

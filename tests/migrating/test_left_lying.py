@@ -27,10 +27,9 @@ from mlflow_parity.core.files import create, drop_dead, make_folder, make_inside
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scratch import Scratch, clear_dead
-from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.files import Uploads, put_tree
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.s3_leftovers import PART, Kept
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces

@@ -25,9 +25,8 @@ from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log
-from mlflow_parity.migrating.write.files import Uploads
+from mlflow_parity.migrating.write.files import Uploads, put_tree
 from mlflow_parity.migrating.write.mlmodel import Place, model_ids, rewritten
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces

@@ -15,7 +15,7 @@ from support.seed import seed_small
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.migrating.export.tool import DISTRIBUTION, export_all, import_all, require_tool
+from mlflow_parity.migrating.exim.tool import DISTRIBUTION, export_all, import_all, require_tool
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import clean_environment
 

@@ -15,7 +15,7 @@ from mlflow_parity.audit.side import Side
 from mlflow_parity.core.errors import LocationError, UsageProblem
 from mlflow_parity.core.locations import Location, in_workspace, parse_location
 from mlflow_parity.core.records import Entity, Experiment
-from mlflow_parity.migrating.plan.manual_steps import unwritten
+from mlflow_parity.migrating.plan.limits import unwritten
 from mlflow_parity.migrating.settings import settings_of
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.options import resolve

@@ -12,13 +12,12 @@ from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Entry, Journal
 from mlflow_parity.migrating.write.files import Uploads
 from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.lifecycle import apply_lifecycle
-from mlflow_parity.migrating.write.linking import fix_version_tags, link_rest, link_runs
+from mlflow_parity.migrating.write.linking import fix_version_tags, link_runs
 from mlflow_parity.migrating.write.objects.experiments import import_experiment
 from mlflow_parity.migrating.write.objects.logged_models import import_logged_models
 from mlflow_parity.migrating.write.objects.registry import import_registry
 from mlflow_parity.migrating.write.objects.runs import import_runs
-from mlflow_parity.migrating.write.ordering import import_batch, import_rest
+from mlflow_parity.migrating.write.ordering import apply_lifecycle, import_batch, import_rest
 from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading import open_reader
 
@@ -69,7 +68,10 @@ class Migration:
                 import_runs(self.context, experiment)
                 import_logged_models(self.context, experiment)
                 link_runs(self.context, experiment)
-        link_rest(self.context)
+        for experiment in self.context.experiments:
+            import_logged_models(self.context, experiment, last=True)
+        for experiment in self.context.experiments:
+            link_runs(self.context, experiment, last=True)
         if self._registry:
             import_registry(self.context)
         fix_version_tags(self.context)

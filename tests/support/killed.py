@@ -70,7 +70,7 @@ def _attempt(arguments: list[str], chance: random.Random | None) -> None:
 
 def _main(arguments: list[str]) -> int:
     chance = random.Random(arguments[3])
-    from mlflow_parity.migrating.export.target_client import settle_tool
+    from mlflow_parity.migrating.exim.tool import settle_tool
     from support import importer  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -107,7 +107,7 @@ class _Laboratory:
 
 
 def _main(arguments: list[str]) -> int:
-    from mlflow_parity.migrating.export.target_client import settle_tool
+    from mlflow_parity.migrating.exim.tool import settle_tool
     from support import copied, importer  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -69,7 +69,7 @@ def _attempt(uri: str, folder: Path, chance: random.Random | None) -> None:
 
 def _main(uri: str, folder: str, seed: str) -> int:
     chance = random.Random(seed)
-    from mlflow_parity.migrating.export.target_client import settle_tool
+    from mlflow_parity.migrating.exim.tool import settle_tool
     from support import exported  # noqa: F401 - loaded once, before the forks
 
     settle_tool()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.migrating.plan.preflight import Checked, preflight
+from mlflow_parity.migrating.plan.ends import Checked
+from mlflow_parity.migrating.plan.preflight import preflight
 from mlflow_parity.migrating.settings import add_arguments, settings_of
 from mlflow_parity.standin.servers import Server
 from support.seed import EPOCH, Seeder

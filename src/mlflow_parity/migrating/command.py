@@ -16,8 +16,8 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.core.text import visible
 from mlflow_parity.migrating.demo import run_demo
+from mlflow_parity.migrating.exim.tool import require_extras
 from mlflow_parity.migrating.export.export_folder import ExportFolder
-from mlflow_parity.migrating.export.tool import require_extras
 from mlflow_parity.migrating.migration import Migration
 from mlflow_parity.migrating.settings import add_arguments, settings_of
 from mlflow_parity.sagemaker.app_command import add_app_parser, add_retire_parser

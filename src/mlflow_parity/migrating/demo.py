@@ -17,8 +17,8 @@ from typing import Any
 from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command, migrate_process
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.migrating.export.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
-from mlflow_parity.migrating.handover.isolation import run_audit
+from mlflow_parity.migrating.exim.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
+from mlflow_parity.migrating.verifying import run_audit
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn, stand_in
 from mlflow_parity.standin.servers import AT_ONCE, Server, clean_environment, serving
 

@@ -5,44 +5,33 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.invocation import migrate_command
-from mlflow_parity.core.locations import Location, parse_location
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.notice import notices_text
 from mlflow_parity.core.text import counted, visible
-from mlflow_parity.migrating.export.discarding import discard
-from mlflow_parity.migrating.export.export_folder import ExportFolder
-from mlflow_parity.migrating.export.exporting import Exporter, unread
-from mlflow_parity.migrating.export.source_client import tool_log
+from mlflow_parity.migrating.exim.tool import tool_log
+from mlflow_parity.migrating.export.exporting import Exporter, discard, unread
 from mlflow_parity.migrating.export.tool_files import write_tool_files
-from mlflow_parity.migrating.handover.verifying import begin_reports, verify
 from mlflow_parity.migrating.journal import Journal
+from mlflow_parity.migrating.opening import Ends, say
 from mlflow_parity.migrating.outcome import add_further_copies, outcome_text, settle, with_disabled, write_outcome
 from mlflow_parity.migrating.plan.planning import plan, plan_text, write_plan
 from mlflow_parity.migrating.plan.preflight import preflight, target_alone
 from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
-from mlflow_parity.migrating.progress import MigrationProgress
 from mlflow_parity.migrating.repair.audit_findings import as_judged, left_text, read_damage
 from mlflow_parity.migrating.repair.repairing import repair
-from mlflow_parity.migrating.scope import in_model_scope, in_scope, others_in_scope
-from mlflow_parity.migrating.settings import Settings, needed
-from mlflow_parity.migrating.workdir import Progressed, WorkDir, noted
+from mlflow_parity.migrating.settings import in_model_scope, in_scope, needed, others_in_scope
+from mlflow_parity.migrating.verifying import begin_reports, verify
+from mlflow_parity.migrating.workdir import Progressed, noted
 from mlflow_parity.migrating.write.counting import further_copies
-from mlflow_parity.migrating.write.files import Uploads
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.objects.others import PausedWebhooks, disabled_webhooks
+from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks, disabled_webhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
-from mlflow_parity.migrating.write.target_mark import TargetMark
-from mlflow_parity.migrating.write.writing import open_writer
-from mlflow_parity.reading import open_reader
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
@@ -50,8 +39,6 @@ if TYPE_CHECKING:
     from mlflow_parity.core.records import Experiment
     from mlflow_parity.migrating.outcome import Outcome
     from mlflow_parity.migrating.repair.audit_findings import Damaged
-    from mlflow_parity.reading.server import ServerReader
-    from mlflow_parity.reading.transport.auth import SideName
     from mlflow_parity.reporting.folder import ReportFolder
     from mlflow_parity.snapshot.incomplete import Unread
 
@@ -60,105 +47,8 @@ if TYPE_CHECKING:
 _REFUSED = 4
 
 
-class Migration:
-    """One call of ``migrate``: opens what its step needs, and closes it at the end of a ``with`` block."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.folder = ExportFolder(settings.export_root)
-        self.renames = load_renames(None if settings.rename is None else str(settings.rename), "--rename")
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Migration:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    # --- what a step needs
-
-    @cached_property
-    def work(self) -> WorkDir:
-        """The work folder, locked."""
-        work = WorkDir(self.settings.work)
-        self._stack.callback(work.close)
-        return work
-
-    @cached_property
-    def source(self) -> ServerReader:
-        """Reads the source."""
-        needed(self.settings, source=True)
-        assert self.settings.source is not None
-        if self.settings.source.kind == "snapshot":
-            raise UsageProblem("--source-uri: a folder cannot be exported; give a tracking server or an ARN")
-        return self._reader(self.settings.source, "source")
-
-    @cached_property
-    def journal(self) -> Journal:
-        """What was done on this target so far."""
-        needed(self.settings, target=True)
-        assert self.settings.target is not None
-        _ = self.work
-        journal = Journal(self.settings.journal_path())
-        self._stack.callback(journal.close)
-        return journal
-
-    @cached_property
-    def mark(self) -> TargetMark:
-        """The mark of this migration on the target; not made yet."""
-        assert self.settings.target is not None
-        identity = self.work.identity
-        writer, _ = open_writer(self.settings.target, "target", 1)
-        self._stack.callback(writer.close)
-        mark = TargetMark(writer, identity)
-        # whatever ends the work, but for a kill
-        self._stack.callback(self._release, mark)
-        return mark
-
-    def _release(self, mark: TargetMark) -> None:
-        if problem := mark.release():
-            say(self.settings.redactor(problem))
-
-    @cached_property
-    def importing(self) -> Import:
-        """Both ends of the import."""
-        needed(self.settings, target=True)
-        assert self.settings.target is not None
-        # made now: later the tool's output is sent to a log
-        _ = self.progress
-        reader = self._reader(self.settings.target, "target")
-        writer, credentials = open_writer(self.settings.target, "target", self.settings.workers)
-        self._stack.callback(writer.close)
-        return Import(
-            writer=writer,
-            reader=reader,
-            export=self.folder,
-            journal=self.journal,
-            uploads=Uploads(writer, credentials, self.folder.blobs, reader.trusted),
-            renames=self.renames,
-            workers=self.settings.workers,
-            include_deleted=self.settings.include_deleted,
-            told=self._told,
-            wanted=in_model_scope(self.settings),
-            others=others_in_scope(self.settings),
-            enable_webhooks=self.settings.enable_webhooks,
-            selected=partial(in_scope, self.settings),
-        )
-
-    def _told(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
-        self.progress.add("target", runs=runs, points=points, artifacts=files, size=size, objects=objects)
-
-    def _reader(self, location: Location, side: SideName) -> ServerReader:
-        reader = cast("ServerReader", open_reader(location, side, self.settings.workers, self.settings.allow_place))
-        self._stack.callback(reader.close)
-        return reader
-
-    @cached_property
-    def progress(self) -> MigrationProgress:
-        """The line on the terminal; elsewhere a line now and then."""
-        return self._stack.enter_context(MigrationProgress(sys.stderr.write, isatty=sys.stderr.isatty()))
+class Migration(Ends):
+    """One call of ``migrate``: its steps."""
 
     # --- the steps
 
@@ -489,7 +379,7 @@ class Migration:
             if not lost:
                 self._count_copies(outcome, step)
                 outcome = self._with_disabled(outcome, step)
-            self._release(self.mark)
+            self.release(self.mark)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write_outcome(outcome, self.settings, step, file, redact)
         for line in outcome_text(outcome, redact, file):
@@ -504,8 +394,3 @@ class Migration:
     def _with_disabled(self, outcome: Outcome, step: str) -> Outcome:
         """Add the webhooks that wait for somebody to enable them."""
         return with_disabled(outcome, self.settings, step, lambda: disabled_webhooks(self.importing))
-
-
-def say(text: str) -> None:
-    """Print a line."""
-    print(text, flush=True)

@@ -19,8 +19,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import json_safe, listed, visible
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.migrating.known_losses import is_by_contract
-from mlflow_parity.migrating.scope import in_scope, others_in_scope
-from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.settings import Settings, in_scope, others_in_scope
 from mlflow_parity.migrating.write.link_state import FIXED
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION
 from mlflow_parity.snapshot import SERVER

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.text import duration, short
-from mlflow_parity.migrating.rates import Work, work_of
+from mlflow_parity.migrating.survey import Work, work_of
 from mlflow_parity.reporting.progress import Progress, SideCounts
 
 if TYPE_CHECKING:

@@ -18,12 +18,10 @@ from pathlib import Path
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
 from mlflow_parity.core.files import folder_name, is_temporary, write, write_json
 from mlflow_parity.core.input_files import NOTE, Unusable, content_of
+from mlflow_parity.migrating.exim.tool import is_plain
 from mlflow_parity.migrating.export.backup import Damage, verify
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.snapshot.store import MANIFEST, Snapshot
-
-#: Bytes of a name; file systems take 255.
-_LONGEST = 200
 
 
 class ExportFolder:
@@ -161,16 +159,6 @@ class ExportFolder:
     def model_dir(self, experiment_id: str, model_id: str) -> Path:
         """Folder with a logged model's ``logged_model.json``."""
         return self.experiment_dir(experiment_id) / "logged_models" / _folder(model_id)
-
-
-def is_plain(identity: str) -> bool:
-    """Whether an id, which a server chose, is a name of a folder and leads to no other place."""
-    if identity in ("", ".", "..") or {"/", "\\", "\0"} & set(identity):
-        return False
-    try:
-        return len(identity.encode("utf-8")) <= _LONGEST
-    except UnicodeEncodeError:
-        return False
 
 
 def _folder(identity: str) -> str:

@@ -7,16 +7,18 @@ The source is read once, by the audit's own reader, which knows every server fro
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, prune
+from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, named, prune
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.tool_files import unwritten, write_tool_files
+from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.reading.transport.answering import answering
-from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server
 from mlflow_parity.snapshot.store import Origin, Snapshot
@@ -150,3 +152,36 @@ def unread(
             here += [Unread(*one, why) for one in unwritten(folder, experiment) if one[:2] not in named]
         found += here
     return [*found, *of_server(snapshot)]
+
+
+def discard(folder: ExportFolder, journal: Journal, done: Collection[str]) -> int:
+    """Remove the bytes that nothing needs any more; return how many were freed.
+
+    ``done`` are the places (ids of experiments, ``SERVER``) that were imported. What was read of the others stays, and
+    what is not whole on the target: it failed, or waits for something of another batch.
+    """
+    needed = _needed(folder, journal, done)
+    freed = 0
+    for path in list(folder.blobs.all()):
+        if path.name not in needed:
+            freed += path.stat().st_size
+            path.unlink()
+    return freed
+
+
+def _needed(folder: ExportFolder, journal: Journal, done: Collection[str]) -> set[str]:
+    snapshot = folder.snapshot
+    unmoved: dict[tuple[str, Part], set[str]] = defaultdict(set)
+    for part, kind in FILE_PARTS.items():
+        for state in ("begun", "failed"):
+            for entry in journal.entries(kind=kind, state=state):
+                unmoved[entry.place or SERVER, part].add(entry.source_id)
+    needed: set[str] = set()
+    for place in [*(experiment.experiment_id for experiment in snapshot.experiments), SERVER]:
+        for part in FILE_PARTS:
+            owners = unmoved.get((place, part))
+            if place not in done:
+                needed.update(sha256 for _, _, sha256 in named(snapshot, place, part))
+            elif owners:
+                needed.update(sha256 for owner, _, sha256 in named(snapshot, place, part) if owner in owners)
+    return needed

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from mlflow_parity.core.files import file_sha256, make_inside, write_json
 from mlflow_parity.core.input_files import NOTE, Unusable, json_of
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.migrating.exim.snapshot_client import SnapshotClient, export_experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder
-from mlflow_parity.migrating.export.source_client import SnapshotClient, tool_log
 from mlflow_parity.snapshot import Part
 
 _STAMP = "parity.json"
@@ -45,10 +45,7 @@ def write_tool_files(folder: ExportFolder, experiment: Experiment, log: Path) ->
     nowhere = folder.root / "nowhere"
     make_inside(nowhere)
     client = SnapshotClient(view, objects, nowhere, include_deleted=deleted)
-    with tool_log(log, snapshot.origin.location):
-        from mlflow_export_import.experiment.export_experiment import export_experiment
-
-        export_experiment(identity, str(place), export_deleted_runs=deleted, mlflow_client=client)
+    export_experiment(client, place, log, snapshot.origin.location)
     wanted = list(_wanted(folder, experiment, deleted=deleted))
     _remove_others(place, {(kind, object_id) for kind, object_id, _ in wanted})
     sums = {str(path.relative_to(place)): file_sha256(path) for path in _files(place)}

@@ -20,11 +20,11 @@ from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
 from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
-from mlflow_parity.migrating.plan.disk import free_bytes, in_units, needed_bytes
-from mlflow_parity.migrating.plan.preflight import Checked, preflight
-from mlflow_parity.migrating.rates import seconds_of
+from mlflow_parity.migrating.plan.ends import Checked
+from mlflow_parity.migrating.plan.preflight import preflight
+from mlflow_parity.migrating.plan.workdir_guard import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.survey import Extent, Survey
+from mlflow_parity.migrating.survey import Extent, Survey, seconds_of
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal

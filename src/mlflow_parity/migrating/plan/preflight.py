@@ -6,90 +6,55 @@ Nothing is written but two markers on the target, which are removed again (see :
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.one_server import experiments_of_both, held_by_both
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.comparing.surplus import is_default
-from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
+from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.notice import Level, Notice, ordered
+from mlflow_parity.core.notice import Notice, ordered
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
-from mlflow_parity.migrating.export.tool import require_tool
-from mlflow_parity.migrating.plan.disk import disk_findings, free_bytes
-from mlflow_parity.migrating.plan.limits import Oddities, limits_of
-from mlflow_parity.migrating.plan.manual_steps import unwritten
-from mlflow_parity.migrating.plan.named_places import named_places, refused_experiments, refused_root
-from mlflow_parity.migrating.plan.source_state import export_findings, source_findings, unmatched
+from mlflow_parity.migrating.plan.ends import (
+    Checked,
+    End,
+    app_findings,
+    connect,
+    hidden_findings,
+    trust_findings,
+    version_findings,
+)
+from mlflow_parity.migrating.plan.limits import Oddities, limits_of, unwritten
+from mlflow_parity.migrating.plan.source_state import (
+    export_findings,
+    named_places,
+    refused_experiments,
+    refused_root,
+    source_findings,
+    unmatched,
+)
 from mlflow_parity.migrating.plan.surveying import look
 from mlflow_parity.migrating.plan.target_state import examine
+from mlflow_parity.migrating.plan.workdir_guard import disk_findings, free_bytes
 from mlflow_parity.migrating.plan.write_probe import is_proxied, is_seen_by, probe_writes, root_of
-from mlflow_parity.migrating.scope import in_model_scope, in_scope, left_out, others_in_scope
-from mlflow_parity.migrating.settings import Settings
+from mlflow_parity.migrating.settings import Settings, in_model_scope, in_scope, left_out, others_in_scope
 from mlflow_parity.migrating.survey import Extent, Survey, look_at_export, planned_name
 from mlflow_parity.migrating.workdir import identity_of
 from mlflow_parity.migrating.write.target_mark import look_for_mark
 from mlflow_parity.migrating.write.writing import open_writer
-from mlflow_parity.reading import open_reader
-from mlflow_parity.reading.transport.answering import shared_credentials
-from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.kind_support import is_newer, newer
-from mlflow_parity.reporting.report import begun
-from mlflow_parity.sagemaker.apps import check_app
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
-    from mlflow_parity.reading.server import ServerReader
-    from mlflow_parity.reading.transport.auth import Credentials, SideName
     from mlflow_parity.snapshot.store import Snapshot
 
-#: Oldest servers that were ever read.
-_OLDEST = (2, 13)
+
 _NEWEST = (99, 0)
-#: The tool's import needs a client of MLflow 3.
-_CLIENT = (3, 0)
-
-
-@dataclass(slots=True)
-class End:
-    """One end, once it has answered."""
-
-    reader: ServerReader
-    credentials: Credentials
-    experiments: list[Experiment]
-
-    @property
-    def version(self) -> str | None:
-        """Its MLflow version, where it tells."""
-        return self.reader.capabilities.version
-
-
-@dataclass(slots=True)
-class Checked:
-    """What was found. ``survey`` is ``None`` when the source could not be looked at."""
-
-    found: list[Notice] = field(default_factory=list)
-    survey: Survey | None = None
-    versions: dict[str, str | None] = field(default_factory=dict)
-
-    @property
-    def same(self) -> bool:
-        """Whether both ends are one server: that says all that their places would."""
-        return any(one.code == "same-server" for one in self.found)
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the migration must not begin."""
-        return any(one.level == "error" for one in self.found)
 
 
 def preflight(
@@ -114,23 +79,23 @@ def preflight(
         source = target = other = None
         if settings.target is not None:
             if settings.target.is_arn:
-                checked.found += _app(settings.target)
-            target = _connect(settings.target, "target", settings, checked, stack)
+                checked.found += app_findings(settings.target)
+            target = connect(settings.target, "target", settings, checked, stack)
         if settings.source is not None:
-            source = other = _connect(settings.source, "source", settings, checked, stack)
+            source = other = connect(settings.source, "source", settings, checked, stack)
         elif beside is not None and beside.kind != "snapshot" and target is not None:
             # the export is whole: the source may be gone by now
-            other = _connect(beside, "source", settings, Checked(), stack)
-        checked.found += _trust(settings)
-        _versions(checked, source, target)
+            other = connect(beside, "source", settings, Checked(), stack)
+        checked.found += trust_findings(settings)
+        version_findings(checked, source, target)
         if target is not None:
             ours = identity_of(settings.work)
             checked.found += look_for_mark(target.reader.session, ours, take_over=settings.take_over)
         for side, end in (("source", source), ("target", target)):
             if end is not None:
-                checked.found += _hidden(side, end.reader.visibility.hidden, settings)
+                checked.found += hidden_findings(side, end.reader.visibility.hidden, settings)
         if export is not None:
-            checked.found += _hidden("export's source", export.origin.hidden, settings)
+            checked.found += hidden_findings("export's source", export.origin.hidden, settings)
         refused = [] if target is None else refused_root(target.reader.trusted, target.experiments)
         checked.found += refused
         if target is not None and settings.target is not None and write and not refused:
@@ -179,103 +144,7 @@ def preflight(
     return checked
 
 
-# --- each end on its own
-
-
-def _app(location: Location) -> list[Notice]:
-    return check_app(location)
-
-
-def _trust(settings: Settings) -> list[Notice]:
-    """Say who answers in the place of whom, and which credentials both ends get."""
-    found = []
-    ends: tuple[tuple[SideName, Location | None], ...] = (("source", settings.source), ("target", settings.target))
-    for side, location in ends:
-        told = None if location is None else begun(side, location, os.environ)
-        # an S3 of one's own is nothing to wonder about here
-        if told is not None and (told.endpoint or told.tls_not_verified):
-            found.append(Notice("note", f"{side}.answered", f"the {side}: {told.answered}"))
-    if settings.source is not None and settings.target is not None:
-        shared = shared_credentials(settings.source, settings.target, os.environ)
-        found += [Notice("note", "credentials.shared", one) for one in shared]
-    return found
-
-
-def _connect(location: Location, side: SideName, settings: Settings, checked: Checked, stack: ExitStack) -> End | None:
-    try:
-        reader = cast("ServerReader", open_reader(location, side, settings.workers, settings.allow_place))
-        stack.callback(reader.close)
-        return End(reader, credentials(location, side), reader.experiments())
-    except UsageProblem as problem:
-        fix = "fix what it names"
-        checked.found.append(Notice("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), fix))
-    except RequestRefused as error:
-        refused = error.status in (401, 403)
-        what = f"the {side} refuses these credentials" if refused else f"the {side} cannot be read"
-        fix = (
-            f"give others (the variables of MLflow or AWS, with {side.upper()}_ in front where the sides differ)"
-            if refused
-            else f"give the address of an MLflow tracking server to --{side}-uri"
-        )
-        code = f"{side}.refused" if refused else f"{side}.unreadable"
-        checked.found.append(Notice("error", code, what, str(error), fix))
-    except ReadError as error:
-        fix = f"check --{side}-uri or --{side}-arn, and that the server runs"
-        checked.found.append(
-            Notice("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", str(error), fix)
-        )
-    return None
-
-
-def _hidden(side: str, hidden: str, settings: Settings) -> list[Notice]:
-    """Refuse a user to whom a server does not show everything, unless that was accepted."""
-    if not hidden:
-        return []
-    why = "what it does not show is neither moved nor compared, and no list says so"
-    fix = "give an administrator's credentials, or accept it with --accept-hidden: the audit is not green then"
-    level: Level = "warning" if settings.accept_hidden else "error"
-    return [
-        Notice(
-            level, f"{side.partition(' ')[0]}.hidden", f"the {side} {hidden}", why, "" if level == "warning" else fix
-        )
-    ]
-
-
-def _versions(checked: Checked, source: End | None, target: End | None) -> None:
-    client = importlib.metadata.version("mlflow")
-    checked.versions["client"] = client
-    if release(client) < _CLIENT:
-        fix = "pip install 'mlflow>=3'"
-        checked.found.append(
-            Notice("error", "client.version", f"the client is MLflow {client}", "the tool's import needs MLflow 3", fix)
-        )
-    try:
-        checked.versions["tool"] = require_tool()
-    except UsageProblem as problem:
-        checked.found.append(
-            Notice("error", "tool", "the Export Import tool cannot be used", str(problem), "fix what it names")
-        )
-    for side, end in (("source", source), ("target", target)):
-        if end is None:
-            continue
-        version = checked.versions[side] = end.version
-        if version is None:
-            why = "what it can hold is asked of it, and its limits are taken to be the smallest"
-            checked.found.append(
-                Notice("warning", f"{side}.version", f"the {side} does not tell its MLflow version", why)
-            )
-        elif release(version) < _OLDEST:
-            why = f"nothing older than {_OLDEST[0]}.{_OLDEST[1]} was ever tried"
-            fix = "upgrade it first, or audit with great care"
-            checked.found.append(Notice("warning", f"{side}.version", f"the {side} is MLflow {version}", why, fix))
-        elif is_newer(version):
-            why = (
-                "what came with it is neither moved nor compared, so the audit is not green unless a waiver accepts it"
-            )
-            fix = "use a newer mlflow-parity, or see docs/waivers.md"
-            checked.found.append(Notice("warning", f"{side}.release", newer(side, version), why, fix))
-    told = ", ".join(f"{name} {version}" for name, version in checked.versions.items() if version is not None)
-    checked.found.append(Notice("note", "versions", f"MLflow and the tool: {told}"))
+# --- both ends
 
 
 def _probe(settings: Settings, location: Location, target: End, source: End | None) -> list[Notice]:
@@ -307,12 +176,12 @@ def target_alone(settings: Settings, export: Snapshot) -> list[Notice]:
     assert settings.target is not None
     checked = Checked()
     with ExitStack() as stack:
-        target = _connect(settings.target, "target", settings, checked, stack)
+        target = connect(settings.target, "target", settings, checked, stack)
         if target is None:
             return checked.found
         found = exported_there(export, in_scope(settings, export.experiments), target)
         source = settings.source
-        beside = None if source is None else _connect(source, "source", settings, checked, stack)
+        beside = None if source is None else connect(source, "source", settings, checked, stack)
         if beside is not None:
             writer, _ = open_writer(settings.target, "target", settings.workers)
             stack.callback(writer.close)

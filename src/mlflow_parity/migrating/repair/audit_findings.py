@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.pytest_api.recheck import missing_options
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+from mlflow_parity.snapshot import FILES_PART
 
 if TYPE_CHECKING:
     from mlflow_parity.core.locations import Location
     from mlflow_parity.migrating.settings import Settings
+    from mlflow_parity.snapshot.incomplete import Unread
+
 
 #: Kind and id of an object.
 Key = tuple[str, str]
@@ -172,3 +176,41 @@ def left_text(left: Iterable[Left], settings: Settings) -> list[str]:
     if any(AGAIN in one.why for one in once):
         lines.append(f"To audit again: {retry_command(settings, 'verify')}")
     return [visible(settings.redactor(line)) for line in lines]
+
+
+#: What other objects name for good: before one is made again, everything that may name it must be known.
+_NAMED = frozenset({"run", "logged_model"})
+
+
+class Holes:
+    """What the audit or the export could not read, by what it concerns."""
+
+    def __init__(
+        self, unread: Iterable[Unread] = (), unverified: Iterable[Key] = (), unknown: str | None = None
+    ) -> None:
+        """``unknown`` says why not everything that hangs on other objects is known (``None``: it is)."""
+        self._objects = {container_of(*key): UNREAD for key in unverified}
+        self._objects |= dict.fromkeys(unverified, UNREAD)
+        self._places: dict[str, str] = {}
+        self._parts: dict[str, str] = {}
+        self._unknown = unknown
+        for one in unread:
+            why = f"the export has not all of it ({one.why}), and what is there would be lost"
+            if one.kind == "server":
+                self._parts[one.name] = why
+            elif one.kind == "experiment":
+                self._places[one.source_id] = why
+            else:
+                self._objects[one.kind, one.source_id] = why
+                self._objects.setdefault(container_of(one.kind, one.source_id), why)
+
+    def why(self, key: Key, place: str) -> str | None:
+        """Return why an object must not be made again; ``place`` is the source id of its experiment."""
+        kind, _ = key
+        parts: list[str] = [KINDS[kind].part] if kind in KINDS else []
+        # the files of versions are a list of their own
+        parts += [FILES_PART[one] for one in FILES_PART if container_of(one, "")[0] == kind]
+        found = (self._objects.get(key), self._places.get(place), *(self._parts.get(part) for part in parts))
+        if kind in _NAMED:
+            found = (*found, self._unknown)
+        return next(filter(None, found), None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.core.errors import RequestRefused
-from mlflow_parity.migrating.export.target_client import Point
+from mlflow_parity.migrating.exim.drafts import Point
 from mlflow_parity.migrating.write.writing import Writer
 
 #: MLflow's own limits: entries of all kinds in a request, params in one, tags in one; and its size in bytes.

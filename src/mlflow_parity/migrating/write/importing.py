@@ -1,10 +1,12 @@
-"""What every importer is handed, and the order in which they are called."""
+"""What every importer is handed, and how it says what could not be written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from mlflow_parity.core.errors import ParityError
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -14,6 +16,31 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.write.files import Uploads
     from mlflow_parity.migrating.write.writing import Writer
     from mlflow_parity.reading.server import ServerReader
+
+
+class NotMoved(ParityError):
+    """An object could not be moved, or not all of it; ``for_good``: MLflow's API cannot write it at all."""
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        super().__init__(message)
+        self.for_good = for_good
+
+
+@dataclass(slots=True)
+class Problems:
+    """What could not be written of one object: what may be tried again, and what MLflow's API cannot write at all."""
+
+    failed: list[str] = field(default_factory=list)
+    impossible: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            NotMoved: there is something.
+        """
+        if self.failed or self.impossible:
+            raise NotMoved("; ".join([*self.failed, *self.impossible]), for_good=not self.failed)
 
 
 class Told(Protocol):

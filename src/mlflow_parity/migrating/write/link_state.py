@@ -68,3 +68,18 @@ def waiting_again(entry: Entry) -> str:
     """Return the reason of an object whose links are to be written again: what was said of its content stays."""
     parts = (entry.reason or "").split("; ")
     return "; ".join([WAITS, *(part for part in parts if part and ABSENT not in part)])
+
+
+def is_settled(entry: Entry, state: str) -> bool:
+    """Whether this state of an object is on the target, as far as it can be before what it points at is there."""
+    return content_of(entry) == state and (entry.state in ("done", "unmovable") or is_waiting(entry))
+
+
+def is_stale(entry: Entry, links: str) -> bool:
+    """Whether the links of an object that is on the target resolve to something else than when they were written."""
+    return entry.state in ("done", "unmovable") and links_of(entry) != links
+
+
+def is_waiting(entry: Entry) -> bool:
+    """Whether an object is there, but for what it points at."""
+    return entry.state == "failed" and (entry.reason or "").startswith(WAITS)

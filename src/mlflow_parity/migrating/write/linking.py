@@ -14,20 +14,28 @@ from typing import Any
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
-from mlflow_parity.migrating.export.target_client import Point
+from mlflow_parity.migrating.exim.drafts import Point, metric_points
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import Entry as LogEntry
 from mlflow_parity.migrating.write.batches import double, entries, is_deleted, log
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.link_state import ABSENT, WAITS, content_of, joined, model_links, run_links
+from mlflow_parity.migrating.write.exported import ModelPoints, logged_models, run_value, runs_among
+from mlflow_parity.migrating.write.files import put_tree
+from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.link_state import (
+    ABSENT,
+    WAITS,
+    content_of,
+    is_waiting,
+    joined,
+    model_links,
+    run_links,
+)
 from mlflow_parity.migrating.write.mlmodel import Place, model_ids
-from mlflow_parity.migrating.write.model_points import ModelPoints, logged_models, run_value
+from mlflow_parity.migrating.write.moving import Key, Visit, Writing, key_of, noted
 from mlflow_parity.migrating.write.objects.logged_models import KIND, VERSIONS_TAG, import_logged_models
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems, metric_points
-from mlflow_parity.migrating.write.objects.runs import is_waiting, record, tree_of
-from mlflow_parity.migrating.write.run_ids import runs_among
-from mlflow_parity.migrating.write.uploading import put_tree
+from mlflow_parity.migrating.write.objects.registry import import_registry
+from mlflow_parity.migrating.write.objects.runs import import_runs, tree_of
 from mlflow_parity.reading import records
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
@@ -57,15 +65,6 @@ def link_runs(context: Import, experiment: Experiment, *, last: bool = False) ->
         runs = linker.waiting("run")
         for _ in drained(pool, linker.run, runs, 2 * context.workers):
             pass
-
-
-def link_rest(context: Import) -> None:
-    """Write what waits for other experiments; called when every experiment was imported."""
-    for experiment in context.experiments:
-        if context.journal.target("experiment", experiment.experiment_id) is not None:
-            import_logged_models(context, experiment, last=True)
-    for experiment in context.experiments:
-        link_runs(context, experiment, last=True)
 
 
 class _Linker:
@@ -111,7 +110,7 @@ class _Linker:
         copies = {run: journal.target("run", run) for run in by_run}
         if None in copies.values() and not self._last:
             return
-        try:
+        with noted(self._context, key_of(model)):
             problems = Problems()
             there = self._points_of(str(entry.target_id))
             for run, points in by_run.items():
@@ -135,8 +134,6 @@ class _Linker:
                     problems.failed += log(self._context.writer, copy, logged, self._most)
                 self._context.told(points=len(new))
             self._settle(entry, problems, model_links(self._context, model))
-        except Exception as error:
-            record(self._context, KIND, model.entity_id, error, place=entry.place, name=entry.name)
 
     def _is_left_out(self, run_id: str) -> bool:
         """Whether a run that is not to be moved is deleted or gone, and not one of another scope."""
@@ -184,7 +181,7 @@ class _Linker:
 
     def run(self, entry: Entry) -> None:
         """Write a run's parent, the logged models that it used and made, and what it shares with them."""
-        try:
+        with noted(self._context, Key("run", entry.source_id, entry.place, entry.name)):
             # tables of a snapshot are read by one thread at a time
             with self._reading:
                 [run] = self._view.runs([entry.source_id])
@@ -192,8 +189,6 @@ class _Linker:
             problems = Problems()
             if self._link(run, tree, str(entry.target_id), problems):
                 self._settle(entry, problems, run_links(self._context, run, tree))
-        except Exception as error:
-            record(self._context, "run", entry.source_id, error, place=entry.place, name=entry.name)
 
     def _link(self, run: Run, tree: ArtifactTree, target: str, problems: Problems) -> bool:
         """Write the links of one run; false: one of them has to wait."""
@@ -288,10 +283,8 @@ def fix_version_tags(context: Import) -> None:
             target = context.journal.target(KIND, model.entity_id)
             if not text or target is None:
                 continue
-            try:
+            with noted(context, key_of(model)):
                 fix(text, target)
-            except Exception as error:
-                record(context, KIND, model.entity_id, error, place=model.container, name=model.name)
 
 
 def _versions(text: str) -> list[tuple[str, int]] | None:
@@ -300,3 +293,33 @@ def _versions(text: str) -> list[tuple[str, int]] | None:
         return [(str(one["name"]), int(one["version"])) for one in parsed(text)]
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _runs(visit: Visit) -> None:
+    if visit.again:
+        link_runs(visit.context, visit.here, last=visit.last)
+    else:
+        import_runs(visit.context, visit.here)
+
+
+def _logged_models(visit: Visit) -> None:
+    # what waits for the run of another experiment is looked at when all of these are there
+    if visit.last or not visit.again:
+        import_logged_models(visit.context, visit.here, last=visit.last)
+
+
+def _registry(visit: Visit) -> None:
+    if visit.again:
+        fix_version_tags(visit.context)
+    else:
+        import_registry(visit.context, visit.context.wanted)
+
+
+RUNS = Writing(("run",), links=("experiment",), again=("logged_model again",), visit=_runs)
+LOGGED_MODELS = Writing(("logged_model",), links=("experiment", "run"), again=("run",), visit=_logged_models)
+REGISTRY = Writing(
+    ("registered_model", "model_version", "prompt", "prompt_version"),
+    links=("experiment", "run again", "logged_model again"),
+    again=("logged_model again",),
+    visit=_registry,
+)

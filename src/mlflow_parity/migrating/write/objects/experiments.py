@@ -12,12 +12,11 @@ from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
-from mlflow_parity.migrating.export.target_client import experiment_source_tags
+from mlflow_parity.migrating.exim.drafts import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved
-from mlflow_parity.migrating.write.objects.runs import record
-from mlflow_parity.migrating.write.run_ids import stages
+from mlflow_parity.migrating.write.exported import stages
+from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.moving import Key, Writing, carry
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
 
@@ -31,25 +30,19 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
     One that is there already (``Default`` always is) gets the tags and the note. A deleted one that this migration
     made is restored while there is something to write to it; :func:`~.lifecycle.apply_lifecycle` deletes it again.
     """
-    journal, source_id = context.journal, experiment.experiment_id
+    source_id = experiment.experiment_id
     name = context.renames.experiments.get(experiment.name, experiment.name)
-    state = digest([asdict(experiment), name]).hex()
-    entry = journal.entry("experiment", source_id)
-    if entry is not None and entry.state == "done" and entry.digest == state and entry.target_id is not None:
-        if experiment.lifecycle_stage == "deleted" and work_left(context, experiment):
-            _restore(context, entry.target_id)
-        return entry.target_id
-    journal.begin("experiment", source_id, name=name)
-    try:
-        refused = _write(context, experiment, name)
-    except Exception as error:
-        record(context, "experiment", source_id, error, place="", name=name)
-        return journal.target("experiment", source_id)
-    if refused:
-        journal.failed("experiment", source_id, "; ".join(refused))
-    else:
-        journal.done("experiment", source_id, state)
-    return journal.target("experiment", source_id)
+    came = carry(
+        context,
+        Key("experiment", source_id, "", name),
+        lambda: digest([asdict(experiment), name]).hex(),
+        lambda ending: _write(context, experiment, name, ending.problems),
+        counts={},
+    )
+    target = context.journal.target("experiment", source_id)
+    if came == "settled" and target and experiment.lifecycle_stage == "deleted" and work_left(context, experiment):
+        _restore(context, target)
+    return target
 
 
 def work_left(context: Import, experiment: Experiment) -> bool:
@@ -73,8 +66,8 @@ def work_left(context: Import, experiment: Experiment) -> bool:
     )
 
 
-def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
-    """Make the experiment or find it, set its tags, and return what was refused."""
+def _write(context: Import, experiment: Experiment, name: str, problems: Problems) -> None:
+    """Make the experiment or find it, and set its tags."""
     tags = all_tags(experiment)
     known = context.journal.target("experiment", experiment.experiment_id)
     found = _find(context, known=known) if known is not None else None
@@ -88,7 +81,7 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
         note("experiment", experiment.experiment_id, found.experiment_id)
     if found.lifecycle_stage == "deleted":
         _restore(context, found.experiment_id)
-    refused = []
+    refused = problems.failed
     if found.name != name and not context.journal.ours("experiment", experiment.experiment_id):
         refused.append(f"its name {name!r}: the target's is {found.name!r}, and was not made by this migration")
     elif found.name != name:
@@ -102,7 +95,6 @@ def _write(context: Import, experiment: Experiment, name: str) -> list[str]:
                 if error.status in (401, 403, 404) or error.status >= 500:
                     raise
                 refused.append(f"tag {key!r}: {error}")
-    return refused
 
 
 def _check_place(context: Import, name: str) -> None:
@@ -186,3 +178,6 @@ def _restore(context: Import, experiment_id: str) -> None:
     found = _find(context, known=experiment_id)
     if found is not None and found.lifecycle_stage == "deleted":
         context.writer.call("POST", f"{_API}restore", {"experiment_id": experiment_id})
+
+
+EXPERIMENTS = Writing(("experiment",), visit=lambda visit: import_experiment(visit.context, visit.here))

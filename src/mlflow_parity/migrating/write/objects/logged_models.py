@@ -6,22 +6,22 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
-from mlflow_parity.migrating.export.target_client import Draft, model_draft
+from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.link_state import FIXED, WAITS, joined, model_links, waiting_again
+from mlflow_parity.migrating.write.exported import runs_to_come
+from mlflow_parity.migrating.write.files import put_tree
+from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.link_state import FIXED, model_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import Place
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems
-from mlflow_parity.migrating.write.objects.runs import is_settled, is_stale, record
-from mlflow_parity.migrating.write.run_ids import runs_to_come
-from mlflow_parity.migrating.write.uploading import put_tree
+from mlflow_parity.migrating.write.moving import Ending, carry, key_of
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import pairs as mapping
@@ -79,36 +79,29 @@ class _Importer:
                 self._one(model)
 
     def _one(self, model: Entity) -> None:
-        context, journal, model_id = self._context, self._context.journal, model.entity_id
-        run = model.facets.get("run")
-        if run in self._coming and journal.state("run", run) is None and not self._last:
-            # named until then, so that a migration that ends here does not pass for whole
-            journal.begin(KIND, model_id, place=model.container, name=model.name)
-            journal.failed(KIND, model_id, f"the run {run} that made it is not written yet")
-            return
-        try:
+        context = self._context
+
+        @cache
+        def tree() -> ArtifactTree:
             with self._reading:
-                tree = self._objects.files(KIND, model_id)
-            files = [[file.path, file.sha256, file.error] for file in tree.files]
-            state = digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
-            entry = journal.entry(KIND, model_id)
-            if entry is not None and is_settled(entry, state):
-                if is_stale(entry, links := model_links(context, model)):
-                    self._link_again(model, entry, joined(state, links))
-                return
-            journal.begin(KIND, model_id, place=model.container, name=model.name)
-            problems = self._write(model, tree, begun=entry is not None)
-            journal.digested(KIND, model_id, state)
-            context.told(objects=1)
-            if problems.failed or not model.facets.get("metrics"):
-                whole = joined(state, model_links(context, model))
-                journal.digested(KIND, model_id, state if problems.failed else whole)
-                problems.check()
-                journal.done(KIND, model_id, whole)
-            else:
-                journal.failed(KIND, model_id, "; ".join([WAITS, *problems.impossible]))
-        except Exception as error:
-            record(context, KIND, model_id, error, place=model.container, name=model.name)
+                return self._objects.files(KIND, model.entity_id)
+
+        def state() -> str:
+            run = model.facets.get("run")
+            if run in self._coming and context.journal.state("run", run) is None and not self._last:
+                # named until then, so that a migration that ends here does not pass for whole
+                raise NotMoved(f"the run {run} that made it is not written yet")
+            files = [[file.path, file.sha256, file.error] for file in tree().files]
+            return digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
+
+        carry(
+            context,
+            key_of(model),
+            state,
+            lambda ending: self._write(model, tree(), ending),
+            links=lambda: model_links(context, model),
+            stale=lambda entry, whole: self._link_again(model, entry, whole),
+        )
 
     def _link_again(self, model: Entity, entry: Entry, state: str) -> None:
         """Take up a model that is on the target, for something that it points at came there since."""
@@ -129,7 +122,7 @@ class _Importer:
             return None
         return f"its run {run} came to the target after it; {FIXED}"
 
-    def _write(self, model: Entity, tree: ArtifactTree, *, begun: bool) -> Problems:
+    def _write(self, model: Entity, tree: ArtifactTree, ending: Ending) -> None:
         context, journal = self._context, self._context.journal
         run = model.facets.get("run")
         copy = journal.target("run", run) if run else None
@@ -145,9 +138,8 @@ class _Importer:
         draft = model_draft(folder, context.writer.location.endpoint, self._target, owner)
         if not draft.model:
             raise NotMoved("the tool could make nothing of its export")
-        problems = Problems()
-        known = journal.target(KIND, model.entity_id)
-        if known is None and begun:
+        problems, known = ending.problems, journal.target(KIND, model.entity_id)
+        if known is None and ending.before is not None:
             known = self._find(model.entity_id)
         present = self._create(model, draft) if known is None else self.read(known)
         target = str(present["info"]["model_id"])
@@ -172,7 +164,8 @@ class _Importer:
         if status.get("message"):
             why = "the message of its status: MLflow's API cannot write one"
             problems.impossible.append(by_contract("logged_model.status.message", why))
-        return problems
+        # its points are logged with those of their runs
+        ending.waits = bool(model.facets.get("metrics"))
 
     def read(self, model_id: str) -> dict[str, Any]:
         """Return a target model as the server tells it."""

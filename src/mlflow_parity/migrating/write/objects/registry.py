@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import ParityError, RequestRefused
 from mlflow_parity.core.records import Entity
-from mlflow_parity.migrating.export.exported import every
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.link_state import joined, version_links
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems
-from mlflow_parity.migrating.write.objects.runs import record
-from mlflow_parity.migrating.write.objects.versions import API, Container, There, Versions, content_tags
+from mlflow_parity.migrating.write.exported import every
+from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.link_state import is_settled, is_stale
+from mlflow_parity.migrating.write.moving import Ending, Key, carry, noted
+from mlflow_parity.migrating.write.objects.versions import API, Container, There, Versions, content_tags, state_of
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot import SERVER
 from mlflow_parity.snapshot.store import PlaceObjects
@@ -68,17 +67,10 @@ def _containers(objects: PlaceObjects) -> Iterator[Container]:
 def _is_settled(context: Import, container: Container) -> bool:
     for entity in (container.entity, *container.versions):
         entry = context.journal.entry(entity.kind, entity.entity_id)
-        if entry is None or entry.state not in ("done", "unmovable") or entry.digest != state_of(context, entity):
+        state, links = state_of(context, entity)
+        if entry is None or not is_settled(entry, state) or is_stale(entry, links):
             return False
     return True
-
-
-def state_of(context: Import, entity: Entity) -> str:
-    """Return a digest of what is to be written of a registered model, a prompt or a version, links included."""
-    names = context.renames.prompts if entity.kind.startswith("prompt") else context.renames.models
-    name = names.get(entity.container or entity.entity_id)
-    content = digest([entity.entity_id, dict(entity.facets), content_tags(context, entity), name]).hex()
-    return joined(content, version_links(context, entity)) if entity.kind == "model_version" else content
 
 
 def _read(context: Import) -> There:
@@ -92,6 +84,10 @@ def _read(context: Import) -> There:
     return there
 
 
+def _key(entity: Entity) -> Key:
+    return Key(entity.kind, entity.entity_id, "", entity.name)
+
+
 class _Importer:
     def __init__(self, context: Import, versions: Versions, there: There) -> None:
         self._context = context
@@ -102,24 +98,26 @@ class _Importer:
 
     def container(self, one: Container) -> None:
         """Make a registered model or prompt, or bring its description and tags up to date."""
-        journal, entity = self._context.journal, one.entity
-        name = one.name(self._context.renames)
-        journal.begin(entity.kind, entity.entity_id, name=entity.name)
-        try:
-            tags = {**content_tags(self._context, entity), **(_MARK if one.is_prompt else {})}
-            present = self._there.models.get(name)
-            if present is None:
-                with journal.making(entity.kind, entity.entity_id):
-                    self._create(name, tags, entity.facets.get("description") or "")
-                journal.created(entity.kind, entity.entity_id, name)
-            elif present.kind != entity.kind:
-                raise NotMoved(f"the target has a {present.kind.replace('_', ' ')} of this name")
-            else:
-                journal.found(entity.kind, entity.entity_id, name)
-                self._update(one, present, name, tags)
-            self._made.add((entity.kind, entity.entity_id))
-        except Exception as error:
-            record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
+        key = _key(one.entity)
+        # its versions may be new, so it is gone on with whatever was written of it; its end is noted with its aliases
+        self._context.journal.begin(key.kind, key.source_id, name=key.name)
+        with noted(self._context, key):
+            self._container(one)
+            self._made.add((key.kind, key.source_id))
+
+    def _container(self, one: Container) -> None:
+        journal, entity, name = self._context.journal, one.entity, one.name(self._context.renames)
+        tags = {**content_tags(self._context, entity), **(_MARK if one.is_prompt else {})}
+        present = self._there.models.get(name)
+        if present is None:
+            with journal.making(entity.kind, entity.entity_id):
+                self._create(name, tags, entity.facets.get("description") or "")
+            journal.created(entity.kind, entity.entity_id, name)
+        elif present.kind != entity.kind:
+            raise NotMoved(f"the target has a {present.kind.replace('_', ' ')} of this name")
+        else:
+            journal.found(entity.kind, entity.entity_id, name)
+            self._update(one, present, name, tags)
 
     def _create(self, name: str, tags: dict[str, str], description: str) -> None:
         writer = self._context.writer
@@ -161,10 +159,8 @@ class _Importer:
     def _write(self, one: Container, *, last: bool) -> None:
         journal, kind = self._context.journal, one.entity.kind
         if (kind, one.entity.entity_id) in self._made:
-            try:
-                self._versions.write(one, state_of, last=last)
-            except Exception as error:
-                record(self._context, kind, one.entity.entity_id, error, place="", name=one.entity.name)
+            with noted(self._context, _key(one.entity)):
+                self._versions.write(one, last=last)
             return
         for version in one.versions:
             journal.begin(version.kind, version.entity_id, name=version.name)
@@ -177,18 +173,18 @@ class _Importer:
 
     def aliases(self, one: Container) -> None:
         """Let each alias point at the copy of its version; with that a registered model or prompt is whole."""
-        entity, journal = one.entity, self._context.journal
-        if (entity.kind, entity.entity_id) not in self._made:
-            return
-        try:
-            self._aliases(one)
-            journal.done(entity.kind, entity.entity_id, state_of(self._context, entity))
-            self._context.told(objects=1)
-        except Exception as error:
-            journal.digested(entity.kind, entity.entity_id, state_of(self._context, entity))
-            record(self._context, entity.kind, entity.entity_id, error, place="", name=entity.name)
+        key = _key(one.entity)
+        if (key.kind, key.source_id) in self._made:
+            state, links = state_of(self._context, one.entity)
+            carry(
+                self._context,
+                key,
+                partial(str, state),
+                partial(self._aliases, one),
+                links=partial(str, links),
+            )
 
-    def _aliases(self, one: Container) -> None:
+    def _aliases(self, one: Container, ending: Ending) -> None:
         journal, entity = self._context.journal, one.entity
         name = one.name(self._context.renames)
         kind = "prompt_version" if one.is_prompt else "model_version"
@@ -196,7 +192,7 @@ class _Importer:
         present: dict[str, Any] = {}
         if name in self._there.models:
             present = self._there.models[name].facets.get("aliases") or {}
-        problems = Problems()
+        problems = ending.problems
         for alias, number in wanted.items():
             version = f"{entity.entity_id}/{number}"
             copy = (journal.target(kind, version) or "").rpartition("/")[2]
@@ -216,4 +212,3 @@ class _Importer:
                 self._context.writer.call("DELETE", f"{API}registered-models/alias", {"name": name, "alias": alias})
         except ParityError as error:
             problems.failed.append(str(error))
-        problems.check()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
-from mlflow_parity.migrating.export.target_client import Draft, Point
+from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log, pairs, place
-from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.files import put_tree
+from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
 from mlflow_parity.migrating.write.mlmodel import Place
-from mlflow_parity.migrating.write.uploading import put_tree
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
@@ -27,31 +26,6 @@ _SURE = 500
 _DATASETS = 100
 #: Versions before this one may take another experiment's dataset of the same name and digest for this one.
 _OWN_DATASETS = (3, 10)
-
-
-class NotMoved(ParityError):
-    """An object could not be moved, or not all of it; ``for_good``: MLflow's API cannot write it at all."""
-
-    def __init__(self, message: str, *, for_good: bool = False) -> None:
-        super().__init__(message)
-        self.for_good = for_good
-
-
-@dataclass(slots=True)
-class Problems:
-    """What could not be written of one object: what may be tried again, and what MLflow's API cannot write at all."""
-
-    failed: list[str] = field(default_factory=list)
-    impossible: list[str] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Raise what was found.
-
-        Raises:
-            NotMoved: there is something.
-        """
-        if self.failed or self.impossible:
-            raise NotMoved("; ".join([*self.failed, *self.impossible]), for_good=not self.failed)
 
 
 class RunWriter:
@@ -244,10 +218,3 @@ def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
     # of the tool's only the source tags: the rest is the run's own, or its idea of the user
     tags = {**run.tags, **{key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX)}}
     return {**tags, PARENT_TAG: parent} if parent is not None else tags
-
-
-def metric_points(exported: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Point]:
-    """Return the points of an exported run's ``metrics``."""
-    return [
-        (key, float(one["value"]), one["timestamp"], one["step"]) for key, points in exported.items() for one in points
-    ]

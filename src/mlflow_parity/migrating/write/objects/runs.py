@@ -6,20 +6,18 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from mlflow_parity.core.digests import digest
-from mlflow_parity.core.errors import ParityError, RequestRefused, no_space
-from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
-from mlflow_parity.migrating.export.target_client import run_draft
-from mlflow_parity.migrating.journal import Entry
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.link_state import WAITS, content_of, joined, links_of, run_links, waiting_again
+from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Experiment, Run
+from mlflow_parity.migrating.exim.drafts import run_draft
+from mlflow_parity.migrating.write.exported import ModelPoints, parents_within
+from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.link_state import run_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import model_ids
-from mlflow_parity.migrating.write.model_points import ModelPoints
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems, RunWriter
-from mlflow_parity.migrating.write.run_ids import parents_within
+from mlflow_parity.migrating.write.moving import Ending, carry, key_of
+from mlflow_parity.migrating.write.objects.run_writing import RunWriter
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.snapshot.store import SnapshotView
 
@@ -87,33 +85,25 @@ class _Importer:
         return found is None or (found.target_id is None and found.state == "begun")
 
     def _one(self, run: Run) -> None:
-        context, journal = self._context, self._context.journal
-        entry = journal.entry("run", run.run_id)
-        try:
-            with self._reading:
-                tree = tree_of(self._view, run.run_id)
-            state = run_digest(context.export.run_dir(run.experiment_id, run.run_id), tree)
-            if entry is not None and is_settled(entry, state):
-                if is_stale(entry, run_links(context, run, tree)):
-                    journal.failed("run", run.run_id, waiting_again(entry))
-                return
-            journal.begin("run", run.run_id, place=run.experiment_id, name=run.name)
-            problems, waits = self._write(run, tree, entry)
-            journal.digested("run", run.run_id, state)
-            context.told(runs=1)
-            if problems.failed or not waits:
-                whole = joined(state, run_links(context, run, tree))
-                journal.digested("run", run.run_id, state if problems.failed else whole)
-                problems.check()
-                journal.done("run", run.run_id, whole)
-            else:
-                journal.failed("run", run.run_id, "; ".join([WAITS, *problems.impossible]))
-        except Exception as error:
-            # the tool raises what it likes; one run must not keep back the others
-            record(context, "run", run.run_id, error, place=run.experiment_id, name=run.name)
+        context = self._context
 
-    def _write(self, run: Run, tree: ArtifactTree, entry: Entry | None) -> tuple[Problems, bool]:
-        """Write a run; return what was refused, and whether it has to wait for what it points at."""
+        @cache
+        def tree() -> ArtifactTree:
+            with self._reading:
+                return tree_of(self._view, run.run_id)
+
+        carry(
+            context,
+            key_of(run),
+            lambda: run_digest(context.export.run_dir(run.experiment_id, run.run_id), tree()),
+            lambda ending: self._write(run, tree(), ending),
+            links=lambda: run_links(context, run, tree()),
+            stale=lambda entry, _: context.journal.failed("run", run.run_id, waiting_again(entry)),
+            counts={"runs": 1},
+        )
+
+    def _write(self, run: Run, tree: ArtifactTree, ending: Ending) -> None:
+        """Write a run, and say whether it has to wait for what it points at."""
         context = self._context
         if self._target is None:
             raise NotMoved("its experiment is not on the target")
@@ -124,66 +114,17 @@ class _Importer:
         draft.points = self._held.without(run.run_id, draft.points)
         parent = run.tags.get(PARENT_TAG)
         copy = None if parent is None else context.journal.target("run", parent)
-        known = None if entry is None else entry.target_id
-        problems = self._writer.write(run, draft, tree, known, copy or parent, begun=entry is not None)
+        before = ending.before
+        known = None if before is None else before.target_id
+        ending.problems = self._writer.write(run, draft, tree, known, copy or parent, begun=before is not None)
         named = {model for file in tree.files if file.content is not None for model in model_ids(file.content)}
-        waits = (
+        ending.waits = (
             (parent is not None and copy is None)
             or run.model_inputs != ()
             or run.model_outputs != ()
             or run.run_id in self._held
             or any(context.journal.target("logged_model", model) is None for model in named)
         )
-        return problems, waits
-
-
-def is_settled(entry: Entry, state: str) -> bool:
-    """Whether this state of an object is on the target, as far as it can be before what it points at is there."""
-    return content_of(entry) == state and (entry.state in ("done", "unmovable") or is_waiting(entry))
-
-
-def is_stale(entry: Entry, links: str) -> bool:
-    """Whether the links of an object that is on the target resolve to something else than when they were written."""
-    return entry.state in ("done", "unmovable") and links_of(entry) != links
-
-
-def is_waiting(entry: Entry) -> bool:
-    """Whether an object is there, but for what it points at."""
-    return entry.state == "failed" and (entry.reason or "").startswith(WAITS)
-
-
-def record(context: Import, kind: str, source_id: str, error: Exception, *, place: str, name: str) -> None:
-    """Note why an object was not moved.
-
-    Raises:
-        NoSpace: for want of room; so will all the others be, and nothing can be noted of them.
-    """
-    if full := no_space(error):
-        raise full from None
-    journal = context.journal
-    if journal.entry(kind, source_id) is None:
-        journal.begin(kind, source_id, place=place, name=name)
-    if isinstance(error, NotMoved) and error.for_good:
-        journal.unmovable(kind, source_id, str(error))
-    elif isinstance(error, ParityError):
-        journal.failed(kind, source_id, str(error))
-    else:
-        journal.failed(kind, source_id, f"{type(error).__name__}: {' '.join(str(error).split())[:600]}")
-
-
-@contextmanager
-def noted(context: Import, entity: Entity) -> Iterator[None]:
-    """Note in the journal why an object was not moved, and go on with the next.
-
-    Raises:
-        NoSpace: for want of room.
-    """
-    try:
-        yield
-    except Exception as error:
-        lacking = isinstance(error, RequestRefused) and error.status == 404
-        why = NotMoved(f"the target cannot hold it: {error}") if lacking else error
-        record(context, entity.kind, entity.entity_id, why, place=entity.container, name=entity.name)
 
 
 def tree_of(view: SnapshotView, run_id: str) -> ArtifactTree:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal
+from functools import cache
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
@@ -20,13 +21,12 @@ from urllib.parse import quote
 from mlflow_parity.core.digests import artifacts_digest, digest
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import parsed
-from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity, Experiment
+from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity
 from mlflow_parity.kinds.attachments import FOLDER
-from mlflow_parity.migrating.export.exported import every
+from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.files import NotUploaded
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved, Problems
-from mlflow_parity.migrating.write.objects.runs import record
+from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.moving import Ending, Visit, Writing, carry, key_of
 from mlflow_parity.migrating.write.objects.trace_content import (
     assessment,
     moment,
@@ -54,18 +54,13 @@ _SCHEMA = "mlflow.trace_schema.version"
 _LINKS = (3, 6)
 
 
-def import_traces(context: Import, experiment: Experiment) -> None:
-    """Bring every trace of an experiment to the target, side by side."""
-    _import(context, experiment, None)
+def _visit(visit: Visit) -> None:
+    """Bring the traces of an experiment, side by side; at the second visit those that name what came after them.
 
-
-def link_traces(context: Import, experiment: Experiment) -> None:
-    """Write the links of an experiment's traces to what came after them; called when every experiment was imported."""
-    # what another process wrote, before this one went on with its work, is not known here: all are looked at
-    _import(context, experiment, context.late_traces.get(experiment.experiment_id))
-
-
-def _import(context: Import, experiment: Experiment, only: Collection[str] | None) -> None:
+    What another process wrote, before this one went on with its work, is not known here: then all are looked at.
+    """
+    context, experiment = visit.context, visit.here
+    only = context.late_traces.get(experiment.experiment_id) if visit.again else None
     objects = context.export.snapshot.objects(experiment.experiment_id)
     target = context.journal.target("experiment", experiment.experiment_id)
     if objects.problem("traces") is not None or target is None or (only is not None and not only):
@@ -95,38 +90,30 @@ class _Importer:
 
     def one(self, trace: Entity) -> None:
         """Bring one trace to the target, unless it is there as it is."""
-        try:
-            self._bring(trace)
-        except Exception as error:
-            # whatever is odd in one trace must not keep back the others
-            record(self._context, "trace", trace.entity_id, error, place=trace.container, name=trace.name)
 
-    def _bring(self, trace: Entity) -> None:
-        journal = self._context.journal
-        if any(journal.target(*link) is None for link in _links(trace)):
+        @cache
+        def parts() -> tuple[dict[str, Any], ArtifactTree]:
+            return self._info(trace), self._attachments(trace)
+
+        carry(
+            self._context,
+            key_of(trace),
+            lambda: self._state(trace, *parts()),
+            lambda ending: self._write(trace, *parts(), ending),
+        )
+
+    def _state(self, trace: Entity, info: dict[str, Any], tree: ArtifactTree) -> str:
+        """Return a digest of a trace as it is to be on the target."""
+        if any(self._context.journal.target(*link) is None for link in _links(trace)):
             self._late.add(trace.entity_id)
-        entry = journal.entry("trace", trace.entity_id)
-        info = self._info(trace)
         content = [trace.entity_id, dict(trace.facets), info["trace_metadata"]]
         judged = [self._judgement(one) for one in trace.facets["assessments"]]
         # those that name a run are others once it is on the target
         content += [judged] if judged != trace.facets["assessments"] else []
         linked = self._runs(trace)
         content += [linked] if linked else []
-        tree = self._attachments(trace)
         content += [artifacts_digest(tree).hex()] if tree.files else []
-        state = digest(content).hex()
-        if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
-            return
-        journal.begin("trace", trace.entity_id, place=trace.container, name=trace.name)
-        journal.digested("trace", trace.entity_id, state)
-        self._check_links(trace)
-        problems = self._write(trace, info, tree, begun=entry is not None)
-        if trace.error is not None:
-            problems.failed.append(f"what could be read of it is there: {trace.error}")
-        problems.check()
-        journal.done("trace", trace.entity_id, state)
-        self._context.told(objects=1)
+        return digest(content).hex()
 
     def _runs(self, trace: Entity) -> list[str]:
         """Return the copies, as far as they are there, of the runs that a trace was linked to after it was made."""
@@ -180,9 +167,10 @@ class _Importer:
             else:
                 self._context.told(files=1, size=size)
 
-    def _write(self, trace: Entity, info: dict[str, Any], tree: ArtifactTree, *, begun: bool) -> Problems:
-        context, facets, problems = self._context, trace.facets, Problems()
-        there = self._present(trace.entity_id) if begun or not self._ours else None
+    def _write(self, trace: Entity, info: dict[str, Any], tree: ArtifactTree, ending: Ending) -> None:
+        context, facets, problems = self._context, trace.facets, ending.problems
+        self._check_links(trace)
+        there = self._present(trace.entity_id) if ending.before is not None or not self._ours else None
         if there is not None and there.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
         journal, key = context.journal, (trace.kind, trace.entity_id)
@@ -216,7 +204,8 @@ class _Importer:
             content = spans_file(made.entity_id, facets["spans"], trace.entity_id)
             context.uploads.put(place, _FILE, content)
             context.told(size=len(content))
-        return problems
+        if trace.error is not None:
+            problems.failed.append(f"what could be read of it is there: {trace.error}")
 
     def _start(self, info: dict[str, Any]) -> Entity:
         """Make the trace; where the server refuses it with its assessments, without them: each is tried alone then."""
@@ -353,3 +342,11 @@ def _links(trace: Entity) -> Iterator[tuple[str, str]]:
 
 def _parted(version: str) -> tuple[str, str, str]:
     return version.rpartition("/")
+
+
+TRACES = Writing(
+    ("trace",),
+    links=("experiment", "run", "logged_model"),
+    again=("run again", "prompt", "issue", "gateway_endpoint"),
+    visit=_visit,
+)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.importing import Import
-from mlflow_parity.migrating.write.link_state import FIXED
-from mlflow_parity.migrating.write.objects.run_writing import NotMoved
-from mlflow_parity.migrating.write.objects.runs import record
+from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.link_state import FIXED, is_settled, is_stale, version_links
+from mlflow_parity.migrating.write.moving import Ending, Key, carry
 from mlflow_parity.migrating.write.objects.version_source import Source, Sources
 from mlflow_parity.snapshot.store import PlaceObjects
 
@@ -65,7 +66,7 @@ class Versions:
         #: Highest number that each name has given, as far as it is known.
         self._highest = {name: max(numbers) for name, numbers in there.versions.items()}
 
-    def write(self, one: Container, state_of: Callable[[Import, Entity], str], *, last: bool) -> None:
+    def write(self, one: Container, *, last: bool) -> None:
         """Make the versions of a container, in the order of their numbers.
 
         One that is made of another version waits for it, and keeps back those after it, unless this is the ``last``
@@ -75,23 +76,17 @@ class Versions:
         present = self._there.versions.setdefault(name, {})
         self._remove_leftovers(one, name, present)
         for version in one.versions:
-            entry, state = journal.entry(version.kind, version.entity_id), state_of(self._context, version)
-            if entry is not None and entry.state in ("done", "unmovable") and entry.digest == state:
-                continue
-            if not last and self._sources.waits(version):
+            entry, state, links = journal.entry(version.kind, version.entity_id), *state_of(self._context, version)
+            there = entry is not None and is_settled(entry, state) and not is_stale(entry, links)
+            if not there and not last and self._sources.waits(version):
                 return
-            journal.begin(version.kind, version.entity_id, name=version.name)
-            try:
-                problems = self._version(name, version, present)
-            except Exception as error:
-                record(self._context, version.kind, version.entity_id, error, place="", name=version.name)
-            else:
-                if problems:
-                    journal.unmovable(version.kind, version.entity_id, "; ".join(problems))
-                else:
-                    journal.done(version.kind, version.entity_id)
-                self._context.told(objects=1)
-            journal.digested(version.kind, version.entity_id, state)
+            carry(
+                self._context,
+                Key(version.kind, version.entity_id, "", version.name),
+                partial(str, state),
+                partial(self._version, name, version, present),
+                links=partial(str, links),
+            )
 
     def _remove_leftovers(self, one: Container, name: str, present: dict[int, Entity]) -> None:
         """Delete versions of ours that only took up a number when a kill came."""
@@ -119,8 +114,8 @@ class Versions:
     def _delete(self, name: str, number: int) -> None:
         self._context.writer.call("DELETE", f"{API}model-versions/delete", {"name": name, "version": str(number)})
 
-    def _version(self, name: str, version: Entity, present: Mapping[int, Entity]) -> list[str]:
-        """Make one version, or find it, and bring it up to date; return what cannot be written."""
+    def _version(self, name: str, version: Entity, present: Mapping[int, Entity], ending: Ending) -> None:
+        """Make one version, or find it, and bring it up to date."""
         wanted, prompt = int(version.facets["number"]), version.kind == "prompt_version"
         tags = {**content_tags(self._context, version), **({} if prompt else _source_tags(version))}
         description = version.facets.get("commit_message" if prompt else "description") or ""
@@ -142,12 +137,11 @@ class Versions:
                 raise NotMoved(f"its {late} came to the target after it; {FIXED}")
         if source.is_own:
             self._sources.fill(version, source)
-        problems = []
+        problems = ending.problems.impossible
         if number != wanted and prompt:
             problems.append(f"its number is {number}: the target gave higher ones before, and gives none twice")
         if not prompt:
             problems += self._stage_and_status(name, number, version, present)
-        return problems
 
     def _note(self, version: Entity, copy: str) -> None:
         """Note a version that was found: by its source tags, or by its number and text, which anybody may give."""
@@ -223,6 +217,14 @@ class Versions:
         theirs = present.facets.get("commit_message" if prompt else "description") or ""
         if theirs != description and (description or ours):
             writer.call("PATCH", f"{API}model-versions/update", {**of, "description": description})
+
+
+def state_of(context: Import, entity: Entity) -> tuple[str, str]:
+    """Return digests of what is to be written of a registered model, a prompt or a version, and of its links."""
+    names = context.renames.prompts if entity.kind.startswith("prompt") else context.renames.models
+    name = names.get(entity.container or entity.entity_id)
+    content = digest([entity.entity_id, dict(entity.facets), content_tags(context, entity), name]).hex()
+    return content, version_links(context, entity) if entity.kind == "model_version" else ""
 
 
 def _late(present: Entity, source: Source) -> str:

@@ -7,12 +7,13 @@ all of it at once, in an order that survives a kill.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from mlflow_parity.migrating.exim.tool import settle_tool
 
 #: Key, value, timestamp in ms, step.
 Point = tuple[str, float, int, int]
@@ -142,18 +143,8 @@ def experiment_source_tags(fields: Mapping[str, Any], tags: Mapping[str, str]) -
     return {key: str(value) for key, value in found.items()}
 
 
-def settle_tool() -> None:
-    """Keep the tool from sending the whole process's log anywhere, and from asking who the target is.
-
-    Importing it sets up the root logger at DEBUG, for which botocore tells what it signs. It asks the process-wide
-    tracking URI whether it is Databricks, which is neither side of this migration. MLflow, which it imports, reports
-    on its use to its makers.
-    """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow_export_import.common import logging_utils
-
-    logging_utils._have_loaded_logging_config = True
-    from mlflow_export_import.common import utils
-
-    if utils._calling_databricks is None:
-        utils._calling_databricks = False
+def metric_points(exported: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Point]:
+    """Return the points of an exported run's ``metrics``."""
+    return [
+        (key, float(one["value"]), one["timestamp"], one["step"]) for key, points in exported.items() for one in points
+    ]

@@ -1,4 +1,8 @@
-"""Records of an evaluation dataset: those that are not on the target are sent, in few requests."""
+"""Evaluation datasets with their records, linked to the copies of their experiments.
+
+The Export Import tool links them to the *source's* experiments. Records that are not on the target are sent, in few
+requests.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,44 @@ from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.json_text import written
-from mlflow_parity.migrating.write.importing import Import
+from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.moving import API, Task, Writing
 from mlflow_parity.reading.others import read_records
 
 #: Records of a dataset that go into one request, and its size in letters.
 _MOST, _LETTERS = 200, 1_000_000
+
+
+def _copies(task: Task) -> list[str | None]:
+    return [task.context.journal.target("experiment", one) for one in task.source.facets["experiments"]]
+
+
+def _write(task: Task) -> None:
+    facets, present, experiments = task.source.facets, task.copy, sorted(filter(None, _copies(task)))
+    if present is None:
+        body: dict[str, Any] = {"name": task.source.name, "experiment_ids": experiments}
+        if facets["tags"]:
+            body["tags"] = written(facets["tags"])
+        identity = task.make("datasets/create", body, lambda answer: answer["dataset"]["dataset_id"])
+    else:
+        identity, has = present.entity_id, present.facets
+        path = f"datasets/{quote(identity, safe='')}"
+        changed = {key: value for key, value in facets["tags"].items() if has["tags"].get(key) != value}
+        if changed:
+            task.call("PATCH", f"{path}/tags", {"dataset_id": identity, "tags": written(changed)})
+        more = sorted(set(experiments) - set(has["experiments"]))
+        if more:
+            task.call("POST", f"{path}/add-experiments", {"dataset_id": identity, "experiment_ids": more})
+        # what the target has by itself stays, unless all of it is ours
+        for key in has["tags"].keys() - facets["tags"].keys() if task.ours else ():
+            task.call("DELETE", f"{path}/tags/{quote(key, safe='')}")
+        less = sorted(set(has["experiments"]) - set(experiments))
+        if less and task.ours:
+            task.call("POST", f"{path}/remove-experiments", {"dataset_id": identity, "experiment_ids": less})
+    update_records(task.context, identity, facets["records"], facets["schema"], ours=task.ours, new=present is None)
+    lost = [one for one, copy in zip(facets["experiments"], _copies(task), strict=True) if copy is None]
+    if lost:
+        raise NotMoved(f"its experiments {', '.join(lost)} are not on the target")
 
 
 def update_records(
@@ -23,7 +60,7 @@ def update_records(
     The server knows a record by its inputs: one that comes twice is there once. It keeps what an earlier one said
     beside, so one that changed is deleted first. The dataset's ``schema`` comes of the order of its records.
     """
-    path = f"/api/3.0/mlflow/datasets/{quote(dataset, safe='')}/records"
+    path = f"{API}/datasets/{quote(dataset, safe='')}/records"
     wanted = {digest(one): one for one in (_sent(context, record) for record in records)}
     if not new:
         found = read_records(context.reader.session, dataset).items()
@@ -113,3 +150,9 @@ def _sent(context: Import, record: Mapping[str, Any]) -> dict[str, Any]:
             data = {**data, "trace_id": copy or data["trace_id"]}
         body["source"] = {"source_type": source["type"], "source_data": data or {}}
     return body
+
+
+EVALUATION_DATASETS = Writing(
+    ("evaluation_dataset",), links=("experiment", "trace"), write=_write, theirs=True, read_back=False, chunk=1,
+    linked=lambda task: (_copies(task),),
+)  # fmt: skip

@@ -1,20 +1,26 @@
-"""The Export Import tool: which build of it is installed, and running it as the public guide says."""
+"""Which build of the tool is installed, keeping its log to itself, and running it as the public guide says."""
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import importlib.metadata
 import importlib.util
+import io
+import logging
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import make_inside
 from mlflow_parity.core.invocation import install_command
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import visible
@@ -28,6 +34,8 @@ _NO_EXTRAS = ("app", "check", "retire", "verify")
 #: What the extras bring: name and module.
 _MIGRATE = {"MLflow": "mlflow", "the Export Import tool": MODULE}
 _STANDIN = {"moto": "moto"}
+#: Bytes of a name; file systems take 255.
+_LONGEST = 200
 _SUMMARY = re.compile(r'"exceptions": (\d+)')
 
 
@@ -155,3 +163,98 @@ def _run(program: str, arguments: list[str], tracking_uri: str, env: Mapping[str
             process.terminate()
             raise
     return Outcome(process.returncode, exceptions, log, time.monotonic() - started)
+
+
+def settle_tool() -> None:
+    """Keep the tool from sending the whole process's log anywhere, and from asking who the target is.
+
+    Importing it sets up the root logger at DEBUG, for which botocore tells what it signs. It asks the process-wide
+    tracking URI whether it is Databricks, which is neither side of this migration. MLflow, which it imports, reports
+    on its use to its makers.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow_export_import.common import logging_utils
+
+    logging_utils._have_loaded_logging_config = True
+    from mlflow_export_import.common import utils
+
+    if utils._calling_databricks is None:
+        utils._calling_databricks = False
+
+
+class _Harmless(io.TextIOBase):
+    """A text file to which names and messages of a server are written: without secrets, and nothing in it acts."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._redact = Redactor.from_environment()
+
+    def write(self, text: str) -> int:
+        """Write."""
+        self._file.write(visible(self._redact(text), multiline=True))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the file; it may be closed already."""
+        if not self._file.closed:
+            self._file.flush()
+
+
+@contextmanager
+def tool_log(path: Path, source: str) -> Iterator[None]:
+    """Send what the tool says to a file that only its owner can read, and to nowhere else.
+
+    Its own set-up would turn on the whole process's DEBUG log, with what is signed in it. ``source`` is what it is to
+    write down as the tracking URI: the environment's may be another server's, and may hold a password.
+    """
+    settle_tool()
+    make_inside(path.parent)
+    path.touch(mode=0o600)
+    file = path.open("a", encoding="utf-8", errors="backslashreplace")
+    output = _Harmless(file)
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("mlflow_export_import")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        # it prints tables and tracebacks as well
+        with redirect_stdout(output), redirect_stderr(output), _environment(source):
+            yield
+    finally:
+        logger.removeHandler(handler)
+        file.close()
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+@contextmanager
+def _environment(source: str) -> Iterator[None]:
+    changed = {"MLFLOW_TRACKING_URI": source}
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        # a container's user may have no name, and the tool writes none of the files then
+        changed["LOGNAME"] = str(os.getuid())
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def is_plain(identity: str) -> bool:
+    """Whether an id, which a server chose, is a name of a folder and leads to no other place."""
+    if identity in ("", ".", "..") or {"/", "\\", "\0"} & set(identity):
+        return False
+    try:
+        return len(identity.encode("utf-8")) <= _LONGEST
+    except UnicodeEncodeError:
+        return False

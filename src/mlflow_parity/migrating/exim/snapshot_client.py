@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import io
-import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from mlflow_parity.core.files import make_inside
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import DatasetInput, Entity, Experiment, Run, Series
-from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import visible
-from mlflow_parity.migrating.export.export_folder import is_plain
-from mlflow_parity.migrating.export.target_client import settle_tool
+from mlflow_parity.migrating.exim.tool import is_plain, tool_log
 from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView
 
 _PAGE = 500
@@ -54,7 +45,7 @@ class SnapshotClient:
     def __init__(self, view: SnapshotView, objects: PlaceObjects, nowhere: Path, *, include_deleted: bool) -> None:
         self._view = view
         self._objects = objects
-        self._include_deleted = include_deleted
+        self.include_deleted = include_deleted
         self._listing: Iterator[Run] = iter(())
         self._runs: dict[str, Run] = {}
         self._coming: Iterator[dict[str, dict[str, Series]]] = iter(())
@@ -89,7 +80,7 @@ class SnapshotClient:
         """Runs in pages, in the order of the snapshot; each page is read once."""
         if page_token is None:
             self._listing = (
-                run for run in self._view.all_runs() if in_scope(run, include_deleted=self._include_deleted)
+                run for run in self._view.all_runs() if in_scope(run, include_deleted=self.include_deleted)
             )
         self._runs = {run.run_id: run for run in islice(self._listing, _PAGE)}
         self._coming, self._histories = self._view.series_of(list(self._runs)), {}
@@ -212,69 +203,10 @@ def _logged_model(model: Entity) -> dict[str, Any]:
     }
 
 
-class _Harmless(io.TextIOBase):
-    """A text file to which names and messages of a server are written: without secrets, and nothing in it acts."""
+def export_experiment(client: SnapshotClient, folder: Path, log: Path, source: str) -> None:
+    """Let the tool write its files of the experiment into ``folder``; what it says goes to ``log``."""
+    with tool_log(log, source):
+        from mlflow_export_import.experiment import export_experiment as tool
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
-        self._redact = Redactor.from_environment()
-
-    def write(self, text: str) -> int:
-        """Write."""
-        self._file.write(visible(self._redact(text), multiline=True))
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush the file; it may be closed already."""
-        if not self._file.closed:
-            self._file.flush()
-
-
-@contextmanager
-def tool_log(path: Path, source: str) -> Iterator[None]:
-    """Send what the tool says to a file that only its owner can read, and to nowhere else.
-
-    Its own set-up would turn on the whole process's DEBUG log, with what is signed in it. ``source`` is what it is to
-    write down as the tracking URI: the environment's may be another server's, and may hold a password.
-    """
-    settle_tool()
-    make_inside(path.parent)
-    path.touch(mode=0o600)
-    file = path.open("a", encoding="utf-8", errors="backslashreplace")
-    output = _Harmless(file)
-    handler = logging.StreamHandler(output)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("mlflow_export_import")
-    before = logger.level, logger.propagate
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        # it prints tables and tracebacks as well
-        with redirect_stdout(output), redirect_stderr(output), _environment(source):
-            yield
-    finally:
-        logger.removeHandler(handler)
-        file.close()
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-
-
-@contextmanager
-def _environment(source: str) -> Iterator[None]:
-    changed = {"MLFLOW_TRACKING_URI": source}
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        # a container's user may have no name, and the tool writes none of the files then
-        changed["LOGNAME"] = str(os.getuid())
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        identity = client.get_experiment("").experiment_id
+        tool.export_experiment(identity, str(folder), export_deleted_runs=client.include_deleted, mlflow_client=client)

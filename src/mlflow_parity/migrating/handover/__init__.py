@@ -1,1 +1,0 @@
-"""Hands a migration over to the checks, and says whether their audit covers it."""

@@ -1,0 +1,68 @@
+"""The skill registry: skills with their versions, tags and aliases."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from mlflow_parity.migrating.write.importing import NotMoved
+from mlflow_parity.migrating.write.moving import Task, Writing, without_none
+
+#: What a version may be registered as; all else it becomes afterwards.
+_FIRST = ("draft", "active")
+#: The source of a version whose content was uploaded to the server.
+_UPLOADED = "mlflow"
+
+
+def _skill(task: Task) -> None:
+    told = task.definition
+    path = f"skills/{quote(task.source.name, safe='/@')}"
+    plain = {"description": told.get("description"), "icons": told.get("icons")}
+    has: dict[str, Any] = {}
+    versions: dict[int, Any] = {}
+    if task.copy is None:
+        organization = told.get("organization", "")
+        name = task.source.name.removeprefix(f"@{organization}/")
+        task.make(
+            "skills", without_none({"name": name, "organization": organization, **plain}), lambda _: task.source.name
+        )
+    else:
+        has = task.copy.facets["definition"]
+        versions = {one["version"]: one for one in task.copy.facets["versions"]}
+        if any(has.get(key) != value for key, value in plain.items()):
+            task.call("PATCH", path, plain)
+    _tags(task, path, told, has)
+    for one in sorted(task.wanted["versions"], key=lambda version: int(version["version"])):
+        _version(task, path, one, versions)
+    for alias, version in told["aliases"].items():
+        if has.get("aliases", {}).get(alias) != version:
+            task.call("POST", f"{path}/aliases", {"alias": alias, "version": version})
+
+
+def _version(task: Task, path: str, told: dict[str, Any], there: dict[int, Any]) -> None:
+    """Register a version, or go on with it; MLflow gives numbers one after another."""
+    number, status = told["version"], told["status"]
+    if number not in there:
+        if told.get("source_type") == _UPLOADED:
+            raise NotMoved(f"the content of its version {number} was uploaded to the source: register it there by hand")
+        body = {key: told.get(key) for key in ("source_type", "source", "ref", "subpath", "digest")}
+        body["status"] = status if status in _FIRST else "active"
+        made = task.call("POST", f"{path}/versions", without_none(body))
+        if made["version"] != number:
+            raise NotMoved(
+                f"its version {number} would be {made['version']} on the target: versions before it are gone"
+            )
+        there[number] = made
+    own = f"{path}/versions/{number}"
+    if there[number]["status"] != status:
+        task.call("PATCH", own, {"status": status})
+    _tags(task, own, told, there[number])
+
+
+def _tags(task: Task, path: str, told: dict[str, Any], has: dict[str, Any]) -> None:
+    for key, value in told.get("tags", {}).items():
+        if (has.get("tags") or {}).get(key) != value:
+            task.call("POST", f"{path}/tags", {"key": key, "value": value})
+
+
+SKILLS = Writing(("skill",), write=_skill)
