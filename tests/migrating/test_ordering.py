@@ -38,9 +38,9 @@ def test_a_batch_takes_all_that_needs_nothing_of_other_batches() -> None:
 
 def test_a_new_kind_takes_its_place_by_its_links() -> None:
     """A kind that is added with its links would otherwise need its place found by hand."""
-    skill = Writing(("skill",), links=("review_queue",), write=lambda task: None)
-    names = Order([skill, *WRITINGS]).names
-    assert names.index("review_queue") < names.index("skill") < names.index("webhook")
+    new = Writing(("new_kind",), links=("review_queue",), write=lambda task: None)
+    names = Order([new, *WRITINGS]).names
+    assert names.index("review_queue") < names.index("new_kind") < names.index("webhook")
     with pytest.raises(KeyError):
         Order([Writing(("skill",), links=("no such kind",))])
     assert ALL in WRITINGS[-1].links

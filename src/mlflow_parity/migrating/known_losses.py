@@ -70,6 +70,10 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("webhook", "the secret", "no server exposes it: set it on the target by hand", "webhook.secret"),
     Unmovable("review_queue", "label schemas of no review queue", "MLflow's list of them writes, so nothing reads it",
               "review_queue.label_schemas"),
+    Unmovable("skill", "versions whose content was uploaded to the server", "register them on the target by hand",
+              "skill.versions"),
+    Unmovable("skill", "numbers of versions after one that is gone", "MLflow gives them one after another",
+              "skill.versions"),
     Unmovable("gateway_secret", "gateway secrets", "no server exposes their values: make them on the target by hand, "
               "under the same names; what needs them comes with the next run", "gateway_secret.presence"),
     Unmovable("scorer", "how a server scores online", "it is a state of that server", "scorer.online"),

@@ -25,8 +25,8 @@ from mlflow_parity.migrating.write.objects.webhooks import WEBHOOKS
 
 #: How each kind is written; a kind that is read and not here is a known loss.
 WRITINGS: tuple[Writing, ...] = (
-    EXPERIMENTS, RUNS, LOGGED_MODELS, TRACES, SCORERS, REGISTRY, EVALUATION_DATASETS, *GATEWAY, MCP_SERVERS, SKILLS, *REVIEWS,
-    WEBHOOKS,
+    EXPERIMENTS, RUNS, LOGGED_MODELS, TRACES, SCORERS, REGISTRY, EVALUATION_DATASETS, *GATEWAY, MCP_SERVERS, SKILLS,
+    *REVIEWS, WEBHOOKS,
 )  # fmt: skip
 _AGAIN = " again"
 
