@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
-from mlflow_parity.core.scope import DEPTHS
-from mlflow_parity.kinds.profiles import PROFILES
+from mlflow_parity.core.scope import DEPTHS, PROFILES
 
 if TYPE_CHECKING:
     import pytest

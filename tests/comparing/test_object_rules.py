@@ -19,9 +19,9 @@ from mlflow_parity.comparing.difference import Difference, Outcome, facet_state
 from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
+from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS, contract
-from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.pairing.relocation import Relocation
 
 RUN, RUN_COPY, OTHER_RUN, OTHER_COPY, DEAD = "1" * 32, "a" * 32, "2" * 32, "b" * 32, "9" * 32

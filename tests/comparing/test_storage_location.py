@@ -14,7 +14,7 @@ from support.seed import Seeder
 from support.seed_models import MLMODEL
 from support.servers import FreshServer, copy_database, server_of
 
-from mlflow_parity.kinds.profiles import PROFILES, Profile
+from mlflow_parity.core.scope import PROFILES, Profile
 from mlflow_parity.standin.servers import Server
 
 

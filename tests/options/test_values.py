@@ -486,10 +486,8 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
         "mlflow_parity.core.errors",
         "mlflow_parity.core.locations",
         "mlflow_parity.core.scope",
-        "mlflow_parity.kinds",
         "mlflow_parity.options",
         "mlflow_parity.plugin",
-        "mlflow_parity.kinds.profiles",
     }
 
 

@@ -17,10 +17,9 @@ from mlflow_parity.audit.side import Side, SideName, uncounted
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scope import Depth, in_scope
+from mlflow_parity.core.scope import Depth, Profile, in_scope
 from mlflow_parity.core.verdict import Finding, Row
 from mlflow_parity.kinds.check_registry import collected, select
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Limits, Session

@@ -22,11 +22,10 @@ from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Profile
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.reading import Reader
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects

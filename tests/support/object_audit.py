@@ -11,9 +11,9 @@ from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
+from mlflow_parity.core.scope import Profile
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.kinds.copy_places import CopyPlaces
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.objects import pair_objects
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.pairing.same_store import same_objects

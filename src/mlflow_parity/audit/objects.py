@@ -23,12 +23,11 @@ from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Resolved
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Profile
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import FILES, KINDS, of_family
 from mlflow_parity.kinds.base import Family, Kind
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.objects import ObjectPairing, pair_objects
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.pairing.same_store import same_objects

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from mlflow_parity.audit.recheck import Recheck
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds.profiles import Profile
+from mlflow_parity.core.scope import Depth, Profile
 
 
 @dataclass(frozen=True, slots=True)

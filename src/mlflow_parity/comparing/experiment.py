@@ -15,11 +15,11 @@ from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
+from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.copy_places import CopyPlaces
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.experiments import ExperimentPair, RunPair, RunPairing
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.snapshot import ExperimentView, Part, RunKey

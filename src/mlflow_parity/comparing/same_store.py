@@ -25,10 +25,10 @@ from mlflow_parity.core.records import (
     Experiment,
     Run,
 )
+from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract, plain_tags
 from mlflow_parity.kinds.base import OTHER
-from mlflow_parity.kinds.profiles import Profile
 from mlflow_parity.pairing.relocation import Relocation
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).

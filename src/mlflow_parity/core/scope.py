@@ -1,4 +1,4 @@
-"""What of a server is looked at: how deep, and which experiments by name."""
+"""What an audit was asked for: how deep it looks, at which experiments by name, and what kind of move it judges."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Literal
 
 Depth = Literal["listing", "digest", "full"]
 DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
+#: Kinds of move: :mod:`mlflow_parity.kinds.profiles` says what each is.
+Profile = Literal["export-import", "same-store"]
+PROFILES: tuple[Profile, ...] = ("export-import", "same-store")
+EXPORT_IMPORT: tuple[Profile, ...] = ("export-import",)
+SAME_STORE: tuple[Profile, ...] = ("same-store",)
 
 
 def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:

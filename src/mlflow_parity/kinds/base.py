@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.text import noun
 from mlflow_parity.kinds.listing import Listing
-from mlflow_parity.kinds.profiles import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
 Treatment = Literal["equal", "paired", "expected", "not compared"]

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
+from mlflow_parity.core.scope import PROFILES, SAME_STORE, Profile
 from mlflow_parity.kinds import EVERY, SCOPE_FACETS, SCOPE_KIND, SCOPE_SIDES
 from mlflow_parity.kinds.base import Facet, Rule
 from mlflow_parity.kinds.experiment import EXPERIMENT
-from mlflow_parity.kinds.profiles import PROFILES, SAME_STORE, Profile
 from mlflow_parity.kinds.run import RUN
 
 #: Facets in the order in which reports show them.

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from mlflow_parity.core.scope import Profile
 
 if TYPE_CHECKING:
     from mlflow_parity.core.keys import RunKey
-
-Profile = Literal["export-import", "same-store"]
-PROFILES: tuple[Profile, ...] = ("export-import", "same-store")
-EXPORT_IMPORT: tuple[Profile, ...] = ("export-import",)
-SAME_STORE: tuple[Profile, ...] = ("same-store",)
 
 
 @dataclass(slots=True)

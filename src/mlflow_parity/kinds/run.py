@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from mlflow_parity.core.scope import PROFILES
 from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
-from mlflow_parity.kinds.profiles import PROFILES
 
 RUN = Kind(
     "run",

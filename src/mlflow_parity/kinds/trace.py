@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlflow_parity.core.scope import SAME_STORE
 from mlflow_parity.kinds.base import (
     Kind,
     equal,
@@ -17,7 +18,6 @@ from mlflow_parity.kinds.base import (
     tags,
     value,
 )
-from mlflow_parity.kinds.profiles import SAME_STORE
 
 TRACE = Kind(
     "trace",

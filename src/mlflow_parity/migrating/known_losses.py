@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.kinds.contract import BY_ID, allows
-from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 
 _RULE = re.compile(r" \(contract: ([a-z_.-]+)\)$")
 

@@ -17,8 +17,7 @@ from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.redaction import MASK
-from mlflow_parity.core.scope import DEPTHS
-from mlflow_parity.kinds.profiles import PROFILES
+from mlflow_parity.core.scope import DEPTHS, PROFILES
 from mlflow_parity.reporting.ledger import read_objects
 from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.reporting.write import LEDGER_NAME

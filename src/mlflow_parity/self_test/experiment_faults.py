@@ -7,7 +7,7 @@ from dataclasses import replace
 from mlflow_parity.comparing.fields import FIELD, exim_tags
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG
-from mlflow_parity.kinds.profiles import SAME_STORE
+from mlflow_parity.core.scope import SAME_STORE
 from mlflow_parity.self_test.changes import without
 from mlflow_parity.self_test.common_faults import mapping_faults, text_faults
 from mlflow_parity.self_test.fault import Fault, Scene

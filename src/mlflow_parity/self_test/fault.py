@@ -8,8 +8,7 @@ from typing import Any
 
 from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.core.records import Entity, Experiment, Run
-from mlflow_parity.core.scope import Depth
-from mlflow_parity.kinds.profiles import PROFILES, Profile
+from mlflow_parity.core.scope import PROFILES, Depth, Profile
 from mlflow_parity.self_test.mirror import Mirror
 
 #: Ids of what is made up: 32 hexadecimal digits, as run ids are, and no server's.

@@ -11,7 +11,7 @@ from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, ArtifactTree
-from mlflow_parity.kinds.profiles import SAME_STORE
+from mlflow_parity.core.scope import SAME_STORE
 from mlflow_parity.self_test.changes import altered, ulp, without
 from mlflow_parity.self_test.common_faults import (
     facet_text_faults,

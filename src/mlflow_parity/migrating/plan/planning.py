@@ -14,11 +14,11 @@ from mlflow_parity.core.files import write as write_file
 from mlflow_parity.core.notice import Notice, notices_json
 from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
-from mlflow_parity.kinds.profiles import EXPORT_IMPORT
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.ends import Checked
 from mlflow_parity.migrating.plan.preflight import preflight
