@@ -108,6 +108,7 @@ def test_a_damaged_file_is_named(backup: Path, fresh_server: FreshServer, tmp_pa
     assert any("orphan" in line and "does not hold its bytes" in line for line in told)
 
 
+@pytest.mark.long
 def test_an_altered_record_is_refused(backup: Path, fresh_server: FreshServer, tmp_path: Path) -> None:
     """One byte altered in a table of the snapshot: one line, exit status 2, and nothing is written."""
     shutil.copytree(backup, tmp_path / "copy")

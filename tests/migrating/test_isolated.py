@@ -78,6 +78,7 @@ def _alter(server: Server, name: str, value: str) -> None:
     seed.log(run["info"]["run_id"], tags={"mlflow.note.content": value})
 
 
+@pytest.mark.long
 def test_the_current_folder_decides_nothing(moved: Moved) -> None:
     """An ini file, one further up, a conftest, a library's name, variables: red stays red, and nothing of it runs."""
     marks = {name: moved.folder / f"{name} ran" for name in ("conftest", "orjson", "plugin", "sitecustomize")}

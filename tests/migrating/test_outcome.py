@@ -147,6 +147,7 @@ def test_every_object_that_was_not_moved_is_listed(moved: _Moved) -> None:
     assert moved.expected == EXPECTED
 
 
+@pytest.mark.long
 def test_the_tools_own_output_is_in_a_log(moved: _Moved) -> None:
     """The terminal shows ours alone."""
     logs = {file.name: file.read_text() for file in (moved.folder / "my work" / "logs").iterdir()}

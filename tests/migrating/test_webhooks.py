@@ -81,6 +81,7 @@ def _until(heard: list[str], name: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_no_webhook_calls_while_the_migration_writes(servers: tuple[Server, Server], tmp_path: Path) -> None:
     """Disabled at first, counted by plan and at the end, green by a rule; enabled by the command that is told."""
     source, target = servers

@@ -122,6 +122,7 @@ def _alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.long
 def test_a_model_cannot_pretend(loaded: Loaded) -> None:
     """Neither the word nor a good exit status of the model's own is a load; nor is what a grandchild says."""
     for name, why in (("quitter", "status 0 before the model was loaded"), ("ghost", "ValueError: no weights")):

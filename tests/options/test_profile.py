@@ -134,6 +134,7 @@ def test_one_change_in_the_upgraded_database_is_red(fault: str, upgraded: Upgrad
     assert [(row.facet, row.name) for row in upgraded.red.red_rows()].count((facet, name)) == 1
 
 
+@pytest.mark.long
 def test_nothing_else_in_the_upgraded_database_is_red(upgraded: Upgraded) -> None:
     """There are as many findings and red objects as changes."""
     assert upgraded.red.status == 1, upgraded.red.output

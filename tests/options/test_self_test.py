@@ -197,6 +197,7 @@ def test_only_what_is_in_scope_is_planted(migrated: Pair) -> None:
 # --- waivers
 
 
+@pytest.mark.long
 def test_a_waiver_that_hides_a_class_is_named(migrated: Pair, tmp_path: Path) -> None:
     """All params of all runs waived: every class of them is hidden, and said so; other facets are seen."""
     path = _waivers(tmp_path, 'object = ["*", "run", "*"]\nfacet = "params"')

@@ -114,7 +114,7 @@ def run(folder: Path, servers: tuple[Server, Server], file: Path, *more: str) ->
     return audit(folder, servers[0].uri, servers[1].uri, "--parity-waivers", str(file), *more)
 
 
-@pytest.mark.long(but=("workers1",))
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_waived_is_green_and_listed(
     servers: tuple[Server, Server], waivers: Path, tmp_path: Path, workers: tuple[str, ...]

@@ -53,6 +53,7 @@ def test_source_tags(exported: Exported, once: Server, tmp_path: Path) -> None:
     assert done.report["paired_by"] == {"source-tag": len(RUNS)}
 
 
+@pytest.mark.long
 def test_without_source_tags(exported: Exported, fresh_server: FreshServer, tmp_path: Path) -> None:
     """Name and content pair the runs; what the import lost for ever is red, and nothing else is."""
     target = fresh_server()

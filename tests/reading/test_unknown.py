@@ -64,6 +64,7 @@ def test_every_kind_has_its_place() -> None:
     assert UNKNOWN.keys() == {kind for kind, facets in FACETS.items() if OTHER in facets}
 
 
+@pytest.mark.long
 def test_equal_on_both_sides_is_green(everything: str, tmp_path: Path) -> None:
     """What is the same is no finding, however unknown it is; the self-test finds it when it is altered."""
     with sides(everything) as (source, target):
