@@ -15,7 +15,7 @@
     │   └── PlaceNotAllowed         data names a place that nobody allowed to be read (reading/artifacts)
     ├── ForbiddenRequest            a request that is not on the read-only allow-list
     ├── NoSpace                     a file cannot be written for want of room
-    ├── NotMoved                    one object is not on the target, and why (migrating/write)
+    ├── NotMoved                    one object is not on the target, and why
     ├── NotUploaded                 the same of one file (migrating/write)
     ├── NotRead                     a user's own check asks for what the audit did not read (pytest_api)
     ├── DemoFailed                  a step of the demo failed (migrating)
@@ -100,3 +100,11 @@ def no_space(error: BaseException) -> NoSpace | None:
 
 class ForbiddenRequest(ParityError):
     """A request that is not on the read-only allow-list."""
+
+
+class NotMoved(ParityError):
+    """An object could not be moved, or not all of it; ``for_good``: MLflow's API cannot write it at all."""
+
+    def __init__(self, message: str, *, for_good: bool = False) -> None:
+        super().__init__(message)
+        self.for_good = for_good

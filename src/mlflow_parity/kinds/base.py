@@ -16,6 +16,7 @@ from typing import Literal
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.text import noun
 from mlflow_parity.kinds.listing import Listing
+from mlflow_parity.kinds.writing import Write
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
 Treatment = Literal["equal", "paired", "expected", "not compared"]
@@ -100,6 +101,8 @@ class Kind:
     """A release that serves it for certain, where the first is not known: in between, the server tells."""
     listing: Listing | None = None
     """How it is listed; none where the reading room has its own way."""
+    write: Write | None = None
+    """How it is written; none where the migration has its own way, or nothing can."""
     named: bool = True
     """Whether its objects are known by their names, which may collide on the target."""
 
@@ -125,6 +128,11 @@ class Kind:
     def whole(self) -> bool:
         """Whether all of an object but its links is one facet, its definition."""
         return any(one.strategy == "definition" for one in self.sides)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The kinds whose objects it names in facets of their own."""
+        return tuple(dict.fromkeys(one.of for one in self.sides if one.strategy == "link"))
 
     @property
     def title(self) -> str:

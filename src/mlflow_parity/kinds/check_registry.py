@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_parity.kinds import LIVE, OPTIONAL, contract, family_of
+from mlflow_parity.kinds import EVERY, LIVE, OPTIONAL, contract, family_of
 from mlflow_parity.kinds.base import Family
 
 
@@ -84,15 +84,8 @@ PROMISES: tuple[Promise, ...] = (
     Promise("evaluation_dataset_experiments", "evaluation_dataset", ("experiments",)),
     Promise("evaluation_dataset_records", "evaluation_dataset", ("records",)),
     Promise("webhooks", "webhook", ("presence", "name", "description", "url", "events", "status", "times", "other")),
-    Promise("issues", "issue", ("presence", "definition", "experiment", "run")),
-    Promise("review_queues", "review_queue", ("presence", "definition", "experiment", "items")),
-    Promise("gateway_secrets", "gateway_secret", ("presence", "definition")),
-    Promise("gateway_model_definitions", "gateway_model", ("presence", "definition")),
-    Promise("gateway_endpoints", "gateway_endpoint", ("presence", "definition", "experiment")),
-    Promise("gateway_guardrails", "gateway_guardrail", ("presence", "definition", "experiment")),
-    Promise("gateway_budgets", "gateway_budget", ("presence", "definition")),
-    Promise("mcp_servers", "mcp_server", ("presence", "definition", "versions", "endpoints")),
-    Promise("skills", "skill", ("presence", "definition", "versions")),
+    # of a kind that is one definition, one check judges all
+    *(Promise(kind.plural.lower().replace(" ", "_"), kind.name, kind.facets) for kind in EVERY if kind.whole),
     Promise("users_see_everything", "server", ("visibility",)),
     Promise("releases_are_known", "server", ("release",)),
     Promise("workspaces", "workspace", ("presence", "content")),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence
 from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+from mlflow_parity.kinds.writing import Task
 
 
 def _name(entry: Entry) -> str:
@@ -24,6 +27,61 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
         },
         "versions": in_order(plain(one, "name", "organization", "aliases") for one in versions),
     }
+
+
+#: What a version may be registered as; all else it becomes afterwards.
+_FIRST = ("draft", "active")
+#: The source of a version whose content was uploaded to the server.
+_UPLOADED = "mlflow"
+
+
+def _write(task: Task) -> None:
+    told = task.definition
+    path = f"skills/{quote(task.source.name, safe='/@')}"
+    plain = {"description": told.get("description"), "icons": told.get("icons")}
+    has: dict[str, Any] = {}
+    versions: dict[int, Any] = {}
+    if task.copy is None:
+        organization = told.get("organization", "")
+        name = task.source.name.removeprefix(f"@{organization}/")
+        task.make("skills", {"name": name, "organization": organization, **plain}, lambda _: task.source.name)
+    else:
+        has = task.copy.facets["definition"]
+        versions = {one["version"]: one for one in task.copy.facets["versions"]}
+        if any(has.get(key) != value for key, value in plain.items()):
+            task.call("PATCH", path, plain)
+    _tags(task, path, told, has)
+    for one in sorted(task.wanted["versions"], key=lambda version: int(version["version"])):
+        _version(task, path, one, versions)
+    for alias, version in told["aliases"].items():
+        if has.get("aliases", {}).get(alias) != version:
+            task.call("POST", f"{path}/aliases", {"alias": alias, "version": version})
+
+
+def _version(task: Task, path: str, told: dict[str, Any], there: dict[int, Any]) -> None:
+    """Register a version, or go on with it; MLflow gives numbers one after another."""
+    number, status = told["version"], told["status"]
+    if number not in there:
+        if told.get("source_type") == _UPLOADED:
+            raise NotMoved(f"the content of its version {number} was uploaded to the source: register it there by hand")
+        body = {key: told.get(key) for key in ("source_type", "source", "ref", "subpath", "digest")}
+        body["status"] = status if status in _FIRST else "active"
+        made = task.call("POST", f"{path}/versions", {key: value for key, value in body.items() if value is not None})
+        if made["version"] != number:
+            raise NotMoved(
+                f"its version {number} would be {made['version']} on the target: versions before it are gone"
+            )
+        there[number] = made
+    own = f"{path}/versions/{number}"
+    if there[number]["status"] != status:
+        task.call("PATCH", own, {"status": status})
+    _tags(task, own, told, there[number])
+
+
+def _tags(task: Task, path: str, told: dict[str, Any], has: dict[str, Any]) -> None:
+    for key, value in told.get("tags", {}).items():
+        if (has.get("tags") or {}).get(key) != value:
+            task.call("POST", f"{path}/tags", {"key": key, "value": value})
 
 
 SKILL = Kind(
@@ -49,4 +107,5 @@ SKILL = Kind(
     content=("definition",),
     first=(3, 18),
     listing=Listing("skills", "skills", _name, _made),
+    write=_write,
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from mlflow_parity.core.errors import ParityError
+from mlflow_parity.core.errors import NotMoved
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.write.files import Uploads
     from mlflow_parity.migrating.write.writing import Writer
     from mlflow_parity.reading.server import ServerReader
-
-
-class NotMoved(ParityError):
-    """An object could not be moved, or not all of it; ``for_good``: MLflow's API cannot write it at all."""
-
-    def __init__(self, message: str, *, for_good: bool = False) -> None:
-        super().__init__(message)
-        self.for_good = for_good
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.migrating.exim.drafts import Point, metric_points
@@ -21,7 +21,7 @@ from mlflow_parity.migrating.write.batches import Entry as LogEntry
 from mlflow_parity.migrating.write.batches import double, entries, is_deleted, log
 from mlflow_parity.migrating.write.exported import ModelPoints, logged_models, run_value, runs_among
 from mlflow_parity.migrating.write.files import put_tree
-from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.link_state import (
     ABSENT,
     WAITS,

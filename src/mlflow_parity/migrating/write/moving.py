@@ -16,12 +16,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from mlflow_parity.core.digests import digest
-from mlflow_parity.core.errors import ParityError, RequestRefused, no_space
+from mlflow_parity.core.errors import NotMoved, ParityError, RequestRefused, no_space
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.exported import every
-from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.link_state import WAITS, is_settled, is_stale, joined
 from mlflow_parity.snapshot import SERVER
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from graphlib import TopologicalSorter
 
-from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.errors import NotMoved, ReadError
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds import family_of
+from mlflow_parity.kinds import EVERY, family_of
 from mlflow_parity.migrating.write.exported import deleted_runs
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.linking import LOGGED_MODELS, REGISTRY, RUNS
 from mlflow_parity.migrating.write.moving import ALL, TargetIndex, Visit, Writing, bring
 from mlflow_parity.migrating.write.objects.evaluation_datasets import EVALUATION_DATASETS
@@ -19,14 +19,13 @@ from mlflow_parity.migrating.write.objects.gateway import GATEWAY
 from mlflow_parity.migrating.write.objects.mcp_servers import MCP_SERVERS
 from mlflow_parity.migrating.write.objects.reviews import REVIEWS
 from mlflow_parity.migrating.write.objects.scorers import SCORERS
-from mlflow_parity.migrating.write.objects.skills import SKILLS
 from mlflow_parity.migrating.write.objects.traces import TRACES
 from mlflow_parity.migrating.write.objects.webhooks import WEBHOOKS
 
 #: How each kind is written; a kind that is read and not here is a known loss.
 WRITINGS: tuple[Writing, ...] = (
-    EXPERIMENTS, RUNS, LOGGED_MODELS, TRACES, SCORERS, REGISTRY, EVALUATION_DATASETS, *GATEWAY, MCP_SERVERS, SKILLS,
-    *REVIEWS, WEBHOOKS,
+    EXPERIMENTS, RUNS, LOGGED_MODELS, TRACES, SCORERS, REGISTRY, EVALUATION_DATASETS, *GATEWAY, MCP_SERVERS, *REVIEWS,
+    WEBHOOKS, *(Writing((kind.name,), kind.links, write=kind.write) for kind in EVERY if kind.write is not None),
 )  # fmt: skip
 _AGAIN = " again"
 

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.json_text import written
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import API, Task, Writing
 from mlflow_parity.reading.others import read_records
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mlflow_parity.core.digests import digest
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
@@ -15,7 +15,7 @@ from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.drafts import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.exported import stages
-from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.moving import Key, Writing, carry
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints

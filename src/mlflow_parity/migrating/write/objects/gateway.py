@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import Task, Writing
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import pages

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
 from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
@@ -18,7 +19,7 @@ from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.exported import runs_to_come
 from mlflow_parity.migrating.write.files import put_tree
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import FIXED, model_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.moving import Ending, carry, key_of

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from mlflow_parity.core.errors import ParityError, RequestRefused
+from mlflow_parity.core.errors import NotMoved, ParityError, RequestRefused
 from mlflow_parity.core.records import Entity
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.exported import every
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import is_settled, is_stale
 from mlflow_parity.migrating.write.moving import Ending, Key, carry, noted
 from mlflow_parity.migrating.write.objects.versions import API, Container, There, Versions, content_tags, state_of

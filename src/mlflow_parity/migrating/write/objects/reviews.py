@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.kinds.listing import plain
-from mlflow_parity.migrating.write.importing import NotMoved
 from mlflow_parity.migrating.write.moving import API, Task, Writing, without_none
 
 _MOST_ITEMS = 100

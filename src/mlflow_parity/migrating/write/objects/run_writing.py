@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log, pairs, place
 from mlflow_parity.migrating.write.files import put_tree
-from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints

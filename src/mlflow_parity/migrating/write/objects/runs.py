@@ -10,10 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Experiment, Run
 from mlflow_parity.migrating.exim.drafts import run_draft
 from mlflow_parity.migrating.write.exported import ModelPoints, parents_within
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import run_links, waiting_again
 from mlflow_parity.migrating.write.mlmodel import model_ids
 from mlflow_parity.migrating.write.moving import Ending, carry, key_of

@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any
 
 from mlflow_parity.core.digests import digest
+from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import Entity
 from mlflow_parity.migrating.write.exported import every
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import API, Ending, Visit, Writing, carry, key_of
 from mlflow_parity.reading.others import read_scorers
 

@@ -19,13 +19,13 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.digests import artifacts_digest, digest
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity
 from mlflow_parity.kinds.attachments import FOLDER
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.files import NotUploaded
-from mlflow_parity.migrating.write.importing import Import, NotMoved, Problems
+from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.moving import Ending, Visit, Writing, carry, key_of
 from mlflow_parity.migrating.write.objects.trace_content import (
     assessment,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import quote, urlsplit
 
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.records import ArtifactTree, Entity
 from mlflow_parity.migrating.write.files import put_tree
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.snapshot.store import PlaceObjects

@@ -9,13 +9,13 @@ from typing import Any
 
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.digests import digest
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.importing import Import, NotMoved
+from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.link_state import FIXED, is_settled, is_stale, version_links
 from mlflow_parity.migrating.write.moving import Ending, Key, carry
 from mlflow_parity.migrating.write.objects.version_source import Source, Sources
