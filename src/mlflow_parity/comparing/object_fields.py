@@ -24,7 +24,7 @@ from mlflow_parity.comparing.registry_fields import (
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, plain_tags
+from mlflow_parity.kinds import KINDS, plain_tags, singular_of
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
@@ -43,21 +43,18 @@ def link(key: str, ours: str | None, theirs: str | None, kind: str, links: Objec
         further = links.runs.copies.get(ours, ()) if kind == "run" else links.copies.get(kind, {}).get(ours, ())
         if theirs == wanted or (theirs and theirs in further):
             return []
-        note = "still the source's id" if theirs == ours else f"the {_said(kind)}'s copy is {wanted}"
+        note = "still the source's id" if theirs == ours else f"the {singular_of(kind)}'s copy is {wanted}"
         return [Difference(key, State.MISSING if not theirs else State.MISMATCH, rule, ours, theirs, note)]
     stage = links.stage(kind, ours)
     if stage == "unknown":
-        note = f"the {_said(kind)} is outside this audit's scope"
+        note = f"the {singular_of(kind)} is outside this audit's scope"
         return [Difference(key, State.UNVERIFIED, rule, ours, theirs, note)]
     if stage in ("gone", "deleted") and theirs in (ours, None, ""):
         # in the trash with its experiment, which was not read, it counts as gone
-        note = f"the {_said(kind)} is {'not on the source, or deleted there' if stage == 'gone' else 'deleted there'}"
+        where = "not on the source, or deleted there" if stage == "gone" else "deleted there"
+        note = f"the {singular_of(kind)} is {where}"
         return [Difference(key, State.EXPECTED, f"{rule}.dangling", ours, theirs, note)]
-    return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {_said(kind)} has no copy on the target")]
-
-
-def _said(kind: str) -> str:
-    return KINDS[kind].plural[:-1] if kind in KINDS else kind
+    return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {singular_of(kind)} has no copy on the target")]
 
 
 def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:

@@ -200,7 +200,7 @@ def _row(
 def _unpaired(
     label: str, kind: str, pairing: ObjectPairing, facets: Sequence[str], links: ObjectLinks, *, cannot: bool
 ) -> Iterator[Outcome]:
-    title, rule = KINDS[kind].plural[:-1], f"{kind}.presence"
+    title, rule = KINDS[kind].singular, f"{kind}.presence"
     presence = "presence" in facets
     others = [facet for facet in facets if facet != "presence"]
     for item in sorted(pairing.missing, key=_order):
@@ -247,7 +247,7 @@ def _order(item: ObjectKey) -> tuple[object, ...]:
 
 def _described(item: ObjectKey) -> str:
     made = "" if item.created is None else f", made at {item.created} ms"
-    return f"{KINDS[item.kind].plural[:-1]} {item.name or '(unnamed)'}{made}"
+    return f"{KINDS[item.kind].singular} {item.name or '(unnamed)'}{made}"
 
 
 def _why_missing(item: ObjectKey, links: ObjectLinks) -> str:

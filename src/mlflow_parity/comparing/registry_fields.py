@@ -12,7 +12,7 @@ from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds import singular_of
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
@@ -236,9 +236,7 @@ def _foreign(source: Entity, theirs: str, links: ObjectLinks) -> str:
             {mine} if mine and mine in theirs else set()
         )
         if any(links.of(kind).get(one) != one for one in named):
-            return (
-                f"names the source's {KINDS[kind].plural[:-1] if kind in KINDS else kind}: it goes when the source goes"
-            )
+            return f"names the source's {singular_of(kind)}: it goes when the source goes"
     return "is in the source's store: it goes when the source goes" if links.copy_places.in_source(theirs) else ""
 
 
@@ -250,9 +248,7 @@ def _another(source: Entity, ours: str, theirs: str, links: ObjectLinks) -> str:
         fitting = {wanted, *(links.runs.copies if kind == "run" else links.copies.get(kind, {})).get(mine or "", ())}
         named = set(pattern.findall(theirs))
         if mine and wanted and mine in ours and named and not named & fitting:
-            return (
-                f"names another {KINDS[kind].plural[:-1] if kind in KINDS else kind}: the copy of its own is {wanted}"
-            )
+            return f"names another {singular_of(kind)}: the copy of its own is {wanted}"
     return ""
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.text import noun
 from mlflow_parity.kinds.listing import Listing
-from mlflow_parity.kinds.writing import Write
+from mlflow_parity.kinds.writing import Unwritable, Write
 
 Family = Literal["experiment", "model", "prompt", "server", "scope"]
 Treatment = Literal["equal", "paired", "expected", "not compared"]
@@ -103,6 +103,7 @@ class Kind:
     """How it is listed; none where the reading room has its own way."""
     write: Write | None = None
     """How it is written; none where the migration has its own way, or nothing can."""
+    unwritable: tuple[Unwritable, ...] = ()
     named: bool = True
     """Whether its objects are known by their names, which may collide on the target."""
 

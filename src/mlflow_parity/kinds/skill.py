@@ -8,7 +8,7 @@ from urllib.parse import quote
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence
 from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
-from mlflow_parity.kinds.writing import Task
+from mlflow_parity.kinds.writing import Task, Unwritable
 
 
 def _name(entry: Entry) -> str:
@@ -108,4 +108,10 @@ SKILL = Kind(
     first=(3, 18),
     listing=Listing("skills", "skills", _name, _made),
     write=_write,
+    unwritable=(
+        Unwritable(
+            "versions whose content was uploaded to the server", "register them on the target by hand", "versions"
+        ),
+        Unwritable("numbers of versions after one that is gone", "MLflow gives them one after another", "versions"),
+    ),
 )

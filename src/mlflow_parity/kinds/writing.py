@@ -7,6 +7,7 @@ the rest: which object is whose copy, that each is made once, and that what was 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlflow_parity.core.records import Entity
@@ -41,6 +42,15 @@ class Task(Protocol):
             ReadError: the target did not do it.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """Something of a kind that no migration can take along; ``facet`` is where the audit tells it."""
+
+    what: str
+    reason: str
+    facet: str
 
 
 #: Raises NotMoved with the reason where the object, or a part of it, cannot be written.

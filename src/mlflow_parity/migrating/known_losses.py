@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from mlflow_parity.core.scope import EXPORT_IMPORT
+from mlflow_parity.kinds import EVERY
 from mlflow_parity.kinds.contract import BY_ID, allows
 
 _RULE = re.compile(r" \(contract: ([a-z_.-]+)\)$")
@@ -70,12 +71,10 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("webhook", "the secret", "no server exposes it: set it on the target by hand", "webhook.secret"),
     Unmovable("review_queue", "label schemas of no review queue", "MLflow's list of them writes, so nothing reads it",
               "review_queue.label_schemas"),
-    Unmovable("skill", "versions whose content was uploaded to the server", "register them on the target by hand",
-              "skill.versions"),
-    Unmovable("skill", "numbers of versions after one that is gone", "MLflow gives them one after another",
-              "skill.versions"),
     Unmovable("gateway_secret", "gateway secrets", "no server exposes their values: make them on the target by hand, "
               "under the same names; what needs them comes with the next run", "gateway_secret.presence"),
+    *(Unmovable(kind.name, one.what, one.reason, f"{kind.name}.{one.facet}")
+      for kind in EVERY for one in kind.unwritable),
     Unmovable("scorer", "how a server scores online", "it is a state of that server", "scorer.online"),
     Unmovable("workspace", "workspaces beside the default one", "a migration refuses a source that has any",
               "workspace.presence"),

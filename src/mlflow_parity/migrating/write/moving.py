@@ -225,7 +225,7 @@ class TargetIndex:
             for one in self.all(kind, again=again).values():
                 if one.name == name:
                     return one.entity_id
-        raise NotMoved(f"its {KINDS[kind].plural[:-1]} {name!r} is not on the target")
+        raise NotMoved(f"its {KINDS[kind].singular} {name!r} is not on the target")
 
     def copy(self, entity: Entity, experiment: str | None, *, again: bool = False) -> Entity | None:
         """Return the copy of an object: that which the journal knows, else one of its name and place that is free.
