@@ -142,7 +142,7 @@ def test_every_object_that_was_not_moved_is_listed(moved: _Moved) -> None:
     assert moved.red == {
         ("run", "unreadable", "artifacts"), ("run", "odd file", "artifacts"), ("run", "long", "params"),
         ("scorer", "judge", "presence"), ("scorer", "judge", "number"), ("scorer", "judge", "definition"),
-        ("scorer", "judge", "times"),
+        ("scorer", "judge", "times"), ("scorer", "judge", "other"),
     }  # fmt: skip
     assert moved.expected == EXPECTED
 

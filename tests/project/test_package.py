@@ -120,7 +120,7 @@ def test_a_checkout_loads_its_tests_only_where_they_are_named() -> None:
     assert str(ROOT / "tests" / "support") in tests.stderr
     nodes = [line for line in tests.stdout.splitlines() if "::" in line]
     assert nodes
-    assert all(line.startswith(("test_", "faults/")) for line in nodes)
+    assert all("/test_" in line for line in nodes)
 
 
 def test_installed_plugin_leaves_other_runs_alone(installed: Path, tmp_path: Path) -> None:

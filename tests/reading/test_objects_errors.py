@@ -13,7 +13,7 @@ from support.opened import QUICK, everything, opened
 from support.proxy import Exchange, Fault, Proxy, half_json, proxying, status
 from support.seed import EPOCH, Seeder
 from support.seed_objects import Objects, seed_objects
-from support.servers import FreshServer
+from support.servers import FreshServer, emptied
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.locations import parse_arn
@@ -288,18 +288,25 @@ def test_many_traces_take_few_requests(fresh_server: FreshServer) -> None:
     reader.close()
 
 
-def test_everything_by_arn(sagemaker_app: StandIn) -> None:
+@pytest.fixture
+def empty_app(sagemaker_app: StandIn) -> Iterator[StandIn]:
+    """The App that all tests share, with nothing of theirs on it."""
+    with emptied(sagemaker_app.server):
+        yield sagemaker_app
+
+
+def test_everything_by_arn(empty_app: StandIn) -> None:
     """Signed, through the gateway, files from S3: what REST wrote without a signature comes back by ARN."""
-    client = sagemaker_app.s3.client(sagemaker_app.credentials, sagemaker_app.location.region)
+    client = empty_app.s3.client(empty_app.credentials, empty_app.location.region)
 
     def upload(root: str, path: str, content: bytes) -> None:
         bucket, _, key = root.removeprefix("s3://").partition("/")
         client.put_object(Bucket=bucket, Key=f"{key}/{path}", Body=content)
 
-    uri = sagemaker_app.server.uri
+    uri = empty_app.server.uri
     seed = Seeder(uri)
     experiment = seed.experiment("objects by ARN")
-    made = seed_objects(uri, experiment, prefix="arn-", upload=upload, environment=sagemaker_app.environment())
+    made = seed_objects(uri, experiment, prefix="arn-", upload=upload, environment=empty_app.environment())
     # a trace as clients write it to an App: its spans in a file in S3
     info: dict[str, Any] = {
         "trace_id": "tr-00000000000000000000000000000001",
@@ -319,11 +326,11 @@ def test_everything_by_arn(sagemaker_app: StandIn) -> None:
     }
     span |= {"start_time_unix_nano": 1, "end_time_unix_nano": 2, "status": {"code": "STATUS_CODE_OK"}, "events": []}
     upload(location, "traces.json", json.dumps({"spans": [span]}).encode())
-    environ = sagemaker_app.environment("SOURCE_")
-    where = parse_arn(sagemaker_app.arn, option="--source-arn", custom_endpoint=sagemaker_app.gateway.endpoint)
+    environ = empty_app.environment("SOURCE_")
+    where = parse_arn(empty_app.arn, option="--source-arn", custom_endpoint=empty_app.gateway.endpoint)
     found = credentials(where, "source", environ)
     reader = ServerReader(Session(where, found, limits=QUICK), found)
-    before = len(sagemaker_app.gateway.recorded)
+    before = len(empty_app.gateway.recorded)
     entities = {(entity.kind, entity.entity_id): entity for entity in everything(reader, experiment)}
     assert {kind for kind, _ in entities} == {
         "registered_model", "model_version", "prompt", "prompt_version", "evaluation_dataset", "webhook",
@@ -337,8 +344,8 @@ def test_everything_by_arn(sagemaker_app: StandIn) -> None:
     trees = {tree.run_id: tree for tree in reader.entity_files(owners, "digest")}
     assert len(trees) == 6
     assert all(tree.error is None and len(tree.files) == 3 for tree in trees.values())
-    calls = sagemaker_app.gateway.recorded[before:]
-    assert {call.arn for call in calls} == {sagemaker_app.arn}
+    calls = empty_app.gateway.recorded[before:]
+    assert {call.arn for call in calls} == {empty_app.arn}
     # what is probed may answer 400; nothing was refused
     assert {call.status for call in calls} <= {200, 400, 404}
     reader.close()
