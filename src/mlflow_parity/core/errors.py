@@ -14,7 +14,7 @@
     │   │   └── TooLarge            with more than is read of any answer, or than a file was listed with
     │   └── PlaceNotAllowed         data names a place that nobody allowed to be read (reading/artifacts)
     ├── ForbiddenRequest            a request that is not on the read-only allow-list
-    ├── NoSpace                     a file cannot be written for want of room
+    ├── NoSpace                     a file cannot be written: there is no room
     ├── NotMoved                    one object is not on the target, and why
     ├── NotUploaded                 the same of one file (migrating/write)
     ├── NotRead                     a user's own check asks for what the audit did not read (pytest_api)
@@ -83,7 +83,7 @@ class TooLarge(MalformedAnswer):
 
 
 class NoSpace(ParityError):
-    """A file cannot be written for want of room; whatever is under way ends here, and can be gone on with."""
+    """A file cannot be written because there is no room; whatever is under way ends here, and can be gone on with."""
 
     migrate_status = 1
 

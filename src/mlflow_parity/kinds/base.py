@@ -11,7 +11,7 @@ a prompt with its versions, the server with what hangs on nothing else, or the s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.text import noun
@@ -163,28 +163,30 @@ def belonging(facet: Facet, kind: str, singular: str) -> Facet:
 # --- rules; each stands with its facet, which its id need not name
 
 
-def equal(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
-          profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
-    """A field that must be the same."""
-    return Rule(name, "", "", field, "equal", reason, when, holds_for, profiles)
+class _Ruling(Protocol):
+    def __call__(
+        self, name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
+        profiles: tuple[Profile, ...] = (),
+    ) -> Rule: ...  # fmt: skip
 
 
-def paired(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
-           profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
-    """A field that is compared through the pairing."""
-    return Rule(name, "", "", field, "paired", reason, when, holds_for, profiles)
+def _ruling(treatment: Treatment) -> _Ruling:
+    def rule(
+        name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY, profiles: tuple[Profile, ...] = ()
+    ) -> Rule:
+        return Rule(name, "", "", field, treatment, reason, when, holds_for, profiles)
+
+    return rule
 
 
-def expected(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
-             profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
-    """A field that may differ under the condition ``when``."""
-    return Rule(name, "", "", field, "expected", reason, when, holds_for, profiles)
-
-
-def not_compared(name: str, field: str, reason: str, when: str = "", *, holds_for: str = ANY,
-                 profiles: tuple[Profile, ...] = ()) -> Rule:  # fmt: skip
-    """A field outside of the audit."""
-    return Rule(name, "", "", field, "not compared", reason, when, holds_for, profiles)
+#: A field that must be the same.
+equal = _ruling("equal")
+#: A field that is compared through the pairing.
+paired = _ruling("paired")
+#: A field that may differ under the condition ``when``.
+expected = _ruling("expected")
+#: A field outside of the audit.
+not_compared = _ruling("not compared")
 
 
 def moved(name: str, field: str) -> Rule:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from mlflow_parity.kinds.base import (
     Kind,
-    aliases,
-    equal,
     expected,
     not_compared,
     number,
     other,
-    own,
     presence,
     tags,
     times,
     value,
 )
+from mlflow_parity.kinds.registry import WITH_VERSIONS
 
 PROMPT = Kind(
     "prompt",
@@ -36,21 +34,7 @@ PROMPT = Kind(
                 "and not in scope, may stay or go",
             ),
         ),
-        aliases("every alias", "It must point at the copy of the version that it points at on the source."),
-        own(
-            "resolves",
-            equal(
-                "resolves",
-                "every alias, as the target resolves it",
-                "The server must give the version that its list names, when it is asked for the alias. Of a "
-                "snapshot it is not judged.",
-            ),
-            live=True,
-        ),
-        times(),
-        other(
-            not_compared("other.latest", "latest_versions", "They repeat some of the versions, which are all compared.")
-        ),
+        *WITH_VERSIONS,
     ),
     content=("description", "tags"),
     first=(2, 21),

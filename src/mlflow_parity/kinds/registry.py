@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlflow_parity.kinds.base import (
     TOOL,
+    Facet,
     Kind,
     aliases,
     equal,
@@ -23,6 +24,22 @@ from mlflow_parity.kinds.base import (
     value,
 )
 
+#: What registered models and prompts have in common: names that lead to versions.
+WITH_VERSIONS: tuple[Facet, ...] = (
+    aliases("every alias", "It must point at the copy of the version that it points at on the source."),
+    own(
+        "resolves",
+        equal(
+            "resolves",
+            "every alias, as the target resolves it",
+            "The server must give the version that its list names, when it is asked for the alias. Of a "
+            "snapshot it is not judged.",
+        ),
+        live=True,
+    ),
+    times(),
+    other(not_compared("other.latest", "latest_versions", "They repeat some of the versions, which are all compared.")),
+)
 REGISTERED_MODEL = Kind(
     "registered_model",
     "registered models",
@@ -32,21 +49,7 @@ REGISTERED_MODEL = Kind(
         presence("By its name, which is its id."),
         value("description", "description", "Its note."),
         tags("every tag", "Verbatim."),
-        aliases("every alias", "It must point at the copy of the version that it points at on the source."),
-        own(
-            "resolves",
-            equal(
-                "resolves",
-                "every alias, as the target resolves it",
-                "The server must give the version that its list names, when it is asked for the alias. Of a "
-                "snapshot it is not judged.",
-            ),
-            live=True,
-        ),
-        times(),
-        other(
-            not_compared("other.latest", "latest_versions", "They repeat some of the versions, which are all compared.")
-        ),
+        *WITH_VERSIONS,
     ),
     content=("description", "tags"),
     first=(1, 0),

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence
 from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
-from mlflow_parity.kinds.writing import Task, Unwritable
+from mlflow_parity.kinds.writing import Task, Unwritable, without_none
 
 
 def _name(entry: Entry) -> str:
@@ -66,7 +66,7 @@ def _version(task: Task, path: str, told: dict[str, Any], there: dict[int, Any])
             raise NotMoved(f"the content of its version {number} was uploaded to the source: register it there by hand")
         body = {key: told.get(key) for key in ("source_type", "source", "ref", "subpath", "digest")}
         body["status"] = status if status in _FIRST else "active"
-        made = task.call("POST", f"{path}/versions", {key: value for key, value in body.items() if value is not None})
+        made = task.call("POST", f"{path}/versions", without_none(body))
         if made["version"] != number:
             raise NotMoved(
                 f"its version {number} would be {made['version']} on the target: versions before it are gone"

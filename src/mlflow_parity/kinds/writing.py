@@ -55,3 +55,8 @@ class Unwritable:
 
 #: Raises NotMoved with the reason where the object, or a part of it, cannot be written.
 Write = Callable[[Task], object]
+
+
+def without_none(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request's body without what is not to be said."""
+    return {key: value for key, value in body.items() if value is not None}

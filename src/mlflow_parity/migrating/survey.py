@@ -38,7 +38,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Something that could not be looked at; ``refused``: for want of rights."""
+    """Something that could not be looked at; ``refused``: a right is missing."""
 
     what: str
     why: str

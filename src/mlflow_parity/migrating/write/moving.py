@@ -19,6 +19,7 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, ParityError, RequestRefused, no_space
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.writing import without_none
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import, Problems
@@ -131,7 +132,7 @@ def carry(
     written again. ``may_lack``: servers may not know the kind. ``finish`` false leaves it open, for a second visit.
 
     Raises:
-        NoSpace: for want of room; so will all the others be, and nothing can be noted of them.
+        NoSpace: the disk is full; so will all the others be, and nothing can be noted of them.
     """
     journal, which = context.journal, (key.kind, key.source_id)
     came: Came = "failed"
@@ -171,7 +172,7 @@ def noted(context: Import, key: Key, *, may_lack: bool = False) -> Iterator[None
     """Note in the journal why an object was not moved, and go on with the next: one that is odd keeps back no other.
 
     Raises:
-        NoSpace: for want of room; so will all the others be, and nothing can be noted of them.
+        NoSpace: the disk is full; so will all the others be, and nothing can be noted of them.
     """
     journal, which = context.journal, (key.kind, key.source_id)
     try:
@@ -293,11 +294,6 @@ class Task:
 
 def _whole(path: str) -> str:
     return path if path.startswith("/") else f"{API}/{path}"
-
-
-def without_none(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a request's body without what is not to be said."""
-    return {key: value for key, value in body.items() if value is not None}
 
 
 def bring(how: Writing, visit: Visit) -> None:
