@@ -96,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             settings = options.resolve(values)
             if values.get("recheck"):
-                from mlflow_parity.pytest_api.recheck import load_recheck
+                from mlflow_parity.reporting.recheck import load_recheck
 
                 settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
         except ParityError as error:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.memory import MemoryReader, Store, run_audit
 
-from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.looks import Looks
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import Kind
 from mlflow_parity.snapshot.store import PlaceObjects
 
 TIMES = {"created": 5, "updated": 6}
@@ -64,16 +66,16 @@ def test_every_object_has_its_rows() -> None:
 
 def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were a suspect lost between both looks, it would be red as it was at first, not green for want of a row."""
-    once = Objects._now
+    once = Looks.view
 
-    def blind(self: Objects, side: str, place: str, *, fresh: bool) -> PlaceObjects:
-        found = once(self, side, place, fresh=fresh)  # type: ignore[arg-type]
-        if fresh:
+    def blind(self: Looks, kind: Kind, side: str, place: str, *, fresh: bool) -> Any:
+        found = once(self, kind, side, place, fresh=fresh)  # type: ignore[arg-type]
+        if fresh and isinstance(found, PlaceObjects):
             monkeypatch.setattr(PlaceObjects, "keys", lambda self, kind: [])
         return found
 
-    monkeypatch.setattr(Objects, "_now", blind)
-    monkeypatch.setattr("mlflow_parity.audit.concurrent_changes.of_entity", lambda *_: [])
+    monkeypatch.setattr(Looks, "view", blind)
+    monkeypatch.setattr("mlflow_parity.audit.second_look.of_entity", lambda *_: [])
     done = run_audit(store("lost"), store())
     states = {(row.kind, row.state) for row in done.rows if row.facet == "presence" and row.kind in KINDS}
     assert (("registered_model", State.MISSING)) in states

@@ -21,7 +21,7 @@ from support.servers import FreshServer, copy_database, emptied
 
 from mlflow_parity.audit.one_server import held_by_both
 from mlflow_parity.cli import main
-from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.standin.sagemaker import StandIn

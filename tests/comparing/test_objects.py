@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from support.entities import EXPERIMENT, EXPERIMENT_COPY, RUN_COPIES, Store, migrated, store
 from support.object_audit import Known, compare_stores, in_scope, red
 
+from mlflow_parity.comparing import Comparison, compare_objects
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_links import ObjectLinks
-from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
+from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS, contract
-from mlflow_parity.pairing.objects import pair_objects
+from mlflow_parity.pairing.by_kind import pair_objects
 
 slow = settings(
     deadline=None,
@@ -198,7 +197,7 @@ def test_a_version_whose_run_was_deleted_is_told_apart() -> None:
     """Missing because the tool drops versions of deleted runs: the finding says so."""
     source = Store([_version(1, run="run-a")])
     links = ObjectLinks(Links({}, {"run-a": "deleted"}, {}, True), whole={*KINDS})
-    comparison = ObjectComparison({"model_version": in_scope("model_version")}, links, hashed=True)
+    comparison = Comparison({"model_version": in_scope("model_version")}, links, hashed=True)
     pairing = pair_objects(source.keys("model_version"), [])
     [first, *_] = compare_objects("churn", "model_version", pairing, source, Store([]), comparison)
     assert (first.row.state, first.row.facet) == (State.MISSING, "presence")
@@ -230,7 +229,7 @@ def test_a_target_that_cannot_hold_a_kind() -> None:
     """What a server cannot hold is missing, not skipped, and the reason is said."""
     source = Store([_entity("scorer", "1/tone/1", "tone", "1", number=1, definition={})])
     links = ObjectLinks(Links({}, {}, {}, True))
-    comparison = ObjectComparison({"scorer": in_scope("scorer")}, links, hashed=True)
+    comparison = Comparison({"scorer": in_scope("scorer")}, links, hashed=True)
     pairing = pair_objects(source.keys("scorer"), [])
     outcomes = list(compare_objects("e", "scorer", pairing, source, Store([]), comparison, cannot=True))
     assert {one.row.state for one in outcomes} == {State.MISSING}

@@ -7,9 +7,8 @@ import json
 import pytest
 from support.seed_hostile import JSON_BOMBS, deep
 
-from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.comparing.difference import Difference, compare_json
 from mlflow_parity.comparing.explain import Explainer
-from mlflow_parity.comparing.json_values import compare_json
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, or_text, parsed, text_of, written
 from mlflow_parity.core.verdict import State

@@ -13,7 +13,7 @@ from support.copied import copied_pair
 from support.seed import Seeder
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.audit.recheck import Recheck
+from mlflow_parity.audit.settings import Recheck
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.standin.servers import Server
 

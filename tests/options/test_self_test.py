@@ -26,10 +26,8 @@ from support.seed_objects import seed_objects
 from support.self_tests import judged, of_facets, read
 from support.servers import FreshServer
 
-import mlflow_parity.comparing.experiment as of_runs
 import mlflow_parity.comparing.object_fields as of_objects
 import mlflow_parity.comparing.objects as comparing_objects
-from mlflow_parity.audit import experiments as audit_experiments
 from mlflow_parity.audit import objects as audit_objects
 from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
 from mlflow_parity.comparing.difference import Outcome
@@ -37,7 +35,7 @@ from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND, contract
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
-from mlflow_parity.pairing.experiments import pair_runs
+from mlflow_parity.pairing.by_kind import pair_runs
 from mlflow_parity.reporting.report import CoverageRow
 from mlflow_parity.self_test.faults import FAULTS
 
@@ -257,15 +255,15 @@ def _nothing(*_: object, **__: object) -> list[Any]:
 
 
 def _blind_runs(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(of_runs._RUN_FACETS, "params", _nothing)
+    patch.setitem(of_objects._OWN, ("run", "params"), _nothing)
 
 
 def _blind_experiments(patch: pytest.MonkeyPatch) -> None:
-    patch.setitem(of_runs._EXPERIMENT_FACETS, "note", _nothing)
+    patch.setitem(of_objects._OWN, ("experiment", "note"), _nothing)
 
 
 def _blind_metrics(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(of_runs, "compare_histories", _nothing)
+    patch.setattr(comparing_objects, "compare_histories", _nothing)
 
 
 def _blind_spans(patch: pytest.MonkeyPatch) -> None:
@@ -313,7 +311,6 @@ def test_a_rule_that_excuses_everything_is_missed(migrated: Pair, monkeypatch: p
     def _green(row: Any) -> Any:
         return replace(row, state=State.EXPECTED, findings=0, rules=("run.status",))
 
-    monkeypatch.setattr(audit_experiments, "refuse", lenient)
     monkeypatch.setattr(audit_objects, "refuse", lenient)
     faults = [fault for kind in contract.FACETS for fault in of_facets(kind, "status", "description", "name")]
     done = judged(*migrated, faults=faults)
@@ -330,7 +327,7 @@ def test_a_pairing_that_overlooks_is_missed(migrated: Pair, monkeypatch: pytest.
         pairing.extra, pairing.duplicates = [], []
         return pairing
 
-    monkeypatch.setattr(audit_experiments, "pair_runs", forgetful)
+    monkeypatch.setattr(audit_objects, "pair_runs", forgetful)
     done = judged(*migrated, faults=of_facets("run", "presence", "status"))
     assert {one.fault for one in done.test.of("missed")} == {"one too many", "there twice"}
 
@@ -338,12 +335,12 @@ def test_a_pairing_that_overlooks_is_missed(migrated: Pair, monkeypatch: pytest.
 def test_a_comparison_that_fails_is_missed(migrated: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the middle of a trial is no pass, and does not cost the report."""
 
-    def broken(source: Any, target: Any) -> list[Any]:
+    def broken(source: Any, target: Any, _: Any) -> list[Any]:
         if source.params != target.params:
             raise ValueError("out of order")
         return []
 
-    monkeypatch.setitem(of_runs._RUN_FACETS, "params", broken)
+    monkeypatch.setitem(of_objects._OWN, ("run", "params"), broken)
     done = judged(*migrated, faults=of_facets("run", "params"))
     assert done.test.of("missed")
     assert {one.note for one in done.test.of("missed")} == {"the comparison failed: ValueError: out of order"}
@@ -427,8 +424,8 @@ def test_a_blind_audit_is_red(migrated: Pair, tmp_path: Path) -> None:
     folder = tmp_path / "audit"
     folder.mkdir()
     (folder / "blind.py").write_text(
-        "import mlflow_parity.comparing.experiment as of_runs\n"
-        "of_runs._RUN_FACETS['status'] = lambda source, target: []\n"
+        "from mlflow_parity.comparing import object_fields\n"
+        "object_fields._OWN['run', 'status'] = lambda source, target, links: []\n"
     )
     done = audit(folder, *map(str, migrated), "-p", "blind", "-k", "run_name_and_status", "--parity-self-test")
     assert done.status == 1, done.output

@@ -28,7 +28,7 @@ from support.memory_store import (
 from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import State
-from mlflow_parity.pairing.experiments import RunPairing, pair_experiments, pair_runs
+from mlflow_parity.pairing.by_kind import RunPairing, pair_experiments, pair_runs
 from mlflow_parity.snapshot import RunKey
 
 SOURCE_TAG = "mlflow_exim.run_info.run_id"
@@ -50,18 +50,18 @@ def keys(store: Store, *, backwards: bool = False) -> list[RunKey]:
 
 def pairs(pairing: RunPairing) -> dict[str, tuple[str, str]]:
     """Return source id → target id and key."""
-    return {pair.source.run_id: (pair.target.run_id, pair.by) for pair in pairing.pairs}
+    return {pair.source.entity_id: (pair.target.entity_id, pair.by) for pair in pairing.pairs}
 
 
 def accounted(pairing: RunPairing, source: list[RunKey], target: list[RunKey]) -> None:
     """Check that every run of either side is in exactly one of the lists."""
-    ours = [pair.source.run_id for pair in pairing.pairs] + [run.run_id for run in pairing.missing]
-    ours += [run.run_id for group, _, _ in pairing.ambiguous for run in group]
-    theirs = [pair.target.run_id for pair in [*pairing.pairs, *pairing.duplicates]]
-    theirs += [extra.target.run_id for extra in pairing.extra]
-    theirs += [run.run_id for _, group, _ in pairing.ambiguous for run in group]
-    assert sorted(ours) == sorted(run.run_id for run in source)
-    assert sorted(theirs) == sorted(run.run_id for run in target)
+    ours = [pair.source.entity_id for pair in pairing.pairs] + [run.entity_id for run in pairing.missing]
+    ours += [run.entity_id for group, _, _ in pairing.ambiguous for run in group]
+    theirs = [pair.target.entity_id for pair in [*pairing.pairs, *pairing.duplicates]]
+    theirs += [run.entity_id for run, _ in pairing.extra]
+    theirs += [run.entity_id for _, group, _ in pairing.ambiguous for run in group]
+    assert sorted(ours) == sorted(run.entity_id for run in source)
+    assert sorted(theirs) == sorted(run.entity_id for run in target)
 
 
 # --- the keys
@@ -112,38 +112,18 @@ def test_a_unique_name_pairs_at_last_and_is_never_green(tmp_path: Path) -> None:
     assert ("params", "lr", "mismatch", "run-0") in done.found
 
 
-def test_a_journal_pairs_what_it_names() -> None:
-    """The journal says which run became which; an entry for an unknown run changes nothing."""
-    source = small_store(2)
-    target = natural(source)
-    for run in target.runs.values():
-        run.name, run.start_time, run.params = "", None, {"number": run.params["number"]}
-    journal = {run_id(int(run.params["number"])): run.run_id for run in target.runs.values()} | {
-        "unknown": "unknown too"
-    }
-    assert pairs(pair_runs(keys(source), keys(target))) == {}
-    pairing = pair_runs(keys(source), keys(target), journal)
-    assert pairs(pairing) == {key: (copy, "journal") for key, copy in journal.items() if key != "unknown"}
-    accounted(pairing, keys(source), keys(target))
-
-
 def test_a_stronger_key_wins() -> None:
-    """Same id before source tag before journal: the weaker claimant is a duplicate."""
+    """Same id before source tag: the weaker claimant is a duplicate."""
     source = small_store(1)
     [original] = source.runs.values()
     target = same_ids(source)
     tagged = replace(copy.deepcopy(original), run_id="t" * 32, tags={**original.tags, SOURCE_TAG: original.run_id})
-    noted = replace(copy.deepcopy(original), run_id="j" * 32)
-    target.add(tagged, noted)
-    journal = {original.run_id: noted.run_id}
-    pairing = pair_runs(keys(source), keys(target, backwards=True), journal)
+    target.add(tagged)
+    pairing = pair_runs(keys(source), keys(target, backwards=True))
     assert pairs(pairing) == {original.run_id: (original.run_id, "same-id")}
-    assert [(pair.target.run_id, pair.by) for pair in pairing.duplicates] == [
-        (tagged.run_id, "source-tag"),
-        (noted.run_id, "journal"),
-    ]
+    assert [(pair.target.entity_id, pair.by) for pair in pairing.duplicates] == [(tagged.run_id, "source-tag")]
     del target.runs[original.run_id]
-    pairing = pair_runs(keys(source), keys(target), journal)
+    pairing = pair_runs(keys(source), keys(target))
     assert pairs(pairing) == {original.run_id: (tagged.run_id, "source-tag")}
 
 
@@ -165,7 +145,7 @@ def test_a_run_imported_twice_is_a_duplicate(tmp_path: Path, backwards: bool) ->
     accounted(pairing, keys(source), keys(target))
     assert len(pairing.pairs) == 2
     [duplicate] = pairing.duplicates
-    assert duplicate.source.run_id == run_id(1)
+    assert duplicate.source.entity_id == run_id(1)
     done = audited(tmp_path, source, target)
     [finding] = done.result.findings
     assert (finding.state, finding.facet, finding.source_id) == (State.DUPLICATE, "presence", run_id(1))
@@ -182,7 +162,7 @@ def test_of_two_imports_the_whole_one_is_the_copy() -> None:
     for backwards in (False, True):
         pairing = pair_runs(keys(source), keys(target, backwards=backwards))
         assert pairs(pairing) == {run_id(0): (whole.run_id, "source-tag")}
-        assert [pair.target.run_id for pair in pairing.duplicates] == [damaged.run_id]
+        assert [pair.target.entity_id for pair in pairing.duplicates] == [damaged.run_id]
 
 
 def _half(source: RunData, experiment_id: str) -> RunData:
@@ -219,9 +199,9 @@ def test_half_a_run_is_no_copy_even_with_equal_content() -> None:
     run.tags, run.inputs, run.files = {"mlflow.user": "ada", "mlflow.runName": run.name}, [], {}
     half = replace(_half(run, "1"), name=run.name)
     pairing = pair_runs(keys(source), [run_key(half.record(list))])
-    assert [missing.run_id for missing in pairing.missing] == [run.run_id]
-    [extra] = pairing.extra
-    assert "half a run" in extra.why
+    assert [missing.entity_id for missing in pairing.missing] == [run.run_id]
+    [(_, why)] = pairing.extra
+    assert "half a run" in why
 
 
 def test_a_run_that_still_runs_is_paired() -> None:
@@ -255,7 +235,7 @@ def test_a_run_that_nobody_knows_is_extra() -> None:
     tagged.tags["mlflow_exim.run_info.status"] = "FINISHED"
     target.add(tagged)
     pairing = pair_runs(keys(source), keys(target))
-    why = {extra.target.run_id: extra.why for extra in pairing.extra}
+    why = {run.entity_id: why for run, why in pairing.extra}
     assert "no source run has its id" in why[run_id(50)]
     assert "none that names a run" in why[run_id(51)]
 
@@ -433,18 +413,18 @@ def test_an_import_of_a_store_with_imports_of_its_own_runs_is_green(tmp_path: Pa
 _runs = st.lists(
     st.builds(
         RunKey,
-        run_id=st.sampled_from("abcdefgh"),
+        entity_id=st.sampled_from("abcdefgh"),
         name=st.sampled_from(["", "x", "y"]),
         status=st.sampled_from(["FINISHED", "RUNNING"]),
-        start_time=st.sampled_from([None, 1, 2]),
+        created=st.sampled_from([None, 1, 2]),
         lifecycle_stage=st.sampled_from(["active", "deleted"]),
-        source_run_id=st.none() | st.sampled_from("abcdefghz"),
+        origin=st.none() | st.sampled_from("abcdefghz"),
         tagged=st.booleans(),
         empty=st.booleans(),
         content=st.sampled_from([b"1", b"2"]),
     ),
     max_size=8,
-    unique_by=lambda run: run.run_id,
+    unique_by=lambda run: run.entity_id,
 )
 
 
@@ -454,22 +434,23 @@ def test_every_run_is_in_exactly_one_list_in_whatever_order(
 ) -> None:
     """Nothing is lost or counted twice by pairing, and the order of reading does not change its outcome."""
     if moved:
-        target = [replace(run, run_id=run.run_id.upper()) for run in target]
-    journal = data.draw(st.dictionaries(st.sampled_from("abcdefghz"), st.sampled_from("ABCDEFGHZ"), max_size=2))
-    pairing = pair_runs(source, target, journal)
+        target = [replace(run, entity_id=run.entity_id.upper()) for run in target]
+    pairing = pair_runs(source, target)
     accounted(pairing, source, target)
-    shuffled = pair_runs(data.draw(st.permutations(source)), data.draw(st.permutations(target)), journal)
+    shuffled = pair_runs(data.draw(st.permutations(source)), data.draw(st.permutations(target)))
     assert pairs(shuffled) == pairs(pairing)
-    assert {pair.target.run_id for pair in shuffled.duplicates} == {pair.target.run_id for pair in pairing.duplicates}
-    assert {extra.target.run_id for extra in shuffled.extra} == {extra.target.run_id for extra in pairing.extra}
-    assert {run.run_id for run in shuffled.missing} == {run.run_id for run in pairing.missing}
+    assert {pair.target.entity_id for pair in shuffled.duplicates} == {
+        pair.target.entity_id for pair in pairing.duplicates
+    }
+    assert {run.entity_id for run, _ in shuffled.extra} == {run.entity_id for run, _ in pairing.extra}
+    assert {run.entity_id for run in shuffled.missing} == {run.entity_id for run in pairing.missing}
 
 
 @given(runs=_runs)
 def test_a_server_is_its_own_copy(runs: list[RunKey]) -> None:
     """Whatever tags there are: compared with itself every run is itself."""
     pairing = pair_runs(runs, runs)
-    assert pairs(pairing) == {run.run_id: (run.run_id, "same-id") for run in runs}
+    assert pairs(pairing) == {run.entity_id: (run.entity_id, "same-id") for run in runs}
     assert [pairing.duplicates, pairing.extra, pairing.missing, pairing.ambiguous] == [[], [], [], []]
 
 
@@ -489,14 +470,14 @@ def outcome(source: list[Experiment], target: list[Experiment]) -> dict[str, lis
     """Return the pairing by ids, after checking that no experiment is in two lists."""
     pairing = pair_experiments(source, target)
     used = [pair.target.experiment_id for pair in [*pairing.pairs, *pairing.duplicates]]
-    used += [item.experiment_id for item in pairing.extra]
+    used += [item.experiment_id for item, _ in pairing.extra]
     assert sorted(used) == sorted(item.experiment_id for item in target)
     ours = [pair.source.experiment_id for pair in pairing.pairs] + [item.experiment_id for item in pairing.missing]
     assert sorted(ours) == sorted(item.experiment_id for item in source)
     return {
         "pairs": sorted((pair.source.experiment_id, pair.target.experiment_id, pair.by) for pair in pairing.pairs),
         "missing": [(item.experiment_id,) for item in pairing.missing],
-        "extra": [(item.experiment_id,) for item in pairing.extra],
+        "extra": [(item.experiment_id,) for item, _ in pairing.extra],
         "duplicates": [(pair.source.experiment_id, pair.target.experiment_id) for pair in pairing.duplicates],
     }
 

@@ -16,7 +16,7 @@ from support.stores import imported
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.pairing.objects import ObjectPairing, pair_objects
+from mlflow_parity.pairing.by_kind import ObjectPairing, pair_objects
 
 SEEDS = range(4)
 

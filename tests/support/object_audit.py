@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from mlflow_parity.comparing import Comparison, compare_objects
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_links import ObjectLinks
-from mlflow_parity.comparing.objects import ObjectComparison, compare_objects
+from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
 from mlflow_parity.kinds.copy_places import CopyPlaces
-from mlflow_parity.pairing.objects import pair_objects
+from mlflow_parity.pairing.by_kind import pair_objects
 from mlflow_parity.pairing.relocation import Relocation
-from mlflow_parity.pairing.same_store import same_objects
 from support.entities import Store, families
 
 
@@ -68,14 +66,14 @@ def compare_stores(
     for kind in families():
         ours, theirs = source.keys(kind), target.keys(kind)
         evidence = (Likeness(source, links), Likeness(target))
-        pairings[kind] = same_objects(ours, theirs) if same else pair_objects(ours, theirs, links.runs.pairs, evidence)
+        pairings[kind] = pair_objects(ours, theirs, links.runs.pairs, evidence, same_store=same)
         links.remember(kind, pairings[kind])
         links.known[kind] = {key.entity_id for key in ours}
-    comparison = ObjectComparison(
+    comparison = Comparison(
         {name: in_scope(name) for name in KINDS},
         links,
         hashed=hashed,
-        same_store=same,
+        profile=profile,
         moved=known.moved,
         releases=known.releases,
     )

@@ -1,50 +1,78 @@
-"""The part of an audit about experiments and their runs: pairs, compares, and reads again what differs."""
+"""Experiments and runs of both sides as a whole: their pairs, what is deleted, extra, or came while the audit ran."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
 
-from mlflow_parity.audit import concurrent_changes as changes
-from mlflow_parity.audit.extra_experiments import held
-from mlflow_parity.audit.left_out import DeletedRuns, left_out
+from mlflow_parity.audit import second_look as changes
+from mlflow_parity.audit.looks import Looks
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
-from mlflow_parity.audit.second_look import listed_now, moved_runs
 from mlflow_parity.audit.side import SIDES, Side, SideName
-from mlflow_parity.audit.test_items import Item, plain_name
-from mlflow_parity.comparing import Comparison, Difference, compare_experiment
+from mlflow_parity.audit.test_items import Item
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.fields import Links
+from mlflow_parity.comparing.links import Links
 from mlflow_parity.comparing.same_store import refuse
-from mlflow_parity.comparing.surplus import surplus_experiment
+from mlflow_parity.comparing.unpaired import Held, is_default, surplus_experiment
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import RunKey
 from mlflow_parity.core.records import REPLACED_TAG, Experiment
-from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds import contract
+from mlflow_parity.core.verdict import Deleted, Row, State
+from mlflow_parity.kinds import CONTAINERS, of_family
+from mlflow_parity.kinds.base import Kind
 from mlflow_parity.kinds.profiles import Kept
-from mlflow_parity.pairing.experiments import ExperimentPair, RunPairing, pair_runs
-from mlflow_parity.pairing.same_store import same_runs
-from mlflow_parity.snapshot import ExperimentView, Part
+from mlflow_parity.pairing.by_kind import RunPairing, pair_runs
+from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.store import SnapshotView
+
+#: Runs in deleted experiments that are counted at most, a thousand a request: to know that there are many is enough.
+_MOST = 5_000
+
+
+class DeletedRuns:
+    """Counts the deleted runs of the experiments that are read, without those whose pair is judged."""
+
+    def __init__(self) -> None:
+        self.counts: dict[SideName, int | None] = {}
+
+    def add(self, side: SideName, keys: Iterable[RunKey] | None, pairing: RunPairing | None = None) -> None:
+        """Add the runs of one experiment; ``None``: they could not be read."""
+        before = self.counts.get(side, 0)
+        if keys is None or before is None:
+            self.counts[side] = None
+            return
+        # deleted on one side only is a difference
+        judged = sum(getattr(pair, side).deleted for pair in pairing.pairs) if pairing is not None else 0
+        both = sum(pair.source.deleted and pair.target.deleted for pair in pairing.pairs) if pairing is not None else 0
+        self.counts[side] = before + sum(key.deleted for key in keys) - (judged - both)
+
+
+def left_out(side: Side, runs: int | None, experiments: list[str]) -> Deleted:
+    """Return what was left out of a side: so many deleted runs, these deleted experiments, and what is in them."""
+    if not experiments:
+        return Deleted(runs, 0, 0)
+    if side.reader is None:
+        return Deleted(runs, len(experiments), None)
+    inside = 0
+    try:
+        for page in side.reader.runs_of(experiments):
+            inside += len(page)
+            if inside >= _MOST:
+                return Deleted(runs, len(experiments), inside, at_least=True)
+    except ReadError:
+        return Deleted(runs, len(experiments), None)
+    return Deleted(runs, len(experiments), inside)
 
 
 class Experiments:
     """Experiments and runs of both sides, once they were read."""
 
-    def __init__(self, sides: Mapping[SideName, Side], scope: Scope, parts: frozenset[Part], result: Result) -> None:
-        self.sides = sides
+    def __init__(self, looks: Looks, scope: Scope, result: Result) -> None:
+        self.looks = looks
+        self.sides = looks.sides
         self.settings = scope.settings
         self.result = result
         self._scope = scope
-        self._parts = parts
-        # of the second look: runs that moved by experiment, why that is not known, and the experiments
-        self._moved: dict[SideName, dict[str, set[str]]] = {}
-        self._unknown: dict[SideName, dict[str, str]] = {}
-        self._listed: dict[SideName, dict[str, Experiment]] = {}
-        self._unlisted: dict[SideName, str] = {}
         self.deleted = DeletedRuns()
         """Deleted runs of the experiments that were read, where they are out of scope."""
 
@@ -55,7 +83,7 @@ class Experiments:
         known: dict[str, str] = {}
         replaced: set[str] = set()
         kept = Kept()
-        if "runs" in self._parts:
+        if "runs" in self.looks.parts:
             for source, pair in selected.linked:
                 ours = self.sides["source"].view(source)
                 theirs = None if pair is None else self.sides["target"].view(pair.target)
@@ -71,7 +99,7 @@ class Experiments:
                     continue
                 keys = ours.run_keys()
                 kept.add_source(keys)
-                known.update({key.run_id: key.lifecycle_stage for key in keys})
+                known.update({key.entity_id: key.lifecycle_stage for key in keys})
                 self.result.source_runs += sum(self.settings.include_deleted or not key.deleted for key in keys)
                 if theirs is None:
                     self.deleted.add("source", keys)
@@ -81,14 +109,14 @@ class Experiments:
                 else:
                     copies_of = theirs.run_keys()
                     kept.add_target(copies_of)
-                    pairing = _pair_runs(keys, copies_of, same_store=self.settings.profile == "same-store")
-                    pairs.update({found.source.run_id: found.target.run_id for found in pairing.pairs})
+                    pairing = pair_runs(keys, copies_of, same_store=self.settings.profile == "same-store")
+                    pairs.update({found.source.entity_id: found.target.entity_id for found in pairing.pairs})
                     self.deleted.add("source", keys, pairing)
                     self.deleted.add("target", copies_of, pairing)
                     for found in pairing.duplicates:
-                        copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
+                        copies.setdefault(found.source.entity_id, set()).add(found.target.entity_id)
                     if self.settings.profile != "same-store":
-                        gone = [found.target.run_id for found in pairing.extra if found.target.deleted]
+                        gone = [run.entity_id for run, _ in pairing.extra if run.deleted]
                         replaced.update(run.run_id for run in theirs.runs(gone) if run.tags.get(REPLACED_TAG) in pairs)
             for _, surplus, _, _ in selected.surplus:
                 view = self.sides["target"].view(surplus)
@@ -139,22 +167,13 @@ class Experiments:
             "source": [source.experiment_id for source, _ in selected.linked],
             "target": [pair.target.experiment_id for _, pair in selected.linked if pair is not None],
         }
-        deleted = self.settings.include_deleted
-        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
-            asked = {
-                name: pool.submit(moved_runs, reader, self.sides[name].snapshot, ids[name], include_deleted=deleted)
-                for name in SIDES
-                if (reader := self.sides[name].reader) is not None
-            }
-            for name, future in asked.items():
-                self._moved[name], self._unknown[name] = future.result()
+        self.looks.list_runs(ids)
 
     def _list_again(self, name: SideName) -> None:
         before = {item.experiment_id: item for item in self.sides[name].experiments()}
-        try:
-            now = self._listed[name] = listed_now(self.sides[name])
-        except ReadError as error:
-            self._unlisted[name] = str(error)
+        self.looks.list_experiments(name)
+        now = self.looks.listed.get(name)
+        if now is None:
             return
         for item in ({**before, **now}).values():
             if not self._scope.names(item.name):
@@ -168,192 +187,52 @@ class Experiments:
             for change in found:
                 self.result.changes.add(change)
 
-    def compare(self, source: Experiment, pair: ExperimentPair | None, comparison: Comparison) -> Iterator[Outcome]:
-        """Compare a source experiment and its runs with their copies; what differs is read again first."""
-        ours: ExperimentView = self.sides["source"].view(source)
-        theirs: ExperimentView | None = None if pair is None else self.sides["target"].view(pair.target)
-        first = [*_compare_views(ours, theirs, pair, comparison)]
-        suspects = [outcome for outcome in first if not outcome.row.state.green]
-        final = first
-        views: list[tuple[SideName, ExperimentView]] = [("source", ours)]
-        if theirs is not None:
-            views.append(("target", theirs))
-        places = {name: view.experiment.experiment_id for name, view in views}
-        moved: dict[SideName, set[str]] = {}
-        doubts: list[str] = []
-        if comparison.run_facets:
-            moved = {name: self._moved.get(name, {}).get(place, set()) for name, place in places.items()}
-            unknown = {name: self._unknown.get(name, {}).get(place) for name, place in places.items()}
-            doubts = [f"{name}: {reason}" for name, reason in unknown.items() if reason]
-        itself = any((name, "experiment", place) in self.result.changes.found for name, place in places.items())
-        if suspects or itself or any(moved.values()):
-            confirmed = self._confirm(ours, theirs, pair, comparison, suspects, moved, doubts, itself=itself)
-            if confirmed is not None:
-                final = confirmed
-                gone = len(suspects) - sum(not outcome.row.state.green for outcome in confirmed)
-                self.result.settled += max(gone, 0)
-        if doubts:
-            final.append(self._doubtful(source, places.get("target"), "; ".join(doubts)))
-        for outcome in final:
-            if outcome.row.kind == "run" and outcome.row.facet == "presence" and outcome.row.paired_by:
-                self.result.paired_by[outcome.row.paired_by] += 1
-        yield from final
-
     def surplus(self, target: Experiment, note: str, kind: State) -> Iterator[Outcome]:
         """Report an experiment of the target that no experiment of the source is paired with."""
-        found = held(self.sides["target"], target, self._parts, include_deleted=self.settings.include_deleted)
+        found = held(self.sides["target"], target, self.looks.parts, include_deleted=self.settings.include_deleted)
         yield from refuse(surplus_experiment(target, found, note, kind), self.settings.profile)
 
-    def _confirm(
-        self,
-        ours: ExperimentView,
-        theirs: ExperimentView | None,
-        pair: ExperimentPair | None,
-        comparison: Comparison,
-        suspects: Sequence[Outcome],
-        moved: Mapping[SideName, set[str]],
-        doubts: list[str],
-        *,
-        itself: bool,
-    ) -> list[Outcome] | None:
-        """Read the suspects, and the runs that moved on, once more and compare again.
 
-        ``None`` when nothing could be read again; ``doubts`` gets what is known to have moved and was not read again,
-        ``itself``: the experiment changed.
-        """
-        fresh: dict[SideName, ExperimentView | None] = {"source": ours, "target": theirs}
-        itself |= any(outcome.row.kind == "experiment" and outcome.row.facet != "presence" for outcome in suspects)
-        anew = False
-        for name in SIDES:
-            view = fresh[name]
-            if view is None:
-                continue
-            runs: set[str] = set()
-            metrics: dict[str, set[str]] = {}
-            trees: set[str] = set()
-            for run_id in moved.get(name, ()):
-                metrics[run_id] = {""}
-                trees.add(run_id)
-            for outcome in suspects:
-                suspect = outcome.row.source_id if name == "source" else outcome.row.target_id
-                if outcome.row.kind != "run" or suspect is None:
-                    continue
-                runs.add(suspect)
-                if outcome.row.facet == "metrics" and outcome.differences:
-                    metrics.setdefault(suspect, set()).update(found.key for found in outcome.differences)
-                if outcome.row.facet == "artifacts" and outcome.differences:
-                    trees.add(suspect)
-            try:
-                experiment = self._now(name, view.experiment) if itself else view.experiment
-                view_now = self.sides[name].fresh(
-                    view,
-                    runs,
-                    metrics,
-                    trees,
-                    self.settings.depth,
-                    include_deleted=self.settings.include_deleted,
-                    parts=self._parts,
-                    experiment=experiment,
-                )
-            except ReadError as error:
-                self.result.notes.append(f"suspects could not be read again from the {name}: {error}")
-                if moved.get(name):
-                    doubts.append(f"{name}: {len(moved[name])} changed since and could not be read again: {error}")
-                continue
-            if view_now is not None:
-                fresh[name] = view_now
-                anew = True
-        source, target = fresh["source"], fresh["target"]
-        if not anew or source is None:
-            return None
-        for name, before in (("source", ours), ("target", theirs)):
-            now = source if name == "source" else target
-            if before is None or now is None or now is before:
-                continue
-            found = [*changes.of_experiment(name, before.experiment, now.experiment)]
-            if comparison.run_facets:
-                found += changes.of_runs(name, before, now)
-            for change in found:
-                self.result.changes.add(change)
-        if pair is not None and target is not None:
-            pair = replace(pair, source=source.experiment, target=target.experiment)
-        return [self.result.changes.settle(outcome) for outcome in _compare_views(source, target, pair, comparison)]
+def held(side: Side, experiment: Experiment, asked: Collection[Part], *, include_deleted: bool) -> Held:
+    """Count what was read of an experiment; ``asked`` are the parts that the audit reads.
 
-    def _now(self, name: SideName, experiment: Experiment) -> Experiment:
-        """Return an experiment as its server told it at the second look (as it was, when it is gone)."""
-        return self._listed.get(name, {}).get(experiment.experiment_id, experiment)
-
-    def _doubtful(self, source: Experiment, target_id: str | None, why: str) -> Outcome:
-        """Return the row of an experiment whose runs were read, and may not be so any more."""
-        asked = self.result.selection.facets("run")
-        facet = next(facet for facet in contract.RUN_FACETS if facet in asked)
-        row = Row(source.name, "run", "(all runs)", None, None, facet, State.UNVERIFIED, note=f"target {target_id}")
-        return Outcome(row, (Difference("", State.UNVERIFIED, f"run.{facet}", note=why),))
-
-    def late(self, selected: Selected) -> Iterator[tuple[Item, Outcome]]:
-        """Yield rows for experiments that came or went while the audit ran, or were not to be listed again."""
-        items = [item for item in self._scope.items if item.family == "experiment" and not item.gone]
-        chosen = {item.key for item, _, _ in selected.sources} | {item.key for item, _, _, _ in selected.surplus}
-        # where only some were selected, all others are left out, and the report says so
-        if not items or any(item.key not in chosen for item in items):
-            return
-        for name, reason in self._unlisted.items():
-            item = Item("all-experiments", "(all experiments)", "", surplus=False)
-            why = f"whether experiments came or went on the {name} since could not be asked: {reason}"
-            yield from self._unread(item, None, None, why)
-        read: dict[SideName, set[str]] = {
-            "source": {one.experiment_id for _, one, _ in selected.sources},
-            "target": {pair.target.experiment_id for _, _, pair in selected.sources if pair is not None}
-            | {one.experiment_id for _, one, _, _ in selected.surplus},
-        }
-        for name, now in self._listed.items():
-            before = {one.experiment_id: one for one in self.sides[name].experiments()}
-            for place in {**before, **now}:
-                old, there = before.get(place), now.get(place)
-                if there is None and place in read[name]:
-                    why = f"it went on the {name} while the audit was running; repeat it"
-                elif there is not None and place not in read[name] and self._is_late(old, there):
-                    why = f"it came on the {name} while the audit was running, nothing of it was read; repeat it"
-                else:
-                    continue
-                one = there or before[place]
-                item = Item(plain_name(one.name), one.name, place, surplus=name == "target")
-                ours, theirs = (place, None) if name == "source" else (None, place)
-                yield from self._unread(item, ours, theirs, why)
-
-    def _is_late(self, before: Experiment | None, now: Experiment) -> bool:
-        """Whether an experiment is in scope since it was made or restored."""
-        return self._scope.is_in(now) and (before is None or is_deleted(before) > is_deleted(now))
-
-    def _unread(self, item: Item, source: str | None, target: str | None, why: str) -> Iterator[tuple[Item, Outcome]]:
-        for kind, facets in (("experiment", contract.EXPERIMENT_FACETS), ("run", contract.RUN_FACETS)):
-            asked = [facet for facet in facets if facet in self.result.selection.facets(kind)]
-            if asked:
-                row = Row(item.name, kind, item.name, source, target, asked[0], State.UNVERIFIED)
-                yield item, Outcome(row, (Difference("", State.UNVERIFIED, f"{kind}.{asked[0]}", note=why),))
-                return
-
-
-def _compare_views(
-    source: ExperimentView, target: ExperimentView | None, pair: ExperimentPair | None, comparison: Comparison
-) -> Iterator[Outcome]:
-    """Pair the runs of two views and compare them; what cannot be listed is unverified as a whole."""
-    pairing = RunPairing()
-    problem = None
-    if comparison.run_facets:
-        for name, view in (("source", source), ("target", target)):
-            reason = None if view is None else view.problem("runs")
-            if reason is not None:
-                problem = f"the {name}'s runs could not be read: {reason}"
+    Of a Default without runs, kinds that the audit does not read are asked for now: its first objects are enough.
+    """
+    runs, objects = side.view(experiment), side.snapshot.objects(experiment.experiment_id)
+    counts: dict[str, int] = {}
+    least: set[str] = set()
+    unknown: dict[str, str] = {}
+    problem = runs.problem("runs")
+    if problem is None:
+        counts["runs"] = sum(include_deleted or not key.deleted for key in runs.run_keys())
+    else:
+        unknown["runs"] = problem
+    look = is_default(experiment) and not counts.get("runs")
+    for kind in of_family("experiment"):
+        if kind.part == "scorers" and is_deleted(experiment):
+            continue  # no server lists those of a deleted experiment
+        problem = objects.problem(kind.part)
         if problem is None:
-            copies = [] if target is None else target.run_keys()
-            pairing = _pair_runs(source.run_keys(), copies, same_store=comparison.same_store)
-            for found in pairing.pairs:
-                comparison.links.pairs[found.source.run_id] = found.target.run_id
-            for found in pairing.duplicates:
-                comparison.links.copies.setdefault(found.source.run_id, set()).add(found.target.run_id)
-    yield from refuse(compare_experiment(source, target, pair, pairing, comparison, problem), comparison.profile)
+            counts[kind.plural] = len(objects.keys(kind.name))
+        elif kind.part in asked or (look and not side.live):
+            unknown[kind.plural] = problem
+        elif look:
+            try:
+                counts[kind.plural] = _some(side, experiment, kind)
+            except ReadError as error:
+                unknown[kind.plural] = str(error)
+            least.add(kind.plural)
+    return Held(counts, least, unknown)
 
 
-def _pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store: bool) -> RunPairing:
-    return same_runs(source, target) if same_store else pair_runs(source, target)
+def _some(side: Side, experiment: Experiment, kind: Kind) -> int:
+    """Return how many objects of a kind the first batch brings."""
+    assert side.reader is not None
+    batches = side.reader.experiment_objects(experiment.experiment_id, [kind.name])
+    return next((len(batch) for batch in batches if batch), 0)
+
+
+def gone(item: Item) -> Outcome:
+    """Return the row of what was one too many on the target and is there no more."""
+    note = "it was on the target only, and is not any more"
+    return Outcome(Row(item.label, CONTAINERS[item.family], item.name, None, None, "presence", State.MATCH, note=note))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.records import Experiment
 
 #: Names that a message has.

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mlflow_parity.audit.concurrent_changes import Changes
+from mlflow_parity.audit.second_look import Changes
 from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.test_items import ItemState

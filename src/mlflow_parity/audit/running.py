@@ -9,33 +9,31 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_parity.audit.experiments import Experiments
-from mlflow_parity.audit.extra_experiments import gone
+from mlflow_parity.audit.experiments import Experiments, gone
+from mlflow_parity.audit.late import late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
+from mlflow_parity.audit.looks import Looks, Place
 from mlflow_parity.audit.model_loading import RULE, Loader
-from mlflow_parity.audit.objects import Objects, Place, parts_of
+from mlflow_parity.audit.objects import Objects, parts_of
 from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
-from mlflow_parity.audit.second_look import late, unread
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
-from mlflow_parity.comparing import Comparison, Difference
+from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.experiment import PART_OF_FACET
 from mlflow_parity.comparing.explain import Explainer
-from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_links import ObjectLinks
+from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
-from mlflow_parity.pairing.experiments import ExperimentPair
+from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.by_hand import by_hand
@@ -89,9 +87,9 @@ class Audit:
         self._read(selected, parts, result, progress)
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
-        experiments = Experiments(self.sides, self.scope, parts, result)
+        experiments = Experiments(self._looks(parts), self.scope, result)
         links = self._links(experiments, selected)
-        objects = self._objects(selected, links, result)
+        objects = self._objects(experiments, selected, links, result)
         self.objects = objects if self.settings.self_test else None
         # a recheck may be of what is no object at all
         nothing = not self.scope.has_sources and self.settings.recheck is None
@@ -105,23 +103,9 @@ class Audit:
         experiments.leave_out(selected)
         experiments.look_again(selected)
         explainer = Explainer()
-        comparison = Comparison(
-            selection.facets("experiment"),
-            selection.facets("run"),
-            links,
-            self.settings.include_deleted,
-            hashed=self.settings.depth != "listing",
-            objects=objects.links,
-            profile=self.settings.profile,
-            moved=self.scope.moved,
-            told=objects.told,
-        )
         for item, source, pair in selected.sources:
             state = result.states.setdefault(item.key, ItemState(item))
-            for outcome in experiments.compare(source, pair, comparison):
-                self._record(outcome, state, result, explainer, sink)
-            place = self._place(source, pair)
-            for outcome in objects.compare(item.label, "experiment", place):
+            for outcome in objects.compare(item.label, "experiment", self._place(source, pair)):
                 self._record(outcome, state, result, explainer, sink)
         for item, target, note, kind in selected.surplus:
             state = result.states.setdefault(item.key, ItemState(item))
@@ -137,10 +121,9 @@ class Audit:
                 self._record(outcome, state, result, explainer, sink)
         for item, outcome in late(self.scope, selected, objects):
             self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
-        for item, outcome in experiments.late(selected):
-            self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
         self._limits(selected, result, explainer, sink)
         result.notes += objects.notes
+        result.settled = objects.settled
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
         result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls
@@ -186,13 +169,20 @@ class Audit:
     def _links(self, experiments: Experiments, selected: Selected) -> Links:
         return experiments.links(selected)
 
-    def _objects(self, selected: Selected, links: Links, result: Result) -> Objects:
+    def _looks(self, parts: frozenset[Part]) -> Looks:
+        return Looks(
+            self.sides, self.settings.depth, self._scratch, include_deleted=self.settings.include_deleted, parts=parts
+        )
+
+    def _objects(self, experiments: Experiments, selected: Selected, links: Links, result: Result) -> Objects:
         """Pair everything beside experiments and runs, so that links between objects can be followed."""
         copies = {source.experiment_id: pair.target.experiment_id for source, pair in selected.linked if pair}
         read = {source.experiment_id for source, _ in selected.linked}
         listed = self.sides["source"].experiments()
         objects = self._opened(
-            result.selection,
+            experiments.looks,
+            result,
+            selected,
             ObjectLinks(
                 links,
                 # also of those out of scope: the lists tell their pairs, and objects in scope name them
@@ -208,7 +198,6 @@ class Audit:
                 include_deleted=self.settings.include_deleted,
             ),
         )
-        objects.changes = result.changes
         objects.learn(
             [self._place(source, pair) for source, pair in selected.linked],
             complete=links.complete,
@@ -227,19 +216,19 @@ class Audit:
             objects.is_held(Place(SERVER, SERVER), family) for family in sorted(families)
         )
 
-    def _opened(self, selection: Selection, links: ObjectLinks) -> Objects:
+    def _opened(self, looks: Looks, result: Result, selected: Selected, links: ObjectLinks) -> Objects:
         """Return the objects of both sides, of which only the given links are known."""
         return Objects(
-            self.sides,
-            selection,
-            self.settings.depth,
-            self._scratch,
+            looks,
+            result.selection,
             links,
             hashed=self.settings.depth != "listing",
             profile=self.settings.profile,
             moved=self.scope.moved,
             told=told_of(self.sides),
             load=self._loader() if self.settings.load_models else None,
+            changes=result.changes,
+            pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
         )
 
     def _loader(self) -> Callable[[str, int], list[Difference]]:
@@ -337,6 +326,8 @@ class Audit:
         row = outcome.row
         sink.add(row)
         result.totals[row.state] += 1
+        if (row.kind, row.facet) == ("run", "presence") and row.paired_by:
+            result.paired_by[row.paired_by] += 1
         facet = f"{row.kind} {row.facet}"
         state.cell(facet).add(row)
         kept = state.findings.setdefault(facet, [])
@@ -388,10 +379,7 @@ def _redacted(value: object, redact: Callable[[str], str]) -> object:
 
 
 def _parts(selection: Selection) -> frozenset[Part]:
-    facets = selection.facets("run")
-    parts: set[Part] = {"runs"}
-    parts.update(part for facet, part in PART_OF_FACET.items() if facet in facets)
-    return frozenset(parts) | parts_of(selection)
+    return frozenset({"runs"}) | (selection.facets("run") & {"metrics", "artifacts"}) | parts_of(selection)
 
 
 def _shown(value: object) -> str | None:

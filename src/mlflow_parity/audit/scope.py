@@ -12,7 +12,7 @@ from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import NONE, Item, family_items, item_ids, plain_name
 from mlflow_parity.audit.waivers.waivers import Waiver
-from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.scope import in_scope
@@ -20,9 +20,8 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import FILES, SCOPE_KIND, family_of
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.pairing.experiments import ExperimentPair, ExperimentPairing, pair_experiments
+from mlflow_parity.pairing.by_kind import ExperimentPair, ExperimentPairing, pair_experiments, same_experiments
 from mlflow_parity.pairing.relocation import Relocation, find
-from mlflow_parity.pairing.same_store import same_experiments
 
 _NAMED: tuple[Family, ...] = ("model", "prompt")
 #: Kinds beside experiments whose objects name runs, experiments or logged models.
@@ -75,7 +74,7 @@ class Scope:
         same = self.settings.profile == "same-store"
         pair_all = same_experiments if same else pair_experiments
         pairing = pair_all(source, target)
-        if self._in_scope(pairing.missing) or self._in_scope(pairing.extra):
+        if self._in_scope([*pairing.missing, *(one for one, _ in pairing.extra)]):
             # an eventually consistent list, or an experiment made in between: look once more
             source, target = (self._sides[name].experiments(again=True) for name in SIDES)
             pairing = pair_all(source, target)
@@ -87,6 +86,7 @@ class Scope:
         deleted = self.settings.include_deleted
         # every target has one, active and empty, without any doing of the migration: it is judged by itself
         self._apart = None if same or deleted else next(filter(_is_default_apart, pairing.pairs), None)
+        extra = [one for one, _ in pairing.extra]
         self.pairing = ExperimentPairing(
             pairs=[
                 pair
@@ -96,7 +96,7 @@ class Scope:
                 and pair is not self._apart
             ],
             missing=self._in_scope(pairing.missing),
-            extra=self._in_scope(pairing.extra if self._apart is None else [*pairing.extra, self._apart.target]),
+            extra=[(one, "") for one in self._in_scope(extra if self._apart is None else [*extra, self._apart.target])],
             duplicates=[
                 pair
                 for pair in pairing.duplicates
@@ -104,7 +104,7 @@ class Scope:
             ],
         )
         sources = [pair.source for pair in self.pairing.pairs] + self.pairing.missing
-        surplus = [pair.target for pair in self.pairing.duplicates] + self.pairing.extra
+        surplus = [pair.target for pair in self.pairing.duplicates] + [one for one, _ in self.pairing.extra]
         self._present["experiment"] = {plain_name(item.name) for item in target if deleted or not is_deleted(item)}
         others = self._other_items(check_patterns)
         # much hangs on no experiment, and a server may well have nothing else: what it has of that is known once read

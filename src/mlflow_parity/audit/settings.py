@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from mlflow_parity.audit.recheck import Recheck
+from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Depth, Profile
+from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,45 @@ class Settings:
     self_test: bool = False
     two_servers: bool = False
     allow_place: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """What an earlier report leaves to be judged again.
+
+    ``checks`` are its checks that were not green, as ``promise[item id]``; ``created`` and ``digest`` (SHA-256 of the
+    file, hex) say which report it was.
+    """
+
+    path: str
+    created: str
+    digest: str
+    checks: frozenset[str]
+    covered: bool = False
+    """Whether its scope and names are those of the report, or wider, so that what is not listed now is gone."""
+
+    def wants(self, checks: Iterable[str]) -> bool:
+        """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""
+        return not self.checks.isdisjoint(checks)
+
+    def gone(self, present: Mapping[Family, Collection[str]]) -> tuple[Item, ...]:
+        """Return an item for each object that was one too many and is not on the target any more.
+
+        ``present`` are the plain names of what the target lists now, by family; one that was not listed is not there.
+        """
+        found: dict[tuple[Family, str], Item] = {}
+        for check in sorted(self.checks if self.covered else ()):
+            promise, _, inside = check.partition("[")
+            identity = inside.removesuffix("]")
+            name, surplus, _ = identity.rpartition(TARGET_ONLY)
+            if not surplus or promise not in PROMISES:
+                continue
+            family = PROMISES[promise].family
+            if family in present and name not in present[family]:
+                found[family, identity] = Item(identity, name, "", surplus=True, family=family, gone=True)
+        return tuple(found.values())
+
+    @property
+    def title(self) -> str:
+        """Which report it is, in a few words."""
+        return f"{Path(self.path).name} of {self.created} (SHA-256 {self.digest[:16]}…)"

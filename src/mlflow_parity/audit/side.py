@@ -257,7 +257,7 @@ class Side:
                 runs = self.reader.with_model_links(runs)
             except ReadError as error:
                 links_problem = str(error)
-        known = set() if view.problem("runs") else {key.run_id for key in view.run_keys()}
+        known = set() if view.problem("runs") else {key.entity_id for key in view.run_keys()}
         came = {run.run_id for run in runs if run.run_id not in known}
         if not include_deleted:
             came -= {run.run_id for run in runs if run.lifecycle_stage == "deleted"}
@@ -298,7 +298,7 @@ def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
     return {key: point for key, point in run.metrics.items() if key in keys or "" in keys}
 
 
-class FreshView:
+class FreshView(ExperimentView):
     """An experiment as it was read, with the suspects as they are now."""
 
     def __init__(

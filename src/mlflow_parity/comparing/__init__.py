@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from mlflow_parity.comparing.difference import Difference, Outcome, facet_state
-from mlflow_parity.comparing.experiment import Comparison, compare_experiment
+from mlflow_parity.comparing.objects import Comparison, compare_objects
 
-__all__ = ["Comparison", "Difference", "Outcome", "compare_experiment", "facet_state"]
+__all__ = ["Comparison", "Difference", "Outcome", "compare_objects", "facet_state"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Set
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
+from mlflow_parity.comparing.links import Links
 from mlflow_parity.core.digests import input_value
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Experiment, Run
@@ -19,22 +19,6 @@ USER_TAG = "mlflow.user"
 _NAME_TAG = "mlflow.runName"
 #: Compared by facets of their own, not as plain tags.
 RUN_SPECIAL = frozenset({NOTE_TAG, PARENT_TAG, USER_TAG})
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """What is known of runs all over the server: which target run each source run became."""
-
-    pairs: MutableMapping[str, str]
-    """Source run id → target run id; a confirming reading may fix it."""
-    known: Mapping[str, str]
-    """Source run id → lifecycle stage, for every source run that was read."""
-    copies: MutableMapping[str, set[str]]
-    """Source run id → further target runs that claim to be its copy."""
-    complete: bool
-    """Whether every source experiment that is not deleted was read, so that an unknown run is gone or deleted."""
-    replaced: Set[str] = frozenset()
-    """Deleted target runs that were copies of a paired source run before a repair replaced them."""
 
 
 def made_by_tool(source: Run, target: Run) -> bool:
@@ -290,6 +274,16 @@ def is_original(source: Experiment, target: Experiment) -> bool:
     """Whether the target's is no new one: the API cannot set a creation time, so equal ones are no accident."""
     alike = source.experiment_id == target.experiment_id or source.name == target.name
     return alike and source.creation_time is not None and source.creation_time == target.creation_time
+
+
+def experiment_name(source: Experiment, target: Experiment) -> list[Difference]:
+    """Compare names."""
+    return compare_values("name", source.name, target.name, "experiment.name")
+
+
+def experiment_lifecycle(source: Experiment, target: Experiment) -> list[Difference]:
+    """Compare lifecycle stages."""
+    return compare_values("lifecycle_stage", source.lifecycle_stage, target.lifecycle_stage, "experiment.lifecycle")
 
 
 def experiment_tags(source: Experiment, target: Experiment) -> list[Difference]:

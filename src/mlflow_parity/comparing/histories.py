@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.digests import series_matrix
-from mlflow_parity.core.records import Run
+from mlflow_parity.core.keys import HistoryKey
+from mlflow_parity.core.records import Run, Series
 from mlflow_parity.core.verdict import State
-from mlflow_parity.snapshot import ExperimentView, HistoryKey
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,19 @@ _SHOWN = 20
 _Point = tuple[int, int, int]
 
 
-def compare_histories(
-    source: ExperimentView, target: ExperimentView, source_run: Run, target_run: Run
-) -> list[Difference]:
+class HistoryView(Protocol):
+    """The metric histories of the runs of one experiment on one side."""
+
+    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
+        """Size and digest of each metric history of a run."""
+        ...
+
+    def points(self, run_id: str, key: str) -> Series:
+        """One whole history."""
+        ...
+
+
+def compare_histories(source: HistoryView, target: HistoryView, source_run: Run, target_run: Run) -> list[Difference]:
     """Compare every metric history of a pair."""
     ours, theirs = source.histories(source_run.run_id), target.histories(target_run.run_id)
     found = _unread(source_run, ours, "source") + _unread(target_run, theirs, "target")
@@ -76,7 +86,7 @@ def _unread(run: Run, histories: Mapping[str, HistoryKey], side: str) -> list[Di
 
 
 def _compare_points(
-    source: ExperimentView, target: ExperimentView, source_id: str, target_id: str, key: str
+    source: HistoryView, target: HistoryView, source_id: str, target_id: str, key: str
 ) -> list[Difference]:
     ours = series_matrix(source.points(source_id, key))
     theirs = series_matrix(target.points(target_id, key))

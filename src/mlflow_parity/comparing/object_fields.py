@@ -1,15 +1,16 @@
-"""Facets of one pair of objects beside experiments and runs, by the rules of the contract."""
+"""Facets of one pair of objects, by the rules of the contract."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from mlflow_parity.comparing.difference import Difference, compare_mappings
+from mlflow_parity.comparing import fields
+from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets
 from mlflow_parity.comparing.fields import FIELD
-from mlflow_parity.comparing.json_values import compare_json, compare_multisets
-from mlflow_parity.comparing.object_links import ObjectLinks
+from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
     VERSIONS_TAG,
@@ -24,7 +25,7 @@ from mlflow_parity.comparing.registry_fields import (
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, plain_tags, singular_of
+from mlflow_parity.kinds import BY_NAME, plain_tags, singular_of
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
@@ -319,9 +320,37 @@ def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Differen
     return compare_json("", ours, theirs, rule)
 
 
-Comparer = Callable[[Entity, Entity, ObjectLinks], list[Difference]]
+Comparer = Callable[[Any, Any, ObjectLinks], list[Difference]]
+
+
+def _alone(compare: Callable[[Any, Any], list[Difference]]) -> Comparer:
+    """Return a comparer that asks for no links."""
+    return lambda source, target, _: compare(source, target)
+
+
 #: Facets with a comparer of their own.
 _OWN: Mapping[tuple[str, str], Comparer] = {
+    ("experiment", "name"): _alone(fields.experiment_name),
+    ("experiment", "lifecycle"): _alone(fields.experiment_lifecycle),
+    ("experiment", "tags"): _alone(fields.experiment_tags),
+    ("experiment", "note"): _alone(fields.experiment_note),
+    ("experiment", "source_tags"): _alone(fields.experiment_source_tags),
+    ("experiment", "times"): _alone(fields.experiment_times),
+    ("experiment", "artifact_location"): lambda a, b, links: fields.experiment_location(a, b, links.copy_places),
+    ("run", "name"): _alone(fields.run_name),
+    ("run", "status"): _alone(fields.run_status),
+    ("run", "times"): _alone(fields.run_times),
+    ("run", "lifecycle"): _alone(fields.run_lifecycle),
+    ("run", "user"): _alone(fields.run_user),
+    ("run", "params"): _alone(fields.run_params),
+    ("run", "tags"): _alone(fields.run_tags),
+    ("run", "note"): _alone(fields.run_note),
+    ("run", "source_tags"): _alone(fields.run_source_tags),
+    ("run", "inputs"): _alone(fields.run_inputs),
+    ("run", "parent"): lambda a, b, links: fields.run_parent(a, b, links.runs),
+    ("run", "model_inputs"): partial(run_models, "model_inputs"),
+    ("run", "model_outputs"): partial(run_models, "model_outputs"),
+    ("run", "artifact_uri"): lambda a, b, links: fields.run_artifact_uri(a, b, links.copy_places),
     ("model_version", "source_tags"): compare_source_tags,
     ("model_version", "source"): compare_source,
     ("model_version", STORAGE): compare_storage,
@@ -350,7 +379,7 @@ _BY_STRATEGY: Mapping[Strategy, Callable[[Facet, Entity, Entity, ObjectLinks], l
 }
 
 
-def compare_facet(facet: str, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+def compare_facet(facet: str, source: Any, target: Any, links: ObjectLinks) -> list[Difference]:
     """Compare one facet of a pair (not ``presence``, ``order`` and ``files``, which need more than the pair)."""
-    side = KINDS[source.kind].side(facet)
+    side = BY_NAME[source.kind].side(facet)
     return _BY_STRATEGY[side.strategy](side, source, target, links)

@@ -16,7 +16,7 @@ from mlflow_parity.kinds import singular_of
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.object_links import ObjectLinks
+    from mlflow_parity.comparing.links import ObjectLinks
 
 #: In it the server names the registered versions of a logged model.
 VERSIONS_TAG = "mlflow.modelVersions"

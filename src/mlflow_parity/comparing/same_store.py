@@ -6,13 +6,19 @@ Each function returns the differences of one facet of one object that was paired
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from mlflow_parity.comparing import fields
-from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values, facet_state, outcome
-from mlflow_parity.comparing.json_values import compare_json
+from mlflow_parity.comparing.difference import (
+    Difference,
+    compare_json,
+    compare_mappings,
+    compare_values,
+    facet_state,
+    outcome,
+)
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.comparing.unknown import compare_other
 from mlflow_parity.core.records import (
@@ -22,8 +28,6 @@ from mlflow_parity.core.records import (
     STORAGE,
     ArtifactTree,
     Entity,
-    Experiment,
-    Run,
 )
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
@@ -61,62 +65,56 @@ def place(key: str, ours: str, theirs: str, moved: Relocation, kind: str, facet:
     return [Difference(key, State.MISMATCH, rule_of(kind, facet), ours, theirs, note)]
 
 
-def experiment_facet(facet: str, source: Experiment, target: Experiment, moved: Relocation) -> list[Difference]:
-    """Compare one facet of an experiment with itself."""
-    rule = rule_of("experiment", facet)
-    if facet == "name":
-        return compare_values("name", source.name, target.name, rule)
-    if facet == "lifecycle":
-        return compare_values("lifecycle_stage", source.lifecycle_stage, target.lifecycle_stage, rule)
-    if facet == "times":
-        return _attributes(("creation_time", "last_update_time"), source, target, rule)
-    if facet == "artifact_location":
-        return place(facet, source.artifact_location, target.artifact_location, moved, "experiment", facet)
-    if facet == "tags":
-        return fields.experiment_tags(source, target)
-    if facet == "note":
-        return fields.experiment_note(source, target)
+def _attributes(*names: str) -> Callable[[Any], Mapping[str, Any]]:
+    return lambda record: {name: getattr(record, name) for name in names}
+
+
+def _tags(wanted: Callable[[str], bool]) -> Callable[[Any], Mapping[str, Any]]:
+    return lambda record: {key: value for key, value in record.tags.items() if wanted(key)}
+
+
+#: What an experiment or a run holds under a facet, by MLflow's own names.
+_HELD: Mapping[tuple[str, str], Callable[[Any], Mapping[str, Any]]] = {
+    ("experiment", "name"): _attributes("name"),
+    ("experiment", "lifecycle"): _attributes("lifecycle_stage"),
+    ("experiment", "times"): _attributes("creation_time", "last_update_time"),
+    ("experiment", "tags"): _tags(lambda key: key != NOTE_TAG and not key.startswith(EXIM_PREFIX)),
+    ("experiment", "note"): _tags(NOTE_TAG.__eq__),
+    ("experiment", "source_tags"): _tags(lambda key: key.startswith(EXIM_PREFIX)),
+    ("run", "name"): lambda run: {"run_name": run.name},
+    ("run", "status"): _attributes("status"),
+    ("run", "lifecycle"): _attributes("lifecycle_stage"),
+    ("run", "times"): _attributes("start_time", "end_time"),
+    ("run", "user"): lambda run: {"user_id": run.user_id, **_tags(fields.USER_TAG.__eq__)(run)},
+    ("run", "params"): lambda run: run.params,
+    ("run", "tags"): _tags(lambda key: key not in fields.RUN_SPECIAL and not key.startswith(EXIM_PREFIX)),
+    ("run", "note"): _tags(NOTE_TAG.__eq__),
+    ("run", "source_tags"): _tags(lambda key: key.startswith(EXIM_PREFIX)),
+    ("run", "parent"): _tags(PARENT_TAG.__eq__),
+}
+
+
+def compare_facet(
+    facet: str, source: Any, target: Any, moved: Relocation, releases: Releases = UNKNOWN
+) -> list[Difference] | None:
+    """Compare one facet of an object with itself; ``None`` for those compared as for every move."""
+    kind = source.kind
+    held = _HELD.get((kind, facet))
+    if held is not None:
+        return compare_mappings(held(source), held(target), rule_of(kind, facet))
+    if kind not in ("experiment", "run"):
+        return _object_facet(facet, source, target, moved, releases)
     if facet == OTHER:
-        return compare_other("experiment", source.other, target.other)
-    return compare_mappings(fields.exim_tags(source.tags), fields.exim_tags(target.tags), rule)
-
-
-def run_facet(facet: str, source: Run, target: Run, moved: Relocation) -> list[Difference]:
-    """Compare one facet of a run with itself (all but metrics and artifacts)."""
-    rule = rule_of("run", facet)
-    if facet == "name":
-        return compare_values("run_name", source.name, target.name, rule)
-    if facet == "status":
-        return compare_values("status", source.status, target.status, rule)
-    if facet == "lifecycle":
-        return compare_values("lifecycle_stage", source.lifecycle_stage, target.lifecycle_stage, rule)
-    if facet == "times":
-        return _attributes(("start_time", "end_time"), source, target, rule)
-    if facet == "user":
-        found = compare_values("user_id", source.user_id, target.user_id, rule)
-        return found + compare_mappings(_only(source.tags, fields.USER_TAG), _only(target.tags, fields.USER_TAG), rule)
-    if facet == "params":
-        return compare_mappings(source.params, target.params, rule)
-    if facet == "tags":
-        return compare_mappings(_plain(source.tags), _plain(target.tags), rule)
-    if facet == "note":
-        return compare_mappings(_only(source.tags, NOTE_TAG), _only(target.tags, NOTE_TAG), rule)
-    if facet == "source_tags":
-        return compare_mappings(fields.exim_tags(source.tags), fields.exim_tags(target.tags), rule)
-    if facet == "parent":
-        return compare_mappings(_only(source.tags, PARENT_TAG), _only(target.tags, PARENT_TAG), rule)
+        return compare_other(kind, source.other, target.other)
     if facet == "inputs":
         return fields.run_inputs(source, target)
-    if facet == OTHER:
-        return compare_other("run", source.other, target.other)
-    if facet == "artifact_uri":
-        return place(facet, source.artifact_uri, target.artifact_uri, moved, "run", facet)
-    links: list[list[tuple[str, int]]] = []
-    for side, run in (("source", source), ("target", target)):
-        if getattr(run, facet) is None:
-            return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
-        links.append(sorted(getattr(run, facet)))
-    return compare_values(facet, links[0], links[1], rule)
+    ours, theirs = getattr(source, facet), getattr(target, facet)
+    if facet in ("artifact_uri", "artifact_location"):
+        return place(facet, ours, theirs, moved, kind, facet)
+    for side, links in (("source", ours), ("target", theirs)):
+        if links is None:
+            return [Difference("", State.UNVERIFIED, rule_of(kind, facet), note=f"the {side}'s were not read")]
+    return compare_values(facet, sorted(ours), sorted(theirs), rule_of(kind, facet))
 
 
 def bare(tree: ArtifactTree) -> ArtifactTree:
@@ -125,10 +123,9 @@ def bare(tree: ArtifactTree) -> ArtifactTree:
     return replace(tree, files=tuple(files))
 
 
-def object_facet(
+def _object_facet(
     facet: str, source: Entity, target: Entity, moved: Relocation, releases: Releases = UNKNOWN
 ) -> list[Difference] | None:
-    """Compare one facet of any other object with itself; ``None`` for those compared as for every move."""
     if facet in _AS_EVER:
         return None
     ours, theirs = source.facets.get(facet), target.facets.get(facet)
@@ -203,21 +200,3 @@ def refuse(outcomes: Iterable[Any], profile: Profile) -> Iterator[Any]:
 def _state(before: State, judged: list[Difference]) -> State:
     # the row of an object itself keeps its own kind of red; an excused one becomes a mismatch
     return facet_state(judged) if before.green or before is State.MISMATCH else before
-
-
-def _attributes(names: Iterable[str], source: object, target: object, rule: str) -> list[Difference]:
-    return [
-        difference
-        for name in names
-        for difference in compare_values(name, getattr(source, name), getattr(target, name), rule)
-    ]
-
-
-def _only(tags: Any, key: str) -> dict[str, str]:
-    return {key: tags[key]} if key in tags else {}
-
-
-def _plain(tags: Any) -> dict[str, str]:
-    return {
-        key: value for key, value in tags.items() if key not in fields.RUN_SPECIAL and not key.startswith(EXIM_PREFIX)
-    }

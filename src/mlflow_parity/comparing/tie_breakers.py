@@ -10,8 +10,8 @@ import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.object_fields import PLACE_TAGS, through
-from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.comparing.trace_fields import judged, placed
 from mlflow_parity.comparing.trees import without_ids

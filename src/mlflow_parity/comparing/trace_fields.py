@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.json_values import compare_json, compare_multisets, same
+from mlflow_parity.comparing.difference import Difference, compare_json, compare_multisets, same
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.attachments import referring
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.object_links import ObjectLinks
+    from mlflow_parity.comparing.links import ObjectLinks
 
 
 def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:

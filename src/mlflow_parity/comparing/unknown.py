@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.json_values import compare_json
+from mlflow_parity.comparing.difference import Difference, compare_json
 from mlflow_parity.core.verdict import State
 
 

@@ -19,12 +19,12 @@ _NOT_CONTENT = frozenset({PARENT_TAG, "mlflow.user", "mlflow.runName"})
 class RunKey:
     """What pairing knows of a run. ``content`` is the digest of what a copy of it must hold as well."""
 
-    run_id: str
+    entity_id: str
     name: str
     status: str
-    start_time: int | None
+    created: int | None
     lifecycle_stage: str
-    source_run_id: str | None
+    origin: str | None
     """``mlflow_exim.run_info.run_id``: the run this one was imported from."""
     tagged: bool
     """Whether any source tag is there: they are written last, so their absence betrays half an import."""
@@ -33,9 +33,19 @@ class RunKey:
     content: bytes
 
     @property
+    def kind(self) -> str:
+        """The kind of object, as that of all others is told."""
+        return "run"
+
+    @property
     def deleted(self) -> bool:
         """Whether it is in the trash."""
         return self.lifecycle_stage == "deleted"
+
+    @property
+    def order(self) -> tuple[int, str, str, str]:
+        """Where it stands among others: the same on both sides as far as can be."""
+        return (self.created or 0, self.status, self.lifecycle_stage, self.entity_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +66,12 @@ def run_key(run: Run) -> RunKey:
     }
     latest = {key: [point.step, point.timestamp, point.value] for key, point in run.metrics.items()}
     return RunKey(
-        run_id=run.run_id,
+        entity_id=run.run_id,
         name=run.name,
         status=run.status,
-        start_time=run.start_time,
+        created=run.start_time,
         lifecycle_stage=run.lifecycle_stage,
-        source_run_id=run.tags.get(SOURCE_RUN_TAG),
+        origin=run.tags.get(SOURCE_RUN_TAG),
         tagged=any(key.startswith(EXIM_PREFIX) for key in run.tags),
         empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG)),
         content=digest([run.name, run.params, tags, latest, inputs_digest(run.inputs)]),
@@ -85,3 +95,8 @@ class ObjectKey:
     content: bytes
     error: str | None = None
     artifact_uri: str | None = None
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Where it stands among others: by number, then by time."""
+        return (self.number or 0, self.created or 0, self.entity_id)

@@ -47,6 +47,21 @@ class Experiment:
     other: Mapping[str, Any] = field(default_factory=dict)
     """What the server tells beside, by the way to it: nothing here knows what it is."""
 
+    @property
+    def kind(self) -> str:
+        """The kind of object."""
+        return "experiment"
+
+    @property
+    def entity_id(self) -> str:
+        """Its id, as that of any object is called."""
+        return self.experiment_id
+
+    @property
+    def order(self) -> tuple[str, str]:
+        """Where it stands among others."""
+        return self.name, self.experiment_id
+
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
@@ -102,6 +117,16 @@ class Run:
     """Logged models that the run made, likewise."""
     other: Mapping[str, Any] = field(default_factory=dict)
     """What the server tells beside, by the way to it: nothing here knows what it is."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of object."""
+        return "run"
+
+    @property
+    def entity_id(self) -> str:
+        """Its id, as that of any object is called."""
+        return self.run_id
 
 
 @dataclass(frozen=True, slots=True)

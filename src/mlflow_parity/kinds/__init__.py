@@ -35,6 +35,8 @@ EVERY: tuple[Kind, ...] = (
     EVALUATION_DATASET, WEBHOOK, ISSUE, REVIEW_QUEUE, GATEWAY_SECRET, GATEWAY_MODEL, GATEWAY_ENDPOINT,
     GATEWAY_GUARDRAIL, GATEWAY_BUDGET, MCP_SERVER, SKILL, WORKSPACE,
 )  # fmt: skip
+#: Every kind, by its name.
+BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in EVERY}
 #: Those beside experiments and runs.
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in EVERY if kind not in (EXPERIMENT, RUN)}
 #: The kind of the rows that are about no object: what limits an audit as a whole (:mod:`mlflow_parity.audit.limits`).

@@ -28,14 +28,14 @@ class Kept:
 
     def add_source(self, runs: Iterable[RunKey]) -> None:
         """Take in runs of the source."""
-        self.source.update(run.run_id for run in runs)
+        self.source.update(run.entity_id for run in runs)
 
     def add_target(self, runs: Iterable[RunKey]) -> None:
         """Take in runs of the target."""
         for run in runs:
-            self.target.add(run.run_id)
-            if run.source_run_id is not None and run.source_run_id != run.run_id:
-                self.named.add(run.source_run_id)
+            self.target.add(run.entity_id)
+            if run.origin is not None and run.origin != run.entity_id:
+                self.named.add(run.origin)
 
     def warning(self, profile: Profile) -> str:
         """Return one line (it fits the terminal's) when the move looks like one of the other profile, else nothing.

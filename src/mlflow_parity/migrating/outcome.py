@@ -192,7 +192,7 @@ def _by_kind(
             view = snapshot.view(experiment)
             for key in view.run_keys() if view.problem("runs") is None else ():
                 if settings.include_deleted or not key.deleted:
-                    yield key.run_id, key.name, experiment.name
+                    yield key.entity_id, key.name, experiment.name
 
     yield "run", runs()
 

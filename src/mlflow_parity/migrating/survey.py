@@ -99,11 +99,11 @@ def look_at_export(
             keys = [key for key in view.run_keys() if include_deleted or not key.deleted]
             extent.runs = len(keys)
             for key in keys if view.problem("metrics") is None else ():
-                histories = view.histories(key.run_id)
+                histories = view.histories(key.entity_id)
                 extent.series += len(histories)
                 extent.points += sum(history.points for history in histories.values())
             for key in keys if view.problem("artifacts") is None else ():
-                files = view.artifacts(key.run_id).files
+                files = view.artifacts(key.entity_id).files
                 extent.files += len(files)
                 extent.size += sum(file.size or 0 for file in files)
         for kind in KINDS.values():

@@ -285,7 +285,7 @@ class OwnChecks:
     def _pairs(self, item: Item, source: OwnExperiment, target: OwnExperiment) -> list[OwnPair]:
         """Take the pairs from the ledger, so that they are those that were judged."""
         ours, theirs = ({run.run_id: run for run in side.runs} for side in (source, target))
-        every = [{key.run_id for key in side._view.run_keys()} for side in (source, target)]
+        every = [{key.entity_id for key in side._view.run_keys()} for side in (source, target)]
         found = []
         for row in self.audit.rows(item.label):
             if row.kind != "run" or row.facet != "presence" or not row.state.green:

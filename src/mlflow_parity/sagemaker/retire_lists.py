@@ -62,7 +62,7 @@ class Lists:
         for experiment in experiments:
             view = side.view(experiment)
             if view.problem("runs") is None:
-                self._add(name, "run", ((key.run_id, key.deleted) for key in view.run_keys()))
+                self._add(name, "run", ((key.entity_id, key.deleted) for key in view.run_keys()))
             self._objects(name, side, experiment.experiment_id)
         self._objects(name, side, SERVER)
         self._database.commit()

@@ -161,7 +161,7 @@ def _state(side: Side, experiments: Sequence[Experiment], *, include_deleted: bo
             trash["runs"] += sum(key.deleted for key in keys)
             open_ = [key for key in keys if key.status in _AT_WORK and not key.deleted]
             at_work += len(open_)
-            running += [f"{experiment.name} / {key.name} ({key.run_id})" for key in open_[: _NAMED - len(running)]]
+            running += [f"{experiment.name} / {key.name} ({key.entity_id})" for key in open_[: _NAMED - len(running)]]
     kinds = [kind.plural for kind in KINDS.values()]
     counts_by_kind = {name: found[name] for name in ("experiments", *_COUNTS, *kinds)}
     redact = Redactor.from_environment(also=side.location.secrets)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlflow_parity.comparing.object_links import ObjectLinks
+from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.scope import PROFILES, Depth, Profile
 from mlflow_parity.self_test.mirror import Mirror

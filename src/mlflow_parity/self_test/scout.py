@@ -17,7 +17,7 @@ from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Family
-from mlflow_parity.pairing.experiments import ExperimentPair
+from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.self_test.fault import Scene
 from mlflow_parity.self_test.mirror import Mirror
 from mlflow_parity.snapshot import SERVER
@@ -145,8 +145,8 @@ class Scout:
             scene.source.entities[ours.kind, ours.entity_id] = ours
             scene.target.entities[theirs.kind, theirs.entity_id] = theirs
         name = copy.container or copy.entity_id
-        if self.objects.answers and name in self.objects.answers:
-            scene.target.answers[name] = self.objects.answers[name]
+        if self.objects.aliases.answers and name in self.objects.aliases.answers:
+            scene.target.answers[name] = self.objects.aliases.answers[name]
         scene.other = (other[0].entity_id, other[1].entity_id) if other else None
         return scene
 

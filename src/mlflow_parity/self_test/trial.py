@@ -11,10 +11,10 @@ from mlflow_parity.audit.experiments import Experiments
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.waivers.waivers import Used
-from mlflow_parity.comparing.fields import Links
-from mlflow_parity.comparing.object_links import ObjectLinks
+from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import Selection
@@ -71,9 +71,9 @@ class Trial(Audit):
         experiments.result.source_runs = 1
         return self._known.runs
 
-    def _objects(self, selected: object, links: Links, result: Result) -> Objects:
-        objects = self._opened(result.selection, self._known)
-        objects.answers = self._answers
+    def _objects(self, experiments: Experiments, selected: Selected, links: Links, result: Result) -> Objects:
+        objects = self._opened(experiments.looks, result, selected, self._known)
+        objects.aliases.answers = self._answers
         return objects
 
 

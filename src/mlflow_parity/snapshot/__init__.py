@@ -18,7 +18,7 @@ Layout::
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
 from mlflow_parity.kinds import KINDS
@@ -88,6 +88,14 @@ class ExperimentView(Protocol):
     def all_runs(self) -> Iterator[Run]:
         """Every run, streamed."""
         ...
+
+    def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Any]:
+        """Whole records, in the order asked for, as those of any kind are asked for."""
+        return [self.experiment] if kind == "experiment" else self.runs(entity_ids)
+
+    def files(self, _: str, entity_id: str) -> ArtifactTree:
+        """The files of a run, as those of any object are asked for."""
+        return self.artifacts(entity_id)
 
 
 from mlflow_parity.core.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)

@@ -148,7 +148,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "model_outputs": _models(run.model_outputs),
         # of most runs, everything is known
         "other": json.dumps(run.other, sort_keys=True) if run.other else None,
-        "source_run_id": key.source_run_id,
+        "source_run_id": key.origin,
         "tagged": key.tagged,
         "empty": key.empty,
         "content": key.content,

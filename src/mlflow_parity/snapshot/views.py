@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, ExperimentView, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.objects import ObjectsTable
 
@@ -39,7 +39,7 @@ class Parts(Protocol):
         ...
 
 
-class SnapshotView:
+class SnapshotView(ExperimentView):
     """One experiment of a snapshot; its tables are loaded when first asked for."""
 
     def __init__(self, snapshot: Parts, experiment: Experiment) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.one_server import experiments_of_both, held_by_both
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.comparing.surplus import is_default
+from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, ordered
@@ -208,7 +208,7 @@ def exported_there(export: Snapshot, experiments: Sequence[Experiment], target: 
         view = export.view(default)
         if view.problem("runs") is None and any(is_default(one) for one in target.experiments):
             there = target.reader.first_runs([default.experiment_id])
-            shared = "the same runs in Default" if there & {key.run_id for key in view.run_keys()} else ""
+            shared = "the same runs in Default" if there & {key.entity_id for key in view.run_keys()} else ""
     return same_server(shared)
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Set
 from dataclasses import dataclass, field
+from typing import Any
 
-from mlflow_parity.comparing.fields import Links
 from mlflow_parity.kinds.copy_places import CopyPlaces
-from mlflow_parity.pairing.objects import ObjectPairing
+from mlflow_parity.pairing.matching import Pairing
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What is known of runs all over the server: which target run each source run became."""
+
+    pairs: MutableMapping[str, str]
+    """Source run id → target run id; a confirming reading may fix it."""
+    known: Mapping[str, str]
+    """Source run id → lifecycle stage, for every source run that was read."""
+    copies: MutableMapping[str, set[str]]
+    """Source run id → further target runs that claim to be its copy."""
+    complete: bool
+    """Whether every source experiment that is not deleted was read, so that an unknown run is gone or deleted."""
+    replaced: Set[str] = frozenset()
+    """Deleted target runs that were copies of a paired source run before a repair replaced them."""
 
 
 @dataclass(slots=True)
@@ -34,15 +50,20 @@ class ObjectLinks:
     is_wanted: Callable[[str], bool] = lambda _: True
     include_deleted: bool = True
 
-    def remember(self, kind: str, pairing: ObjectPairing) -> None:
+    def remember(self, kind: str, pairing: Pairing[Any]) -> None:
         """Take in the pairs of a kind."""
-        pairs = self.entities.setdefault(kind, {})
+        if kind == "experiment":
+            return  # paired by their lists, before anything was read
+        if kind == "run":
+            pairs, copies = self.runs.pairs, self.runs.copies
+        else:
+            pairs, copies = self.entities.setdefault(kind, {}), self.copies.setdefault(kind, {})
         for pair in pairing.pairs:
             pairs[pair.source.entity_id] = pair.target.entity_id
             if kind == "logged_model" and pair.source.artifact_uri and pair.target.artifact_uri:
                 self.places[pair.source.entity_id] = (pair.source.artifact_uri, pair.target.artifact_uri)
         for pair in pairing.duplicates:
-            self.copies.setdefault(kind, {}).setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
+            copies.setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
 
     def of(self, kind: str) -> Mapping[str, str]:
         """Return the pairs of a kind, runs and experiments included."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.audit.recheck import Recheck
 from mlflow_parity.audit.renames import NOTE, load_renames
+from mlflow_parity.audit.settings import Recheck
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.scope import DEPTHS

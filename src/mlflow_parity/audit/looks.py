@@ -1,0 +1,317 @@
+"""Both looks at the objects of both sides: as they were first read, and, where something differed, as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.audit import second_look as changes
+from mlflow_parity.audit.second_look import Change, listed_now, moved_runs
+from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.comparing.difference import Outcome
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.records import ArtifactTree, Experiment, Resolved
+from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.verdict import Row
+from mlflow_parity.kinds import FILES
+from mlflow_parity.kinds.base import Kind
+from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
+from mlflow_parity.snapshot.store import PlaceObjects
+
+#: Facets that are judged by files alone.
+_ON_FILES = frozenset({*FILES.values(), "access", "loads"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where objects of a pair of containers are: experiment ids or :data:`SERVER`; target ``None``: no copy."""
+
+    source: str
+    target: str | None
+    container: str = ""
+    """Name of the registered model or prompt; empty: all that is there."""
+    deleted: bool = False
+    """Whether the experiment is deleted on either side: no server lists the scorers of such a one."""
+
+    @property
+    def sides(self) -> tuple[tuple[SideName, str | None], ...]:
+        """The place on each side."""
+        return ("source", self.source), ("target", self.target)
+
+
+class ListedExperiment:
+    """One experiment as a list told it."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+
+    def problem(self, _: str) -> None:
+        """Nothing: it was listed."""
+
+    def entities(self, _: str, __: Sequence[str]) -> list[Experiment]:
+        """The experiment."""
+        return [self.experiment]
+
+    def files(self, _: str, identity: str) -> ArtifactTree:
+        """Nothing: files belong to runs, models and traces."""
+        return ArtifactTree(identity, ())
+
+
+@dataclass(slots=True)
+class Looks:
+    """What was read of each place, kind by kind; only suspects are read twice."""
+
+    sides: Mapping[SideName, Side]
+    depth: Depth
+    scratch: Path
+    include_deleted: bool = False
+    parts: frozenset[Part] = frozenset()
+    """What the audit reads."""
+    notes: list[str] = field(default_factory=list)
+    moved: dict[SideName, dict[str, set[str]]] = field(default_factory=dict)
+    """Runs that came, ended, changed or went since they were read, by experiment."""
+    unknown: dict[SideName, dict[str, str]] = field(default_factory=dict)
+    """Why that is not known, by experiment."""
+    listed: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
+    """Experiments as they were listed again."""
+    unlisted: dict[SideName, str] = field(default_factory=dict)
+    """Why they could not be listed again."""
+    _experiments: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
+    _runs: dict[tuple[SideName, bool], tuple[str, ExperimentView]] = field(default_factory=dict)
+    _objects: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
+    _again: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
+    _renewed: dict[tuple[SideName, str, frozenset[Part]], PlaceObjects] = field(default_factory=dict)
+
+    # --- the first look
+
+    def objects(self, side: SideName, place: str) -> PlaceObjects:
+        """Return the objects of a place, beside experiments and runs, as they were first read."""
+        found = self._objects.get((side, place))
+        if found is None:
+            found = self._objects[side, place] = self.sides[side].snapshot.objects(place)
+        return found
+
+    def experiment(self, side: SideName, place: str, *, fresh: bool = False) -> Experiment:
+        """Return an experiment as its server told it (at the second list, unless it was gone then)."""
+        if side not in self._experiments:
+            self._experiments[side] = {one.experiment_id: one for one in self.sides[side].experiments()}
+        first = self._experiments[side][place]
+        return self.listed.get(side, {}).get(place, first) if fresh else first
+
+    def _of_runs(self, side: SideName, place: str, *, fresh: bool) -> ExperimentView:
+        # of one experiment at a time: memory must not grow with their number
+        found = self._runs.get((side, fresh))
+        if found is not None and found[0] == place:
+            return found[1]
+        if fresh:
+            return self._of_runs(side, place, fresh=False)
+        view = self.sides[side].view(self.experiment(side, place))
+        self._runs[side, False] = place, view
+        return view
+
+    def view(self, kind: Kind, side: SideName, place: str, *, fresh: bool) -> Any:
+        """Return what holds the objects of a kind in one place."""
+        if kind.name == "experiment":
+            return ListedExperiment(self.experiment(side, place, fresh=fresh))
+        if kind.name == "run":
+            return self._of_runs(side, place, fresh=fresh)
+        return self.now(side, place) if fresh else self.objects(side, place)
+
+    # --- the second look
+
+    def now(self, side: SideName, place: str) -> PlaceObjects:
+        """Return the objects of a place, those parts that were read again as they are now."""
+        again = {
+            part: found
+            for (name, where, part), found in self._again.items()
+            if (name, where) == (side, place) and found is not None
+        }
+        key = side, place, frozenset(again)
+        if key not in self._renewed:
+            self._renewed[key] = self.objects(side, place).renewed(again)
+        return self._renewed[key]
+
+    def both(self, side: SideName, place: str) -> list[PlaceObjects]:
+        """Return the objects of a place as they were first read and, where they were read again, as they are now."""
+        first, now = self.objects(side, place), self.now(side, place)
+        return [first] if now is first else [first, now]
+
+    def list_experiments(self, side: SideName) -> None:
+        """List the experiments of a live side once more."""
+        try:
+            self.listed[side] = listed_now(self.sides[side])
+        except ReadError as error:
+            self.unlisted[side] = str(error)
+
+    def list_runs(self, places: Mapping[SideName, Sequence[str]]) -> None:
+        """List the runs of both sides' experiments once more."""
+        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
+            asked = {
+                name: pool.submit(
+                    moved_runs, reader, self.sides[name].snapshot, places[name], include_deleted=self.include_deleted
+                )
+                for name in SIDES
+                if (reader := self.sides[name].reader) is not None
+            }
+            for name, future in asked.items():
+                self.moved[name], self.unknown[name] = future.result()
+
+    def read_again(self, kind: Kind, place: Place, first: Sequence[Outcome], doubts: list[str]) -> bool:
+        """Read what is suspect in a place once more; false when nothing is, or neither side could be read again.
+
+        ``doubts`` gets what is known to have moved and was not read again.
+        """
+        red = [outcome for outcome in first if not outcome.row.state.green]
+        if kind.name == "experiment":
+            return any(
+                where is not None and self.experiment(side, where) != self.experiment(side, where, fresh=True)
+                for side, where in place.sides
+            )
+        if kind.name == "run":
+            return self._runs_again(place, red, doubts)
+        # files are read again only where nothing else explains: they may be large
+        on_files = {outcome.row.facet for outcome in red} <= _ON_FILES
+        return bool(red) and self._objects_again(kind, place, FILES_PART[kind.name] if on_files else kind.part)
+
+    def _objects_again(self, kind: Kind, place: Place, part: Part) -> bool:
+        """Read a part of a place once more, once per audit."""
+        anew = False
+        for name, where in place.sides:
+            if where is None or not self.sides[name].live:
+                continue
+            if (name, where, part) not in self._again:
+                folder = self.scratch / "again" / name / part
+                try:
+                    found = self.sides[name].objects_again(folder, where, part, self.depth)
+                except ReadError as error:
+                    self.notes.append(f"suspect {kind.plural} could not be read again from the {name}: {error}")
+                    found = None
+                self._again[name, where, part] = found
+            anew |= self._again[name, where, part] is not None
+        return anew
+
+    def _runs_again(self, place: Place, red: Sequence[Outcome], doubts: list[str]) -> bool:
+        """Read the suspects, and the runs that moved on, once more."""
+        for side in SIDES:
+            self._runs.pop((side, True), None)
+        moved = {side: self.moved.get(side, {}).get(where or "", set()) for side, where in place.sides}
+        for side, where in place.sides:
+            reason = self.unknown.get(side, {}).get(where or "")
+            if reason:
+                doubts.append(f"{side}: {reason}")
+        anew = False
+        for side, where in place.sides if red or any(moved.values()) else ():
+            if where is None:
+                continue
+            metrics: dict[str, set[str]] = {run_id: {""} for run_id in moved[side]}
+            trees = set(moved[side])
+            suspects: set[str] = set()
+            for outcome in red:
+                suspect = outcome.row.source_id if side == "source" else outcome.row.target_id
+                if suspect is None:
+                    continue
+                suspects.add(suspect)
+                if outcome.row.facet == "metrics" and outcome.differences:
+                    metrics.setdefault(suspect, set()).update(found.key for found in outcome.differences)
+                if outcome.row.facet == "artifacts" and outcome.differences:
+                    trees.add(suspect)
+            view = self._of_runs(side, where, fresh=False)
+            try:
+                now = self.sides[side].fresh(
+                    view,
+                    suspects,
+                    metrics,
+                    trees,
+                    self.depth,
+                    include_deleted=self.include_deleted,
+                    parts=self.parts,
+                    experiment=self.experiment(side, where, fresh=True),
+                )
+            except ReadError as error:
+                self.notes.append(f"suspects could not be read again from the {side}: {error}")
+                if moved[side]:
+                    doubts.append(f"{side}: {len(moved[side])} changed since and could not be read again: {error}")
+                continue
+            if now is not None:
+                self._runs[side, True] = where, now
+                anew = True
+        return anew
+
+    # --- between both looks
+
+    def changed(self, label: str, kind: Kind, place: Place, outcomes: Sequence[Outcome]) -> Iterator[Change]:
+        """Yield which of the suspects are not what they were when they were first read."""
+        for side, where in place.sides:
+            if where is None:
+                continue
+            before, now = (self.view(kind, side, where, fresh=fresh) for fresh in (False, True))
+            if kind.name == "experiment":
+                yield from changes.of_experiment(side, before.experiment, now.experiment)
+            elif before is now:
+                continue
+            elif kind.name == "run":
+                yield from changes.of_runs(side, before, now)
+            elif not (before.problem(kind.part) or now.problem(kind.part)):
+                yield from self._of_objects(label, kind, side, (before, now), outcomes)
+
+    def _of_objects(
+        self, label: str, kind: Kind, side: SideName, views: tuple[Any, Any], outcomes: Iterable[Outcome]
+    ) -> Iterator[Change]:
+        known = [{key.entity_id for key in view.keys(kind.name)} for view in views]
+        red = [outcome.row for outcome in outcomes if not outcome.row.state.green]
+        suspects = {row.source_id if side == "source" else row.target_id for row in red} - {None}
+        part = FILES_PART.get(kind.name)
+        read = part is not None and not any(view.problem(part) for view in views)
+        for identity in sorted(one for one in suspects if one is not None):
+            before, now = (
+                view.entities(kind.name, [identity])[0] if identity in ids else None
+                for view, ids in zip(views, known, strict=True)
+            )
+            trees = [view.files(kind.name, identity) for view in views] if read and before and now else []
+            yield from changes.of_entity(side, label, before, now, trees)
+
+
+@dataclass(slots=True)
+class Aliases:
+    """What the target says of the aliases of registered models and prompts; those of all are asked for at once."""
+
+    looks: Looks
+    answers: dict[str, list[Resolved]] | None = None
+    """By name; ``None``: not asked yet."""
+
+    def ask(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
+        """Ask for aliases now; nothing where a snapshot stands for the target."""
+        reader = self.looks.sides["target"].reader
+        return [] if reader is None else list(reader.resolve([(name, alias) for alias in sorted(aliases)]))
+
+    def of(self, name: str, _: Iterable[str]) -> list[Resolved]:
+        """Return what was answered for one registered model or prompt."""
+        if self.answers is None:
+            wanted: set[tuple[str, str]] = set()
+            for side in SIDES:
+                view = self.looks.objects(side, SERVER)
+                for kind in ("registered_model", "prompt") if view.problem("registry") is None else ():
+                    for entity in view.entities(kind, [key.entity_id for key in view.keys(kind)]):
+                        wanted.update((entity.entity_id, alias) for alias in entity.facets.get("aliases") or {})
+            reader = self.looks.sides["target"].reader
+            self.answers = {}
+            for answer in reader.resolve(sorted(wanted)) if reader is not None else ():
+                self.answers.setdefault(answer.name, []).append(answer)
+        return self.answers.get(name, [])
+
+
+def ids_of(row: Row) -> list[tuple[SideName, str]]:
+    """Return the ids that a row names, each with its side."""
+    sides: tuple[tuple[SideName, str | None], ...] = (("source", row.source_id), ("target", row.target_id))
+    return [(side, identity) for side, identity in sides if identity is not None]
+
+
+def keys_of(view: Any, kind: str) -> Sequence[Any]:
+    """Return the keys of all objects of a kind that a view holds."""
+    if kind == "experiment":
+        return [view.experiment]
+    keys: Sequence[Any] = view.run_keys() if kind == "run" else view.keys(kind)
+    return keys
