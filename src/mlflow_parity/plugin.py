@@ -17,11 +17,10 @@ from mlflow_parity.core.errors import ParityError, no_space
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.test_items import Item
-    from mlflow_parity.pytest_api.checking import Audited
+    from mlflow_parity.pytest_api.checking import Audited, Shared
     from mlflow_parity.pytest_api.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
     from mlflow_parity.pytest_api.session import Main
-    from mlflow_parity.pytest_api.shared import Shared
-    from mlflow_parity.reporting.folder import ReportFolder
+    from mlflow_parity.reporting.write import ReportFolder
 
 _FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
 _SHARED: pytest.StashKey[Shared] = pytest.StashKey()
@@ -96,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
         try:
             settings = options.resolve(values)
             if values.get("recheck"):
-                from mlflow_parity.reporting.recheck import load_recheck
+                from mlflow_parity.reporting.earlier import load_recheck
 
                 settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
         except ParityError as error:
@@ -119,7 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         config.args[:] = [str(checks_folder())]
     if worker is not None:
-        from mlflow_parity.pytest_api.shared import Shared
+        from mlflow_parity.pytest_api.checking import Shared
 
         config.stash[_SHARED] = Shared(Path(worker[_FOLDER]), settings, redactor)
         return
@@ -279,8 +278,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def parity_audited(request: pytest.FixtureRequest) -> Audited:
     """One experiment after the audit: its part of the ledger, for one check to judge."""
-    from mlflow_parity.pytest_api.checking import load
-    from mlflow_parity.pytest_api.shared import STATES
+    from mlflow_parity.pytest_api.checking import STATES, load
 
     shared = request.config.stash[_SHARED]
     return load(shared.folder / STATES, request.param, request.function, shared.message, shared.selected)

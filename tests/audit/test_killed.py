@@ -24,8 +24,8 @@ from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS, SERVER_PARTS
-from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import capture
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.standin.servers import Server
 

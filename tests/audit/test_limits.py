@@ -26,7 +26,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.kind_support import NEWEST, is_newer
 from mlflow_parity.reading.transport.visibility import NOT_ADMIN, Visibility
-from mlflow_parity.snapshot.by_hand import sentence
+from mlflow_parity.snapshot.incomplete import sentence
 
 TOMORROW = (date.today() + timedelta(days=1)).isoformat()
 

@@ -19,7 +19,7 @@ from support.proxy import Fault, Proxy, proxying
 from support.seed import Seeder, pairs
 from support.servers import FreshServer, copy_database, emptied
 
-from mlflow_parity.audit.one_server import held_by_both
+from mlflow_parity.audit.limits import held_by_both
 from mlflow_parity.cli import main
 from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.locations import parse_location

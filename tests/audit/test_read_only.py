@@ -32,8 +32,7 @@ from mlflow_parity.kinds.check_registry import PROMISES, select
 from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies
-from mlflow_parity.standin.gateway import Rules, gateway
-from mlflow_parity.standin.iam import UNSERVED, action_of, actions_of, policy_of, s3_action_of
+from mlflow_parity.standin.gateway import UNSERVED, Rules, action_of, actions_of, gateway, policy_of, s3_action_of
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 

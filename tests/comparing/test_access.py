@@ -19,7 +19,7 @@ from support.seed import Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.cli import main
-from mlflow_parity.comparing.access import compare_resolved
+from mlflow_parity.comparing.registry_fields import compare_resolved
 from mlflow_parity.core.records import Entity, Resolved
 from mlflow_parity.core.verdict import State
 from mlflow_parity.standin.servers import Server, clean_environment

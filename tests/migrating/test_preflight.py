@@ -15,12 +15,12 @@ from support.seed_objects import seed_objects
 from support.servers import FreshServer, emptied, server_of
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.notice import LEVELS, notices_text
+from mlflow_parity.core.errors import LEVELS, notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.standin.gateway import Rules, gateway
-from mlflow_parity.standin.s3 import S3
+from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import StandIn, new_credentials
 from mlflow_parity.standin.servers import Server, free_port
 

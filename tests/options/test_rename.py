@@ -19,7 +19,7 @@ from mlflow_parity.core.errors import SnapshotError, UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.reading import open_reader
-from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 

@@ -29,10 +29,10 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.repair.audit_findings import read_damage
-from mlflow_parity.reporting.folder import FILES, ReportFolder
 from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.json_report import schema
 from mlflow_parity.reporting.report import CoverageRow, Report, unfinished
+from mlflow_parity.reporting.write import FILES, ReportFolder
 from mlflow_parity.standin.servers import Server, clean_environment, free_port
 
 NOTHING = unfinished("0", "2026-11-26T10:00:00Z")
@@ -240,7 +240,7 @@ def test_a_disk_that_is_full_from_the_first(folder: Path, first: AuditRun) -> No
     """Not even the report without a verdict fits: the earlier one is gone from there, and what is wrong is known."""
     code = (
         "from mlflow_parity.core.redaction import Redactor\n"
-        "from mlflow_parity.reporting.folder import ReportFolder\n"
+        "from mlflow_parity.reporting.write import ReportFolder\n"
         "from mlflow_parity.reporting.report import unfinished\n"
         "made = ReportFolder('reports', unfinished('0', ''), Redactor()); print(made.earlier); print(made.problem)"
     )

@@ -21,7 +21,7 @@ from mlflow_parity.reading.artifacts.stores import is_faithful, walk
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Limits, Session
-from mlflow_parity.standin.s3 import S3
+from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 from mlflow_parity.standin.sigv4 import Credentials

@@ -31,10 +31,10 @@ from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Aws, credentials
 from mlflow_parity.reading.transport.endpoints import ALLOWED, Endpoint
-from mlflow_parity.reading.transport.limiter import Limiter
 from mlflow_parity.reading.transport.responses import retry_after
 from mlflow_parity.reading.transport.session import Limits, Session
-from mlflow_parity.standin.s3 import S3
+from mlflow_parity.reading.transport.slowing import Limiter
+from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import new_credentials
 from mlflow_parity.standin.servers import Server, free_port
 

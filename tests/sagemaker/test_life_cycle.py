@@ -17,8 +17,8 @@ from mlflow_parity.sagemaker import app_command
 from mlflow_parity.sagemaker.apps import check_app, create_app_for
 from mlflow_parity.sagemaker.control_plane import open_control
 from mlflow_parity.standin.control import control_plane
+from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.plane import Held, Plane, Resource
-from mlflow_parity.standin.s3 import S3
 from mlflow_parity.standin.sagemaker import APP_ARN, new_credentials
 from mlflow_parity.standin.sigv4 import Credentials
 

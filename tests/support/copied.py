@@ -24,7 +24,7 @@ from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Limits, Session
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
-from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.standin.servers import Server
 from support.memory import Silent, Sink
 from support.seed import EPOCH, Seeder

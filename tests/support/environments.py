@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow_parity.standin.cache import cache_folder, locked
+from mlflow_parity.standin.servers import cache_folder, locked
 from support.sharing import made_once
 
 #: What stands beside an old MLflow: SQLAlchemy 2.1 breaks 2.16 to 3.4; the tool exports with its server's client;

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from mlflow_parity.standin import servers as standin_servers
-from mlflow_parity.standin.s3 import S3, s3_server
+from mlflow_parity.standin.http import S3, s3_server
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
 from mlflow_parity.standin.servers import Server
 from support import warm

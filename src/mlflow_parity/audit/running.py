@@ -9,8 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_parity.audit.experiments import Experiments, gone
-from mlflow_parity.audit.late import late, unread
+from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looks import Looks, Place
 from mlflow_parity.audit.model_loading import RULE, Loader
@@ -35,8 +34,8 @@ from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
-from mlflow_parity.snapshot.asked import Asked
-from mlflow_parity.snapshot.by_hand import by_hand
+from mlflow_parity.snapshot.incomplete import by_hand
+from mlflow_parity.snapshot.schema import Asked
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000

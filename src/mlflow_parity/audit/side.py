@@ -25,8 +25,8 @@ from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, HistoryKey, Part, RunKey
-from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
 
 SideName = Literal["source", "target"]

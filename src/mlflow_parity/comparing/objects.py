@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlflow_parity.comparing import same_store
-from mlflow_parity.comparing.access import compare_access, compare_resolved
 from mlflow_parity.comparing.difference import Difference, Outcome, facet_state, outcome
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
+from mlflow_parity.comparing.registry_fields import compare_access, compare_resolved
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.comparing.unpaired import in_scope, row, unpaired

@@ -1,4 +1,4 @@
-"""Facets of registered models, prompts and their versions, and the tags in which servers name them elsewhere."""
+"""Facets of registered models, prompts and their versions, what their aliases resolve to, and what users may read."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import ObjectLinks
+from collections.abc import Iterable
+
+from mlflow_parity.comparing.trees import parses
+from mlflow_parity.core.records import ArtifactTree, Resolved
 
 #: In it the server names the registered versions of a logged model.
 VERSIONS_TAG = "mlflow.modelVersions"
@@ -258,3 +262,58 @@ def _same_store(source: Entity, target: Entity, links: ObjectLinks) -> bool:
         not source.facets.get(kind) or links.of(kind).get(source.facets[kind]) == source.facets[kind]
         for kind in ("run", "logged_model")
     )
+
+
+RULE = "model_version.access"
+_MLMODEL = "MLmodel"
+
+
+def compare_access(source: ArtifactTree, target: ArtifactTree) -> list[Difference]:
+    """Judge the target's files by themselves; the source's only tell whether a fault was there before.
+
+    A file that could not be read is ``unverified``: the auditor may lack a right that others have.
+    """
+    if target.error is not None:
+        note = f"its files could not be listed: {target.error}"
+        return [Difference("", State.UNVERIFIED, RULE, note=note)]
+    found = [
+        Difference(file.path, State.UNVERIFIED, RULE, note=f"cannot be downloaded: {file.error}")
+        for file in target.files
+        if file.error is not None
+    ]
+    ours, theirs = ({file.path: file for file in tree.files}.get(_MLMODEL) for tree in (source, target))
+    if theirs is None:
+        if ours is not None:
+            found.append(Difference(_MLMODEL, State.MISSING, RULE, note="a version without it cannot be loaded"))
+    elif theirs.error is None:
+        if theirs.content is None:
+            found.append(Difference(_MLMODEL, State.UNVERIFIED, RULE, note="too large to be parsed"))
+        elif (reason := parses(theirs.content)) is not None:
+            before = ours is not None and ours.content is not None and parses(ours.content) is not None
+            if not before:
+                found.append(Difference(_MLMODEL, State.MISMATCH, RULE, note=f"does not parse: {reason}"))
+    return found
+
+
+def compare_resolved(source: Entity, target: Entity, answers: Iterable[Resolved]) -> list[Difference]:
+    """Judge what the target answered for the aliases of one registered model or prompt; each must be asked for.
+
+    An alias that the target does not list and does not resolve is missing, which the facet ``aliases`` says.
+    """
+    rule = f"{target.kind}.resolves"
+    listed = target.facets.get("aliases") or {}
+    found: list[Difference] = []
+    told = {answer.alias: answer for answer in answers}
+    for alias in sorted({*listed, *(source.facets.get("aliases") or {})}):
+        wanted, answer = listed.get(alias), told.get(alias)
+        if answer is None or answer.error is not None:
+            why = "it was not asked for" if answer is None else f"it cannot be asked for: {answer.error}"
+            found.append(Difference(alias, State.UNVERIFIED, rule, wanted, note=why))
+        elif answer.version is None and wanted is not None:
+            found.append(
+                Difference(alias, State.MISSING, rule, wanted, note="the server lists it and does not resolve it")
+            )
+        elif answer.version != wanted:
+            note = "the server resolves it to another version than its list says"
+            found.append(Difference(alias, State.MISMATCH, rule, wanted, answer.version, note))
+    return found

@@ -23,7 +23,7 @@ from mlflow_parity.migrating.settings import Settings, in_scope, others_in_scope
 from mlflow_parity.migrating.write.link_state import FIXED
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION
 from mlflow_parity.snapshot import SERVER
-from mlflow_parity.snapshot.by_hand import by_hand, sentence
+from mlflow_parity.snapshot.incomplete import by_hand, sentence
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Entry, Journal

@@ -24,11 +24,10 @@ from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.folder import ReportFolder
-from mlflow_parity.reporting.recount import recount
+from mlflow_parity.reporting.earlier import recount
 from mlflow_parity.reporting.report import SideReport, begun, unfinished
 from mlflow_parity.reporting.waiver_drafts import read_report
-from mlflow_parity.reporting.write import JSON_NAME
+from mlflow_parity.reporting.write import JSON_NAME, ReportFolder
 
 
 def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ()) -> list[str]:

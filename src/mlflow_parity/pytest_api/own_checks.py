@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.running import Audit
     from mlflow_parity.core.records import Artifact, Experiment, Run
     from mlflow_parity.core.verdict import Row
-    from mlflow_parity.pytest_api.shared import Shared
+    from mlflow_parity.pytest_api.checking import Shared
     from mlflow_parity.snapshot import Part
     from mlflow_parity.snapshot.store import SnapshotView
 

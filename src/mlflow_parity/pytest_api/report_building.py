@@ -29,8 +29,8 @@ from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_LOADED, left_out_by_names
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.answering import answering
-from mlflow_parity.reporting.folder import ReportFolder
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
+from mlflow_parity.reporting.write import ReportFolder
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result

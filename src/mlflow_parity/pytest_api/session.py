@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlflow_parity.audit.one_server import WHY, held_by_both
+from mlflow_parity.audit.limits import WHY, held_by_both
 from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
@@ -30,14 +30,14 @@ from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.pytest_api import own_checks
+from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
-from mlflow_parity.pytest_api.shared import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.transport.answering import shared_credentials
-from mlflow_parity.reporting.folder import ReportFolder
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
 from mlflow_parity.reporting.report import Report
+from mlflow_parity.reporting.write import ReportFolder
 from mlflow_parity.self_test.run import self_test
 
 if TYPE_CHECKING:

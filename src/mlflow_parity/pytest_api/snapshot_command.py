@@ -17,8 +17,8 @@ from mlflow_parity.core.text import counted, visible
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
-from mlflow_parity.snapshot.asked import Asked
 from mlflow_parity.snapshot.incomplete import incomplete, told
+from mlflow_parity.snapshot.schema import Asked
 
 _HELP = "Read one server whole into a folder that can stand for it in later audits"
 

@@ -40,7 +40,7 @@ from mlflow_parity.reading.listed import LISTINGS, Listed
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers
 from mlflow_parity.reading.registry import read_first, read_mark, read_names, read_registry, resolve_aliases
-from mlflow_parity.reading.traces.prompt_links import LINKS, read_prompt_links
+from mlflow_parity.reading.traces.links import LINKS, read_prompt_links
 from mlflow_parity.reading.traces.traces import BATCHES, TRACES, TraceReader
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials

@@ -1,14 +1,18 @@
-"""Writes the reports: redacted, whole or not at all, one directory."""
+"""Writes the reports into one directory, redacted, whole or not at all, and puts earlier ones aside."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.files import make_folder, replacing, temporary
+from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, no_space
+from mlflow_parity.core.files import drop_dead, make_folder, replacing, share, temporary
+from mlflow_parity.core.input_files import Unusable, json_of
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
 
@@ -65,3 +69,142 @@ def _unusable(path: Path, error: Exception) -> ParityError:
         return full
     why = " ".join((getattr(error, "strerror", None) or str(error)).split())
     return UsageProblem(f"--parity-report-dir: cannot write reports to {str(path)!r}: {why}; give another directory")
+
+
+#: The files of a report, in the order in which they go and come: a program believes the first.
+FILES = (JSON_NAME, HTML_NAME, LEDGER_NAME)
+#: A report without a verdict is smaller than that.
+_SMALL = 1_000_000
+Redact = Callable[[str], str]
+
+
+class ReportFolder:
+    """Where the reports of one run go.
+
+    At once what stands there is moved into a dated folder beside it (``earlier-2026-11-26T10-00-00Z``, by when it was
+    written), and a report without a verdict takes its place until :meth:`finish`.
+
+    Raises:
+        UsageProblem: one line saying why the directory cannot be used. A full disk alone is no reason: see ``problem``.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], unfinished: Report, redact: Redact) -> None:
+        self._aside: Path | None = None
+        self.path = prepare_directory(directory)
+        for name in FILES:
+            drop_dead(self.path.glob(f".{name}.*.tmp"))
+        self.earlier = self._set_aside()
+        """Name of the folder with the report that stood here last, if one did."""
+        self._mark: tuple[int, int] | None = None
+        self.begin(unfinished, redact)
+
+    def begin(self, unfinished: Report, redact: Redact) -> None:
+        """Write the report without a verdict: once more when more is known of the run.
+
+        Raises:
+            UsageProblem: one line saying why the directory cannot be used.
+        """
+        self.problem = ""
+        """Why the report without a verdict could not be written: the disk is full."""
+        self._redact = redact
+        self._unfinished = replace(unfinished, earlier=self.earlier)
+        if self.lost:
+            return
+        try:
+            self._write(self._unfinished)
+        except NoSpace as error:
+            self.problem = str(error)
+
+    def _set_aside(self) -> str | None:
+        standing = [self.path / name for name in FILES if os.path.lexists(self.path / name)]
+        without = without_verdict(self.path / JSON_NAME)
+        if without is not None and not (self.path / LEDGER_NAME).exists():
+            # nothing to keep; but what it says of the report before it stays true
+            earlier = without.get("earlier")
+            return earlier if isinstance(earlier, str) and (self.path / earlier).is_dir() else None
+        if not standing:
+            return None
+        try:
+            written = time.gmtime(os.lstat(standing[0]).st_mtime)
+            self._aside = _new_folder(self.path, f"earlier-{time.strftime('%Y-%m-%dT%H-%M-%SZ', written)}")
+            for file in standing:
+                os.replace(file, self._aside / file.name)
+        except OSError as error:
+            why = f"{error.strerror or error}; the report that stands in {self.path} is of an earlier run"
+            raise UsageProblem(f"--parity-report-dir: cannot move {standing[0]} aside: {why}") from error
+        return self._aside.name
+
+    def now(self, path: str) -> str:
+        """Return where a file is now that may have been moved aside."""
+        given = Path(path)
+        if self._aside is None or given.name not in FILES or not _same(given.parent, self.path):
+            return path
+        return str(self._aside / given.name)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another run began in this folder since."""
+        return self._mark is not None and (self.path / JSON_NAME).exists() and _mark(self.path) != self._mark
+
+    def ends(self, reason: str, exit_status: int | None = None) -> None:
+        """Say why there is no verdict, now that it is known."""
+        if self.lost:
+            return
+        told = replace(self._unfinished, reasons=(f"no verdict: {reason}",), exit_status=exit_status)
+        try:
+            self._write(told)
+        except (NoSpace, UsageProblem) as error:
+            # what stands there says that the run did not finish, which is true
+            self.problem = str(error)
+
+    def finish(self, report: Report, ledger: Path) -> dict[str, Path]:
+        """Write the reports with their ledger and return their paths by file name.
+
+        Where another run began in this folder meanwhile they go beside its own, into a folder of their own.
+
+        Raises:
+            NoSpace: the disk is full.
+            UsageProblem: one line saying why the directory cannot be used.
+        """
+        if self.lost:
+            stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+            self.path = _new_folder(self.path, f"earlier-{stamp}")
+        return write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger)
+
+    def _write(self, report: Report) -> None:
+        write_reports(report, self.path, self._redact)
+        self._mark = _mark(self.path)
+
+
+def without_verdict(path: Path) -> Mapping[str, Any] | None:
+    """Return a ``report.json`` that has no verdict; ``None``: it has one, or is none."""
+    try:
+        content = json_of(path, _SMALL)
+    except Unusable:
+        return None
+    return content if isinstance(content, dict) and content.get("verdict") == "none" else None
+
+
+def _mark(directory: Path) -> tuple[int, int]:
+    found = (directory / JSON_NAME).stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    folder, number = parent / name, 1
+    while True:
+        try:
+            folder.mkdir(0o700)
+            share(folder)
+        except FileExistsError:
+            number += 1
+            folder = parent / f"{name}-{number}"
+        else:
+            return folder
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

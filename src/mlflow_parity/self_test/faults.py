@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from mlflow_parity.self_test.experiment_faults import EXPERIMENT_FAULTS
 from mlflow_parity.self_test.fault import Fault
-from mlflow_parity.self_test.later_faults import LATER_FAULTS
 from mlflow_parity.self_test.model_faults import MODEL_FAULTS
-from mlflow_parity.self_test.other_faults import OTHER_FAULTS
+from mlflow_parity.self_test.other_faults import LATER_FAULTS, OTHER_FAULTS, UNKNOWN_FAULTS
 from mlflow_parity.self_test.run_faults import RUN_FAULTS
 from mlflow_parity.self_test.trace_faults import TRACE_FAULTS
-from mlflow_parity.self_test.unknown_faults import UNKNOWN_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *EXPERIMENT_FAULTS,

@@ -1,12 +1,21 @@
-"""Classes of faults in scorers, evaluation datasets and webhooks."""
+"""Classes of faults in scorers, datasets and webhooks, in kinds of later releases, and in unknown fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlflow_parity.self_test.changes import altered
-from mlflow_parity.self_test.common_faults import facet_text_faults, name_faults, presence_faults, value_faults
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.base import OTHER, Facet, Strategy
+from mlflow_parity.kinds.contract import FACETS
+from mlflow_parity.self_test.changes import altered, without
+from mlflow_parity.self_test.common_faults import (
+    facet_text_faults,
+    link_faults,
+    name_faults,
+    presence_faults,
+    value_faults,
+)
 from mlflow_parity.self_test.fault import Fault, Scene
 from mlflow_parity.self_test.model_faults import items_faults, tags_faults, times_fault, version_presence
 
@@ -75,4 +84,65 @@ OTHER_FAULTS: tuple[Fault, ...] = (
     *value_faults(_WEBHOOK, "events"),
     *value_faults(_WEBHOOK, "status"),
     times_fault(_WEBHOOK),
+)  # fmt: skip
+
+
+#: What each strategy of a facet can do wrong.
+_BASE: Mapping[Strategy, Callable[[str, Facet], list[Fault]]] = {
+    "presence": lambda kind, _: presence_faults(kind, duplicate=kind != "workspace"),
+    "value": lambda kind, facet: value_faults(kind, facet.name),
+    "definition": lambda kind, facet: value_faults(kind, facet.name),
+    "link": lambda kind, facet: link_faults(kind, facet.name, facet.of),
+    "items": lambda kind, facet: items_faults(kind, facet.name, f"one of its {facet.name}"),
+}
+LATER_FAULTS: tuple[Fault, ...] = tuple(
+    fault
+    for kind in KINDS.values()
+    if kind.whole or kind.name == "workspace"
+    for facet in kind.sides
+    for fault in _BASE[facet.strategy](kind.name, facet)
+)
+
+
+_Other = Mapping[str, Any]
+
+
+def _sides(scene: Scene) -> tuple[_Other, _Other]:
+    if scene.kind in ("experiment", "run"):
+        ours, theirs = scene.record
+        return ours.other, theirs.other
+    mine, copy = scene.facet(OTHER)
+    return mine or {}, copy or {}
+
+
+def _put(scene: Scene, other: _Other) -> bool:
+    plain = scene.kind in ("experiment", "run")
+    return scene.change(other=dict(other)) if plain else scene.set_facet(OTHER, dict(other))
+
+
+def _of_one(change: Callable[[_Other, str], _Other]) -> Callable[[Scene], bool]:
+    """Alter one of those that both sides have."""
+
+    def plant(scene: Scene) -> bool:
+        ours, theirs = _sides(scene)
+        key = next(iter(scene.keys(OTHER, ours.keys() & theirs.keys())), None)
+        return key is not None and _put(scene, change(theirs, key))
+
+    return plant
+
+
+def _extra(scene: Scene) -> bool:
+    return _put(scene, {**_sides(scene)[1], "parity-self-test": "x"})
+
+
+UNKNOWN_FAULTS: tuple[Fault, ...] = tuple(
+    fault
+    for kind, facets in FACETS.items()
+    if OTHER in facets
+    for fault in (
+        Fault(kind, OTHER, "one too many", _extra),
+        Fault(kind, OTHER, "one lost", _of_one(without), "a field of a newer MLflow"),
+        Fault(kind, OTHER, "one value altered", _of_one(lambda other, key: {**other, key: altered(other[key])}),
+              "a field of a newer MLflow"),
+    )
 )  # fmt: skip

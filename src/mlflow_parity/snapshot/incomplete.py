@@ -14,6 +14,14 @@ from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
 if TYPE_CHECKING:
     from mlflow_parity.core.records import ArtifactTree, Experiment
     from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
+import json
+from collections.abc import Mapping
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mlflow_parity.core.text import noun
+from mlflow_parity.snapshot.store import Snapshot
 
 #: Parts that hang on runs, which :class:`SnapshotView` answers for.
 _OF_RUNS: tuple[Part, ...] = ("runs", "metrics", "artifacts")
@@ -163,3 +171,57 @@ def _of_tree(tree: ArtifactTree, *, hashed: bool) -> list[str]:
     if hashed:
         found += [f"file {one.path!r} was not hashed" for one in tree.files if not one.error and one.sha256 is None]
     return whole + found
+
+
+#: Secrets, by the kind that has them.
+_SECRETS: Mapping[str, str] = {
+    "webhook": "secrets of webhooks",
+    "gateway_secret": "values of gateway secrets",
+}
+_ARCHIVES = "archived traces"
+_TAG, _ARCHIVED = "mlflow.trace.spansLocation", "ARCHIVE_REPO"
+
+
+def by_hand(snapshot: Snapshot, experiments: list[str] | None = None) -> dict[str, int | None]:
+    """Return the counts that are not zero, by plural; ``None``: there may be some, and nobody could count them.
+
+    ``experiments`` are the ids of those in scope; all of the snapshot where they are not named.
+    """
+    found: dict[str, int | None] = dict(snapshot.origin.accounts)
+    server = snapshot.objects(SERVER)
+    for kind, plural in _SECRETS.items():
+        part = KINDS[kind].part
+        if server.problem(part) is None:
+            found[plural] = server.counts().get(KINDS[kind].plural, 0)
+    ids = [one.experiment_id for one in snapshot.experiments] if experiments is None else experiments
+    found[_ARCHIVES] = sum(_archived(snapshot, place) for place in ids)
+    return {plural: count for plural, count in found.items() if count != 0}
+
+
+def sentence(counts: Mapping[str, int | None]) -> str:
+    """Return the counts in words: ``3 users, 1 role, permissions (not counted)``."""
+    return ", ".join(
+        f"{plural} (not counted)" if count is None else f"{count:,} {noun(count, plural)}"
+        for plural, count in counts.items()
+    )
+
+
+def _archived(snapshot: Snapshot, place: str) -> int:
+    """Count the traces of an experiment whose spans were in an archive, batch by batch."""
+    path = snapshot.folder(place) / f"{KINDS['trace'].part}.parquet"
+    if snapshot.objects(place).problem(KINDS["trace"].part) is not None:
+        return 0
+    return sum(_is_archived(tags) for tags in _tags(str(path)))
+
+
+def _tags(path: str) -> Iterator[str]:
+    """Yield the tags, as JSON, of the traces that may be archived."""
+    file = pq.ParquetFile(path)
+    for batch in file.iter_batches(columns=["facets"]):
+        column = batch.column("facets")
+        tags = pc.map_lookup(column, "tags", "first")
+        yield from tags.filter(pc.match_substring(tags, _ARCHIVED)).to_pylist()
+
+
+def _is_archived(tags: str) -> bool:
+    return bool(json.loads(tags).get(_TAG) == _ARCHIVED)

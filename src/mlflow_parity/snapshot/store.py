@@ -27,7 +27,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot import schema as schemas
-from mlflow_parity.snapshot.asked import Asked
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.tables import check_table
 from mlflow_parity.snapshot.views import PlaceObjects as PlaceObjects
 from mlflow_parity.snapshot.views import SnapshotView as SnapshotView

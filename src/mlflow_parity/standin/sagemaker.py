@@ -13,8 +13,8 @@ from pathlib import Path
 from mlflow_parity.core.locations import Location, parse_arn
 from mlflow_parity.standin.control import control_plane
 from mlflow_parity.standin.gateway import Gateway, Policy, Rules, gateway
+from mlflow_parity.standin.http import S3, s3_server
 from mlflow_parity.standin.plane import Plane, Resource
-from mlflow_parity.standin.s3 import S3, s3_server
 from mlflow_parity.standin.servers import Server, serving
 from mlflow_parity.standin.sigv4 import Credentials
 

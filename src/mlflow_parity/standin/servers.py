@@ -1,7 +1,8 @@
-"""Real ``mlflow server`` processes on loopback: start, wait until healthy, stop."""
+"""Real ``mlflow server`` processes on loopback; what is slow to make for them is made once, under a lock."""
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Protocol
 
 from mlflow_parity.core.errors import ParityError
-from mlflow_parity.standin.cache import VARIABLE, cache_folder, locked
 
 #: Artifacts pass through the tracking server (``mlflow-artifacts:``) and lie in a local folder.
 PROXIED = "proxied"
@@ -278,3 +278,24 @@ def _tail(log: Path, size: int = 3000) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - size))
         return file.read().decode(errors="replace")
+
+
+#: Environment variable that moves the cache folder.
+VARIABLE = "MLFLOW_PARITY_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: ``$MLFLOW_PARITY_CACHE``, else ``~/.cache/mlflow-parity``."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "mlflow-parity"
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the lock ``name`` of this cache folder against every other process (blocks until it is free)."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name}.lock").open("w") as file:
+        # the lock goes with the open file, so a killed process leaves none behind
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

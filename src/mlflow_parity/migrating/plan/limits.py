@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from mlflow_parity.core.notice import NAMED, Notice, named
+from mlflow_parity.core.errors import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.reading.artifacts.stores import is_faithful

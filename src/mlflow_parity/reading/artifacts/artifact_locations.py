@@ -22,9 +22,9 @@ from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, Trus
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.circuit_breaker import Patience
 from mlflow_parity.reading.transport.listing import made
 from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.slowing import Patience
 
 #: Objects that name each other; more is a loop.
 _NAMES = 8

@@ -14,7 +14,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
-from mlflow_parity.reading.transport.circuit_breaker import Patience
+from mlflow_parity.reading.transport.slowing import Patience
 from mlflow_parity.reading.transport.timed import until, without_bound
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
-from mlflow_parity.reading.traces.run_links import traces_of_run
+from mlflow_parity.reading.traces.links import traces_of_run
 from mlflow_parity.reading.traces.spans import spans_of
 from mlflow_parity.reading.traces.trace_infos import trace_v2, trace_v3
 from mlflow_parity.reading.transport import endpoints

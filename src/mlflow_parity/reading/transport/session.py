@@ -39,10 +39,9 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.transport import bounds
 from mlflow_parity.reading.transport.auth import Credentials, HeaderAuth
 from mlflow_parity.reading.transport.bounds import Unpacked, at_most, check_values, in_mib
-from mlflow_parity.reading.transport.circuit_breaker import Patience
 from mlflow_parity.reading.transport.endpoints import Endpoint, is_allowed, right_to
-from mlflow_parity.reading.transport.limiter import Limiter
 from mlflow_parity.reading.transport.responses import Again, NotJson, error_of, parsed, reason, retry_after
+from mlflow_parity.reading.transport.slowing import Limiter, Patience
 from mlflow_parity.reading.transport.timed import TimedAdapter, until
 
 T = TypeVar("T")

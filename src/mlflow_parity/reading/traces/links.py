@@ -1,4 +1,4 @@
-"""Which traces are linked to which prompt versions, where associations alone say so: one search per version."""
+"""Which traces are linked to which prompt versions and runs, where associations alone say so."""
 
 from __future__ import annotations
 
@@ -64,3 +64,29 @@ def _linked(session: Session, experiment_ids: Sequence[str], version: str, page:
 
 def _trace_id(entry: Entry) -> str:
     return str(entry["trace_id"])
+
+
+_RUN = "mlflow.sourceRun"
+
+
+def traces_of_run(session: Session, experiment_id: str, run_id: str, page: int) -> set[str]:
+    """Return the ids of an experiment's traces that are linked to a run and were not made in it.
+
+    Raises:
+        ReadError: the search failed.
+    """
+    quote = next((mark for mark in "'\"" if mark not in run_id), None)
+    if quote is None:
+        raise MalformedAnswer("the traces of a run cannot be asked for: both kinds of quotes are in its id")
+    body: dict[str, Any] = {
+        "locations": [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment_id}}],
+        "filter": f"attribute.run_id = {quote}{run_id}{quote}",
+        "max_results": page,
+        "order_by": ["timestamp_ms ASC"],
+    }
+    found = [made(_trace, entry) for entries in pages(session, endpoints.TRACES, body, "traces") for entry in entries]
+    return {trace for trace, source in found if source != run_id}
+
+
+def _trace(entry: Entry) -> tuple[str, str | None]:
+    return str(entry["trace_id"]), (entry.get("trace_metadata") or {}).get(_RUN)
