@@ -222,4 +222,5 @@ class Capabilities:
     """``/api/2.0/mlflow-artifacts/artifacts`` answers."""
     get_artifact: bool
     """``/get-artifact`` answers (it is missing on SageMaker)."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    presigned_only: bool = False
+    """It sends and takes no file itself, but signs an address in its store for each (MLflow 3.18)."""

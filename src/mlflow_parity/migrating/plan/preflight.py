@@ -150,7 +150,8 @@ def _probe(settings: Settings, location: Location, target: End, source: End | No
     writer, credentials = open_writer(location, "target", settings.workers)
     try:
         asked = None if source is None else source.reader.session
-        return probe_writes(writer, credentials, target.experiments, asked, target.reader.session)
+        signed = target.reader.capabilities.presigned_only
+        return probe_writes(writer, credentials, target.experiments, asked, target.reader.session, signed=signed)
     finally:
         writer.close()
 

@@ -14,6 +14,7 @@ from mlflow_parity.core.errors import Notice, ParityError, ReadError, RequestRef
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.copy_places import roots_of
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights
+from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined
 from mlflow_parity.reading.transport.listing import pages
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 #: Names of the marker objects begin so.
 MARKER = "mlflow-parity-preflight-"
 _API = "/api/2.0/mlflow/"
-_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 _CONTENT = b"written and removed by the preflight of a migration\n"
 #: Ids that no server gives: a call that names one is refused for its content, or before that for want of rights.
 _NO_EXPERIMENT, _NO_RUN = "999999999999999999", "0" * 32
@@ -48,11 +48,14 @@ def probe_writes(
     experiments: Sequence[Experiment],
     source: Session | None,
     target: Session | None = None,
+    *,
+    signed: bool = False,
 ) -> list[Notice]:
     """Write to the target and to its artifact store, and take it back; return what stands in the way.
 
     ``experiments`` are the target's. ``source`` is asked whether it sees the markers: then both ends are one server, or
-    have one store. ``target`` reads what was put into S3 back through the server.
+    have one store. ``target`` reads what was put into S3 back through the server. ``signed``: its proxy takes no file
+    itself.
     """
     clear_markers(writer)
     found = _registry(writer, source)
@@ -60,7 +63,7 @@ def probe_writes(
         found += _rights(writer)
     # of one server both ends see all
     other = None if any(one.code == "same-server" for one in found) else source
-    return found + probe_store(writer, credentials, experiments, other, target)
+    return found + probe_store(writer, credentials, experiments, other, target, signed=signed)
 
 
 def is_seen_by(writer: Writer, source: Session) -> list[Notice]:
@@ -175,6 +178,8 @@ def probe_store(
     experiments: Sequence[Experiment],
     source: Session | None = None,
     target: Session | None = None,
+    *,
+    signed: bool = False,
 ) -> list[Notice]:
     """Put a marker object into the target's artifact store, look at it through both servers, and remove it."""
     root = root_of(experiments)
@@ -195,9 +200,9 @@ def probe_store(
         folder = f"{below}/{name}" if below else name
         return _attempt(
             root,
-            lambda: writer.put(f"{_PROXY}{folder}/marker", _CONTENT, size=len(_CONTENT)),
+            lambda: put_proxied(writer, f"{folder}/marker", _CONTENT, len(_CONTENT), signed=signed),
             # the folder: servers before 3 cannot delete a single file
-            lambda: writer.call("DELETE", _PROXY + quote(folder, safe="/")),
+            lambda: writer.call("DELETE", PROXY + quote(folder, safe="/")),
             name,
             lambda: _one_store(source, root, folder),
         )

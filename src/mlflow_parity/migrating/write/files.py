@@ -14,13 +14,13 @@ from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.write.mlmodel import Lookup, Place, rewritten
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
+from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
 from mlflow_parity.migrating.write.writing import Writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.stores import is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.auth import Credentials
 
-_PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 Rewrite = Callable[[Artifact, bytes], bytes]
 
 
@@ -31,11 +31,21 @@ class NotUploaded(ParityError):
 class Uploads:
     """Puts files below an artifact URI of the target; safe to use from many threads.
 
-    The target hands that URI out: ``trusted`` are the places in S3 that are written to.
+    The target hands that URI out: ``trusted`` are the places in S3 that are written to. ``signed`` says whether
+    it takes files at signed addresses of its store alone.
     """
 
-    def __init__(self, writer: Writer, credentials: Credentials, blobs: Blobs, trusted: TrustedPlaces) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        credentials: Credentials,
+        blobs: Blobs,
+        trusted: TrustedPlaces,
+        *,
+        signed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._writer = writer
+        self._signed = signed
         self._credentials = credentials
         self._blobs = blobs
         self._trusted = trusted
@@ -116,7 +126,7 @@ class Uploads:
         # one that the proxy would take for another name is not touched
         if parts.scheme != "mlflow-artifacts" or not is_faithful(below) or "%" in below:
             return False
-        self._writer.call("DELETE", _PROXY + quote(below, safe="/"))
+        self._writer.call("DELETE", PROXY + quote(below, safe="/"))
         return True
 
     def _way(self, uri: str) -> Callable[[str, Any, int], None]:
@@ -130,7 +140,7 @@ class Uploads:
                 # MLflow decodes what is not to be decoded: the file would land under another name
                 if not is_faithful(below):
                     raise NotUploaded(f"{path}: the target's artifact proxy would store it under another name")
-                self._writer.put(_PROXY + below, content, size=size)
+                put_proxied(self._writer, below, content, size, signed=self._signed())
 
             return by_proxy
         if parts.scheme == "s3":

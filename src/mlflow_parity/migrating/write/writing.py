@@ -22,10 +22,16 @@ from mlflow_parity.reading.transport.bounds import check_values
 from mlflow_parity.reading.transport.endpoints import Endpoint
 from mlflow_parity.reading.transport.responses import parsed
 from mlflow_parity.reading.transport.session import Limits, Query, Session
+from mlflow_parity.reading.transport.signed import SignedPlace
 
 T = TypeVar("T")
 #: What a migration may call; a path that is none of these never leaves.
-_ROOTS = ("/api/2.0/mlflow/", "/api/3.0/mlflow/", "/api/2.0/mlflow-artifacts/artifacts/")
+_ROOTS = (
+    "/api/2.0/mlflow/",
+    "/api/3.0/mlflow/",
+    "/api/2.0/mlflow-artifacts/artifacts/",
+    "/api/2.0/mlflow-artifacts/mpu/",
+)
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 #: Tries of a call that makes something new; before each but the first the target is asked whether it was made.
 _TRIES_OF_CREATE = 5
@@ -133,6 +139,23 @@ class Writer(Session):
 
         seconds = self.limits.call + size / self.limits.slowest
         self._tried(endpoint, once, lambda found: found, seconds=seconds)
+
+    def upload_signed(self, endpoint: Endpoint, place: SignedPlace, content: bytes) -> str:
+        """Send bytes to an address that the target signed, and return the store's ETag of them.
+
+        Raises:
+            RequestRefused: the store answered with an error that does not pass.
+            TransportError: they could not be sent within the limits.
+        """
+
+        def once(deadline: float) -> str:
+            with self.signed("PUT", place, content, len(content)) as answer:
+                self._check(answer, endpoint)
+                self._body(answer, deadline)
+                return str(answer.headers.get("ETag", ""))
+
+        seconds = self.limits.call + len(content) / self.limits.slowest
+        return self._tried(endpoint, once, lambda found: found, seconds=seconds)
 
     def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
         known = method in _METHODS and path.startswith(_ROOTS)

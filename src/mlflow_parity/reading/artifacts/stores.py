@@ -97,6 +97,8 @@ class ProxyStore:
     def ways(self, file: Artifact) -> Sequence[Way]:
         """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
         below = posixpath.join(self._root, file.path)
+        if self._capabilities.presigned_only:
+            return [self._signed(below, file)] if is_faithful(below) else []
         version = release(self._capabilities.version)
         slow = _SLOW_PROXY[0] <= version <= _SLOW_PROXY[1]
         other_first = slow or (version < _ANY_NAME and not file.path.isascii())
@@ -111,6 +113,12 @@ class ProxyStore:
             way = _by_owner(self._session, self._place, file, _TRIES_OF_FIRST if found and other_first else None)
             found.insert(0 if other_first else len(found), way)
         return found
+
+    def _signed(self, below: str, file: Artifact) -> Way:
+        def way(receive: Callable[[Iterator[bytes]], T]) -> T:
+            return self._session.download_signed(endpoints.PROXY_SIGNED, receive, below=below, size=file.size)
+
+        return way
 
     def known_sha256(self, path: str) -> str | None:
         """The proxy's ETag is of time and size: it vouches for nothing."""

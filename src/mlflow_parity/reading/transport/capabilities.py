@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from typing import Any
 
 from mlflow_parity.core.records import Capabilities
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.session import Query, Session
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+[A-Za-z0-9.]*")
+#: The release that can send files by signed addresses alone.
+_SIGNING = (3, 18)
 #: MLflow's own codes for "not here"; every other code of its own comes from the endpoint itself.
 ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
@@ -24,14 +27,30 @@ def probe(session: Session) -> Capabilities:
     status, text = session.ask(endpoints.VERSION)
     found = _VERSION.fullmatch(text.strip()) if status == 200 else None
     proxied = not session.location.is_arn
+    version = found[0] if found else None
     return Capabilities(
-        version=found[0] if found else None,
+        version=version,
         # without a run id the endpoint answers 400 with MLflow's own error, where it is
         history_bulk=_present(session, endpoints.HISTORY_BULK, None),
         artifact_proxy=proxied and _present(session, endpoints.PROXY_LIST, {"path": "0"}),
         # a run that does not exist is MLflow's own 404
         get_artifact=proxied and _present(session, endpoints.GET_ARTIFACT, {"run_uuid": "0" * 32, "path": "x"}),
+        presigned_only=proxied and release(version) >= _SIGNING and _says(session, "artifacts_presigned_only"),
     )
+
+
+def _says(session: Session, key: str) -> bool:
+    """Whether a server says of itself that something is so."""
+    status, text = session.ask(endpoints.SERVER_INFO)
+    found = _object(text) if status == 200 else None
+    return found is not None and found.get(key) is True
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    found: object = None
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+    return found if isinstance(found, dict) else None
 
 
 def _present(session: Session, endpoint: endpoints.Endpoint, query: Query) -> bool:
@@ -44,12 +63,10 @@ def _present(session: Session, endpoint: endpoints.Endpoint, query: Query) -> bo
         ReadError: the server failed, or wants other credentials.
     """
     status, text = session.ask(endpoint, query)
-    found: object = None
-    with suppress(ValueError, RecursionError):
-        found = json.loads(text)
+    found = _object(text)
     if status == 200:
-        return isinstance(found, dict)
-    code = str(found.get("error_code", "")) if isinstance(found, dict) else ""
+        return found is not None
+    code = "" if found is None else str(found.get("error_code", ""))
     return status in (400, 404) and code not in ABSENT_CODES
 
 

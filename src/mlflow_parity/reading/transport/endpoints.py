@@ -53,6 +53,8 @@ ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list")
 GET_ARTIFACT = Endpoint("get-artifact", "GET", "/get-artifact")
 PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts")
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
+#: A server that sends no file itself signs an address in its store for each.
+PROXY_SIGNED = Endpoint("proxy-signed", "GET", "/api/2.0/mlflow-artifacts/presigned/*")
 REGISTERED_MODELS = Endpoint("registered-models", "GET", f"{_API}/registered-models/search", "SearchRegisteredModels")
 MODEL_VERSIONS = Endpoint("model-versions", "GET", f"{_API}/model-versions/search", "SearchModelVersions")
 ALIAS = Endpoint("alias", "GET", f"{_API}/registered-models/alias", "GetModelVersionByAlias")
@@ -114,6 +116,7 @@ ALLOWED: tuple[Endpoint, ...] = (
     GET_ARTIFACT,
     PROXY_LIST,
     PROXY_GET,
+    PROXY_SIGNED,
     REGISTERED_MODELS,
     MODEL_VERSIONS,
     ALIAS,

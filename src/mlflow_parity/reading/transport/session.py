@@ -41,6 +41,7 @@ from mlflow_parity.reading.transport.auth import Credentials, HeaderAuth
 from mlflow_parity.reading.transport.bounds import Unpacked, at_most, check_values, in_mib
 from mlflow_parity.reading.transport.endpoints import Endpoint, is_allowed, right_to
 from mlflow_parity.reading.transport.responses import Again, NotJson, error_of, parsed, reason, retry_after
+from mlflow_parity.reading.transport.signed import SignedPlace
 from mlflow_parity.reading.transport.slowing import Limiter, Patience
 from mlflow_parity.reading.transport.timed import TimedAdapter, until
 
@@ -197,6 +198,30 @@ class Session:
 
         seconds = self.limits.call + (size or 0) / self.limits.slowest
         return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
+
+    def download_signed(
+        self, endpoint: Endpoint, receive: Callable[[Iterator[bytes]], T], *, below: str, size: int | None = None
+    ) -> T:
+        """Stream a file from the address that the server signs for it; as :meth:`download` else."""
+        answer = self._call(endpoint, below=below)
+        try:
+            place = SignedPlace.of(answer, self.location)
+        except MalformedAnswer as error:
+            raise MalformedAnswer(self._line(endpoint, str(error))) from None
+
+        def once(deadline: float) -> T:
+            with self.signed("GET", place) as answer:
+                self._check(answer, endpoint)
+                return receive(at_most(self._whole(answer, deadline), size))
+
+        seconds = self.limits.call + (size or 0) / self.limits.slowest
+        return self._tried(endpoint, once, lambda found: found, seconds=seconds)
+
+    def signed(self, method: str, place: SignedPlace, content: Any = None, size: int = 0) -> requests.Response:
+        """Send one request to a signed address, with nothing of the caller's."""
+        late = time.monotonic() + self.limits.connect + size / self.limits.slowest + self.limits.read
+        timeout = self.limits.connect, self.limits.read
+        return place.open(method, content, verify=bool(self._http.verify), timeout=timeout, late=late)
 
     def close(self) -> None:
         """Release connections."""
