@@ -174,7 +174,14 @@ GATEWAY_BUDGET = Kind(
     "gateway_budgets",
     (
         presence("By id, else by name. The Export Import tool moves none."),
-        definition("unit, amount, duration, scope and its endpoint or user, action"),
+        definition(
+            "unit, amount, duration, scope and its endpoint or user, action",
+            not_compared(
+                "spent",
+                "what was spent of it so far",
+                "A count of that server's own calls: on another server it begins at nothing.",
+            ),
+        ),
     ),
     content=("definition",),
     first=(3, 11),
