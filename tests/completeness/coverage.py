@@ -37,10 +37,10 @@ def markdown() -> str:
         "",
         *_wrapped(
             "Every table and column of MLflow's databases, taken from MLflow itself in the releases "
-            f"{', '.join(RELEASES[:-1])} and {RELEASES[-1]}: {len(found)} columns. {count['compared']} are compared by a "
-            f"facet of [the contract](contract.md), {count[INTERNAL]} are internal (keys, locks, what MLflow derives), "
-            f"{count[NOT_COMPARED]} are not compared, each for the reason in its row. The test suite fails on a column "
-            "that is not in this table. File stores hold a part of the same."
+            f"{', '.join(RELEASES[:-1])} and {RELEASES[-1]}: {len(found)} columns. {count['compared']} are compared by "
+            f"a facet of [the contract](contract.md), {count[INTERNAL]} are internal (keys, locks, what MLflow "
+            f"derives) and {count[NOT_COMPARED]} are not compared, each for the reason in its row. The test suite "
+            "fails on a column that is not in this table. File stores hold a part of the same."
         ),
         "",
         *_wrapped(
@@ -74,8 +74,8 @@ def _routes() -> list[str]:
         *_wrapped(
             "Every GET and POST of these releases' servers, from their own routing tables, with MLflow's login: "
             f"{len(found)} routes. {count[READ]} are asked by an audit, {count[NOT_READ]} are not, each for the reason "
-            f"in its row, and {count[WRITES]} write and are not shown. The web UI's paths `/ajax-api/…` stand for those "
-            "below `/api/…`. All that an audit can send is [a list](aws.md#every-request-that-an-audit-can-send)."
+            f"in its row, and {count[WRITES]} write and are not shown. The web UI's paths `/ajax-api/…` stand for "
+            "those below `/api/…`. All that an audit can send is [a list](aws.md#every-request-that-an-audit-can-send)."
         ),
         "",
         "| route | since | asked by |",
