@@ -29,7 +29,7 @@ def _also(kind: str, facets: str) -> frozenset[tuple[str, str]]:
     return frozenset((kind, facet) for facet in facets.split())
 
 
-_OLD, _NEW = "version = '1.0.0'", "version = '1.1.0'"
+_OLD, _FORMER = "version = '1.0.0'", "version = '0.9.0'"
 COLUMNS: dict[str, Change] = {
     "issue-description": _set(_ISSUE, "issues", "description = 'x'"),
     "issue-status": _set(_ISSUE, "issues", "status = 'resolved'"),
@@ -77,23 +77,24 @@ COLUMNS: dict[str, Change] = {
     "budget-length": _set(_BUDGET, "budget_policies", "duration_value = 2"),
     "budget-scope": _set(_BUDGET, "budget_policies", "target_scope = 'GLOBAL'"),
     "budget-action": _set(_BUDGET, "budget_policies", "budget_action = 'REJECT'"),
+    "mcp-name": _set(_MCP, "mcp_servers", "name = 'io.example/other'", "presence"),
     "mcp-display-name": _set(_MCP, "mcp_servers", "display_name = 'x'"),
     "mcp-icons": _set(_MCP, "mcp_servers", "icons = '[{\"src\": \"https://x.example/i.png\"}]'"),
     "mcp-tag-key": _set(_MCP, "mcp_server_tags", "key = 'Team'"),
     "mcp-tag": _set(_MCP, "mcp_server_tags", "value = 'x'"),
     "mcp-tag-lost": _lost(_MCP, "mcp_server_tags"),
-    "mcp-alias-name": _set(_MCP, "mcp_server_aliases", "alias = 'stable'", where="alias = 'next'"),
-    "mcp-alias": _set(_MCP, "mcp_server_aliases", "version = '1.0.0'", where="alias = 'next'"),
-    "mcp-alias-lost": _lost(_MCP, "mcp_server_aliases", where="alias = 'next'"),
-    "mcp-version-number": _set(_MCP, "mcp_server_versions", "version = '1.1.1'", "versions", _NEW,
-                               "definition times"),
+    "mcp-alias-name": _set(_MCP, "mcp_server_aliases", "alias = 'stable'", where="alias = 'former'"),
+    "mcp-alias": _set(_MCP, "mcp_server_aliases", "version = '1.0.0'", where="alias = 'former'"),
+    "mcp-alias-lost": _lost(_MCP, "mcp_server_aliases", where="alias = 'former'"),
+    "mcp-version-number": _set(_MCP, "mcp_server_versions", "version = '0.9.1'", "versions", _FORMER,
+                               "times"),
     "mcp-version-json": _set(_MCP, "mcp_server_versions", "server_json = replace(server_json, 'described', 'x')",
                              "versions", _OLD),
-    "mcp-version-status": _set(_MCP, "mcp_server_versions", "status = 'deprecated'", "versions", _OLD),
+    "mcp-version-status": _set(_MCP, "mcp_server_versions", "status = 'deprecated'", "versions", _OLD, "definition"),
     "mcp-version-tools": _set(_MCP, "mcp_server_versions", "tools = '[{\"name\": \"sub\"}]'", "versions", _OLD),
     "mcp-version-options": _set(_MCP, "mcp_server_versions", "connect_options = '{\"pip\": {\"hidden\": true}}'",
                                 "versions", _OLD),
-    "mcp-version-lost": _lost(_MCP, "mcp_server_versions", "versions", _NEW, "definition times"),
+    "mcp-version-lost": _lost(_MCP, "mcp_server_versions", "versions", _FORMER, "times"),
     "mcp-version-tag-key": _set(_MCP, "mcp_server_version_tags", "key = 'Checked'", "versions"),
     "mcp-version-tag": _set(_MCP, "mcp_server_version_tags", "value = 'x'", "versions"),
     "mcp-version-tag-lost": _lost(_MCP, "mcp_server_version_tags", "versions"),
@@ -108,6 +109,7 @@ NEWER_COLUMNS: dict[str, Change] = {
     "skill-organization": _set(_SKILL, "skills", "organization = 'other'", "presence", _ACME),
     "skill-name": _set(_SKILL, "skills", "name = 'judge'", "presence", _ACME),
     "skill-icons": _set(_SKILL, "skills", "icons = '[{\"src\": \"https://x.example/i.png\"}]'"),
+    "skill-tag-value": _set(_SKILL, "skill_tags", "value = 'x'"),
     "skill-tag-key": _set(_SKILL, "skill_tags", "key = 'Team'"),
     "skill-alias-name": _set(_SKILL, "skill_aliases", "alias = 'Stable'"),
     "skill-alias-lost": _lost(_SKILL, "skill_aliases"),

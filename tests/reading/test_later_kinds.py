@@ -78,7 +78,7 @@ def test_every_kind_is_read_and_names_no_id_of_the_server(seeded: Read) -> None:
     assert found["gateway_guardrail"].facets["definition"]["scorer"] == "safe"
     assert found["gateway_budget"].facets["definition"]["budget_amount"] == 10.0
     assert found["mcp_server"].entity_id == MCP
-    assert {version["version"] for version in found["mcp_server"].facets["versions"]} == {"1.0.0", "1.1.0"}
+    assert {version["version"] for version in found["mcp_server"].facets["versions"]} == {"0.9.0", "1.0.0"}
     assert [one["url"] for one in found["mcp_server"].facets["endpoints"]] == ["https://mcp.example/x"]
     definitions = json.dumps([entity.facets["definition"] for entity in found.values()])
     for entity in found.values():

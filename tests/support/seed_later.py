@@ -61,7 +61,7 @@ def seed_later(uri: str, experiment: str) -> None:
          target_scope="ENDPOINT", target_value=endpoint, budget_action="ALERT")  # fmt: skip
     post("mcp-servers", name=MCP, description="tools")
     post(f"mcp-servers/{MCP}/tags", key="team", value="growth")
-    for version, alias in (("1.0.0", "prod"), ("1.1.0", "next")):
+    for version, alias in (("0.9.0", "former"), ("1.0.0", "prod")):
         description = {"name": MCP, "version": version, "description": "described"}
         post(f"mcp-servers/{MCP}/versions", server_json=description, tools=[{"name": "add"}], status="active")
         post(f"mcp-servers/{MCP}/aliases", alias=alias, version=version)
