@@ -11,9 +11,11 @@ from faults.fault import Fault
 from faults.later import CHANGES, NEWER
 from faults.later_columns import COLUMNS, NEWER_COLUMNS
 
-from completeness.claims import column_claims
+from completeness.claims import COLUMNS as CLAIMS
+from completeness.claims import INTERNAL, column_claims, read
 from completeness.of_mlflow import TRACKING
 from completeness.releases import RELEASES, release
+from mlflow_parity.kinds.contract import LATER
 
 #: What no fault can alter so that an audit goes on to the end.
 UNTRIED: Mapping[str, str] = {
@@ -54,9 +56,17 @@ def _quoted(name: str) -> str:
 
 
 def untried(found: Tried) -> Iterator[str]:
-    """Yield each claimed column that no fault alters under one of its facets, and each table without a lost row."""
+    """Yield each claimed column that no fault alters under one of its facets, and each table without a lost row.
+
+    And each table of details of an object without a row too many; those of the kinds that are one definition are
+    audited the other way round, too.
+    """
     rows: dict[str, set[str]] = {}
+    details: set[str] = set()
+    owner = read(CLAIMS)[f"{INTERNAL} reasons"]["owner"]
     for name, claim in column_claims().items():
+        if claim.reason == owner:
+            details.add(name.partition(".")[0])
         if claim.by:
             rows.setdefault(name.partition(".")[0], set()).update(claim.by)
             if not any((name, facet) in found for facet in claim.by):
@@ -65,3 +75,6 @@ def untried(found: Tried) -> Iterator[str]:
         facets |= {f"{one.partition('.')[0]}.presence" for one in facets}
         if not any((f"-{table}", facet) in found for facet in facets):
             yield f"a row of {table} is lost"
+        asked = table in details and not any(one.partition(".")[0] in LATER for one in facets)
+        if asked and not any((f"+{table}", facet) in found for facet in facets):
+            yield f"a row too many in {table}"

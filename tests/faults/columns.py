@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from faults.fault import Fault, Found, Plant, Target, sql
@@ -156,7 +157,7 @@ _FAULTS = (
     Fault("webhook-entity", "webhook", "an event of another kind of object", _event("entity = 'prompt'"),
           (Found("events", "[2]"),)),
     Fault("webhook-action", "webhook", "an event of something else",
-          _event("entity = 'prompt_tag', action = 'set'"), (Found("events"),)),
+          _event("entity = 'prompt_tag', action = 'set'"), (Found("events", "[2]"),)),
     Fault("webhook-row-lost", "webhook", "the webhook is gone from the database",
           sql("DELETE FROM webhooks WHERE webhook_id = :webhook"), (Found("presence", state="missing"),)),
     Fault("model-elsewhere", "logged_model", "the logged model is in another experiment",
@@ -177,7 +178,67 @@ _FAULTS = (
           sql("UPDATE scorers SET scorer_name = 'Scorer-renamed' WHERE scorer_id = :scorer"),
           (Found("presence", state="missing"), Found("presence", state="extra", name="Scorer-renamed"))),
 )  # fmt: skip
+
+
+def _added(word: str, kind: str, table: str, values: str, source: str, *found: Found) -> Fault:
+    """One row too many; ``values`` gives those of its columns that are not those of ``source`` (``table WHERE …``)."""
+    given = dict(one.split(" = ", 1) for one in re.split(", (?=[a-z_]+ = )", values))
+    into = f"INSERT INTO {table} ({', '.join(given)}) SELECT {', '.join(given.values())} FROM {source}"
+    return Fault(f"{word}-made-up", kind, f"a row too many in `{table}`", sql(into), found)
+
+
+def _same(columns: str) -> str:
+    return ", ".join(f"{one} = {one}" for one in columns.split())
+
+
+_NEW = Found("tags", "new", "extra")
+_MODEL_ROW = "logged_models WHERE model_id = :model"
+_ADDED = (
+    _added("input-tag", "run", "input_tags", "input_uuid = input_uuid, name = 'new', value = 'x'",
+           "inputs WHERE destination_id = :run AND source_type = 'DATASET'", Found("inputs", f"{_ROWS}: tags")),
+    _added("registered-alias-row", "registered_model", "registered_model_aliases",
+           "workspace = workspace, name = name, alias = 'new', version = 1", "registered_models WHERE name = :name",
+           Found("aliases", "new", "extra")),
+    _added("registered-tag-row", "registered_model", "registered_model_tags",
+           "workspace = workspace, name = name, key = 'new', value = 'x'", "registered_models WHERE name = :name",
+           _NEW),
+    _added("version-tag-row", "model_version", "model_version_tags",
+           "workspace = workspace, name = name, version = version, key = 'new', value = 'x'",
+           f"model_versions WHERE {_VERSION}", _NEW),
+    _added("version-row", "model_version", "model_versions",
+           "version = 9, " + _same("workspace name creation_time last_updated_time description user_id current_stage "
+                                   "source storage_location run_id run_link status status_message"),
+           f"model_versions WHERE {_VERSION}",
+           Found("presence", state="extra", name="version-row-made-up version 9")),
+    _added("trace-metadata-row", "trace", "trace_request_metadata", "request_id = request_id, key = 'new', value = 'x'",
+           "trace_info WHERE request_id = :trace", Found("metadata", "new", "extra")),
+    _added("assessment", "trace", "assessments",
+           "assessment_id = 'a-made-up', name = 'new', " + _same(
+               "trace_id assessment_type value created_timestamp last_updated_timestamp source_type source_id valid "
+               "experiment_id trace_timestamp_ms aggregate_value is_numeric_value"),
+           "assessments WHERE trace_id = :trace AND name = 'wanted'", Found("assessments", "new", "extra")),
+    _added("dataset-tag", "evaluation_dataset", "evaluation_dataset_tags",
+           "dataset_id = dataset_id, key = 'new', value = 'x'", "evaluation_datasets WHERE dataset_id = :dataset",
+           _NEW),
+    _added("model-metric", "logged_model", "logged_model_metrics",
+           "metric_step = 9, " + _same("model_id metric_name metric_timestamp_ms metric_value experiment_id run_id "
+                                       "dataset_uuid dataset_name dataset_digest"),
+           "logged_model_metrics WHERE model_id = :model AND metric_step = 1", Found("metrics", "acc", "extra")),
+    _added("model-param", "logged_model", "logged_model_params",
+           "model_id = model_id, experiment_id = experiment_id, param_key = 'new', param_value = 'x'", _MODEL_ROW,
+           Found("params", "new", "extra")),
+    _added("model-tag", "logged_model", "logged_model_tags",
+           "model_id = model_id, experiment_id = experiment_id, tag_key = 'new', tag_value = 'x'", _MODEL_ROW, _NEW),
+    _added("scorer-version", "scorer", "scorer_versions",
+           "scorer_version = 3, " + _same("scorer_id serialized_scorer creation_time"),
+           "scorer_versions WHERE scorer_id = :scorer AND scorer_version = 2", Found("presence", state="extra")),
+)  # fmt: skip
 _RESTORED = (
+    _added("span-row-restored", "trace", "spans",
+           "span_id = '00000000000000aa', content = json_set(content, '$.span_id', 'AAAAAAAAAKo='), " + _same(
+               "trace_id experiment_id parent_span_id name type status start_time_unix_nano end_time_unix_nano"),
+           "spans WHERE trace_id = :trace AND name = 'grandchild'",
+           Found("spans", "grandchild (<span>)", "extra")),
     Fault("model-place-restored", "logged_model", "another place of the files",
           sql("UPDATE logged_models SET artifact_location = replace(artifact_location, 'mlflow-artifacts:/', "
               "'mlflow-artifacts:/x') WHERE model_id = :model"), (Found("files", "artifact_uri"),
@@ -191,4 +252,4 @@ _RESTORED = (
           sql("DELETE FROM spans WHERE trace_id = :trace AND name = 'grandchild'"),
           (Found("spans", "grandchild (<span>)", "missing"),), also=(Found("attachments", state="unverified"),)),
 )  # fmt: skip
-COLUMNS = (*_FAULTS, *(replace(fault, pair="restored") for fault in _RESTORED))
+COLUMNS = (*_FAULTS, *_ADDED, *(replace(fault, pair="restored") for fault in _RESTORED))
