@@ -102,6 +102,7 @@ def test_the_same_is_green(seeded: Read) -> None:
     assert {row.kind for row in audited.rows} == {"skill", "issue"}
 
 
+@pytest.mark.long
 def test_another_value_of_any_column_is_found(seeded: Read) -> None:
     """Each column that MLflow 3.18 has for these kinds is looked at: its facet is red, and no other of the object."""
     path, told, expected = seeded.server.database_path, {}, {}
