@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check changelog fuzz bench detection clean
+.PHONY: demo test test-all check changelog fuzz bench detection coverage clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -50,6 +50,11 @@ bench: $(VENV)/.ready-dev
 detection: $(VENV)/.ready-dev
 	PYTHONPATH=tests $(BIN)/python -m faults.detection > docs/detection.new
 	mv docs/detection.new docs/detection.md
+
+# what MLflow holds, and who compares it, of the releases of the tests' matrix
+coverage: $(VENV)/.ready-dev
+	PYTHONPATH=tests $(BIN)/python -m completeness.coverage > docs/coverage.new
+	mv docs/coverage.new docs/coverage.md
 
 clean:
 	rm -rf $(VENV) demo-work

@@ -153,7 +153,9 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
                {"name": "hook", "description": "", "url": "https://a", "events": ["x"], "status": "ACTIVE",
                 "times": times}),
         Entity("issue", f"i-{when}", "slow", "", when,
-               {"definition": {"severity": "high"}, "experiment": experiment, "run": run}),
+               {"definition": {"severity": "high"}, "experiment": experiment, "run": run,
+                "times": {"created_at": when}}),
+        *(_defined(kind, experiment, when) for kind in contract.LATER if kind != "issue"),
     ]  # fmt: skip
     trees = {
         model: _tree(model, run, model, f"{place}/models/{model}/artifacts"),
@@ -161,6 +163,16 @@ def _side(ids: Callable[[str], str], place: str, when: int, spans: tuple[str, st
            for number in versions.values()},
     }  # fmt: skip
     return Store(objects, trees)
+
+
+def _defined(kind: str, experiment: str, when: int) -> Entity:
+    """One of a kind that is one definition, with a part."""
+    facets: dict[str, Any] = {"definition": {"of": kind}, "times": {"created_at": when, "parts": {"a": {}}}}
+    facets["times"]["parts"]["a"] = {"last_updated_by": f"user {when}"}
+    for one in KINDS[kind].sides:
+        facets |= {one.name: experiment} if one.strategy == "link" else {}
+        facets |= {one.name: []} if one.strategy == "items" else {}
+    return Entity(kind, f"{kind}-{when}", kind, "", when, facets)
 
 
 _COPIES = {RUN: RUN_COPY, OTHER_RUN: OTHER_COPY, MODEL: MODEL_COPY, TRACE: TRACE_COPY, "1": "7", "2": "8"}
@@ -308,6 +320,11 @@ def _schema(
     return upgraded("metadata", *told, releases=releases)
 
 
+def _no_time(kind: str) -> Callable[[World], World]:
+    """Put something else among the times of a part."""
+    return lambda w: w.change(f"{kind}-900", times={"created_at": 900, "parts": {"a": {"status": "x"}}})
+
+
 #: Rule → a migration in which it lets something differ; all of it is green.
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
@@ -361,6 +378,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "scorer.times": imported,
     "evaluation_dataset.last_updated_by": lambda: imported().change("d-900", last_updated_by="the importer"),
     "webhook.times": imported,
+    **{f"{kind}.times": imported for kind in contract.LATER},
     "webhook.status.disabled": lambda: _statuses("ACTIVE", "DISABLED"),
 }
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
@@ -644,6 +662,8 @@ BROKEN: list[Break] = [
     ("evaluation_dataset.last_updated_by", "not created again", lambda w: _itself(w, "d-900", "d-100"), "mismatch"),
     ("scorer.times", "a field of another kind", lambda w: w.change("7/tone/1", times={"deletion": 1}), "mismatch"),
     ("webhook.times", "a field of another kind", lambda w: w.change("w-900", times={"deletion": 1}), "mismatch"),
+    ("issue.times", "what is no time", lambda w: w.change("i-900", times={"severity": "low"}), "mismatch"),
+    *((f"{kind}.times", "what is no time", _no_time(kind), "mismatch") for kind in contract.LATER if kind != "issue"),
     ("webhook.status.disabled", "the other way", lambda w: _statuses("DISABLED", "ACTIVE", w), "mismatch"),
     ("webhook.status.disabled", "another word", lambda w: _statuses("ACTIVE", "PAUSED", w), "mismatch"),
     ("webhook.status.disabled", "not created on the target", lambda w: _itself(w, "w-900", "w-100"), "mismatch"),

@@ -110,6 +110,8 @@ class Result:
 
     clean: Mapping[Pair, Audited]
     broken: Mapping[Pair, Audited]
+    altered: Mapping[str, frozenset[str]]
+    """What each fault altered in the database, as SQLite saw it (:func:`altering`)."""
 
 
 def run(pool: ServerPool) -> Result:
@@ -117,7 +119,13 @@ def run(pool: ServerPool) -> Result:
     with made_once("fault-battery") as (folder, is_there):
         if not is_there:
             _Battery(pool, folder)()
-    return Result(*({pair: _read(folder / f"{pair}-{when}") for pair in OPTIONS} for when in ("clean", "broken")))
+    altered: dict[str, frozenset[str]] = {}
+    for pair in OPTIONS:
+        if pair != "file-store":
+            told = json.loads((folder / f"{pair}-altered.json").read_text(encoding="utf-8"))
+            altered |= {fault: frozenset(found) for fault, found in told.items()}
+    clean, broken = ({pair: _read(folder / f"{pair}-{when}") for pair in OPTIONS} for when in ("clean", "broken"))
+    return Result(clean, broken, altered)
 
 
 class _Battery:
@@ -142,7 +150,8 @@ class _Battery:
         faults = [fault for fault in FAULTS if fault.pair == pair]
         self._audit(f"{pair}-clean", pair, source, target)
         with kept(target, self.folder / "kept"):
-            plant(faults, target)
+            altered = plant(faults, target)
+            (self.folder / f"{pair}-altered.json").write_text(json.dumps(altered), encoding="utf-8")
             self._audit(f"{pair}-broken", pair, source, target)
 
     def _judge_files(self) -> None:
@@ -173,13 +182,36 @@ class _Battery:
             self.pool.give_back("newest", server)
 
 
-def plant(faults: Sequence[Fault], target: Server) -> None:
-    """Plant faults on a target with a database."""
+def plant(faults: Sequence[Fault], target: Server) -> dict[str, list[str]]:
+    """Plant faults on a target with a database, and return what each altered there."""
+    altered = {}
     with closing(sqlite3.connect(target.database_path, timeout=30, isolation_level=None)) as database:
         ids = {(kind, str(name)): str(one) for kind, query in _IDS.items() for name, one in database.execute(query)}
         place = Target(target, database, ids)
         for fault in faults:
-            fault.plant(place, fault.id)
+            with altering(database) as found:
+                fault.plant(place, fault.id)
+            altered[fault.id] = sorted(found)
+    return altered
+
+
+@contextmanager
+def altering(database: sqlite3.Connection) -> Iterator[set[str]]:
+    """Give the set of what statements alter in a block: ``table.column``, ``+table`` and ``-table`` for its rows."""
+    found: set[str] = set()
+
+    def see(action: int, one: str | None, two: str | None, *_: str | None) -> int:
+        if action == sqlite3.SQLITE_UPDATE:
+            found.add(f"{one}.{two}")
+        elif action in (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_DELETE):
+            found.add(f"{'+' if action == sqlite3.SQLITE_INSERT else '-'}{one}")
+        return sqlite3.SQLITE_OK
+
+    database.set_authorizer(see)
+    try:
+        yield found
+    finally:
+        database.set_authorizer(None)
 
 
 def lay(source: Server, target: Server) -> None:

@@ -11,6 +11,7 @@ from faults import battery
 from faults.battery import OWNERS, Finding, Result
 from faults.fault import Fault, Pair
 from faults.later import CHANGES, NEWER
+from faults.later_columns import COLUMNS, NEWER_COLUMNS
 from faults.registry import FAULTS
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS
@@ -75,7 +76,7 @@ def markdown(result: Result) -> str:
         "## Issues, review queues, the AI gateway, the MCP registry",
         "",
         *_wrapped(
-            "Planted one by one in the database of a real server, which is read and audited against what it was, in "
+            "Planted in the database of a real server, which is read and audited against what it was, in "
             "both directions, with `--parity-profile same-store`: the facet named here is red, and nothing else but "
             "what names the object."
         ),
@@ -83,7 +84,7 @@ def markdown(result: Result) -> str:
         "| fault | what was done | check | red |",
         "|---|---|---|---|",
     ]
-    for name, change in {**CHANGES, **NEWER}.items():
+    for name, change in {**CHANGES, **COLUMNS, **NEWER, **NEWER_COLUMNS}.items():
         also = f" also {', '.join(_code(' '.join(one)) for one in sorted(change.also))}" if change.also else ""
         check, red = OWNERS[change.kind, change.facet], f"{change.kind} {change.facet}"
         lines.append(f"| {_code(name)} | {change.what} | {_code(check)} | {_code(red)}{also} |")

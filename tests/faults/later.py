@@ -17,8 +17,25 @@ class Change:
     what: str
     statement: str
     also: frozenset[tuple[str, str]] = frozenset()
+    keys: int = 1
+    """How many findings it makes under its facet."""
 
 
+def _stamps(kind: str, table: str, *columns: str, of: str = "") -> Change:
+    """Times and users that the server sets: where the store went on they are no others."""
+    what = f"another {', '.join(columns)}{f' of {of}' if of else ''}"
+    values = (f"{one} = {chr(39) + 'eve' + chr(39) if one.endswith('_by') else 7}" for one in columns)
+    return Change(kind, "times", what, f"UPDATE {table} SET {', '.join(values)}", keys=len(columns))
+
+
+def _also_times(kind: str) -> frozenset[tuple[str, str]]:
+    """What goes with a part: its times."""
+    return frozenset({(kind, "times")})
+
+
+#: Columns of nearly every kind.
+_MADE = ("created_at", "created_by")
+_MADE_AND_CHANGED = (*_MADE, "last_updated_at", "last_updated_by")
 _ENDPOINT = frozenset({("gateway_endpoint", "definition")})
 _MODEL = frozenset({("gateway_model", "definition")})
 #: What names an endpoint.
@@ -39,7 +56,8 @@ CHANGES: dict[str, Change] = {
                            "UPDATE label_schemas SET instruction = 'look twice' WHERE name = 'tone'"),
     "item-by": Change("review_queue", "items", "an item was looked at by another",
                       "UPDATE review_queue_items SET completed_by = 'eve'"),
-    "item-lost": Change("review_queue", "items", "an item is gone", "DELETE FROM review_queue_items"),
+    "item-lost": Change("review_queue", "items", "an item is gone", "DELETE FROM review_queue_items",
+                        _also_times("review_queue")),
     "secret-provider": Change("gateway_secret", "definition", "another provider",
                               "UPDATE secrets SET provider = 'azure'"),
     "secret-lost": Change("gateway_secret", "presence", "the secret is gone", "DELETE FROM secrets", _MODEL),
@@ -56,7 +74,7 @@ CHANGES: dict[str, Change] = {
     "endpoint-order": Change("gateway_endpoint", "definition", "another order of its guardrails",
                              "UPDATE guardrail_configs SET execution_order = 2"),
     "endpoint-unguarded": Change("gateway_endpoint", "definition", "a guardrail is not on it any more",
-                                 "DELETE FROM guardrail_configs"),
+                                 "DELETE FROM guardrail_configs", _also_times("gateway_endpoint")),
     "endpoint-experiment": Change("gateway_endpoint", "experiment", "another experiment",
                                   "UPDATE endpoints SET experiment_id = 0"),
     "endpoint-lost": Change("gateway_endpoint", "presence", "the endpoint is gone", "DELETE FROM endpoints", _NAMING),
@@ -82,6 +100,23 @@ CHANGES: dict[str, Change] = {
     "mcp-endpoint": Change("mcp_server", "endpoints", "another address",
                            "UPDATE mcp_access_endpoints SET url = 'https://x.example'"),
     "mcp-lost": Change("mcp_server", "presence", "the MCP server is gone", "DELETE FROM mcp_servers"),
+    "issue-stamps": _stamps("issue", "issues", "created_timestamp", "last_updated_timestamp"),
+    "queue-stamps": _stamps("review_queue", "review_queues", "created_by", "creation_time_ms", "last_update_time_ms"),
+    "schema-stamps": _stamps("review_queue", "label_schemas", "created_by", "created_time", "last_update_time",
+                             of="a label schema"),
+    "item-stamps": _stamps("review_queue", "review_queue_items", "creation_time_ms", "last_update_time_ms",
+                           "completed_time_ms", of="an item"),
+    "secret-stamps": _stamps("gateway_secret", "secrets", *_MADE_AND_CHANGED),
+    "model-stamps": _stamps("gateway_model", "model_definitions", *_MADE_AND_CHANGED),
+    "endpoint-stamps": _stamps("gateway_endpoint", "endpoints", *_MADE_AND_CHANGED),
+    "mapping-stamps": _stamps("gateway_endpoint", "endpoint_model_mappings", *_MADE, of="a model on it"),
+    "config-stamps": _stamps("gateway_endpoint", "guardrail_configs", *_MADE, of="a guardrail on it"),
+    "binding-stamps": _stamps("gateway_endpoint", "endpoint_bindings", *_MADE_AND_CHANGED, of="a binding"),
+    "guardrail-stamps": _stamps("gateway_guardrail", "guardrails", *_MADE_AND_CHANGED),
+    "budget-stamps": _stamps("gateway_budget", "budget_policies", *_MADE_AND_CHANGED),
+    "mcp-stamps": _stamps("mcp_server", "mcp_servers", *_MADE_AND_CHANGED),
+    "mcp-version-stamps": _stamps("mcp_server", "mcp_server_versions", *_MADE_AND_CHANGED, of="a version"),
+    "mcp-endpoint-stamps": _stamps("mcp_server", "mcp_access_endpoints", *_MADE_AND_CHANGED, of="an access endpoint"),
 }  # fmt: skip
 #: The same of what MLflow 3.18 brought: ``test_skills`` plants them.
 NEWER: dict[str, Change] = {
@@ -97,6 +132,8 @@ NEWER: dict[str, Change] = {
                                 "UPDATE skill_version_tags SET value = 'x'"),
     "skill-lost": Change("skill", "presence", "one of two skills is gone",
                          "DELETE FROM skills WHERE organization = 'acme'"),
+    "skill-stamps": _stamps("skill", "skills", *_MADE_AND_CHANGED),
+    "skill-version-stamps": _stamps("skill", "skill_versions", *_MADE_AND_CHANGED, of="a version"),
 }  # fmt: skip
 #: Fields of workspaces: a server has to be started for them; ``test_workspaces`` shows both.
 WORKSPACES = frozenset({("workspace", "presence"), ("workspace", "content")})

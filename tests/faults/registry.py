@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faults.columns import COLUMNS
 from faults.experiments import EXPERIMENTS
 from faults.fault import Fault
 from faults.files import ARTIFACTS
@@ -17,5 +18,5 @@ from faults.traces import SPANS, TRACES
 
 FAULTS: tuple[Fault, ...] = (
     *EXPERIMENTS, *RUNS, *PARAMS, *METRICS, *TAGS, *LINKS, *ARTIFACTS, *LOGGED_MODELS, *REGISTERED_MODELS, *VERSIONS,
-    *PROMPTS, *TRACES, *SPANS, *DATASETS, *OTHERS, *RESTORED, *FILE_STORE,
+    *PROMPTS, *TRACES, *SPANS, *DATASETS, *OTHERS, *RESTORED, *FILE_STORE, *COLUMNS,
 )  # fmt: skip

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from completeness.altered import UNTRIED, tried, untried
 from support.servers import ServerPool
 
 from faults import battery
@@ -50,6 +51,11 @@ def test_no_field_of_the_contract_goes_unexercised() -> None:
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
     assert sorted(every - exercised) == []
     assert exercised <= every
+
+
+def test_no_column_that_is_claimed_goes_unaltered(result: Result) -> None:
+    """A facet that is said to compare a column has turned red when the column was another: no claim is by hearsay."""
+    assert set(untried(tried(FAULTS, result.altered))) == set(UNTRIED)
 
 
 @pytest.mark.parametrize("pair", OPTIONS)

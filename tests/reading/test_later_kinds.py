@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from faults.later import CHANGES, Change
+from faults.later_columns import COLUMNS, rounds
 from support.memory import Store, run_audit
 from support.opened import opened
 from support.seed import Seeder
@@ -77,7 +78,7 @@ def test_every_kind_is_read_and_names_no_id_of_the_server(seeded: Read) -> None:
     assert found["gateway_guardrail"].facets["definition"]["scorer"] == "safe"
     assert found["gateway_budget"].facets["definition"]["budget_amount"] == 10.0
     assert found["mcp_server"].entity_id == MCP
-    assert [version["version"] for version in found["mcp_server"].facets["versions"]] == ["1.0.0"]
+    assert {version["version"] for version in found["mcp_server"].facets["versions"]} == {"0.9.0", "1.0.0"}
     assert [one["url"] for one in found["mcp_server"].facets["endpoints"]] == ["https://mcp.example/x"]
     definitions = json.dumps([entity.facets["definition"] for entity in found.values()])
     for entity in found.values():
@@ -134,5 +135,30 @@ def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None
         found = {(finding.kind, finding.facet) for finding in result.findings}
         assert not result.green
         assert found == {(change.kind, change.facet)} | change.also
+        assert sum(finding.facet == change.facet for finding in result.findings) >= change.keys
         own = {str(finding.state) for finding in result.findings if finding.kind == change.kind}
         assert states is None or own <= states
+
+
+@pytest.mark.long
+def test_another_value_of_any_column_is_found(seeded: Read) -> None:
+    """Each column that MLflow has for these kinds is looked at: its facet is red, and no other of the object."""
+    path, told, expected = seeded.server.database_path, {}, {}
+    for planted in rounds(COLUMNS):
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as database,
+            closing(sqlite3.connect(":memory:")) as kept,
+        ):
+            database.execute("PRAGMA busy_timeout = 30000")
+            database.backup(kept)
+            try:
+                assert all(database.execute(change.statement).rowcount for change in planted.values())
+                changed = seeded.again()
+            finally:
+                kept.backup(database)
+        for way, ours, theirs in (("there", seeded.store, changed), ("back", changed, seeded.store)):
+            result = run_audit(ours, theirs, checks=CHECKS, profile="same-store").result
+            for name, change in planted.items():
+                told[name, way] = {one.facet for one in result.findings if one.kind == change.kind}
+                expected[name, way] = {change.facet} | {facet for _, facet in change.also}
+    assert told == expected

@@ -19,7 +19,7 @@ from mlflow_parity.kinds import KINDS, contract
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.standin.servers import Server
 
-VERSIONS = ["newest", "2.16.2", "2.22.5", "3.4.0", "3.10.1"]
+VERSIONS = ["newest", "2.16.2", "2.22.5", "3.4.0", "3.10.1", pytest.param("3.18.0", marks=pytest.mark.long)]
 
 
 @dataclass(frozen=True, slots=True)

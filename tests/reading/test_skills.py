@@ -1,4 +1,4 @@
-"""The skill registry of MLflow 3.18, on a real server: all is read, no change is missed, older servers have none."""
+"""What MLflow 3.18 brought, on a real server: skills, more of issues. All is read, no change is missed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 from faults.later import NEWER, Change
+from faults.later_columns import NEWER_COLUMNS, rounds
 from support.memory import Store, run_audit
 from support.opened import opened
+from support.seed import Seeder
 from support.seed_skills import SKILLS, seed_skills
 from support.servers import FreshServer
 
@@ -19,10 +21,11 @@ NEWEST = "3.18.0"
 
 
 def read(uri: str) -> Store:
-    """Return the skills that the reader delivers."""
+    """Return the skills and issues that the reader delivers."""
     reader = opened(uri)
     try:
-        return Store(objects=[entity for batch in reader.server_objects("skill") for entity in batch])
+        found = [entity for kind in ("skill", "issue") for batch in reader.server_objects(kind) for entity in batch]
+        return Store(experiments=reader.experiments(), objects=found)
     finally:
         reader.close()
 
@@ -37,15 +40,17 @@ class Read:
 
 @pytest.fixture(scope="module")
 def seeded(module_server: FreshServer) -> Read:
-    """Skills on a server of the release that brought them."""
+    """Skills, and an issue, on a server of the release that brought them."""
     server = module_server(NEWEST)
     seed_skills(server.uri)
+    issue = {"experiment_id": Seeder(server.uri).experiment("issues"), "name": "slow", "description": "slow answers"}
+    Seeder(server.uri).call("POST", "issues", {**issue, "status": "pending"}, version="3.0")
     return Read(server, read(server.uri))
 
 
 def test_every_skill_is_read(seeded: Read) -> None:
     """Both of one name, each under its organization, with what was written; of ids, times and users nothing."""
-    found = {entity.entity_id: entity.facets for entity in seeded.store.objects}
+    found = {entity.entity_id: entity.facets for entity in seeded.store.objects if entity.kind == "skill"}
     assert found.keys() == set(SKILLS)
     for name, facets in found.items():
         definition = facets["definition"]
@@ -87,10 +92,35 @@ def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None
         if change.facet == "presence":
             assert {str(one.state) for one in result.findings} <= {"missing", "extra"}
         assert {(one.kind, one.facet) for one in result.findings} == {(change.kind, change.facet)}
+        assert len(result.findings) >= change.keys
 
 
 def test_the_same_is_green(seeded: Read) -> None:
     """Read twice, all is equal."""
-    audited = run_audit(seeded.store, read(seeded.server.uri), checks=("skills",), profile="same-store")
+    audited = run_audit(seeded.store, read(seeded.server.uri), checks=("skills", "issues"), profile="same-store")
     assert audited.result.green
-    assert {row.kind for row in audited.rows} == {"skill"}
+    assert {row.kind for row in audited.rows} == {"skill", "issue"}
+
+
+@pytest.mark.long
+def test_another_value_of_any_column_is_found(seeded: Read) -> None:
+    """Each column that MLflow 3.18 has for these kinds is looked at: its facet is red, and no other of the object."""
+    path, told, expected = seeded.server.database_path, {}, {}
+    for planted in rounds(NEWER_COLUMNS):
+        with (
+            closing(sqlite3.connect(path, isolation_level=None)) as database,
+            closing(sqlite3.connect(":memory:")) as kept,
+        ):
+            database.execute("PRAGMA busy_timeout = 30000")
+            database.backup(kept)
+            try:
+                assert all(database.execute(change.statement).rowcount for change in planted.values())
+                changed = read(seeded.server.uri)
+            finally:
+                kept.backup(database)
+        for way, ours, theirs in (("there", seeded.store, changed), ("back", changed, seeded.store)):
+            result = run_audit(ours, theirs, checks=("skills", "issues"), profile="same-store").result
+            for name, change in planted.items():
+                told[name, way] = {one.facet for one in result.findings if one.kind == change.kind}
+                expected[name, way] = {change.facet} | {facet for _, facet in change.also}
+    assert told == expected

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlflow_parity.reading.traces.spans import span_id
+from mlflow_parity.reading.traces.spans import span_id, spans_of
 
 
 @given(st.binary(min_size=8, max_size=8))
@@ -30,3 +30,11 @@ def test_what_is_no_id_is_an_error(value: str) -> None:
     """It must not pass for one."""
     with pytest.raises(ValueError, match=r".+"):
         span_id(value)
+
+
+def test_a_span_of_no_kind_is_as_told_by_a_release_that_tells_none() -> None:
+    """MLflow 3.18 says INTERNAL of each: else no trace of an older release would be verified against it."""
+    span = {"span_id": "0x1f", "name": "a", "start_time_unix_nano": 1, "end_time_unix_nano": 2}
+    [plain] = spans_of([span])
+    assert spans_of([{**span, "kind": "SPAN_KIND_INTERNAL"}]) == [plain]
+    assert spans_of([{**span, "kind": "SPAN_KIND_SERVER"}]) == [{**plain, "other": {"kind": "SPAN_KIND_SERVER"}}]

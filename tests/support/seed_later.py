@@ -32,6 +32,8 @@ def seed_later(uri: str, experiment: str) -> None:
     options = {"categorical": {"options": ["good", "bad"]}}
     schema = post("label-schemas/create", experiment_id=experiment, name="tone", type="FEEDBACK", instruction="look",
                   input=options)["label_schema"]["schema_id"]  # fmt: skip
+    # one that no queue asks
+    post("label-schemas/create", experiment_id=experiment, name="length", type="FEEDBACK", input=options)
     queue = post("review-queues/create", experiment_id=experiment, name="first look", queue_type="CUSTOM",
                  users=["ada"], schema_ids=[schema])["review_queue"]["queue_id"]  # fmt: skip
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
@@ -50,14 +52,19 @@ def seed_later(uri: str, experiment: str) -> None:
         "instructions_judge_pydantic_data": {"instructions": "is {{ outputs }} safe?", "model": "gateway:/chat"},
     })  # fmt: skip
     scorer = post("scorers/register", experiment_id=experiment, name="safe", serialized_scorer=text)["scorer_id"]
+    for name in ("safe", "kind"):
+        post("scorers/register", experiment_id=experiment, name=name, serialized_scorer=text.replace("safe", name))
     guard = post("gateway/guardrails/create", name="guard", scorer_id=scorer, scorer_version=1, stage="BEFORE",
                  action="SANITIZATION", action_endpoint_id=endpoint)["guardrail"]["guardrail_id"]  # fmt: skip
     post("gateway/guardrails/add-to-endpoint", endpoint_id=endpoint, guardrail_id=guard, execution_order=1)
     post("gateway/budgets/create", budget_unit="USD", budget_amount=10.0, duration={"unit": "DAYS", "value": 1},
          target_scope="ENDPOINT", target_value=endpoint, budget_action="ALERT")  # fmt: skip
     post("mcp-servers", name=MCP, description="tools")
-    description = {"name": MCP, "version": "1.0.0", "description": "x"}
-    post(f"mcp-servers/{MCP}/versions", server_json=description, tools=[{"name": "add"}], status="active")
-    post(f"mcp-servers/{MCP}/aliases", alias="prod", version="1.0.0")
+    post(f"mcp-servers/{MCP}/tags", key="team", value="growth")
+    for version, alias in (("0.9.0", "former"), ("1.0.0", "prod")):
+        description = {"name": MCP, "version": version, "description": "described"}
+        post(f"mcp-servers/{MCP}/versions", server_json=description, tools=[{"name": "add"}], status="active")
+        post(f"mcp-servers/{MCP}/aliases", alias=alias, version=version)
+    post(f"mcp-servers/{MCP}/versions/1.0.0/tags", key="checked", value="yes")
     post(f"mcp-servers/{MCP}/endpoints", url="https://mcp.example/x", server_alias="prod")
     seed.end(run)

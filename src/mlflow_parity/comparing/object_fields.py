@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, plain_tags, singular_of
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
+from mlflow_parity.kinds.listing import STAMPS
 
 _SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
@@ -124,6 +126,23 @@ def _times(_: Facet, source: Entity, target: Entity, __: ObjectLinks) -> list[Di
     ]
     mine, copy = ({key: value for key, value in one.items() if key not in _SERVER_TIMES} for one in (ours, theirs))
     return found + compare_json("", mine, copy, rule)
+
+
+def _stamps(_: Facet, source: Entity, target: Entity, __: ObjectLinks) -> list[Difference]:
+    """Times and users of a kind of which nothing sets any, in the object and in its parts."""
+    ours, theirs = (one.facets.get("times") or {} for one in (source, target))
+    found = compare_json("", ours, theirs, f"{source.kind}.times")
+    return [replace(one, state=State.EXPECTED) if _is_stamp(one) else one for one in found]
+
+
+def _is_stamp(found: Difference) -> bool:
+    """Whether nothing but times and users differs, be it those of a whole part."""
+    told = [one for one in (found.source, found.target) if one is not None]
+    return all(_stamped(found.key.rpartition(": ")[2], one) for one in told)
+
+
+def _stamped(key: str, value: object) -> bool:
+    return all(_stamped(*one) for one in value.items()) if isinstance(value, Mapping) else key in STAMPS
 
 
 def _digest(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
@@ -371,6 +390,7 @@ _BY_STRATEGY: Mapping[Strategy, Callable[[Facet, Entity, Entity, ObjectLinks], l
     "items": _items,
     "link": _link,
     "times": _times,
+    "stamps": _stamps,
     "status": _status,
     "tags": _tags,
     "aliases": lambda _, source, target, links: compare_aliases(source, target, links),

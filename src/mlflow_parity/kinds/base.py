@@ -23,7 +23,7 @@ Treatment = Literal["equal", "paired", "expected", "not compared"]
 #: ``own``: the kind has a comparer of its own for it, in the room ``comparing``.
 Strategy = Literal[
     "presence", "value", "definition", "items", "link", "tags", "times", "status", "aliases", "number", "files",
-    "other", "own",
+    "stamps", "other", "own",
 ]  # fmt: skip
 #: The facet of what a server tells of an object and nothing here knows. Kinds of 2026 keep it in their definition.
 OTHER = "other"
@@ -209,7 +209,7 @@ def value(name: str, field: str, reason: str, *more: Rule) -> Facet:
 
 def definition(field: str, *more: Rule) -> Facet:
     """All that the list tells of an object but its links, as one JSON value; ``field`` says what that is."""
-    reason = "All that the list tells but the server's own ids, times and users."
+    reason = "All that the list tells but the server's own ids, and times and users, which stand by themselves."
     return Facet("definition", "definition", (equal("definition", field, reason), *more))
 
 
@@ -233,6 +233,14 @@ def times(
 ) -> Facet:
     """Creation and update times, which the server sets."""
     return Facet("times", "times", (expected("times", field, reason), *more))
+
+
+def stamps(*parts: str) -> Facet:
+    """Times and users that the server sets, of an object and of its ``parts``; see ``listing.stamped``."""
+    field = "times and users of its creation and last change"
+    field += f", and of those of its {' and '.join(parts)}" if parts else ""
+    reason = "The server sets them, to when it was written there and by whom; no API can."
+    return Facet("times", "stamps", (expected("times", field, reason),))
 
 
 def status(field: str, reason: str, *more: Rule) -> Facet:

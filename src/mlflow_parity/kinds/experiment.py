@@ -100,6 +100,11 @@ EXPERIMENT = Kind(
                 "store), else in no place of the source (the root of its store included), shared with no other "
                 "copy, and naming no other server. A place below mlflow-artifacts:/ is another on each server.",
             ),
+            not_compared(
+                "artifact_location.loose",
+                "files beside those of its runs, logged models and traces",
+                "MLflow puts none there. Whoever did moves them, by a copy of the folder.",
+            ),
             moved("artifact_location.moved", "artifact_location"),
         ),
         other(

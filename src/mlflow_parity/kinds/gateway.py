@@ -7,8 +7,8 @@ from typing import Any
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, link, not_compared, presence
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+from mlflow_parity.kinds.base import Kind, definition, link, not_compared, presence, stamps
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
 
 
 def _secret(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
@@ -19,12 +19,16 @@ def _secret(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
             **plain(entry, "secret_id", "masked_values", "auth_config"),
             "keys": sorted(entry.get("masked_values") or {}),
             "auth_config": config,
-        }
+        },
+        "times": stamped(entry),
     }
 
 
 def _model(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
-    return entry.get("name", ""), {"definition": plain(entry, "model_definition_id", "secret_id")}
+    return entry.get("name", ""), {
+        "definition": plain(entry, "model_definition_id", "secret_id"),
+        "times": stamped(entry),
+    }
 
 
 def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
@@ -36,7 +40,15 @@ def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
         }
         for one in entry.get("model_mappings", [])
     ]
-    guarded = _guarded(entry["endpoint_id"], asking)
+    configs = _guarded(entry["endpoint_id"], asking)
+    guarded = [
+        {
+            **plain(one, "endpoint_id", "guardrail_id", "guardrail"),
+            "guardrail": (one.get("guardrail") or {}).get("name"),
+        }
+        for one in configs
+    ]
+    guarded.sort(key=lambda one: (one.get("execution_order", 0), str(one["guardrail"])))
     bound = asking.every("gateway-bindings", "bindings", {"endpoint_id": entry["endpoint_id"]})
     return entry.get("name", ""), {
         "definition": {
@@ -48,26 +60,25 @@ def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
             "bindings": in_order(plain(one, "endpoint_id", "resource_id") for one in bound),
         },
         "experiment": text(entry.get("experiment_id")),
+        "times": stamped(
+            entry,
+            models=((one["mapping_id"], one) for one in entry.get("model_mappings", [])),
+            guardrails=((one["guardrail_id"], one) for one in configs),
+            bindings=((f"{one.get('resource_type')} {one.get('resource_id')}", one) for one in bound),
+        ),
     }
 
 
-def _guarded(endpoint_id: str, asking: Asking) -> list[dict[str, Any]]:
-    """Return the guardrails of an endpoint by their names, in their order."""
+def _guarded(endpoint_id: str, asking: Asking) -> list[Entry]:
+    """Return the guardrails that are put on an endpoint."""
     try:
-        configs = asking.one("gateway-guarded", {"endpoint_id": endpoint_id}).get("configs", [])
+        configs: list[Entry] = asking.one("gateway-guarded", {"endpoint_id": endpoint_id}).get("configs", [])
     except RequestRefused as error:
         if error.status == 404:
             # a version with endpoints and without guardrails; a later one that hides them has no list of them either
             return []
         raise
-    found = [
-        {
-            **plain(one, "endpoint_id", "guardrail_id", "guardrail"),
-            "guardrail": (one.get("guardrail") or {}).get("name"),
-        }
-        for one in configs
-    ]
-    return sorted(found, key=lambda one: (one.get("execution_order", 0), str(one["guardrail"])))
+    return configs
 
 
 def _guardrail(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
@@ -79,6 +90,7 @@ def _guardrail(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     return entry.get("name", ""), {
         "definition": {**plain(entry, "guardrail_id", "scorer", "action_endpoint_id"), **plain(named)},
         "experiment": text(scorer.get("experiment_id")),
+        "times": stamped(entry),
     }
 
 
@@ -88,7 +100,10 @@ def _budget(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     if scope == "ENDPOINT" and target:
         target = asking.name_of("gateway_endpoint", target)
     name = f"{scope} {target + ' ' if target else ''}{span.get('value', '')} {span.get('unit', '')}"
-    return name, {"definition": {**plain(entry, "budget_policy_id"), **plain({"target_value": target})}}
+    return name, {
+        "definition": {**plain(entry, "budget_policy_id"), **plain({"target_value": target})},
+        "times": stamped(entry),
+    }
 
 
 GATEWAY_SECRET = Kind(
@@ -106,6 +121,7 @@ GATEWAY_SECRET = Kind(
                 "No server tells them. The names of their keys are compared, and their configuration by digest.",
             ),
         ),
+        stamps(),
     ),
     content=("definition",),
     first=(3, 5),
@@ -121,6 +137,7 @@ GATEWAY_MODEL = Kind(
     (
         presence("By id, else by name. The Export Import tool moves none."),
         definition("provider, model, name of the secret"),
+        stamps(),
     ),
     content=("definition",),
     first=(3, 5),
@@ -144,6 +161,7 @@ GATEWAY_ENDPOINT = Kind(
             ),
         ),
         link("experiment", "experiment", "experiment", "It belongs to the copy of its experiment."),
+        stamps("models", "guardrails", "bindings"),
     ),
     content=("definition",),
     first=(3, 5),
@@ -160,6 +178,7 @@ GATEWAY_GUARDRAIL = Kind(
         presence("By id, else by name. The Export Import tool moves none."),
         definition("stage, action and its endpoint, name and version of the scorer"),
         link("experiment", "experiment", "experiment", "It belongs to the copy of its experiment."),
+        stamps(),
     ),
     content=("definition",),
     first=(3, 11),
@@ -174,7 +193,15 @@ GATEWAY_BUDGET = Kind(
     "gateway_budgets",
     (
         presence("By id, else by name. The Export Import tool moves none."),
-        definition("unit, amount, duration, scope and its endpoint or user, action"),
+        definition(
+            "unit, amount, duration, scope and its endpoint or user, action",
+            not_compared(
+                "spent",
+                "what was spent of it so far",
+                "A count of that server's own calls: on another server it begins at nothing.",
+            ),
+        ),
+        stamps(),
     ),
     content=("definition",),
     first=(3, 11),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, expected, link, presence
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, plain
+from mlflow_parity.kinds.base import Kind, definition, expected, link, presence, stamps
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, plain, stamped
 
 
 def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
@@ -15,6 +15,7 @@ def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
         "definition": {**plain(entry, *less), **plain({"author": entry.get("created_by")})},
         "experiment": text(entry.get("experiment_id")),
         "run": text(entry.get("source_run_id")),
+        "times": stamped(entry),
     }
 
 
@@ -39,6 +40,7 @@ ISSUE = Kind(
                 "the copy names the same id, or none",
             ),
         ),
+        stamps(),
     ),
     content=("definition",),
     first=(3, 11),

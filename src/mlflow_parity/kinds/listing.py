@@ -13,11 +13,13 @@ from typing import Any, Protocol
 from mlflow_parity.core.digests import digest
 
 Entry = Mapping[str, Any]
-#: Ids, times and users that each server gives itself.
-_OWN = frozenset({
-    "created_at", "created_by", "created_timestamp", "creation_time_ms", "creation_timestamp", "last_update_time_ms",
-    "last_updated_at", "last_updated_by", "last_updated_timestamp", "workspace",
+#: Times and users that each server sets itself.
+STAMPS = frozenset({
+    "completed_time_ms", "created_at", "created_by", "created_timestamp", "creation_time_ms", "creation_timestamp",
+    "last_seen_timestamp", "last_update_time_ms", "last_updated_at", "last_updated_by", "last_updated_timestamp",
 })  # fmt: skip
+#: All that is each server's own.
+_OWN = STAMPS | {"workspace"}
 
 
 class Asking(Protocol):
@@ -73,6 +75,12 @@ def plain(entry: Entry, *less: str) -> dict[str, Any]:
         for key, value in entry.items()
         if key not in _OWN and key not in less and value not in (None, "", [], {})
     }
+
+
+def stamped(entry: Entry, **parts: Iterable[tuple[str, Entry]]) -> dict[str, Any]:
+    """Return the times and users that the server set of an entry, and of its parts by what each is called."""
+    found = {key: entry[key] for key in sorted(STAMPS & entry.keys()) if entry[key] not in (None, "")}
+    return found | {what: {name: stamped(one) for name, one in named} for what, named in parts.items()}
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:

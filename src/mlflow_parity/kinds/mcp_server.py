@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_parity.kinds.base import Kind, definition, items, presence
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+from mlflow_parity.kinds.base import Kind, definition, items, presence, stamps
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
 
 
 def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     versions = asking.every("mcp-server", "mcp_server_versions", {"max_results": 100}, f"{entry['name']}/versions")
-    open_at = (
-        plain(one, "id", "server_name", "resolved_version", "tools") for one in entry.get("access_endpoints", [])
-    )
+    endpoints = entry.get("access_endpoints", [])
     return entry["name"], {
         "definition": {
             **plain(entry, "name", "access_endpoints", "aliases"),
             "aliases": {one["alias"]: one["version"] for one in entry.get("aliases", [])},
         },
         "versions": in_order(plain(one, "name", "aliases") for one in versions),
-        "endpoints": in_order(open_at),
+        "endpoints": in_order(plain(one, "id", "server_name", "resolved_version", "tools") for one in endpoints),
+        "times": stamped(
+            entry,
+            versions=((one["version"], one) for one in versions),
+            endpoints=((one["id"], one) for one in endpoints),
+        ),
     }
 
 
@@ -33,6 +36,7 @@ MCP_SERVER = Kind(
         definition("display name, description, icons, tags, aliases, latest version"),
         items("versions", "every version: server.json, tools, status, tags", "As a multiset."),
         items("endpoints", "access endpoints", "As a multiset."),
+        stamps("versions", "access endpoints"),
     ),
     content=("definition",),
     first=(3, 15),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, items, link, not_compared, presence
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+from mlflow_parity.kinds.base import Kind, definition, items, link, not_compared, presence, stamps
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
 
 
 def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     # one by one: MLflow's list of label schemas makes the default one, and an audit writes nothing
-    schemas = (asking.one("label-schema", {"schema_id": one})["label_schema"] for one in entry.get("schema_ids", []))
+    schemas = [asking.one("label-schema", {"schema_id": one})["label_schema"] for one in entry.get("schema_ids", [])]
     items_of = asking.every("review-items", "items", {"queue_id": entry["queue_id"], "max_results": 100})
     return entry.get("name", ""), {
         "definition": {
@@ -19,7 +19,12 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
             "label_schemas": in_order(plain(one, "schema_id", "experiment_id") for one in schemas),
         },
         "experiment": text(entry.get("experiment_id")),
-        "items": in_order(plain(one, "queue_id", "creation_time_ms", "completed_time_ms") for one in items_of),
+        "items": in_order(plain(one, "queue_id") for one in items_of),
+        "times": stamped(
+            entry,
+            label_schemas=((one["name"], one) for one in schemas),
+            items=((one["item_id"], one) for one in items_of),
+        ),
     }
 
 
@@ -41,6 +46,7 @@ REVIEW_QUEUE = Kind(
         ),
         link("experiment", "experiment", "experiment", "It belongs to the copy of its experiment."),
         items("items", "items with their status", "As a multiset; ids of traces through the pairing.", of="trace"),
+        stamps("label schemas", "items"),
     ),
     content=("definition",),
     first=(3, 11),

@@ -14,7 +14,16 @@ WORKSPACE = Kind(
             "One audit is of one workspace: that of MLFLOW_WORKSPACE, else the default one. Where none was "
             "chosen, every other is a finding; where one was, the report names the others as left out."
         ),
-        value("content", "all that it holds", "It is unverified until it is audited by itself."),
+        value(
+            "content",
+            "all that it holds",
+            "It is unverified until it is audited by itself.",
+            not_compared(
+                "settings",
+                "description, artifact root and trace archival of a workspace",
+                "Whoever runs the target makes its workspaces, before anything is migrated into them.",
+            ),
+        ),
     ),
     content=("content",),
     first=(3, 5),

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import NotMoved
-from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain
+from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence, stamps
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
 from mlflow_parity.kinds.writing import Task, Unwritable, without_none
 
 
@@ -26,6 +26,7 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
             "aliases": {one["alias"]: one["version"] for one in entry.get("aliases", [])},
         },
         "versions": in_order(plain(one, "name", "organization", "aliases") for one in versions),
+        "times": stamped(entry, versions=((str(one["version"]), one) for one in versions)),
     }
 
 
@@ -103,6 +104,7 @@ SKILL = Kind(
                 "and zip sources is not on the server.",
             ),
         ),
+        stamps("versions"),
     ),
     content=("definition",),
     first=(3, 18),

@@ -205,7 +205,10 @@ TRACE = Kind(
                 "everything else in the assessments is equal",
             ),
         ),
-        other(entry="a span, an event, a link or an assessment"),
+        other(
+            entry="a span, an event, a link or an assessment",
+            note="A span without a kind of OpenTelemetry is one of the kind INTERNAL.",
+        ),
     ),
     content=("state", "client_request_id", "previews"),
     first=(2, 14),

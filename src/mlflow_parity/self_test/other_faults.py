@@ -93,6 +93,7 @@ _BASE: Mapping[Strategy, Callable[[str, Facet], list[Fault]]] = {
     "value": lambda kind, facet: value_faults(kind, facet.name),
     "definition": lambda kind, facet: value_faults(kind, facet.name),
     "link": lambda kind, facet: link_faults(kind, facet.name, facet.of),
+    "stamps": lambda kind, _: [times_fault(kind)],
     "items": lambda kind, facet: items_faults(kind, facet.name, f"one of its {facet.name}"),
 }
 LATER_FAULTS: tuple[Fault, ...] = tuple(

@@ -30,6 +30,9 @@ _SPAN = claims(
     context=claims("trace_id span_id"),
     status=_STATUS,
 )
+#: The kind of OpenTelemetry that a span has where none is kept: MLflow tells kinds from 3.18 on.
+_NO_KIND = "SPAN_KIND_INTERNAL"
+_OF_NO_KIND = {**_SPAN, "kind": None}
 _EVENT = claims("name timestamp time_unix_nano attributes")
 _LINK = claims("trace_id span_id attributes")
 #: No base64 of eight bytes is one: that ends with ``=``. It may well begin with ``0x``.
@@ -81,7 +84,7 @@ def _span(entry: Entry) -> dict[str, Any]:
         "start_ns": int(parts["start_ns"]),
         "end_ns": int(parts["end_ns"]) if parts["end_ns"] else None,
         "links": [_link(link) for link in entry.get("links") or []],
-        **facet(entry, _SPAN),
+        **facet(entry, _OF_NO_KIND if entry.get("kind") == _NO_KIND else _SPAN),
     }
 
 
