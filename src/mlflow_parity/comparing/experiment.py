@@ -292,7 +292,9 @@ def _pair_rows(
                 trees = source.artifacts(mine.run_id), target.artifacts(copy.run_id)
                 if comparison.same_store:
                     trees = same_store.bare(trees[0]), same_store.bare(trees[1])
-                found = compare_trees(*trees, mine, copy, comparison.links.pairs, models, hashed=comparison.hashed)
+                pairs_of = comparison.links.pairs
+                images = not comparison.same_store
+                found = compare_trees(*trees, mine, copy, pairs_of, models, hashed=comparison.hashed, images=images)
             elif comparison.same_store:
                 found = same_store.run_facet(facet, mine, copy, comparison.moved)
             elif facet in _LINKS:

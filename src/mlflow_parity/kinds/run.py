@@ -239,6 +239,14 @@ RUN = Kind(
                 "both files parse as YAML",
                 holds_for=TOOL,
             ),
+            expected(
+                "artifacts.images",
+                "names of images that log_image made with a key and a step, before MLflow 3.11",
+                "MLflow's artifact proxy decodes the % in images/KEY%step%N%timestamp%T%UUID.png, and its newer "
+                "clients write + for it (and ~ for # in a key): the UI of 3.11 and newer reads both.",
+                "the copy's file has exactly that newer name and the same bytes, and no other file has either name",
+                holds_for="mlflow-parity migrate",
+            ),
         ),
         own(
             "artifact_uri",

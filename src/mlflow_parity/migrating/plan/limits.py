@@ -17,12 +17,15 @@ from urllib.parse import urlsplit
 
 from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.reading.artifacts.stores import is_faithful
 
 _KEY = re.compile(r"[/\w.\- :]*")
 _WEBHOOK = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _LOGGED = ("/", ":", ".", "%", '"', "'")
+#: Stands for the folder of a run's files.
+_RUN = "r"
 _NAME_TAG = "mlflow.runName"
 _LONGEST_KEY, _LONGEST_NAME, _PARAM, _TRACE_TAG = 250, 500, 6_000, 8_000
 _DATASET_NAME, _DATASET_DIGEST, _ALIAS = 500, 36, 255
@@ -232,7 +235,10 @@ class Oddities:
 
     def files(self, root: str, owner: str, paths: Iterable[str]) -> None:
         """Look at the files of an owner; ``root`` stands for the folder that they will be in."""
-        for path in paths if self._proxied else ():
+        paths = list(paths) if self._proxied else ()
+        names = newer_names(paths) if root == _RUN else {}
+        for path in paths:
+            path = names.get(path, path)
             if not is_faithful(posixpath.join(root, path)):
                 self._note("file-name", f"{owner} / {path}")
 

@@ -164,8 +164,8 @@ class Session:
             with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
                 text = self._body(answer, deadline, bounds.ASKED).decode("utf-8", "replace")
-                switched_off = status == 503 and "disabled" in text
-                if status in (200, 404) or (status not in _PASSING and status != 401) or switched_off:
+                passing = status in _PASSING and not _is_switched_off(status, text)
+                if status in (200, 404) or not (passing or status == 401):
                     return status, text
                 self._check(answer, endpoint, text)
                 raise AssertionError("unreachable: every other status raises")
@@ -419,7 +419,8 @@ class Session:
         code, message = error_of(text)
         what, fix = refused(answer, text, self.location.endpoint, new=not self._is_mlflow)
         fix = self._redact(fix)
-        if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
+        lasting = (status == 500 and code == "INVALID_PARAMETER_VALUE") or _is_switched_off(status, text)
+        if status in _PASSING and not lasting:
             raise Again(
                 ": ".join(filter(None, (what, message))),
                 wait=retry_after(answer.headers.get("Retry-After"), self.limits.longest_wait * 2),
@@ -453,3 +454,8 @@ class Session:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
         # long enough that what is shown holds no half of a secret, short enough for a page of HTML
         return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]
+
+
+def _is_switched_off(status: int, text: str) -> bool:
+    """Whether MLflow says that it was started without an endpoint (``--no-serve-artifacts``): that does not pass."""
+    return status == 503 and "disabled" in text

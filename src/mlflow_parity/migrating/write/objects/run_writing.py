@@ -180,6 +180,7 @@ class RunWriter:
             Place(present.run_id, present.artifact_uri),
             lambda source: present.run_id if source == run.run_id else journal.target("run", source),
             lambda source: journal.target("logged_model", source),
+            images=True,
         )
         problems.failed += put.failed
         problems.impossible += put.impossible
