@@ -6,6 +6,7 @@ which an audit and a migration say alike.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -19,6 +20,10 @@ _HOST = "invalid host header"
 _PLAIN = "plain http request was sent to https port"
 #: What a front end that signs users in wants.
 _SIGN_IN = f"pass credentials that it takes ({_VARIABLES}; {_FRONT}), or an address behind it"
+#: What MySQL and MariaDB say of a second row with one key, and MLflow of tags that it could not write for that.
+_TAKEN = re.compile(r"1062, .{0,3}Duplicate entry '(.*?)' for key|Failed to set tags with given within \d+ retries")
+#: Stands in every refusal of such a row.
+TAKEN = "the target's database (MySQL or MariaDB) takes it for one that it has"
 _LIMITS = "nginx: client_max_body_size"
 
 
@@ -55,9 +60,18 @@ def redirected(answer: requests.Response, endpoint: str, path: str) -> Told:
     return Told(f"redirected to {shown}, a page to sign in or another service", _SIGN_IN)
 
 
-def refused(answer: requests.Response, text: str, endpoint: str, *, new: bool) -> Told:
-    """Return what a refusal means that another than MLflow's endpoint gave; ``new``: MLflow never answered so far."""
+def refused(answer: requests.Response, text: str, message: str, endpoint: str, *, new: bool) -> Told:
+    """Return what a refusal means that another than MLflow's endpoint gave, or the database behind it.
+
+    ``message`` is MLflow's in it; ``new``: MLflow never answered so far.
+    """
     status, said = answer.status_code, text.lower()
+    if found := _TAKEN.search(message):
+        return Told(
+            TAKEN + (f" ({found[1]!r})" if found[1] else ""),
+            "its collation may tell neither case nor accents nor blanks at the end apart: give new names (--rename), "
+            "or create the database with COLLATE utf8mb4_bin",
+        )
     page = text.lstrip().startswith("<")
     if status == 401:
         sent = "Authorization" in answer.request.headers

@@ -417,7 +417,7 @@ class Session:
         if text is None:
             text = self._error_text(answer)
         code, message = error_of(text)
-        what, fix = refused(answer, text, self.location.endpoint, new=not self._is_mlflow)
+        what, fix = refused(answer, text, message, self.location.endpoint, new=not self._is_mlflow)
         fix = self._redact(fix)
         lasting = (status == 500 and code == "INVALID_PARAMETER_VALUE") or _is_switched_off(status, text)
         if status in _PASSING and not lasting:
