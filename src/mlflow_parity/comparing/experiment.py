@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from mlflow_parity.comparing import fields, same_store
@@ -14,6 +14,8 @@ from mlflow_parity.comparing.object_fields import run_models
 from mlflow_parity.comparing.object_links import ObjectLinks
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
+from mlflow_parity.core.hops import as_copy_of
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG
 from mlflow_parity.core.records import REPLACED_TAG, Experiment, Run
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import Row, State
@@ -153,7 +155,9 @@ def _experiment_rows(source: Experiment, pair: ExperimentPair | None, comparison
             elif facet == "artifact_location":
                 found = fields.experiment_location(source, pair.target, comparison.copy_places)
             else:
-                found = _EXPERIMENT_FACETS[facet](source, pair.target)
+                named = {SOURCE_EXPERIMENT_TAG: source.experiment_id, SOURCE_EXPERIMENT_NAME_TAG: source.name}
+                copy = replace(pair.target, tags=as_copy_of(pair.target.tags, source.tags, named))
+                found = _EXPERIMENT_FACETS[facet](source, copy)
             yield outcome(row(facet_state(found)), found)
 
 
@@ -276,6 +280,8 @@ def _pair_rows(
     problems = {facet: _part_problem(source, target, facet) for facet in facets}
     unlinked = {name: view.links_problem() for name, view in (("source", source), ("target", target))}
     for pair, mine, copy in zip(pairs, ours, theirs, strict=True):
+        if not comparison.same_store:
+            copy = replace(copy, tags=as_copy_of(copy.tags, mine.tags, {SOURCE_RUN_TAG: mine.run_id}))
         for facet in facets:
             problem = problems[facet]
             if problem is not None:

@@ -10,6 +10,7 @@ from mlflow_parity.comparing.access import compare_access, compare_resolved
 from mlflow_parity.comparing.difference import Difference, Outcome, facet_state, outcome
 from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
 from mlflow_parity.comparing.object_links import ObjectLinks
+from mlflow_parity.comparing.registry_fields import version_of_hop
 from mlflow_parity.comparing.same_store import UNKNOWN, Releases, bare, object_facet, place
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
@@ -87,6 +88,8 @@ def compare_objects(
         ours = source.entities(kind, [pair.source.entity_id for pair in some])
         theirs = target.entities(kind, [pair.target.entity_id for pair in some])
         for pair, mine, copy in zip(some, ours, theirs, strict=True):
+            if kind == "model_version" and not comparison.same_store:
+                copy = version_of_hop(mine, copy)
             for facet in facets:
                 rule = f"{kind}.{facet}"
                 unread = [

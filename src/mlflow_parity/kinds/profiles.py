@@ -34,8 +34,7 @@ class Kept:
         """Take in runs of the target."""
         for run in runs:
             self.target.add(run.run_id)
-            if run.source_run_id is not None and run.source_run_id != run.run_id:
-                self.named.add(run.source_run_id)
+            self.named.update(one for one in run.origins if one != run.run_id)
 
     def warning(self, profile: Profile) -> str:
         """Return one line (it fits the terminal's) when the move looks like one of the other profile, else nothing.

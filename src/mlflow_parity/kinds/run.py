@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from mlflow_parity.core.scope import PROFILES
-from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
+from mlflow_parity.kinds.base import (
+    HOPS,
+    TOOL,
+    Kind,
+    equal,
+    expected,
+    moved,
+    not_compared,
+    other,
+    own,
+    paired,
+    presence,
+)
 
 RUN = Kind(
     "run",
@@ -144,7 +156,7 @@ RUN = Kind(
                 "Complete (run_id, experiment_id, status, start_time, end_time, lifecycle_stage, artifact_uri, "
                 "and one for each mlflow.* tag) and true (each states what the source says, None as 'None'). "
                 "Which further keys there are depends on the exporting client; the formatted times "
-                "(mlflow_exim.run_info._*) are not evidence.",
+                f"(mlflow_exim.run_info._*) are not evidence. {HOPS}",
                 holds_for=TOOL,
             ),
             expected(

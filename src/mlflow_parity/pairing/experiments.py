@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlflow_parity.core.hops import layers
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, RunKey
 from mlflow_parity.core.records import Experiment
 
@@ -86,9 +87,10 @@ def pair_experiments(source: Sequence[Experiment], target: Sequence[Experiment])
     claimed = {copy.experiment_id for copy in same.values() if copy is not None}
     by_tag: dict[tuple[str, str], list[Experiment]] = defaultdict(list)
     for candidate in target:
-        tagged = candidate.tags.get(SOURCE_EXPERIMENT_TAG), candidate.tags.get(SOURCE_EXPERIMENT_NAME_TAG)
-        if tagged[0] is not None and tagged[1] is not None and candidate.experiment_id not in claimed:
-            by_tag[tagged[0], tagged[1]].append(candidate)
+        for layer in layers(candidate.tags) if candidate.experiment_id not in claimed else ():
+            tagged = layer.get(SOURCE_EXPERIMENT_TAG), layer.get(SOURCE_EXPERIMENT_NAME_TAG)
+            if tagged[0] is not None and tagged[1] is not None and candidate not in by_tag[tagged[0], tagged[1]]:
+                by_tag[tagged[0], tagged[1]].append(candidate)
     left: list[Experiment] = []
     for original in source:
         # a copy keeps its name unless it was renamed on purpose, so the namesake comes first among equals
@@ -132,8 +134,8 @@ def pair_runs(
     for run in target:
         if run.run_id in by_id:
             claims[run.run_id].append((run, "same-id"))
-        elif run.source_run_id is not None and run.source_run_id in by_id:
-            claims[run.source_run_id].append((run, "source-tag"))
+        elif (named := next((one for one in run.origins if one in by_id), None)) is not None:
+            claims[named].append((run, "source-tag"))
         elif of_target.get(run.run_id) in by_id:
             claims[of_target[run.run_id]].append((run, "journal"))
         else:
@@ -149,9 +151,9 @@ def pair_runs(
         result.duplicates += [RunPair(original, copy, by) for copy, by in others]
     # A run that says it was imported from another source run is not a candidate for the weaker keys, unless
     # the source's own runs carry such tags too (a second migration without source tags keeps the old ones).
-    foreign_ok = {run.source_run_id for run in left if run.source_run_id}
-    candidates = [run for run in free if run.source_run_id is None or run.source_run_id in foreign_ok]
-    foreign = [run for run in free if not (run.source_run_id is None or run.source_run_id in foreign_ok)]
+    foreign_ok = {run.origins[0] for run in left if run.origins}
+    candidates = [run for run in free if not run.origins or run.origins[0] in foreign_ok]
+    foreign = [run for run in free if run.origins and run.origins[0] not in foreign_ok]
     left, candidates = _match(result, left, candidates, "natural-key", lambda run: (run.name, run.start_time))
     # half an import may hold all that is compared here, yet it is a leftover and no copy of a finished run
     left, candidates = _match(result, left, candidates, "content", lambda run: (run.content, _half_imported(run)))
@@ -159,7 +161,7 @@ def pair_runs(
     result.missing += left
     result.extra += [Extra(run, _describe(run)) for run in candidates]
     result.extra += [
-        Extra(run, f"its source tag names run {run.source_run_id}, which is not in this source experiment")
+        Extra(run, f"its source tag names run {run.origins[0]}, which is not in this source experiment")
         for run in foreign
     ]
     return result

@@ -71,7 +71,8 @@ def pair_objects(
         claims: dict[str, list[ObjectKey]] = defaultdict(list)
         rest: list[ObjectKey] = []
         for item in free:
-            (claims[item.origin] if item.origin in by_id and item.origin else rest).append(item)
+            named = _named(item, by_id)
+            (rest if named is None else claims[named]).append(item)
         for original in list(left):
             copies = sorted(claims.get(original.entity_id, []), key=lambda copy: _preference(original, copy))
             if copies:
@@ -88,7 +89,9 @@ def pair_objects(
         left, free = matcher(left, free, "content", lambda item, ours: (item.content, _run(item, ours, known)))
         left, free = matcher(left, free, "content", lambda item, _: item.content)
         left, free = matcher(left, free, "natural-key", lambda item, _: item.entity_id)
-        result.extra += [(item, f"its source tags name {item.origin}, which is not on the source") for item in foreign]
+        result.extra += [
+            (item, f"its source tags name {item.origins[0]}, which is not on the source") for item in foreign
+        ]
     else:
         left, free = matcher(left, free, "same-id", lambda item, _: item.entity_id)
         left, free = matcher(left, free, "natural-key", lambda item, ours: (item.natural, _run(item, ours, known)))
@@ -105,6 +108,15 @@ def pair_objects(
     _surplus_copies(result, free, known)
     result.missing += left
     return result
+
+
+def _named(copy: ObjectKey, source: Mapping[str, ObjectKey]) -> str | None:
+    """Return which object of the source a copy's source tags name; numbers are given again, so a hop must fit whole."""
+    for hop, named in enumerate(copy.origins):
+        original = source.get(named)
+        if original is not None and original.origins == copy.origins[hop + 1 :]:
+            return named
+    return copy.origins[0] if copy.origins and copy.origins[0] in source else None
 
 
 def _nothing(_: ObjectKey) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.hops import is_hop, next_tags
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.migrating.exim.drafts import Draft, Point
@@ -231,5 +232,6 @@ class RunWriter:
 def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
     """Return all tags of the copy, source tags included."""
     # of the tool's only the source tags: the rest is the run's own, or its idea of the user
-    tags = {**run.tags, **{key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX)}}
+    own = {key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX) and not is_hop(key)}
+    tags = next_tags(run.tags, own)
     return {**tags, PARENT_TAG: parent} if parent is not None else tags
