@@ -30,6 +30,7 @@ DEAD_MODEL = f"m-{'9' * 32}"
 TRACE, TRACE_COPY = "tr-1", "tr-a"
 STORE = "s3://old/1"
 FINALIZED = "mlflow.trace.infoFinalized"
+ARCHIVE_TAG = "mlflow.trace.archiveLocation"
 PLACE_TAG, EXPERIMENTS_TAG, VERSIONS_TAG = "mlflow.artifactLocation", "_mlflow_experiment_ids", "mlflow.modelVersions"
 MLMODEL = (
     "run_id: {run}\nmodel_id: {model}\nartifact_path: {place}\nflavors:\n  python_function: {{loader_module: x}}\n"
@@ -524,6 +525,11 @@ BROKEN: list[Break] = [
      lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"{STORE}/traces/{TRACE}/artifacts/"), "mismatch"),
     ("trace.tags.place", "elsewhere in the source's store",
      lambda w: w.tag(TRACE_COPY, PLACE_TAG, f"s3://old/2/traces/{TRACE}/artifacts"), "mismatch"),
+    ("trace.tags.place", "the place of the source's archive",
+     lambda w: w.tag(TRACE, ARCHIVE_TAG, f"{STORE}/archive/{TRACE}", side="source").tag(TRACE_COPY, ARCHIVE_TAG,
+                                                                         f"{STORE}/archive/{TRACE}"), "mismatch"),
+    ("trace.tags.place", "an archive in the source's store",
+     lambda w: w.tag(TRACE_COPY, ARCHIVE_TAG, f"s3://old/2/archive/{TRACE}"), "mismatch"),
     ("trace.run.dangling", "another run", lambda w: w.change(TRACE_COPY, run=OTHER_COPY), "mismatch"),
     ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("trace.run_links.dangling", "another run", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]), "mismatch"),

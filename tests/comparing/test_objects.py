@@ -75,7 +75,12 @@ def _altered(value: Any, draw: random.Random) -> Iterator[Any]:
 
 #: Where the facets of a kind may differ by the contract, or hold ids that a change would only make dangling.
 _LENIENT = {("evaluation_dataset", "digest"), *((kind, "times") for kind in KINDS if kind != "trace")}
-_PLACES = {"mlflow.artifactLocation", "mlflow.trace.spansLocation", "mlflow.modelVersions"}
+_PLACES = {
+    "mlflow.artifactLocation",
+    "mlflow.trace.archiveLocation",
+    "mlflow.trace.spansLocation",
+    "mlflow.modelVersions",
+}
 
 
 @pytest.mark.parametrize("same_ids", [True, False])

@@ -109,6 +109,35 @@ def test_an_evaluation_dataset_in_an_input_stays_the_same() -> None:
     assert not any("run.inputs.evaluation-dataset" in row.rules for row in audited.rows)
 
 
+#: An image as log_image names it, before MLflow 3.11 and since.
+OLD_IMAGE = "images/loss%step%20%timestamp%1712345678901%0a9d6313-188b-4c74-b0eb-578967659d2a.png"
+NEW_IMAGE = OLD_IMAGE.replace("%", "+")
+
+
+def imaged(store: Store, *paths: str, content: bytes = b"image") -> Store:
+    """Let the second run have images."""
+    for path in paths:
+        store.files[store.runs[1].run_id, path] = content
+    return store
+
+
+@pytest.mark.parametrize(
+    ("copy", "red"),
+    [
+        (imaged(target()), {(OLD_IMAGE, "missing")}),
+        (imaged(target(), NEW_IMAGE, content=b"other"), {(OLD_IMAGE, "mismatch")}),
+        (imaged(target(), OLD_IMAGE, NEW_IMAGE), {(NEW_IMAGE, "extra")}),
+        (imaged(target(), NEW_IMAGE.replace("+20+", "+2+")),
+         {(OLD_IMAGE, "missing"), (NEW_IMAGE.replace("+20+", "+2+"), "extra")}),
+    ],
+    ids=["no image", "another image", "both names", "another step"],
+)  # fmt: skip
+def test_an_image_has_its_newer_name_and_no_other(copy: Store, red: set[tuple[str, str]]) -> None:
+    """Only the same bytes under exactly the newer name are the copy."""
+    audited = run_audit(imaged(source(), OLD_IMAGE), copy)
+    assert {(key, state) for _, _, key, state in audited.found} == red
+
+
 def used(source_store: Store, target_store: Store) -> set[str]:
     """Audit, insist on green, and return the rules that let something differ."""
     audited = run_audit(source_store, target_store)
@@ -138,6 +167,7 @@ def test_every_expected_rule_has_its_case() -> None:
     rules |= used(renamed(source(), "old name", INPUT, INPUT), renamed_copy())
 
     rules |= used(evaluated(source()), evaluated(target()))
+    rules |= used(imaged(source(), OLD_IMAGE), imaged(target(), NEW_IMAGE))
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]

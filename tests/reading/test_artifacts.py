@@ -121,12 +121,16 @@ def test_names_that_the_server_decodes_are_errors_and_not_another_files_bytes(se
 
 
 def test_a_folder_that_the_server_decodes_is_an_error(newest: Server) -> None:
-    """It would list another folder, or none."""
+    """It would list another folder, or none; what is beside it is read all the same."""
     experiment = planted(newest, "decoded folder", {"a%20b/file": b"1", "a b/other": b"2"})
     reader = opened(newest.uri)
     tree = tree_of(reader, experiment)
-    assert "would list another" in (tree.error or "")
-    assert tree.files == ()
+    assert tree.error is None
+    other, odd = tree.files
+    assert other.path == "a b/other"
+    assert odd.path == "a%20b/"
+    assert odd.is_folder
+    assert "would list another" in (odd.error or "")
     reader.close()
 
 

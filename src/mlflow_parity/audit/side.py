@@ -182,7 +182,7 @@ class Side:
         Raises:
             SnapshotError: when it does not cover these experiments, their deleted runs or this depth.
         """
-        asked = self.snapshot.schema
+        asked = self.snapshot.asked
         lacking = "" if asked is None else asked.lacks(wanted, [item.name for item in experiments])
         if lacking:
             raise SnapshotError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
 from mlflow_parity.comparing.links import Links
 from mlflow_parity.core.digests import input_value
+from mlflow_parity.core.hops import carried, is_hop
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Experiment, Run
 from mlflow_parity.core.verdict import State
@@ -395,4 +396,12 @@ def _source_tags(
         # field.* the key set depends on the exporting client
         if key not in wanted and key.startswith(MLFLOW_TAG) and earlier.get(key) != value:
             found.append(Difference(key, State.EXTRA, rule, target=value))
-    return found
+    return found + compare_hops(earlier, own, rule)
+
+
+def compare_hops(source: Mapping[str, str], own: Mapping[str, str], rule: str) -> list[Difference]:
+    """Compare the source tags of earlier hops, where the copy keeps any: each is one of the source's own."""
+    kept = {key: value for key, value in own.items() if is_hop(key)}
+    verbatim = {key: value for key, value in source.items() if is_hop(key)}
+    # a tool that knows nothing of hops copies them as they are
+    return [] if not kept or kept == verbatim else compare_mappings(carried(source), kept, rule)

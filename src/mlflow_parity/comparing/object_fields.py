@@ -32,7 +32,8 @@ from mlflow_parity.kinds.copy_places import is_relative, same_place
 from mlflow_parity.kinds.listing import STAMPS
 
 _SERVER_TIMES = ("creation", "update")
-PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
+#: Where a server keeps a trace's spans and files; the first two are places, in its store and in its archive.
+PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", "mlflow.trace.spansLocation")
 
 _FINALIZED = "mlflow.trace.infoFinalized"
 
@@ -175,7 +176,7 @@ def _tags(_: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[
     if source.kind == "trace":
         for key in PLACE_TAGS:
             mine, copy = ours.pop(key, None), theirs.pop(key, None)
-            note = wrong_place(source, target, mine, copy, links) if key == PLACE_TAGS[0] else ""
+            note = wrong_place(source, target, mine, copy, links) if key in PLACE_TAGS[:2] else ""
             if note:
                 found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
             elif mine != copy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mlflow_parity.comparing import same_store
@@ -11,11 +11,12 @@ from mlflow_parity.comparing.difference import Difference, Outcome, facet_state,
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
-from mlflow_parity.comparing.registry_fields import compare_access, compare_resolved
+from mlflow_parity.comparing.registry_fields import compare_access, compare_resolved, version_of_hop
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.comparing.unpaired import in_scope, row, unpaired
-from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.hops import as_copy_of
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, RunKey
 from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Resolved, Run
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
@@ -132,12 +133,23 @@ def compare_objects(
         ours = source.entities(kind, [pair.source.entity_id for pair in some])
         theirs = target.entities(kind, [pair.target.entity_id for pair in some])
         for pair, mine, copy in zip(some, ours, theirs, strict=True):
+            copy = copy if alike else _of_hop(mine, copy)
             case = _Case(kind, source, target, comparison, models, too_early, pair, mine, copy)
             broken = kind not in ("experiment", "run") and (mine.error, copy.error) != (None, None)
             for facet, compare in comparers:
                 found = _of_broken(facet, case) if broken else None
                 found = compare(facet, case) if found is None else found
                 yield outcome(row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by), found)
+
+
+def _of_hop(source: Any, copy: Any) -> Any:
+    """Return a copy with those of its source tags that speak of this source: a copy of a copy has older ones beside."""
+    if source.kind == "experiment":
+        named = {SOURCE_EXPERIMENT_TAG: source.experiment_id, SOURCE_EXPERIMENT_NAME_TAG: source.name}
+        return replace(copy, tags=as_copy_of(copy.tags, source.tags, named))
+    if source.kind == "run":
+        return replace(copy, tags=as_copy_of(copy.tags, source.tags, {SOURCE_RUN_TAG: source.run_id}))
+    return version_of_hop(source, copy) if source.kind == "model_version" else copy
 
 
 _Comparer = Callable[[str, _Case], list[Difference]]
@@ -180,6 +192,7 @@ def _files(facet: str, case: _Case) -> list[Difference]:
     owners = [_owner(one) for one in _both(case)]
     found = compare_trees(*trees, owners[0], owners[1], links.of("run"), case.models,
                           hashed=comparison.hashed, rule=f"{case.kind}.{facet}",
+                          images=case.kind == "run" and not comparison.same_store,
                           places=(place,) if place else ())  # fmt: skip
     return found + _stands(case) if case.kind == "logged_model" else found
 

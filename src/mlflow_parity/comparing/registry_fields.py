@@ -5,10 +5,12 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.fields import FIELD
+from mlflow_parity.comparing.fields import FIELD, compare_hops
+from mlflow_parity.core.hops import as_copy_of
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.core.verdict import State
@@ -108,6 +110,14 @@ def compare_number(source: Entity, target: Entity, _: ObjectLinks) -> list[Diffe
     return [Difference("number", State.MISMATCH, f"{source.kind}.number", ours, theirs, note)]
 
 
+def version_of_hop(source: Entity, target: Entity) -> Entity:
+    """Return a version's copy with the source tags of the hop that began at the source."""
+    ours, theirs = source.facets.get("tags") or {}, target.facets.get("tags") or {}
+    named = {FIELD + "name": source.container, FIELD + "version": str(source.facets.get("number"))}
+    tags = as_copy_of(theirs, ours, named)
+    return target if tags == theirs else replace(target, facets={**target.facets, "tags": tags})
+
+
 def compare_source_tags(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
     """Source tags on a version: each that is there must be true; name, version and run id say which it was."""
     rule = "model_version.source_tags"
@@ -144,7 +154,7 @@ def compare_source_tags(source: Entity, target: Entity, _: ObjectLinks) -> list[
             name == "model_id" and given in ("", "None")
         ):  # fmt: skip
             found.append(Difference(FIELD + name, State.MISMATCH, rule, wanted, given))
-    return found
+    return found + compare_hops(earlier, own, rule)
 
 
 def _exim_tags(entity: Entity) -> dict[str, str]:

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds.logged_images import newer_names
 
 RULE = "run.artifacts"
 MLMODEL_RULE = "run.artifacts.mlmodel"
+IMAGE_RULE = "run.artifacts.images"
 #: More nodes than this in one MLmodel is a bomb (aliases that multiply), not a model.
 _MAX_NODES = 200_000
 #: PyYAML's parser in C overflows the stack, and the process dies, where a document is nested deeply enough.
@@ -72,14 +74,33 @@ def compare_trees(
     hashed: bool,
     rule: str = RULE,
     places: Places = (),
+    images: bool = False,
 ) -> list[Difference]:
     """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is.
 
     ``rule`` is the contract's rule for these files; that for ``MLmodel`` files is ``<rule>.mlmodel``. ``places`` are
-    further places of the source that an ``MLmodel`` may name, each with that of its copy.
+    further places of the source that an ``MLmodel`` may name, each with that of its copy. ``images``: those that
+    ``log_image`` made may have their newer names on the target.
     """
+    renamed, target = _images(source, target) if images and rule == RULE else ({}, target)
     found = _compare_trees(source, target, source_run, target_run, pairs, models, places, hashed=hashed)
+    wrong = {one.key for one in found}
+    found += [
+        Difference(path, State.EXPECTED, IMAGE_RULE, source=path, target=name)
+        for path, name in renamed.items()
+        if path not in wrong
+    ]
     return found if rule == RULE else [replace(one, rule=one.rule.replace(RULE, rule, 1)) for one in found]
+
+
+def _images(source: ArtifactTree, target: ArtifactTree) -> tuple[dict[str, str], ArtifactTree]:
+    """Return old names whose files have their newer name on the target, and the target as if it had the old ones."""
+    there = {file.path for file in target.files}
+    names = newer_names([file.path for file in source.files])
+    found = {path: name for path, name in names.items() if name in there and path not in there}
+    old = {name: path for path, name in found.items()}
+    files = (replace(file, path=old.get(file.path, file.path)) for file in target.files)
+    return found, replace(target, files=tuple(files)) if found else target
 
 
 def _compare_trees(
@@ -102,8 +123,17 @@ def _compare_trees(
         return unread
     ours = {file.path: file for file in source.files}
     theirs = {file.path: file for file in target.files}
-    found: list[Difference] = []
+    found = [
+        Difference(path, State.UNVERIFIED, RULE, note=f"on the {side}: {file.error}")
+        for side, files in (("source", ours), ("target", theirs))
+        for path, file in files.items()
+        if file.is_folder
+    ]
+    # nothing is known of what is in a folder that one side could not list
+    unknown = tuple(one.key for one in found)
     for path in sorted(ours.keys() | theirs.keys()):
+        if path.startswith(unknown):
+            continue
         mine, copy = ours.get(path), theirs.get(path)
         if copy is None and mine is not None:
             found.append(Difference(path, State.MISSING, RULE, source=_facts(mine)))

@@ -60,7 +60,15 @@ class SnapshotError(UsageProblem):
 
 
 class ReadError(ParityError):
-    """Something could not be read from a server."""
+    """Something could not be read from a server.
+
+    ``fix`` is what to do about it, where that is known, and ``said`` the rest of the message.
+    """
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(f"{message}; {fix}" if fix else message)
+        self.said = message
+        self.fix = fix
 
 
 class TransportError(ReadError):
@@ -73,8 +81,8 @@ class RequestRefused(ReadError):
     ``status`` is the HTTP status, ``code`` MLflow's ``error_code`` (or an empty string).
     """
 
-    def __init__(self, message: str, *, status: int, code: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, status: int, code: str = "", fix: str = "") -> None:
+        super().__init__(message, fix=fix)
         self.status = status
         self.code = code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlflow_parity.core.digests import digest, inputs_digest
+from mlflow_parity.core.hops import chain
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, Run
 
 SOURCE_RUN_TAG = EXIM_PREFIX + "run_info.run_id"
@@ -25,12 +26,17 @@ class RunKey:
     created: int | None
     lifecycle_stage: str
     origin: str | None
-    """``mlflow_exim.run_info.run_id``: the run this one was imported from."""
+    """``mlflow_exim.run_info.run_id``: the run this one was imported from; earlier hops follow, a line each."""
     tagged: bool
     """Whether any source tag is there: they are written last, so their absence betrays half an import."""
     empty: bool
     """Nothing was logged to it: no params, metrics, inputs, note."""
     content: bytes
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The runs that it is a copy of, the last hop first."""
+        return tuple((self.origin or "").splitlines())
 
     @property
     def kind(self) -> str:
@@ -71,7 +77,7 @@ def run_key(run: Run) -> RunKey:
         status=run.status,
         created=run.start_time,
         lifecycle_stage=run.lifecycle_stage,
-        origin=run.tags.get(SOURCE_RUN_TAG),
+        origin="\n".join(chain(run.tags, SOURCE_RUN_TAG)) or None,
         tagged=any(key.startswith(EXIM_PREFIX) for key in run.tags),
         empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG)),
         content=digest([run.name, run.params, tags, latest, inputs_digest(run.inputs)]),
@@ -90,7 +96,7 @@ class ObjectKey:
     run: str | None
     number: int | None
     origin: str | None
-    """Id of the source object that its source tags name."""
+    """Id of the source object that its source tags name; those of earlier hops follow, a line each."""
     natural: bytes
     content: bytes
     error: str | None = None
@@ -100,3 +106,8 @@ class ObjectKey:
     def order(self) -> tuple[int, int, str]:
         """Where it stands among others: by number, then by time."""
         return (self.number or 0, self.created or 0, self.entity_id)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The objects that it is a copy of, the last hop first."""
+        return tuple((self.origin or "").split("\n")) if self.origin else ()

@@ -29,6 +29,7 @@ ENDPOINT_VARIABLE = "SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT"
 DEFAULT_WORKSPACE = "default"
 #: Names of this very machine.
 _LOOPBACK = ("127.0.0.1", "::1")
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(/[A-Za-z0-9._/-]*)?")
 _WORKSPACE = re.compile(r"[A-Za-z0-9._-]{1,255}")
 #: Partitions that the sagemaker-mlflow plugin serves (facts: anything else is refused by it).
 PARTITIONS = ("aws", "aws-us-gov")
@@ -204,6 +205,8 @@ def parse_location(text: str, *, option: str, custom_endpoint: str | None = None
             "store and give its http:// address, or give an ARN or a snapshot directory"
         )
     path = Path(text).expanduser()
+    if not path.exists() and _HOST_AND_PORT.fullmatch(text):
+        raise LocationError(f"{option}: {_shown(text)} has no scheme; give http://{text} (or https://)")
     if not path.is_dir():
         raise LocationError(
             f"{option}: no such snapshot directory: {_shown(text)}; give an http(s):// tracking server, an ARN, "
@@ -224,11 +227,12 @@ def _parse_http(text: str, option: str) -> Location:
         raise LocationError(f"{option}: not a usable URL ({reason}); expected http(s)://host[:port]") from None
     if not host:
         raise LocationError(f"{option}: the URL has no host; expected http(s)://host[:port]")
-    if parts.query or parts.fragment:
-        raise LocationError(f"{option}: a tracking URI has no query or fragment; give http(s)://host[:port][/path]")
     shown_host = f"[{host}]" if ":" in host else host
     netloc = shown_host if port is None else f"{shown_host}:{port}"
     endpoint = urlunsplit((parts.scheme.lower(), netloc, parts.path.rstrip("/"), "", ""))
+    if parts.query or parts.fragment:
+        # a browser's address of a page in MLflow's UI
+        raise LocationError(f"{option}: a tracking URI has no query or fragment; give {endpoint}")
     userinfo = (parts.username or "", parts.password or "") if "@" in parts.netloc else None
     return Location("http", text, endpoint, userinfo=userinfo)
 

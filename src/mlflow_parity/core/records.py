@@ -188,7 +188,7 @@ class Artifact:
     ``size`` is in bytes (``None`` when the store does not tell and the file was not read), ``sha256`` the
     hex digest of its bytes (``None`` when not hashed, because the depth is ``listing`` or reading failed),
     ``content`` the bytes of a file named ``MLmodel`` (``None`` for every other file), ``error`` why this
-    file could not be read.
+    file could not be read. A folder that could not be listed is one of them, with a slash at its end.
     """
 
     path: str
@@ -196,6 +196,11 @@ class Artifact:
     sha256: str | None = None
     content: bytes | None = None
     error: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it stands for a folder that could not be listed."""
+        return self.error is not None and self.path.endswith("/")
 
 
 @dataclass(frozen=True, slots=True)

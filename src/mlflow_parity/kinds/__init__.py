@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow_parity.core.hops import chain
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds.base import Family, Kind, belonging
 from mlflow_parity.kinds.evaluation_dataset import EVALUATION_DATASET
@@ -88,6 +89,14 @@ def origin(entity: Entity) -> str | None:
     tags = entity.facets.get("tags") or {}
     name, version = tags.get(EXIM_PREFIX + "field.name"), tags.get(EXIM_PREFIX + "field.version")
     return f"{name}/{version}" if entity.kind == "model_version" and name and version else None
+
+
+def origins(entity: Entity) -> str | None:
+    """Return the ids of the source objects that its source tags name, hop by hop, a line each."""
+    tags = entity.facets.get("tags") or {}
+    if entity.kind != "model_version":
+        return None
+    return "\n".join(chain(tags, EXIM_PREFIX + "field.name", EXIM_PREFIX + "field.version")) or None
 
 
 def content(entity: Entity) -> list[Any]:

@@ -29,6 +29,11 @@ Strategy = Literal[
 OTHER = "other"
 TOOL = "databricks-mlflow-export-import 1.2.1"
 ANY = "every MLflow server from 2.16"
+#: What a rule for source tags says of a source that was migrated itself.
+HOPS = (
+    "Those of a source that was migrated itself are kept as mlflow_exim.hop1.*, and so on: against the server that it "
+    "came from, they are compared."
+)
 EVERY = "every server"
 _MOVED = (
     "A restored store may stand elsewhere. One prefix for the whole server, read from the experiments' locations; what "

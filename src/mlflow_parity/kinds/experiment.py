@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
+from mlflow_parity.kinds.base import (
+    HOPS,
+    TOOL,
+    Kind,
+    equal,
+    expected,
+    moved,
+    not_compared,
+    other,
+    own,
+    paired,
+    presence,
+)
 
 EXPERIMENT = Kind(
     "experiment",
@@ -46,7 +58,7 @@ EXPERIMENT = Kind(
                 "tags mlflow_exim.field.* and mlflow_exim.mlflow_tag.*",
                 "Each must state what the source says: id, name, lifecycle stage, artifact location, times, "
                 "mlflow.* tags. The formatted times (mlflow_exim.field._*) only repeat others in local time and "
-                "are not evidence.",
+                f"are not evidence. {HOPS}",
                 holds_for=TOOL,
             ),
             expected(

@@ -34,8 +34,7 @@ class Kept:
         """Take in runs of the target."""
         for run in runs:
             self.target.add(run.entity_id)
-            if run.origin is not None and run.origin != run.entity_id:
-                self.named.add(run.origin)
+            self.named.update(one for one in run.origins if one != run.entity_id)
 
     def warning(self, profile: Profile) -> str:
         """Return one line (it fits the terminal's) when the move looks like one of the other profile, else nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlflow_parity.kinds.base import (
+    HOPS,
     TOOL,
     Facet,
     Kind,
@@ -93,7 +94,8 @@ MODEL_VERSION = Kind(
                 "tags mlflow_exim.field.*",
                 "Where the tool made the version they name it (name, version, run_id), and each of these that is "
                 "there is true: description, current_stage, source, model_id, user_id, status, status_message, "
-                "creation_timestamp, last_updated_timestamp. The formatted times only repeat others.",
+                "creation_timestamp, last_updated_timestamp. The formatted times only repeat others. "
+                f"{HOPS}",
                 holds_for=TOOL,
             ),
             expected(

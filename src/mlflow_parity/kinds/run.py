@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from mlflow_parity.core.scope import PROFILES
-from mlflow_parity.kinds.base import TOOL, Kind, equal, expected, moved, not_compared, other, own, paired, presence
+from mlflow_parity.kinds.base import (
+    HOPS,
+    TOOL,
+    Kind,
+    equal,
+    expected,
+    moved,
+    not_compared,
+    other,
+    own,
+    paired,
+    presence,
+)
 
 RUN = Kind(
     "run",
@@ -144,7 +156,7 @@ RUN = Kind(
                 "Complete (run_id, experiment_id, status, start_time, end_time, lifecycle_stage, artifact_uri, "
                 "and one for each mlflow.* tag) and true (each states what the source says, None as 'None'). "
                 "Which further keys there are depends on the exporting client; the formatted times "
-                "(mlflow_exim.run_info._*) are not evidence.",
+                f"(mlflow_exim.run_info._*) are not evidence. {HOPS}",
                 holds_for=TOOL,
             ),
             expected(
@@ -238,6 +250,14 @@ RUN = Kind(
                 "within the experiment.",
                 "both files parse as YAML",
                 holds_for=TOOL,
+            ),
+            expected(
+                "artifacts.images",
+                "names of images that log_image made with a key and a step, before MLflow 3.11",
+                "MLflow's artifact proxy decodes the % in images/KEY%step%N%timestamp%T%UUID.png, and its newer "
+                "clients write + for it (and ~ for # in a key): the UI of 3.11 and newer reads both.",
+                "the copy's file has exactly that newer name and the same bytes, and no other file has either name",
+                holds_for="mlflow-parity migrate",
             ),
         ),
         own(

@@ -68,11 +68,14 @@ TRACE = Kind(
             "Verbatim.",
             expected(
                 "tags.place",
-                "tags mlflow.artifactLocation, mlflow.trace.spansLocation",
-                "Where the server keeps the spans is its own business.",
+                "tags mlflow.artifactLocation, mlflow.trace.archiveLocation, mlflow.trace.spansLocation",
+                "Where the server keeps the spans, its archive of traces included, is its own business.",
                 "the copy's place is in no place of the source or of another copy, and on no other server",
             ),
-            moved("tags.moved", "tags mlflow.artifactLocation and mlflow.trace.spansLocation"),
+            moved(
+                "tags.moved",
+                "tags mlflow.artifactLocation, mlflow.trace.archiveLocation and mlflow.trace.spansLocation",
+            ),
         ),
         own(
             "metadata",

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+from mlflow_parity.core.hops import layers
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, ObjectKey, RunKey
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.pairing.matching import Matcher, Pair, Pairing, by_id, grouped
@@ -47,9 +48,10 @@ def pair_experiments(source: Sequence[Experiment], target: Sequence[Experiment])
     claimed = {copy.experiment_id for copy in same.values() if copy is not None}
     by_tag: dict[tuple[str, str], list[Experiment]] = defaultdict(list)
     for candidate in target:
-        tagged = candidate.tags.get(SOURCE_EXPERIMENT_TAG), candidate.tags.get(SOURCE_EXPERIMENT_NAME_TAG)
-        if tagged[0] is not None and tagged[1] is not None and candidate.experiment_id not in claimed:
-            by_tag[tagged[0], tagged[1]].append(candidate)
+        for layer in layers(candidate.tags) if candidate.experiment_id not in claimed else ():
+            tagged = layer.get(SOURCE_EXPERIMENT_TAG), layer.get(SOURCE_EXPERIMENT_NAME_TAG)
+            if tagged[0] is not None and tagged[1] is not None and candidate not in by_tag[tagged[0], tagged[1]]:
+                by_tag[tagged[0], tagged[1]].append(candidate)
     left: list[Experiment] = []
     for original in source:
         # a copy keeps its name unless it was renamed on purpose, so the namesake comes first among equals
@@ -97,8 +99,8 @@ def pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store:
     for run in target:
         if run.entity_id in known:
             claims[run.entity_id].append((run, "same-id"))
-        elif run.origin is not None and run.origin in known:
-            claims[run.origin].append((run, "source-tag"))
+        elif (named := next((one for one in run.origins if one in known), None)) is not None:
+            claims[named].append((run, "source-tag"))
         else:
             free.append(run)
     left: list[RunKey] = []
@@ -112,9 +114,9 @@ def pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store:
         result.duplicates += [Pair(original, copy, by) for copy, by in others]
     # A run that says it was imported from another source run is not a candidate for the weaker keys, unless
     # the source's own runs carry such tags too (a second migration without source tags keeps the old ones).
-    foreign_ok = {run.origin for run in left if run.origin}
-    candidates = [run for run in free if run.origin is None or run.origin in foreign_ok]
-    foreign = [run for run in free if not (run.origin is None or run.origin in foreign_ok)]
+    foreign_ok = {run.origins[0] for run in left if run.origins}
+    candidates = [run for run in free if not run.origins or run.origins[0] in foreign_ok]
+    foreign = [run for run in free if run.origins and run.origins[0] not in foreign_ok]
     matcher = Matcher(result, apart="content")
     left, candidates = matcher(left, candidates, "natural-key", lambda run, _: (run.name, run.created))
     # half an import may hold all that is compared here, yet it is a leftover and no copy of a finished run
@@ -123,7 +125,7 @@ def pair_runs(source: Sequence[RunKey], target: Sequence[RunKey], *, same_store:
     result.missing += left
     result.extra += [(run, _leftover(run)) for run in candidates]
     result.extra += [
-        (run, f"its source tag names run {run.origin}, which is not in this source experiment") for run in foreign
+        (run, f"its source tag names run {run.origins[0]}, which is not in this source experiment") for run in foreign
     ]
     return result
 
@@ -205,11 +207,12 @@ def pair_objects(
     left, free = list(source), list(target)
     matcher = Matcher(result, evidence, ordered=kind in _ORDERED)
     if kind in _NUMBERED:
-        ids = {item.entity_id for item in source}
+        originals = {item.entity_id: item for item in source}
         claims: dict[str, list[ObjectKey]] = defaultdict(list)
         rest: list[ObjectKey] = []
         for item in free:
-            (claims[item.origin] if item.origin in ids and item.origin else rest).append(item)
+            named = _named(item, originals)
+            (rest if named is None else claims[named]).append(item)
         for original in list(left):
             copies = sorted(claims.get(original.entity_id, []), key=lambda copy: _preference(original, copy))
             if copies:
@@ -243,6 +246,15 @@ def pair_objects(
     _surplus_copies(result, free, known)
     result.missing += left
     return result
+
+
+def _named(copy: ObjectKey, source: Mapping[str, ObjectKey]) -> str | None:
+    """Return which object of the source a copy's source tags name; numbers are given again, so a hop must fit whole."""
+    for hop, named in enumerate(copy.origins):
+        original = source.get(named)
+        if original is not None and original.origins == copy.origins[hop + 1 :]:
+            return named
+    return copy.origins[0] if copy.origins and copy.origins[0] in source else None
 
 
 def _run(item: ObjectKey, ours: bool, known: Mapping[str, str]) -> str | None:

@@ -167,7 +167,13 @@ def _of_objects(objects: PlaceObjects, *, of_experiments: bool) -> Iterator[Unre
 
 def _of_tree(tree: ArtifactTree, *, hashed: bool) -> list[str]:
     whole = [] if tree.error is None else [f"its files could not be listed: {tree.error}"]
-    found = [f"file {file.path!r} could not be read: {file.error}" for file in tree.files if file.error]
+    found = [
+        f"folder {file.path!r}: {file.error}"
+        if file.is_folder
+        else f"file {file.path!r} could not be read: {file.error}"
+        for file in tree.files
+        if file.error
+    ]
     if hashed:
         found += [f"file {one.path!r} was not hashed" for one in tree.files if not one.error and one.sha256 is None]
     return whole + found

@@ -64,7 +64,7 @@ def object_row(entity: Entity) -> dict[str, Any]:
         "created": entity.created,
         "run": entity.facets.get("run"),
         "number": number if isinstance(number, int) else None,
-        "origin": kinds.origin(entity),
+        "origin": kinds.origins(entity),
         "natural": digest(kinds.natural(entity)),
         "content": digest(kinds.content(entity)),
         "error": entity.error,

@@ -95,19 +95,20 @@ def connect(location: Location, side: SideName, settings: Settings, checked: Che
         fix = "fix what it names"
         checked.found.append(Notice("error", f"{side}.credentials", f"the {side} cannot be asked", str(problem), fix))
     except RequestRefused as error:
-        refused = error.status in (401, 403)
+        # a fix that goes with the refusal says that it is not about rights
+        refused = error.status == 401 or (error.status == 403 and not error.fix)
         what = f"the {side} refuses these credentials" if refused else f"the {side} cannot be read"
-        fix = (
+        fix = error.fix or (
             f"give others (the variables of MLflow or AWS, with {side.upper()}_ in front where the sides differ)"
             if refused
             else f"give the address of an MLflow tracking server to --{side}-uri"
         )
         code = f"{side}.refused" if refused else f"{side}.unreadable"
-        checked.found.append(Notice("error", code, what, str(error), fix))
+        checked.found.append(Notice("error", code, what, error.said, fix))
     except ReadError as error:
-        fix = f"check --{side}-uri or --{side}-arn, and that the server runs"
+        fix = error.fix or f"check --{side}-uri or --{side}-arn, and that the server runs"
         checked.found.append(
-            Notice("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", str(error), fix)
+            Notice("error", f"{side}.unreachable", f"the {side} did not respond like an MLflow server", error.said, fix)
         )
     return None
 

@@ -17,12 +17,16 @@ from urllib.parse import urlsplit
 
 from mlflow_parity.core.errors import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.core.text import taken_for_one
+from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.reading.artifacts.stores import is_faithful
 
 _KEY = re.compile(r"[/\w.\- :]*")
 _WEBHOOK = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _LOGGED = ("/", ":", ".", "%", '"', "'")
+#: Stands for the folder of a run's files.
+_RUN = "r"
 _NAME_TAG = "mlflow.runName"
 _LONGEST_KEY, _LONGEST_NAME, _PARAM, _TRACE_TAG = 250, 500, 6_000, 8_000
 _DATASET_NAME, _DATASET_DIGEST, _ALIAS = 500, 36, 255
@@ -50,6 +54,10 @@ def limits_of(version: tuple[int, int]) -> Limits:
     )
 
 
+#: What is said of names, and of keys, that a MySQL or MariaDB target takes for one; whether it is one no server tells.
+ALIKE = "that a MySQL or MariaDB target takes for one"
+ALIKE_WHY = "the collation that it comes with tells neither case nor accents nor blanks at the end apart"
+ALIKE_FIX = "nothing on SQLite, PostgreSQL or SageMaker; else create the target's database with COLLATE utf8mb4_bin"
 _LISTED = "the rest is moved; each is listed at the end"
 #: ``code``, ``what`` and ``why`` are completed by what is found.
 _RULES = (
@@ -122,6 +130,7 @@ _RULES = (
         "logged models with metrics that a deleted run logged", "they are written through their run",
         "add --include-deleted",
     ),
+    Notice("warning", "alike-keys", f"objects with keys {ALIKE}", ALIKE_WHY, ALIKE_FIX),
     Notice(
         "warning", "nul",
         "texts with a NUL character", "PostgreSQL cannot hold it", "use a target on SQLite, or " + _LISTED
@@ -142,8 +151,8 @@ class Oddities:
         self._names: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
 
-    def found(self) -> list[Notice]:
-        """Return one finding per sort."""
+    def found(self, *, of_target: bool = True) -> list[Notice]:
+        """Return one finding per sort; ``of_target`` false: there is none yet, and only what holds for any is said."""
         limits = {name: getattr(self._limits, name) for name in ("run_tag", "experiment_tag", "registry_tag")}
         return [
             replace(
@@ -153,7 +162,7 @@ class Oddities:
                 why=rule.why.format(**limits),
             )
             for rule in _RULES
-            if (count := self._counts.get(rule.code))
+            if (count := self._counts.get(rule.code)) and (of_target or rule.code == "alike-keys")
         ]
 
     def _note(self, code: str, name: str) -> None:
@@ -172,6 +181,7 @@ class Oddities:
         elif len(new_name) > _NAME_COLUMN:
             self._note("long-name", f"experiment {experiment.name}")
         self._texts(f"experiment {experiment.name}", [new_name])
+        self._alike(f"experiment {experiment.name}", tag=experiment.tags)
         self._tags(f"experiment {experiment.name}", experiment.tags, "experiment-tag", self._limits.experiment_tag)
 
     def run(self, run: Run, experiment: str) -> None:
@@ -183,6 +193,7 @@ class Oddities:
             self._note("long-name", where)
         self._tags(where, run.tags, "run-tag", self._limits.run_tag)
         self._tags(where, run.params, "param-value", _PARAM, "param")
+        self._alike(where, tag=run.tags, param=run.params, metric=run.metrics)
         for key in run.metrics:
             self._key(f"{where} / metric {key}", key)
         for one in run.inputs:
@@ -194,6 +205,15 @@ class Oddities:
         kind, facets = entity.kind, entity.facets
         where = f"{kind.replace('_', ' ')} {entity.name}"
         tags = facets.get("tags") or {}
+        points = facets.get("metrics") if kind == "logged_model" else None
+        self._alike(
+            where,
+            tag=tags,
+            alias=facets.get("aliases") or (),
+            param=facets.get("params") or (),
+            metadata=facets.get("metadata") or (),
+            metric=[str(point.get("key")) for point in points or ()],
+        )
         status = facets.get("status") if kind in ("logged_model", "model_version") else None
         if status and kind == "logged_model" and status.get("message"):
             self._note("status-message", entity.name)
@@ -232,7 +252,10 @@ class Oddities:
 
     def files(self, root: str, owner: str, paths: Iterable[str]) -> None:
         """Look at the files of an owner; ``root`` stands for the folder that they will be in."""
-        for path in paths if self._proxied else ():
+        paths = list(paths) if self._proxied else ()
+        names = newer_names(paths) if root == _RUN else {}
+        for path in paths:
+            path = names.get(path, path)
             if not is_faithful(posixpath.join(root, path)):
                 self._note("file-name", f"{owner} / {path}")
 
@@ -244,6 +267,11 @@ class Oddities:
             if len(value) > longest:
                 self._note(code, f"{where} / {what} {key}")
         self._texts(where, tags.values())
+
+    def _alike(self, where: str, **keys: Iterable[str]) -> None:
+        for what, given in keys.items():
+            for group in taken_for_one(given):
+                self._note("alike-keys", f"{where} / {what} {' = '.join(group)}")
 
     def _texts(self, where: str, values: Iterable[str]) -> None:
         if any("\0" in value for value in values):

@@ -250,7 +250,7 @@ def _looked(
     known = [name for kind in ("registered_model", "prompt") for name in checked.survey.names[kind].values()]
     if not any("registered models" in one.what for one in checked.survey.missed):
         found += unmatched("--models", settings.models, known)
-    return found + (oddities.found() if target is not None else [])
+    return found + oddities.found(of_target=target is not None)
 
 
 def _held(survey: Survey, target: End | None) -> list[Notice]:

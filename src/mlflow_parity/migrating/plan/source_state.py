@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.errors import NAMED, Notice, named
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.text import counted
+from mlflow_parity.core.text import counted, taken_for_one
+from mlflow_parity.kinds import plural_of
+from mlflow_parity.migrating.plan.limits import ALIKE, ALIKE_FIX, ALIKE_WHY
 from mlflow_parity.migrating.plan.write_probe import root_of
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.survey import Survey
+from mlflow_parity.migrating.survey import Survey, planned_name
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, MOST, TrustedPlaces
 from mlflow_parity.snapshot import SERVER
 
@@ -23,7 +25,27 @@ if TYPE_CHECKING:
 
 def source_findings(survey: Survey, renames: Renames) -> list[Notice]:
     """Return what a survey says of the source itself."""
-    return [*_missed(survey), *_renamed(survey, renames), *_running(survey), *_links(survey)]
+    alike = alike_names(survey, renames)
+    return [*_missed(survey), *_renamed(survey, renames), *alike, *_running(survey), *_links(survey)]
+
+
+def alike_names(survey: Survey, renames: Renames) -> list[Notice]:
+    """Name objects whose names a MySQL or MariaDB target takes for one; prompts stand among the registered models."""
+    found = []
+    for kinds in (("experiment",), ("registered_model", "prompt")):
+        planned = {
+            planned_name(renames, kind, name): name
+            for kind in kinds
+            for name in sorted(survey.names.get(kind, {}).values())
+        }
+        for group in taken_for_one(planned):
+            what = " and ".join(plural_of(kind) for kind in kinds)
+            found.append(
+                Notice(
+                    "warning", "source.alike", f"{what} {ALIKE}: {named(group)}", ALIKE_WHY, f"{ALIKE_FIX}, or --rename"
+                )
+            )
+    return found
 
 
 def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Notice]:

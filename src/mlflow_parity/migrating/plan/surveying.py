@@ -114,12 +114,18 @@ class _Look:
             owner = f"{extent.experiment.name} / {run.name or run.run_id}"
             if tree.error is not None:
                 self._miss(f"the files of run {owner}", tree.error)
+            self._folders(f"run {owner}", tree.files)
             extent.files += len(tree.files)
             extent.size += sum(file.size or 0 for file in tree.files)
-            self._oddities.files("r", owner, (file.path for file in tree.files))
+            self._oddities.files("r", owner, (file.path for file in tree.files if not file.is_folder))
             for file in tree.files:
                 if file.size and (not sample or file.size < (sample[0][1].size or 0)):
                     sample[:] = [(run, file)]
+
+    def _folders(self, owner: str, files: Iterable[Artifact]) -> None:
+        for file in files:
+            if file.is_folder:
+                self._miss(f"folder {file.path!r} of {owner}", file.error or "")
 
     def _touch(self, experiment: str, sample: Sequence[tuple[Any, Artifact]]) -> None:
         """Read the beginning of one file: who may list need not be allowed to read."""
@@ -156,9 +162,10 @@ class _Look:
             owner = f"{extent.experiment.name} / {tree.run_id}"
             if tree.error is not None:
                 self._miss(f"the files of logged model {owner}", tree.error)
+            self._folders(f"logged model {owner}", tree.files)
             extent.files += len(tree.files)
             extent.size += sum(file.size or 0 for file in tree.files)
-            self._oddities.files("m", owner, (file.path for file in tree.files))
+            self._oddities.files("m", owner, (file.path for file in tree.files if not file.is_folder))
 
     # --- the server
 
@@ -182,6 +189,7 @@ class _Look:
         for tree in self._reader.entity_files(loose, "listing") if loose else ():
             if tree.error is not None:
                 self._miss(f"the files of model version {tree.run_id}", tree.error)
+            self._folders(f"model version {tree.run_id}", tree.files)
             self.survey.loose += sum(file.size or 0 for file in tree.files)
 
     # --- places that are named, and will be read with the caller's own rights

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.text import taken_for_one
 from mlflow_parity.migrating.exim.drafts import Point
 from mlflow_parity.migrating.write.writing import Writer
+from mlflow_parity.reading.transport.refusals import TAKEN
 
 #: MLflow's own limits: entries of all kinds in a request, params in one, tags in one; and its size in bytes.
 _ALL = 1_000
@@ -43,6 +45,9 @@ def stored(value: float) -> float | str:
     return max(-_LARGEST, min(_LARGEST, value)) + 0.0
 
 
+_KINDS = ("params", "tags", "metrics")
+
+
 def place(point: Point) -> tuple[str, int, int, float | str]:
     """Return what tells a point of a run from all others in a SQL store."""
     key, value, timestamp, step = point
@@ -68,8 +73,10 @@ def log(writer: Writer, run_id: str, found: Iterable[Entry], most: int = _ALL) -
         ReadError: the server cannot be reached, or refuses the run itself.
     """
     refused: list[str] = []
+    #: Kinds and keys that the target's database takes for others: one by one, each would overwrite the other.
+    taken: dict[tuple[str, str], None] = {}
     for batch in _batches(found, most):
-        refused += _send(writer, run_id, batch)
+        refused += _send(writer, run_id, [one for one in batch if (one[0], one[1]["key"]) not in taken], taken)
     return refused
 
 
@@ -98,13 +105,40 @@ def is_deleted(error: RequestRefused) -> bool:
     return "'active' state" in str(error)
 
 
-def _send(writer: Writer, run_id: str, batch: Sequence[Entry]) -> list[str]:
+def is_taken(error: RequestRefused) -> bool:
+    """Whether a MySQL or MariaDB behind the target takes a key for another one."""
+    return TAKEN in str(error)
+
+
+def further(keys: Iterable[str]) -> set[str]:
+    """Return the keys that a database may take for another one that comes before them."""
+    return {key for group in taken_for_one(keys) for key in group[1:]}
+
+
+def together(keys: Iterable[str], changed: Collection[str]) -> set[str]:
+    """Return what is to be sent of ``keys`` where some changed: also those that a database may take for one of them.
+
+    In one request the database refuses them; one by one, each would overwrite the other without a word.
+    """
+    groups = taken_for_one(keys)
+    return {*changed, *(key for group in groups if not set(group).isdisjoint(changed) for key in group)}
+
+
+def _send(writer: Writer, run_id: str, batch: Sequence[Entry], taken: dict[tuple[str, str], None]) -> list[str]:
+    if not batch:
+        return []
     body: dict[str, Any] = {"run_id": run_id}
     for kind, entry in batch:
         body.setdefault(kind, []).append(entry)
     try:
         writer.call("POST", "/api/2.0/mlflow/runs/log-batch", body)
     except RequestRefused as error:
+        names = {kind: further(entry["key"] for entry in body[kind]) for kind in _KINDS if kind in body}
+        if is_taken(error) and any(names.values()):
+            new = {(kind, key): None for kind, keys in names.items() for key in sorted(keys)}
+            taken |= new
+            rest = [one for one in batch if (one[0], one[1]["key"]) not in taken]
+            return [f"{kind[:-1]} {key!r}: {error}" for kind, key in new] + _send(writer, run_id, rest, taken)
         # halving what a broken server refuses would only send it more
         if error.status in _OF_ALL or error.status >= 500 or is_deleted(error):
             raise
@@ -112,5 +146,5 @@ def _send(writer: Writer, run_id: str, batch: Sequence[Entry]) -> list[str]:
             [(kind, entry)] = batch
             return [f"{kind[:-1]} {entry['key']!r}: {error}"]
         half = len(batch) // 2
-        return _send(writer, run_id, batch[:half]) + _send(writer, run_id, batch[half:])
+        return _send(writer, run_id, batch[:half], taken) + _send(writer, run_id, batch[half:], taken)
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 from mlflow_parity.core.errors import ParityError, ReadError
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.migrating.write.mlmodel import Lookup, Place, rewritten
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
 from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
@@ -179,9 +180,23 @@ class Put:
     impossible: list[str] = field(default_factory=list)
 
 
-def put_tree(uploads: Uploads, tree: ArtifactTree, source: Place, target: Place, runs: Lookup, models: Lookup) -> Put:
-    """Put a tree of ``source`` below the place of ``target``; ids in each ``MLmodel`` become the target's."""
+def put_tree(
+    uploads: Uploads,
+    tree: ArtifactTree,
+    source: Place,
+    target: Place,
+    runs: Lookup,
+    models: Lookup,
+    *,
+    images: bool = False,
+) -> Put:
+    """Put a tree of ``source`` below the place of ``target``; ids in each ``MLmodel`` become the target's.
+
+    ``images``: the files are a run's, among them images with names that a proxy cannot store; it gets the newer names.
+    """
     done = Put()
+    proxied = urlsplit(target.artifact_uri).scheme == "mlflow-artifacts"
+    names = newer_names([file.path for file in tree.files]) if images and proxied else {}
     if tree.error is not None:
         done.failed.append(f"its files could not be listed at the source: {tree.error}")
 
@@ -192,6 +207,10 @@ def put_tree(uploads: Uploads, tree: ArtifactTree, source: Place, target: Place,
         return content if file.content is None else rewritten(content, source, target, runs, models)
 
     for file in tree.files:
+        if file.is_folder:
+            done.failed.append(f"folder {file.path!r}: at the source: {file.error}")
+            continue
+        file = replace(file, path=names.get(file.path, file.path))
         if not can_hold(target.artifact_uri, file.path):
             done.impossible.append(f"file {file.path!r}: the target's artifact proxy would store it under another name")
             continue

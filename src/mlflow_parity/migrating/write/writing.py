@@ -71,7 +71,7 @@ class Writer(Session):
 
         def understood(content: bytes) -> dict[str, Any]:
             check_values(content)
-            return parsed(content) if content.strip() else {}
+            return parsed(content, self.location.endpoint) if content.strip() else {}
 
         return self._tried(endpoint, once, understood, tries=tries)
 

@@ -15,6 +15,7 @@ from mlflow_parity.core.records import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.kinds.attachments import FOLDER, named
 from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
+from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, ServerStore, Store
@@ -210,7 +211,7 @@ class Places:
         """
         is_arn = self._session.location.is_arn
         if place.uri.startswith("s3://"):
-            server = ServerStore(self._session, place)
+            server = self._server(place)
             if not self.with_own_rights:
                 self._trusted.through_server(place.uri)
                 return [server]
@@ -230,4 +231,9 @@ class Places:
         proxied = place.uri.startswith("mlflow-artifacts:") and not urlsplit(place.uri).netloc
         if proxied and self._capabilities.artifact_proxy:
             return [ProxyStore(self._session, place, self._capabilities)]
-        return [ServerStore(self._session, place)]
+        return [self._server(place)]
+
+    def _server(self, place: Place) -> ServerStore:
+        local = place.uri.startswith(("/", "file:"))
+        disk = on_disk(place.uri, self._trusted.root) if local else None
+        return ServerStore(self._session, place, release(self._capabilities.version), disk)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 
-from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Artifact, Capabilities
+from mlflow_parity.reading.artifacts.disk import Way as Way
+from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.listing import Turning
@@ -24,18 +28,11 @@ _SLOW_PROXY = ((3, 3), (3, 7))
 _ANY_NAME = (3, 17)
 #: Tries for a way that has another behind it: it may fail for this one name for ever.
 _TRIES_OF_FIRST = 2
-
-
-class Way(Protocol):
-    """One way to read a file: hands its bytes to ``receive``, again at each try, and returns what that returns."""
-
-    def __call__(self, receive: Callable[[Iterator[bytes]], T]) -> T:
-        """Read the file.
-
-        Raises:
-            ReadError: it cannot be read this way.
-        """
-        ...
+#: How often MLflow decodes a path at most, and the releases that write control characters in it as ``%xx`` afterwards:
+#: the first that was seen to, and the last that was seen not to.
+_DECODED = 10
+_ESCAPES, _ESCAPES_NOT = (2, 22), (2, 16)
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +80,11 @@ class ProxyStore:
         self._place = place
         self._capabilities = capabilities
         self._root = unquote(urlsplit(place.uri).path).strip("/")
+        self._version = release(capabilities.version)
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         path = posixpath.join(self._root, folder) if folder else self._root
-        answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path)})
+        answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path, self._version)})
         # this endpoint names files relative to the folder that was asked for
         return [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in answer.get("files", [])]
 
@@ -99,16 +97,16 @@ class ProxyStore:
         below = posixpath.join(self._root, file.path)
         if self._capabilities.presigned_only:
             return [self._signed(below, file)] if is_faithful(below) else []
-        version = release(self._capabilities.version)
+        version = self._version
         slow = _SLOW_PROXY[0] <= version <= _SLOW_PROXY[1]
         other_first = slow or (version < _ANY_NAME and not file.path.isascii())
-        other = self._capabilities.get_artifact and is_faithful(posixpath.join(self._place.folder, file.path))
+        other = self._capabilities.get_artifact and is_faithful(posixpath.join(self._place.folder, file.path), version)
 
         def proxied(receive: Callable[[Iterator[bytes]], T]) -> T:
             tries = _TRIES_OF_FIRST if other and not other_first else None
             return self._session.download(endpoints.PROXY_GET, receive, below=below, size=file.size, tries=tries)
 
-        found: list[Way] = [proxied] if is_faithful(below) else []
+        found: list[Way] = [proxied] if is_faithful(below, version) else []
         if other:
             way = _by_owner(self._session, self._place, file, _TRIES_OF_FIRST if found and other_first else None)
             found.insert(0 if other_first else len(found), way)
@@ -126,15 +124,22 @@ class ProxyStore:
 
 
 class ServerStore:
-    """Any other URI on an ``http`` server: whatever the server itself can reach."""
+    """Any other URI on an ``http`` server: whatever the server itself can reach.
 
-    def __init__(self, session: Session, place: Place) -> None:
+    ``disk`` is where its files are on this machine too, if they are: MLflow's clients read and write them there.
+    """
+
+    def __init__(
+        self, session: Session, place: Place, version: tuple[int, int] = (0, 0), disk: Path | None = None
+    ) -> None:
         self._session = session
         self._place = place
+        self._version = version
+        self._disk = disk
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         place = self._place
-        asked = _faithful(posixpath.join(place.folder, folder)) if place.folder or folder else ""
+        asked = _faithful(posixpath.join(place.folder, folder), self._version) if place.folder or folder else ""
         if place.model_id is not None:
             endpoint, below = endpoints.MODEL_FILES, f"{place.model_id}/artifacts/directories"
             query = {"artifact_directory_path": asked} if asked else {}
@@ -182,9 +187,10 @@ class ServerStore:
         return walk(self._list)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
-        """The server's handler for the owner's files."""
-        faithful = is_faithful(posixpath.join(self._place.folder, file.path))
-        return [_by_owner(self._session, self._place, file)] if faithful else []
+        """The server's handler for the owner's files; for a name that it cannot be asked for, the disk."""
+        if is_faithful(posixpath.join(self._place.folder, file.path), self._version):
+            return [_by_owner(self._session, self._place, file)]
+        return [] if self._disk is None else [from_disk(self._disk, file)]
 
     def known_sha256(self, path: str) -> str | None:
         """Nothing is vouched for."""
@@ -211,24 +217,36 @@ def _by_owner(session: Session, place: Place, file: Artifact, tries: int | None 
     return way
 
 
-def is_faithful(path: str) -> bool:
-    """Whether a server that is asked for ``path`` looks for that very path.
+def is_faithful(path: str, version: tuple[int, int] = (0, 0)) -> bool:
+    """Whether a server of a release (not known: of any) that is asked for ``path`` looks for that very path.
 
     MLflow decodes ``%xx`` until nothing changes and drops what its URL parser drops: asked for ``a%20b.txt`` it
-    sends ``a b.txt`` with status 200 (seen on 2.16 to 3.17). It refuses ``#``. Dots and empty names between slashes,
-    which S3 takes for names like all others, lead to another place before a request is even sent; between
-    backslashes they do so on some servers, and others refuse them.
+    sends ``a b.txt`` with status 200 (seen on 2.16 to 3.17). It refuses ``#``. Newer releases then write control
+    characters as ``%xx`` again. Dots and empty names between slashes, which S3 takes for names like all others, lead
+    to another place before a request is even sent; between backslashes they do so on some servers, and others refuse
+    them.
     """
     if any(part in ("", ".", "..") for part in path.split("/")) or ".." in path.split("\\"):
         return False
-    if "#" in path or path[:1] <= " " or any(letter < " " or letter == "\x7f" for letter in path):
+    if "#" in path or path[:1] <= " ":
         return False
-    return urlunparse(urlparse(unquote(path))) == path
+    known = (0, 0) < version <= _ESCAPES_NOT or version >= _ESCAPES
+    return all(_looked_for(path, escapes) == path for escapes in ([version >= _ESCAPES] if known else [True, False]))
 
 
-def _faithful(path: str) -> str:
+def _looked_for(path: str, escapes: bool) -> str | None:
+    """Return the path that MLflow looks for; ``None``: it refuses."""
+    for _ in range(_DECODED):
+        decoded = urlunparse(urlparse(unquote(path)))
+        if decoded == path:
+            return _CONTROL.sub(lambda found: f"%{ord(found[0]):02x}", path) if escapes else path
+        path = decoded
+    return None
+
+
+def _faithful(path: str, version: tuple[int, int]) -> str:
     # the root of a place is asked for with a slash at its end
-    if not is_faithful(path.removesuffix("/")):
+    if not is_faithful(path.removesuffix("/"), version):
         raise MalformedAnswer(f"the server cannot be asked for a folder of this name, it would list another: {path!r}")
     return path
 
@@ -236,8 +254,10 @@ def _faithful(path: str) -> str:
 def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
     """Walk a tree that is listed folder by folder; paths are relative to the run's root.
 
+    A folder that cannot be listed comes as one entry, with its error.
+
     Raises:
-        ReadError: a folder cannot be listed, or the listing makes no sense.
+        ReadError: the root cannot be listed, or a listing makes no sense.
     """
     folders: list[tuple[str, int]] = [("", 0)]
     seen: set[tuple[str, bool]] = {("", True)}
@@ -245,7 +265,15 @@ def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
         folder, deep = folders.pop()
         if deep > _DEEPEST:
             raise MalformedAnswer(f"artifact folders are more than {_DEEPEST} deep: a loop in the listing")
-        for file in listing(folder):
+        try:
+            listed = listing(folder)
+        except ReadError as error:
+            if not folder:
+                raise
+            # it keeps back only itself
+            yield Artifact(f"{folder}/", None, error=f"the folder could not be listed: {error}")
+            continue
+        for file in listed:
             path, is_folder = str(file.get("path", "")), bool(file.get("is_dir"))
             inside = path.startswith(f"{folder}/") if folder else path not in ("", ".")
             if not inside or path.startswith("/") or ".." in path.split("/"):

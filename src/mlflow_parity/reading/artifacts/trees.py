@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
@@ -55,7 +56,7 @@ def read_trees(
                 if depth == "listing" and touch:
                     return ArtifactTree(name, tuple(_touched(store, file, redact) for file in files))
                 if depth == "listing":
-                    return ArtifactTree(name, tuple(files))
+                    return ArtifactTree(name, tuple(_named(file, redact) for file in files))
                 return ArtifactTree(name, tuple(_hashed(store, file, depth, redact, save_to) for file in files))
         except ReadError as error:
             reasons.append(str(error))
@@ -64,10 +65,17 @@ def read_trees(
     yield from drained(pool, one, owners, at_once)
 
 
+def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
+    """Return a file as it was listed; what is said of a folder that could not be listed is safe to print."""
+    return file if file.error is None else replace(file, error=redact(file.error))
+
+
 def _hashed(
     store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str], save_to: Blobs | None = None
 ) -> Artifact:
     """Hash a file by streaming it, trying every way to read it."""
+    if file.is_folder:
+        return _named(file, redact)
     is_mlmodel = posixpath.basename(file.path) == "MLmodel"
     keep = _MLMODEL if is_mlmodel else _TEXT if depth == "full" else 0
     reason = "the server cannot be asked for a file of this name, it would send another"
@@ -102,6 +110,8 @@ def _hashed(
 
 def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Artifact:
     """Fetch the beginning of a file, of an ``MLmodel`` all of it; what is known of the file stays as listed."""
+    if file.is_folder:
+        return _named(file, redact)
     if posixpath.basename(file.path) == "MLmodel":
         whole = _hashed(store, file, "digest", redact)
         return Artifact(file.path, file.size, content=whole.content, error=whole.error)

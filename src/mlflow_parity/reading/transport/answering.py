@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from mlflow_parity.core.locations import ENDPOINT_VARIABLE, Location
-from mlflow_parity.reading.transport.auth import SideName, ignores_tls, s3_endpoint, s3_ignores_tls
+from mlflow_parity.reading.transport.auth import (
+    LOGIN_FILE,
+    SideName,
+    ignores_tls,
+    login_file,
+    s3_endpoint,
+    s3_ignores_tls,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,10 @@ def _logins(side: SideName, location: Location, environ: Mapping[str, str]) -> f
     if location.kind != "http" or location.userinfo is not None or own == {"TOKEN"}:
         return frozenset()
     left = {"USERNAME", "PASSWORD"} - own if own else set(words)
-    return frozenset(name for word in left if environ.get(name := f"MLFLOW_TRACKING_{word}"))
+    found = {name for word in left if environ.get(name := f"MLFLOW_TRACKING_{word}")}
+    if any(word in left and f"MLFLOW_TRACKING_{word}" not in found for word in login_file()):
+        found.add(LOGIN_FILE)
+    return frozenset(found)
 
 
 def _login_hosts(side: SideName, location: Location, environ: Mapping[str, str]) -> frozenset[str]:

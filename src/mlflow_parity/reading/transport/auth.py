@@ -6,6 +6,7 @@ process-wide ``mlflow.get_tracking_uri()``: one process can read two ARNs at the
 
 from __future__ import annotations
 
+import configparser
 import os
 import threading
 import time
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 SideName = Literal["source", "target"]
 _TRUE = ("1", "true", "yes")
+#: Where MLflow's client keeps a login (``mlflow login``, and its manual).
+LOGIN_FILE = "~/.mlflow/credentials"
 #: Assumed-role credentials are cached by the signer for good; it is made again before the shortest role session ends.
 _SIGNER_SECONDS = 240.0
 
@@ -269,7 +272,8 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         name, password = (unquote(part) for part in location.userinfo)
         return name, f"Basic {basic(name, password)}"
     own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
-    both = {word: env.get(f"MLFLOW_TRACKING_{word}") for word in own}
+    kept = login_file()
+    both = {word: env.get(f"MLFLOW_TRACKING_{word}") or kept.get(word) for word in own}
     # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
     # password that both share
     if own["USERNAME"] or own["PASSWORD"]:
@@ -287,6 +291,33 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         lacking = "PASSWORD" if user else "USERNAME"
         raise UsageProblem(f"{side}: MLFLOW_TRACKING_{lacking} is not set, but its counterpart is; set both")
     return "", None
+
+
+def login_file() -> dict[str, str]:
+    """Return what MLflow's own file of credentials says, for both sides: ``USERNAME``, ``PASSWORD`` or neither.
+
+    Each holds where the variable of that name is not set, as MLflow's client has it.
+
+    Raises:
+        UsageProblem: it cannot be read as MLflow's client reads it; nothing of what it holds is said.
+    """
+    path = os.path.expanduser(LOGIN_FILE)
+    if not os.path.exists(path):
+        return {}
+    parser = configparser.ConfigParser()
+    try:
+        parser.read(path)
+        if "mlflow" not in parser:
+            return {}
+        section = parser["mlflow"]
+        words = {word: section.get(f"mlflow_tracking_{word.lower()}") for word in ("USERNAME", "PASSWORD")}
+    except (configparser.Error, OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(
+            f"{LOGIN_FILE} cannot be read ({type(error).__name__}); it has a section [mlflow] with "
+            "mlflow_tracking_username and mlflow_tracking_password, a % in them written as %%"
+        ) from None
+    learn(words["PASSWORD"])
+    return {word: text for word, text in words.items() if text}
 
 
 def _tls(side: SideName, env: Mapping[str, str]) -> Tls:

@@ -10,12 +10,15 @@ from typing import Any
 
 import orjson
 
+from mlflow_parity.reading.transport.refusals import page_for_json
+
 
 class Again(Exception):
     """This try failed in a way that may pass; ``wait`` is what the server asked for, in seconds."""
 
-    def __init__(self, why: str, *, wait: float | None = None, status: int = 0, code: str = "") -> None:
+    def __init__(self, why: str, *, wait: float | None = None, status: int = 0, code: str = "", fix: str = "") -> None:
         super().__init__(why)
+        self.fix = fix
         self.wait = wait
         self.status = status
         self.code = code
@@ -37,8 +40,8 @@ def parse(content: bytes) -> Any:
         return json.loads(content)
 
 
-def parsed(content: bytes) -> dict[str, Any]:
-    """Return the JSON object that an answer must be.
+def parsed(content: bytes, endpoint: str = "") -> dict[str, Any]:
+    """Return the JSON object that an answer must be; ``endpoint`` is the address that was given.
 
     Raises:
         NotJson: it is none.
@@ -46,6 +49,9 @@ def parsed(content: bytes) -> dict[str, Any]:
     try:
         found = parse(content)
     except (ValueError, RecursionError):
+        if content.lstrip().startswith(b"<"):
+            what, fix = page_for_json(endpoint)
+            raise NotJson(what, fix=fix) from None
         raise NotJson("the answer is not JSON") from None
     if not isinstance(found, dict):
         raise NotJson("the answer is not a JSON object")

@@ -40,6 +40,7 @@ from mlflow_parity.reading.transport import bounds
 from mlflow_parity.reading.transport.auth import Credentials, HeaderAuth
 from mlflow_parity.reading.transport.bounds import Unpacked, at_most, check_values, in_mib
 from mlflow_parity.reading.transport.endpoints import Endpoint, is_allowed, right_to
+from mlflow_parity.reading.transport.refusals import redirected, refused, too_large, unreached
 from mlflow_parity.reading.transport.responses import Again, NotJson, error_of, parsed, reason, retry_after
 from mlflow_parity.reading.transport.signed import SignedPlace
 from mlflow_parity.reading.transport.slowing import Limiter, Patience
@@ -52,6 +53,8 @@ Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
 Body = bytes | BinaryIO | None
 _PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
+#: Bytes of a body above which one may be refused for its size: the smallest limit that proxies come with.
+_LARGE_BODY = 1_000_000
 _SHOWN_OF_REFUSAL = 400
 _THROTTLED = (429, 503)
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
@@ -108,6 +111,7 @@ class Session:
         self._base_path = urlsplit(location.endpoint).path.rstrip("/")
         self._answered_at: float | None = None
         self._silent = True
+        self._is_mlflow = False
         self._large = threading.Lock()
         self._http = _Http()
         # always set, so that requests never looks into .netrc
@@ -160,8 +164,8 @@ class Session:
             with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
                 text = self._body(answer, deadline, bounds.ASKED).decode("utf-8", "replace")
-                switched_off = status == 503 and "disabled" in text
-                if status in (200, 404) or (status not in _PASSING and status != 401) or switched_off:
+                passing = status in _PASSING and not _is_switched_off(status, text)
+                if status in (200, 404) or not (passing or status == 401):
                     return status, text
                 self._check(answer, endpoint, text)
                 raise AssertionError("unreachable: every other status raises")
@@ -241,9 +245,11 @@ class Session:
 
         def understood(content: bytes) -> dict[str, Any]:
             check_values(content)
-            return parsed(content)
+            return parsed(content, self.location.endpoint)
 
-        return self._tried(endpoint, once, understood)
+        found = self._tried(endpoint, once, understood)
+        self._is_mlflow = True
+        return found
 
     def _tried(
         self,
@@ -353,9 +359,12 @@ class Session:
                     prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
                 )
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error) or isinstance(error, requests.exceptions.InvalidURL):
-                raise TransportError(self._line(endpoint, reason(error))) from None
-            raise Again(reason(error)) from None
+            fix = unreached(str(error), self.location.endpoint)
+            if fix or isinstance(error, requests.exceptions.InvalidURL):
+                raise TransportError(self._line(endpoint, reason(error)), fix=fix) from None
+            # a proxy that takes no body of this size may just hang up
+            broke = size > _LARGE_BODY and isinstance(error, requests.ConnectionError)
+            raise Again(reason(error), fix=too_large(str(size)).fix if broke else "") from None
 
     def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
         """Refuse what is not on the allow-list; ``path`` is the one that would be sent."""
@@ -426,40 +435,51 @@ class Session:
         if status == 200:
             return
         if 300 <= status < 400:
-            raise RequestRefused(
-                self._line(endpoint, f"redirected (status {status}); give the address that it redirects to"),
-                status=status,
-            )
+            asked = urlsplit(str(answer.request.url)).path.removeprefix(self._base_path)
+            what, fix = redirected(answer, self.location.endpoint, asked)
+            raise RequestRefused(self._line(endpoint, f"status {status}: {what}"), status=status, fix=self._redact(fix))
         if text is None:
             text = self._error_text(answer)
         code, message = error_of(text)
-        if status in _PASSING and not (status == 500 and code == "INVALID_PARAMETER_VALUE"):
+        what, fix = refused(answer, text, message, self.location.endpoint, new=not self._is_mlflow)
+        fix = self._redact(fix)
+        lasting = (status == 500 and code == "INVALID_PARAMETER_VALUE") or _is_switched_off(status, text)
+        if status in _PASSING and not lasting:
             raise Again(
-                message,
+                ": ".join(filter(None, (what, message))),
                 wait=retry_after(answer.headers.get("Retry-After"), self.limits.longest_wait * 2),
                 status=status,
                 code=code,
+                fix=fix,
             )
         right = right_to(endpoint, self.location.kind) if status == 403 else ""
         # before the message, which may be long: what is cut must not be what helps
-        wanted = f" (is {right} allowed?)" if right else ""
+        wanted = (f" (is {right} allowed?)" if right else "") + (f": {what}" if what else "")
         if status == 403:
             # the status comes first, and the place last: reports cut long lines at their end
             told = self._redact(" ".join(message[:_READ_OF_ERROR].split()))[:_SHOWN_OF_REFUSAL]
             place = f"{self.location.display}: {endpoint.method} {endpoint.path}"
-            raise RequestRefused(self._redact(f"status 403{wanted} {told} ({place})"), status=status, code=code)
-        raise RequestRefused(self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code)
+            line = self._redact(f"status 403{wanted} {told} ({place})")
+            raise RequestRefused(line, status=status, code=code, fix=fix)
+        raise RequestRefused(
+            self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code, fix=fix
+        )
 
     def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
         often = f" after {tried} tries" if tried > 1 else ""
         if failed.status == 500:
             line = self._line(endpoint, f"status {failed.status}{often} {failed}")
-            return RequestRefused(line, status=failed.status, code=failed.code)
+            return RequestRefused(line, status=failed.status, code=failed.code, fix=failed.fix)
         kind = MalformedAnswer if isinstance(failed, NotJson) else TransportError
         status = f"status {failed.status} " if failed.status else ""
-        return kind(self._line(endpoint, f"no usable answer{often}: {status}{failed}"))
+        return kind(self._line(endpoint, f"no usable answer{often}: {status}{failed}"), fix=failed.fix)
 
     def _line(self, endpoint: Endpoint, text: str) -> str:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
         # long enough that what is shown holds no half of a secret, short enough for a page of HTML
         return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]
+
+
+def _is_switched_off(status: int, text: str) -> bool:
+    """Whether MLflow says that it was started without an endpoint (``--no-serve-artifacts``): that does not pass."""
+    return status == 503 and "disabled" in text

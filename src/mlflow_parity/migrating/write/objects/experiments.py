@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.hops import next_tags
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
@@ -120,7 +121,7 @@ def all_tags(experiment: Experiment) -> dict[str, str]:
     """Return the tags of an experiment's copy, source tags included."""
     fields = {key: value for key, value in asdict(experiment).items() if key != "tags"}
     # a source that was migrated itself has source tags of its own: the new ones win, as with the tool
-    return {**experiment.tags, **experiment_source_tags(fields, experiment.tags)}
+    return next_tags(experiment.tags, experiment_source_tags(fields, experiment.tags))
 
 
 def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[str, str]) -> tuple[Experiment, bool]:

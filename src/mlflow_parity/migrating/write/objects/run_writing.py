@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.hops import is_hop, next_tags
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract
-from mlflow_parity.migrating.write.batches import entries, log, pairs, place
+from mlflow_parity.migrating.write.batches import entries, further, is_taken, log, pairs, place, together
 from mlflow_parity.migrating.write.files import put_tree
 from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.mlmodel import Place
@@ -68,8 +69,10 @@ class RunWriter:
         target = present.run_id
         self._remove_tags(run, tags, present)
         new = self._new_points(draft.points, points)
-        wanted = {key: value for key, value in draft.params.items() if present.params.get(key) != value}
-        changed = {key: value for key, value in tags.items() if present.tags.get(key) != value}
+        params = together(draft.params, [k for k, value in draft.params.items() if present.params.get(k) != value])
+        wanted = {key: value for key, value in draft.params.items() if key in params}
+        named = together(tags, [key for key, value in tags.items() if present.tags.get(key) != value])
+        changed = {key: value for key, value in tags.items() if key in named}
         problems.failed += log(self._writer, target, entries(wanted, new, changed))
         self._log_datasets(run, draft, present, problems)
         sent = self._put_files(run, present, tree, problems)
@@ -103,13 +106,24 @@ class RunWriter:
             found = self.find(run.run_id)
             return None if found is None else self._present(found)[0]
 
-        made = self._writer.create(
-            f"{_API}create",
-            body,
-            find=find,
-            made=lambda answer: records.run(answer["run"]),
-            doubt=lambda: self._context.journal.doubt("run", run.run_id),
-        )
+        def create() -> Run:
+            return self._writer.create(
+                f"{_API}create",
+                body,
+                find=find,
+                made=lambda answer: records.run(answer["run"]),
+                doubt=lambda: self._context.journal.doubt("run", run.run_id),
+            )
+
+        try:
+            made = create()
+        except RequestRefused as error:
+            left = further(tags)
+            if not (is_taken(error) and left):
+                raise
+            # they are told when the tags are compared with what is there
+            body["tags"] = pairs({key: value for key, value in tags.items() if key not in left})
+            made = create()
         self._context.journal.created("run", run.run_id, made.run_id)
         return made
 
@@ -180,6 +194,7 @@ class RunWriter:
             Place(present.run_id, present.artifact_uri),
             lambda source: present.run_id if source == run.run_id else journal.target("run", source),
             lambda source: journal.target("logged_model", source),
+            images=True,
         )
         problems.failed += put.failed
         problems.impossible += put.impossible
@@ -217,5 +232,6 @@ class RunWriter:
 def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
     """Return all tags of the copy, source tags included."""
     # of the tool's only the source tags: the rest is the run's own, or its idea of the user
-    tags = {**run.tags, **{key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX)}}
+    own = {key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX) and not is_hop(key)}
+    tags = next_tags(run.tags, own)
     return {**tags, PARENT_TAG: parent} if parent is not None else tags

@@ -18,6 +18,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.core.digests import artifacts_digest, digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.json_text import parsed
@@ -43,8 +44,6 @@ from mlflow_parity.snapshot.store import PlaceObjects
 _API = "/api/3.0/mlflow/traces"
 _CHUNK = 200
 _FILE = "traces.json"
-#: Where the source keeps spans says nothing of where the target does.
-_PLACES = ("mlflow.artifactLocation", "mlflow.trace.spansLocation")
 _PROMPTS = "mlflow.linkedPrompts"
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
@@ -264,7 +263,7 @@ class _Importer:
             "request_time": moment(times["request"]),
             "state": facets["state"],
             "trace_metadata": metadata,
-            "tags": {key: value for key, value in tags.items() if key not in _PLACES},
+            "tags": {key: value for key, value in tags.items() if key not in PLACE_TAGS},
             # one that overrides another comes later: only then does the server say of that other that it is not valid
             "assessments": [self._assessment(trace, one) for one in facets["assessments"] if not one["overrides"]],
         }
@@ -286,7 +285,7 @@ class _Importer:
 
     def _remove(self, there: Entity, info: Mapping[str, Any]) -> None:
         """Remove the tags that the source does not have (any more)."""
-        for key in there.facets["tags"].keys() - info["tags"].keys() - set(_PLACES):
+        for key in there.facets["tags"].keys() - info["tags"].keys() - set(PLACE_TAGS):
             path = f"{_API}/{quote(there.entity_id, safe='')}/tags"
             self._context.writer.call("DELETE", path, {"trace_id": there.entity_id, "key": key})
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from urllib.parse import quote, urlsplit
 
 from mlflow_parity.core.errors import NotMoved, RequestRefused
-from mlflow_parity.core.records import ArtifactTree, Entity
+from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity
 from mlflow_parity.migrating.write.files import put_tree
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.mlmodel import Place
@@ -44,7 +44,7 @@ class Sources:
 
     def waits(self, version: Entity) -> bool:
         """Whether it is made of another version that is not on the target yet."""
-        other = _other_version(version)
+        other = self._other(version)
         return other is not None and self._context.journal.target("model_version", other) is None
 
     def of(self, version: Entity) -> Source:
@@ -54,7 +54,7 @@ class Sources:
             NotMoved: there is no place for it on the target.
         """
         journal, facets = self._context.journal, version.facets
-        uri = str(facets.get("source") or "")
+        uri = self._uri(version)
         run, model = facets.get("run"), facets.get("logged_model")
         run_copy = journal.target("run", run) if run else None
         model_copy = journal.target("logged_model", model) if model else None
@@ -62,7 +62,7 @@ class Sources:
             # one that is gone at the source leaves a version without it
             if identity and copy is None and journal.state(kind, identity) is not None:
                 raise NotMoved(f"its {kind.replace('_', ' ')} {identity} is not on the target")
-        other = _other_version(version)
+        other = self._other(version)
         if other is not None:
             version_copy = journal.target("model_version", other)
             if version_copy is None:
@@ -79,6 +79,22 @@ class Sources:
         if urlsplit(place).scheme not in ("s3", "mlflow-artifacts"):
             raise NotMoved("its files belong to no run and no logged model, and the target has no place for such files")
         return Source(place, run_copy, is_own=True)
+
+    def _other(self, version: Entity) -> str | None:
+        """Return the id of the version that it is made of, when its source names one that the source still has."""
+        other = _other_version(version)
+        return other if other in self._versions else None
+
+    def _uri(self, version: Entity) -> str:
+        """Return where a version's files come from: of one whose model is gone the place that it is loaded from."""
+        uri = str(version.facets.get("source") or "")
+        gone = _other_version(version) not in (None, self._other(version))
+        return str(version.facets.get(STORAGE) or "") if gone else uri
+
+    @cached_property
+    def _versions(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(key.entity_id for key in self._objects.keys("model_version"))
 
     def _of_model(self, uri: str, model: str, copy: str) -> str:
         if uri.startswith("models:/"):
@@ -143,7 +159,7 @@ class Sources:
         put = put_tree(
             self._context.uploads,
             self._tree(version),
-            Place(version.facets.get("run") or "", str(version.facets.get("source") or "")),
+            Place(version.facets.get("run") or "", self._uri(version)),
             Place(source.run_id or "", source.uri),
             lambda run: journal.target("run", run),
             lambda model: journal.target("logged_model", model),

@@ -10,6 +10,7 @@ from typing import Any
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.hops import next_tags
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds import origin
@@ -117,7 +118,8 @@ class Versions:
     def _version(self, name: str, version: Entity, present: Mapping[int, Entity], ending: Ending) -> None:
         """Make one version, or find it, and bring it up to date."""
         wanted, prompt = int(version.facets["number"]), version.kind == "prompt_version"
-        tags = {**content_tags(self._context, version), **({} if prompt else _source_tags(version))}
+        tags = content_tags(self._context, version)
+        tags = tags if prompt else next_tags(tags, _source_tags(version))
         description = version.facets.get("commit_message" if prompt else "description") or ""
         number, ours = self._find(version, present)
         source = Source(_NO_SOURCE) if prompt else self._sources.of(version)
