@@ -45,6 +45,8 @@ _NORMAL = (
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<attachment>"),
     (re.compile(r"\btr-[0-9a-f]{32}\b"), "<trace>"),
     (re.compile(r"\bm-[0-9a-f]{32}\b"), "<model>"),
+    # the beginning of a model's id, where a text is shown in part
+    (re.compile(r"\bm-[0-9a-f]{8,31}\b"), "<model>…"),
     (re.compile(r"\bd-[0-9a-f]{32}\b"), "<dataset>"),
     (re.compile(r"\([0-9a-f]{16}\)"), "(<span>)"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "<digest>"),
