@@ -61,6 +61,11 @@ class MemoryReader(NoObjects):
         self.capabilities = Capabilities("3.17.2", True, True, True)
 
     @property
+    def keeps_spans(self) -> bool | None:
+        """No server tells."""
+        return None
+
+    @property
     def requests(self) -> int:
         """Calls so far."""
         return len(self.calls)

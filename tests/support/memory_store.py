@@ -307,6 +307,11 @@ class MemoryReader(NoObjects):
         return Capabilities("3.17.2", history_bulk=True, artifact_proxy=True, get_artifact=True)
 
     @property
+    def keeps_spans(self) -> bool | None:
+        """No server tells."""
+        return None
+
+    @property
     def requests(self) -> int:
         """Calls so far."""
         return sum(count for name, count in self.calls.items() if " " not in name)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
@@ -20,6 +21,7 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.second_look import late, unread
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
+from mlflow_parity.audit.span_store import keeps_spans
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
@@ -206,6 +208,7 @@ class Audit:
                 ),
                 is_wanted=self.scope.is_wanted,
                 include_deleted=self.settings.include_deleted,
+                keeps_spans=partial(keeps_spans, self.sides["target"]),
             ),
         )
         objects.changes = result.changes

@@ -35,6 +35,11 @@ class Reader(Protocol):
         ...
 
     @property
+    def keeps_spans(self) -> bool | None:
+        """Whether spans can be kept in the server's database, where searches find them; ``None``: it does not tell."""
+        ...
+
+    @property
     def requests(self) -> int:
         """Requests sent so far (retries included)."""
         ...

@@ -103,6 +103,14 @@ class ServerReader:
         """Whether the server shows everything to this user; asked once."""
         return look(self.session, self._credentials)
 
+    @cached_property
+    def keeps_spans(self) -> bool | None:
+        """Whether spans can be kept in the server's database, where searches find them; ``None``: it does not tell."""
+        version = release(self.capabilities.version)
+        if version == (0, 0) or self.session.location.is_arn:
+            return None
+        return version >= BATCHES and self._info.get("store_type") != "FileStore"
+
     @property
     def requests(self) -> int:
         """Requests sent so far."""
