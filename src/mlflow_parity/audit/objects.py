@@ -61,6 +61,8 @@ def parts_of(selection: Selection) -> frozenset[Part]:
             parts.add(FILES_PART[name])
     if selection.facets("run") & _LINK_FACETS:
         kinds.add("logged_model")
+    if "usable" in selection.facets("experiment"):
+        kinds |= {"trace", "evaluation_dataset"}
     for name in list(kinds):
         kinds.update(NEEDS.get(name, ()))
     parts.update(KINDS[name].part for name in kinds)

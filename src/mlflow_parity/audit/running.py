@@ -23,6 +23,7 @@ from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
 from mlflow_parity.audit.span_store import keeps_spans
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
+from mlflow_parity.audit.usable import Usable
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 from mlflow_parity.comparing import Comparison, Difference
@@ -108,7 +109,7 @@ class Audit:
         experiments.look_again(selected)
         explainer = Explainer()
         comparison = Comparison(
-            selection.facets("experiment"),
+            selection.facets("experiment") - {"usable"},
             selection.facets("run"),
             links,
             self.settings.include_deleted,
@@ -118,12 +119,15 @@ class Audit:
             moved=self.scope.moved,
             told=objects.told,
         )
+        usable = Usable(self.sides, objects.links) if "usable" in selection.facets("experiment") else None
         for item, source, pair in selected.sources:
             state = result.states.setdefault(item.key, ItemState(item))
             for outcome in experiments.compare(source, pair, comparison):
                 self._record(outcome, state, result, explainer, sink)
             place = self._place(source, pair)
             for outcome in objects.compare(item.label, "experiment", place):
+                self._record(outcome, state, result, explainer, sink)
+            for outcome in usable.compare(item.label, source, pair) if usable is not None else ():
                 self._record(outcome, state, result, explainer, sink)
         for item, target, note, kind in selected.surplus:
             state = result.states.setdefault(item.key, ItemState(item))

@@ -31,4 +31,5 @@ class Settings:
     models: tuple[str, ...] = ()
     self_test: bool = False
     two_servers: bool = False
+    usable: bool = False
     allow_place: tuple[str, ...] = ()
