@@ -27,6 +27,7 @@ NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) a
 
 #: What a report says of the only check that has to be asked for.
 NOT_LOADED = "loading of models (--parity-load-models)"
+NOT_ASKED = "searches that people make, asked of both servers (--parity-usable)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ OPTIONS: tuple[Option, ...] = (
         "flag",
         "false",
         "Load every model version of the target with mlflow.pyfunc, in a process each: runs the models' code",
+    ),
+    Option(
+        "usable",
+        "flag",
+        "false",
+        "Ask both servers what people's clients ask (searches of runs, traces and spans) and compare the answers",
     ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
@@ -187,6 +194,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         models=_names(values.get("models", "")),
         include_deleted=_flag("include-deleted", values),
         load_models=_flag("load-models", values),
+        usable=_flag("usable", values),
         depth=next(d for d in DEPTHS if d == depth),
         workers=_count("workers", values, most=64),
         snapshot_dir=values.get("snapshot-dir"),

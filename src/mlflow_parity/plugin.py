@@ -262,7 +262,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     from mlflow_parity.kinds.check_registry import PROMISES, collected
 
     settings, recheck = shared.settings, shared.settings.recheck
-    names = collected(snapshot=settings.target.kind == "snapshot", load_models=settings.load_models)
+    names = collected(
+        snapshot=settings.target.kind == "snapshot", load_models=settings.load_models, usable=settings.usable
+    )
     unjudged = tuple(f"test_{one.name}[" for one in PROMISES if one.name not in names)
     kept = []
     for item in items:

@@ -22,6 +22,7 @@ from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS, contract
+from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.pairing.relocation import Relocation
 
 RUN, RUN_COPY, OTHER_RUN, OTHER_COPY, DEAD = "1" * 32, "a" * 32, "2" * 32, "b" * 32, "9" * 32
@@ -29,7 +30,7 @@ MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d
 DEAD_MODEL = f"m-{'9' * 32}"
 TRACE, TRACE_COPY = "tr-1", "tr-a"
 STORE = "s3://old/1"
-FINALIZED = "mlflow.trace.infoFinalized"
+FINALIZED, COST = "mlflow.trace.infoFinalized", "mlflow.trace.cost"
 ARCHIVE_TAG = "mlflow.trace.archiveLocation"
 PLACE_TAG, EXPERIMENTS_TAG, VERSIONS_TAG = "mlflow.artifactLocation", "_mlflow_experiment_ids", "mlflow.modelVersions"
 MLMODEL = (
@@ -326,6 +327,30 @@ def _no_time(kind: str) -> Callable[[World], World]:
     return lambda w: w.change(f"{kind}-900", times={"created_at": 900, "parts": {"a": {"status": "x"}}})
 
 
+def _in_store(world: World, *, source: bool = True, target: bool = True) -> World:
+    """Let servers say that they keep the trace's spans in their databases."""
+    for side, trace, kept in (("source", TRACE, source), ("target", TRACE_COPY, target)):
+        store = world.source if side == "source" else world.target
+        tags = next(one.facets["tags"] for one in store.objects if one.entity_id == trace)
+        rest = {key: value for key, value in tags.items() if key != SPANS_LOCATION}
+        world.change(trace, side=side, tags=rest | ({SPANS_LOCATION: IN_STORE} if kept else {}))
+    return world
+
+
+def _derived(attributes: dict[str, Any] | None = None, **fields: Any) -> World:
+    """Spans that kept their ids, of which the target's database made something more."""
+    made = {"type": "CHAIN", **fields, "attributes": {"trace": TRACE_COPY, **(attributes or {})}}
+    world = _in_store(imported()).change(
+        TRACE, side="source", spans=[{**_span("s1", None, TRACE), "type": None}], assessments=[]
+    )
+    return world.change(TRACE_COPY, spans=[{**_span("s1", None, TRACE_COPY), **made}], assessments=[])
+
+
+def _able(world: World) -> World:
+    world.known = replace(world.known, keeps_spans=True)
+    return world
+
+
 #: Rule → a migration in which it lets something differ; all of it is green.
 HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.id": imported,
@@ -343,6 +368,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "logged_model.files.moved": lambda: restored(moved=True),
     "trace.id": imported,
     "trace.tags.place": imported,
+    "trace.tags.spans": lambda: _in_store(imported(), target=False),
+    "trace.metadata.derived": lambda: _in_store(imported()).change(TRACE_COPY, metadata={COST: "{}"}),
+    "trace.spans.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}),
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
     "trace.run_links.dangling": lambda: imported().change(TRACE, side="source", run_links=[DEAD]),
@@ -530,6 +558,17 @@ BROKEN: list[Break] = [
                                                                          f"{STORE}/archive/{TRACE}"), "mismatch"),
     ("trace.tags.place", "an archive in the source's store",
      lambda w: w.tag(TRACE_COPY, ARCHIVE_TAG, f"s3://old/2/archive/{TRACE}"), "mismatch"),
+    ("trace.tags.spans", "the target can hold them", _able, "mismatch"),
+    ("trace.metadata.derived", "the target has them in a file", lambda w: _in_store(w, target=False), "mismatch"),
+    ("trace.metadata.derived", "the source has them in a file", lambda w: _in_store(w, source=False), "mismatch"),
+    ("trace.metadata.derived", "the source has one, too",
+     lambda w: w.change(TRACE, side="source", metadata={COST: "1"}), "mismatch"),
+    ("trace.metadata.derived", "another key", lambda w: w.change(TRACE_COPY, metadata={"mlflow.trace.x": "1"}),
+     "mismatch"),
+    ("trace.spans.derived", "the target has them in a file", lambda w: _in_store(w, target=False), "mismatch"),
+    ("trace.spans.derived", "another attribute", lambda _: _derived({"mlflow.llm.x": 1}), "mismatch"),
+    ("trace.spans.derived", "inputs that the source has", lambda _: _derived(inputs={"q": 2}), "mismatch"),
+    ("trace.spans.derived", "less than the source has", lambda _: _derived(inputs=None), "mismatch"),
     ("trace.run.dangling", "another run", lambda w: w.change(TRACE_COPY, run=OTHER_COPY), "mismatch"),
     ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("trace.run_links.dangling", "another run", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]), "mismatch"),

@@ -34,7 +34,7 @@ _LONGEST = 90
 
 def markdown(result: Result) -> str:
     """Return the page."""
-    fields = sum(len(facets) for facets in FACETS.values())
+    fields = sum(len(facets) for facets in FACETS.values()) - len(battery.APART)
     lines = [
         "# What is detected",
         "",

@@ -74,17 +74,47 @@ Spans = dict[str, dict[str, Any]]
 
 
 def spans(change: Callable[[list[dict[str, Any]], Spans], None]) -> Plant:
-    """Change the spans of a trace, in the file in which the target keeps them; given as a list and by name."""
+    """Change the spans of a trace, in the table in which the target keeps them; given as a list and by name."""
 
     def plant(target: Target, name: str) -> None:
-        file = _folder(target, name) / "traces.json"
-        content = json.loads(file.read_text(encoding="utf-8"))
-        before = json.dumps(content)
-        change(content["spans"], {span["name"]: span for span in content["spans"]})
-        assert json.dumps(content) != before
-        file.write_text(json.dumps(content), encoding="utf-8")
+        rows = _stored(target, name)
+        named = list(rows.values())
+        before = {key: json.dumps(span) for key, span in rows.items()}
+        change(named, {span["name"]: span for span in named})
+        changed = 0
+        for key, span in rows.items():
+            if span not in named:
+                target.sql("DELETE FROM spans WHERE trace_id = :trace AND span_id = :span", **_row(target, name, key))
+                changed += 1
+            elif json.dumps(span) != before[key]:
+                statement = "UPDATE spans SET content = :content WHERE trace_id = :trace AND span_id = :span"
+                target.sql(statement, content=json.dumps(span), **_row(target, name, key))
+                changed += 1
+        assert changed
 
     return plant
+
+
+def _stored(target: Target, name: str) -> dict[str, dict[str, Any]]:
+    """Return what the target's database holds of the spans of a trace, by span id."""
+    query = "SELECT span_id, content FROM spans WHERE trace_id = ? ORDER BY start_time_unix_nano"
+    found = target.database.execute(query, (target.id(_KIND, name),)).fetchall()
+    assert found
+    return {key: json.loads(content) for key, content in found}
+
+
+def _row(target: Target, name: str, span: str) -> dict[str, str]:
+    return {"trace": target.id(_KIND, name), "span": span}
+
+
+def _into_file(target: Target, name: str) -> None:
+    """Move the spans of a trace into the file in which older servers keep them."""
+    file = _folder(target, name) / "traces.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"spans": [*_stored(target, name).values()]}), encoding="utf-8")
+    target.database.execute("DELETE FROM spans WHERE trace_id = ?", (target.id(_KIND, name),))
+    statement = "DELETE FROM trace_tags WHERE request_id = :trace AND key = 'mlflow.trace.spansLocation'"
+    target.sql(statement, trace=target.id(_KIND, name))
 
 
 def _attribute(named: list[dict[str, Any]], by: Spans) -> None:
@@ -238,6 +268,8 @@ SPANS = (
     Fault("span-lost", _KIND, "one span is gone", spans(_span_lost), _span("grandchild (<span>)", "missing"),
           also=_UNKNOWN),
     Fault("spans-lost", _KIND, "all spans are gone", spans(_all_lost), _span("", "unverified"), also=_UNKNOWN),
+    Fault("spans-unsearchable", _KIND, "the spans are in a file, where no search finds them", _into_file,
+          (Found("tags", "mlflow.trace.spansLocation"),)),
     Fault("span-parent", _KIND, "a span below another one", spans(_span_moved),
           _span("grandchild (<span>): parent_id")),
     Fault("span-time", _KIND, "one nanosecond later", spans(_span_later), _span("grandchild (<span>): end_ns")),

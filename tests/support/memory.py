@@ -27,6 +27,7 @@ from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects
 
@@ -59,6 +60,15 @@ class MemoryReader(NoObjects):
         self.calls: list[str] = []
         self._draw = random.Random(seed)
         self.capabilities = Capabilities("3.17.2", True, True, True)
+
+    def answer(self, experiment_id: str, question: Question) -> Answer:
+        """No server answers."""
+        return Answer(error=f"nobody can be asked for {question.text} of {experiment_id}")
+
+    @property
+    def keeps_spans(self) -> bool | None:
+        """No server tells."""
+        return None
 
     @property
     def requests(self) -> int:

@@ -40,6 +40,7 @@ from mlflow_parity.core.records import (
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.check_registry import PROMISES, Selection
+from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reading.histories import is_complete
 from support.no_objects import NoObjects
 
@@ -305,6 +306,15 @@ class MemoryReader(NoObjects):
     def capabilities(self) -> Capabilities:
         """What the server can do."""
         return Capabilities("3.17.2", history_bulk=True, artifact_proxy=True, get_artifact=True)
+
+    def answer(self, experiment_id: str, question: Question) -> Answer:
+        """No server answers."""
+        return Answer(error=f"nobody can be asked for {question.text} of {experiment_id}")
+
+    @property
+    def keeps_spans(self) -> bool | None:
+        """No server tells."""
+        return None
 
     @property
     def requests(self) -> int:

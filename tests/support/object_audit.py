@@ -36,6 +36,8 @@ class Known:
     replaced: frozenset[str] = frozenset()
     """Deleted target runs that a repair replaced."""
     releases: Releases = UNKNOWN
+    keeps_spans: bool = False
+    """Whether the target can hold spans in its database."""
 
 
 def in_scope(kind: str) -> frozenset[str]:
@@ -54,6 +56,7 @@ def links_of(known: Known) -> ObjectLinks:
         whole={*KINDS, "experiment"} - set(known.unread),
         copy_places=CopyPlaces(known.stores),
         include_deleted=known.include_deleted,
+        keeps_spans=lambda: known.keeps_spans,
     )
 
 

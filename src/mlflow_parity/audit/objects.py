@@ -59,6 +59,8 @@ def parts_of(selection: Selection) -> frozenset[Part]:
             parts.add(FILES_PART[name])
     if selection.facets("run") & _LINK_FACETS:
         kinds.add("logged_model")
+    if "usable" in selection.facets("experiment"):
+        kinds |= {"trace", "evaluation_dataset"}
     for name in list(kinds):
         kinds.update(NEEDS.get(name, ()))
     parts.update(KINDS[name].part for name in kinds)
@@ -77,6 +79,7 @@ class Objects:
     moved: Relocation = field(default_factory=Relocation)
     told: Told = ALIKE
     load: Callable[[str, int], list[Difference]] | None = None
+    ask: Callable[[Experiment, Experiment], list[Difference]] | None = None
     changes: Changes = field(default_factory=Changes)
     pairs: Mapping[str, Pair[Experiment]] = field(default_factory=dict)
     """Experiments with their copies, by the source's id."""
@@ -238,6 +241,7 @@ class Objects:
             releases=(self._release("source"), self._release("target")),
             told=self.told,
             load=self.load,
+            ask=self.ask,
             resolve=self.aliases.ask if fresh else self.aliases.of,
         )
         cannot = kind.name in KINDS and theirs is not None and kind.name in theirs.unsupported(kind.part)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
@@ -19,7 +20,9 @@ from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
+from mlflow_parity.audit.span_store import keeps_spans
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
+from mlflow_parity.audit.usable import Usable
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 from mlflow_parity.comparing import Difference
@@ -195,6 +198,7 @@ class Audit:
                 ),
                 is_wanted=self.scope.is_wanted,
                 include_deleted=self.settings.include_deleted,
+                keeps_spans=partial(keeps_spans, self.sides["target"]),
             ),
         )
         objects.learn(
@@ -226,6 +230,7 @@ class Audit:
             moved=self.scope.moved,
             told=told_of(self.sides),
             load=self._loader() if self.settings.load_models else None,
+            ask=Usable(self.sides, links),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
         )

@@ -35,6 +35,7 @@ class Settings:
     models: tuple[str, ...] = ()
     self_test: bool = False
     two_servers: bool = False
+    usable: bool = False
     allow_place: tuple[str, ...] = ()
 
 

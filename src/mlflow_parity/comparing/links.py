@@ -49,6 +49,8 @@ class ObjectLinks:
     places: MutableMapping[str, tuple[str, str]] = field(default_factory=dict)
     is_wanted: Callable[[str], bool] = lambda _: True
     include_deleted: bool = True
+    keeps_spans: Callable[[], bool] = lambda: False
+    """Whether the target can hold spans in its database, where searches find them; false where it is not known."""
 
     def remember(self, kind: str, pairing: Pairing[Any]) -> None:
         """Take in the pairs of a kind."""

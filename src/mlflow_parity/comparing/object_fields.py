@@ -30,10 +30,11 @@ from mlflow_parity.kinds import BY_NAME, plain_tags, singular_of
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 from mlflow_parity.kinds.listing import STAMPS
+from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION
 
 _SERVER_TIMES = ("creation", "update")
 #: Where a server keeps a trace's spans and files; the first two are places, in its store and in its archive.
-PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", "mlflow.trace.spansLocation")
+PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", SPANS_LOCATION)
 
 _FINALIZED = "mlflow.trace.infoFinalized"
 
@@ -179,9 +180,20 @@ def _tags(_: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[
             note = wrong_place(source, target, mine, copy, links) if key in PLACE_TAGS[:2] else ""
             if note:
                 found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
+            elif key == SPANS_LOCATION and mine == IN_STORE != copy and source.facets.get("spans") != []:
+                found.append(_unsearchable(mine, copy, links))
             elif mine != copy:
                 found.append(Difference(key, State.EXPECTED, "trace.tags.place", mine, copy))
     return found + compare_mappings(ours, theirs, rule)
+
+
+def _unsearchable(mine: str, copy: str | None, links: ObjectLinks) -> Difference:
+    """Return what became of spans that searches find on the source; a target that keeps such could have them."""
+    note = "its spans are in a file: no search by span name, type, attribute or text finds them"
+    if links.keeps_spans():
+        note += ". Run the migration again: the target's database can hold them"
+        return Difference(SPANS_LOCATION, State.MISMATCH, "trace.tags.spans", mine, copy, note)
+    return Difference(SPANS_LOCATION, State.EXPECTED, "trace.tags.spans", mine, copy, note)
 
 
 def wrong_place(source: Entity, target: Entity, mine: str | None, copy: str | None, links: ObjectLinks) -> str:
@@ -318,6 +330,9 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
     if _FINALIZED not in ours and theirs.get(_FINALIZED) == "true":
         del theirs[_FINALIZED]
         found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
+    in_store = all((one.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE for one in (source, target))
+    for key in sorted(DERIVED_OF_TRACE & theirs.keys() - ours.keys()) if in_store else ():
+        found.append(Difference(key, State.EXPECTED, "trace.metadata.derived", None, theirs.pop(key)))
     called = ours.get(ENDPOINT_KEY)
     if called is not None and "gateway_endpoint" in links.known:
         ours[ENDPOINT_KEY] = links.of("gateway_endpoint").get(called, called)

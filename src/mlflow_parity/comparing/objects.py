@@ -17,7 +17,7 @@ from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.comparing.unpaired import in_scope, row, unpaired
 from mlflow_parity.core.hops import as_copy_of
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, RunKey
-from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Resolved, Run
+from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Experiment, Resolved, Run
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES
@@ -61,6 +61,7 @@ class Comparison:
     releases: same_store.Releases = same_store.UNKNOWN
     told: Told = ALIKE
     load: Callable[[str, int], list[Difference]] | None = None
+    ask: Callable[[Experiment, Experiment], list[Difference]] | None = None
     resolve: Callable[[str, Iterable[str]], Iterable[Resolved]] | None = None
 
     @property
@@ -208,9 +209,16 @@ def _access(_: str, case: _Case) -> list[Difference]:
 
 def _loads(facet: str, case: _Case) -> list[Difference]:
     load = case.comparison.load
-    if load is None:
-        return [Difference("", State.UNVERIFIED, f"{case.kind}.{facet}", note="not asked for")]
-    return load(case.copy.container, int(case.copy.facets["number"]))
+    return _not_asked(facet, case) if load is None else load(case.copy.container, int(case.copy.facets["number"]))
+
+
+def _usable(facet: str, case: _Case) -> list[Difference]:
+    ask = case.comparison.ask
+    return _not_asked(facet, case) if ask is None else ask(case.mine, case.copy)
+
+
+def _not_asked(facet: str, case: _Case) -> list[Difference]:
+    return [Difference("", State.UNVERIFIED, f"{case.kind}.{facet}", note="not asked for")]
 
 
 def _resolves(_: str, case: _Case) -> list[Difference]:
@@ -245,6 +253,7 @@ _MORE: Mapping[tuple[str, str], _Comparer] = {
     ("", "access"): _access,
     ("", "loads"): _loads,
     ("", "resolves"): _resolves,
+    ("experiment", "usable"): _usable,
     ("run", "metrics"): _histories,
     ("run", "artifacts"): _files,
     ("run", "model_inputs"): _model_links,

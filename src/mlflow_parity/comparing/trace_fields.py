@@ -11,6 +11,7 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.attachments import referring
+from mlflow_parity.kinds.trace import DERIVED, IN_STORE, SPANS_LOCATION
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import ObjectLinks
@@ -20,6 +21,9 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
     """Compare spans one by one in the order of their start; where ids were given again, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
+    derived: list[Difference] = []
+    if (target.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE:
+        theirs, derived = _less_derived(ours, theirs)
     copies = {**(links.of("trace") if links is not None else {}), source.entity_id: target.entity_id}
     if any(trace != copy for trace, copy in copies.items()):
         # a reference to an attachment names the trace by whose id it is asked for
@@ -36,12 +40,41 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
                     found.append(Difference(key, State.MISSING, rule, source=mine))
                 else:
                     found += compare_json(key, mine, copy, rule)
-        return found
+        return found + derived
     places = placed(ours, source.entity_id, target.entity_id), placed(theirs, target.entity_id, None)
     found = compare_multisets("", *places, rule, "place")
     if not found and (ours or theirs):
         found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given again")]
-    return found
+    return found + derived
+
+
+def _less_derived(
+    ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
+) -> tuple[list[Mapping[str, Any]], list[Difference]]:
+    """Take out of the copies what the target's server made of them, and the source's span of that id does not have."""
+    by_id = {span["span_id"]: span for span in ours}
+    found: list[Difference] = []
+    left: list[Mapping[str, Any]] = []
+
+    def made(copy: Mapping[str, Any], key: str, mine: Any, value: Any) -> None:
+        place = f"{copy.get('name')} ({copy['span_id']}).{key}"
+        found.append(Difference(place, State.EXPECTED, "trace.spans.derived", mine, value))
+
+    for copy in theirs:
+        mine = by_id.get(copy["span_id"])
+        if mine is not None:
+            attributes = dict(copy.get("attributes") or {})
+            for key in sorted(DERIVED & attributes.keys() - (mine.get("attributes") or {}).keys()):
+                made(copy, key, None, attributes.pop(key))
+            fields: dict[str, Any] = {}
+            for key in ("type", "inputs", "outputs"):
+                nothing = mine.get(key) is None or (key == "type" and mine[key] == "UNKNOWN")
+                if nothing and copy.get(key) is not None and copy[key] != mine.get(key):
+                    fields[key] = mine.get(key)
+                    made(copy, key, mine.get(key), copy[key])
+            copy = {**copy, **fields, "attributes": attributes}
+        left.append(copy)
+    return left, found
 
 
 def _by_id(spans: Sequence[Mapping[str, Any]], trace: str, copy: str | None) -> dict[Any, list[dict[str, Any]]]:

@@ -33,6 +33,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("experiment_tags_and_note", "experiment", ("tags", "note", "other")),
     Promise("experiment_source_tags", "experiment", ("source_tags", "times")),
     Promise("experiment_artifact_location", "experiment", ("artifact_location",)),
+    Promise("experiment_is_usable", "experiment", ("usable",)),
     Promise("runs_arrived_once", "run", ("presence",)),
     Promise("run_name_and_status", "run", ("name", "status")),
     Promise("run_times", "run", ("times",)),
@@ -122,12 +123,14 @@ class Selection:
         )
 
 
-def collected(*, snapshot: bool, load_models: bool = False) -> tuple[str, ...]:
+def collected(*, snapshot: bool, load_models: bool = False, usable: bool = False) -> tuple[str, ...]:
     """Return the promises that an audit collects by itself.
 
-    Models are loaded only where an option asks for it, and a ``snapshot`` as the target does not answer for aliases.
+    Models are loaded, and servers asked what people ask, only where an option asks for it; a ``snapshot`` as the
+    target does not answer for aliases.
     """
-    asked = OPTIONAL if not load_models else frozenset()
+    chosen = {"loads": load_models, "usable": usable}
+    asked = {(kind, facet) for kind, facet in OPTIONAL if not chosen[facet]}
     unjudged = {promise.name for promise in PROMISES if {(promise.kind, one) for one in promise.facets} & asked}
     return tuple(one.name for one in PROMISES if one.name not in unjudged and not (snapshot and one.name in ON_LIVE))
 

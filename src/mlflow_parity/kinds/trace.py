@@ -19,6 +19,16 @@ from mlflow_parity.kinds.base import (
     value,
 )
 
+#: Where the server keeps the spans of a trace, and what it says of its own database: there, searches find them.
+SPANS_LOCATION, IN_STORE = "mlflow.trace.spansLocation", "TRACKING_STORE"
+#: What MLflow makes of a span that it takes into its database, where the span has none itself.
+DERIVED = frozenset(
+    f"mlflow.{name}"
+    for name in ("message.format", "chat.tools", "chat.tokenUsage", "llm.model", "llm.provider", "llm.cost")
+)
+#: What MLflow makes of such spans in the metadata of their trace.
+DERIVED_OF_TRACE = frozenset(f"mlflow.trace.{name}" for name in ("tokenUsage", "cost", "session", "user"))
+
 TRACE = Kind(
     "trace",
     "traces",
@@ -72,6 +82,14 @@ TRACE = Kind(
                 "Where the server keeps the spans, its archive of traces included, is its own business.",
                 "the copy's place is in no place of the source or of another copy, and on no other server",
             ),
+            expected(
+                "tags.spans",
+                "tag mlflow.trace.spansLocation of spans that are searchable on the source alone",
+                "The spans stand in the file traces.json, where every server reads them and no search by span name, "
+                "type, attribute or text, and no metric of spans, finds them: a loss for those who search.",
+                "the target's server is before MLflow 3.6, keeps its data in files, does not tell its release, or is "
+                "an App or a managed server of SageMaker; the source says TRACKING_STORE and the copy does not",
+            ),
             moved(
                 "tags.moved",
                 "tags mlflow.artifactLocation, mlflow.trace.archiveLocation and mlflow.trace.spansLocation",
@@ -89,6 +107,12 @@ TRACE = Kind(
                 "mlflow.trace.infoFinalized",
                 "Newer servers write it to every trace that is made through the API.",
                 "it is true on the target and not on the source at all",
+            ),
+            expected(
+                "metadata.derived",
+                "mlflow.trace.tokenUsage, mlflow.trace.cost, mlflow.trace.session, mlflow.trace.user",
+                "A newer server makes them of spans that it takes into its database; no request takes them away.",
+                "the source has none, and both servers keep the trace's spans in their databases",
             ),
             expected(
                 "metadata.schema-version",
@@ -178,6 +202,14 @@ TRACE = Kind(
                 "span ids",
                 "A tool that starts spans again cannot set them; the tree of spans is compared by place.",
                 "everything else in the spans is equal",
+            ),
+            expected(
+                "spans.derived",
+                "type, inputs, outputs and the attributes mlflow.message.format, mlflow.chat.tools, "
+                "mlflow.chat.tokenUsage, mlflow.llm.model, mlflow.llm.provider and mlflow.llm.cost of a span",
+                "A newer server makes them of other attributes when it takes a span into its database.",
+                "the source's span has none (or the type UNKNOWN), the copy is in the target's database, and the "
+                "rest of the span is equal",
             ),
             paired(
                 "spans.attachments",

@@ -53,6 +53,8 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("trace", "deleted traces", "no server lists them", "trace.presence"),
     Unmovable("trace", "links to runs of another experiment", "no server lists them for a trace",
               "trace.run_links.elsewhere"),
+    Unmovable("trace", "that spans are found by name, type, attribute or text, into a server before MLflow 3.6 or an "
+              "App that does not take POST /v1/traces", "the spans go into a file", "trace.tags.spans"),
     Unmovable("trace", "tags beyond the target's limits", "MLflow cuts them; the findings name them", "trace.tags"),
     Unmovable("trace", "metadata beyond the target's limits", "MLflow cuts them", "trace.metadata"),
     Unmovable("trace", "times, previews or a state that the target's version keeps otherwise", "MLflow derives them",

@@ -21,7 +21,7 @@ from mlflow_parity.core.verdict import Deleted
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import OWNERS, PROMISES, collected
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.options import NOT_LOADED, left_out_by_names
+from mlflow_parity.options import NOT_ASKED, NOT_LOADED, left_out_by_names
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.earlier import recount
@@ -182,6 +182,7 @@ def _gaps(report: Mapping[str, Any], settings: Settings) -> Iterator[str]:
 def _told_anyway(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield what every audit by default leaves out, and says so."""
     yield NOT_LOADED
+    yield NOT_ASKED
     for side, content in report["sides"].items():
         deleted = content.get("deleted")
         yield (Deleted(**deleted) if isinstance(deleted, Mapping) else Deleted(None, None, None)).told(side)

@@ -229,7 +229,9 @@ def pair_objects(
         left, free = matcher(left, free, "content", lambda item, ours: (item.content, _run(item, ours, known)))
         left, free = matcher(left, free, "content", lambda item, _: item.content)
         left, free = matcher(left, free, "natural-key", lambda item, _: item.entity_id)
-        result.extra += [(item, f"its source tags name {item.origins[0]}, which is not on the source") for item in foreign]
+        result.extra += [
+            (item, f"its source tags name {item.origins[0]}, which is not on the source") for item in foreign
+        ]
     else:
         left, free = matcher(left, free, "same-id", lambda item, _: item.entity_id)
         left, free = matcher(left, free, "natural-key", lambda item, ours: (item.natural, _run(item, ours, known)))

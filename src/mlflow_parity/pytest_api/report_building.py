@@ -26,7 +26,7 @@ from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract, plural_of
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.options import BY_NAME as OPTIONS
-from mlflow_parity.options import NOT_LOADED, left_out_by_names
+from mlflow_parity.options import NOT_ASKED, NOT_LOADED, left_out_by_names
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
@@ -129,6 +129,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         left_out.append("resolving of aliases (a snapshot stands for the target)")
     if not settings.load_models:
         left_out.append(NOT_LOADED)
+    if not settings.usable:
+        left_out.append(NOT_ASKED)
     if not settings.include_deleted:
         # the default scope, so not a partial audit; but it has to be said
         left_out += [deleted.told(name) for name, deleted in result.deleted.items()]

@@ -185,7 +185,11 @@ class Main(Shared):
         for family in families:
             for one in bundles([item for item in self.items if item.family == family]):
                 known[family, one.id] = one
-        every = collected(snapshot=self.settings.target.kind == "snapshot", load_models=self.settings.load_models)
+        every = collected(
+            snapshot=self.settings.target.kind == "snapshot",
+            load_models=self.settings.load_models,
+            usable=self.settings.usable,
+        )
         ran: set[str] = set()
         tests: set[str] = set()
         for node_id in node_ids:

@@ -11,6 +11,7 @@ from mlflow_parity.core.scope import Depth
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+    from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -35,8 +36,17 @@ class Reader(Protocol):
         ...
 
     @property
+    def keeps_spans(self) -> bool | None:
+        """Whether spans can be kept in the server's database, where searches find them; ``None``: it does not tell."""
+        ...
+
+    @property
     def requests(self) -> int:
         """Requests sent so far (retries included)."""
+        ...
+
+    def answer(self, experiment_id: str, question: Question) -> Answer:
+        """Ask what people's clients ask of an experiment."""
         ...
 
     def experiments(self) -> list[Experiment]:

@@ -35,6 +35,7 @@ from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+from mlflow_parity.reading.asking import Answer, Question, ask
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
 from mlflow_parity.reading.listed import LISTINGS, Listed
 from mlflow_parity.reading.logged_models import read_logged_models
@@ -102,6 +103,14 @@ class ServerReader:
     def visibility(self) -> Visibility:
         """Whether the server shows everything to this user; asked once."""
         return look(self.session, self._credentials)
+
+    @cached_property
+    def keeps_spans(self) -> bool | None:
+        """Whether spans can be kept in the server's database, where searches find them; ``None``: it does not tell."""
+        version = release(self.capabilities.version)
+        if version == (0, 0) or self.session.location.is_arn:
+            return None
+        return version >= BATCHES and self._info.get("store_type") != "FileStore"
 
     @property
     def requests(self) -> int:
@@ -331,6 +340,10 @@ class ServerReader:
     def resolve(self, aliases: Iterable[tuple[str, str]]) -> Iterator[Resolved]:
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
+
+    def answer(self, experiment_id: str, question: Question) -> Answer:
+        """Ask what people's clients ask of an experiment."""
+        return ask(self.session, self._redact, experiment_id, question)
 
     def server_objects(self, kind: str) -> Iterator[list[Entity]]:
         """Objects of a kind that hangs on nothing else (``evaluation_dataset``, ``webhook``, …), each once.

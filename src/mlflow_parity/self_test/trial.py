@@ -96,6 +96,7 @@ def apart(known: ObjectLinks, mentioned: Collection[str]) -> ObjectLinks:
         places=ChainMap({}, known.places),
         is_wanted=known.is_wanted,
         include_deleted=known.include_deleted,
+        keeps_spans=known.keeps_spans,
     )
 
 

@@ -117,6 +117,9 @@ def gather(rows: Iterable[Row]) -> Damaged:
         if row.source_id is None and row.target_id is None:
             lists[row.kind, row.name, row.experiment].append(row.facet)
             continue
+        if row.facet == "usable":
+            # what a search misses lacks something itself, and has rows of its own
+            continue
         if row.source_id is None:
             why = "it is only on the target: the source has no such object, so it is not ours to delete"
             unpaired[row.kind, str(row.target_id)] = Left(row.kind, str(row.target_id), row.name or row.experiment, why)

@@ -32,6 +32,8 @@ _ROOTS = (
     "/api/2.0/mlflow-artifacts/artifacts/",
     "/api/2.0/mlflow-artifacts/mpu/",
 )
+#: Takes spans in OpenTelemetry's form; MLflow's own client writes them by it.
+_SPANS = Endpoint("spans", "POST", "/v1/traces")
 _METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 #: Tries of a call that makes something new; before each but the first the target is asked whether it was made.
 _TRIES_OF_CREATE = 5
@@ -157,8 +159,24 @@ class Writer(Session):
         seconds = self.limits.call + len(content) / self.limits.slowest
         return self._tried(endpoint, once, lambda found: found, seconds=seconds)
 
+    def spans(self, experiment_id: str, body: bytes) -> None:
+        """Send spans in OpenTelemetry's form to an experiment; what is there of their ids is written over.
+
+        Raises:
+            RequestRefused: the server answered with an error that does not pass.
+            TransportError: no usable answer within the limits.
+        """
+        headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment_id}
+
+        def once(deadline: float) -> None:
+            with self._send(_SPANS, _SPANS.path, None, body, also=headers) as answer:
+                self._check(answer, _SPANS)
+                self._body(answer, deadline)
+
+        self._tried(_SPANS, once, lambda found: found, seconds=self.limits.call + len(body) / self.limits.slowest)
+
     def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
-        known = method in _METHODS and path.startswith(_ROOTS)
+        known = (method in _METHODS and path.startswith(_ROOTS)) or _SPANS.allows(method, path)
         if not known or any(part.lower().replace("%2e", ".") == ".." for part in path.split("/")):
             raise ForbiddenRequest(f"{method} {path} is no call of a migration")
 

@@ -72,6 +72,8 @@ TRACES_V2 = Endpoint("traces-v2", "GET", f"{_API}/traces", "SearchTraces")
 TRACE_BATCH = Endpoint("trace-batch", "GET", "/api/3.0/mlflow/traces/batchGet")
 TRACE_GET = Endpoint("trace-get", "GET", "/api/3.0/mlflow/traces/get")
 TRACE_FILE = Endpoint("trace-file", "GET", "/ajax-api/2.0/mlflow/get-trace-artifact")
+#: Figures of traces and spans, which charts are drawn of; it only reads.
+TRACE_METRICS = Endpoint("trace-metrics", "POST", "/api/3.0/mlflow/traces/metrics")
 DATASETS = Endpoint("datasets", "POST", "/api/3.0/mlflow/datasets/search")
 #: ``<id>/records`` and ``<id>/experiment-ids``; every GET below it only reads.
 DATASET = Endpoint("dataset", "GET", "/api/3.0/mlflow/datasets/*")
@@ -131,6 +133,7 @@ ALLOWED: tuple[Endpoint, ...] = (
     TRACE_BATCH,
     TRACE_GET,
     TRACE_FILE,
+    TRACE_METRICS,
     DATASETS,
     DATASET,
     SCORERS,

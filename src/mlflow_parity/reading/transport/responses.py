@@ -64,7 +64,8 @@ def error_of(text: str) -> tuple[str, str]:
         found = json.loads(text)
         if isinstance(found, dict):
             code = str(found.get("error_code", ""))
-            return code, str(found.get("message", found.get("error_code", "")))
+            # the routes of FastAPI say what is wrong as "detail"
+            return code, str(found.get("message", found.get("error_code", found.get("detail", ""))))
     return "", "" if text.lstrip().startswith("<") else text
 
 

@@ -326,10 +326,12 @@ class Session:
         *,
         encoding: str = "gzip",
         anonymous: bool = False,
+        also: Mapping[str, str] | None = None,
     ) -> requests.Response:
         headers = {"Accept-Encoding": encoding}
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
+        headers |= also or {}
         url = self.location.endpoint + path
         parameters: Any = query
         # no header of its own, where none is wanted: else that of the session is added

@@ -1,4 +1,5 @@
-"""Traces: info and assessments by one call of the V3 API, spans as the file in which every server reads them.
+"""Traces: info and assessments by one call of the V3 API; spans into the target's database, where the source has them
+in its own, else as the file in which every server reads them.
 
 The tool's import starts spans again by a client of its own, which needs MLflow before 3.6, and cannot take the ids,
 times and overrides along.
@@ -24,6 +25,7 @@ from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity
 from mlflow_parity.kinds.attachments import FOLDER
+from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.files import NotUploaded
 from mlflow_parity.migrating.write.importing import Import, Problems
@@ -35,6 +37,8 @@ from mlflow_parity.migrating.write.objects.trace_content import (
     overridden_first,
     spans_file,
 )
+from mlflow_parity.migrating.write.otlp import Unfit
+from mlflow_parity.migrating.write.span_store import SpanStore
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.traces.trace_infos import trace_v3
 from mlflow_parity.reading.transport.capabilities import release
@@ -86,6 +90,7 @@ class _Importer:
         self._opening = Lock()
         self._experiment = experiment
         self._links = release(context.reader.capabilities.version) >= _LINKS
+        self._spans = SpanStore(context)
 
     def one(self, trace: Entity) -> None:
         """Bring one trace to the target, unless it is there as it is."""
@@ -112,6 +117,8 @@ class _Importer:
         linked = self._runs(trace)
         content += [linked] if linked else []
         content += [artifacts_digest(tree).hex()] if tree.files else []
+        # what an earlier release of this tool wrote into a file goes into the database now
+        content += ["in the store"] if self._spans.may_take(trace) else []
         return digest(content).hex()
 
     def _runs(self, trace: Entity) -> list[str]:
@@ -181,10 +188,22 @@ class _Importer:
             self._remove(there, info)
         # a second call brings what is there up to date
         with journal.making(*key) if there is None else nullcontext():
+            stored = self._spans.wants(trace)
+            why = self._spans.write(trace, self._experiment) if stored else None
             made = self._start(info)
         if made.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
         journal.created(*key, made.entity_id)
+        if stored and why is None:
+            # the answer does not tell the tags of a trace that was there
+            made = self._present(trace.entity_id) or made
+            if ours:
+                # spans bring tags along that were taken off at the source
+                self._remove(made, info)
+            if made.facets["tags"].get(SPANS_LOCATION) != IN_STORE:
+                why = Unfit("the target says that its database does not hold them")
+        if why is not None:
+            self._spans.note(why, problems)
         self._compare(trace, info, made, problems)
         known = self._present(trace.entity_id) or made if there is not None else made
         self._assess(trace, known, problems, ours=ours)
@@ -199,7 +218,8 @@ class _Importer:
         place = str(made.facets["tags"].get("mlflow.artifactLocation") or "")
         self._attach(trace, place, tree, problems)
         # the spans of a trace that goes on are written at its end
-        if facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS"):
+        in_store = stored and why is None
+        if not in_store and (facets["spans"] or (trace.error is None and facets["state"] != "IN_PROGRESS")):
             content = spans_file(made.entity_id, facets["spans"], trace.entity_id)
             context.uploads.put(place, _FILE, content)
             context.told(size=len(content))
