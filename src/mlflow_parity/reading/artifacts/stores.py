@@ -228,7 +228,8 @@ def is_faithful(path: str, version: tuple[int, int] = (0, 0)) -> bool:
     """
     if any(part in ("", ".", "..") for part in path.split("/")) or ".." in path.split("\\"):
         return False
-    if "#" in path or path[:1] <= " ":
+    # older releases look for control characters, and then send a header that no web server lets through
+    if "#" in path or path[:1] <= " " or _CONTROL.search(path):
         return False
     known = (0, 0) < version <= _ESCAPES_NOT or version >= _ESCAPES
     return all(_looked_for(path, escapes) == path for escapes in ([version >= _ESCAPES] if known else [True, False]))
