@@ -104,6 +104,11 @@ class Location:
         return parts.scheme, loopback, port, parts.path, self.workspace or DEFAULT_WORKSPACE
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether it is a server on this very machine."""
+        return self._socket is not None and self._socket[1] == "localhost"
+
+    @property
     def other_endpoint(self) -> str:
         """What is asked in the place of the ARN's own endpoint; empty: that itself, or this is no ARN."""
         if not self.is_arn:

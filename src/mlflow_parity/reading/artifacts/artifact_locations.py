@@ -234,6 +234,7 @@ class Places:
         return [self._server(place)]
 
     def _server(self, place: Place) -> ServerStore:
-        local = place.uri.startswith(("/", "file:"))
+        # a path of another machine is another file here, or none
+        local = place.uri.startswith(("/", "file:")) and self._session.location.is_loopback
         disk = on_disk(place.uri, self._trusted.root) if local else None
         return ServerStore(self._session, place, release(self._capabilities.version), disk)

@@ -1,7 +1,7 @@
 """Files of a server's own artifact root on a disk that this machine shares with it, as MLflow's clients read them.
 
-Only a name that no request of MLflow's can carry (``%xx`` or ``#`` in it) is read here, only below the root that the
-server itself shows, and never through a link that leads out of it.
+Only a name that no request of MLflow's can carry (``%xx`` or ``#`` in it) is read here, only of a server on this very
+machine, only below the root that the server itself shows, and never through a link that leads out of it.
 """
 
 from __future__ import annotations
