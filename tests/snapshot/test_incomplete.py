@@ -27,7 +27,7 @@ from mlflow_parity.snapshot.store import Origin, Snapshot
 #: A refusal that no reader takes for "there is none", and one of a single object.
 REFUSED, GONE = 403, 404
 #: What the seeds write beside experiments and runs.
-OBJECTS = 31
+OBJECTS = 33
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,20 @@ from mlflow_parity.core.json_text import text
 from mlflow_parity.kinds.base import Kind, definition, expected, link, presence, stamps
 from mlflow_parity.kinds.listing import Asking, Entry, Listing, plain, stamped
 
+_SEEN, _CREATED = "last_seen_timestamp", "created_timestamp"
+
 
 def _made(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
+    times = stamped(entry)
+    if times.get(_SEEN) == times.get(_CREATED):
+        # what MLflow 3.18 tells of an issue that it has not seen again, and 3.17 does not
+        times.pop(_SEEN, None)
     less = ("issue_id", "experiment_id", "source_run_id", "trace_count")
     return entry.get("name", ""), {
         "definition": {**plain(entry, *less), **plain({"author": entry.get("created_by")})},
         "experiment": text(entry.get("experiment_id")),
         "run": text(entry.get("source_run_id")),
-        "times": stamped(entry),
+        "times": times,
     }
 
 

@@ -303,7 +303,7 @@ def bring(how: Writing, visit: Visit) -> None:
     moved: list[Task] = []
     for entity in every(context.export.snapshot.objects(SERVER), kind, chunk=how.chunk):
         task = Task(context, index, entity, _wanted(context, how, entity))
-        task.state = digest([entity.entity_id, dict(entity.facets), *how.linked(task)]).hex()
+        task.state = digest([entity.entity_id, _written(entity), *how.linked(task)]).hex()
         came = carry(
             context,
             key_of(entity),
@@ -363,7 +363,16 @@ def _named(how: Writing, entity: Entity) -> Iterator[tuple[str, str]]:
 def _wanted(context: Import, how: Writing, entity: Entity) -> dict[str, Any]:
     """Return the facets of an object as they are to be read from the target."""
     copies = {kind: context.journal.target(kind, identity) for kind, identity in _named(how, entity)}
-    return {**entity.facets, **copies}
+    return {**_written(entity), **copies}
+
+
+def _written(entity: Entity) -> dict[str, Any]:
+    """Return the facets of an object but times and users, which the server sets."""
+    return {
+        facet.name: entity.facets[facet.name]
+        for facet in KINDS[entity.kind].sides
+        if facet.strategy != "stamps" and facet.name in entity.facets
+    }
 
 
 def _check_links(context: Import, how: Writing, entity: Entity) -> None:
