@@ -409,10 +409,10 @@ def test_a_secret_in_a_value_is_not_in_a_finding(tmp_path: Path) -> None:
 def _finished(audit: Audit, items: list[str]) -> Audited:
     from support.memory_store import Progress, Rows
 
-    from mlflow_parity.kinds.check_registry import PROMISES, Selection
+    from mlflow_parity.kinds.check_registry import Selection, collected
 
     rows, progress = Rows(), Progress()
-    result = audit.run(Selection(tuple(promise.name for promise in PROMISES), tuple(items)), rows, progress)
+    result = audit.run(Selection(collected(snapshot=False, load_models=True), tuple(items)), rows, progress)
     return Audited(audit, result, rows, progress)
 
 

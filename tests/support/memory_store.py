@@ -39,7 +39,7 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.check_registry import PROMISES, Selection
+from mlflow_parity.kinds.check_registry import Selection, collected
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reading.histories import is_complete
 from support.no_objects import NoObjects
@@ -502,7 +502,7 @@ def audited(
 
     audit = Audit(settings(**changes), scratch, open_side)
     items = audit.inventory()
-    names = tuple(promise.name for promise in PROMISES) if promises is None else tuple(promises)
+    names = collected(snapshot=False, load_models=True) if promises is None else tuple(promises)
     ledger, progress = Rows(), Progress()
     result = audit.run(Selection(names, tuple(item.key for item in items)), ledger, progress)
     audit.close()
