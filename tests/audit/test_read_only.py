@@ -28,7 +28,7 @@ from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.check_registry import PROMISES, select
+from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies
@@ -36,8 +36,8 @@ from mlflow_parity.standin.gateway import UNSERVED, Rules, action_of, actions_of
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 
-#: All that is promised without --parity-load-models.
-_PROMISES = [promise.name for promise in PROMISES if promise.name != "model_versions_load"]
+#: All that is promised without --parity-load-models and --parity-usable.
+_PROMISES = collected(snapshot=False)
 ELSEWHERE = "elsewhere"
 #: What there is to read of S3.
 _S3_READS = {"s3:ListBucket", "s3:GetObject"}

@@ -32,6 +32,7 @@ from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series
 from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
 
 
@@ -368,7 +369,8 @@ def test_the_ledger_has_one_row_for_each_object_and_facet(tmp_path: Path) -> Non
     del target.runs[next(key for key, run in target.runs.items() if run.params["number"] == "11")]
     done = audited(tmp_path, store, target)
     rows = [(row.experiment, row.kind, row.source_id, row.target_id, row.facet) for row in done.ledger.rows]
-    assert len(rows) == len(set(rows)) == 6 * len(RUN_FACETS) + 2 * len(EXPERIMENT_FACETS)
+    by_default = [facet for facet in EXPERIMENT_FACETS if ("experiment", facet) not in OPTIONAL]
+    assert len(rows) == len(set(rows)) == 6 * len(RUN_FACETS) + 2 * len(by_default)
     assert sum(done.result.totals.values()) == len(rows)
     cells = [cell for state in done.result.states.values() for cell in state.cells.values()]
     assert sum(cell.total for cell in cells) == len(rows)
@@ -409,10 +411,10 @@ def test_a_secret_in_a_value_is_not_in_a_finding(tmp_path: Path) -> None:
 def _finished(audit: Audit, items: list[str]) -> Audited:
     from support.memory_store import Progress, Rows
 
-    from mlflow_parity.kinds.check_registry import PROMISES, Selection
+    from mlflow_parity.kinds.check_registry import Selection, collected
 
     rows, progress = Rows(), Progress()
-    result = audit.run(Selection(tuple(promise.name for promise in PROMISES), tuple(items)), rows, progress)
+    result = audit.run(Selection(collected(snapshot=False, load_models=True), tuple(items)), rows, progress)
     return Audited(audit, result, rows, progress)
 
 
