@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +14,8 @@ from pathlib import Path
 
 from mlflow_parity.standin.servers import free_port, stop_group
 
+#: Debian keeps it where only root looks.
+_SERVER = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "mariadbd"
 _PASSWORD = "a-passw0rd-of-nobody"
 
 
@@ -20,7 +24,7 @@ def mariadb() -> Iterator[str]:
     """Run a server with an empty database for the length of a ``with`` block; yields its SQLAlchemy URI."""
     folder = Path(tempfile.mkdtemp(prefix="mlflow-parity-mariadb-"))
     data, log, socket = folder / "data", folder / "log", folder / "socket"
-    own = ["--no-defaults", f"--datadir={data}", "--user=root"]
+    own = ["--no-defaults", f"--datadir={data}", f"--user={getpass.getuser()}"]
     try:
         subprocess.run(
             ["mariadb-install-db", *own, "--auth-root-authentication-method=normal", "--skip-test-db"],
@@ -39,7 +43,7 @@ def mariadb() -> Iterator[str]:
         settings += ["--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0", f"--pid-file={folder / 'pid'}"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["mariadbd", *own, *settings],
+                [_SERVER, *own, *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
