@@ -16,7 +16,7 @@ from support.entities import Store
 from support.object_audit import Known, compare_stores, links_of, red
 
 from mlflow_parity.comparing.difference import Difference, Outcome, facet_state
-from mlflow_parity.comparing.object_fields import run_models
+from mlflow_parity.comparing.links import run_models
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile

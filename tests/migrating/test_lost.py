@@ -18,7 +18,7 @@ from support.servers import FreshServer
 from mlflow_parity.migrating.command import main
 from mlflow_parity.migrating.write.objects import traces as import_traces
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
-from mlflow_parity.reading.transport.session import Limits
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.servers import clean_environment
 
 _LIST = "mlflow.modelVersions"

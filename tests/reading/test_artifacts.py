@@ -20,7 +20,8 @@ from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading.artifacts.stores import is_faithful, walk
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server

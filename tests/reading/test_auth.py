@@ -20,7 +20,8 @@ from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import SideName, credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn
 from mlflow_parity.standin.servers import Server
 

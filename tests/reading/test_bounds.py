@@ -25,7 +25,8 @@ from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport import bounds, endpoints
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.sagemaker.control_plane import open_control
 from mlflow_parity.standin.servers import Server
 

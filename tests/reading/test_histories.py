@@ -22,7 +22,7 @@ from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.histories import CAP, Lengths
 from mlflow_parity.reading.server import ServerReader
-from mlflow_parity.reading.transport.session import Limits
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.servers import Server, free_port
 
 BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"

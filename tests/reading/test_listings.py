@@ -17,7 +17,8 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Run
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.servers import Server
 
 VERSIONS = ["newest", "server_2_16", "server_2_22", "server_3_4", "server_3_10"]

@@ -18,7 +18,8 @@ from support.servers import FreshServer
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.verdict import State
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.reading.transport.visibility import NOT_ADMIN, Visibility, look
 from mlflow_parity.standin.servers import Server
 

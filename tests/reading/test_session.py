@@ -32,8 +32,9 @@ from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Aws, credentials
 from mlflow_parity.reading.transport.endpoints import ALLOWED, Endpoint
 from mlflow_parity.reading.transport.responses import retry_after
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.reading.transport.slowing import Limiter
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import new_credentials
 from mlflow_parity.standin.servers import Server, free_port

@@ -39,7 +39,7 @@ from support.proxy import (
 )
 from support.servers import FreshServer, ServerPool
 
-from mlflow_parity.reading.transport.session import Limits
+from mlflow_parity.reading.transport.timed import Limits
 
 #: Seconds that any of these audits may take; an undisturbed one takes less than one.
 LIMIT = 60.0

@@ -22,7 +22,8 @@ from mlflow_parity.core.verdict import Finding, Row
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.standin.servers import Server

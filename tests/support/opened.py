@@ -6,7 +6,8 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.server import PAGE, ServerReader
 from mlflow_parity.reading.transport.auth import credentials
-from mlflow_parity.reading.transport.session import Limits, Session
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.reading.transport.timed import Limits
 
 QUICK = Limits(first_wait=0.02, longest_wait=0.1)
 

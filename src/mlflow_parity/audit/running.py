@@ -20,9 +20,8 @@ from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
-from mlflow_parity.audit.span_store import keeps_spans
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
-from mlflow_parity.audit.usable import Usable
+from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 from mlflow_parity.comparing import Difference

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.side import Side, SideName
     from mlflow_parity.comparing.links import ObjectLinks
     from mlflow_parity.core.records import Entity, Experiment, Run
+from typing import TYPE_CHECKING
+
+from mlflow_parity.reading.traces.traces import BATCHES
+from mlflow_parity.reading.transport.capabilities import release
+
+if TYPE_CHECKING:
+    from mlflow_parity.audit.side import Side
 
 RULE = "experiment.usable"
 #: Objects whose values questions are made of, and those that a finding names.
@@ -245,3 +252,11 @@ def _words(spans: Collection[Mapping[str, Any]]) -> Iterator[str]:
 def _plain(text: str) -> bool:
     """Whether a text can stand in a search as it is, on every release."""
     return 0 < len(text) <= _LONGEST and text.isprintable() and not {*text} & {*"'\"`\\%"} and text == text.strip()
+
+
+def keeps_spans(side: Side) -> bool:
+    """Whether it certainly can; of a snapshot's server the release tells it, of an ARN nothing does."""
+    if side.reader is not None:
+        return bool(side.reader.keeps_spans)
+    origin = side.snapshot.origin
+    return origin.kind == "http" and release(origin.version) >= BATCHES

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
-from mlflow_parity.comparing.links import Links
 from mlflow_parity.core.digests import input_value
-from mlflow_parity.core.hops import carried, is_hop
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, carried, is_hop
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Experiment, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.copy_places import CopyPlaces, is_relative, same_place
@@ -151,31 +149,6 @@ def run_source_tags(source: Run, target: Run) -> list[Difference]:
     }
     optional = {RUN_INFO + "user_id": source.user_id, RUN_INFO + "run_name": source.name}
     return _source_tags(rule, source.tags, own, required, optional)
-
-
-def run_parent(source: Run, target: Run, links: Links) -> list[Difference]:
-    """Compare the parent link through the pairing."""
-    rule = "run.parent"
-    ours, theirs = source.tags.get(PARENT_TAG), target.tags.get(PARENT_TAG)
-    if ours is None:
-        return [] if theirs is None else [Difference(PARENT_TAG, State.EXTRA, rule, target=theirs)]
-    wanted = links.pairs.get(ours)
-    if wanted is not None:
-        # a child of a second copy is no fault of the child's: the duplicate is reported as such
-        if theirs == wanted or theirs in links.copies.get(ours, ()):
-            return []
-        note = "still the source's id" if theirs == ours else f"the parent's copy is {wanted}"
-        state = State.MISSING if theirs is None else State.MISMATCH
-        return [Difference(PARENT_TAG, state, rule, ours, theirs, note)]
-    gone = links.known.get(ours, "gone" if links.complete else None)
-    if gone is None:
-        note = "the parent is in an experiment outside this audit's scope"
-        return [Difference(PARENT_TAG, State.UNVERIFIED, rule, ours, theirs, note)]
-    if gone in ("gone", "deleted") and theirs == ours:
-        note = "the parent is not on the source" if gone == "gone" else "the parent is deleted on the source"
-        return [Difference(PARENT_TAG, State.EXPECTED, "run.parent.dangling", ours, theirs, note)]
-    note = "the parent has no copy on the target"
-    return [Difference(PARENT_TAG, State.MISMATCH, rule, ours, theirs, note)]
 
 
 #: Source type of a dataset input that is an evaluation dataset, told by its id.

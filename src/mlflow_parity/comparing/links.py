@@ -1,4 +1,4 @@
-"""What is known of objects all over the server, so that links between them can be followed."""
+"""What is known of objects all over the server, and links between them, compared through the pairing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Callable, Collection, Mapping, MutableMapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.core.records import PARENT_TAG, Run
+from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import singular_of
 from mlflow_parity.kinds.copy_places import CopyPlaces
 from mlflow_parity.pairing.matching import Pairing
 
@@ -83,3 +87,88 @@ class ObjectLinks:
         if kind == "experiment" and source_id in self.deleted:
             return "deleted"
         return "gone" if kind in self.whole else "unknown"
+
+
+def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:
+    """Compare a link to an object of ``kind`` through the pairing."""
+    if not ours:
+        return [] if not theirs else [Difference(key, State.EXTRA, rule, target=theirs)]
+    wanted = links.of(kind).get(ours)
+    if wanted is not None:
+        further = links.runs.copies.get(ours, ()) if kind == "run" else links.copies.get(kind, {}).get(ours, ())
+        if theirs == wanted or (theirs and theirs in further):
+            return []
+        note = "still the source's id" if theirs == ours else f"the {singular_of(kind)}'s copy is {wanted}"
+        return [Difference(key, State.MISSING if not theirs else State.MISMATCH, rule, ours, theirs, note)]
+    stage = links.stage(kind, ours)
+    if stage == "unknown":
+        note = f"the {singular_of(kind)} is outside this audit's scope"
+        return [Difference(key, State.UNVERIFIED, rule, ours, theirs, note)]
+    if stage in ("gone", "deleted") and theirs in (ours, None, ""):
+        # in the trash with its experiment, which was not read, it counts as gone
+        where = "not on the source, or deleted there" if stage == "gone" else "deleted there"
+        note = f"the {singular_of(kind)} is {where}"
+        return [Difference(key, State.EXPECTED, f"{rule}.dangling", ours, theirs, note)]
+    return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {singular_of(kind)} has no copy on the target")]
+
+
+def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:
+    """Compare the logged models that a run used or made, with their steps, through the pairing."""
+    rule = f"run.{facet}"
+    ours: tuple[tuple[str, int], ...] | None = getattr(source, facet)
+    theirs: tuple[tuple[str, int], ...] | None = getattr(target, facet)
+    if ours is None or theirs is None:
+        side = "source" if ours is None else "target"
+        return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
+    left = list(theirs)
+    found: list[Difference] = []
+    open_ends: list[tuple[str, int]] = []
+    for model, step in ours:
+        wanted = links.of("logged_model").get(model)
+        fitting = {wanted, *links.copies.get("logged_model", {}).get(model, ())}
+        twin = next((other for other in left if other[0] in fitting and other[1] == step), None)
+        if twin is not None:
+            left.remove(twin)
+        else:
+            open_ends.append((model, step))
+    for model, step in open_ends:
+        wanted = links.of("logged_model").get(model)
+        same = next((other for other in left if wanted is not None and other[0] == wanted), None)
+        key = f"{model} at step {step}"
+        if same is not None:
+            left.remove(same)
+            found.append(Difference(key, State.MISMATCH, rule, step, same[1], "another step"))
+            continue
+        dead = next((other for other in left if other == (model, step)), None)
+        if dead is not None and wanted is None:
+            left.remove(dead)
+        found += link(key, model, dead and dead[0], "logged_model", links, rule)
+    return found + [
+        Difference(f"{model} at step {step}", State.EXTRA, rule, target=f"{model} at step {step}")
+        for model, step in left
+    ]
+
+
+def run_parent(source: Run, target: Run, links: Links) -> list[Difference]:
+    """Compare the parent link through the pairing."""
+    rule = "run.parent"
+    ours, theirs = source.tags.get(PARENT_TAG), target.tags.get(PARENT_TAG)
+    if ours is None:
+        return [] if theirs is None else [Difference(PARENT_TAG, State.EXTRA, rule, target=theirs)]
+    wanted = links.pairs.get(ours)
+    if wanted is not None:
+        # a child of a second copy is no fault of the child's: the duplicate is reported as such
+        if theirs == wanted or theirs in links.copies.get(ours, ()):
+            return []
+        note = "still the source's id" if theirs == ours else f"the parent's copy is {wanted}"
+        state = State.MISSING if theirs is None else State.MISMATCH
+        return [Difference(PARENT_TAG, state, rule, ours, theirs, note)]
+    gone = links.known.get(ours, "gone" if links.complete else None)
+    if gone is None:
+        note = "the parent is in an experiment outside this audit's scope"
+        return [Difference(PARENT_TAG, State.UNVERIFIED, rule, ours, theirs, note)]
+    if gone in ("gone", "deleted") and theirs == ours:
+        note = "the parent is not on the source" if gone == "gone" else "the parent is deleted on the source"
+        return [Difference(PARENT_TAG, State.EXPECTED, "run.parent.dangling", ours, theirs, note)]
+    note = "the parent has no copy on the target"
+    return [Difference(PARENT_TAG, State.MISMATCH, rule, ours, theirs, note)]

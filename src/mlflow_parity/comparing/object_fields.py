@@ -11,7 +11,7 @@ from typing import Any
 from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets
 from mlflow_parity.comparing.fields import FIELD
-from mlflow_parity.comparing.links import ObjectLinks
+from mlflow_parity.comparing.links import ObjectLinks, link, run_models, run_parent
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
     VERSIONS_TAG,
@@ -24,9 +24,9 @@ from mlflow_parity.comparing.registry_fields import (
     versions_tag,
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
-from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity, Run
+from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import BY_NAME, plain_tags, singular_of
+from mlflow_parity.kinds import BY_NAME, plain_tags
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 from mlflow_parity.kinds.listing import STAMPS
@@ -37,66 +37,6 @@ _SERVER_TIMES = ("creation", "update")
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", SPANS_LOCATION)
 
 _FINALIZED = "mlflow.trace.infoFinalized"
-
-
-def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:
-    """Compare a link to an object of ``kind`` through the pairing."""
-    if not ours:
-        return [] if not theirs else [Difference(key, State.EXTRA, rule, target=theirs)]
-    wanted = links.of(kind).get(ours)
-    if wanted is not None:
-        further = links.runs.copies.get(ours, ()) if kind == "run" else links.copies.get(kind, {}).get(ours, ())
-        if theirs == wanted or (theirs and theirs in further):
-            return []
-        note = "still the source's id" if theirs == ours else f"the {singular_of(kind)}'s copy is {wanted}"
-        return [Difference(key, State.MISSING if not theirs else State.MISMATCH, rule, ours, theirs, note)]
-    stage = links.stage(kind, ours)
-    if stage == "unknown":
-        note = f"the {singular_of(kind)} is outside this audit's scope"
-        return [Difference(key, State.UNVERIFIED, rule, ours, theirs, note)]
-    if stage in ("gone", "deleted") and theirs in (ours, None, ""):
-        # in the trash with its experiment, which was not read, it counts as gone
-        where = "not on the source, or deleted there" if stage == "gone" else "deleted there"
-        note = f"the {singular_of(kind)} is {where}"
-        return [Difference(key, State.EXPECTED, f"{rule}.dangling", ours, theirs, note)]
-    return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {singular_of(kind)} has no copy on the target")]
-
-
-def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:
-    """Compare the logged models that a run used or made, with their steps, through the pairing."""
-    rule = f"run.{facet}"
-    ours: tuple[tuple[str, int], ...] | None = getattr(source, facet)
-    theirs: tuple[tuple[str, int], ...] | None = getattr(target, facet)
-    if ours is None or theirs is None:
-        side = "source" if ours is None else "target"
-        return [Difference("", State.UNVERIFIED, rule, note=f"the {side}'s were not read")]
-    left = list(theirs)
-    found: list[Difference] = []
-    open_ends: list[tuple[str, int]] = []
-    for model, step in ours:
-        wanted = links.of("logged_model").get(model)
-        fitting = {wanted, *links.copies.get("logged_model", {}).get(model, ())}
-        twin = next((other for other in left if other[0] in fitting and other[1] == step), None)
-        if twin is not None:
-            left.remove(twin)
-        else:
-            open_ends.append((model, step))
-    for model, step in open_ends:
-        wanted = links.of("logged_model").get(model)
-        same = next((other for other in left if wanted is not None and other[0] == wanted), None)
-        key = f"{model} at step {step}"
-        if same is not None:
-            left.remove(same)
-            found.append(Difference(key, State.MISMATCH, rule, step, same[1], "another step"))
-            continue
-        dead = next((other for other in left if other == (model, step)), None)
-        if dead is not None and wanted is None:
-            left.remove(dead)
-        found += link(key, model, dead and dead[0], "logged_model", links, rule)
-    return found + [
-        Difference(f"{model} at step {step}", State.EXTRA, rule, target=f"{model} at step {step}")
-        for model, step in left
-    ]
 
 
 def _value(facet: Facet, source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
@@ -382,7 +322,7 @@ _OWN: Mapping[tuple[str, str], Comparer] = {
     ("run", "note"): _alone(fields.run_note),
     ("run", "source_tags"): _alone(fields.run_source_tags),
     ("run", "inputs"): _alone(fields.run_inputs),
-    ("run", "parent"): lambda a, b, links: fields.run_parent(a, b, links.runs),
+    ("run", "parent"): lambda a, b, links: run_parent(a, b, links.runs),
     ("run", "model_inputs"): partial(run_models, "model_inputs"),
     ("run", "model_outputs"): partial(run_models, "model_outputs"),
     ("run", "artifact_uri"): lambda a, b, links: fields.run_artifact_uri(a, b, links.copy_places),

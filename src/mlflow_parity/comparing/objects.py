@@ -15,8 +15,13 @@ from mlflow_parity.comparing.registry_fields import compare_access, compare_reso
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.comparing.unpaired import in_scope, row, unpaired
-from mlflow_parity.core.hops import as_copy_of
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, RunKey
+from mlflow_parity.core.keys import (
+    SOURCE_EXPERIMENT_NAME_TAG,
+    SOURCE_EXPERIMENT_TAG,
+    SOURCE_RUN_TAG,
+    RunKey,
+    as_copy_of,
+)
 from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Experiment, Resolved, Run
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlflow_parity.core.hops import chain
+from mlflow_parity.core.keys import chain
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds.base import Family, Kind, belonging
 from mlflow_parity.kinds.evaluation_dataset import EVALUATION_DATASET

@@ -28,7 +28,7 @@ from mlflow_parity.migrating.repair.repairing import repair
 from mlflow_parity.migrating.settings import in_model_scope, in_scope, needed, others_in_scope
 from mlflow_parity.migrating.verifying import begin_reports, verify
 from mlflow_parity.migrating.workdir import Progressed, noted
-from mlflow_parity.migrating.write.counting import further_copies
+from mlflow_parity.migrating.write.importing import further_copies
 from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks, disabled_webhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.snapshot import SERVER

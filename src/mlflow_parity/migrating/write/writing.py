@@ -21,8 +21,9 @@ from mlflow_parity.reading.transport.auth import Credentials, SideName, credenti
 from mlflow_parity.reading.transport.bounds import check_values
 from mlflow_parity.reading.transport.endpoints import Endpoint
 from mlflow_parity.reading.transport.responses import parsed
-from mlflow_parity.reading.transport.session import Limits, Query, Session
+from mlflow_parity.reading.transport.session import Query, Session
 from mlflow_parity.reading.transport.signed import SignedPlace
+from mlflow_parity.reading.transport.timed import Limits
 
 T = TypeVar("T")
 #: What a migration may call; a path that is none of these never leaves.

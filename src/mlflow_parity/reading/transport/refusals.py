@@ -121,3 +121,8 @@ def unreached(why: str, endpoint: str) -> str:
 
 def _prefix(endpoint: str) -> str:
     return f"add it to the address: {endpoint}/PREFIX (mlflow server --static-prefix, or a proxy's)"
+
+
+def is_switched_off(status: int, text: str) -> bool:
+    """Whether MLflow says that it was started without an endpoint (``--no-serve-artifacts``): that does not pass."""
+    return status == 503 and "disabled" in text

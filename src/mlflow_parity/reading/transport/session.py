@@ -11,11 +11,8 @@ import os
 import random
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -31,27 +28,26 @@ from mlflow_parity.core.errors import (
     ParityError,
     ReadError,
     RequestRefused,
-    TooLarge,
     TransportError,
 )
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.transport import bounds
 from mlflow_parity.reading.transport.auth import Credentials, HeaderAuth
-from mlflow_parity.reading.transport.bounds import Unpacked, at_most, check_values, in_mib
+from mlflow_parity.reading.transport.bodies import beginning_of, body_of, whole
+from mlflow_parity.reading.transport.bounds import at_most, check_values
 from mlflow_parity.reading.transport.endpoints import Endpoint, is_allowed, right_to
-from mlflow_parity.reading.transport.refusals import redirected, refused, too_large, unreached
+from mlflow_parity.reading.transport.refusals import is_switched_off, redirected, refused, too_large, unreached
 from mlflow_parity.reading.transport.responses import Again, NotJson, error_of, parsed, reason, retry_after
 from mlflow_parity.reading.transport.signed import SignedPlace
-from mlflow_parity.reading.transport.slowing import Limiter, Patience
-from mlflow_parity.reading.transport.timed import TimedAdapter, until
+from mlflow_parity.reading.transport.slowing import Limiter, Patience, pause
+from mlflow_parity.reading.transport.timed import Limits, TimedAdapter, until
 
 T = TypeVar("T")
 R = TypeVar("R")
 Query = Mapping[str, Any] | Sequence[tuple[str, str]] | None
 #: JSON, or a file that is sent as it is (only :mod:`mlflow_parity.migrating.write.writing` sends files).
 Body = bytes | BinaryIO | None
-_PIECE = 1 << 18
 _READ_OF_ERROR = 20_000
 #: Bytes of a body above which one may be refused for its size: the smallest limit that proxies come with.
 _LARGE_BODY = 1_000_000
@@ -62,24 +58,6 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _TRIES_OF_500 = 3
 #: Tries for a server that has not answered yet, or does not any more: a wrong address must show soon.
 _TRIES_OF_SILENT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried.
-
-    ``read`` bounds the wait for the next byte, and for the headers as a whole. An endpoint that has given no answer
-    for as long as ``call`` is not tried so often any more. A file may take longer than ``call`` while it comes with
-    ``slowest`` bytes per second on the average.
-    """
-
-    connect: float = 10.0
-    read: float = 120.0
-    call: float = 600.0
-    tries: int = 8
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-    slowest: float = 100_000.0
 
 
 class _Http(requests.Session):
@@ -164,7 +142,7 @@ class Session:
             with self._send(endpoint, endpoint.path, query, None, anonymous=anonymous) as answer:
                 status = answer.status_code
                 text = self._body(answer, deadline, bounds.ASKED).decode("utf-8", "replace")
-                passing = status in _PASSING and not _is_switched_off(status, text)
+                passing = status in _PASSING and not is_switched_off(status, text)
                 if status in (200, 404) or not (passing or status == 401):
                     return status, text
                 self._check(answer, endpoint, text)
@@ -198,7 +176,7 @@ class Session:
             # as it is stored: a compressed transfer would hide its length
             with self._send(endpoint, path, query, None, encoding="identity") as answer:
                 self._check(answer, endpoint)
-                return receive(at_most(self._whole(answer, deadline), size))
+                return receive(at_most(whole(answer, deadline), size))
 
         seconds = self.limits.call + (size or 0) / self.limits.slowest
         return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
@@ -216,7 +194,7 @@ class Session:
         def once(deadline: float) -> T:
             with self.signed("GET", place) as answer:
                 self._check(answer, endpoint)
-                return receive(at_most(self._whole(answer, deadline), size))
+                return receive(at_most(whole(answer, deadline), size))
 
         seconds = self.limits.call + (size or 0) / self.limits.slowest
         return self._tried(endpoint, once, lambda found: found, seconds=seconds)
@@ -292,7 +270,7 @@ class Session:
                 self.limiter.throttled(era)
             # a server that throttles works: time is the limit then, not the number of tries
             throttled += last.status == 429 or (last.status == 503 and last.wait is not None)
-            wait = self._wait(tried, last)
+            wait = pause(tried, last, self.limits, self._random)
             # nobody waits for the answer any more
             patient = patient and not STOPPING.is_set()
             if not patient or tried - throttled >= self._tries(last, tries) or time.monotonic() + wait > deadline:
@@ -309,13 +287,6 @@ class Session:
         if failed.status == 500 or isinstance(failed, NotJson):
             return min(most, _TRIES_OF_500)
         return min(most, _TRIES_OF_SILENT) if self._silent and not failed.status else most
-
-    def _wait(self, tried: int, failed: Again) -> float:
-        # jitter: many threads that failed together must not come back together
-        if failed.wait is not None:
-            return failed.wait * self._random.uniform(1.0, 1.1)
-        most = min(self.limits.longest_wait, self.limits.first_wait * 2 ** min(tried - 1, 16))
-        return self._random.uniform(most / 4, most)
 
     def _send(
         self,
@@ -374,63 +345,7 @@ class Session:
             raise ForbiddenRequest(f"{method} {path} is not on the read-only allow-list")
 
     def _body(self, answer: requests.Response, deadline: float, most: int | None = None) -> bytes:
-        """Return a whole body.
-
-        Raises:
-            TooLarge: it has more bytes than ``most`` (by default what one answer may have).
-        """
-        most = bounds.ANSWER if most is None else most
-        pieces: list[bytes] = []
-        size, alone = 0, False
-        try:
-            for piece in self._whole(answer, deadline):
-                size += len(piece)
-                if size > most:
-                    pieces.clear()
-                    raise TooLarge(f"more than {in_mib(most)} came, the most that is read of one answer")
-                if size > bounds.LARGE and not alone:
-                    alone = self._large.acquire(timeout=max(deadline - time.monotonic(), 0.0))
-                    if not alone:
-                        raise Again("the answer did not come within the time limit")
-                pieces.append(piece)
-            return b"".join(pieces)
-        finally:
-            if alone:
-                self._large.release()
-
-    def _error_text(self, answer: requests.Response) -> str:
-        """Return what an error says, or the beginning of it."""
-        pieces: list[bytes] = []
-        with suppress(Again, MalformedAnswer):
-            for piece in self._whole(answer, time.monotonic() + self.limits.read):
-                pieces.append(piece)
-                if sum(map(len, pieces)) >= bounds.ERROR:
-                    break
-        return b"".join(pieces).decode("utf-8", "replace")
-
-    def _whole(self, answer: requests.Response, deadline: float) -> Iterator[bytes]:
-        """Yield a body as it arrives, unpacked; a short, damaged or late one is worth another try."""
-        raw: Any = answer.raw
-        unpacked = Unpacked(answer.headers.get("Content-Encoding"))
-        # read1 gives what has arrived; read would wait for a full piece, for hours if it trickles
-        read = getattr(raw, "read1", None) or raw.read
-        try:
-            while True:
-                with until(deadline):
-                    piece = read(_PIECE, decode_content=False)
-                if not piece:
-                    break
-                yield from unpacked.of(piece)
-                if time.monotonic() > deadline:
-                    raise Again("the answer did not come within the time limit")
-            unpacked.end()
-        except zlib.error as error:
-            raise Again(f"the answer is damaged: {reason(error)}") from None
-        except (urllib3.exceptions.HTTPError, requests.RequestException, OSError) as error:
-            raise Again(f"the answer broke off: {reason(error)}") from None
-        expected, came = answer.headers.get("Content-Length"), raw.tell()
-        if expected is not None and expected.isdigit() and came != int(expected):
-            raise Again(f"the answer broke off: {came} of {expected} bytes")
+        return body_of(answer, deadline, bounds.ANSWER if most is None else most, self._large)
 
     def _check(self, answer: requests.Response, endpoint: Endpoint, text: str | None = None) -> None:
         status = answer.status_code
@@ -441,11 +356,11 @@ class Session:
             what, fix = redirected(answer, self.location.endpoint, asked)
             raise RequestRefused(self._line(endpoint, f"status {status}: {what}"), status=status, fix=self._redact(fix))
         if text is None:
-            text = self._error_text(answer)
+            text = beginning_of(answer, self.limits.read)
         code, message = error_of(text)
         what, fix = refused(answer, text, message, self.location.endpoint, new=not self._is_mlflow)
         fix = self._redact(fix)
-        lasting = (status == 500 and code == "INVALID_PARAMETER_VALUE") or _is_switched_off(status, text)
+        lasting = (status == 500 and code == "INVALID_PARAMETER_VALUE") or is_switched_off(status, text)
         if status in _PASSING and not lasting:
             raise Again(
                 ": ".join(filter(None, (what, message))),
@@ -480,8 +395,3 @@ class Session:
         where = f"{self.location.display}: {endpoint.method} {endpoint.path}"
         # long enough that what is shown holds no half of a secret, short enough for a page of HTML
         return self._redact(" ".join(f"{where}: {text[:_READ_OF_ERROR]}".split()))[:600]
-
-
-def _is_switched_off(status: int, text: str) -> bool:
-    """Whether MLflow says that it was started without an endpoint (``--no-serve-artifacts``): that does not pass."""
-    return status == 503 and "disabled" in text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from mlflow_parity.reading.transport.responses import Again
+from mlflow_parity.reading.transport.timed import Limits
 
 #: So many answers in a row without throttling allow one more request at once.
 _CALM = 20
@@ -118,3 +122,12 @@ class Patience:
                 known.silent = silent
                 known.reason = reason
                 known.asked = now
+
+
+def pause(tried: int, failed: Again, limits: Limits, chance: random.Random) -> float:
+    """Return the seconds to wait before the next try: what the server asked for, or longer after each."""
+    # jitter: many threads that failed together must not come back together
+    if failed.wait is not None:
+        return failed.wait * chance.uniform(1.0, 1.1)
+    most = min(limits.longest_wait, limits.first_wait * 2 ** min(tried - 1, 16))
+    return chance.uniform(most / 4, most)

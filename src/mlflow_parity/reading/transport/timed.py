@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -18,6 +19,24 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from mlflow_parity.core.errors import TooLarge
 from mlflow_parity.reading.transport.bounds import AWS, in_mib
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds. ``call`` bounds one call with all its retries; ``tries`` how often it is tried.
+
+    ``read`` bounds the wait for the next byte, and for the headers as a whole. An endpoint that has given no answer
+    for as long as ``call`` is not tried so often any more. A file may take longer than ``call`` while it comes with
+    ``slowest`` bytes per second on the average.
+    """
+
+    connect: float = 10.0
+    read: float = 120.0
+    call: float = 600.0
+    tries: int = 8
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    slowest: float = 100_000.0
 
 
 class _Until(threading.local):

@@ -8,8 +8,7 @@ from typing import Any
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
-from mlflow_parity.core.hops import next_tags
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, next_tags
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
