@@ -81,7 +81,7 @@ def opened(uri: str, *, limits: Limits = QUICK, workers: int = 8, env: dict[str,
         ("DELETE", "/api/2.0/mlflow-artifacts/artifacts/0/x"),
         ("DELETE", "/api/2.0/mlflow/runs/search"),
         ("GET", "/api/2.0/mlflow/runs/delete"),
-        ("GET", "/api/2.0/mlflow-artifacts/presigned/0/x"),
+        ("POST", "/api/2.0/mlflow-artifacts/mpu/create/0"),
     ],
 )
 def test_what_is_not_on_the_list_never_leaves(proxy: Proxy, method: str, path: str) -> None:
@@ -115,9 +115,10 @@ def test_a_path_cannot_climb_out_of_its_endpoint(proxy: Proxy, below: str) -> No
 
 
 def test_the_list_holds_only_reads() -> None:
-    """GET, or POST to a search."""
+    """GET, or POST to a search, or to what MLflow's charts ask: sums of traces, which nothing is written for."""
     assert {endpoint.method for endpoint in ALLOWED} == {"GET", "POST"}
-    assert all(endpoint.path.endswith("/search") for endpoint in ALLOWED if endpoint.method == "POST")
+    posted = {endpoint.path for endpoint in ALLOWED if endpoint.method == "POST"}
+    assert {path for path in posted if not path.endswith("/search")} == {"/api/3.0/mlflow/traces/metrics"}
 
 
 @pytest.mark.parametrize(
