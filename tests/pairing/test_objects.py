@@ -14,6 +14,7 @@ from support.object_audit import Known, compare_stores, red
 from support.stores import imported
 
 from mlflow_parity.comparing.difference import Outcome
+from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.pairing.by_kind import ObjectPairing, pair_objects
@@ -246,3 +247,116 @@ def test_the_audit_uses_what_it_read() -> None:
     assert audited.result.green
     target.trees["m-copy-0"] = replace(target.trees["m-copy-0"], files=(weights("x"),))
     assert {(facet, state) for _, facet, _, state in run_audit(source, target).found} == {("files", "mismatch")}
+
+
+# --- by their keys alone
+
+
+def key(kind: str, identity: str, **given: Any) -> ObjectKey:
+    """What pairing knows of an object; all are alike unless something is said."""
+    fields: dict[str, Any] = {
+        "created": 1,
+        "run": None,
+        "number": None,
+        "origin": None,
+        "natural": b"n",
+        "content": b"c",
+    }
+    return ObjectKey(kind, identity, identity, "", **{**fields, **given})
+
+
+def test_a_further_copy_is_a_duplicate_and_another_object_is_extra() -> None:
+    """An import that ran twice is told from objects of the target's own: by name, content and the run's copy."""
+    source = [key("issue", "i-1", run="r")]
+    target = [
+        key("issue", "i-1", run="copy"),
+        key("issue", "i-2", run="copy"),
+        key("issue", "i-3", run="copy", content=b"other"),
+        key("issue", "i-4", run="another"),
+        key("issue", "i-5", run="copy", natural=b"another"),
+    ]
+    found = pair_objects(source, target, {"r": "copy"})
+    assert [(pair.source.entity_id, pair.target.entity_id, pair.by) for pair in found.pairs] == [
+        ("i-1", "i-1", "same-id")
+    ]
+    assert [(one.source.entity_id, one.target.entity_id, one.by) for one in found.duplicates] == [
+        ("i-1", "i-2", "content")
+    ]
+    why = "no source object has its id, its natural key or its content"
+    assert sorted((item.entity_id, said) for item, said in found.extra) == [("i-3", why), ("i-4", why), ("i-5", why)]
+    assert (found.missing, found.ambiguous) == ([], [])
+
+
+def test_a_version_copied_again_under_another_number_is_a_duplicate() -> None:
+    """Numbers are given again, so the natural key of a version, which holds one, says nothing of a further copy."""
+    source = [key("model_version", "m/1", number=1, natural=b"1")]
+    target = [
+        key("model_version", "m/1", number=1, natural=b"1"),
+        key("model_version", "m/2", number=2, natural=b"2"),
+        key("model_version", "m/3", number=3, natural=b"3", content=b"other"),
+    ]
+    found = pair_objects(source, target)
+    assert [(pair.source.entity_id, pair.target.entity_id) for pair in found.pairs] == [("m/1", "m/1")]
+    assert [(one.target.entity_id, one.by) for one in found.duplicates] == [("m/2", "content")]
+    assert [item.entity_id for item, _ in found.extra] == ["m/3"]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_several_that_name_one_version_the_best_is_its_copy(backwards: bool) -> None:
+    """Equal content first, then the same number, then the lowest one, then the oldest, in whatever order they come."""
+    source = [key("model_version", f"m/{n}", number=n, content=f"c{n}".encode()) for n in (1, 2, 3, 4)]
+    target = [
+        key("model_version", "m/1", number=1, origin="m/1", content=b"other"),
+        key("model_version", "m/5", number=5, origin="m/1", content=b"c1"),
+        key("model_version", "m/6", number=6, origin="m/2", content=b"c2"),
+        key("model_version", "m/2", number=2, origin="m/2", content=b"c2"),
+        key("model_version", "m/8", number=8, origin="m/3", content=b"c3"),
+        key("model_version", "m/7", number=7, origin="m/3", content=b"c3", created=9),
+        key("model_version", "m/9", number=9, origin="m/4", content=b"c4", created=9),
+        key("model_version", "m/10", number=9, origin="m/4", content=b"c4", created=8),
+        key("model_version", "m/11", number=11, origin="m/77", content=b"c1"),
+    ]
+    found = pair_objects(source, target[::-1] if backwards else target)
+    assert {pair.source.entity_id: pair.target.entity_id for pair in found.pairs} == {
+        "m/1": "m/5", "m/2": "m/2", "m/3": "m/7", "m/4": "m/10",
+    }  # fmt: skip
+    assert {pair.by for pair in found.pairs} == {"source-tag"}
+    assert sorted((one.source.entity_id, one.target.entity_id, one.by) for one in found.duplicates) == [
+        ("m/1", "m/1", "source-tag"), ("m/2", "m/6", "source-tag"), ("m/3", "m/8", "source-tag"),
+        ("m/4", "m/9", "source-tag"),
+    ]  # fmt: skip
+    [(foreign, why)] = found.extra
+    assert (foreign.entity_id, why) == ("m/11", "its source tags name m/77, which is not on the source")
+
+
+def test_the_type_of_a_model_may_be_altered_and_its_run_still_tells_it() -> None:
+    """The natural key holds the type; what made a model, and its name, pair it where that differs."""
+    source = [replace(key("logged_model", "a", run="r", natural=b"x", content=b"1"), name="model")]
+    other = replace(key("logged_model", "c", run="another", natural=b"y", content=b"2"), name="model")
+    copy = replace(key("logged_model", "b", run="copy", natural=b"y", content=b"2"), name="model")
+    found = pair_objects(source, [other, copy], {"r": "copy"})
+    assert [(pair.target.entity_id, pair.by) for pair in found.pairs] == [("b", "natural-key")]
+    assert [item.entity_id for item, _ in found.extra] == ["c"]
+
+
+def test_a_prompt_version_of_another_number_is_told_by_its_content() -> None:
+    """A number that was altered is a difference, not one version lost and one more."""
+    source = [
+        key("prompt_version", f"p/{n}", number=n, natural=str(n).encode(), content=f"c{n}".encode()) for n in (1, 2)
+    ]
+    target = [
+        key("prompt_version", "p/1", number=1, natural=b"1", content=b"c1"),
+        key("prompt_version", "p/3", number=3, natural=b"3", content=b"c2"),
+    ]
+    found = pair_objects(source, target)
+    assert {pair.source.entity_id: (pair.target.entity_id, pair.by) for pair in found.pairs} == {
+        "p/1": ("p/1", "same-id"), "p/2": ("p/3", "content"),
+    }  # fmt: skip
+
+
+def test_the_same_store_is_paired_by_ids_alone() -> None:
+    """However much another one is like it: what has another id is another object."""
+    found = pair_objects([key("issue", "a")], [key("issue", "b")], same_store=True)
+    assert [item.entity_id for item in found.missing] == ["a"]
+    assert [(item.entity_id, why) for item, why in found.extra] == [("b", "no source object has its id")]
+    assert found.pairs == []
