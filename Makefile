@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check changelog fuzz bench detection coverage clean
+.PHONY: demo test test-all check changelog fuzz bench detection coverage mutants clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -55,6 +55,12 @@ detection: $(VENV)/.ready-dev
 coverage: $(VENV)/.ready-dev
 	PYTHONPATH=tests $(BIN)/python -m completeness.coverage > docs/coverage.new
 	mv docs/coverage.new docs/coverage.md
+
+# alters our own pairing, comparing and contract, one place at a time: a test must notice each (takes an hour; not in CI)
+mutants: $(VENV)/.ready-dev
+	$(BIN)/pip install -q mutmut==3.8.1
+	$(BIN)/mutmut run $(ONLY)
+	$(BIN)/mutmut results
 
 clean:
 	rm -rf $(VENV) demo-work
