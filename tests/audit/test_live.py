@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from support.pairs import Migration
 from support.seed import EPOCH, Seeder
 from support.servers import copy_database
 
+from mlflow_parity.audit.second_look import of_experiment
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.standin.servers import Server
 
 pytestmark = pytest.mark.long
@@ -161,3 +164,12 @@ def test_nothing_moves(pair: tuple[Server, Server], tmp_path: Path) -> None:
     done = audit(tmp_path, source.uri, target.uri)
     assert done.status == 0, done.output
     assert done.report["changed"] == []
+
+
+def test_a_change_of_an_experiment_itself_is_named() -> None:
+    """Every field that a second list tells is looked at; what is asked of both servers is no field of either."""
+    before = Experiment("1", "one", "active", "mlflow-artifacts:/1", 1, 2, {"team": "growth"})
+    now = replace(before, tags={"team": "other"}, last_update_time=3)
+    [change] = of_experiment("source", before, now)
+    assert set(change.facets) == {"tags", "times"}
+    assert list(of_experiment("source", before, before)) == []

@@ -25,7 +25,7 @@ from support.memory_store import (
     same_ids,
 )
 
-from mlflow_parity.core.keys import run_key
+from mlflow_parity.core.keys import layers, run_key
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import State
 from mlflow_parity.pairing.by_kind import RunPairing, pair_experiments, pair_runs
@@ -559,3 +559,25 @@ def test_a_duplicate_experiment_is_red_and_named(tmp_path: Path) -> None:
     assert (finding.kind, finding.name, finding.target_id) == ("experiment", "fraud/gbm again", "500")
     assert "further copy" in finding.explanation
     assert finding.state is State.DUPLICATE
+
+
+def test_a_copy_of_a_copy_stands_for_one_experiment_alone() -> None:
+    """Of an experiment and its copy on one server each has its own; where one is lost, it is missing."""
+    original, copied = experiment(1, "a"), tagged(experiment(2, "a-copy"), experiment(1, "a"))
+    first = replace(tagged(experiment(7, "a"), original))
+    hop = {"mlflow_exim.hop1.field.experiment_id": "1", "mlflow_exim.hop1.field.name": "a"}
+    second = tagged(experiment(8, "a-copy"), copied)
+    second = replace(second, tags={**second.tags, **hop})
+    both = [("1", "7", "source-tag"), ("2", "8", "source-tag")]
+    found = outcome([original, copied], [first, second])
+    assert (found["pairs"], found["duplicates"], found["missing"]) == (both, [], [])
+    found = outcome([original, copied], [second])
+    assert (found["pairs"], found["missing"]) == (both[1:], [("1",)])
+    # of the copy's source the first server may be gone: then the earlier hop tells it
+    assert outcome([original], [second])["pairs"] == [("1", "8", "source-tag")]
+
+
+def test_a_hop_of_a_huge_number_costs_nothing() -> None:
+    """Anybody can write such a tag: it is a tag like others, and not memory for so many hops."""
+    odd = {"mlflow_exim.hop99999999999.field.name": "x", "mlflow_exim.hop99.field.name": "y"}
+    assert len(layers(odd)) == 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.migrating.write import signed_uploads
 from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.reading.transport.responses import Again
 from mlflow_parity.reading.transport.signed import SignedPlace
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import new_credentials
@@ -97,8 +99,9 @@ def test_a_part_that_fails_leaves_nothing(signing: Signing, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     "url",
-    [None, "", "file:///etc/passwd", "s3://bucket/key", "http://169.254.169.254/latest/meta-data", "http:///x"],
-)
+    [None, "", "file:///etc/passwd", "s3://bucket/key", "http://169.254.169.254/latest/meta-data", "http:///x",
+     "https://[bad/x", "http://host:99999/x"],
+)  # fmt: skip
 def test_an_address_that_is_no_stores_is_not_asked(url: object) -> None:
     """A server must not send its auditor to the machine's own secrets."""
     location = parse_location("http://127.0.0.1:5000", option="--source-uri")
@@ -107,6 +110,15 @@ def test_an_address_that_is_no_stores_is_not_asked(url: object) -> None:
     secure = parse_location("https://mlflow.example.com", option="--source-uri")
     with pytest.raises(MalformedAnswer, match="https"):
         SignedPlace.of({"url": "http://store.example.com/x"}, secure)
+
+
+@pytest.mark.parametrize("headers", [{"x": "a\r\nb: c"}, {"x": "\u20ac"}, {"x": None}])
+def test_headers_that_cannot_be_sent_are_an_answer_of_the_servers(headers: dict[str, Any]) -> None:
+    """One line that names the file, and no traceback: they are data of a server like all else."""
+    location = parse_location("http://127.0.0.1:9", option="--source-uri")
+    place = SignedPlace.of({"url": "http://127.0.0.1:9/x", "headers": headers}, location)
+    with pytest.raises((MalformedAnswer, Again)):
+        place.open("GET", verify=True, timeout=(1.0, 1.0), late=time.monotonic() + 5)
 
 
 @pytest.mark.long

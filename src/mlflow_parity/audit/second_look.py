@@ -167,7 +167,8 @@ def _both(first: str, second: str) -> str:
 def of_experiment(side: str, before: Experiment, now: Experiment) -> Iterator[Change]:
     """Yield what changed of an experiment itself."""
     if before != now:
-        facets = [facet for facet in contract.EXPERIMENT_FACETS if facet != "presence"]
+        # what is asked of both servers is no field of either
+        facets = [facet for facet in contract.EXPERIMENT_FACETS if facet not in ("presence", "usable")]
         found = tuple(facet for facet in facets if compare_facet(facet, before, now, _STILL))
         if found:
             yield Change(side, now.name, "experiment", now.name, now.experiment_id, found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class Usable:
 
     sides: Mapping[SideName, Side]
     links: ObjectLinks
+    _copies: dict[str, set[str]] = field(default_factory=dict)
 
     def __call__(self, source: Experiment, target: Experiment) -> list[Difference]:
         """Return what the answers about an experiment and its copy differ in."""
@@ -108,9 +109,16 @@ class Usable:
         note = f"the {side}'s release does not know this search: {why}"
         return Difference(question.text, State.EXPECTED, f"{RULE}.release", note=note)
 
+    def _pairs(self, kind: str) -> tuple[Mapping[str, str], set[str]]:
+        """Return the pairs of a kind and all that are copies, which are made into a set once."""
+        pairs = self.links.of(kind)
+        known = self._copies.get(kind)
+        if known is None or len(known) != len(pairs):
+            known = self._copies[kind] = {*pairs.values()}
+        return pairs, known
+
     def _ids(self, question: Question, ours: Answer, theirs: Answer, experiment: str) -> list[Difference]:
-        pairs = self.links.of(question.about)
-        copies = set(pairs.values())
+        pairs, copies = self._pairs(question.about)
         wanted, there = {pairs[one] for one in ours.ids if one in pairs}, {one for one in theirs.ids if one in copies}
         found = []
         lost, more = sorted(wanted - there), sorted(there - wanted)
@@ -128,12 +136,12 @@ class Usable:
         return found
 
     def _sorted(self, question: Question, ours: Answer, theirs: Answer) -> list[Difference]:
-        pairs = self.links.of("run")
+        pairs, every = self._pairs("run")
         copies = [pairs.get(one, "") for one in ours.ids]
         # those of one value come in any order
         if copies == [*theirs.ids] or ours.values == theirs.values:
             return []
-        if "" in copies or not {*theirs.ids} <= {*pairs.values()}:
+        if "" in copies or not {*theirs.ids} <= every:
             note = "runs without a copy are among the first"
             return [Difference(question.text, State.UNVERIFIED, RULE, note=note)]
         note = "the first runs in this order are others on the target"
@@ -157,9 +165,13 @@ class Usable:
             return False
         view = self.sides["target"].snapshot.objects(experiment)
         known = [key.entity_id for key in view.keys("trace")]
-        chosen = known if traces is None else [one for one in traces if one in {*known}]
-        tags = (one.facets["tags"] for one in view.entities("trace", chosen))
-        return bool(chosen) and all(one.get(SPANS_LOCATION) != IN_STORE for one in tags)
+        chosen = known if traces is None else sorted({*traces} & {*known})
+        return bool(chosen) and not any(
+            one.facets["tags"].get(SPANS_LOCATION) == IN_STORE
+            for first in range(0, len(chosen), _SAMPLE)
+            # whole traces, their spans included: some at a time
+            for one in view.entities("trace", chosen[first : first + _SAMPLE])
+        )
 
 
 _WORDS = {"run": "runs", "trace": "traces", "evaluation_dataset": "evaluation datasets"}

@@ -114,7 +114,8 @@ class ObjectKey:
         return tuple((self.origin or "").split("\n")) if self.origin else ()
 
 
-_HOP = re.compile(re.escape(EXIM_PREFIX) + r"hop([1-9][0-9]*)\.(.*)", re.DOTALL)
+#: A longer number is no hop of anybody's: it would cost memory by its size.
+_HOP = re.compile(re.escape(EXIM_PREFIX) + r"hop([1-9][0-9]?)\.(.*)", re.DOTALL)
 _EARLIER = EXIM_PREFIX + "hop"
 _LONGEST_KEY = 250
 

@@ -102,11 +102,14 @@ _learned: set[str] = set()
 _learned_forms: tuple[str, ...] = ()
 
 
-def learn(*secrets: str | None) -> None:
-    """Have every redactor of this process hide these from now on; it costs nothing where they are known."""
+def learn(*secrets: str | None, least: int = _LEAST) -> None:
+    """Have every redactor of this process hide these from now on; it costs nothing where they are known.
+
+    ``least``: shorter ones are words, and would be hidden wherever they stand.
+    """
     global _learned_forms
     for secret in secrets:
-        if secret and len(secret) >= _LEAST and secret not in _learned:
+        if secret and len(secret) >= least and secret not in _learned:
             with _LEARNING:
                 _learned.add(secret)
                 _learned_forms = tuple(sorted({*_learned_forms, *_forms(secret)}, key=len, reverse=True))

@@ -46,11 +46,16 @@ def pair_experiments(source: Sequence[Experiment], target: Sequence[Experiment])
     same = {item.experiment_id: made.get((item.experiment_id, item.creation_time)) for item in source}
     claimed = {copy.experiment_id for copy in same.values() if copy is not None}
     by_tag: dict[tuple[str, str], list[Experiment]] = defaultdict(list)
+    known = {(item.experiment_id, item.name) for item in source}
     for candidate in target:
-        for layer in layers(candidate.tags) if candidate.experiment_id not in claimed else ():
-            tagged = layer.get(SOURCE_EXPERIMENT_TAG), layer.get(SOURCE_EXPERIMENT_NAME_TAG)
-            if tagged[0] is not None and tagged[1] is not None and candidate not in by_tag[tagged[0], tagged[1]]:
-                by_tag[tagged[0], tagged[1]].append(candidate)
+        if candidate.experiment_id in claimed:
+            continue
+        # one object is a copy of one: of several hops that the source has, the last
+        for layer in layers(candidate.tags):
+            named = layer.get(SOURCE_EXPERIMENT_TAG, ""), layer.get(SOURCE_EXPERIMENT_NAME_TAG, "")
+            if named in known:
+                by_tag[named].append(candidate)
+                break
     left: list[Experiment] = []
     for original in source:
         # a copy keeps its name unless it was renamed on purpose, so the namesake comes first among equals

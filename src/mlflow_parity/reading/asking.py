@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -115,6 +116,8 @@ def _figures(session: Session, experiment_id: str, question: Question) -> Answer
     def read(answer: Mapping[str, Any]) -> Answer:
         points = answer.get("data_points") or []
         figures = {str(one["dimensions"]["span_name"]): float(one["values"]["COUNT"]) for one in points}
+        if not all(map(math.isfinite, figures.values())):
+            raise MalformedAnswer("a figure that is no number")
         if len(figures) != len(points):
             raise MalformedAnswer("two figures of one span name")
         return Answer(figures=figures, whole=not answer.get("next_page_token"))

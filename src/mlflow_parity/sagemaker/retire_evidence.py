@@ -18,7 +18,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.check_registry import BY_NAME
+from mlflow_parity.kinds.check_registry import collected
 
 #: One reason against retiring a server: what, why, and the fix.
 refusal = partial(Notice, "error", "retire")
@@ -249,8 +249,8 @@ def _not_whole(evidence: Evidence) -> list[Notice]:
     found = []
     limits = [f"--parity-experiments {', '.join(evidence.only)}"] if evidence.only else []
     limits += [f"--parity-exclude-experiments {', '.join(evidence.excluded)}"] if evidence.excluded else []
-    # loading a model is no comparison, and off by default
-    if unchecked := sorted(set(BY_NAME) - evidence.checks - {"model_versions_load"}):
+    # what only an option asks for (loading of models, searches) is no part of a whole audit
+    if unchecked := sorted({*collected(snapshot=False)} - evidence.checks):
         limits.append(f"{len(unchecked)} checks were not selected (test_{', test_'.join(unchecked[:3])}, …)")
     if evidence.depth == "listing":
         limits.append("depth listing compares no bytes")

@@ -51,7 +51,7 @@ def _put_signed(writer: Writer, below: str, content: Path | bytes, size: int) ->
             _put_part(writer, one, number, _piece(content, number * part, part)) for number, one in enumerate(signed)
         ]
         call("complete", upload_id=upload, parts=parts)
-    except ReadError:
+    except Exception:
         with suppress(ReadError):
             call("abort", upload_id=upload)
         raise

@@ -68,12 +68,14 @@ class SpanStore:
         except Unfit as error:
             return error
         except RequestRefused as error:
+            # half of them are in the database already, where every reader looks first: no file would be read
+            if error.status >= 500 or size:
+                raise
             if error.status in _CLOSED:
                 self._closed = str(error)
                 return Closed(self._closed)
-            if error.status >= 500:
-                raise
-            return Unfit(str(error))
+            # a limit on the size of a body can be raised, and holds for this trace alone
+            return Closed(str(error)) if error.status == 413 else Unfit(str(error))
         self._context.told(size=size)
         return None
 

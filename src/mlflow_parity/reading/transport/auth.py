@@ -272,7 +272,8 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         name, password = (unquote(part) for part in location.userinfo)
         return name, f"Basic {basic(name, password)}"
     own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
-    kept = login_file()
+    settled = own["TOKEN"] if not (own["USERNAME"] or own["PASSWORD"]) else own["USERNAME"] and own["PASSWORD"]
+    kept = {} if settled else login_file()
     both = {word: env.get(f"MLFLOW_TRACKING_{word}") or kept.get(word) for word in own}
     # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
     # password that both share
@@ -316,7 +317,10 @@ def login_file() -> dict[str, str]:
             f"{LOGIN_FILE} cannot be read ({type(error).__name__}); it has a section [mlflow] with "
             "mlflow_tracking_username and mlflow_tracking_password, a % in them written as %%"
         ) from None
-    learn(words["PASSWORD"])
+    # as short as one in a variable may be
+    learn(words["PASSWORD"], least=4)
+    if words["USERNAME"] and words["PASSWORD"]:
+        learn(basic(words["USERNAME"], words["PASSWORD"]))
     return {word: text for word, text in words.items() if text}
 
 

@@ -116,7 +116,7 @@ def made(make: Callable[[Entry], T], entry: Entry) -> T:
     """
     try:
         return make(entry)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         # the value that does not fit is the server's: it is not put into a message
         lacking = f" {error}" if isinstance(error, KeyError) else ""
         raise MalformedAnswer(f"an object cannot be read: {type(error).__name__}{lacking}") from None

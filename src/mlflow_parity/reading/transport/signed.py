@@ -38,7 +38,11 @@ class SignedPlace:
         url, headers = answer.get(key), answer.get("headers") or {}
         if not isinstance(url, str) or not isinstance(headers, dict):
             raise MalformedAnswer("the server signed no address for the file")
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            raise MalformedAnswer("the server signed an address that is none") from None
         wanted = ("https",) if location.endpoint.startswith("https:") else ("http", "https")
         if parts.scheme not in wanted or not parts.hostname:
             raise MalformedAnswer(f"the server signed an address that is no {' or '.join(wanted)} one")
@@ -64,7 +68,10 @@ class SignedPlace:
             TransportError: the store's certificate is not trusted.
         """
         headers = {**self.headers, "Accept-Encoding": "identity"}
-        prepared = requests.Request(method, self.url, headers=headers, data=content).prepare()
+        try:
+            prepared = requests.Request(method, self.url, headers=headers, data=content).prepare()
+        except (requests.RequestException, ValueError):
+            raise MalformedAnswer("the server signed an address that cannot be asked") from None
         # one for each file: no cookie, no .netrc and no header of the server's session goes to a store
         session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -74,6 +81,8 @@ class SignedPlace:
         try:
             with until(late):
                 return session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+        except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, ValueError):
+            raise MalformedAnswer("the server signed an address that cannot be asked") from None
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise TransportError(f"the store that the server names: {reason(error)}") from None

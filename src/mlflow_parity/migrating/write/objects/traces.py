@@ -176,7 +176,8 @@ class _Importer:
     def _write(self, trace: Entity, info: dict[str, Any], tree: ArtifactTree, ending: Ending) -> None:
         context, facets, problems = self._context, trace.facets, ending.problems
         self._check_links(trace)
-        there = self._present(trace.entity_id) if ending.before is not None or not self._ours else None
+        # always asked: a trace of this id in another experiment would be taken out of it
+        there = self._present(trace.entity_id)
         if there is not None and there.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
         journal, key = context.journal, (trace.kind, trace.entity_id)
@@ -190,6 +191,10 @@ class _Importer:
         with journal.making(*key) if there is None else nullcontext():
             stored = self._spans.wants(trace)
             why = self._spans.write(trace, self._experiment) if stored else None
+            made = None if stored and why is None else self._start(info)
+        if made is None:
+            # its spans have made it: a refusal of the rest does not take that back
+            journal.created(*key, trace.entity_id)
             made = self._start(info)
         if made.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
