@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mlflow_parity import __version__
 from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError
-from mlflow_parity.core.invocation import program
+from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.pytest_api import snapshot_command
 

@@ -369,7 +369,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.id": imported,
     "trace.tags.place": imported,
     "trace.tags.spans": lambda: _in_store(imported(), target=False),
-    "trace.metadata.derived": lambda: _in_store(imported()).change(TRACE_COPY, metadata={COST: "{}"}),
+    "trace.metadata.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}).change(
+        TRACE_COPY, metadata={COST: "{}"}
+    ),
     "trace.spans.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}),
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
@@ -563,6 +565,8 @@ BROKEN: list[Break] = [
     ("trace.metadata.derived", "the source has them in a file", lambda w: _in_store(w, source=False), "mismatch"),
     ("trace.metadata.derived", "the source has one, too",
      lambda w: w.change(TRACE, side="source", metadata={COST: "1"}), "mismatch"),
+    ("trace.metadata.derived", "no span has what it is made of",
+     lambda w: _in_store(w).change(TRACE_COPY, metadata={COST: "{}", "mlflow.trace.session": "s"}), "mismatch"),
     ("trace.metadata.derived", "another key", lambda w: w.change(TRACE_COPY, metadata={"mlflow.trace.x": "1"}),
      "mismatch"),
     ("trace.spans.derived", "the target has them in a file", lambda w: _in_store(w, target=False), "mismatch"),

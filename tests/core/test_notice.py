@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.core.errors import Notice, notices_json, notices_text
+from mlflow_parity.core.notice import Notice, notices_json, notices_text
 from mlflow_parity.core.redaction import Redactor
 
 

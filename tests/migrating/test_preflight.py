@@ -15,7 +15,7 @@ from support.seed_objects import seed_objects
 from support.servers import FreshServer, emptied, server_of
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.errors import LEVELS, notices_text
+from mlflow_parity.core.notice import LEVELS, notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.plan.write_probe import MARKER

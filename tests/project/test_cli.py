@@ -13,7 +13,7 @@ import pytest
 from support.migrations import COMMAND, ROOT
 
 from mlflow_parity import __version__, options
-from mlflow_parity.core import invocation
+from mlflow_parity.core import notice as invocation
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.migrating.settings import Settings

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
+from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, SideReport
 
@@ -16,7 +17,13 @@ from mlflow_parity.reporting.report import CoverageRow, Report, Scope, SideRepor
 unhurried = settings(deadline=None)
 #: Those of experiments and runs, but for the links to logged models.
 FACETS = tuple(
-    dict.fromkeys(["presence", *EXPERIMENT_FACETS, *(name for name in RUN_FACETS if not name.startswith("model_"))])
+    dict.fromkeys(
+        [
+            "presence",
+            *(name for name in EXPERIMENT_FACETS if ("experiment", name) not in OPTIONAL),
+            *(name for name in RUN_FACETS if not name.startswith("model_")),
+        ]
+    )
 )
 #: What a hostile or careless user can put into a name, tag or value.
 HOSTILE = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ from mlflow_parity.kinds import BY_NAME, plain_tags
 from mlflow_parity.kinds.base import Facet, Strategy
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 from mlflow_parity.kinds.listing import STAMPS
-from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION
+from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, MADE_OF, SPANS_LOCATION
 
 _SERVER_TIMES = ("creation", "update")
 #: Where a server keeps a trace's spans and files; the first two are places, in its store and in its archive.
@@ -272,6 +272,8 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
         found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
     in_store = all((one.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE for one in (source, target))
     for key in sorted(DERIVED_OF_TRACE & theirs.keys() - ours.keys()) if in_store else ():
+        if not _is_made_of_spans(key, theirs[key], target.facets.get("spans") or ()):
+            continue
         found.append(Difference(key, State.EXPECTED, "trace.metadata.derived", None, theirs.pop(key)))
     called = ours.get(ENDPOINT_KEY)
     if called is not None and "gateway_endpoint" in links.known:
@@ -281,6 +283,15 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
         told = ours.pop(ENDPOINT_KEY), theirs.pop(ENDPOINT_KEY, None)
         found.append(Difference(ENDPOINT_KEY, State.UNVERIFIED, "trace.metadata", *told, note))
     return found + compare_mappings(ours, theirs, "trace.metadata")
+
+
+def _is_made_of_spans(key: str, value: object, spans: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether MLflow can have made a key of a trace's metadata of what stands in its spans."""
+    attributes = [span.get("attributes") or {} for span in spans]
+    if key in MADE_OF:
+        return any(MADE_OF[key] in one for one in attributes)
+    # a session or a user is taken over as it is
+    return any(str(item) == value for one in attributes for item in one.values())
 
 
 def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:

@@ -27,6 +27,7 @@ DERIVED = frozenset(
     for name in ("message.format", "chat.tools", "chat.tokenUsage", "llm.model", "llm.provider", "llm.cost")
 )
 #: What MLflow makes of such spans in the metadata of their trace.
+MADE_OF = {"mlflow.trace.tokenUsage": "mlflow.chat.tokenUsage", "mlflow.trace.cost": "mlflow.llm.cost"}
 DERIVED_OF_TRACE = frozenset(f"mlflow.trace.{name}" for name in ("tokenUsage", "cost", "session", "user"))
 
 TRACE = Kind(
@@ -112,7 +113,8 @@ TRACE = Kind(
                 "metadata.derived",
                 "mlflow.trace.tokenUsage, mlflow.trace.cost, mlflow.trace.session, mlflow.trace.user",
                 "A newer server makes them of spans that it takes into its database; no request takes them away.",
-                "the source has none, and both servers keep the trace's spans in their databases",
+                "the source has none, both servers keep the trace's spans in their databases, and a span of the copy "
+                "holds what it is made of: usage of tokens, cost, or the very session or user",
             ),
             expected(
                 "metadata.schema-version",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.core.text import visible
 from mlflow_parity.migrating.demo import run_demo

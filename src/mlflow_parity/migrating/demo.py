@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import ParityError, UsageProblem
-from mlflow_parity.core.invocation import migrate_command, migrate_process
+from mlflow_parity.core.notice import migrate_command, migrate_process
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.exim.tool import DISTRIBUTION, Outcome, export_all, import_all, require_tool
 from mlflow_parity.migrating.verifying import run_audit

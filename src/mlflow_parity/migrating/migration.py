@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_parity.core.errors import ReadError, UsageProblem, notices_text
-from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.notice import migrate_command, notices_text
 from mlflow_parity.core.text import counted, visible
 from mlflow_parity.migrating.exim.tool import tool_log
 from mlflow_parity.migrating.export.exporting import Exporter, discard, unread
@@ -34,7 +34,7 @@ from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
-    from mlflow_parity.core.errors import Notice
+    from mlflow_parity.core.notice import Notice
     from mlflow_parity.core.records import Experiment
     from mlflow_parity.migrating.outcome import Outcome
     from mlflow_parity.migrating.repair.audit_findings import Damaged

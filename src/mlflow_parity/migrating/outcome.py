@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.files import write as write_file
-from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import json_safe, listed, visible
 from mlflow_parity.kinds import KINDS, plural_of

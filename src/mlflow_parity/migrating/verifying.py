@@ -13,8 +13,8 @@ from typing import Any
 from mlflow_parity import __version__
 from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import encodable
 from mlflow_parity.core.verdict import Deleted

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ParityError, UsageProblem
-from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import parse_arn
+from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, given_places
 from mlflow_parity.sagemaker.apps import create_app_for

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.core.errors import Notice, ReadError, RequestRefused, UsageProblem
-from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Notice, migrate_command
 from mlflow_parity.reading.transport.auth import Aws, SideName
 from mlflow_parity.sagemaker.control_plane import NewApp, open_control
 

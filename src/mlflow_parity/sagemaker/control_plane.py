@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
-from mlflow_parity.core.invocation import migrate_command
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.sagemaker.aws_calls import Calls, open_calls
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from mlflow_parity.audit.renames import NOTE
 from mlflow_parity.audit.waivers.waivers import WaiverFile
-from mlflow_parity.core.errors import Notice, UsageProblem
-from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Notice, migrate_command
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
-from mlflow_parity.core.errors import Notice, ParityError, UsageProblem
-from mlflow_parity.core.invocation import migrate_command
+from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.notice import Notice, migrate_command
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted, listed, noun

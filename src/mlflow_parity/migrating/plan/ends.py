@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from mlflow_parity.core.errors import Level, Notice, ReadError, RequestRefused, UsageProblem
+from mlflow_parity.core.errors import ReadError, RequestRefused, UsageProblem
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Level, Notice
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.exim.tool import require_tool
 from mlflow_parity.migrating.settings import Settings

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from mlflow_parity.core.errors import NAMED, Notice, named
+from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.text import taken_for_one
 from mlflow_parity.kinds.logged_images import newer_names

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.errors import Notice, notices_json
-from mlflow_parity.core.errors import notices_text as notices_text
 from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.files import write as write_file
+from mlflow_parity.core.notice import Notice, notices_json
+from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width

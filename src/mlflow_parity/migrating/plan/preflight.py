@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from mlflow_parity.audit.limits import experiments_of_both, held_by_both
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.comparing.unpaired import is_default
-from mlflow_parity.core.errors import Notice, ReadError, ordered
+from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.notice import Notice, ordered
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.errors import NAMED, Notice, named
+from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted, taken_for_one
 from mlflow_parity.kinds import plural_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mlflow_parity.core.errors import Notice, ReadError, named
+from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted, listed
 from mlflow_parity.kinds import of_family, plural_of

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow_parity.core.errors import Notice, SnapshotError, named
+from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.text import counted
 from mlflow_parity.kinds import of_family
 from mlflow_parity.migrating.export.export_folder import ExportFolder

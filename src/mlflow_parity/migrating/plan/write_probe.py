@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from mlflow_parity.core.errors import Notice, ParityError, ReadError, RequestRefused
+from mlflow_parity.core.errors import ParityError, ReadError, RequestRefused
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.copy_places import roots_of
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights

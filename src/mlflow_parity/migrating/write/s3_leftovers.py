@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.core.errors import Notice
+from mlflow_parity.core.notice import Notice
 
 #: From this size on boto3 sends a file in parts, each as large: the defaults of its ``TransferConfig``.
 IN_PARTS = PART = 8 << 20

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from mlflow_parity.core.errors import Notice, ReadError, RequestRefused
+from mlflow_parity.core.errors import ReadError, RequestRefused
+from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_TAGS, MIGRATION_WORK_TAG
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.reading.registry import read_mark

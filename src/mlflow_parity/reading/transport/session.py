@@ -378,9 +378,9 @@ class Session:
             place = f"{self.location.display}: {endpoint.method} {endpoint.path}"
             line = self._redact(f"status 403{wanted} {told} ({place})")
             raise RequestRefused(line, status=status, code=code, fix=fix)
-        raise RequestRefused(
-            self._line(endpoint, f"status {status}{wanted} {message}"), status=status, code=code, fix=fix
-        )
+        # what we say of it and what the server says are two sentences
+        line = self._line(endpoint, f"status {status}{wanted}{':' * bool(what and message)} {message}")
+        raise RequestRefused(line, status=status, code=code, fix=fix)
 
     def _error(self, endpoint: Endpoint, failed: Again, tried: int) -> ReadError:
         often = f" after {tried} tries" if tried > 1 else ""
