@@ -121,10 +121,21 @@ class Neighbours:
         env = clean_environment({"PYTHONPATH": str(self.wheel)})
         # what pytest says to those whom it starts; pytest-parallel takes it for its own
         env = {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
-        return subprocess.run(
-            [self.python, *arguments],
-            cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+
+        def once() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [self.python, *arguments],
+                cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+                check=False,
+            )  # fmt: skip
+
+        try:
+            return once()
+        except subprocess.TimeoutExpired:
+            # it forks a process that has threads: seen once in many runs, its child waits for ever, without a verdict
+            if not {"--workers", "--tests-per-worker"} & {*arguments}:
+                raise
+            return once()
 
 
 @pytest.fixture(scope="module")
