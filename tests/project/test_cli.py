@@ -163,7 +163,7 @@ def test_one_place_knows_how_the_reader_calls() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and "migrate.py" in str(node.value) and node.value not in docs:
                 found.append(f"{path.name}:{node.lineno}")
-    assert [one.partition(":")[0] for one in found] == ["invocation.py"], found
+    assert [one.partition(":")[0] for one in found] == ["notice.py"], found
 
 
 def test_demo_without_the_stand_in_is_one_line(tmp_path: Path) -> None:
