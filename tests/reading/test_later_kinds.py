@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from faults.later import CHANGES, Change
 from faults.later_columns import COLUMNS, rounds
+from support.altering import altered, told_and_expected
 from support.memory import Store, run_audit
 from support.opened import opened
 from support.seed import Seeder
@@ -119,15 +120,8 @@ def key_of(store: Store, kind: str) -> str:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None:
     """What was altered or lost on the real server is the only finding, in both directions."""
-    path = seeded.server.database_path
-    with closing(sqlite3.connect(path, isolation_level=None)) as database, closing(sqlite3.connect(":memory:")) as kept:
-        database.execute("PRAGMA busy_timeout = 30000")
-        database.backup(kept)
-        try:
-            assert database.execute(change.statement).rowcount
-            changed = seeded.again()
-        finally:
-            kept.backup(database)
+    with altered(seeded.server.database_path, [change.statement]):
+        changed = seeded.again()
     there = run_audit(seeded.store, changed, checks=CHECKS, profile="same-store").result
     back = run_audit(changed, seeded.store, checks=CHECKS, profile="same-store").result
     states = {"missing", "extra"} if change.facet == "presence" else None
@@ -143,22 +137,6 @@ def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None
 @pytest.mark.long
 def test_another_value_of_any_column_is_found(seeded: Read) -> None:
     """Each column that MLflow has for these kinds is looked at: its facet is red, and no other of the object."""
-    path, told, expected = seeded.server.database_path, {}, {}
-    for planted in rounds(COLUMNS):
-        with (
-            closing(sqlite3.connect(path, isolation_level=None)) as database,
-            closing(sqlite3.connect(":memory:")) as kept,
-        ):
-            database.execute("PRAGMA busy_timeout = 30000")
-            database.backup(kept)
-            try:
-                assert all(database.execute(change.statement).rowcount for change in planted.values())
-                changed = seeded.again()
-            finally:
-                kept.backup(database)
-        for way, ours, theirs in (("there", seeded.store, changed), ("back", changed, seeded.store)):
-            result = run_audit(ours, theirs, checks=CHECKS, profile="same-store").result
-            for name, change in planted.items():
-                told[name, way] = {one.facet for one in result.findings if one.kind == change.kind}
-                expected[name, way] = {change.facet} | {facet for _, facet in change.also}
+    path = seeded.server.database_path
+    told, expected = told_and_expected(rounds(COLUMNS), path, seeded.store, seeded.again, CHECKS)
     assert told == expected

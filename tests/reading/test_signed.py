@@ -41,6 +41,8 @@ class Signing:
 
     server: Server
     bucket: Any
+    experiment: str
+    """Id of the only experiment beside its Default, called signed."""
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +60,17 @@ def signing(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Signin
     arguments = ["--artifacts-destination", f"s3://{BUCKET}/root", "--artifacts-presigned-only"]
     folder = tmp_path_factory.mktemp("signing")
     with serving(folder, python=python_of(NEWEST), env=env, arguments=arguments) as server:
-        yield Signing(server, s3.client(keys, "us-east-1"))
+        yield Signing(server, s3.client(keys, "us-east-1"), Seeder(server.uri).experiment("signed"))
 
 
 def test_files_are_put_and_read_at_signed_addresses(signing: Signing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it every file of such a server would be unread, and none could be moved to it."""
     monkeypatch.setattr(signed_uploads, "PART", 5 << 20)
-    seed = Seeder(signing.server.uri)
-    experiment = seed.experiment("signed")
-    run = seed.run(experiment, "one")
+    run = Seeder(signing.server.uri).run(signing.experiment, "one")
     location = parse_location(signing.server.uri, option="--target-uri")
     writer, _ = open_writer(location)
     with closing(opened(signing.server.uri)) as reader, closing(writer):
-        [found] = [one for page in reader.runs(experiment) for one in page]
+        [found] = [one for page in reader.runs(signing.experiment) for one in page]
         assert found.run_id == run
         root = found.artifact_uri.removeprefix("mlflow-artifacts:/")
         for path, content in FILES.items():
@@ -130,7 +130,7 @@ def test_a_migration_to_it_is_whole(signing: Signing, fresh_server: FreshServer,
     done = migrate_py(tmp_path, "run", *ends, "--work-dir", "work", "--report-dir", "reports")
     found = AuditRun(done.status, done.output, tmp_path / "reports")
     red = {(row.kind, row.facet) for row in found.red_rows()}
-    # the experiment that another test made here is none of the source's; 3.18 is not known whole
+    # its own experiment is none of the source's; 3.18 is not known whole
     assert red == {("server", "release"), ("experiment", "presence")}, done.output[-3000:]
     assert [row.name for row in found.red_rows() if row.kind == "experiment"] == ["signed"]
     assert signing.bucket.list_objects_v2(Bucket=BUCKET)["KeyCount"] > 0

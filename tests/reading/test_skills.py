@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
 from faults.later import NEWER, Change
 from faults.later_columns import NEWER_COLUMNS, rounds
+from support.altering import altered, told_and_expected
 from support.memory import Store, run_audit
 from support.opened import opened
 from support.seed import Seeder
@@ -77,15 +76,8 @@ def test_an_older_server_is_not_asked(newest: Server) -> None:
 @pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
 def test_a_change_in_the_database_is_found(seeded: Read, change: Change) -> None:
     """What was altered or lost on the real server is the only finding, in both directions."""
-    path = seeded.server.database_path
-    with closing(sqlite3.connect(path, isolation_level=None)) as database, closing(sqlite3.connect(":memory:")) as kept:
-        database.execute("PRAGMA busy_timeout = 30000")
-        database.backup(kept)
-        try:
-            assert database.execute(change.statement).rowcount
-            changed = read(seeded.server.uri)
-        finally:
-            kept.backup(database)
+    with altered(seeded.server.database_path, [change.statement]):
+        changed = read(seeded.server.uri)
     for ours, theirs in ((seeded.store, changed), (changed, seeded.store)):
         result = run_audit(ours, theirs, checks=("skills",), profile="same-store").result
         assert not result.green
@@ -105,22 +97,8 @@ def test_the_same_is_green(seeded: Read) -> None:
 @pytest.mark.long
 def test_another_value_of_any_column_is_found(seeded: Read) -> None:
     """Each column that MLflow 3.18 has for these kinds is looked at: its facet is red, and no other of the object."""
-    path, told, expected = seeded.server.database_path, {}, {}
-    for planted in rounds(NEWER_COLUMNS):
-        with (
-            closing(sqlite3.connect(path, isolation_level=None)) as database,
-            closing(sqlite3.connect(":memory:")) as kept,
-        ):
-            database.execute("PRAGMA busy_timeout = 30000")
-            database.backup(kept)
-            try:
-                assert all(database.execute(change.statement).rowcount for change in planted.values())
-                changed = read(seeded.server.uri)
-            finally:
-                kept.backup(database)
-        for way, ours, theirs in (("there", seeded.store, changed), ("back", changed, seeded.store)):
-            result = run_audit(ours, theirs, checks=("skills", "issues"), profile="same-store").result
-            for name, change in planted.items():
-                told[name, way] = {one.facet for one in result.findings if one.kind == change.kind}
-                expected[name, way] = {change.facet} | {facet for _, facet in change.also}
+    path = seeded.server.database_path
+    told, expected = told_and_expected(
+        rounds(NEWER_COLUMNS), path, seeded.store, lambda: read(seeded.server.uri), ("skills", "issues")
+    )
     assert told == expected

@@ -12,7 +12,7 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import NONE, Item, late_item, plain_name
 from mlflow_parity.comparing.difference import Difference, Outcome
-from mlflow_parity.comparing.links import Links
+from mlflow_parity.comparing.links import Links, take_in
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.unpaired import Held, is_default, surplus_experiment, unread_rows
 from mlflow_parity.core.errors import ReadError
@@ -111,11 +111,9 @@ class Experiments:
                     copies_of = theirs.run_keys()
                     kept.add_target(copies_of)
                     pairing = pair_runs(keys, copies_of, same_store=self.settings.profile == "same-store")
-                    pairs.update({found.source.entity_id: found.target.entity_id for found in pairing.pairs})
+                    take_in(pairing, pairs, copies)
                     self.deleted.add("source", keys, pairing)
                     self.deleted.add("target", copies_of, pairing)
-                    for found in pairing.duplicates:
-                        copies.setdefault(found.source.entity_id, set()).add(found.target.entity_id)
                     if self.settings.profile != "same-store":
                         gone = [run.entity_id for run, _ in pairing.extra if run.deleted]
                         replaced.update(run.run_id for run in theirs.runs(gone) if run.tags.get(REPLACED_TAG) in pairs)
@@ -234,7 +232,7 @@ def _some(side: Side, experiment: Experiment, kind: Kind) -> int:
 
 
 def gone(item: Item) -> Outcome:
-    """Return the row of what was one too many on the target and is there no more."""
+    """Return the row of what was extra on the target and is gone now."""
     note = "it was on the target only, and is not any more"
     return Outcome(Row(item.label, CONTAINERS[item.family], item.name, None, None, "presence", State.MATCH, note=note))
 

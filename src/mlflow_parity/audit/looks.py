@@ -13,7 +13,7 @@ from mlflow_parity.audit.second_look import Change, listed_now, moved_runs
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.core.records import ArtifactTree, Experiment, Resolved
+from mlflow_parity.core.records import Experiment, Resolved
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import FILES
@@ -55,10 +55,6 @@ class ListedExperiment:
         """The experiment."""
         return [self.experiment]
 
-    def files(self, _: str, identity: str) -> ArtifactTree:
-        """Nothing: files belong to runs, models and traces."""
-        return ArtifactTree(identity, ())
-
 
 @dataclass(slots=True)
 class Looks:
@@ -82,8 +78,8 @@ class Looks:
     _experiments: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
     _runs: dict[tuple[SideName, bool], tuple[str, ExperimentView]] = field(default_factory=dict)
     _objects: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
-    _again: dict[tuple[SideName, str, Part], PlaceObjects | None] = field(default_factory=dict)
-    _renewed: dict[tuple[SideName, str, frozenset[Part]], PlaceObjects] = field(default_factory=dict)
+    _again: dict[tuple[SideName, str], dict[Part, PlaceObjects | None]] = field(default_factory=dict)
+    _renewed: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
 
     # --- the first look
 
@@ -124,15 +120,7 @@ class Looks:
 
     def now(self, side: SideName, place: str) -> PlaceObjects:
         """Return the objects of a place, those parts that were read again as they are now."""
-        again = {
-            part: found
-            for (name, where, part), found in self._again.items()
-            if (name, where) == (side, place) and found is not None
-        }
-        key = side, place, frozenset(again)
-        if key not in self._renewed:
-            self._renewed[key] = self.objects(side, place).renewed(again)
-        return self._renewed[key]
+        return self._renewed.get((side, place)) or self.objects(side, place)
 
     def both(self, side: SideName, place: str) -> list[PlaceObjects]:
         """Return the objects of a place as they were first read and, where they were read again, as they are now."""
@@ -178,20 +166,22 @@ class Looks:
 
     def _objects_again(self, kind: Kind, place: Place, part: Part) -> bool:
         """Read a part of a place once more, once per audit."""
-        anew = False
+        done = False
         for name, where in place.sides:
             if where is None or not self.sides[name].live:
                 continue
-            if (name, where, part) not in self._again:
+            again = self._again.setdefault((name, where), {})
+            if part not in again:
                 folder = self.scratch / "again" / name / part
                 try:
-                    found = self.sides[name].objects_again(folder, where, part, self.depth)
+                    again[part] = self.sides[name].objects_again(folder, where, part, self.depth)
                 except ReadError as error:
                     self.notes.append(f"suspect {kind.plural} could not be read again from the {name}: {error}")
-                    found = None
-                self._again[name, where, part] = found
-            anew |= self._again[name, where, part] is not None
-        return anew
+                    again[part] = None
+                read = {one: found for one, found in again.items() if found is not None}
+                self._renewed[name, where] = self.objects(name, where).renewed(read)
+            done |= again[part] is not None
+        return done
 
     def _runs_again(self, place: Place, red: Sequence[Outcome], doubts: list[str]) -> bool:
         """Read the suspects, and the runs that moved on, once more."""
@@ -202,7 +192,7 @@ class Looks:
             reason = self.unknown.get(side, {}).get(where or "")
             if reason:
                 doubts.append(f"{side}: {reason}")
-        anew = False
+        done = False
         for side, where in place.sides if red or any(moved.values()) else ():
             if where is None:
                 continue
@@ -237,8 +227,8 @@ class Looks:
                 continue
             if now is not None:
                 self._runs[side, True] = where, now
-                anew = True
-        return anew
+                done = True
+        return done
 
     # --- between both looks
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
@@ -88,11 +88,25 @@ class Objects:
     aliases: Aliases = field(init=False)
     facets: Mapping[str, frozenset[str]] = field(init=False)
     """Facets in scope of each kind."""
+    _comparison: Comparison = field(init=False)
     _grouped: dict[tuple[PlaceObjects, str], dict[str, list[ObjectKey]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.facets = {name: self.selection.facets(name) for name in BY_NAME}
         self.aliases = Aliases(self.looks)
+        self._comparison = Comparison(
+            self.facets,
+            self.links,
+            self.hashed,
+            include_deleted=self.links.include_deleted,
+            profile=self.profile,
+            moved=self.moved,
+            releases=(self._release("source"), self._release("target")),
+            told=self.told,
+            load=self.load,
+            ask=self.ask,
+            resolve=self.aliases.of,
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -231,19 +245,7 @@ class Objects:
         pairing = self._pair(kind, place, ours, theirs)
         if fresh:
             self.links.remember(kind.name, pairing)
-        comparison = Comparison(
-            self.facets,
-            self.links,
-            self.hashed,
-            include_deleted=self.links.include_deleted,
-            profile=self.profile,
-            moved=self.moved,
-            releases=(self._release("source"), self._release("target")),
-            told=self.told,
-            load=self.load,
-            ask=self.ask,
-            resolve=self.aliases.ask if fresh else self.aliases.of,
-        )
+        comparison = replace(self._comparison, resolve=self.aliases.ask) if fresh else self._comparison
         cannot = kind.name in KINDS and theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -104,24 +104,23 @@ class Audit:
         experiments.leave_out(selected)
         experiments.look_again(selected)
         explainer = Explainer()
+
+        def record(item: Item, outcomes: Iterable[Outcome]) -> None:
+            state = result.states.setdefault(item.key, ItemState(item))
+            for outcome in outcomes:
+                self._record(outcome, state, result, explainer, sink)
+
         for item, source, pair in selected.sources:
-            state = result.states.setdefault(item.key, ItemState(item))
-            for outcome in objects.compare(item.label, "experiment", self._place(source, pair)):
-                self._record(outcome, state, result, explainer, sink)
+            record(item, objects.compare(item.label, "experiment", self._place(source, pair)))
         for item, target, note, kind in selected.surplus:
-            state = result.states.setdefault(item.key, ItemState(item))
-            for outcome in experiments.surplus(target, note, kind):
-                self._record(outcome, state, result, explainer, sink)
+            record(item, experiments.surplus(target, note, kind))
         for item in selected.gone:
-            state = result.states.setdefault(item.key, ItemState(item))
-            self._record(gone(item), state, result, explainer, sink)
+            record(item, [gone(item)])
             result.notes.append(f"not on the target any more: {item.label}")
         for item in selected.others:
-            state = result.states.setdefault(item.key, ItemState(item))
-            for outcome in self._compare_other(item, objects):
-                self._record(outcome, state, result, explainer, sink)
+            record(item, self._compare_other(item, objects))
         for item, outcome in late(self.scope, selected, objects):
-            self._record(outcome, result.states.setdefault(item.key, ItemState(item)), result, explainer, sink)
+            record(item, [outcome])
         self._limits(selected, result, explainer, sink)
         result.notes += objects.notes
         result.settled = objects.settled

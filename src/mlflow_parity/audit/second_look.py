@@ -17,7 +17,7 @@ from mlflow_parity.core.digests import artifacts_digest, listed_digest
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import FILES, contract
+from mlflow_parity.kinds import FILES, OPTIONAL, contract
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading import Reader
@@ -167,8 +167,9 @@ def _both(first: str, second: str) -> str:
 def of_experiment(side: str, before: Experiment, now: Experiment) -> Iterator[Change]:
     """Yield what changed of an experiment itself."""
     if before != now:
-        # what is asked of both servers is no field of either
-        facets = [facet for facet in contract.EXPERIMENT_FACETS if facet not in ("presence", "usable")]
+        # what an option has both servers asked is no field of either
+        asked = {facet for kind, facet in OPTIONAL if kind == "experiment"}
+        facets = [facet for facet in contract.EXPERIMENT_FACETS if facet != "presence" and facet not in asked]
         found = tuple(facet for facet in facets if compare_facet(facet, before, now, _STILL))
         if found:
             yield Change(side, now.name, "experiment", now.name, now.experiment_id, found)

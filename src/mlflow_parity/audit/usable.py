@@ -18,18 +18,13 @@ from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.reading.asking import Answer, Question
+from mlflow_parity.reading.traces.traces import BATCHES
+from mlflow_parity.reading.transport.capabilities import release
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.side import Side, SideName
     from mlflow_parity.comparing.links import ObjectLinks
     from mlflow_parity.core.records import Entity, Experiment, Run
-from typing import TYPE_CHECKING
-
-from mlflow_parity.reading.traces.traces import BATCHES
-from mlflow_parity.reading.transport.capabilities import release
-
-if TYPE_CHECKING:
-    from mlflow_parity.audit.side import Side
 
 RULE = "experiment.usable"
 #: Objects whose values questions are made of, and those that a finding names.

@@ -30,6 +30,13 @@ class Links:
     """Deleted target runs that were copies of a paired source run before a repair replaced them."""
 
 
+def take_in(pairing: Pairing[Any], pairs: MutableMapping[str, str], copies: MutableMapping[str, set[str]]) -> None:
+    """Add what was paired to what is known: ``pairs`` maps source ids to target ids, ``copies`` to further ones."""
+    pairs.update((pair.source.entity_id, pair.target.entity_id) for pair in pairing.pairs)
+    for pair in pairing.duplicates:
+        copies.setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
+
+
 @dataclass(slots=True)
 class ObjectLinks:
     """What is known of objects all over the server, so that links between them can be followed.
@@ -64,12 +71,10 @@ class ObjectLinks:
             pairs, copies = self.runs.pairs, self.runs.copies
         else:
             pairs, copies = self.entities.setdefault(kind, {}), self.copies.setdefault(kind, {})
-        for pair in pairing.pairs:
-            pairs[pair.source.entity_id] = pair.target.entity_id
-            if kind == "logged_model" and pair.source.artifact_uri and pair.target.artifact_uri:
+        take_in(pairing, pairs, copies)
+        for pair in pairing.pairs if kind == "logged_model" else ():
+            if pair.source.artifact_uri and pair.target.artifact_uri:
                 self.places[pair.source.entity_id] = (pair.source.artifact_uri, pair.target.artifact_uri)
-        for pair in pairing.duplicates:
-            copies.setdefault(pair.source.entity_id, set()).add(pair.target.entity_id)
 
     def of(self, kind: str) -> Mapping[str, str]:
         """Return the pairs of a kind, runs and experiments included."""

@@ -89,13 +89,14 @@ class _Case:
     mine: Any
     copy: Any
 
-    def unread(self, facet: str, problems: Iterable[tuple[str, str | None]]) -> list[Difference]:
-        """Return what could not be read of either side as differences."""
-        return [
-            Difference("", State.UNVERIFIED, f"{self.kind}.{facet}", note=note)
-            for side, problem in problems
-            if problem is not None and (note := f"the {side}'s {problem}")
-        ]
+    def unread(self, facet: str, why: Callable[[Any, Any], str | None], what: str = "") -> list[Difference]:
+        """Return that a facet could not be read of one side, by ``why`` (given its view and record); empty: it was."""
+        for side, view, record in (("source", self.source, self.mine), ("target", self.target, self.copy)):
+            reason = why(view, record)
+            if reason is not None:
+                note = f"the {side}'s {what}could not be read: {reason}"
+                return [Difference("", State.UNVERIFIED, f"{self.kind}.{facet}", note=note)]
+        return []
 
 
 def compare_objects(
@@ -152,10 +153,12 @@ def _of_hop(source: Any, copy: Any) -> Any:
     """Return a copy with those of its source tags that speak of this source: a copy of a copy has older ones beside."""
     if source.kind == "experiment":
         named = {SOURCE_EXPERIMENT_TAG: source.experiment_id, SOURCE_EXPERIMENT_NAME_TAG: source.name}
-        return replace(copy, tags=as_copy_of(copy.tags, source.tags, named))
-    if source.kind == "run":
-        return replace(copy, tags=as_copy_of(copy.tags, source.tags, {SOURCE_RUN_TAG: source.run_id}))
-    return version_of_hop(source, copy) if source.kind == "model_version" else copy
+    elif source.kind == "run":
+        named = {SOURCE_RUN_TAG: source.run_id}
+    else:
+        return version_of_hop(source, copy) if source.kind == "model_version" else copy
+    tags = as_copy_of(copy.tags, source.tags, named)
+    return copy if tags is copy.tags else replace(copy, tags=tags)
 
 
 _Comparer = Callable[[str, _Case], list[Difference]]
@@ -180,13 +183,14 @@ def _other(_: str, case: _Case) -> list[Difference]:
 
 
 def _histories(facet: str, case: _Case) -> list[Difference]:
-    return _unread_part(facet, "metrics", case) or compare_histories(case.source, case.target, case.mine, case.copy)
+    unread = case.unread(facet, lambda view, _: view.problem("metrics"), "metrics ")
+    return unread or compare_histories(case.source, case.target, case.mine, case.copy)
 
 
 def _files(facet: str, case: _Case) -> list[Difference]:
     comparison, links = case.comparison, case.comparison.links
-    unread = _unread_part(facet, "artifacts", case) if case.kind == "run" else []
-    if unread:
+    # of other objects the tree itself says so
+    if case.kind == "run" and (unread := case.unread(facet, lambda view, _: view.problem("artifacts"), "artifacts ")):
         return unread
     trees = _trees(case)
     if comparison.same_store:
@@ -204,8 +208,8 @@ def _files(facet: str, case: _Case) -> list[Difference]:
 
 
 def _trees(case: _Case) -> tuple[ArtifactTree, ArtifactTree]:
-    source, target = _views(case)
-    return source.files(case.kind, case.mine.entity_id), target.files(case.kind, case.copy.entity_id)
+    ours = case.source.files(case.kind, case.mine.entity_id)
+    return ours, case.target.files(case.kind, case.copy.entity_id)
 
 
 def _access(_: str, case: _Case) -> list[Difference]:
@@ -243,12 +247,12 @@ def _order(facet: str, case: _Case) -> list[Difference]:
 
 def _model_links(facet: str, case: _Case) -> list[Difference]:
     """Links of a run to logged models; say why they are not there, where it is known."""
-    problems = [
-        (side, f"could not be read: {reason}")
-        for side, view, one in zip(("source", "target"), _views(case), _both(case), strict=True)
-        if getattr(one, facet) is None and (reason := view.links_problem()) is not None
-    ]
-    return case.unread(facet, problems[:1]) or _values(facet, case)
+
+    def why(view: Any, run: Any) -> str | None:
+        problem: str | None = view.links_problem() if getattr(run, facet) is None else None
+        return problem
+
+    return case.unread(facet, why) or _values(facet, case)
 
 
 _MORE: Mapping[tuple[str, str], _Comparer] = {
@@ -268,15 +272,6 @@ _MORE: Mapping[tuple[str, str], _Comparer] = {
 
 def _both(case: _Case) -> tuple[Any, Any]:
     return case.mine, case.copy
-
-
-def _views(case: _Case) -> tuple[Any, Any]:
-    return case.source, case.target
-
-
-def _unread_part(facet: str, part: str, case: _Case) -> list[Difference]:
-    problems = ((side, view.problem(part)) for side, view in zip(("source", "target"), _views(case), strict=True))
-    return case.unread(facet, [(side, f"{part} could not be read: {why}") for side, why in problems if why][:1])
 
 
 #: Facets that an error of a kind leaves incomplete; the others were read before it.

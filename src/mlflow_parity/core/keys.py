@@ -37,7 +37,7 @@ class RunKey:
     @property
     def origins(self) -> tuple[str, ...]:
         """The runs that it is a copy of, the last hop first."""
-        return tuple((self.origin or "").splitlines())
+        return _hops(self.origin)
 
     @property
     def kind(self) -> str:
@@ -111,7 +111,12 @@ class ObjectKey:
     @property
     def origins(self) -> tuple[str, ...]:
         """The objects that it is a copy of, the last hop first."""
-        return tuple((self.origin or "").split("\n")) if self.origin else ()
+        return _hops(self.origin)
+
+
+def _hops(origin: str | None) -> tuple[str, ...]:
+    """Return the ids that a key keeps in one text, a line each."""
+    return tuple(origin.split("\n")) if origin else ()
 
 
 #: A longer number is no hop of anybody's: it would cost memory by its size.

@@ -37,7 +37,7 @@ class Answer:
     """What a server said: ids in its order, or figures by name; ``values`` are those by which runs were sorted.
 
     ``unknown``: the server does not know such a question, and says so; ``error``: it could not be asked. ``whole``:
-    there is no more than this.
+    this is all.
     """
 
     ids: tuple[str, ...] = ()

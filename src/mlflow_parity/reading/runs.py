@@ -32,7 +32,7 @@ from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
-from mlflow_parity.reading.transport.capabilities import probe
+from mlflow_parity.reading.transport.capabilities import probe, server_info
 from mlflow_parity.reading.transport.kind_support import Support, is_absent
 from mlflow_parity.reading.transport.listing import each_once, made, pages
 from mlflow_parity.reading.transport.session import Session
@@ -81,7 +81,12 @@ class RunReader:
     @cached_property
     def capabilities(self) -> Capabilities:
         """What the server can do; asked once."""
-        return probe(self.session)
+        return probe(self.session, lambda: self._info)
+
+    @cached_property
+    def _info(self) -> Mapping[str, Any]:
+        """What the server says of itself; asked once."""
+        return server_info(self.session)
 
     @property
     def requests(self) -> int:

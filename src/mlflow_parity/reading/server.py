@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE
@@ -136,15 +134,6 @@ class ServerReader(RunReader):
             raise ValueError(f"no objects of the server: {kind}")
         if self.others:
             yield from self._support.listed(kind, listings[kind])
-
-    @cached_property
-    def _info(self) -> Mapping[str, Any]:
-        """What the server says of itself; nothing, where it is too old for that."""
-        status, text = self.session.ask(endpoints.SERVER_INFO)
-        found: object = None
-        with suppress(ValueError, RecursionError):
-            found = json.loads(text) if status == 200 else None
-        return found if isinstance(found, dict) else {}
 
     def workspaces(self) -> list[str]:
         """Names of the server's workspaces beside the one that is read; none where it has no such thing.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.text import taken_for_one
@@ -22,6 +23,23 @@ _OF_ALL = (401, 403, 404, 429)
 _LARGEST = 1.7976931348623157e308
 
 Entry = tuple[str, dict[str, Any]]
+T = TypeVar("T")
+
+
+def in_batches(
+    items: Iterable[T], size_of: Callable[[T], int], most: int, count: float = math.inf
+) -> Iterator[list[T]]:
+    """Yield the items together, at most ``count`` and in all of size ``most``, or one that alone is larger."""
+    batch: list[T] = []
+    size = 0
+    for item in items:
+        if batch and (len(batch) == count or size + size_of(item) > most):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += size_of(item)
+    if batch:
+        yield batch
 
 
 def pairs(values: Mapping[str, str]) -> list[dict[str, str]]:

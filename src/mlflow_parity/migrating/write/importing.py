@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.core.errors import NotMoved
-
-if TYPE_CHECKING:
-    from mlflow_parity.audit.renames import Renames
-    from mlflow_parity.core.records import Experiment
-    from mlflow_parity.migrating.export.export_folder import ExportFolder
-    from mlflow_parity.migrating.journal import Journal
-    from mlflow_parity.migrating.write.files import Uploads
-    from mlflow_parity.migrating.write.writing import Writer
-    from mlflow_parity.reading.server import ServerReader
-import json
-from collections import defaultdict
-from collections.abc import Hashable, Iterator
-from typing import TYPE_CHECKING
-
 from mlflow_parity.core.keys import SOURCE_RUN_TAG
 from mlflow_parity.kinds import content, natural, origin
 
 if TYPE_CHECKING:
-    from mlflow_parity.core.records import Entity
-    from mlflow_parity.migrating.journal import Entry
+    from mlflow_parity.audit.renames import Renames
+    from mlflow_parity.core.records import Entity, Experiment
+    from mlflow_parity.migrating.export.export_folder import ExportFolder
+    from mlflow_parity.migrating.journal import Entry, Journal
+    from mlflow_parity.migrating.write.files import Uploads
+    from mlflow_parity.migrating.write.writing import Writer
+    from mlflow_parity.reading.server import ServerReader
 
 
 @dataclass(slots=True)

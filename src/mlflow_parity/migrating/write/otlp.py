@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.core.json_text import DEEP, LEVELS, is_deep
+from mlflow_parity.migrating.write.batches import in_batches
 
 _TRACE = re.compile("tr-([0-9a-f]{32})")
 _SPAN = re.compile("[0-9a-f]{16}")
@@ -43,20 +44,7 @@ def requests_of(trace_id: str, spans: Sequence[Mapping[str, Any]], most: int = B
     ids = [one["span_id"] for one in spans]
     if len(set(ids)) != len(ids):
         raise Unfit("two of its spans have one id")
-    yield from (_field(1, _field(2, b"".join(some))) for some in _parted(written, most))
-
-
-def _parted(written: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
-    some: list[bytes] = []
-    size = 0
-    for one in written:
-        if some and size + len(one) > most:
-            yield some
-            some, size = [], 0
-        some.append(one)
-        size += len(one)
-    if some:
-        yield some
+    yield from (_field(1, _field(2, b"".join(some))) for some in in_batches(written, len, most))
 
 
 def _span(trace: bytes, one: Mapping[str, Any]) -> bytes:

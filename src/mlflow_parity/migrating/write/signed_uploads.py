@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from mlflow_parity.reading.transport.signed import SignedPlace
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
 _MPU = "/api/2.0/mlflow-artifacts/mpu/"
+#: What a part is sent by, as messages and limits call it.
+_PART = Endpoint("signed-part", "PUT", f"{_MPU}create/*")
 #: Bytes of one part, if a file has more; a store takes at most 10,000 parts.
 PART, _MOST = 64 << 20, 10_000
 
@@ -57,20 +59,15 @@ def _put_signed(writer: Writer, below: str, content: Path | bytes, size: int) ->
         raise
 
 
-def _put_part(writer: Writer, signed: Mapping[str, Any], number: int, piece: Callable[[], bytes]) -> dict[str, Any]:
-    endpoint = Endpoint("signed-part", "PUT", f"{_MPU}create/*")
+def _put_part(writer: Writer, signed: Mapping[str, Any], number: int, piece: bytes) -> dict[str, Any]:
     place = SignedPlace.of(signed, writer.location)
-    data = piece()
-    etag = writer.upload_signed(endpoint, place, data)
+    etag = writer.upload_signed(_PART, place, piece)
     return {"part_number": int(signed.get("part_number") or number + 1), "etag": etag, "url": place.url}
 
 
-def _piece(content: Path | bytes, start: int, most: int) -> Callable[[], bytes]:
-    def read() -> bytes:
-        if isinstance(content, bytes):
-            return content[start : start + most]
-        with content.open("rb") as file:
-            file.seek(start)
-            return file.read(most)
-
-    return read
+def _piece(content: Path | bytes, start: int, most: int) -> bytes:
+    if isinstance(content, bytes):
+        return content[start : start + most]
+    with content.open("rb") as file:
+        file.seek(start)
+        return file.read(most)

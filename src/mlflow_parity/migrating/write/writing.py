@@ -140,8 +140,7 @@ class Writer(Session):
                 self._check(answer, endpoint)
                 self._body(answer, deadline)
 
-        seconds = self.limits.call + size / self.limits.slowest
-        self._tried(endpoint, once, lambda found: found, seconds=seconds)
+        self._tried(endpoint, once, lambda found: found, seconds=self.limits.call_of(size))
 
     def upload_signed(self, endpoint: Endpoint, place: SignedPlace, content: bytes) -> str:
         """Send bytes to an address that the target signed, and return the store's ETag of them.
@@ -157,8 +156,7 @@ class Writer(Session):
                 self._body(answer, deadline)
                 return str(answer.headers.get("ETag", ""))
 
-        seconds = self.limits.call + len(content) / self.limits.slowest
-        return self._tried(endpoint, once, lambda found: found, seconds=seconds)
+        return self._tried(endpoint, once, lambda found: found, seconds=self.limits.call_of(len(content)))
 
     def spans(self, experiment_id: str, body: bytes) -> None:
         """Send spans in OpenTelemetry's form to an experiment; what is there of their ids is written over.
@@ -174,7 +172,7 @@ class Writer(Session):
                 self._check(answer, _SPANS)
                 self._body(answer, deadline)
 
-        self._tried(_SPANS, once, lambda found: found, seconds=self.limits.call + len(body) / self.limits.slowest)
+        self._tried(_SPANS, once, lambda found: found, seconds=self.limits.call_of(len(body)))
 
     def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
         known = (method in _METHODS and path.startswith(_ROOTS)) or _SPANS.allows(method, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -18,8 +19,18 @@ _SIGNING = (3, 18)
 ABSENT_CODES = ("", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 
 
-def probe(session: Session) -> Capabilities:
-    """Ask a server what it can do.
+def server_info(session: Session) -> Mapping[str, Any]:
+    """Return what a server says of itself; nothing, where it is too old for that.
+
+    Raises:
+        ReadError: it does not answer or refuses the credentials.
+    """
+    status, text = session.ask(endpoints.SERVER_INFO)
+    return (_object(text) if status == 200 else None) or {}
+
+
+def probe(session: Session, info: Callable[[], Mapping[str, Any]]) -> Capabilities:
+    """Ask a server what it can do; ``info`` returns its :func:`server_info`, and is called where that tells anything.
 
     Raises:
         ReadError: when it does not answer or refuses the credentials.
@@ -35,15 +46,8 @@ def probe(session: Session) -> Capabilities:
         artifact_proxy=proxied and _present(session, endpoints.PROXY_LIST, {"path": "0"}),
         # a run that does not exist is MLflow's own 404
         get_artifact=proxied and _present(session, endpoints.GET_ARTIFACT, {"run_uuid": "0" * 32, "path": "x"}),
-        presigned_only=proxied and release(version) >= _SIGNING and _says(session, "artifacts_presigned_only"),
+        presigned_only=proxied and release(version) >= _SIGNING and info().get("artifacts_presigned_only") is True,
     )
-
-
-def _says(session: Session, key: str) -> bool:
-    """Whether a server says of itself that something is so."""
-    status, text = session.ask(endpoints.SERVER_INFO)
-    found = _object(text) if status == 200 else None
-    return found is not None and found.get(key) is True
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -178,8 +178,7 @@ class Session:
                 self._check(answer, endpoint)
                 return receive(at_most(whole(answer, deadline), size))
 
-        seconds = self.limits.call + (size or 0) / self.limits.slowest
-        return self._tried(endpoint, once, lambda found: found, seconds=seconds, tries=tries)
+        return self._tried(endpoint, once, lambda found: found, seconds=self.limits.call_of(size), tries=tries)
 
     def download_signed(
         self, endpoint: Endpoint, receive: Callable[[Iterator[bytes]], T], *, below: str, size: int | None = None
@@ -196,12 +195,11 @@ class Session:
                 self._check(answer, endpoint)
                 return receive(at_most(whole(answer, deadline), size))
 
-        seconds = self.limits.call + (size or 0) / self.limits.slowest
-        return self._tried(endpoint, once, lambda found: found, seconds=seconds)
+        return self._tried(endpoint, once, lambda found: found, seconds=self.limits.call_of(size))
 
     def signed(self, method: str, place: SignedPlace, content: Any = None, size: int = 0) -> requests.Response:
         """Send one request to a signed address, with nothing of the caller's."""
-        late = time.monotonic() + self.limits.connect + size / self.limits.slowest + self.limits.read
+        late = time.monotonic() + self.limits.answer_to(size)
         timeout = self.limits.connect, self.limits.read
         return place.open(method, content, verify=bool(self._http.verify), timeout=timeout, late=late)
 
@@ -325,7 +323,7 @@ class Session:
             self.counts[endpoint.name] += 1
         # a file has to be sent before there can be an answer
         size = 0 if body is None else len(body) if isinstance(body, bytes) else os.fstat(body.fileno()).st_size
-        late = time.monotonic() + self.limits.connect + size / self.limits.slowest + self.limits.read
+        late = time.monotonic() + self.limits.answer_to(size)
         try:
             with until(late):
                 return self._http.send(

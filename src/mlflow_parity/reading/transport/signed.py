@@ -29,13 +29,13 @@ class SignedPlace:
     headers: Mapping[str, str]
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any], location: Location, key: str = "url") -> SignedPlace:
+    def of(cls, answer: Mapping[str, Any], location: Location) -> SignedPlace:
         """Take it from a server's answer.
 
         Raises:
             MalformedAnswer: there is none, or it leads where no store is.
         """
-        url, headers = answer.get(key), answer.get("headers") or {}
+        url, headers = answer.get("url"), answer.get("headers") or {}
         if not isinstance(url, str) or not isinstance(headers, dict):
             raise MalformedAnswer("the server signed no address for the file")
         try:
@@ -57,7 +57,7 @@ class SignedPlace:
         method: str,
         content: Any = None,
         *,
-        verify: bool | str,
+        verify: bool,
         timeout: tuple[float, float],
         late: float,
     ) -> requests.Response:
@@ -68,10 +68,6 @@ class SignedPlace:
             TransportError: the store's certificate is not trusted.
         """
         headers = {**self.headers, "Accept-Encoding": "identity"}
-        try:
-            prepared = requests.Request(method, self.url, headers=headers, data=content).prepare()
-        except (requests.RequestException, ValueError):
-            raise MalformedAnswer("the server signed an address that cannot be asked") from None
         # one for each file: no cookie, no .netrc and no header of the server's session goes to a store
         session = requests.Session()
         for scheme in ("http://", "https://"):
@@ -79,9 +75,11 @@ class SignedPlace:
         # the bundle that was given for the server says nothing about its store; to trust all was the user's word
         settings = session.merge_environment_settings(self.url, {}, True, None if verify else False, None)
         try:
+            prepared = requests.Request(method, self.url, headers=headers, data=content).prepare()
             with until(late):
                 return session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
-        except (requests.exceptions.InvalidHeader, requests.exceptions.InvalidURL, ValueError):
+        except ValueError:
+            # what requests and http.client say of an address or a header that cannot be sent
             raise MalformedAnswer("the server signed an address that cannot be asked") from None
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):

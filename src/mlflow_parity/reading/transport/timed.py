@@ -38,6 +38,14 @@ class Limits:
     longest_wait: float = 30.0
     slowest: float = 100_000.0
 
+    def call_of(self, size: int | None) -> float:
+        """Seconds that a call may take with all its retries, if it moves so many bytes."""
+        return self.call + (size or 0) / self.slowest
+
+    def answer_to(self, size: int) -> float:
+        """Seconds until the headers of an answer must be there, if a body of so many bytes is sent before."""
+        return self.connect + size / self.slowest + self.read
+
 
 class _Until(threading.local):
     """When what a thread waits for must be there (of the monotonic clock), and how many bytes it may be."""

@@ -6,13 +6,14 @@ requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.json_text import written
+from mlflow_parity.migrating.write.batches import in_batches
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import API, Task, Writing
 from mlflow_parity.reading.others import read_records
@@ -71,7 +72,8 @@ def update_records(
             body = {"dataset_id": dataset, "dataset_record_ids": gone[first : first + _MOST]}
             context.writer.call("DELETE", path, body)
         wanted = {state: one for state, one in wanted.items() if state not in there}
-    for batch in _batches(in_order(list(wanted.values()), schema)):
+    texts = map(written, in_order(list(wanted.values()), schema))
+    for batch in in_batches(texts, len, _LETTERS, _MOST):
         context.writer.call("POST", path, {"dataset_id": dataset, "records": f"[{','.join(batch)}]"})
 
 
@@ -120,20 +122,6 @@ def _type(value: object) -> str:
         return "null"
     names = {bool: "boolean", int: "integer", float: "float", str: "string", list: "array", dict: "object"}
     return names.get(type(value), "unknown")
-
-
-def _batches(records: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for record in records:
-        text = written(record)
-        if batch and (len(batch) == _MOST or size + len(text) > _LETTERS):
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
-        size += len(text)
-    if batch:
-        yield batch
 
 
 def _sent(context: Import, record: Mapping[str, Any]) -> dict[str, Any]:
