@@ -10,7 +10,7 @@ from completeness.altered import UNTRIED, tried, untried
 from support.servers import ServerPool
 
 from faults import battery
-from faults.battery import OPTIONS, OWNERS, Result
+from faults.battery import OPTIONS, OWNERS, QUICK, Result
 from faults.detection import markdown
 from faults.fault import Fault, Pair
 from faults.later import CHANGES, NEWER, WORKSPACES
@@ -22,10 +22,19 @@ from mlflow_parity.kinds.base import OTHER
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "detection.md"
 
 
+def _marks(pair: Pair) -> list[pytest.MarkDecorator]:
+    return [] if pair in QUICK else [pytest.mark.long]
+
+
+PAIRS = [pytest.param(pair, marks=_marks(pair)) for pair in OPTIONS]
+
+
 @pytest.fixture(scope="session")
-def result(server_pool: ServerPool) -> Result:
-    """The audits of all pairs, clean and broken."""
-    return battery.run(server_pool)
+def result(server_pool: ServerPool, request: pytest.FixtureRequest) -> Result:
+    """The audits of the pairs whose tests run, clean and broken."""
+    ours = [item for item in request.session.items if item.path == Path(__file__)]
+    every = any(item.get_closest_marker("long") for item in ours)
+    return battery.run(server_pool, tuple(OPTIONS) if every else QUICK)
 
 
 def _of(fault: Fault) -> set[tuple[str, str]]:
@@ -53,12 +62,13 @@ def test_no_field_of_the_contract_goes_unexercised() -> None:
     assert exercised <= every
 
 
+@pytest.mark.long
 def test_no_column_that_is_claimed_goes_unaltered(result: Result) -> None:
     """A facet that is said to compare a column has turned red when the column was another: no claim is by hearsay."""
     assert set(untried(tried(FAULTS, result.altered))) == set(UNTRIED)
 
 
-@pytest.mark.parametrize("pair", OPTIONS)
+@pytest.mark.parametrize("pair", PAIRS)
 def test_without_faults_it_is_green(result: Result, pair: Pair) -> None:
     """The migration, and the restored copy, lost nothing."""
     clean = result.clean[pair]
@@ -77,7 +87,7 @@ def test_every_kind_was_migrated(result: Result) -> None:
     assert report["sides"]["source"]["objects"] == report["sides"]["target"]["objects"]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.id))
+@pytest.mark.parametrize("fault", [pytest.param(one, id=str(one.id), marks=_marks(one.pair)) for one in FAULTS])
 def test_a_fault_is_found_and_named(result: Result, fault: Fault) -> None:
     """Its objects have exactly its findings (facet, key, state), through the checks that own them, and no others."""
     broken = result.broken[fault.pair]
@@ -87,7 +97,7 @@ def test_a_fault_is_found_and_named(result: Result, fault: Fault) -> None:
     assert {OWNERS[said[0], said[2]] for said in fault.expected} <= broken.failed.keys()
 
 
-@pytest.mark.parametrize("pair", OPTIONS)
+@pytest.mark.parametrize("pair", PAIRS)
 def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
     """Every finding is one of a fault, and only checks that own a finding fail: what has no copy is blamed once."""
     broken = result.broken[pair]
@@ -134,6 +144,7 @@ def test_a_failure_is_short_and_has_no_traceback(result: Result) -> None:
     assert "root['lr']" in body
 
 
+@pytest.mark.long
 def test_the_detection_table_is_up_to_date(result: Result) -> None:
     """``docs/detection.md`` is what ``make detection`` writes."""
     assert PAGE.read_text(encoding="utf-8") == markdown(result)

@@ -94,7 +94,7 @@ def _killed(folder: Path, command: list[str], chance: random.Random, *, reading:
     return _State.of(folder / "work") if alive else None
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, *(pytest.param(kills, marks=pytest.mark.long) for kills in (8, 50))])
 def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path, kills: int) -> None:
     """Every kind of object, SIGKILL at random moments; then green, nothing twice, and a further run changes nothing."""
     source, target, undisturbed = fresh_server(), fresh_server(), fresh_server()
@@ -117,7 +117,7 @@ def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path, kills
             reading += not state.exported and state.files > 0
             writing += state.exported and 0 < state.done < whole
     assert reading >= kills // 10 + 1
-    assert writing >= kills // 5
+    assert writing >= max(1, kills // 5)
     done = migrate_py(folder, *_run(source, target))
     assert done.status == 0, done.output[-4000:]
     assert "GREEN" in done.output

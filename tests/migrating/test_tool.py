@@ -90,6 +90,8 @@ def test_tool_runs_by_uri_and_arn(fresh_server: FreshServer, sagemaker_app: Stan
         assert str(sagemaker_app.credentials.token) not in text
 
 
+# .ci/bare runs it as well, as a newcomer does
+@pytest.mark.long
 def test_demo(tmp_path: Path) -> None:
     """The demo ends 0: after the plain tool the audit is red and names the lost runs, after ours it is green."""
     command = [str(COMMAND), "migrate", "demo", "--work-dir", str(tmp_path / "work")]
