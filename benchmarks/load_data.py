@@ -101,7 +101,7 @@ def plant(dsn: str, load: Load, artifacts: Path) -> None:
 
 
 def _write(artifacts: Path, side: str, load: Load, number: int, text: str) -> None:
-    folder = artifacts / f"load-{number % load.experiments}" / run_id(side, number)
+    folder = artifacts / f"load-{number % load.experiments}" / run_id(side, number) / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "note.txt").write_text(text, encoding="utf-8")
 
@@ -135,7 +135,8 @@ _RUNS = (
     f"""INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
                           end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
         SELECT r.id, 'run-' || lpad(r.n::text, 6, '0'), 'LOCAL', '', '', 'bench', 'FINISHED', %(start)s + r.n,
-               %(start)s + r.n + 60000, '', 'active', 'mlflow-artifacts:/' || r.place || '/' || r.id, e.experiment_id
+               %(start)s + r.n + 60000, '', 'active',
+               'mlflow-artifacts:/' || r.place || '/' || r.id || '/artifacts', e.experiment_id
         FROM {_NUMBERED} JOIN experiments e ON e.name = r.experiment""",
     f"""INSERT INTO params (key, value, run_uuid)
         SELECT 'param-' || p, md5(r.n || '-' || p), r.id FROM {_NUMBERED}, generate_series(0, %(params)s - 1) p""",
@@ -159,7 +160,7 @@ _SOURCE_TAGS = (
             ('run_info.experiment_id', (r.n %% %(experiments)s + 1)::text),
             ('run_info.start_time', (%(start)s + r.n)::text), ('run_info.end_time', (%(start)s + r.n + 60000)::text),
             ('run_info.lifecycle_stage', 'active'), ('run_info.user_id', 'bench'),
-            ('run_info.artifact_uri', 'mlflow-artifacts:/' || r.place || '/' || md5('source' || r.n)),
+            ('run_info.artifact_uri', 'mlflow-artifacts:/' || r.place || '/' || md5('source' || r.n) || '/artifacts'),
             ('mlflow_tag.runName', 'run-' || lpad(r.n::text, 6, '0')), ('mlflow_tag.user', 'bench')
         ) AS t(key, value)""",
 )

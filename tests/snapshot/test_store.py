@@ -22,6 +22,7 @@ from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.core.scope import Depth
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
@@ -46,11 +47,13 @@ class Failing(MemoryReader):
             self._break("metrics", run)
             yield from super().histories([run])
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """Break in the middle of the artifacts."""
         for run in runs:
             self._break("artifacts", run)
-            yield from super().artifacts([run], depth)
+            yield from super().artifacts([run], depth, shared)
 
     def runs(self, experiment_id: str) -> Iterator[list[Run]]:
         """Break between two pages."""
@@ -280,9 +283,11 @@ class Forgetful(MemoryReader):
         """All but the last run's."""
         yield from super().histories([run for run in runs if run.run_id != self.store.runs[-1].run_id])
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """All but the last run's."""
-        yield from super().artifacts([run for run in runs if run.run_id != self.store.runs[-1].run_id], depth)
+        yield from super().artifacts([run for run in runs if run.run_id != self.store.runs[-1].run_id], depth, shared)
 
 
 def test_what_was_left_out_is_unverified() -> None:

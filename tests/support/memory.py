@@ -27,6 +27,7 @@ from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects
@@ -112,7 +113,9 @@ class MemoryReader(NoObjects):
                 )
             yield batch
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """Every tree."""
         for run in self._shuffled(runs):
             self.calls.append(f"artifacts {run.run_id}")

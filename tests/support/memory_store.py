@@ -40,6 +40,7 @@ from mlflow_parity.core.records import (
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.check_registry import Selection, collected
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reading.histories import is_complete
 from support.no_objects import NoObjects
@@ -359,7 +360,9 @@ class MemoryReader(NoObjects):
         points = self._shuffled(self.store.runs[run.run_id].metrics.get(key, []))
         return series_of(run.run_id, key, points)
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
         for run in self._shuffled(runs):
             self._called("tree", run.run_id)

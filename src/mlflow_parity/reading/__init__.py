@@ -10,6 +10,7 @@ from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Exper
 from mlflow_parity.core.scope import Depth
 
 if TYPE_CHECKING:
+    from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.transport.visibility import Visibility
@@ -65,8 +66,10 @@ class Reader(Protocol):
         """The complete history of every metric key of ``runs`` (one experiment's), each (run, key) once."""
         ...
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
-        """The artifact tree of each of ``runs``, in any order."""
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
+        """The artifact tree of each of ``runs``, in any order; ``shared`` are listings for more runs than these."""
         ...
 
     def supports(self, kind: str) -> bool | None:

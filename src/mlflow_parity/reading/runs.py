@@ -26,6 +26,7 @@ from mlflow_parity.kinds.attachments import named
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
@@ -210,9 +211,13 @@ class RunReader:
             lengths=self._lengths,
         )
 
-    def artifacts(self, runs: Sequence[Run], depth: Depth) -> Iterator[ArtifactTree]:
+    def artifacts(
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
-        return self._trees(runs, lambda run: run.run_id, self._places.of_run, depth)
+        listings = SharedListings() if shared is None else shared
+        listings.expect((run.artifact_uri, run.run_id) for run in runs)
+        return self._trees(runs, lambda run: run.run_id, lambda run: self._places.of_run(run, listings), depth)
 
     def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
         """The files of each logged model and model version, the attachments of each trace.
@@ -227,7 +232,15 @@ class RunReader:
         traces = {entity.entity_id: entity for entity in entities if entity.kind == "trace"}
         entities = [entity for entity in entities if entity.kind != "trace"]
         touch = any(entity.kind == "model_version" for entity in entities)
-        trees = self._trees(entities, lambda entity: entity.entity_id, self._places.of_entity, depth, touch=touch)
+        listings = SharedListings()
+        listings.expect((one.artifact_uri or "", one.entity_id) for one in entities)
+        trees = self._trees(
+            entities,
+            lambda entity: entity.entity_id,
+            lambda entity: self._places.of_entity(entity, listings),
+            depth,
+            touch=touch,
+        )
         return chain(self._attachments(traces, depth), trees)
 
     def _attachments(self, traces: Mapping[str, Entity], depth: Depth) -> Iterator[ArtifactTree]:

@@ -14,6 +14,7 @@ from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.kinds import KINDS, of_part
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.objects import ObjectsWriter
 from mlflow_parity.snapshot.resuming import objects_agree, runs_agree
@@ -127,6 +128,7 @@ def _capture_experiment(
     runs = RunsWriter(home, model_links=model_links) if "runs" in wanted else None
     metrics = MetricsWriter(home, deleted=include_deleted) if "metrics" in wanted else None
     artifacts = ArtifactsWriter(home, depth, deleted=include_deleted) if "artifacts" in wanted else None
+    shared = SharedListings()
     failed: dict[Part, str] = {}
     links_error: str | None = None
     try:
@@ -144,7 +146,7 @@ def _capture_experiment(
                     if metrics is not None and "metrics" not in failed:
                         _guarded("metrics", failed, _read_metrics, reader, scope, metrics, count)
                     if artifacts is not None and "artifacts" not in failed:
-                        _guarded("artifacts", failed, _read_artifacts, reader, scope, artifacts, depth, count)
+                        _guarded("artifacts", failed, _read_artifacts, reader, scope, artifacts, depth, count, shared)
         except ReadError as error:
             # without the list of runs nothing that hangs on it is complete
             failed = {part: str(error) for part in wanted}
@@ -336,8 +338,15 @@ def _read_metrics(reader: Reader, runs: Sequence[Run], writer: MetricsWriter, co
         count(points=writer.add(histories))
 
 
-def _read_artifacts(reader: Reader, runs: Sequence[Run], writer: ArtifactsWriter, depth: Depth, count: Count) -> None:
-    for tree in reader.artifacts(runs, depth):
+def _read_artifacts(
+    reader: Reader,
+    runs: Sequence[Run],
+    writer: ArtifactsWriter,
+    depth: Depth,
+    count: Count,
+    shared: SharedListings,
+) -> None:
+    for tree in reader.artifacts(runs, depth, shared):
         writer.add(tree)
         count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
 

@@ -17,6 +17,7 @@ from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_hos
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
 from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, ServerStore, Store
 from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, TrustedPlaces
@@ -67,17 +68,17 @@ class Places:
     def _capabilities(self) -> Capabilities:
         return self._ask()
 
-    def of_run(self, run: Run) -> Sequence[Store]:
+    def of_run(self, run: Run, shared: SharedListings | None = None) -> Sequence[Store]:
         """Stores of a run's artifacts."""
-        return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id))
+        return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id), shared)
 
-    def of_entity(self, entity: Entity) -> Sequence[Store]:
+    def of_entity(self, entity: Entity, shared: SharedListings | None = None) -> Sequence[Store]:
         """Stores of the files of a logged model or a model version.
 
         Raises:
             ReadError: its place cannot be found out.
         """
-        return self.stores(self.place(entity))
+        return self.stores(self.place(entity), shared)
 
     def place(self, entity: Entity) -> Place:
         """Return where a logged model's files are, or those that are loaded for a model version.
@@ -203,8 +204,10 @@ class Places:
         """Whether ``s3://`` places are read with the caller's own rights, and not with those of the server."""
         return self._session.location.is_arn or self._credentials.aws.usable
 
-    def stores(self, place: Place) -> Sequence[Store]:
+    def stores(self, place: Place, shared: SharedListings | None = None) -> Sequence[Store]:
         """Where a place's files may be read, the best first: the server reaches more than the auditor may.
+
+        ``shared`` is what was listed for others too.
 
         Raises:
             ReadError: they cannot be read at all.
@@ -219,7 +222,7 @@ class Places:
             if why := self._trusted.refusal(place.uri):
                 raise PlaceNotAllowed(why)
             client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience)
+            own = S3Store(client, place, self._s3_patience, shared)
             if is_arn:
                 return [own]
             told = str(client.meta.endpoint_url), self._session.location.display
@@ -230,7 +233,7 @@ class Places:
         # with a host in it the URI may mean another server, which this one knows how to reach
         proxied = place.uri.startswith("mlflow-artifacts:") and not urlsplit(place.uri).netloc
         if proxied and self._capabilities.artifact_proxy:
-            return [ProxyStore(self._session, place, self._capabilities)]
+            return [ProxyStore(self._session, place, self._capabilities, shared)]
         return [self._server(place)]
 
     def _server(self, place: Place) -> ServerStore:

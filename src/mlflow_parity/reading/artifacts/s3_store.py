@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mlflow_parity.core.ending import STOPPING
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings, TooMany
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
@@ -18,6 +19,10 @@ from mlflow_parity.reading.transport.slowing import Patience
 from mlflow_parity.reading.transport.timed import until, without_bound
 
 T = TypeVar("T")
+#: A file, and whether S3 has a SHA-256 of it.
+_Listed = tuple[Artifact, bool]
+#: Files of a shared place that are kept in memory at most, and those of nobody that are passed over.
+_KEPT, _PASSED = 100_000, 5_000
 _TRIES = 4
 #: Seconds between two tries, growing with each; for one call with all its tries; and between two to a silent S3.
 _WAIT = 0.25
@@ -32,9 +37,11 @@ _SLOWEST = 100_000.0
 class S3Store:
     """``s3://`` URIs: one listing call per thousand files; a :class:`~mlflow_parity.reading.artifacts.stores.Store`."""
 
-    def __init__(self, client: Any, place: Place, patience: Patience) -> None:
+    def __init__(self, client: Any, place: Place, patience: Patience, shared: SharedListings | None = None) -> None:
         self._client = client
+        self._place = place
         self._patience = patience
+        self._shared = shared
         self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
         # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
         self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
@@ -42,23 +49,59 @@ class S3Store:
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
-        yield from self._tried("list", self._listed)
+        for file, hashed in self._found():
+            if hashed:
+                self._hashed.add(file.path)
+            yield file
 
-    def _listed(self) -> list[Artifact]:
-        found: dict[str, Artifact] = {}
-        for page in self._pages():
+    def _found(self) -> Iterable[_Listed]:
+        def alone() -> list[_Listed]:
+            return self._tried("list", lambda: [*self._listed(self._prefix)])
+
+        if self._shared is None:
+            return alone()
+        return self._shared.files(self._place.uri, self._place.owner, self._of_all, alone)
+
+    def _of_all(self, place: str) -> Mapping[str, Sequence[_Listed]]:
+        """Return the files of every owner in a place.
+
+        Raises:
+            TooMany: it holds more than is kept, or more of others than of them.
+        """
+
+        def once() -> dict[str, list[_Listed]] | None:
+            found: dict[str, list[_Listed]] = {}
+            kept = passed = 0
+            for file, hashed in self._listed(place[len(f"s3://{self._bucket}") :].strip("/") + "/"):
+                owner, _, rest = file.path.partition("/")
+                folder, _, path = rest.partition("/")
+                if folder == "artifacts" and path:
+                    found.setdefault(owner, []).append((Artifact(path, file.size), hashed))
+                    kept += 1
+                else:
+                    passed += 1
+                if kept > _KEPT or passed > _PASSED + kept:
+                    return None
+            return found
+
+        all_of_it = self._tried("list", once)
+        if all_of_it is None:
+            raise TooMany(f"{place} holds too much")
+        return all_of_it
+
+    def _listed(self, prefix: str) -> Iterator[_Listed]:
+        seen: set[str] = set()
+        for page in self._pages(prefix):
             for item in page.get("Contents", []):
-                path = item["Key"][len(self._prefix) :]
-                if path in found:
+                path = item["Key"][len(prefix) :]
+                if path in seen:
                     # with a new token each time it would go on for ever
                     raise MalformedAnswer(f"S3: the listing names {path!r} twice")
+                seen.add(path)
                 if path and not (path.endswith("/") and item["Size"] == 0):
-                    if "SHA256" in item.get("ChecksumAlgorithm", []):
-                        self._hashed.add(path)
-                    found[path] = Artifact(path, int(item["Size"]))
-        return [*found.values()]
+                    yield Artifact(path, int(item["Size"])), "SHA256" in item.get("ChecksumAlgorithm", [])
 
-    def _pages(self) -> Iterator[Any]:
+    def _pages(self, prefix: str) -> Iterator[Any]:
         """Each page has the whole time: their number is not known before.
 
         Not botocore's paginator: for it a page that is cut but names no next one is the last.
@@ -71,7 +114,7 @@ class S3Store:
         empty = 0
         while True:
             with until(time.monotonic() + SECONDS):
-                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **turn)
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **turn)
             yield page
             token = page.get("NextContinuationToken")
             if not token:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,9 +14,10 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Artifact, Capabilities
 from mlflow_parity.reading.artifacts.disk import Way as Way
 from mlflow_parity.reading.artifacts.disk import from_disk
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.listing import Turning
+from mlflow_parity.reading.transport.listing import Turning, made
 from mlflow_parity.reading.transport.session import Session
 
 T = TypeVar("T")
@@ -75,10 +76,13 @@ class Store(Protocol):
 class ProxyStore:
     """``mlflow-artifacts:`` URIs: the server's path-based proxy."""
 
-    def __init__(self, session: Session, place: Place, capabilities: Capabilities) -> None:
+    def __init__(
+        self, session: Session, place: Place, capabilities: Capabilities, shared: SharedListings | None = None
+    ) -> None:
         self._session = session
         self._place = place
         self._capabilities = capabilities
+        self._shared = shared
         self._root = unquote(urlsplit(place.uri).path).strip("/")
         self._version = release(capabilities.version)
 
@@ -86,11 +90,24 @@ class ProxyStore:
         path = posixpath.join(self._root, folder) if folder else self._root
         answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path, self._version)})
         # this endpoint names files relative to the folder that was asked for
-        return [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in answer.get("files", [])]
+        return made(
+            lambda one: [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in one.get("files", [])],
+            answer,
+        )
 
     def files(self) -> Iterator[Artifact]:
         """Every file."""
-        return walk(self._list)
+        if self._shared is None:
+            return walk(self._list)
+        return iter(self._shared.files(self._place.uri, self._place.owner, self._folders, lambda: walk(self._list)))
+
+    def _folders(self, place: str) -> Mapping[str, None]:
+        """Return the owners that have a folder in a place."""
+        root = _faithful(unquote(urlsplit(place).path).strip("/"), self._version)
+        answer = self._session.get(endpoints.PROXY_LIST, {"path": root})
+        return made(
+            lambda one: {str(file["path"]): None for file in one.get("files", []) if file.get("is_dir")}, answer
+        )
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
@@ -152,7 +169,7 @@ class ServerStore:
         turning = Turning("artifacts/list")
         while True:
             answer = self._session.get(endpoint, query, below=below)
-            files = answer.get("files", [])
+            files = made(lambda one: list(one.get("files", [])), answer)
             found += files
             token = turning.after(answer, files)
             if token is None:
@@ -252,6 +269,11 @@ def _faithful(path: str, version: tuple[int, int]) -> str:
     return path
 
 
+def _entry(file: Mapping[str, Any]) -> tuple[str, bool, int]:
+    # protobuf's JSON leaves a zero out
+    return str(file.get("path", "")), bool(file.get("is_dir")), int(file.get("file_size", 0))
+
+
 def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
     """Walk a tree that is listed folder by folder; paths are relative to the run's root.
 
@@ -267,15 +289,14 @@ def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
         if deep > _DEEPEST:
             raise MalformedAnswer(f"artifact folders are more than {_DEEPEST} deep: a loop in the listing")
         try:
-            listed = listing(folder)
+            listed = [made(_entry, file) for file in listing(folder)]
         except ReadError as error:
             if not folder:
                 raise
             # it keeps back only itself
             yield Artifact(f"{folder}/", None, error=f"the folder could not be listed: {error}")
             continue
-        for file in listed:
-            path, is_folder = str(file.get("path", "")), bool(file.get("is_dir"))
+        for path, is_folder, size in listed:
             inside = path.startswith(f"{folder}/") if folder else path not in ("", ".")
             if not inside or path.startswith("/") or ".." in path.split("/"):
                 raise MalformedAnswer(f"the listing of {folder!r} names a path outside of it: {path!r}")
@@ -285,5 +306,4 @@ def walk(listing: Callable[[str], list[dict[str, Any]]]) -> Iterator[Artifact]:
             if is_folder:
                 folders.append((path, deep + 1))
             else:
-                # protobuf's JSON leaves a zero out
-                yield Artifact(path, int(file.get("file_size", 0)))
+                yield Artifact(path, size)

@@ -1,0 +1,245 @@
+"""What lies below an experiment is listed once for its runs: the same files as one by one, with fewer requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.opened import QUICK, opened
+from support.proxy import Exchange, Fault, Proxy, Spoil, proxying, status
+from support.seed import Seeder
+
+from mlflow_parity.core.locations import parse_arn
+from mlflow_parity.core.records import ArtifactTree, Run
+from mlflow_parity.reading.artifacts import s3_store, shared_listings
+from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings, place_of
+from mlflow_parity.reading.server import ServerReader
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
+from mlflow_parity.standin.sagemaker import StandIn
+from mlflow_parity.standin.servers import Server
+
+PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+FOREVER = 10**9
+RUNS = 24
+#: Files of the runs that have any, by the place of the run in the list.
+FILES: Mapping[int, Mapping[str, bytes]] = {
+    3: {"plain.txt": b"3", "deep/er/file": b"deep"},
+    11: {"artifacts/artifacts": b"a name like the folder's own"},
+    17: {"größe.txt": b"17", "empty": b""},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A server behind a proxy, and the runs of an experiment on it, of which few have files."""
+
+    proxy: Proxy
+    experiment: str
+    runs: list[Run]
+    alone: dict[str, ArtifactTree]
+    """The trees as one run after another gives them."""
+
+    def reader(self) -> ServerReader:
+        """Return a reader of the server behind the proxy."""
+        return opened(self.proxy.uri)
+
+    def trees(self) -> dict[str, ArtifactTree]:
+        """Read the files of all runs at once, by a new reader; the proxy has forgotten what it saw before."""
+        self.proxy.seen.clear()
+        return read(self.reader(), self.runs)
+
+    def listings(self) -> list[str]:
+        """Return which folders were listed, in the order of the requests."""
+        asked = [seen.query for seen in self.proxy.seen if seen.path == PROXY]
+        # whether there is a proxy at all
+        return [query for query in asked if query != "path=0"]
+
+
+def read(reader: ServerReader, runs: list[Run], shared: SharedListings | None = None) -> dict[str, ArtifactTree]:
+    """Read the files of runs."""
+    return {tree.run_id: tree for tree in reader.artifacts(runs, "digest", shared)}
+
+
+def seeded(uri: str, name: str = "of many") -> tuple[str, list[Run]]:
+    """Make the runs, and return their experiment's id and them, in the order of their making."""
+    seed = Seeder(uri)
+    experiment = seed.experiment(name)
+    made = [seed.run(experiment, f"run {number}") for number in range(RUNS)]
+    runs = {run.run_id: run for page in opened(uri).runs(experiment) for run in page}
+    return experiment, [runs[run_id] for run_id in made]
+
+
+@pytest.fixture(scope="module", params=["newest", *(pytest.param(f"server_{one}", marks=pytest.mark.long)
+                                                   for one in ("2_16", "2_22", "3_4", "3_10"))])  # fmt: skip
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Every version, one after another."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, Server)
+    experiment, runs = seeded(server.uri)
+    for number, files in FILES.items():
+        for path, content in files.items():
+            file = Path(server.artifacts_root) / experiment / runs[number].run_id / "artifacts" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+    # a folder with nothing in it, and one that nobody has
+    (Path(server.artifacts_root) / experiment / runs[20].run_id / "artifacts").mkdir(parents=True)
+    (Path(server.artifacts_root) / experiment / "nobody" / "artifacts").mkdir(parents=True)
+    with proxying(server.uri) as proxy:
+        reader = opened(proxy.uri)
+        alone = {run.run_id: tree for run in runs for tree in reader.artifacts([run], "digest")}
+        found = {number: {file.path for file in alone[runs[number].run_id].files} for number in range(RUNS)}
+        assert found == {number: set(FILES.get(number, ())) for number in range(RUNS)}
+        assert not any(file.error for tree in alone.values() for file in tree.files)
+        yield Place(proxy, experiment, runs, alone)
+        proxy.heal()
+
+
+@pytest.fixture(autouse=True)
+def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "place" in request.fixturenames:
+        request.getfixturevalue("place").proxy.heal()
+
+
+def test_only_runs_with_a_folder_are_listed(place: Place) -> None:
+    """An audit of a million runs would spend its time on empty folders."""
+    assert place.trees() == place.alone
+    asked = place.listings()
+    assert asked.count(f"path={place.experiment}") == 1
+    # the place, three runs without files to see that it tells the truth, four that have a folder, folders in these
+    assert len(asked) == 1 + 3 + 4 + 3 == 11
+
+
+@pytest.mark.parametrize("fewer", [1, FEWEST - 1])
+def test_few_runs_are_listed_by_themselves(place: Place, fewer: int) -> None:
+    """A place of a million runs is not listed to read one again."""
+    place.proxy.seen.clear()
+    assert read(place.reader(), place.runs[:fewer]) == {
+        run.run_id: place.alone[run.run_id] for run in place.runs[:fewer]
+    }
+    assert f"path={place.experiment}" not in place.listings()
+
+
+def _answering(answer: Mapping[str, Any]) -> Spoil:
+    def spoil(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
+        exchange.answer(200, [("Content-Type", "application/json")], json.dumps(answer).encode())
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        status(403, body=b'{"error_code": "PERMISSION_DENIED"}'),
+        status(404, body=b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}'),
+        _answering({}),
+        _answering({"files": [{"path": "other", "is_dir": True}]}),
+        _answering({"files": 7}),
+        _answering({"files": [{"path": None, "is_dir": True}]}),
+    ],
+    ids=["no right", "no such place", "nothing", "others", "no list", "no names"],
+)
+def test_a_place_that_is_not_told_hides_no_file(place: Place, spoil: Spoil) -> None:
+    """A front end that answers for the folder of an experiment in a way of its own would make the audit blind."""
+    # the first runs without a folder that are tried must be some that have files
+    order = sorted(place.runs, key=lambda run: not place.alone[run.run_id].files)
+    place.proxy.faults.append(Fault(PROXY, _only(f"path={place.experiment}", spoil), FOREVER))
+    assert read(place.reader(), order) == place.alone
+    assert place.proxy.spoilt
+
+
+def _only(query: str, spoil: Spoil) -> Spoil:
+    """Spoil the requests whose whole query it is."""
+
+    def spoilt(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if exchange.path.partition("?")[2] == query:
+            spoil(exchange, code, headers, body)
+        else:
+            exchange.answer(code, headers, body)
+
+    return spoilt
+
+
+def test_what_is_read_later_is_listed_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing that grows old would hide what was logged since."""
+    shared, reader = SharedListings(), place.reader()
+    place.proxy.seen.clear()
+    for _ in range(2):
+        assert read(reader, place.runs, shared) == place.alone
+    assert place.listings().count(f"path={place.experiment}") == 1
+    for name in ("_YOUNG", "_WORTH"):
+        monkeypatch.setattr(shared_listings, name, 0.0)
+    place.proxy.seen.clear()
+    assert read(reader, place.runs, SharedListings()) == place.alone
+    assert place.listings().count(f"path={place.experiment}") == RUNS
+
+
+def test_the_place_of_an_owner() -> None:
+    """Only what is laid out as MLflow does is listed for others too."""
+    assert place_of("mlflow-artifacts:/1/abc/artifacts", "abc") == "mlflow-artifacts:/1"
+    assert place_of("s3://bucket/1/models/m-1/artifacts/", "m-1") == "s3://bucket/1/models"
+    for uri, owner in (("mlflow-artifacts:/1/abc/artifacts", "abd"), ("s3://bucket/1/abc/artifacts/model", "abc"),
+                       ("/abc/artifacts", "abc"), ("", "abc"), ("abc/artifacts", "abc")):  # fmt: skip
+        assert place_of(uri, owner) is None
+
+
+class _Counted:
+    """Counts the calls of an S3 client."""
+
+    def __init__(self, client: Any) -> None:
+        self.calls: list[tuple[str, str]] = []
+        client.meta.events.register("provide-client-params.s3", self._seen)
+
+    def _seen(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        # further pages are no lists of their own: an S3 may give a few keys a page
+        if "ContinuationToken" not in params:
+            self.calls.append((model.name, params.get("Prefix") or params.get("Key", "")))
+
+    def of(self, name: str) -> list[str]:
+        """Return what a call was made for."""
+        return [asked for called, asked in self.calls if called == name]
+
+
+@pytest.mark.parametrize("much", [False, True], ids=["", "too much of others"])
+def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPatch, much: bool) -> None:
+    """A call for each of a million runs costs hours, and dollars."""
+    experiment, runs = seeded(sagemaker_app.server.uri, f"of many {much}")
+    root = runs[0].artifact_uri.removesuffix(f"/{runs[0].run_id}/artifacts")
+    bucket, _, prefix = root.removeprefix("s3://").partition("/")
+    location = parse_arn(sagemaker_app.arn, custom_endpoint=sagemaker_app.gateway.endpoint)
+    found = credentials(location, "source", sagemaker_app.environment("SOURCE_"))
+    client = found.aws.s3
+    writer = sagemaker_app.s3.client(sagemaker_app.credentials, "us-east-1")
+    for number, files in FILES.items():
+        for path, content in files.items():
+            key = f"{prefix}/{runs[number].run_id}/artifacts/{path}"
+            writer.put_object(Bucket=bucket, Key=key, Body=content, ChecksumAlgorithm="SHA256")
+    for number in range(12):
+        writer.put_object(Bucket=bucket, Key=f"{prefix}/models/m-{number}/artifacts/MLmodel", Body=b"flavors: {}")
+    if much:
+        monkeypatch.setattr(s3_store, "_PASSED", 1)
+    counted = _Counted(client)
+    reader = ServerReader(Session(location, found, limits=QUICK), found)
+    # an experiment's own place is trusted once it is known
+    assert experiment in {one.experiment_id for one in reader.experiments()}
+    counted.calls.clear()
+    trees = read(reader, runs)
+    assert {number: {file.path for file in trees[runs[number].run_id].files} for number in range(RUNS)} == {
+        number: set(FILES.get(number, ())) for number in range(RUNS)
+    }
+    assert not any(file.error for tree in trees.values() for file in tree.files)
+    listed = counted.of("ListObjectsV2")
+    if much:
+        assert len(listed) == 1 + RUNS
+    else:
+        # one walk, and three runs without files to see that it tells the truth
+        assert len(listed) == 4
+    assert listed.count(f"{prefix}/") == 1
+    # the hash that S3 has is taken from a shared listing too
+    assert counted.of("GetObject") == []
+    assert len(counted.of("HeadObject")) == sum(map(len, FILES.values()))
