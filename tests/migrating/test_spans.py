@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.audits import AuditRun
+from support.audits import AuditRun, audit
 from support.copied import kept
 from support.exported import export
 from support.killed_everywhere import killed_everywhere
@@ -17,6 +17,7 @@ from support.migrations import migrate_py
 from support.seed_spans import FILTERS, answers, written
 from support.servers import FreshServer
 
+from mlflow_parity.cli import main
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import stand_in
 
@@ -112,6 +113,35 @@ def test_a_second_run_brings_them_in(fresh_server: FreshServer, tmp_path: Path) 
     found, output = moved(tmp_path, source.uri, target.uri)
     assert (found.status, list(found.red_rows())) == (0, []), output[-4000:]
     assert answers(target.uri) == answers(source.uri)
+
+
+@pytest.mark.long
+def test_spans_that_the_source_had_lost(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """MLflow's client loses a span on a busy server: red, as nobody knows it before; and somebody can accept it."""
+    source, target = fresh_server(), fresh_server()
+    ids = written(source.uri)
+    with closing(sqlite3.connect(source.database_path, timeout=30)) as connection, connection:
+        for trace_id in ids[:2]:
+            connection.execute("DELETE FROM spans WHERE name = 'llm' AND trace_id = ?", (trace_id,))
+        # of one of them the other spans may still come
+        connection.execute("UPDATE trace_info SET timestamp_ms = timestamp_ms - 4000000 WHERE request_id = ?", ids[:1])
+    found, output = moved(tmp_path, source.uri, target.uri)
+    red = {(row.source_id, row.facet): str(row.state) for row in found.red_rows()}
+    assert red == {
+        (ids[0], "spans"): "mismatch", (ids[1], "spans"): "unverified", (ids[1], "attachments"): "unverified",
+    }, output[-4000:]  # fmt: skip
+    assert "number of spans" in output
+    assert "made with 3 spans, the source gives 2" in " ".join(output.split())
+    draft = tmp_path / "waivers.toml"
+    assert main(["waive", "--from", str(found.reports / "report.json"), "-o", str(draft)]) == 0
+    text = draft.read_text().replace('reason = ""', 'reason = "lost"').replace('owner = ""', 'owner = "Ada"')
+    draft.write_text(text)
+    with closing(sqlite3.connect(target.database_path, timeout=30)) as connection, connection:
+        connection.execute("UPDATE trace_info SET timestamp_ms = timestamp_ms - 4000000 WHERE request_id = ?", ids[1:2])
+    again = audit(tmp_path / "again", source.uri, target.uri, "--parity-waivers", str(draft))
+    assert {(row.source_id, row.facet) for row in again.red_rows()} >= {(ids[1], "spans")}
+    waived = {(row.source_id, row.facet) for row in again.rows() if str(row.state) == "waived"}
+    assert waived == {(ids[0], "spans")}
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.attachments import referring
-from mlflow_parity.kinds.trace import DERIVED, IN_STORE, SPANS_LOCATION
+from mlflow_parity.kinds.trace import DERIVED, IN_STORE, SPANS_LOCATION, size_stat
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import ObjectLinks
@@ -21,6 +21,7 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
     """Compare spans one by one in the order of their start; where ids were given again, by their place in the tree."""
     rule = "trace.spans"
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
+    lost = [] if source.error or target.error else _lost_before(source, len(ours), len(theirs))
     derived: list[Difference] = []
     if (target.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE:
         theirs, derived = _less_derived(ours, theirs)
@@ -40,12 +41,24 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
                     found.append(Difference(key, State.MISSING, rule, source=mine))
                 else:
                     found += compare_json(key, mine, copy, rule)
-        return found + derived
+        return found + lost + derived
     places = placed(ours, source.entity_id, target.entity_id), placed(theirs, target.entity_id, None)
     found = compare_multisets("", *places, rule, "place")
     if not found and (ours or theirs):
         found = [Difference("span_id", State.EXPECTED, "trace.spans.ids", note="span ids were given again")]
-    return found + derived
+    return found + lost + derived
+
+
+def _lost_before(source: Entity, ours: int, theirs: int) -> list[Difference]:
+    """Tell of spans that are on neither side, though the trace was made with them; of traces that were read whole."""
+    told = size_stat(source, "num_spans")
+    if told is None or not 0 < ours < told or theirs >= told or source.facets.get("state") == "IN_PROGRESS":
+        return []
+    note = (
+        f"made with {told} spans, the source gives {ours}: MLflow lost the others before, or its server does not give "
+        "them; look at the trace on the source, and accept it with a waiver if they are gone"
+    )
+    return [Difference("number of spans", State.MISMATCH, "trace.spans", told, theirs, note)]
 
 
 def _less_derived(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from mlflow_parity.core.json_text import parsed
+from mlflow_parity.core.records import Entity
 from mlflow_parity.core.scope import SAME_STORE
 from mlflow_parity.kinds.base import (
     Kind,
@@ -29,6 +33,16 @@ DERIVED = frozenset(
 #: What MLflow makes of such spans in the metadata of their trace.
 MADE_OF = {"mlflow.trace.tokenUsage": "mlflow.chat.tokenUsage", "mlflow.trace.cost": "mlflow.llm.cost"}
 DERIVED_OF_TRACE = frozenset(f"mlflow.trace.{name}" for name in ("tokenUsage", "cost", "session", "user"))
+
+
+def size_stat(trace: Entity, name: str) -> int | None:
+    """Return what a trace tells of its size: ``num_spans`` or ``total_size_bytes``, as MLflow's client counted them."""
+    try:
+        figures: Any = parsed(str(trace.facets["metadata"]["mlflow.trace.sizeStats"]))
+        return int(figures[name])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
 
 TRACE = Kind(
     "trace",
@@ -197,7 +211,8 @@ TRACE = Kind(
             equal(
                 "spans",
                 "every span: name, type, parent, inputs, outputs, attributes, events, status, times",
-                "Exactly; the trace's own id inside attributes through the pairing.",
+                "Exactly; the trace's own id inside attributes through the pairing. Spans that the trace tells of and "
+                "neither side has are a mismatch; for an hour after its end they may still come: it is unverified.",
             ),
             expected(
                 "spans.ids",

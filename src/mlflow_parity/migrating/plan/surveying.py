@@ -10,9 +10,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
-from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import PARENT_TAG, STORAGE, Artifact, Entity, Experiment, Run
 from mlflow_parity.kinds import KINDS, of_family
+from mlflow_parity.kinds.trace import size_stat
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _AT_ONCE = 4
 _POINTS = 10_000
 #: What a trace takes where the server does not tell, in bytes.
 _TRACE = 4_000
-_STATS = "mlflow.trace.sizeStats"
 
 
 class _Look:
@@ -273,7 +272,5 @@ def look(
 
 
 def _trace_size(trace: Entity) -> int:
-    try:
-        return int(parsed(trace.facets["metadata"][_STATS])["total_size_bytes"])
-    except (KeyError, TypeError, ValueError):
-        return _TRACE
+    size = size_stat(trace, "total_size_bytes")
+    return _TRACE if size is None else size

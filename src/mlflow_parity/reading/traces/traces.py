@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +12,8 @@ from itertools import chain
 from typing import Any
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
-from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import Artifact, Entity
+from mlflow_parity.kinds.trace import size_stat
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.traces.links import traces_of_run
@@ -32,8 +34,9 @@ BATCHES = (3, 6)
 _BATCH, _LETTERS = 60, 3_000
 _LOCATION, _FILES = "mlflow.trace.spansLocation", "mlflow.artifactLocation"
 _IN_DATABASE = ("TRACKING_STORE", "ARCHIVE_REPO")
-_STATS = "mlflow.trace.sizeStats"
 _FILE = "traces.json"
+#: Seconds after a trace's end in which its spans may still be on their way.
+_SETTLED = 3600.0
 
 
 @dataclass(slots=True)
@@ -218,9 +221,11 @@ def _object(content: bytes) -> Mapping[str, Any]:
 
 
 def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]]) -> Entity:
-    told = _told(trace)
+    told = size_stat(trace, "num_spans")
     error = None
-    if told is not None and len(spans) < told and trace.facets["state"] != "IN_PROGRESS":
+    # some that are missing of an old one stay so: MLflow's client may lose one on a busy server. Comparing tells it
+    settled = spans and time.time() - _ended(trace) > _SETTLED
+    if told is not None and len(spans) < told and trace.facets["state"] != "IN_PROGRESS" and not settled:
         error = f"{len(spans)} of its {told} spans are there"
     return replace(trace, facets={**trace.facets, "spans": list(spans)}, error=error)
 
@@ -233,12 +238,10 @@ def _of_runs(trace: Entity, runs: Iterable[str], problem: str | None) -> Entity:
     return replace(trace, facets=facets, error="; ".join(filter(None, (trace.error, problem))))
 
 
-def _told(trace: Entity) -> int | None:
-    """Return the number of spans that the trace says it has."""
-    try:
-        return int(parsed(str(trace.facets["metadata"][_STATS]))["num_spans"])
-    except (KeyError, TypeError, ValueError):
-        return None
+def _ended(trace: Entity) -> float:
+    """Return when a trace ended, in seconds since 1970; where that is not told, it may be now."""
+    times = trace.facets["times"]
+    return math.inf if times["request"] is None else (times["request"] + (times["duration"] or 0)) / 1000
 
 
 def _groups(traces: Sequence[Entity]) -> Iterator[list[Entity]]:
