@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.opened import QUICK, everything, opened
-from support.proxy import Exchange, Fault, Proxy, half_json, proxying, status
+from support.proxy import Exchange, Fault, Proxy, Spoil, half_json, proxying, status
 from support.seed import EPOCH, Seeder
 from support.seed_objects import Objects, seed_objects
 from support.servers import FreshServer, emptied
@@ -19,6 +20,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading.server import ServerReader
+from mlflow_parity.reading.traces import traces
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.sagemaker import StandIn
@@ -193,18 +195,31 @@ def test_one_bad_trace_does_not_take_its_batch_along(seeded: Seeded, proxy: Prox
     assert traces_of(proxy.uri, seeded.made.experiment) == whole
 
 
-def test_spans_that_are_missing_are_an_error(seeded: Seeded, proxy: Proxy) -> None:
-    """Fewer spans than the trace tells, or none to be had: not a trace without spans."""
+def test_spans_that_are_missing_are_an_error(seeded: Seeded, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer spans than the trace tells, while more may come, or none to be had: not a trace without spans."""
     answer = seeded.made.traces["answer"]
 
-    def fewer(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        found = json.loads(body)
-        for trace in found["traces"]:
-            del trace["spans"][1:]
-        exchange.answer(code, headers, json.dumps(found).encode())
+    def fewer(left: int) -> Spoil:
+        def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+            found = json.loads(body)
+            for trace in found["traces"]:
+                del trace["spans"][left:]
+            exchange.answer(code, headers, json.dumps(found).encode())
 
-    proxy.faults.append(Fault("batchGet", fewer))
-    assert traces_of(proxy.uri, seeded.made.experiment)[answer].error == "1 of its 3 spans are there"
+        return spoil
+
+    proxy.faults.append(Fault("batchGet", fewer(0)))
+    assert traces_of(proxy.uri, seeded.made.experiment)[answer].error == "0 of its 3 spans are there"
+    # long ago: what is lost then is for comparing to tell
+    proxy.faults.append(Fault("batchGet", fewer(1)))
+    found = traces_of(proxy.uri, seeded.made.experiment)[answer]
+    assert (found.error, len(found.facets["spans"])) == (None, 1)
+    ended = (found.facets["times"]["request"] + found.facets["times"]["duration"]) / 1000
+    for later, error in ((3500, "1 of its 3 spans are there"), (3700, None), (-60, "1 of its 3 spans are there")):
+        proxy.faults.append(Fault("batchGet", fewer(1)))
+        with monkeypatch.context() as patched:
+            patched.setattr(traces, "time", SimpleNamespace(time=lambda later=later: ended + later))
+            assert traces_of(proxy.uri, seeded.made.experiment)[answer].error == error
     proxy.faults += [Fault("batchGet", _body("{}")), Fault("get-trace-artifact", status(500), times=99)]
     found = traces_of(proxy.uri, seeded.made.experiment)[answer]
     assert "its spans cannot be read" in (found.error or "")
