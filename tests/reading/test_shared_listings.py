@@ -243,3 +243,23 @@ def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPat
     # the hash that S3 has is taken from a shared listing too
     assert counted.of("GetObject") == []
     assert len(counted.of("HeadObject")) == sum(map(len, FILES.values()))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["each run's place", "the experiment's place"])
+def test_no_more_is_listed_than_may_be(sagemaker_app: StandIn, whole: bool) -> None:
+    """What data of the server names outside of its own root is touched where somebody allowed it, and not around it."""
+    seed = Seeder(sagemaker_app.server.uri)
+    bucket = f"elsewhere-{str(whole).lower()}"
+    sagemaker_app.s3.client(sagemaker_app.credentials, "us-east-1").create_bucket(Bucket=bucket)
+    wish = {"name": bucket, "artifact_location": f"s3://{bucket}/x"}
+    experiment = str(seed.call("POST", "experiments/create", wish)["experiment_id"])
+    made = [seed.run(experiment, f"run {number}") for number in range(FEWEST)]
+    allowed = [f"s3://{bucket}/x"] if whole else [f"s3://{bucket}/x/{run}/artifacts" for run in made]
+    location = parse_arn(sagemaker_app.arn, custom_endpoint=sagemaker_app.gateway.endpoint)
+    found = credentials(location, "source", sagemaker_app.environment("SOURCE_"))
+    reader = ServerReader(Session(location, found, limits=QUICK), found, allowed=allowed)
+    assert experiment in {one.experiment_id for one in reader.experiments()}
+    [runs] = reader.runs(experiment)
+    counted = _Counted(found.aws.s3)
+    assert [tree.error for tree in read(reader, runs).values()] == [None] * FEWEST
+    assert ("x/" in counted.of("ListObjectsV2")) is whole

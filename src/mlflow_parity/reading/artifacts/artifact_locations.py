@@ -17,7 +17,7 @@ from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_hos
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
 from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings, place_of
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, ServerStore, Store
 from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, TrustedPlaces
@@ -221,6 +221,9 @@ class Places:
             # data of the server named it: the only place in which that decides what these rights are used for
             if why := self._trusted.refusal(place.uri):
                 raise PlaceNotAllowed(why)
+            around = place_of(place.uri, place.owner)
+            if around is not None and not self._trusted.covers(around):
+                shared = None
             client: Any = self._credentials.aws.s3
             own = S3Store(client, place, self._s3_patience, shared)
             if is_arn:

@@ -164,7 +164,7 @@ class TrustedPlaces:
         parts = parts_of(uri)
         if self._in_root(parts):
             return ""
-        allowed = next((one for one in self._allowed if parts is not None and parts[: len(one)] == one), None)
+        allowed = self._allowing(parts)
         if allowed is not None:
             self._note(self._used, self._names[allowed])
             return ""
@@ -179,6 +179,14 @@ class TrustedPlaces:
             f"{place} lies outside of the server's own artifact root {root} and is not {verb} with your AWS rights; "
             f"if it may be, add {AUDIT_OPTION} {place} ({MIGRATE_OPTION} in a migration)"
         )
+
+    def covers(self, uri: str) -> bool:
+        """Whether a place may be touched, for those who can do without it: nothing is noted of it."""
+        parts = parts_of(uri)
+        return self._in_root(parts) or self._allowing(parts) is not None
+
+    def _allowing(self, parts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return next((one for one in self._allowed if parts is not None and parts[: len(one)] == one), None)
 
     def _in_root(self, parts: tuple[str, ...] | None) -> bool:
         root = parts_of(self.root)
