@@ -14,7 +14,7 @@ demo: $(VENV)/.ready-demo
 
 RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# what guards the verdict: an audit and a migration of each server version, every class of faults, kills, the demo
+# what guards the verdict: an audit and a migration of each server version, every class of faults, kills; .ci/bare runs the demo
 test: $(VENV)/.ready-dev
 	$(RUN_TESTS) -m "not long" $(TESTS)
 
