@@ -8,13 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.audits import audit
-from support.proxy import proxying
-from support.recording import Recorded, record
+from support.recording import Recorded
 from support.servers import FreshServer
 from support.stocked import stock
 
-from completeness.answers import WHOLE
+from completeness.answers import answers
 from completeness.claims import COLUMNS, INTERNAL, NOT_COMPARED, columns_of, read
 from completeness.releases import NEWEST, RELEASES
 
@@ -71,15 +69,6 @@ def fill(database: sqlite3.Connection, table: str) -> None:
         row[column] = value
     marks = ", ".join("?" * len(row))
     database.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-
-
-def answers(uri: str, folder: Path) -> Recorded:
-    """Return every answer of an audit of everything."""
-    with proxying(uri) as source, proxying(uri) as target:
-        found = record(target)
-        done = audit(folder, source.uri, target.uri, *WHOLE)
-    assert done.status == 0, done.output[-3000:]
-    return found
 
 
 def differing(before: Recorded, after: Recorded) -> list[str]:
