@@ -11,15 +11,15 @@ from mlflow_parity.standin.servers import Server, clean_environment
 from support import warm
 from support.environments import python_of
 from support.seed import Seeder, seed_small
-from support.seed_later import seed_later
+from support.seed_later import seed_later, seed_secret
 from support.seed_objects import seed_objects
 from support.seed_skills import seed_skills
 from support.seed_spans import written
 from support.seed_traces import reference, trace
 
 _ARCHIVER = Path(__file__).with_name("archive_traces.py")
-#: First releases with traces of MLflow 3, spans in the database, what came in 2026, archives, and skills.
-_THREE, _SPANS, _LATER, _ARCHIVES, _SKILLS = (3, 0), (3, 6), (3, 17), (3, 17), (3, 18)
+#: First releases with traces of MLflow 3, spans in the database, a gateway, what came in 2026, archives, and skills.
+_THREE, _SPANS, _GATEWAY, _LATER, _ARCHIVES, _SKILLS = (3, 0), (3, 6), (3, 10), (3, 17), (3, 17), (3, 18)
 _PICTURE = b"\x89PNG an attachment"
 
 
@@ -37,6 +37,8 @@ def stock(server: Server, version: str, number: str = "") -> str:
         _attached(seed, experiment)
     if found >= _LATER:
         seed_later(server.uri, experiment)
+    elif found >= _GATEWAY:
+        seed_secret(server.uri)
     if found >= _ARCHIVES:
         assert archive(server, version) > 0
     if found >= _SKILLS:
