@@ -56,7 +56,9 @@ def _write(task: Task) -> None:
         _version(task, path, one, versions)
     for alias, version in told["aliases"].items():
         if has.get("aliases", {}).get(alias) != version:
-            task.call("POST", f"{path}/aliases", {"alias": alias, "version": version})
+            # of an alias that tells more than this, no more can be written
+            number = version["version"] if isinstance(version, dict) else version
+            task.call("POST", f"{path}/aliases", {"alias": alias, "version": number})
 
 
 def _version(task: Task, path: str, told: dict[str, Any], there: dict[int, Any]) -> None:
