@@ -15,7 +15,9 @@ from mlflow_parity.reading.transport.endpoints import BY_NAME
 
 COLUMNS = Path(__file__).parent / "columns.ini"
 ROUTES = Path(__file__).parent / "routes.ini"
+ANSWERS = Path(__file__).parent / "answers.ini"
 INTERNAL, NOT_COMPARED, NOT_READ, READ, WRITES = "internal", "not compared", "not read", "read", "writes"
+_WORDS = (INTERNAL, NOT_COMPARED)
 #: What stands in a path for something of the caller's: Flask's way to write it, and FastAPI's.
 _GIVEN = re.compile(r"<(?:\w+:)?([\w.]+)>|\{(\w+)(?::\w+)?\}")
 
@@ -52,13 +54,16 @@ def column_claims() -> dict[str, Claim]:
     claims: dict[str, Claim] = {}
     for table in found.sections():
         for column, text in found[table].items() if not table.endswith(" reasons") else ():
-            word, _, reason = text.partition(": ")
-            claims[f"{table}.{column}"] = (
-                _why(word, reason, found[f"{word} reasons"])
-                if word in (INTERNAL, NOT_COMPARED)
-                else Claim(tuple(one.strip() for one in text.split(",")))
-            )
+            claims[f"{table}.{column}"] = claim_of(text, {word: found[f"{word} reasons"] for word in _WORDS})
     return claims
+
+
+def claim_of(text: str, reasons: Mapping[str, Mapping[str, str]]) -> Claim:
+    """Return what a line says: facets, or a word with one of its reasons."""
+    word, _, reason = text.partition(": ")
+    if word in _WORDS:
+        return _why(word, reason, reasons[word])
+    return Claim(tuple(one.strip() for one in text.split(",")))
 
 
 def route_claims() -> dict[str, Claim]:
@@ -74,9 +79,10 @@ def route_claims() -> dict[str, Claim]:
 def unused_reasons() -> list[str]:
     """Return the reasons that nothing names."""
     unused = []
-    for path in (COLUMNS, ROUTES):
+    for path in (COLUMNS, ROUTES, ANSWERS):
         found = read(path)
-        given = {text.partition(": ")[2] for one in found.sections() for text in found[one].values()}
+        lines = [line for one in found.sections() for line in found[one].items()]
+        given = {text.partition(": ")[2] for line in lines for text in line}
         unused += [name for one in found.sections() if one.endswith("reasons") for name in found[one].keys() - given]
     return unused
 

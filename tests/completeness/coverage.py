@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from completeness.altered import UNTRIED
+from completeness.answers import REST, answer_claims
 from completeness.claims import (
     INTERNAL,
     NOT_COMPARED,
@@ -54,7 +55,8 @@ def markdown() -> str:
         *_wrapped(
             "Each column that is compared is altered by a fault on a real server, a row of each table is lost, and of "
             "what belongs to an object one is too many: the facet is red then ([what is detected](detection.md)). What "
-            "no answer tells is altered too, and nothing that is read changes. But for these:"
+            "no answer tells is altered too, in each release, and every answer of an audit of everything stays the "
+            "same byte for byte; keys, by which rows and requests name each other, are not tried. But for these:"
         ),
         "",
         *(f"- {f'`{name}`' if '.' in name else name}: {why}" for name, why in UNTRIED.items()),
@@ -65,7 +67,7 @@ def markdown() -> str:
     for table, names in tables.items():
         lines += ["", f"## {table}", "", "| column | since | facet | check |", "|---|---|---|---|"]
         lines += [_row(f"`{name.rpartition('.')[2]}`", _since(found[name]), *_compared(claims[name])) for name in names]
-    return "\n".join([*lines, *_routes()]) + "\n"
+    return "\n".join([*lines, *_routes(), *_answers()]) + "\n"
 
 
 def _compared(claim: Claim) -> tuple[str, str]:
@@ -98,6 +100,29 @@ def _routes() -> list[str]:
             lines.append(_row(f"`{name}`", _since(found[name]), f"`{request.method} {request.path}`"))
         elif claim.word == NOT_READ:
             lines.append(_row(f"`{name}`", _since(found[name]), f"*not read*: {claim.reason}"))
+    return lines
+
+
+def _answers() -> list[str]:
+    lines = [
+        "",
+        "## Keys of answers",
+        "",
+        *_wrapped(
+            "Every key of every answer that an audit of each of these releases gets; the test suite fails on one that "
+            "is not in this table. *Any other* is what becomes of a key that nothing here knows: the test suite puts "
+            "one into every object of all answers of one side, and the audit is red under that facet. What lies within "
+            "a key belongs to it, unless it has rows of its own."
+        ),
+        "",
+        "| object of an answer | keys | facet |",
+        "|---|---|---|",
+    ]
+    for place, keys in answer_claims().items():
+        by_claim: dict[Claim, list[str]] = {}
+        for key, claim in keys.items():
+            by_claim.setdefault(claim, []).append("*any other*" if key == REST else f"`{key}`")
+        lines += [_row(f"`{place}`", " ".join(names), _compared(claim)[0]) for claim, names in by_claim.items()]
     return lines
 
 

@@ -60,6 +60,8 @@ UNKNOWN: Mapping[str, Place] = {
 WITHIN: Mapping[tuple[str, str, str], Place] = {
     ("run", "other", f"data: tags: {FIELD}"): Place(
         "/runs/search", lambda answer: [one for run in answer.get("runs", []) for one in run["data"].get("tags", [])]),
+    ("run", "other", f"links: outputs: model_outputs: {FIELD}"): Place(
+        "/runs/get", lambda answer: answer["run"].get("outputs", {}).get("model_outputs", [])),
     ("logged_model", "metrics", f": other: {FIELD}"): Place(
         "/logged-models/search", lambda answer: [one for model in answer.get("models", [])
                                                  for one in model.get("data", {}).get("metrics", [])]),
@@ -68,6 +70,9 @@ WITHIN: Mapping[tuple[str, str, str], Place] = {
                                                      for one in trace.get("assessments", [])]),
     ("trace", "spans", f": other: {FIELD}"): Place(
         "/traces/batchGet", lambda answer: [one for trace in answer.get("traces", []) for one in trace["spans"]]),
+    ("trace", "spans", f"attributes: temperature: {FIELD}"): Place(
+        "/traces/batchGet", lambda answer: [one for trace in answer.get("traces", []) for span in trace["spans"]
+                                            for one in span["attributes"]]),
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults.unknown import FIELD, UNKNOWN, WITHIN, plant
@@ -19,12 +20,14 @@ from support.seed import Seeder
 from support.seed_objects import seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity.core.digests import experiment_digest, run_digest
-from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.digests import experiment_digest, listed_digest, run_digest
+from mlflow_parity.core.records import LINKED, Experiment
 from mlflow_parity.kinds.base import OTHER
 from mlflow_parity.kinds.contract import FACETS
+from mlflow_parity.kinds.listing import named
 from mlflow_parity.kinds.unknown import PAIRS, Each, claims, unclaimed
 from mlflow_parity.reading.records import run
+from mlflow_parity.reading.traces.spans import spans_of
 from mlflow_parity.snapshot.schema import row_run, run_row
 
 NEWER = "3.98.0"
@@ -135,8 +138,34 @@ def test_the_snapshot_keeps_it() -> None:
     assert found.other == {f"info: {FIELD}": ["blue", 1.5]}
     assert run_row(plain)["other"] is None
     assert run_digest(plain) != run_digest(found)
+    linked = replace(plain, model_inputs=(), model_outputs=(), other={f"{LINKED}outputs: {FIELD}": "blue"})
+    # a list of runs does not tell it
+    assert run_digest(linked) != run_digest(replace(linked, other={}))
+    assert listed_digest(linked) == listed_digest(plain)
     one, other = (replace(EXPERIMENT, other={FIELD: color}) for color in ("blue", "red"))
     assert experiment_digest(one) != experiment_digest(other) != experiment_digest(EXPERIMENT)
+
+
+def test_names_and_values() -> None:
+    """What is told beside an alias or a tag is kept with it; one of which nothing more is told is its value."""
+    entries = [{"key": "a", "value": "1"}, {"key": "b"}, {"key": "c", "value": "2", FIELD: "blue"}]
+    assert named(entries, "key", "value", "") == {"a": "1", "b": "", "c": entries[2]}
+
+
+def test_typed_values() -> None:
+    """A value of a span in protobuf's form that tells more than its type and itself is kept as it is."""
+    plain, more = {"int_value": "7"}, {"int_value": "7", FIELD: "blue"}
+    typed: list[dict[str, Any]] = [
+        {"key": "a", "value": plain}, {"key": "b", "value": more}, {"key": "c", "value": plain, FIELD: "blue"},
+        {"key": "d", "value": {"array_value": {"values": [plain, more]}}},
+        {"key": "e", "value": {"array_value": {"values": [plain], FIELD: "blue"}}},
+        {"key": "f", "value": {"kvlist_value": {"values": [{"key": "g", "value": plain, FIELD: "blue"}]}}},
+    ]  # fmt: skip
+    [span] = spans_of([{"span_id": "0" * 16, "name": "s", "start_time_unix_nano": "1", "attributes": typed}])
+    assert span["attributes"] == {
+        "a": 7, "b": more, "c": typed[2], "d": [7, more], "e": typed[4]["value"]["array_value"],
+        "f": {"g": typed[5]["value"]["kvlist_value"]["values"][0]},
+    }  # fmt: skip
 
 
 def test_claims() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlflow_parity.core.records import ArtifactTree, DatasetInput, Experiment, Run, Series
+from mlflow_parity.core.records import LINKED, ArtifactTree, DatasetInput, Experiment, Run, Series
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,8 +151,10 @@ def run_digest(run: Run) -> bytes:
 
 def listed_digest(run: Run) -> bytes:
     """Digest what a list of runs tells of one: everything but its links to logged models."""
-    bare = run.model_inputs is None and run.model_outputs is None
-    return run_digest(run if bare else replace(run, model_inputs=None, model_outputs=None))
+    if run.model_inputs is None and run.model_outputs is None:
+        return run_digest(run)
+    other = {key: value for key, value in run.other.items() if not key.startswith(LINKED)}
+    return run_digest(replace(run, model_inputs=None, model_outputs=None, other=other))
 
 
 def _links(models: tuple[tuple[str, int], ...] | None) -> object:

@@ -22,6 +22,8 @@ PARENT_TAG = "mlflow.parentRunId"
 ENDPOINT_KEY = "mlflow.gateway.endpointId"
 #: Facet of a model version: the place from which MLflow's clients load it.
 STORAGE = "storage"
+#: Before the name of what only the answer about a run's links to logged models tells.
+LINKED = "links: "
 #: Prefix of every source tag that the Export Import tool writes.
 EXIM_PREFIX = "mlflow_exim."
 #: Tag by which ``migrate repair`` marks a run that it replaced: the source run's id.

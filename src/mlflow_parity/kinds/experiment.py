@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlflow_parity.core.scope import PROFILES
 from mlflow_parity.kinds.base import (
     HOPS,
     TOOL,
@@ -141,6 +142,7 @@ EXPERIMENT = Kind(
                 "An older server refuses it; the data is there.",
                 "the source answers 400, 404, 405 or 501, or the target does and the releases differ or one is not "
                 "told",
+                profiles=PROFILES,
             ),
             optional=True,
         ),

@@ -8,7 +8,7 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.json_text import text
 from mlflow_parity.kinds.base import Kind, definition, link, not_compared, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 
 
 def _secret(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:
@@ -55,7 +55,7 @@ def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
             **plain(entry, *less),
             "models": in_order(mappings),
             **plain({"guardrails": guarded}),
-            "tags": {one["key"]: one.get("value", "") for one in entry.get("tags", [])},
+            "tags": named(entry.get("tags", []), "key", "value", ""),
             # whom it serves is named by ids of the server; names are told of those that are there
             "bindings": in_order(plain(one, "endpoint_id", "resource_id") for one in bound),
         },

@@ -77,6 +77,13 @@ def plain(entry: Entry, *less: str) -> dict[str, Any]:
     }
 
 
+def named(entries: Iterable[Entry], key: str, value: str, otherwise: Any = None) -> dict[str, Any]:
+    """Return values by the keys of a list of both; an entry that tells more stands whole under its key."""
+    return {
+        str(one[key]): {**one} if one.keys() - {key, value} else one.get(value, otherwise) for one in map(dict, entries)
+    }
+
+
 def stamped(entry: Entry, **parts: Iterable[tuple[str, Entry]]) -> dict[str, Any]:
     """Return the times and users that the server set of an entry, and of its parts by what each is called."""
     found = {key: entry[key] for key in sorted(STAMPS & entry.keys()) if entry[key] not in (None, "")}

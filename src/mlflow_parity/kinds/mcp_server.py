@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.kinds.base import Kind, definition, items, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 
 
 def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
@@ -14,7 +14,7 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     return entry["name"], {
         "definition": {
             **plain(entry, "name", "access_endpoints", "aliases"),
-            "aliases": {one["alias"]: one["version"] for one in entry.get("aliases", [])},
+            "aliases": named(entry.get("aliases", []), "alias", "version"),
         },
         "versions": in_order(plain(one, "name", "aliases") for one in versions),
         "endpoints": in_order(plain(one, "id", "server_name", "resolved_version", "tools") for one in endpoints),

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
+from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 from mlflow_parity.kinds.writing import Task, Unwritable, without_none
 
 
@@ -23,7 +23,7 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
     return name, {
         "definition": {
             **plain(entry, "aliases"),
-            "aliases": {one["alias"]: one["version"] for one in entry.get("aliases", [])},
+            "aliases": named(entry.get("aliases", []), "alias", "version"),
         },
         "versions": in_order(plain(one, "name", "organization", "aliases") for one in versions),
         "times": stamped(entry, versions=((str(one["version"]), one) for one in versions)),
@@ -56,7 +56,9 @@ def _write(task: Task) -> None:
         _version(task, path, one, versions)
     for alias, version in told["aliases"].items():
         if has.get("aliases", {}).get(alias) != version:
-            task.call("POST", f"{path}/aliases", {"alias": alias, "version": version})
+            # of an alias that tells more than this, no more can be written
+            number = version["version"] if isinstance(version, dict) else version
+            task.call("POST", f"{path}/aliases", {"alias": alias, "version": number})
 
 
 def _version(task: Task, path: str, told: dict[str, Any], there: dict[int, Any]) -> None:

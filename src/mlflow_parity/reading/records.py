@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mlflow_parity.core.json_text import whole
-from mlflow_parity.core.records import DatasetInput, Experiment, MetricPoint, Run
+from mlflow_parity.core.records import LINKED, DatasetInput, Experiment, MetricPoint, Run
 from mlflow_parity.kinds.unknown import PAIRS, Each, claims, unclaimed
 from mlflow_parity.reading.transport.listing import Entry, pairs
 
@@ -33,6 +34,11 @@ _RUN = claims(
     # the links to logged models are taken from another answer, where they are asked for
     inputs=claims("model_inputs", dataset_inputs=_INPUT),
     outputs=claims("model_outputs"),
+)
+_LINK = Each(claims("model_id step"), lambda entry: str(entry.get("step", "")))
+#: What the other answer repeats is taken from the search.
+_LINKS = claims(
+    "info data", inputs=claims("dataset_inputs", model_inputs=_LINK), outputs=claims("", model_outputs=_LINK)
 )
 
 
@@ -83,6 +89,11 @@ def model_links(entry: Entry) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[
     """
     used = entry.get("inputs", {}).get("model_inputs", [])
     return _models(used), _models(entry.get("outputs", {}).get("model_outputs", []))
+
+
+def beside_links(entry: Entry) -> dict[str, Any]:
+    """Return what ``runs/get`` tells beside them and nothing here knows."""
+    return unclaimed(entry, _LINKS, LINKED)
 
 
 def _input(entry: Entry) -> DatasetInput:

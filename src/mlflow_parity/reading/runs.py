@@ -175,7 +175,8 @@ class RunReader:
         def one(run: Run) -> Run:
             answer = self.session.get(endpoints.RUN, {"run_id": run.run_id})
             used, made_by = made(lambda found: records.model_links(found["run"]), answer)
-            return replace(run, model_inputs=used, model_outputs=made_by)
+            other = {**run.other, **made(lambda found: records.beside_links(found["run"]), answer)}
+            return replace(run, model_inputs=used, model_outputs=made_by, other=other)
 
         found = {run.run_id: run for run in drained(self._pool, one, runs, self._workers)}
         return [found[run.run_id] for run in runs]

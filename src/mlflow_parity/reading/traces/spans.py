@@ -35,6 +35,8 @@ _NO_KIND = "SPAN_KIND_INTERNAL"
 _OF_NO_KIND = {**_SPAN, "kind": None}
 _EVENT = claims("name timestamp time_unix_nano attributes")
 _LINK = claims("trace_id span_id attributes")
+#: What protobuf tells of an attribute, and of a list.
+_PAIR, _VALUES = {"key", "value"}, {"values"}
 #: No base64 of eight bytes is one: that ends with ``=``. It may well begin with ``0x``.
 _HEX = re.compile(r"0x([0-9a-f]{1,16})|([0-9a-f]{16})", re.IGNORECASE)
 
@@ -130,7 +132,11 @@ def _status(entry: Entry) -> dict[str, Any]:
 
 
 def _typed(entries: Sequence[Entry]) -> dict[str, Any]:
-    return {entry["key"]: _plain(entry.get("value") or {}) for entry in entries}
+    # an entry that tells more than key and value stands whole
+    return {
+        entry["key"]: bounded(dict(entry)) if entry.keys() - _PAIR else _plain(entry.get("value") or {})
+        for entry in entries
+    }
 
 
 def _plain(typed: Entry) -> Any:
@@ -140,15 +146,22 @@ def _plain(typed: Entry) -> Any:
 
 
 def _value(typed: Entry) -> Any:
-    """Return an OpenTelemetry value; one that is not set is None."""
+    """Return an OpenTelemetry value; one that is not set is None, one of more than its type and value stays whole."""
+    if len(typed) > 1:
+        return dict(typed)
     for name, value in typed.items():
         if name == "int_value":
             return int(value)
         if name == "double_value":
             return float(value)
+        if name in ("array_value", "kvlist_value") and value.keys() - _VALUES:
+            return dict(value)
         if name == "array_value":
             return [_value(item) for item in value.get("values", [])]
         if name == "kvlist_value":
-            return {item["key"]: _value(item.get("value") or {}) for item in value.get("values", [])}
+            return {
+                item["key"]: dict(item) if item.keys() - _PAIR else _value(item.get("value") or {})
+                for item in value.get("values", [])
+            }
         return value
     return None

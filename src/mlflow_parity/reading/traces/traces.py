@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.kinds.trace import size_stat
+from mlflow_parity.kinds.unknown import claims, unclaimed
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.traces.links import traces_of_run
@@ -33,10 +34,15 @@ BATCHES = (3, 6)
 #: Ids per batch, and letters of all of them together: 2 ms a trace from 20 on, and a request line that fits.
 _BATCH, _LETTERS = 60, 3_000
 _LOCATION, _FILES = "mlflow.trace.spansLocation", "mlflow.artifactLocation"
-_IN_DATABASE = ("TRACKING_STORE", "ARCHIVE_REPO")
-_FILE = "traces.json"
+_ARCHIVED = "ARCHIVE_REPO"
+_IN_DATABASE = ("TRACKING_STORE", _ARCHIVED)
 #: Seconds after a trace's end in which its spans may still be on their way.
 _SETTLED = 3600.0
+_FILE = "traces.json"
+#: What stands beside the spans in a batch, where the info repeats the list's, and in a file.
+_BATCHED, _IN_FILE = claims("trace_info spans"), claims("spans request response")
+#: Spans, and what is told beside them that nothing here knows.
+_Spans: TypeAlias = "tuple[list[dict[str, Any]], dict[str, Any]]"
 
 
 @dataclass(slots=True)
@@ -160,11 +166,11 @@ class TraceReader:
         in_database = [trace for trace in traces if trace.facets["tags"].get(_LOCATION) in _IN_DATABASE]
         spans = self._batch([trace.entity_id for trace in in_database]) if self.batches and in_database else {}
         return [
-            _with_spans(trace, spans[trace.entity_id]) if trace.entity_id in spans else self._alone(trace)
+            _with_spans(trace, *spans[trace.entity_id]) if trace.entity_id in spans else self._alone(trace)
             for trace in traces
         ]
 
-    def _batch(self, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    def _batch(self, ids: list[str]) -> dict[str, _Spans]:
         """Return the spans of the traces that the server has whole; one bad trace must not take the others along."""
         try:
             answer = self.session.get(endpoints.TRACE_BATCH, [("trace_ids", trace_id) for trace_id in ids])
@@ -178,10 +184,10 @@ class TraceReader:
                 return {}
             half = len(ids) // 2
             return {**self._batch(ids[:half]), **self._batch(ids[half:])}
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, _Spans] = {}
         for entry in answer.get("traces", []):
             trace_id, spans = made(lambda one: (one["trace_info"]["trace_id"], spans_of(one.get("spans", []))), entry)
-            found[trace_id] = spans
+            found[trace_id] = spans, unclaimed(entry, _BATCHED)
         return found
 
     def _alone(self, trace: Entity) -> Entity:
@@ -192,7 +198,7 @@ class TraceReader:
             store = self.store_of(trace.entity_id, location) if location else None
             found = self._from_store(store) if store else self._from_server(trace.entity_id)
             entries = made(lambda one: list(one["spans"]), found)
-            return _with_spans(trace, made(lambda _: spans_of(entries), {}))
+            return _with_spans(trace, made(lambda _: spans_of(entries), {}), unclaimed(found, _IN_FILE))
         except ReadError as error:
             missing = isinstance(error, RequestRefused) and error.status == 404
             if isinstance(error, RequestRefused) and error.status in (401, 403) and store is None:
@@ -220,14 +226,20 @@ def _object(content: bytes) -> Mapping[str, Any]:
     return found
 
 
-def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]]) -> Entity:
+def _with_spans(trace: Entity, spans: Sequence[Mapping[str, Any]], other: Mapping[str, Any]) -> Entity:
     told = size_stat(trace, "num_spans")
     error = None
     # some that are missing of an old one stay so: MLflow's client may lose one on a busy server. Comparing tells it
     settled = spans and time.time() - _ended(trace) > _SETTLED
     if told is not None and len(spans) < told and trace.facets["state"] != "IN_PROGRESS" and not settled:
         error = f"{len(spans)} of its {told} spans are there"
-    return replace(trace, facets={**trace.facets, "spans": list(spans)}, error=error)
+    elif not spans and trace.facets["tags"].get(_LOCATION) == _ARCHIVED:
+        # MLflow archives no trace without spans, and tells of a file that is gone as of one without any
+        error = "its archive is gone: none of its spans is there"
+    facets = {**trace.facets, "spans": list(spans)}
+    if other:
+        facets["other"] = {**facets.get("other", {}), **{f"spans: {key}": value for key, value in other.items()}}
+    return replace(trace, facets=facets, error=error)
 
 
 def _of_runs(trace: Entity, runs: Iterable[str], problem: str | None) -> Entity:
