@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.audits import AuditRun, audit
 from support.migrations import migrate_py
 from support.seed import EPOCH, Seeder
+from support.seed_objects import seed_objects
 from support.seed_spans import EXPERIMENT, written
-from support.servers import FreshServer
+from support.servers import FreshServer, copy_database
 
-from mlflow_parity.audit.usable import _newest, of_runs, of_traces
+from mlflow_parity.audit.usable import Usable
+from mlflow_parity.comparing.links import Links, ObjectLinks
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity, MetricPoint, Run
+from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.asking import Answer, Question, quoted
+from mlflow_parity.reading.questions import MOST, newest, of_name, of_runs, of_traces
 from mlflow_parity.standin.servers import Server
 
-USABLE = ("--parity-usable", "-k", "experiment_is_usable")
+USABLE = ("--parity-usable", "-k", "is_usable")
+#: As clients before 3.11 named an image, and as newer ones do.
+IMAGE = "images/loss+step+20+timestamp+1700000000000+c69d6313-188b-4c74-b0eb-578967659d2a.png"
 
 
 def seeded(uri: str) -> None:
@@ -103,16 +115,129 @@ def test_a_snapshot_cannot_be_asked(migrated: tuple[Server, Server], tmp_path: P
     assert {str(row.state) for row in done.rows() if row.facet == "usable"} == {"unverified"}
 
 
+def _odd_runs(seed: Seeder, experiment: str) -> None:
+    """Write runs with numbers and texts at the edges of what searches know, and images, of old and new clients."""
+    values = (float("nan"), float("inf"), -0.25, 1e-9, -1e-9, 123456789.125)
+    for number, value in enumerate(values):
+        run = seed.run(experiment, f"odd {number}", start=EPOCH)
+        seed.log(run, params={"p": "1e999", "q": str(2**70 + number)}, tags={"größe": f"数据 {number % 2}", "n": "NaN"},
+                 metrics=[("odd", value, EPOCH, 0), ("same", float("nan"), EPOCH, 0)])  # fmt: skip
+        if number < 2:
+            seed.artifact(run, IMAGE, b"image")
+            seed.log(run, tags={"mlflow.loggedImages": "True"})
+        seed.end(run)
+
+
+def _filled(server: Server, version: str) -> str:
+    """Write every kind of object that a release can hold; return the experiment."""
+    seed = Seeder(server.uri)
+    experiment = seed.experiment("every kind")
+    seed_objects(server.uri, experiment, version=version)
+    _odd_runs(seed, experiment)
+    return experiment
+
+
+def _copied(source: Server, target: Server) -> None:
+    copy_database(source.database_path, target.database_path)
+    shutil.rmtree(target.artifacts_root, ignore_errors=True)
+    shutil.copytree(source.artifacts_root, target.artifacts_root)
+
+
+def _told(done: AuditRun) -> dict[tuple[str, str], str]:
+    """Return state by kind and question."""
+    return {(one["kind"], one["key"]): one["state"] for one in done.report["findings"]}
+
+
+SAME = ("--parity-profile", "same-store", "--parity-two-servers")
+
+
+@pytest.mark.long
+def test_what_people_load_and_look_at_is_named(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Stages, aliases, versions by name, tag and run, a run's images, traces by run: each that leads elsewhere is red.
+
+    And the self-test sees every class of such faults, planted in what the servers answered.
+    """
+    source, target = fresh_server(), fresh_server()
+    _filled(source, "newest")
+    _copied(source, target)
+    done = audit(tmp_path / "green", source.uri, target.uri, *USABLE, *SAME, "--parity-self-test")
+    rows = [row for row in done.rows() if row.facet == "usable"]
+    assert (done.status, {str(row.state) for row in rows}) == (0, {"match"}), done.output[-3000:]
+    assert {row.kind for row in rows} == {"experiment", "registered_model", "prompt"}
+    planted = [one for one in done.report["self_test"]["faults"] if one["facet"] == "usable"]
+    assert {one["state"] for one in planted} == {"found"}, planted
+    [image] = list(Path(target.artifacts_root).rglob(Path(IMAGE).name))[:1]
+    image.rename(image.with_name("elsewhere.png"))
+    with closing(sqlite3.connect(target.database_path, timeout=30)) as database, database:
+        database.execute("UPDATE model_versions SET current_stage = 'Production' WHERE name = 'churn' AND version = 2")
+        database.execute("UPDATE model_versions SET run_id = 'x' WHERE name = 'price'")
+        database.execute("UPDATE registered_model_aliases SET version = 1 WHERE alias = 'champion'")
+        database.execute("UPDATE registered_model_aliases SET version = 3 WHERE alias = 'production'")
+        database.execute("DELETE FROM registered_model_tags WHERE name = 'churn' AND key = 'team'")
+        database.execute("DELETE FROM model_version_tags WHERE name = 'greeting' AND key = 'number' AND version = 1")
+        database.execute("UPDATE trace_request_metadata SET value = 'x' WHERE key = 'mlflow.sourceRun'")
+    done = audit(tmp_path / "red", source.uri, target.uri, *USABLE, *SAME)
+    found = {(kind, key.partition(" IN ")[0]): state for (kind, key), state in _told(done).items()}
+    assert done.status == 1
+    runs = [key for _, key in found if key.startswith(("images of run", "attributes.run_id"))]
+    assert len(runs) == 3, found  # an image that is gone, another that came, traces of a run
+    wanted = {
+        ("registered_model", "stage Production"): "mismatch",
+        ("registered_model", "alias champion"): "mismatch",
+        ("registered_model", "name = 'churn' AND tags.`team` = 'growth'"): "missing",
+        ("prompt", "alias production"): "mismatch",
+    }
+    assert wanted.items() <= found.items(), found
+    assert "whoever loads by this stage gets another version" in done.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["2.16.2", "2.22.5", "3.4.0", "3.10.1", "newest"])
+def test_every_release_answers(version: str, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Of one store behind two servers of a release, and moved to the newest one: green, by questions that it can read.
+
+    A question that the release itself refused would be expected, and prove nothing.
+    """
+    source, target = fresh_server(version), fresh_server(version)
+    experiment = _filled(source, version)
+    _copied(source, target)
+    done = audit(tmp_path / "same", source.uri, target.uri, *USABLE, *SAME)
+    rows = [row for row in done.rows() if row.facet == "usable"]
+    assert done.status == 0, done.output[-3000:]
+    assert {str(row.state) for row in rows if row.kind != "experiment"} == {"match"}
+    reader = open_reader(parse_location(source.uri, option="--source-uri"), "source", 2)
+    try:
+        runs = [run for page in reader.runs(experiment) for run in page]
+        traces = [one for page in reader.experiment_objects(experiment, ["trace"]) for one in page]
+        pairs = {run.run_id: run.run_id for run in runs}
+        asked = [*of_runs(runs, pairs), *(one for one in of_traces(traces, pairs) if not one.of_spans)]
+        refused = {one.text: answer for one in asked if (answer := reader.answer(experiment, one)) and answer.unknown}
+        empty = [one.text for one in asked if not reader.answer(experiment, one).ids]
+    finally:
+        reader.close()
+    assert (refused, empty) == ({}, [])
+    assert {one.about for one in asked} == {"run", "trace", "image"}
+    if version != "newest":
+        target = fresh_server()
+        ends = ("--source-uri", source.uri, "--target-uri", target.uri, "--work-dir", "work", "--report-dir", "reports")
+        migrate_py(tmp_path, "run", *ends, "--no-verify")
+        done = audit(tmp_path / "moved", source.uri, target.uri, *USABLE)
+        assert done.status == 0, done.output[-3000:]
+        assert {str(row.state) for row in done.rows() if row.facet == "usable" and row.kind != "experiment"} == {
+            "match"
+        }
+
+
 def test_values_that_cannot_stand_in_a_search_are_left_out() -> None:
     """A quote in a value must not make a question that every server refuses; numbers that are none ask nothing."""
     point = MetricPoint(0, 0, float("nan"))
     run = Run("1" * 32, "1", "it's", "FINISHED", 5, 6, "u", "active", "", {"q'": "1", "a": "x'y"}, {"mlflow.x": "1"},
               {"m": point}, ())  # fmt: skip
-    assert [one.text for one in of_runs([run])] == ["attributes.start_time >= 5"]
+    assert [one.text for one in of_runs([run], {})] == ["attributes.start_time >= 5", "attributes.start_time DESC"]
     facets = {"tags": {"a": "1%"}, "metadata": {}, "spans": []}
-    assert list(of_traces([Entity("trace", "t", "", "1", 1, facets)])) == []
+    assert list(of_traces([Entity("trace", "t", "", "1", 1, facets)], {})) == []
     named = replace(run, params={"lr": "1"}, name="plain", metrics={})
-    assert [one.text for one in of_runs([named], 5)][:2] == [
+    assert [one.text for one in of_runs([named], {}, 5)][:2] == [
         "params.`lr` = '1' AND attributes.start_time >= 5",
         "attributes.run_name = 'plain' AND attributes.start_time >= 5",
     ]
@@ -120,6 +245,76 @@ def test_values_that_cannot_stand_in_a_search_are_left_out() -> None:
 
 def test_of_many_objects_the_newest_are_asked_for() -> None:
     """An answer is one page, however much there is; a sample of it makes the questions."""
-    some, since = _newest({str(number): number for number in range(1000)})
+    some, since = newest({str(number): number for number in range(1000)})
     assert (len(some), min(map(int, some)), since) == (200, 600, 600)
-    assert _newest({"1": 1, "2": None}) == (["2", "1"], None)
+    assert newest({"1": 1, "2": None}) == (["2", "1"], None)
+
+
+def test_huge_numbers_make_no_question_that_a_server_refuses() -> None:
+    """A number of a file store that no database holds, or that is written with an exponent, would end in an error."""
+    run = Run("1" * 32, "1", "", "FINISHED", 2**70, 6, "u", "active", "", {"p": "1e999"}, {}, {}, ())
+    assert [one.text for one in of_runs([run], {}, 2**70)] == ["params.`p` = '1e999'"]
+    assert list(of_runs([replace(run, start_time=-1, params={})], {})) == []
+    points = [MetricPoint(0, 0, value) for value in (1e-300, -1e300, 3e-300, float("-inf"), float("nan"))]
+    runs = [replace(run, run_id=str(number), metrics={"m": one}, params={}) for number, one in enumerate(points)]
+    [text] = [one.text for one in of_runs(runs, {}) if one.text.startswith("metrics.`m` >")]
+    assert float(text.rpartition(" ")[2]) == 2e-300
+    assert "e" not in text.rpartition(" ")[2]
+    assert (quoted("it's"), quoted('it\'s "so"'), quoted("a%b"), quoted(" a")) == ('"it\'s"', "", "'a%b'", "")
+
+
+def test_the_number_of_requests_is_bounded() -> None:
+    """The cost that docs/options.md names holds for any number of objects, keys and values."""
+    point = MetricPoint(0, 0, 1.0)
+    some = [str(number) for number in range(300)]
+    pairs = {one: one for one in some}
+    runs = [
+        Run(one, "1", f"run {one}", "FINISHED", int(one), 6, "u", "active", "", {f"p{key}": one for key in range(9)},
+            {"mlflow.loggedImages": "True", **{f"t{key}": one for key in range(9)}},
+            {f"m{key}": replace(point, value=float(one)) for key in range(9)}, ())
+        for one in some
+    ]  # fmt: skip
+    spans = [{"name": one, "type": one, "inputs": {"question": "words"}} for one in some]
+    session = {"mlflow.trace.session": "s", "mlflow.trace.user": "u"}
+    facets = {"metadata": session, "spans": spans, "run": "1"}
+    traces = [
+        Entity("trace", one, "", "1", 1,
+               {**facets, "tags": {"mlflow.trace.spansLocation": "TRACKING_STORE", "a": one, "b": one, "c": one}})
+        for one in some
+    ]  # fmt: skip
+    count = len([*of_runs(runs, pairs, 1), *of_traces(traces, pairs, 1), Question("evaluation_dataset", "")])
+    assert count == MOST["experiment"] == 34
+    tags = {f"t{key}": "x" for key in range(9)}
+    for kind in ("registered_model", "prompt"):
+        named = Entity(kind, "n", "n", "", 1, {"tags": tags, "aliases": dict.fromkeys(some, "1")})
+        versions = [Entity("v", f"n/{one}", "", "n", 1, {"tags": tags, "run": "1"}) for one in some]
+        versions = versions if kind == "registered_model" else [replace(one, facets={"tags": tags}) for one in versions]
+        asked = list(of_name(named, versions, list(range(1000)), {"n/999": "n/7"}, pairs))
+        assert len(asked) == MOST[kind]
+        assert [one.of_copy().text for one in asked if one.about.endswith("version")][0].startswith(
+            "name = 'n' AND version_number >= 7"
+        )
+
+
+def test_pairs_are_those_of_now() -> None:
+    """What the second look paired anew counts at once: a pair of the first look would be blamed for nothing."""
+    run = Run("a", "1", "one", "FINISHED", 5, 6, "u", "active", "", {"lr": "1"}, {}, {}, ())
+    known = {"a": "old"}
+    links = ObjectLinks(Links(known, {}, {}, True))
+    told: Mapping[str, Answer] = {"source": Answer(("a",), values=("5",)), "target": Answer(("new",), values=("5",))}
+    key = SimpleNamespace(entity_id="a", created=5, deleted=False)
+    view = SimpleNamespace(problem=lambda _: None, run_keys=lambda: [key], runs=lambda _: [run])
+    objects = SimpleNamespace(problem=lambda _: None, keys=lambda _: [], entities=lambda _, __: [])
+
+    def side(name: str) -> Any:
+        return SimpleNamespace(
+            reader=SimpleNamespace(answer=lambda _, __: told[name]),
+            view=lambda _: view,
+            snapshot=SimpleNamespace(objects=lambda _: objects, origin=SimpleNamespace(version="3.17.2")),
+        )
+
+    ask = Usable({"source": side("source"), "target": side("target")}, links)
+    experiment: Any = SimpleNamespace(kind="experiment", entity_id="1", experiment_id="1")
+    assert {str(one.state) for one in ask(experiment, experiment)} == {"missing"}
+    known["a"] = "new"
+    assert ask(experiment, experiment) == []
