@@ -7,7 +7,9 @@ prompt. Only what is paired counts: what has no copy is told by the facet ``pres
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference
@@ -47,7 +49,7 @@ class Told:
 
 @dataclass(slots=True)
 class Usable:
-    """Asks both sides; ``links`` tell the pairs of the objects that were read.
+    """Asks both sides, ``workers`` questions at once; ``links`` tell the pairs of the objects that were read.
 
     ``told``: what was answered about some objects, by kind and the source's id. ``keeps``: it is kept there;
     ``repeats``: it is taken from there, and nobody is asked.
@@ -55,6 +57,7 @@ class Usable:
 
     sides: Mapping[SideName, Side]
     links: ObjectLinks
+    workers: int = 1
     keeps: bool = False
     repeats: bool = False
     told: dict[tuple[str, str], Told] = field(default_factory=dict)
@@ -75,12 +78,11 @@ class Usable:
         judge = _Judge(self, rule, target.entity_id, pairs)
         found: list[Difference] = []
         answers = []
-        for question in self._questions(source, pairs):
-            ours, theirs = self._ask(question, source, target)
+        for question, ours, theirs in self._asked([*self._questions(source, pairs)], source, target):
             judged = judge(question, ours, theirs)
             if any(not one.state.green for one in judged):
                 # what came while the audit was running is not held against anybody
-                ours, theirs = self._ask(question, source, target)
+                [(_, ours, theirs)] = self._asked([question], source, target)
                 judged = judge(question, ours, theirs)
             found += judged
             answers.append((question, ours, theirs))
@@ -88,13 +90,20 @@ class Usable:
             self.told[key] = Told(tuple(answers), _named_in(answers, pairs))
         return found
 
-    def _ask(
-        self, question: Question, source: Experiment | Entity, target: Experiment | Entity
-    ) -> tuple[Answer, Answer]:
+    def _asked(
+        self, asked: Sequence[Question], source: Experiment | Entity, target: Experiment | Entity
+    ) -> list[tuple[Question, Answer, Answer]]:
+        """Ask both servers, at the same time and some questions at once."""
         ours, theirs = self.sides["source"].reader, self.sides["target"].reader
         assert ours is not None
         assert theirs is not None
-        return ours.answer(source.entity_id, question), theirs.answer(target.entity_id, question.of_copy())
+        with (
+            ThreadPoolExecutor(self.workers, thread_name_prefix="parity-asking") as mine,
+            ThreadPoolExecutor(self.workers, thread_name_prefix="parity-asking") as other,
+        ):
+            here = mine.map(partial(ours.answer, source.entity_id), asked)
+            there = other.map(partial(theirs.answer, target.entity_id), [one.of_copy() for one in asked])
+            return list(zip(asked, here, there, strict=True))
 
     # --- questions
 

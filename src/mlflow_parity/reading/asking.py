@@ -83,9 +83,11 @@ def ask(session: Session, redact: Callable[[str], str], place: str, question: Qu
         return _READERS[question.about](session, place, question)
     except RequestRefused as error:
         told = redact(str(error))
-        # these are asked in the same words of every release: a refusal says no more than that it was refused
-        fixed = question.about in OF_NAMES or question.about == "image"
-        unknown = is_absent(error) if fixed else error.status in _UNKNOWN
+        if question.about == "image":
+            unknown = False  # every release has the list
+        else:
+            # names are asked for in the same words of every release: a refusal may say that there is no such model
+            unknown = is_absent(error) if question.about in OF_NAMES else error.status in _UNKNOWN
         return Answer(unknown=told) if unknown else Answer(error=told)
     except ReadError as error:
         return Answer(error=redact(str(error)))

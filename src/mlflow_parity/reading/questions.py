@@ -25,7 +25,7 @@ ASKED = 400
 _KEYS = 2
 #: Names and types of spans, runs with images, aliases of one name that are asked for.
 _SOME = 5
-#: Requests for one experiment, registered model and prompt on each side; twice as many where answers differ.
+#: Requests for one experiment, registered model and prompt on each side; those whose answers differ come again.
 MOST = {"experiment": 34, "registered_model": 13, "prompt": 11}
 _LONGEST = 80
 #: What a server's database holds of a whole number.
