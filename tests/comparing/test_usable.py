@@ -235,6 +235,9 @@ def test_huge_numbers_make_no_question_that_a_server_refuses() -> None:
     [text] = [one.text for one in of_runs(runs, {}) if one.text.startswith("metrics.`m` >")]
     assert float(text.rpartition(" ")[2]) == 2e-300
     assert "e" not in text.rpartition(" ")[2]
+    # releases search what is no number as 0, or not at all: no question may find it
+    runs = [replace(one, metrics={"m": MetricPoint(0, 0, -1.0 - number)}) for number, one in enumerate(runs[:3])]
+    assert [one.text for one in of_runs(runs, {}) if not one.order] == ["metrics.`m` < -2.5"]
     assert (quoted("it's"), quoted('it\'s "so"'), quoted("a%b"), quoted(" a")) == ('"it\'s"', "", "'a%b'", "")
 
 

@@ -65,8 +65,7 @@ def of_runs(runs: Sequence[Run], pairs: Mapping[str, str], since: int | None = N
     for key, _ in sorted(keys.items(), key=lambda one: (-one[1], one[0]))[:_KEYS]:
         values = sorted({run.metrics[key].value for run in runs if key in run.metrics and _finite(run, key)})
         if len(values) > 1:
-            # between two values: what databases make of a number's last digit decides nothing
-            yield Question("run", f"metrics.`{key}` > {_number((values[-1] + values[-2]) / 2)}{also}")
+            yield Question("run", f"metrics.`{key}` {_beyond(values)}{also}")
         if values:
             yield Question("run", f"metrics.`{key}` DESC", order="metric", key=key)
     shown = [run.run_id for run in runs if run.tags.get(_IMAGES, "").lower() == "true" and run.run_id in pairs]
@@ -178,6 +177,15 @@ def _plain(text: str) -> bool:
 def _whole(number: int) -> bool:
     """Whether a time can stand in a search: every database knows such a number, and no sign stands before it."""
     return 0 <= number < _LARGEST
+
+
+def _beyond(values: Sequence[float]) -> str:
+    """Return what finds the largest values, or the smallest, by a number between two of them.
+
+    So what databases make of a last digit decides nothing, nor what is no number: older releases search it as 0.
+    """
+    most, least = (values[-1] + values[-2]) / 2, (values[0] + values[1]) / 2
+    return f"> {_number(most)}" if most >= 0 else f"< {_number(least)}"
 
 
 def _number(value: float) -> str:
