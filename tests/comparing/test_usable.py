@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faults.searches import IMAGE, MIGRATED, RESTORED, plant, said
 from support.audits import audit
+from support.mariadb import mariadb
 from support.migrations import migrate_py
+from support.postgres import postgres
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
 from support.seed_spans import EXPERIMENT, written
-from support.servers import FreshServer, copy_database
+from support.servers import FreshServer, copy_database, server_of
 
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
@@ -25,7 +28,7 @@ from mlflow_parity.kinds.check_registry import select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question, quoted
 from mlflow_parity.reading.questions import MOST, newest, of_name, of_runs, of_traces
-from mlflow_parity.standin.servers import Server
+from mlflow_parity.standin.servers import PROXIED, Server
 
 USABLE = ("--parity-usable", "-k", "is_usable")
 
@@ -66,6 +69,33 @@ def test_what_is_not_found_any_more_is_named(migrated: tuple[Server, Server], tm
     assert done.status == 1
     assert said(done.report["findings"]) == set().union(*(one.said() for one in MIGRATED))
     assert "3 traces not found by this search on the target" in done.output
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_another_database_answers_the_same(kind: str, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Case, accents, the last digit of a number and what is none are searched alike by all of MLflow's databases."""
+    source = fresh_server()
+    seed = Seeder(source.uri)
+    # the tests' MariaDB holds no more than Latin letters
+    experiment = _filled(source, "newest") if kind == "postgresql" else seed.experiment("words")
+    seed.call("POST", "registered-models/create", {"name": "words", "tags": [{"key": "Team", "value": "Growth"}]})
+    seed.call("POST", "model-versions/create", {"name": "words", "source": "s3://somewhere/model"})
+    for number, word in enumerate(("résumé", "resume", "Resume", "x_y", "xzy")):
+        run = seed.run(experiment, word, start=EPOCH + number)
+        seed.log(run, params={"word": word}, tags={"word": word}, metrics=[("tiny", 1e-12 / (number + 3), EPOCH, 0)])
+        seed.end(run)
+    with ExitStack() as stack:
+        if kind == "mariadb":
+            database = stack.enter_context(mariadb())
+        else:
+            database = stack.enter_context(postgres()).create_database("target")
+        target = stack.enter_context(server_of("newest", tmp_path / "target", database=database, artifacts=PROXIED))
+        ends = ("--source-uri", source.uri, "--target-uri", target.uri, "--work-dir", "work", "--report-dir", "reports")
+        migrate_py(tmp_path, "run", *ends, "--no-verify")
+        done = audit(tmp_path / "audit", source.uri, target.uri, *USABLE)
+    assert done.status == 0, done.output[-3000:]
+    assert {str(row.state) for row in done.rows() if row.facet == "usable"} == {"match"}
 
 
 @pytest.mark.long
