@@ -31,7 +31,8 @@ from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
-from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, actions, is_allowed, policies
+from mlflow_parity.reading.asking import Question
+from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, USABLE, actions, is_allowed, policies
 from mlflow_parity.standin.gateway import UNSERVED, Rules, action_of, actions_of, gateway, policy_of, s3_action_of
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
@@ -92,6 +93,7 @@ def test_a_full_audit_only_reads(fresh_server: FreshServer, sagemaker_app: Stand
             "--parity-include-deleted",
             "--parity-depth=full",
             "--parity-snapshot-dir=kept",
+            "--parity-usable",
             env=env,
         )
         assert done.status == 0, done.output[-3000:]
@@ -158,6 +160,8 @@ def rights(sagemaker_server: StandIn, tmp_path_factory: pytest.TempPathFactory) 
     # whoever audits has the policy of docs/aws.md, and no more
     statements: Any = policies()["Managed tracking server"]
     whole = set(actions_of(statements))
+    # and what an option adds, where it is allowed
+    statements = [*statements, {"Effect": "Allow", "Action": actions(USABLE), "Resource": "*"}]
     made = Rights(running, running.location, folder / "source")
 
     def policy(method: str, path: str) -> bool:
@@ -263,3 +267,24 @@ def test_a_right_that_is_missing_is_named(rights: Rights, action: str, tmp_path:
     finally:
         rights.allowed.add(action)
     assert any(f"is {action} allowed?" in text for text in told), [one for one in told if one.strip()][:5]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("action", actions(USABLE))
+def test_what_an_option_asks_for_has_rights_of_its_own(rights: Rights, action: str) -> None:
+    """With --parity-usable a right that is missing is named, and with both all is answered."""
+    reader = open_reader(rights.target, "target", 2)
+    try:
+        [run, *_] = [run for one in reader.experiments() for page in reader.runs(one.experiment_id) for run in page]
+        asked = (Question("stage", "stages"), Question("image", f"images of run {run.run_id}", run.run_id))
+        rights.allowed |= {*actions(USABLE)} - {action}
+        refused = [answer.error for one in asked if (answer := reader.answer("churn", one)).error]
+        assert len(refused) == 1
+        assert f"is {action} allowed?" in refused[0]
+        rights.allowed.add(action)
+        answers = [reader.answer("churn", one) for one in asked]
+        assert [one.error for one in answers] == ["", ""]
+        assert answers[0].versions["Production"] == "churn/1"
+    finally:
+        rights.allowed -= {*actions(USABLE)}
+        reader.close()

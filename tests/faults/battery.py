@@ -25,9 +25,6 @@ from faults.seeding import Seeding
 from mlflow_parity.kinds.check_registry import PROMISES
 from mlflow_parity.standin.servers import Server
 
-#: Facets whose faults are planted elsewhere: searches of many objects, which the faults of all these would disturb
-#: (``tests/comparing/test_usable.py``).
-APART = frozenset({("experiment", "usable")})
 #: Options of the audits of each pair.
 OPTIONS: Mapping[Pair, tuple[str, ...]] = {
     "migrated": (),

@@ -13,6 +13,7 @@ from faults.fault import Fault, Pair
 from faults.later import CHANGES, NEWER
 from faults.later_columns import COLUMNS, NEWER_COLUMNS
 from faults.registry import FAULTS
+from faults.searches import SEARCHES
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import OTHER
@@ -34,7 +35,7 @@ _LONGEST = 90
 
 def markdown(result: Result) -> str:
     """Return the page."""
-    fields = sum(len(facets) for facets in FACETS.values()) - len(battery.APART)
+    fields = sum(len(facets) for facets in FACETS.values())
     lines = [
         "# What is detected",
         "",
@@ -88,6 +89,22 @@ def markdown(result: Result) -> str:
         also = f" also {', '.join(_code(' '.join(one)) for one in sorted(change.also))}" if change.also else ""
         check, red = OWNERS[change.kind, change.facet], f"{change.kind} {change.facet}"
         lines.append(f"| {_code(name)} | {change.what} | {_code(check)} | {_code(red)}{also} |")
+    lines += [
+        "",
+        "## What people search for",
+        "",
+        *_wrapped(
+            "Planted in a migrated copy (those of spans, params and metrics) or a restored one, and audited with "
+            "`--parity-usable` and these checks alone: each search that finds less, more or something else on the "
+            "target is red under its own words, and no other is."
+        ),
+        "",
+        "| what was done | check | search and state |",
+        "|---|---|---|",
+    ]
+    for one in SEARCHES:
+        told = "<br>".join(f"{_code(key)} **{state}**" for key, state in one.found)
+        lines.append(f"| {one.what} | {_code(OWNERS[one.kind, 'usable'])} | {told} |")
     lines += [
         "",
         "## Fields that a newer MLflow adds",

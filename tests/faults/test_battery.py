@@ -15,6 +15,7 @@ from faults.detection import markdown
 from faults.fault import Fault, Pair
 from faults.later import CHANGES, NEWER, WORKSPACES
 from faults.registry import FAULTS
+from faults.searches import SEARCHES
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND, contract
 from mlflow_parity.kinds.base import OTHER
@@ -57,8 +58,9 @@ def test_no_field_of_the_contract_goes_unexercised() -> None:
     exercised = {said[0::2][:2] for fault in FAULTS for said in fault.said(fault.found)} | WORKSPACES
     exercised |= {(change.kind, change.facet) for change in {**CHANGES, **NEWER}.values()}
     exercised |= {(kind, OTHER) for kind in UNKNOWN}
+    exercised |= {(one.kind, "usable") for one in SEARCHES}
     every = {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
-    assert sorted(every - exercised) == sorted(battery.APART)
+    assert sorted(every - exercised) == []
     assert exercised <= every
 
 
@@ -120,8 +122,8 @@ def test_every_check_was_red() -> None:
     elsewhere = {(change.kind, change.facet) for change in {**CHANGES, **NEWER}.values()} | WORKSPACES
     # what limits an audit as a whole is no fault of an object: tests/audit/test_limits.py
     elsewhere |= {(SCOPE_KIND, facet) for facet in SCOPE_FACETS}
-    # what only an option asks for has its faults elsewhere: tests/comparing/test_usable.py
-    assert red | {OWNERS[one] for one in elsewhere | battery.APART} == set(OWNERS.values())
+    elsewhere |= {(one.kind, "usable") for one in SEARCHES}
+    assert red | {OWNERS[one] for one in elsewhere} == set(OWNERS.values())
 
 
 def test_unpaired_runs_are_named_for_what_they_are(result: Result) -> None:

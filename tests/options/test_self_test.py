@@ -112,8 +112,7 @@ def test_every_facet_of_the_contract_has_a_fault() -> None:
     judged = {(rule.kind, rule.facet) for rule in rules if rule.kind != SCOPE_KIND}
     assert judged == {(kind, facet) for kind, facets in contract.FACETS.items() for facet in facets}
     planted = {(fault.kind, fault.facet) for fault in FAULTS}
-    # no copy of what was read answers a search: live servers show it, in comparing/test_usable
-    assert (judged - planted, planted - judged) == ({("experiment", "usable")}, set())
+    assert (judged - planted, planted - judged) == (set(), set())
     names = [(fault.kind, fault.facet, fault.name) for fault in FAULTS]
     assert len(set(names)) == len(names) > 400
 

@@ -86,3 +86,57 @@ def test_one_that_cannot_be_read_is_one_line(text: str, tmp_path: Path, monkeypa
         _header()
     assert "w0rd" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("word", ["a9z!", "pa55w", "Sécr3t", "p%%q7"])
+def test_a_short_password_is_hidden_too(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may echo what it refuses: a password of four characters is one, wherever it was given."""
+    _kept(tmp_path, BOTH.replace("kept-w0rd-9", word), monkeypatch)
+    header = _header()
+    sent = word.replace("%%", "%")
+    assert b64decode(header.removeprefix("Basic ")).decode() == f"grace:{sent}"
+    told = Redactor.from_environment()(f"refused: {sent} is wrong ({header})")
+    assert sent not in told
+    assert header.removeprefix("Basic ") not in told
+
+
+OWN: tuple[dict[str, str], ...] = ({TOKEN: "a-t0ken-of-its-own"}, {USER: "ada", WORD: "an0ther-word"})
+
+
+@pytest.mark.parametrize("own", OWN, ids=["a token", "name and password"])
+def test_a_side_with_its_own_login_does_not_read_it(
+    own: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged file that nothing needs must not end an audit; who needs it hears of it, in one line."""
+    _kept(tmp_path, "[mlflow\nmlflow_tracking_password = kept-w0rd-9\n", monkeypatch)
+    for name, value in own.items():
+        monkeypatch.setenv(f"TARGET_{name}", value)
+    assert _header("target")
+    with pytest.raises(UsageProblem, match=r"~/\.mlflow/credentials cannot be read"):
+        _header("source")
+    for name, value in own.items():
+        monkeypatch.setenv(f"SOURCE_{name}", value)
+    assert _header("source")
+    env = {f"{side}_{name}": value for side in ("SOURCE", "TARGET") for name, value in own.items()}
+    assert shared_credentials(HERE, THERE, env) == []
+
+
+def test_nobody_reads_it_where_both_variables_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables for both sides win over the file: what it holds, or that it is damaged, is nobody's concern."""
+    _kept(tmp_path, "[mlflow\n", monkeypatch)
+    monkeypatch.setenv(USER, "ada")
+    monkeypatch.setenv(WORD, "an0ther-word")
+    assert b64decode(_header().removeprefix("Basic ")).decode() == "ada:an0ther-word"
+    [note] = shared_credentials(HERE, THERE, {USER: "ada", WORD: "an0ther-word"})
+    assert LOGIN_FILE not in note
+    monkeypatch.delenv(USER)
+    with pytest.raises(UsageProblem, match="cannot be read"):
+        _header()
+
+
+def test_half_a_login_of_a_sides_own_is_filled_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of the side's own lacks the password that both share, and that stands in the file."""
+    _kept(tmp_path, BOTH, monkeypatch)
+    monkeypatch.setenv(f"TARGET_{USER}", "ada")
+    assert b64decode(_header("target").removeprefix("Basic ")).decode() == "ada:kept-w0rd-9"
+    assert b64decode(_header("source").removeprefix("Basic ")).decode() == "grace:kept-w0rd-9"

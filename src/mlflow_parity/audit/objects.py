@@ -14,6 +14,7 @@ from typing import Any
 from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
 from mlflow_parity.audit.second_look import Changes
 from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.usable import Usable
 from mlflow_parity.comparing import Comparison
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.links import ObjectLinks
@@ -79,7 +80,7 @@ class Objects:
     moved: Relocation = field(default_factory=Relocation)
     told: Told = ALIKE
     load: Callable[[str, int], list[Difference]] | None = None
-    ask: Callable[[Experiment, Experiment], list[Difference]] | None = None
+    ask: Usable | None = None
     changes: Changes = field(default_factory=Changes)
     pairs: Mapping[str, Pair[Experiment]] = field(default_factory=dict)
     """Experiments with their copies, by the source's id."""

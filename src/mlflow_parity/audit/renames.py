@@ -12,6 +12,7 @@ from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
+from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 
 if TYPE_CHECKING:
     from mlflow_parity.core.scope import Depth
@@ -121,6 +122,18 @@ class RenamedReader:
         real = {self.own_name(name): name for name, _ in wanted}
         for answer in self._reader.resolve([(self.own_name(name), alias) for name, alias in wanted]):
             yield replace(answer, name=real[answer.name])
+
+    def answer(self, place: str, question: Question) -> Answer:
+        """What people's clients ask, of models and prompts by the names that they have."""
+        if question.about not in OF_NAMES:
+            return self._reader.answer(place, question)
+        own = self.own_name(place)
+        found = self._reader.answer(own, question.called(place, own))
+        return replace(
+            found,
+            ids=tuple(_version_id(one, self._names) for one in found.ids),
+            versions={led: _version_id(one, self._names) for led, one in found.versions.items()},
+        )
 
     def experiment_objects(
         self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None

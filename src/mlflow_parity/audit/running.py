@@ -228,7 +228,7 @@ class Audit:
             moved=self.scope.moved,
             told=told_of(self.sides),
             load=self._loader() if self.settings.load_models else None,
-            ask=Usable(self.sides, links),
+            ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
         )

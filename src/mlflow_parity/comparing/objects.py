@@ -22,7 +22,7 @@ from mlflow_parity.core.keys import (
     RunKey,
     as_copy_of,
 )
-from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Experiment, Resolved, Run
+from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Resolved, Run
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES
@@ -66,7 +66,8 @@ class Comparison:
     releases: same_store.Releases = same_store.UNKNOWN
     told: Told = ALIKE
     load: Callable[[str, int], list[Difference]] | None = None
-    ask: Callable[[Experiment, Experiment], list[Difference]] | None = None
+    ask: Callable[[Any, Any], list[Difference]] | None = None
+    """What both servers answer about an object and its copy."""
     resolve: Callable[[str, Iterable[str]], Iterable[Resolved]] | None = None
 
     @property
@@ -262,7 +263,7 @@ _MORE: Mapping[tuple[str, str], _Comparer] = {
     ("", "access"): _access,
     ("", "loads"): _loads,
     ("", "resolves"): _resolves,
-    ("experiment", "usable"): _usable,
+    ("", "usable"): _usable,
     ("run", "metrics"): _histories,
     ("run", "artifacts"): _files,
     ("run", "model_inputs"): _model_links,

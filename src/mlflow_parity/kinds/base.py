@@ -273,6 +273,21 @@ def own(name: str, *rules: Rule, live: bool = False, optional: bool = False) -> 
     return Facet(name, "own", rules, live=live, optional=optional)
 
 
+def usable(field: str, reason: str, *more: Rule) -> Facet:
+    """What both servers answer when they are asked what people's clients ask; only where an option wants it."""
+    release = expected(
+        "usable.release",
+        "a search that one side's release does not know",
+        "An older server refuses it; the data is there.",
+        "the source answers that it has no such API, or cannot read the search (400, 404, 405, 501), or the target "
+        "does and the releases differ or one is not told",
+        profiles=PROFILES,
+    )
+    how = "Only with --parity-usable: both servers are asked, and the answers compared through the pairing."
+    reason = f"{how} {reason} What has no copy is told under presence. Of a snapshot it is unverified."
+    return own("usable", equal("usable", field, reason), *more, release, optional=True)
+
+
 def other(*more: Rule, entry: str = "", note: str = "") -> Facet:
     """What a server tells of an object and nothing here knows; ``entry``: of what in it all told is compared."""
     reason = (

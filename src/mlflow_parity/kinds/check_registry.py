@@ -65,6 +65,8 @@ PROMISES: tuple[Promise, ...] = (
     Promise("model_versions_are_accessible", "model_version", ("access",)),
     Promise("model_aliases_resolve", "registered_model", ("resolves",)),
     Promise("prompt_aliases_resolve", "prompt", ("resolves",)),
+    Promise("registered_model_is_usable", "registered_model", ("usable",)),
+    Promise("prompt_is_usable", "prompt", ("usable",)),
     Promise("model_versions_load", "model_version", ("loads",)),
     Promise("prompts_arrived", "prompt", ("presence",)),
     Promise("prompt_content", "prompt", ("description", "tags", "times", "other")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mlflow_parity.core.scope import PROFILES
 from mlflow_parity.kinds.base import (
     HOPS,
     TOOL,
@@ -15,6 +14,7 @@ from mlflow_parity.kinds.base import (
     own,
     paired,
     presence,
+    usable,
 )
 
 EXPERIMENT = Kind(
@@ -120,31 +120,18 @@ EXPERIMENT = Kind(
             ),
             moved("artifact_location.moved", "artifact_location"),
         ),
-        own(
-            "usable",
-            equal(
-                "usable",
-                "what searches find: runs by params, tags, name, time, metrics and in their order; traces by tag, "
-                "session, user, span name, span type and text; the number of spans by name; evaluation datasets",
-                "Only with --parity-usable: both servers are asked some questions for each experiment, made of what "
-                "was read of it, and the answers compared through the pairing. What has no copy is told under "
-                "presence. Of many runs or traces the newest 400 are asked for; of a snapshot it is unverified.",
-            ),
+        usable(
+            "what searches find: runs by params, tags, name, time, metrics and in their order; the images of log_image "
+            "in the listing of a run; traces by tag, session, user, run, span name, span type and text; the number of "
+            "spans by name; evaluation datasets",
+            "The questions are made of what was read, at most 34 for each experiment. Of many runs or traces the "
+            "newest 400 are asked for. Images count under their newer names too.",
             expected(
                 "usable.spans",
                 "traces by what is in their spans, the number of spans",
                 "The spans stand in files, where no search finds them: a loss for those who search.",
                 "the target cannot hold spans in its database, as trace.tags.spans says, and holds none of them",
             ),
-            expected(
-                "usable.release",
-                "a search that one side's release does not know",
-                "An older server refuses it; the data is there.",
-                "the source answers 400, 404, 405 or 501, or the target does and the releases differ or one is not "
-                "told",
-                profiles=PROFILES,
-            ),
-            optional=True,
         ),
         other(
             not_compared("other.workspace", "workspace", "It names the workspace that is audited."),

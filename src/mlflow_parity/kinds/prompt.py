@@ -11,6 +11,7 @@ from mlflow_parity.kinds.base import (
     presence,
     tags,
     times,
+    usable,
     value,
 )
 from mlflow_parity.kinds.registry import WITH_VERSIONS
@@ -35,6 +36,12 @@ PROMPT = Kind(
             ),
         ),
         *WITH_VERSIONS,
+        usable(
+            "what searches find: the prompt by name and tag, its versions by name and tag; the version behind each of "
+            "five aliases",
+            "The questions are made of what was read, at most 11 for each prompt. Of many versions the newest 400 are "
+            "asked for.",
+        ),
     ),
     content=("description", "tags"),
     first=(2, 21),

@@ -22,6 +22,7 @@ from mlflow_parity.kinds.base import (
     status,
     tags,
     times,
+    usable,
     value,
 )
 
@@ -51,6 +52,12 @@ REGISTERED_MODEL = Kind(
         value("description", "description", "Its note."),
         tags("every tag", "Verbatim."),
         *WITH_VERSIONS,
+        usable(
+            "what searches find: the model by name and tag, its versions by name, tag and run; the latest version of "
+            "each stage; the version behind each of five aliases",
+            "The questions are made of what was read, at most 13 for each model. Of many versions the newest 400 are "
+            "asked for.",
+        ),
     ),
     content=("description", "tags"),
     first=(1, 0),

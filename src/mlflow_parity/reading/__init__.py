@@ -46,8 +46,8 @@ class Reader(Protocol):
         """Requests sent so far (retries included)."""
         ...
 
-    def answer(self, experiment_id: str, question: Question) -> Answer:
-        """Ask what people's clients ask of an experiment."""
+    def answer(self, place: str, question: Question) -> Answer:
+        """Ask what people's clients ask of an experiment (by id), registered model or prompt (by name)."""
         ...
 
     def experiments(self) -> list[Experiment]:

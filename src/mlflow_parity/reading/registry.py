@@ -160,16 +160,26 @@ def resolve_aliases(
     def one(asked: tuple[str, str]) -> Resolved:
         name, alias = asked
         try:
-            answer = session.get(endpoints.ALIAS, {"name": name, "alias": alias})
-            return Resolved(name, alias, made(lambda entry: str(entry["model_version"]["version"]), answer))
-        except RequestRefused as error:
-            if error.code in _NO_ALIAS:
-                return Resolved(name, alias, None)
-            return Resolved(name, alias, None, redact(str(error)))
+            return Resolved(name, alias, resolved(session, name, alias))
         except ReadError as error:
             return Resolved(name, alias, None, redact(str(error)))
 
     yield from drained(pool, one, wanted, at_once)
+
+
+def resolved(session: Session, name: str, alias: str) -> str | None:
+    """Return the number of the version behind an alias, as the server says; ``None``: it knows no such alias.
+
+    Raises:
+        ReadError: it cannot be asked for.
+    """
+    try:
+        answer = session.get(endpoints.ALIAS, {"name": name, "alias": alias})
+    except RequestRefused as error:
+        if error.code in _NO_ALIAS:
+            return None
+        raise
+    return made(lambda entry: str(entry["model_version"]["version"]), answer)
 
 
 def _is_mark(entity: Entity) -> bool:

@@ -108,9 +108,9 @@ class ServerReader(RunReader):
         """Ask for the version behind each alias of a registered model or prompt: pairs of its name and the alias."""
         return resolve_aliases(self.session, self._pool, self._workers, self._redact, aliases)
 
-    def answer(self, experiment_id: str, question: Question) -> Answer:
-        """Ask what people's clients ask of an experiment."""
-        return ask(self.session, self._redact, experiment_id, question)
+    def answer(self, place: str, question: Question) -> Answer:
+        """Ask what people's clients ask of an experiment (by id), registered model or prompt (by name)."""
+        return ask(self.session, self._redact, place, question)
 
     def server_objects(self, kind: str) -> Iterator[list[Entity]]:
         """Objects of a kind that hangs on nothing else (``evaluation_dataset``, ``webhook``, …), each once.

@@ -8,6 +8,7 @@ from mlflow_parity.self_test.model_faults import MODEL_FAULTS
 from mlflow_parity.self_test.other_faults import LATER_FAULTS, OTHER_FAULTS, UNKNOWN_FAULTS
 from mlflow_parity.self_test.run_faults import RUN_FAULTS
 from mlflow_parity.self_test.trace_faults import TRACE_FAULTS
+from mlflow_parity.self_test.usable_faults import USABLE_FAULTS
 
 FAULTS: tuple[Fault, ...] = (
     *EXPERIMENT_FAULTS,
@@ -17,4 +18,5 @@ FAULTS: tuple[Fault, ...] = (
     *OTHER_FAULTS,
     *LATER_FAULTS,
     *UNKNOWN_FAULTS,
+    *USABLE_FAULTS,
 )

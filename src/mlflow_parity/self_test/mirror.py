@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.usable import Told
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.keys import ObjectKey, run_key
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved, Run, Series
@@ -40,6 +41,8 @@ class Mirror:
     stands_for: dict[str, str] = field(default_factory=dict)
     answers: dict[str, list[Resolved]] = field(default_factory=dict)
     """What the server said of the aliases of registered models and prompts, by name."""
+    told: dict[tuple[str, str], Told] = field(default_factory=dict)
+    """What both servers were asked as people's clients ask, by kind and the source's id."""
 
     def copy(self) -> Mirror:
         """Return a mirror to be altered; the records themselves are frozen."""
@@ -52,6 +55,7 @@ class Mirror:
             trees=dict(self.trees),
             stands_for=dict(self.stands_for),
             answers=dict(self.answers),
+            told=dict(self.told),
         )
 
     def histories(self, run_id: str) -> dict[str, HistoryKey]:

@@ -181,6 +181,9 @@ class Scout:
             self.audit.scope.is_wanted if family in ("model", "prompt") else self.audit.scope.names,
             lambda facet, key: any(fnmatchcase(key, waiver.key) for waiver in self.about(scene, facet)),
         )  # fmt: skip
+        asked = {} if self.objects.ask is None else self.objects.ask.told
+        if (kind, one) in asked:
+            target.told[kind, one] = asked[kind, one]
         return scene
 
     def about(self, scene: Scene, facet: str) -> list[Waiver]:

@@ -52,7 +52,7 @@ class Trial(Audit):
         )
         self._known = known
         self._moved = audit.scope.moved
-        self._answers = target.answers
+        self._answers, self._told = target.answers, target.told
 
     def judge(self, family: Family, promises: Sequence[str]) -> Verdicts:
         """Compare everything of a family that the mirrors hold."""
@@ -74,6 +74,8 @@ class Trial(Audit):
     def _objects(self, experiments: Experiments, selected: Selected, links: Links, result: Result) -> Objects:
         objects = self._opened(experiments.looks, result, selected, self._known)
         objects.aliases.answers = self._answers
+        if objects.ask is not None:
+            objects.ask.told, objects.ask.repeats = self._told, True
         return objects
 
 

@@ -84,7 +84,8 @@ def _logins(side: SideName, location: Location, environ: Mapping[str, str]) -> f
         return frozenset()
     left = {"USERNAME", "PASSWORD"} - own if own else set(words)
     found = {name for word in left if environ.get(name := f"MLFLOW_TRACKING_{word}")}
-    if any(word in left and f"MLFLOW_TRACKING_{word}" not in found for word in login_file()):
+    open_ends = {word for word in left - {"TOKEN"} if f"MLFLOW_TRACKING_{word}" not in found}
+    if open_ends and not open_ends.isdisjoint(login_file()):
         found.add(LOGIN_FILE)
     return frozenset(found)
 

@@ -272,8 +272,9 @@ def _authorization(location: Location, side: SideName, env: Mapping[str, str]) -
         name, password = (unquote(part) for part in location.userinfo)
         return name, f"Basic {basic(name, password)}"
     own = {word: env.get(f"{side.upper()}_MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD", "TOKEN")}
-    settled = own["TOKEN"] if not (own["USERNAME"] or own["PASSWORD"]) else own["USERNAME"] and own["PASSWORD"]
-    kept = {} if settled else login_file()
+    by_token = own["TOKEN"] and not (own["USERNAME"] or own["PASSWORD"])
+    given = all(own[word] or env.get(f"MLFLOW_TRACKING_{word}") for word in ("USERNAME", "PASSWORD"))
+    kept = {} if by_token or given else login_file()
     both = {word: env.get(f"MLFLOW_TRACKING_{word}") or kept.get(word) for word in own}
     # what is the side's own beats all that is meant for both, whatever its kind; a name may still lack the
     # password that both share

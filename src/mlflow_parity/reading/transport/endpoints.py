@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 APP_ACTION = "sagemaker:CallMlflowAppApi"
+#: The option that asks both servers what people's clients ask.
+USABLE = "--parity-usable"
 #: Prefix of the actions of a managed server.
 SERVER_SERVICE = "sagemaker-mlflow"
 #: What an audit needs of S3 where artifacts are ``s3://`` URIs.
@@ -28,6 +30,8 @@ class Endpoint:
     path: str
     action: str = ""
     """IAM action on a managed tracking server (``sagemaker-mlflow:…``); empty: none is known, or none is needed."""
+    only: str = ""
+    """The option without which no managed server is asked this; empty: every audit may ask."""
 
     def allows(self, method: str, path: str) -> bool:
         """Whether a request is this endpoint."""
@@ -48,8 +52,8 @@ RUNS = Endpoint("runs", "POST", f"{_API}/runs/search", "SearchRuns")
 RUN = Endpoint("run", "GET", f"{_API}/runs/get", "GetRun")
 HISTORY = Endpoint("history", "GET", f"{_API}/metrics/get-history", "GetMetricHistory")
 HISTORY_BULK = Endpoint("history-bulk", "GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk")
-#: This and the other listings of files have no action: an ARN's files are read from S3.
-ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list")
+#: An ARN's files are read from S3: it is asked for this list where --parity-usable wants it as people see it.
+ARTIFACTS = Endpoint("artifacts", "GET", f"{_API}/artifacts/list", "ListArtifacts", only=USABLE)
 GET_ARTIFACT = Endpoint("get-artifact", "GET", "/get-artifact")
 PROXY_LIST = Endpoint("proxy-list", "GET", "/api/2.0/mlflow-artifacts/artifacts")
 PROXY_GET = Endpoint("proxy-get", "GET", "/api/2.0/mlflow-artifacts/artifacts/*")
@@ -58,6 +62,10 @@ PROXY_SIGNED = Endpoint("proxy-signed", "GET", "/api/2.0/mlflow-artifacts/presig
 REGISTERED_MODELS = Endpoint("registered-models", "GET", f"{_API}/registered-models/search", "SearchRegisteredModels")
 MODEL_VERSIONS = Endpoint("model-versions", "GET", f"{_API}/model-versions/search", "SearchModelVersions")
 ALIAS = Endpoint("alias", "GET", f"{_API}/registered-models/alias", "GetModelVersionByAlias")
+#: The latest version of each stage.
+LATEST_VERSIONS = Endpoint(
+    "latest-versions", "GET", f"{_API}/registered-models/get-latest-versions", "GetLatestModelVersions", only=USABLE
+)
 VERSION_URI = Endpoint(
     "version-uri", "GET", f"{_API}/model-versions/get-download-uri", "GetDownloadURIForModelVersionArtifacts"
 )
@@ -122,6 +130,7 @@ ALLOWED: tuple[Endpoint, ...] = (
     REGISTERED_MODELS,
     MODEL_VERSIONS,
     ALIAS,
+    LATEST_VERSIONS,
     VERSION_URI,
     VERSION_FILE,
     LOGGED_MODELS,
@@ -182,9 +191,10 @@ def s3_right_to(operation: str) -> str:
     return _S3_OPERATIONS.get(operation, "")
 
 
-def actions() -> list[str]:
-    """Return the IAM actions for auditing a managed tracking server."""
-    return sorted({f"{SERVER_SERVICE}:{endpoint.action}" for endpoint in ALLOWED if endpoint.action})
+def actions(only: str = "") -> list[str]:
+    """Return the IAM actions for auditing a managed tracking server; with ``only``, those that an option adds."""
+    wanted = [endpoint for endpoint in ALLOWED if endpoint.action and endpoint.only == only]
+    return sorted({f"{SERVER_SERVICE}:{endpoint.action}" for endpoint in wanted})
 
 
 def policies() -> dict[str, list[dict[str, object]]]:
@@ -251,6 +261,8 @@ def markdown() -> str:
     ]
     lines += [
         *policies_markdown("##"),
+        "",
+        f"With `{USABLE}` a managed server needs {' and '.join(f'`{one}`' for one in actions(USABLE))} beside these.",
         "",
         "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
         "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",

@@ -1,0 +1,96 @@
+"""A trace is written whole or stays to be done: no half of its spans and none of its id elsewhere is passed over."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from support.audits import AuditRun, audit
+from support.migrations import Migrated, migrate_py
+from support.proxy import Fault, proxying, status
+from support.seed import Seeder
+from support.seed_traces import span, trace
+from support.servers import FreshServer
+
+from mlflow_parity.migrating.write.otlp import requests_of
+from mlflow_parity.standin.servers import Server
+
+TRACE = "tr-" + "0a" * 16
+#: Of one span; two do not go into one request.
+_LARGE = 3 * 2**20
+
+
+def _in_database(server: Server, experiment: str, size: int = 10) -> None:
+    """Write a trace with two spans, which the server keeps in its database."""
+    for number, body in enumerate(requests_of(TRACE, [span(f"span {number}", "x" * size) for number in range(2)])):
+        headers = {"Content-Type": "application/x-protobuf", "x-mlflow-experiment-id": experiment}
+        answer = requests.post(f"{server.uri}/v1/traces", data=body, headers=headers, timeout=60)
+        assert answer.ok, (number, answer.text)
+
+
+def _moved(folder: Path, source: str, target: str) -> Migrated:
+    ends = ("--source-uri", source, "--target-uri", target, "--work-dir", "work", "--report-dir", "reports")
+    return migrate_py(folder, "run", *ends)
+
+
+def _rows(server: Server) -> dict[str, list[Any]]:
+    """Return the rows that make up traces."""
+    tables = ("trace_info", "trace_tags", "trace_request_metadata", "spans")
+    with closing(sqlite3.connect(server.database_path, timeout=30)) as database:
+        return {table: sorted(map(str, database.execute(f"SELECT * FROM {table}"))) for table in tables}
+
+
+def _states(folder: Path) -> set[str]:
+    """Return what the journal says of traces."""
+    with closing(sqlite3.connect(next((folder / "work").glob("journal-*.sqlite")))) as journal:
+        return {str(state) for (state,) in journal.execute("SELECT state FROM objects WHERE kind = 'trace'")}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stored", [True, False], ids=["spans in the database", "spans in a file"])
+def test_a_trace_of_its_id_elsewhere_is_left_alone(stored: bool, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Written without asking, somebody's trace would be taken out of their experiment, and nobody would be told."""
+    source, target = fresh_server(), fresh_server()
+    ours, theirs = Seeder(source.uri), Seeder(target.uri)
+    experiment = ours.experiment("agent")
+    if stored:
+        _in_database(source, experiment)
+    else:
+        trace(ours, experiment, "ours", trace_id=TRACE)
+    # ids of experiments are numbers: that of the copy is another one
+    trace(theirs, theirs.experiment("somebody's"), "theirs", trace_id=TRACE)
+    before = _rows(target)
+    done = _moved(tmp_path, source.uri, target.uri)
+    assert done.status == 1, done.output[-3000:]
+    assert "the target has a trace of this id in another experiment" in done.output
+    assert _rows(target) == before
+    again = _moved(tmp_path, source.uri, target.uri)
+    assert (again.status, _rows(target)) == (1, before)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", [413, 400, 403])
+def test_half_of_the_spans_is_not_done(code: int, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """A refusal of the second part leaves half a trace: red, not done, and made good by the next run."""
+    source, target = fresh_server(), fresh_server()
+    _in_database(source, Seeder(source.uri).experiment("agent"), _LARGE)
+    with proxying(target.uri) as front:
+        front.faults.append(Fault("/v1/traces", status(code), times=10**6, after=1, early=True))
+        done = _moved(tmp_path, source.uri, front.uri)
+        assert sum(path == "/v1/traces" for path in front.paths()) == 2
+        assert done.status == 1, done.output[-3000:]
+        assert "Traceback" not in done.output
+        assert f"{code}" in done.output
+        red = AuditRun(done.status, done.output, tmp_path / "reports").red_rows()
+        assert ("trace", "spans") in {(row.kind, row.facet) for row in red}
+        assert _states(tmp_path) == {"failed"}
+        front.heal()
+        done = _moved(tmp_path, source.uri, front.uri)
+        assert done.status == 0, done.output[-3000:]
+    assert len(_rows(target)["spans"]) == 2
+    checked = audit(tmp_path / "after", source.uri, target.uri, "--parity-usable", "-k", "trace or is_usable")
+    assert (checked.status, checked.red_rows()) == (0, []), checked.output[-3000:]
