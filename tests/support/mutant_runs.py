@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 #: What mutmut's trampolines ask which mutant is to run; ``stats``: none, and they say what was called.
 _VARIABLE = "MUTANT_UNDER_TEST"
-#: Fixtures of tests that start a server, or run a whole audit and put its snapshot into a folder.
-_LARGE = frozenset({"server_pool", "tmp_path"})
-#: Tests that take seconds, for which hundreds of mutants would wait.
+#: Fixtures of tests that start a server, and what others call that run a whole audit.
+_SERVERS = frozenset({"server_pool"})
+_AUDITS = frozenset({"run_audit", "audited", "used", "metric_audit"})
+#: Tests that take seconds, for which thousands of mutants would wait.
 _SLOW = (
     "test_a_copy_without_loss_is_green", "test_any_single_change_is_red_and_named",
-    "test_missing_extra_and_doubled_objects_are_named", "test_a_yaml_bomb_", "test_every_expected_rule_has_its_case",
+    "test_missing_extra_and_doubled_objects_are_named", "test_a_yaml_bomb_", "test_every_run_is_in_exactly_one_list",
 )  # fmt: skip
+#: So many tests are asked about a mutant: those that noticed another one of its function, and those that reach least.
+_MOST = 150
 #: Bytes that a mutant may take, which may go round for ever.
 _MEMORY = 6 << 30
 
@@ -46,6 +49,8 @@ class _Runs:
         self._items: list[pytest.Item] = []
         self._reached: dict[str, list[pytest.Item]] = defaultdict(list)
         self._durations: dict[pytest.Item, float] = {}
+        self._breadth: dict[pytest.Item, int] = {}
+        self._saying: tuple[int, int] | None = None
 
     def hit(self, name: str, caller: str | None = None) -> None:
         """Take in that a function was called."""
@@ -59,20 +64,27 @@ class _Runs:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what takes long or starts servers."""
+        """Leave out what takes long: thousands of mutants are asked."""
         items[:] = [
             item
             for item in items
-            if item.get_closest_marker("long") is None
-            and not _LARGE & set(getattr(item, "fixturenames", ()))
+            if isinstance(item, pytest.Function)
+            and item.get_closest_marker("long") is None
+            and not _SERVERS & set(item.fixturenames)
+            and not _AUDITS & set(item.function.__code__.co_names)
             and not item.name.startswith(_SLOW)
         ]
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember that a test failed."""
-        self._failed |= report.failed
-        if report.failed:
-            print(report.longreprtext, flush=True)
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+        """Remember that a test failed; a mutant is done with that, before pytest puts its failure into words."""
+        if call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
+            return
+        if self._saying is not None:
+            os.write(self._saying[0], str(self._saying[1]).encode())
+            os._exit(1)
+        self._failed = True
+        print(call.excinfo.getrepr(style="native"), flush=True)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -86,9 +98,12 @@ class _Runs:
             if self._failed:
                 raise pytest.UsageError(f"{item.nodeid} fails on the code as it is")
             self._items.append(item)
+            self._breadth[item] = len(self._hits)
             for name in self._hits:
                 self._reached[name].append(item)
         os.environ[_VARIABLE] = ""
+        slowest = max(self._items, key=self._durations.__getitem__)
+        print(f"the slowest test takes {self._durations[slowest]:.1f} s: {slowest.nodeid}")
         print(f"{len(self._items)} tests, {sum(self._durations.values()):.0f} s, {len(self.mutants)} mutants", flush=True)
         self._forked()
         for mutant in self.mutants:
@@ -108,7 +123,7 @@ class _Runs:
             while waiting and len(running) < self.children:
                 mutant = waiting.pop()
                 before = kills[_function(mutant)]
-                items = sorted(self._reached[_function(mutant)], key=lambda one: (-before[one], self._durations[one]))
+                items = sorted(self._reached[_function(mutant)], key=lambda one: (-before[one], self._breadth[one]))[:_MOST]
                 sys.stdout.flush()
                 said, saying = os.pipe()
                 child = os.fork()
@@ -137,20 +152,19 @@ class _Runs:
         """Run the tests of one mutant up to the first that fails; never returns."""
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(20 + 10 * sum(self._durations[item] for item in items)))
             resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
             os.environ[_VARIABLE] = mutant.name
             nowhere = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nowhere, stream)
             for number, item in enumerate(items):
+                self._saying = saying, number
+                # one that goes round for ever
+                signal.alarm(int(10 + 20 * self._durations[item]))
                 _one(item)
-                if self._failed:
-                    os.write(saying, str(number).encode())
-                    break
         except BaseException:
-            self._failed = True
-        os._exit(1 if self._failed else 0)
+            os._exit(1)
+        os._exit(0)
 
     def _afresh(self, mutant: Mutant) -> None:
         """Run all tests in a process that imports the mutant."""
@@ -179,7 +193,7 @@ def run(
     runs = _Runs(mutants, children, keep)
     trampoline.record_trampoline_hit = runs.hit
     os.environ[_VARIABLE] = "stats"
-    options = ["-s", "-p", "no:xdist", "-p", "no:cacheprovider", "-p", "no:terminal"]
+    options = ["-s", "-p", "no:xdist", "-p", "no:cacheprovider", "-p", "no:terminal", "--assert=plain"]
     status = pytest.main([*options, *tests], plugins=[runs])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise SystemExit(f"the tests cannot be run: pytest ended with {status}")
