@@ -124,6 +124,8 @@ def test_a_value_that_differs_everywhere_is_named_two_hundred_times() -> None:
          [("k a: v", "mismatch", 1, 2), ("k b", "extra", None, {"n": "b", "v": 1})]),
         ([{"n": "a", "v": 1}, {"n": "a", "v": 3}], [{"n": "a", "v": 2}], "n",
          [("k a: v", "mismatch", 1, 2), ("k a", "missing", {"n": "a", "v": 3}, None)]),
+        ([{"n": "a", "v": 1}, {"n": "b", "v": 1}], [{"n": "a", "v": 2}, {"n": "b", "v": 3}], "n",
+         [("k a: v", "mismatch", 1, 2), ("k b: v", "mismatch", 1, 3)]),
         ([{"v": 1}], [{"v": 2}], "n", [("k: v", "mismatch", 1, 2)]),
         ([{"n": 7}], ["x"], "n", [("k 7", "missing", {"n": 7}, None), ("k", "extra", None, "x")]),
         ([True], [1], "", [("k", "missing", True, None), ("k", "extra", None, 1)]),
@@ -215,7 +217,9 @@ def test_a_difference_is_explained_from_its_side() -> None:
     assert _explained("mismatch", 1, 2, "note") == ["note", "Value of root['k'] changed from 1 to 2."]
     assert _explained("missing", 1, None) == ["Item root['k'] (1) removed from dictionary."]
     assert _explained("extra", None, 2) == ["Item root['k'] (2) added to dictionary."]
-    assert _explained("mismatch", math.nan, math.nan) == []
+    assert _explained("mismatch", {"a": float("nan"), "b": 1}, {"a": float("nan"), "b": 2}) == [
+        "Value of root['k']['b'] changed from 1 to 2."
+    ]
 
 
 def test_long_texts_are_explained_from_where_they_part() -> None:
@@ -228,6 +232,9 @@ def test_long_texts_are_explained_from_where_they_part() -> None:
     assert _explained("mismatch", text + "yz", text)[0] == "equal up to character 61; lengths 63 and 61"
     assert _explained("mismatch", "x" * 60, "y" * 60)[0].startswith("Value of root['k'] changed")
     assert _explained("mismatch", "x" * 10, "y" * 61)[0].startswith("first differs at character 0")
+    assert _explained("mismatch", "x" * 61, 5) == [
+        f"Type of root['k'] changed from str to int and value changed from \"{'x' * 61}\" to 5."
+    ]
     long = _explained("mismatch", "a" * 4_001, "b" * 4_000)
     assert f"{'a' * 4_000}… (4001 characters)" in long[1]
     assert f'to "{"b" * 4_000}".' in long[1]
@@ -237,6 +244,13 @@ def test_large_values_are_explained_at_their_first_difference() -> None:
     """deepdiff manages a few thousand parts a second: of more it gets the part that differs."""
     many = {str(n): n for n in range(1_500)}
     assert _explained("mismatch", many, {**many, "700": -1}) == ["Value of root[\"k['700']\"] changed from 700 to -1."]
+    # what is large and differs in nothing but a type stays whole
+    assert _explained("mismatch", {**many, "z": 1}, {**many, "z": True}) == [
+        "Type of root['k']['z'] changed from int to bool and value changed from 1 to True."
+    ]
+    # as large as can be
+    fits = list(range(999))
+    assert _explained("mismatch", fits, [-1, *fits[1:]]) == ["Value of root['k'][0] changed from 0 to -1."]
     numbers = list(range(1_500))
     assert _explained("mismatch", numbers, [*numbers[:9], -1, *numbers[10:]]) == [
         "Value of root['k[9]'] changed from 9 to -1."

@@ -29,17 +29,20 @@ Point = tuple[int, int, float]
 class _View:
     """The histories of one run."""
 
+    run_id: str
     points_of: Mapping[str, list[Point]]
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def points(self, run_id: str, key: str) -> Series:
         """One history."""
+        assert run_id == self.run_id
         rows = sorted(self.points_of[key], key=lambda point: point[:2])
         steps, times, values = zip(*rows, strict=True) if rows else ((), (), ())
         return Series(run_id, key, np.array(steps, "int64"), np.array(times, "int64"), np.array(values, "float64"))
 
     def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
         """Size and digest of each."""
+        assert run_id == self.run_id
         return {
             key: HistoryKey(len(rows), series_digest(self.points(run_id, key)), self.errors.get(key))
             for key, rows in self.points_of.items()
@@ -50,7 +53,7 @@ def _compared(
     ours: Mapping[str, list[Point]], theirs: Mapping[str, list[Point]], mine: Run | None = None, copy: Run | None = None,
     errors: tuple[dict[str, str], dict[str, str]] = ({}, {}),
 ) -> list[Told]:  # fmt: skip
-    views = _View(ours, errors[0]), _View(theirs, errors[1])
+    views = _View(RUN, ours, errors[0]), _View(COPY, theirs, errors[1])
     return told(compare_histories(*views, mine or a_run(), copy or a_run(run_id=COPY)))
 
 
@@ -71,7 +74,7 @@ def test_a_history_that_was_not_read_is_no_empty_one() -> None:
         ("a", "unverified", RULE, None, None, "the source's history could not be read: gone"),
         ("b", "unverified", RULE, None, None, "the target's history could not be read: denied"),
     ]
-    assert _compared(same, same, a_run(metrics={"x": point, "a": point}), a_run(metrics={"y": point})) == [
+    assert _compared(same, same, a_run(metrics={"x": point, "a": point}), a_run(run_id=COPY, metrics={"y": point})) == [
         ("x", "unverified", RULE, None, None, "the source's history was not read"),
         ("y", "unverified", RULE, None, None, "the target's history was not read"),
     ]
@@ -144,17 +147,31 @@ def test_what_a_sql_store_makes_of_points(
     assert [one[5] for one in rest] == ([] if red is None else [_counts(len(ours), len(theirs), *red, 1)])
 
 
+def test_what_a_sql_store_makes_of_several_points() -> None:
+    """At several steps and of several metrics: all are counted, and none hides another."""
+    ours = {"a": [(0, 1, INF), (1, 1, INF), (2, 1, 1.0), (2, 1, 1.0), (3, 1, 1.0), (3, 1, 1.0)], "b": [(0, 1, 1.0)],
+            "c": [(0, 1, 1.0)]}  # fmt: skip
+    theirs = {"a": [(0, 1, LARGEST), (1, 1, LARGEST), (2, 1, 1.0), (3, 1, 1.0)], "b": [(0, 1, 2.0)], "c": [(0, 1, 2.0)]}
+    assert [(key, state, rule, note) for key, state, rule, _, _, note in _compared(ours, theirs)] == [
+        ("a", "expected", INFINITY, "2 points"), ("a", "expected", REPEATED, "2 points"),
+        ("b", "mismatch", RULE, _counts(1, 1, 1, 1, 1)), ("c", "mismatch", RULE, _counts(1, 1, 1, 1, 1)),
+    ]  # fmt: skip
+
+
 def test_the_latest_point_is_what_pages_show() -> None:
     """A server keeps it beside the history: the histories may be equal, and the page shows another step."""
     same = {"a": [(0, 1, 1.0), (1, 2, 5.0)]}
-    runs = [a_run(metrics={"a": MetricPoint(*point)}) for point in ((1, 2, 5.0), (0, 1, 1.0), (1, 2, 5.0), (1, 3, 5.0))]
+    runs = [
+        a_run(run_id=COPY if number else RUN, metrics={"a": MetricPoint(*point)})
+        for number, point in enumerate(((1, 2, 5.0), (0, 1, 1.0), (1, 2, 5.0), (1, 3, 5.0)))
+    ]
     note = "the histories are equal, but not what stands as the latest point"
     assert _compared(same, same, runs[0], runs[1]) == [
         ("a", "mismatch", RULE, "step 1 at 2 ms: 5.0", "step 0 at 1 ms: 1.0", note)
     ]
     assert _compared(same, same, runs[0], runs[3])[0][3:5] == ("step 1 at 2 ms: 5.0", "step 1 at 3 ms: 5.0")
     assert _compared(same, same, runs[0], runs[2]) == []
-    for one, other in ((runs[0], a_run()), (a_run(), runs[0])):
+    for one, other in ((runs[0], a_run(run_id=COPY)), (a_run(), runs[1])):
         assert _compared(same, same, one, other) == []
 
 

@@ -169,8 +169,10 @@ def test_what_was_paired_is_remembered() -> None:
                Pair(_key("f"), _key("g", "s3://g"), "x")],
         duplicates=[Pair(_key("a"), _key("e"), "x"), Pair(_key("a"), _key("h"), "x")],
     )  # fmt: skip
-    for kind in ("logged_model", "run", "experiment"):
-        known.remember(kind, pairing)
+    known.remember("logged_model", pairing)
+    assert known.places == {"a": ("s3://a", "s3://b")}
+    known.remember("run", pairing)
+    known.remember("experiment", pairing)
     pairs = {"a": "b", "c": "d", "f": "g"}
     assert known.entities == {"logged_model": pairs}
     assert known.copies == {"logged_model": {"a": {"e", "h"}}}
@@ -179,7 +181,7 @@ def test_what_was_paired_is_remembered() -> None:
     assert (known.of("run"), known.of("logged_model"), known.of("issue"), known.of("experiment")) == (
         pairs, pairs, {}, {},
     )  # fmt: skip
-    known.remember("issue", pairing)
+    known.remember("issue", Pairing(pairs=[Pair(_key("i", "s3://i"), _key("j", "s3://j"), "x")]))
     assert known.places == {"a": ("s3://a", "s3://b")}
     mine: dict[str, str] = {"z": "y"}
     take_in(pairing, mine, {})

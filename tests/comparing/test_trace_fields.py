@@ -245,6 +245,19 @@ def test_an_assessment_of_a_span_is_told_by_the_spans_place() -> None:
     assert _judged([_said(span_id=None)], [_said(span_id=None)], (spans, again)) == []
 
 
+def test_an_assessment_of_one_of_several_like_spans() -> None:
+    """Of one name and time: what is in them tells which one was judged, and neither new ids nor the trace's own do."""
+    def spans(trace: str, *identities: str) -> list[dict[str, Any]]:
+        return [_span(one, name="call", n=n, attributes={"trace": trace}, inputs=ATTACHED(trace))
+                for n, one in enumerate(identities)]  # fmt: skip
+
+    for names in ("xyz", "zyx", "yzx", "zxy", "456", "321"):
+        sides = spans("t", *"abc"), spans("u", *names)
+        for number, one in enumerate("abc"):
+            assert _judged([_said(span_id=one)], [_said(span_id=names[number])], sides) == []
+            assert _judged([_said(span_id=one)], [_said(span_id=names[number - 1])], sides) != []
+
+
 def test_a_reference_to_an_issue_leads_to_the_copy_of_that_one() -> None:
     """By its id where issues were read; where they were not, other ones cannot be judged, and equal ones can."""
     ours, theirs = [_said(kind="issue", name="i-1")], [_said(kind="issue", name="i-9")]

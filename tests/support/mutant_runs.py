@@ -167,9 +167,9 @@ class _Runs:
         os._exit(0)
 
     def _afresh(self, mutant: Mutant) -> None:
-        """Run all tests in a process that imports the mutant."""
+        """Run all tests of its room in a process that imports the mutant."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider",
-                   *(item.nodeid for item in self._items if "kinds" in item.nodeid)]  # fmt: skip
+                   *(f"tests/{item.nodeid}" for item in self._items if item.nodeid.startswith(mutant.room))]  # fmt: skip
         environment = {**os.environ, _VARIABLE: mutant.name}
         done = subprocess.run(command, env=environment, capture_output=True, timeout=600, check=False)
         if done.returncode:

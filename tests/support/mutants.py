@@ -101,7 +101,7 @@ def _described(module: str, code: str, names: Iterable[str]) -> list[Mutant]:
     found = []
     for name in names:
         mangled, _, _ = name.partition("__mutmut_")
-        function = mangled.removeprefix("x").replace("ǁ", ".").strip("._") if "ǁ" in mangled else mangled[2:]
+        function = mangled[2:].replace("ǁ", ".")
         where = f"{module.removeprefix(PACKAGE).lstrip('.')}.{function}"
         less, more = differing(bodies[f"{mangled}__mutmut_orig"], bodies[name])
         found.append(Mutant(f"{module}.{name}", where, less, more))
