@@ -154,6 +154,9 @@ def _only(mine: str, one: str, other: str, theirs: str) -> str:
         (None, None, ("3.1", "3.2"), []),
         ({"a": 1}, {"a": 1}, ("3.1", "3.2"), []),
         ({"a": {"b": 1}}, {"a": {"b": 2}}, ("3.1", "3.2"), [("a: b", "mismatch", 1, 2, "")]),
+        ({"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 2}, ("3.1", "3.1"),
+         [("a", "mismatch", 1, 2, ""), ("b", "mismatch", 1, 2, ""), ("c", "missing", 1, None, "")]),
+        ({"a": 1}, {"b": 1}, ("3.1", "3.1"), [("a", "missing", 1, None, ""), ("b", "extra", None, 1, "")]),
         ({"a": 1}, None, ("3.1", "3.1"), [("a", "missing", 1, None, "")]),
         (None, {"a": 1}, ("3.1", "3.1"), [("a", "extra", None, 1, "")]),
         # the other side tells it of some object, so it could

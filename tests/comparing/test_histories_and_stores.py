@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.keys import HistoryKey
-from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, MetricPoint, Run, Series
+from mlflow_parity.core.records import Artifact, ArtifactTree, DatasetInput, Entity, MetricPoint, Run, Series
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.pairing.relocation import Relocation
 
@@ -312,6 +312,13 @@ def _version(**facets: Any) -> Entity:
          [("creation", "mismatch", "webhook.same-store", 1, 2, "")]),
         ("tags", an_entity("webhook", tags={EXIM: "1"}), an_entity("webhook", tags={EXIM: "2"}),
          [(EXIM, "mismatch", "webhook.same-store", "1", "2", "")]),
+        ("tags", an_entity("webhook", tags={"mlflow.artifactLocation": "s3://a"}),
+         an_entity("webhook", tags={"mlflow.artifactLocation": "s3://b"}),
+         [("mlflow.artifactLocation", "mismatch", "webhook.same-store", "s3://a", "s3://b", "")]),
+        ("state", an_entity("trace", state="OK"), an_entity("trace", state="ERROR"),
+         [("", "mismatch", "trace.state", "OK", "ERROR", "")]),
+        ("times", an_entity("webhook", times=None), an_entity("webhook", times={}),
+         [("", "mismatch", "webhook.same-store", None, {}, "")]),
         ("source", _version(source=None), _version(source="s3://x"),
          [("source", "mismatch", "model_version.same-store", "", "s3://x", "")]),
         ("source", _version(source="s3://x"), _version(),
@@ -389,6 +396,7 @@ def test_what_a_newer_release_tells_otherwise_of_a_trace(releases: Any, passes: 
         ("previews", {"previews": {"request": "q"}, "metadata": {"mlflow.traceInputs": "q"}},
          {"previews": {"request": "r"}, "metadata": {"mlflow.traceInputs": "q"}}),
         ("previews", {"metadata": {}}, {"previews": {"request": "r"}, "metadata": {}}),
+        ("previews", {"previews": {"request": "q"}}, {}),
     ],
 )  # fmt: skip
 def test_what_no_newer_release_explains(facet: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -443,7 +451,10 @@ def test_files_that_went_on_are_compared_byte_by_byte() -> None:
 def test_inputs_and_unknown_fields_of_what_went_on() -> None:
     """They are compared as ever, in both directions."""
     assert _strict("other", a_run(other={"a": 1}), a_run(other={"a": 2})) == [("a", "mismatch", "run.other", 1, 2, "")]
+    one = DatasetInput("d", "1", "local", "s", "", "", ())
     assert _strict("inputs", a_run(), a_run()) == []
+    found = _strict("inputs", a_run(inputs=(one,)), a_run(inputs=(replace(one, digest="2"),)))
+    assert found == [("d (no context): digest", "mismatch", "run.inputs", "1", "2", "")]
 
 
 # --- a rule holds for its kind of move only

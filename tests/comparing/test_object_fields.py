@@ -253,7 +253,7 @@ GONE = "the run is not on the source, or deleted there"
         ([], None, {}, [("", "unverified", LINKS, None, None, "the target's were not read")]),
         ([RUN], [], {}, [(RUN, "missing", LINKS, RUN, None, f"the run's copy is {COPY}")]),
         ([], [COPY], {}, [(COPY, "extra", LINKS, None, COPY, "")]),
-        ([], [COPY, OTHER], {}, [(OTHER, "extra", LINKS, None, OTHER, ""), (COPY, "extra", LINKS, None, COPY, "")]),
+        ([], [OTHER, COPY], {}, [(COPY, "extra", LINKS, None, COPY, ""), (OTHER, "extra", LINKS, None, OTHER, "")]),
         ([RUN], [RUN], {}, [(RUN, "missing", LINKS, RUN, None, f"the run's copy is {COPY}"),
                             (RUN, "extra", LINKS, None, RUN, "")]),
         ([RUN], [OTHER_COPY], {"copies": {RUN: {OTHER_COPY, "z"}}}, []),

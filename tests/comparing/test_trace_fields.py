@@ -13,7 +13,7 @@ RULE = "trace.spans"
 STORED = {"mlflow.trace.spansLocation": "TRACKING_STORE"}
 
 
-def _span(identity: str = "a", parent: str | None = None, **given: Any) -> dict[str, Any]:
+def _span(identity: str | None = "a", parent: str | None = None, **given: Any) -> dict[str, Any]:
     return {"span_id": identity, "parent_id": parent, "name": identity, "start_ns": 1, "attributes": {}, **given}
 
 
@@ -41,6 +41,8 @@ AGAIN = ("span_id", "expected", "trace.spans.ids", None, None, "span ids were gi
         ([_span(n=1), _span(n=2)], [_span(n=2), _span(n=3)], [("a (a): n", "mismatch", RULE, 1, 3, "")]),
         ([_span(n=1), _span(n=2)], [_span(n=2)], [("a (a)", "missing", RULE, _span(n=1), None, "")]),
         ([_span(n=2)], [_span(n=1), _span(n=2)], [("a (a)", "extra", RULE, None, _span(n=1), "")]),
+        ([_span(None, name="x", n=1), _span("a", n=1)], [_span("a", n=2), _span(None, name="x", n=2)],
+         [("x (None): n", "mismatch", RULE, 1, 2, ""), ("a (a): n", "mismatch", RULE, 1, 2, "")]),
         # new ids: told by place
         ([_span(n=1)], [_span("b", name="a", n=2)], [("1: n", "mismatch", RULE, 1, 2, "")]),
         ([_span()], [], [("1", "missing", RULE, {"name": "a", "start_ns": 1, "attributes": {}, "place": "1"}, None, "")]),
@@ -144,10 +146,14 @@ def test_where_a_span_stands() -> None:
     assert _placed(_span("b", start_ns=2), _span("a", start_ns=3), _span("c", start_ns=None)) == [
         ("a", "3"), ("b", "2"), ("c", "1"),
     ]  # fmt: skip
+    assert _placed(_span("b", start_ns=None), _span("a", start_ns=1)) == [("a", "2"), ("b", "1")]
+    assert _placed(_span("A"), _span("b", name=None)) == [("A", "2"), (None, "1")]
     # a parent that is not there is none, and those that are each other's parents hang on no root
     assert _placed(_span("a", "gone")) == [("a", "1")]
     assert _placed(_span("a", "b"), _span("b", "a")) == [("a", "?"), ("b", "?")]
     assert _placed(_span("r"), _span("a", "b"), _span("b", "a")) == [("r", "1"), ("a", "?"), ("b", "?")]
+    for circle in ((_span("a", "b"), _span("b", "a"), _span("c", "a")), (_span("c", "b"), _span("b", "a"), _span("a", "b"))):
+        assert {place for _, place in _placed(*circle)} == {"?"}
     # one id twice: both are there, and what is below it is below the first
     assert sorted(_placed(_span("a"), _span("a", name="z"), _span("a", name="y"), _span("c", "a"))) == [
         ("a", "1"), ("c", "1.1"), ("y", "2"), ("z", "3"),
@@ -170,10 +176,12 @@ def _tree(side: str, order: str, deep: dict[str, int]) -> list[dict[str, Any]]:
 def test_siblings_are_told_apart_by_what_is_deep_below_them(order: str) -> None:
     """Of one time and name: each stands for its like, in whatever order they came; one change is one difference."""
     ours = _tree("s", "abc", {"a": 1, "b": 2, "c": 3})
-    assert _compared(ours, _tree("t", order, {"a": 1, "b": 2, "c": 3})) == [AGAIN]
-    found = _compared(ours, _tree("t", order, {"a": 1, "b": 2, "c": 4}))
-    assert found
-    assert {one[1] for one in found} <= {"mismatch", "missing", "extra"}
+    for turned in (1, -1):
+        theirs = _tree("t", order, {"a": 1, "b": 2, "c": 3})[::turned]
+        assert _compared(ours[::turned], theirs) == [AGAIN]
+        found = _compared(ours[::turned], _tree("t", order, {"a": 1, "b": 2, "c": 4})[::turned])
+        assert found
+        assert {one[1] for one in found} <= {"mismatch", "missing", "extra"}
 
 
 # --- assessments
@@ -223,6 +231,7 @@ def _bare(one: dict[str, Any]) -> dict[str, Any]:
          [("good: metadata: run", "mismatch", FEEDBACK, COPY, RUN, "")]),
         ([_said(metadata={"run": DEAD})], [_said(metadata={"run": DEAD})], []),
         ([_said(metadata=None)], [_said(metadata=None)], []),
+        ([_said(metadata={"of": [RUN]})], [_said(metadata={"of": [RUN]})], []),
     ],
 )  # fmt: skip
 def test_what_is_said_of_an_assessment(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
@@ -242,6 +251,9 @@ def test_an_assessment_of_a_span_is_told_by_the_spans_place() -> None:
     assert _judged(ours, [_said(span_id="b")], (spans, spans)) == []
     assert _judged(ours, [_said(span_id="a")], (spans, spans)) == [("good: span_id", "mismatch", FEEDBACK, "b", "a", "")]
     assert _judged([_said(span_id="z")], [_said(span_id="z")], (spans, again)) == []
+    assert _judged([_said(span_id="z")], [_said(span_id="q")], (spans, again)) == [
+        ("good: span_id", "mismatch", FEEDBACK, "z", "q", "")
+    ]
     assert _judged([_said(span_id=None)], [_said(span_id=None)], (spans, again)) == []
 
 

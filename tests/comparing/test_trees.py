@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.records import COPY, MODEL, MODEL_COPY, RUN, a_run, told
 
+from mlflow_parity.comparing import trees
 from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel, compare_trees, parses, without_ids
 from mlflow_parity.core.records import Artifact, ArtifactTree
 
@@ -142,6 +143,18 @@ def test_an_image_under_its_newer_name() -> None:
     ]
 
 
+def test_an_mlmodel_among_the_files_is_compared_through_the_pairing() -> None:
+    """Runs, models and places by what is known of them; the same bytes name the source's run, which is wrong there."""
+    text = "run_id: {}\nmodel_id: {}\nat: {}/x\n".format
+    one, other = _mlmodel(text("q", MODEL, "s3://p").encode()), _mlmodel(text("q copy", MODEL_COPY, "s3://r").encode())
+    known = SOURCE, TARGET, {"q": "q copy"}
+    given: dict[str, Any] = {"hashed": True, "places": [("s3://p", "s3://r")]}
+    found = compare_trees(_tree(one), _tree(other), *known, ModelIds({MODEL: MODEL_COPY}), **given)
+    assert told(found) == [("MLmodel", "expected", MLMODEL, None, None, "equal as YAML through the pairing")]
+    found = compare_trees(_tree(one), _tree(one), *known, ModelIds({MODEL: MODEL_COPY}), **given)
+    assert [found.key for found in found] == ["MLmodel: run_id", "MLmodel: model_id", "MLmodel: at"]
+
+
 # --- MLmodel
 
 PAIRS = {RUN: COPY, "other": "other copy"}
@@ -199,14 +212,20 @@ NO_RUN = a_run(run_id="")
         ("1: a", "true: a", [("m: !!bool True", "extra", MLMODEL, None, "a", ""),
                              ("m: !!int 1", "missing", MLMODEL, "a", None, "")]),
         ("a: .nan", "a:  .nan", [SAME]),
+        ("a: {b: .nan}", "a: {b: 1.5}", None),
+        ("a: 1.5", "a: 2.5", [("m: a", "mismatch", MLMODEL, 1.5, 2.5, "")]),
         ("a: [1]", "a: [1, 1]", [("m: a", "mismatch", MLMODEL, [1], [1, 1], "")]),
         ("a: {b: 1}", "a: {b: 1.0}", [("m: a", "mismatch", MLMODEL, {"b": 1}, {"b": 1.0}, "")]),
         ("a: {b: 1}", "a: {c: 1}", [("m: a", "mismatch", MLMODEL, {"b": 1}, {"c": 1}, "")]),
     ],
 )  # fmt: skip
-def test_what_is_said_of_an_mlmodel(ours: str, theirs: str, found: list[tuple[Any, ...]]) -> None:
+def test_what_is_said_of_an_mlmodel(ours: str, theirs: str, found: list[tuple[Any, ...]] | None) -> None:
     """By its keys: ids and places are those of the copy, and all else is equal, or a model loads otherwise."""
     models = ModelIds({MODEL: MODEL_COPY})
+    if found is None:
+        # what is not a number is equal to nothing, also in this test
+        assert [one[:3] for one in _yaml(ours, theirs, models=models)] == [("m: a", "mismatch", MLMODEL)]
+        return
     assert _yaml(ours, theirs, places=[("p/", "r/"), ("", "never")], models=models) == found
 
 
@@ -231,12 +250,30 @@ def test_an_mlmodel_that_is_no_yaml() -> None:
     assert alike[0][5].endswith("as YAML: keys of several types that look alike")
 
 
+def test_a_reason_is_one_line() -> None:
+    """An error without words is called by its name."""
+    assert trees._reason(ValueError("one\ntwo")) == "one"
+    assert trees._reason(RecursionError()) == "RecursionError"
+
+
+def test_an_mlmodel_of_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they stand there, and written out: a document of a few lines may stand for a billion."""
+    monkeypatch.setattr(trees, "_MAX_NODES", 5)
+    assert parses(b"[a, b, c, d]") == "it is not a mapping"
+    assert parses(b"[a, b, c, d, e]") == "more than 5 nodes"
+    aliases = b"- &a [x, y]\n- *a\n- *a\n- *a\n"
+    monkeypatch.setattr(trees, "_MAX_NODES", 13)
+    assert parses(aliases) == "it is not a mapping"
+    monkeypatch.setattr(trees, "_MAX_NODES", 12)
+    assert parses(aliases) == "more than 12 nodes"
+
+
 def test_model_ids_stand_for_one_another() -> None:
     """Both ways, each kind of id for itself, and the known pairs first."""
+    assert not ModelIds({"a": "b"}).agree("model_id", "a", "c")
+    assert not ModelIds({"a": "b"}).agree("model_id", "d", "b")
     models = ModelIds({"a": "b"})
     assert models.agree("model_id", "a", "b")
-    assert not models.agree("model_id", "a", "c")
-    assert not models.agree("model_id", "d", "b")
     assert models.agree("model_uuid", "a", "c")
     assert models.agree("model_id", "x", "y")
     assert not models.agree("model_id", "x", "z")

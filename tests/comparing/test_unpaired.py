@@ -128,6 +128,8 @@ def test_duplicates_and_extra_ones_are_told_apart() -> None:
         ("m/4", "model version m/4, made at 4 ms", gap(4)), ("m/5", "model version m/5, made at 5 ms", "nobody knows it"),
         ("m/6", "model version m/6, made at 6 ms", "nobody knows it"),
     ]  # fmt: skip
+    alone: Pairing[Any] = Pairing(extra=[(_object("model_version", "m/2", number=2), "why")])
+    assert _rows("model_version", alone)[0][-1][0][-1] == "why"
     assert rows[2][:4] == ("presence", "extra", "m/2", None)
     assert rows[2][-1][0][1:4] == ("extra", rule, None)
     assert _rows("model_version", pairing, "number") == [
@@ -141,7 +143,7 @@ def test_only_a_deleted_copy_that_a_repair_replaced_is_excused() -> None:
     former = _run(OTHER, lifecycle_stage="deleted")
 
     def judged(run: RunKey, of: str | None = RUN, **given: Any) -> tuple[Any, ...]:
-        [one] = _rows("run", Pairing(pairs=pairs, extra=[(run, "why")]), replaced=lambda _: of, **given)
+        [one] = _rows("run", Pairing(pairs=pairs, extra=[(run, "why")]), replaced=lambda asked: of if asked == run else None, **given)
         return one[1], one[-1][0][2], one[-1][0][-1]
 
     assert judged(former) == ("expected", "run.presence.replaced", f"it was replaced by {COPY}")
@@ -189,6 +191,7 @@ def test_a_kind_that_could_not_be_listed_is_unverified_in_each_facet() -> None:
          [("", "unverified", f"scorer.{facet}", None, None, "denied")])
         for facet in ("presence", "definition")
     ]  # fmt: skip
+    assert {(one.row.experiment, one.row.kind) for one in done} == {("here", "scorer")}
     assert [one.row.note for one in unread_rows("here", "scorer", {"presence"}, "denied")] == [""]
 
 

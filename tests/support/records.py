@@ -10,7 +10,7 @@ from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.records import Entity, Experiment, Run
 
 #: Ids of a run of the source, of its copy, and of others.
-RUN, COPY, OTHER, OTHER_COPY, DEAD = ("1" * 32, "a" * 32, "2" * 32, "b" * 32, "9" * 32)
+RUN, COPY, OTHER, OTHER_COPY, DEAD = (letter + 31 * digit for letter, digit in ("c1", "aa", "d2", "bb", "e9"))
 MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d")
 
 #: Key, state, rule, both values, note.

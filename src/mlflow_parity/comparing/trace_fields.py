@@ -154,7 +154,6 @@ def _looks(by_id: Mapping[str, Mapping[str, Any]], children: Mapping[Any, Sequen
             waiting += below
             continue
         waiting.pop()
-        open_ones.discard(span_id)
         if span_id not in looks:
             parts = sorted(looks.get(child, b"") for child in children.get(span_id, []))
             looks[span_id] = digest([_bare(by_id[span_id]), parts])
