@@ -60,7 +60,9 @@ def _keys(one: Any) -> Any:
     return one if isinstance(one, Experiment) else run_key(one) if isinstance(one, Run) else key_of(one)
 
 
-def _rows(ours: Any, theirs: Any, *facets: str, views: tuple[_View, _View] | None = None, **given: Any) -> list[tuple[Any, ...]]:
+def _rows(
+    ours: Any, theirs: Any, *facets: str, views: tuple[_View, _View] | None = None, **given: Any
+) -> list[tuple[Any, ...]]:
     """Compare one pair; return facet, state, findings and what is said of each difference."""
     kind = ours.kind
     source, target = views or (_View([ours]), _View([theirs]))
@@ -93,7 +95,7 @@ def test_a_target_that_has_no_such_kind_has_rows_for_what_is_missing_only() -> N
     pairing: Pairing[Any] = Pairing(missing=[run_key(a_run())], pairs=[Pair(run_key(a_run()), run_key(a_copy()), "x")])
     comparison = Comparison({"run": frozenset({"presence"})}, links(), hashed=True)
     done = list(compare_objects("here", "run", pairing, _View([]), None, comparison, cannot=True))
-    assert [one.row.state for one in done] == [State.MISSING]
+    assert [(one.row.experiment, one.row.kind, one.row.state) for one in done] == [("here", "run", State.MISSING)]
     extra: Pairing[Any] = Pairing(extra=[(run_key(a_run(lifecycle_stage="deleted")), "why")])
     done = list(compare_objects("here", "run", extra, _View([]), None, comparison))
     assert [one.row.state for one in done] == [State.EXTRA]
@@ -111,7 +113,9 @@ def test_a_deleted_run_is_compared_where_deleted_ones_are_in_scope() -> None:
 def test_a_copy_that_a_repair_replaced_is_known_by_its_tag() -> None:
     """The target's record says of which source run it was the copy."""
     former = a_run(run_id=OTHER, lifecycle_stage="deleted", tags={"mlflow_parity.replaced": RUN})
-    pairing: Pairing[Any] = Pairing(pairs=[Pair(run_key(a_run()), run_key(a_copy()), "x")], extra=[(run_key(former), "why")])
+    pairing: Pairing[Any] = Pairing(
+        pairs=[Pair(run_key(a_run()), run_key(a_copy()), "x")], extra=[(run_key(former), "why")]
+    )
     comparison = Comparison({"run": frozenset({"presence"})}, links(), hashed=True)
     views = _View([a_run()]), _View([a_copy(), former])
     states = [one.row.state.value for one in compare_objects("here", "run", pairing, *views, comparison)]
@@ -124,7 +128,9 @@ def test_pairs_are_read_two_hundred_at_once_in_one_order() -> None:
     """Memory does not grow with them, and ids that must map one to one blame the later run."""
     runs = [a_run(run_id=f"{n:032x}", start_time=1_000 - n) for n in range(401)]
     copies = [replace(one, run_id="f" + one.run_id[1:]) for one in runs]
-    pairing: Pairing[Any] = Pairing(pairs=[Pair(run_key(a), run_key(b), "x") for a, b in zip(runs, copies, strict=True)])
+    pairing: Pairing[Any] = Pairing(
+        pairs=[Pair(run_key(a), run_key(b), "x") for a, b in zip(runs, copies, strict=True)]
+    )
     views = _View(runs), _View(copies)
     comparison = Comparison({"run": frozenset({"name"})}, links(), hashed=True)
     done = list(compare_objects("here", "run", pairing, *views, comparison))
@@ -189,7 +195,9 @@ def _version(number: int, **facets: Any) -> Any:
 def test_a_version_that_comes_too_early_is_out_of_order() -> None:
     """``models:/churn/latest`` is another model then: each version behind a later one's copy is named."""
     ours, theirs = [_version(n) for n in (1, 2, 3, 4)], [_version(n) for n in (5, 3, 6, 4)]
-    pairing: Pairing[Any] = Pairing(pairs=[Pair(key_of(a), key_of(b), "x") for a, b in zip(ours, theirs, strict=True)][::-1])
+    pairing: Pairing[Any] = Pairing(
+        pairs=[Pair(key_of(a), key_of(b), "x") for a, b in zip(ours, theirs, strict=True)][::-1]
+    )
     comparison = Comparison({"model_version": frozenset({"order"})}, links(), hashed=True)
     done = list(compare_objects("here", "model_version", pairing, _View(ours), _View(theirs), comparison))
     note = "its copy comes before the copy of an earlier version"
@@ -222,7 +230,10 @@ def test_what_only_a_server_can_tell_is_asked_for_or_unverified() -> None:
     experiments = an_experiment(), an_experiment(experiment_id="7")
     assert _rows(*experiments, "usable", ask=ask) == [("usable", "match", [])]
     assert _rows(*experiments, "usable")[0][2] == [("", "unverified", "experiment.usable", "not asked for")]
-    models = an_entity("registered_model", "churn", aliases={"a": "1"}), an_entity("registered_model", "churn", aliases={"b": "1"})
+    models = (
+        an_entity("registered_model", "churn", aliases={"a": "1"}),
+        an_entity("registered_model", "churn", aliases={"b": "1"}),
+    )
     found = _rows(*models, "resolves", resolve=resolve)[0][2]
     assert [one[:2] for one in found] == [("a", "mismatch")]
     assert {one[3] for one in _rows(*models, "resolves")[0][2]} == {"it was not asked for"}
@@ -260,29 +271,43 @@ def test_files_of_a_run_of_a_model_and_of_a_version() -> None:
     assert _rows(a_run(), a_copy(), "artifacts", views=views)[0][1] == "expected"
     same = _rows(a_run(), a_copy(), "artifacts", views=views, profile="same-store")[0]
     assert (same[1], {one[1] for one in same[2]}) == ("mismatch", {"missing", "extra"})
-    plain = _View([a_run()], {RUN: _tree(Artifact("a", 1, "x"))}), _View([a_copy()], {COPY: _tree(Artifact("a", 1, "y"))})
+    plain = (
+        _View([a_run()], {RUN: _tree(Artifact("a", 1, "x"))}),
+        _View([a_copy()], {COPY: _tree(Artifact("a", 1, "y"))}),
+    )
     assert _rows(a_run(), a_copy(), "artifacts", views=plain)[0][1] == "mismatch"
     assert _rows(a_run(), a_copy(), "artifacts", views=plain, hashed=False)[0][1] == "match"
     # an MLmodel of a store that went on is compared byte by byte
-    yaml = _View([a_run()], {RUN: _tree(_mlmodel(f"run_id: '{RUN}'"))}), _View([a_run()], {RUN: _tree(_mlmodel(f"run_id:  '{RUN}'"))})
+    yaml = (
+        _View([a_run()], {RUN: _tree(_mlmodel(f"run_id: '{RUN}'"))}),
+        _View([a_run()], {RUN: _tree(_mlmodel(f"run_id:  '{RUN}'"))}),
+    )
     assert _rows(a_run(), a_run(), "artifacts", views=yaml, links=links(pairs={RUN: RUN}))[0][1] == "expected"
     assert _rows(a_run(), a_run(), "artifacts", views=yaml, profile="same-store")[0][1] == "mismatch"
     # a version's may name the place of the logged model that it was made of
     known = links(places={MODEL: ("s3://old/m", "s3://new/m")})
     ours, theirs = _version(1, logged_model=MODEL, run=RUN), _version(1, logged_model=MODEL_COPY, run=COPY)
-    texts = f"run_id: '{RUN}'\nmodel_id: {MODEL}\nat: s3://old/m/x", f"run_id: {COPY}\nmodel_id: {MODEL_COPY}\nat: s3://new/m/x"
-    views = tuple(_View([one], {"churn/1": _tree(_mlmodel(text))}) for one, text in zip((ours, theirs), texts, strict=True))  # type: ignore[assignment]
+    texts = (
+        f"run_id: '{RUN}'\nmodel_id: {MODEL}\nat: s3://old/m/x",
+        f"run_id: {COPY}\nmodel_id: {MODEL_COPY}\nat: s3://new/m/x",
+    )
+    views = tuple(
+        _View([one], {"churn/1": _tree(_mlmodel(text))}) for one, text in zip((ours, theirs), texts, strict=True)
+    )  # type: ignore[assignment]
     rule = "model_version.files.mlmodel"
     assert _rows(ours, theirs, "files", views=views, links=known)[0][2][0][:3] == ("MLmodel", "expected", rule)
     found = _rows(ours, theirs, "files", views=views, links=links())[0][2]
     assert [one[:3] for one in found] == [("MLmodel: at", "mismatch", rule)]
-    found = _rows(ours, theirs, "files", views=views, links=links(places=known.places, entities={"logged_model": {MODEL: "z"}}))
+    found = _rows(
+        ours, theirs, "files", views=views, links=links(places=known.places, entities={"logged_model": {MODEL: "z"}})
+    )
     assert [one[:3] for one in found[0][2]] == [("MLmodel: model_id", "mismatch", rule)]
 
 
 def test_where_a_logged_models_files_stand() -> None:
     """In a place of its own; a restored one, where the store put it."""
     goes = "the copy's files are in the source's place: they go when the source goes"
+
     def model(identity: str, place: str | None) -> Any:
         return replace(an_entity("logged_model", identity), artifact_uri=place)
 
@@ -309,10 +334,12 @@ def test_facets_of_a_store_that_went_on_are_strict() -> None:
     moved = Relocation("s3://old", "s3://new")
     assert _rows(ours, theirs, "artifact_uri", profile="same-store", moved=moved)[0][1] == "expected"
     assert _rows(ours, theirs, "artifact_uri", profile="same-store")[0][1] == "mismatch"
-    sides = [an_entity("trace", metadata={} if one is None else {"mlflow.trace_schema.version": one}) for one in (None, "3")]
-    assert _rows(*sides, "metadata", profile="same-store", releases=((2, 22), (3, 4)))[0][1] == "expected"
-    assert _rows(*sides, "metadata", profile="same-store")[0][1] == "mismatch"
-    assert _rows(*sides, "metadata", releases=((2, 22), (3, 4)))[0][1] == "mismatch"
+    source, target = (
+        an_entity("trace", metadata={} if one is None else {"mlflow.trace_schema.version": one}) for one in (None, "3")
+    )
+    assert _rows(source, target, "metadata", profile="same-store", releases=((2, 22), (3, 4)))[0][1] == "expected"
+    assert _rows(source, target, "metadata", profile="same-store")[0][1] == "mismatch"
+    assert _rows(source, target, "metadata", releases=((2, 22), (3, 4)))[0][1] == "mismatch"
     spans = an_entity("trace", spans=[{"span_id": "a"}]), an_entity("trace", spans=[{"span_id": "b"}])
     assert _rows(*spans, "spans", profile="same-store")[0][1] == "mismatch"
 
@@ -354,8 +381,8 @@ def test_an_object_that_was_read_in_part(
     kind: str, facet: str, ours: Any, theirs: Any, found: list[tuple[str, str]]
 ) -> None:
     """What differs all the same says more; what is equal as far as it was read is no pass."""
-    sides = [replace(an_entity(kind, "a", **facets), error=error) for error, facets in (ours, theirs)]
-    [(name, _, said)] = _rows(*sides, facet)
+    source, target = (replace(an_entity(kind, "a", **facets), error=error) for error, facets in (ours, theirs))
+    [(name, _, said)] = _rows(source, target, facet)
     assert (name, [(one[1], one[3]) for one in said]) == (facet, found)
     if found and found[0][0] == "unverified":
         assert {one[2] for one in said} == {f"{kind}.{facet}"}
@@ -368,7 +395,10 @@ def test_access_is_judged_by_the_targets_files() -> None:
     assert _rows(ours, theirs, "access", views=views)[0][2] == [
         ("MLmodel", "missing", "model_version.access", "a version without it cannot be loaded")
     ]
-    assert _rows(ours, theirs, "access", views=(views[0], _View([theirs], {"churn/2": _tree(_mlmodel("a: 1"))})))[0][1] == "match"
+    assert (
+        _rows(ours, theirs, "access", views=(views[0], _View([theirs], {"churn/2": _tree(_mlmodel("a: 1"))})))[0][1]
+        == "match"
+    )
 
 
 # --- what tells objects of one name and content apart
@@ -404,7 +434,8 @@ def _apart(kind: str, ours: dict[str, Any], theirs: dict[str, Any], **known: Any
         ("issue", {"experiment": "1"}, {"experiment": "7"}, 0),
         ("issue", {"experiment": "1"}, {"experiment": "1"}, 1),
         # what the server sets, the copy's own place, and what is given again is no evidence
-        ("model_version", {"number": 1, "source": "a", "storage": "a"}, {"number": 2, "source": "b", "storage": "b"}, 0),
+        ("model_version", {"number": 1, "source": "a", "storage": "a"}, {"number": 2, "source": "b", "storage": "b"},
+         0),
         ("evaluation_dataset", {"digest": 1, "last_updated_by": "a"}, {"digest": 2, "last_updated_by": "b"}, 0),
         ("registered_model", {"aliases": {"a": "1"}}, {"aliases": {"a": "2"}}, 0),
         # tags but for those of the server and of the import
@@ -430,7 +461,9 @@ def _apart(kind: str, ours: dict[str, Any], theirs: dict[str, Any], **known: Any
         ("trace", {"prompts": ["p/1"]}, {"prompts": ["p/1"]}, 1),
     ],
 )  # fmt: skip
-def test_what_tells_an_object_from_its_like(kind: str, ours: dict[str, Any], theirs: dict[str, Any], apart: int) -> None:
+def test_what_tells_an_object_from_its_like(
+    kind: str, ours: dict[str, Any], theirs: dict[str, Any], apart: int
+) -> None:
     """Only what a copy keeps: by anything else, a copy would be taken for another object's."""
     known = {"logged_model": {MODEL: MODEL_COPY}, "trace": {"tr": "tr copy"}, "prompt_version": {"p/1": "p/9"}}
     assert _apart(kind, ours, theirs, entities=known) == apart
@@ -438,14 +471,35 @@ def test_what_tells_an_object_from_its_like(kind: str, ours: dict[str, Any], the
 
 def test_spans_and_assessments_tell_traces_apart_under_new_ids() -> None:
     """By their place, whatever ids and the trace's own id in them."""
+
     def span(identity: str, trace: str, **given: Any) -> dict[str, Any]:
-        return {"span_id": identity, "parent_id": None, "name": "s", "attributes": {"id": trace}, "start_ns": 1, **given}
+        return {
+            "span_id": identity,
+            "parent_id": None,
+            "name": "s",
+            "attributes": {"id": trace},
+            "start_ns": 1,
+            **given,
+        }
 
     def said(identity: str, of: str, run: str, value: int = 1) -> dict[str, Any]:
-        return {"id": identity, "name": "n", "value": value, "span_id": of, "metadata": {"run": run}, "created": len(identity)}
+        return {
+            "id": identity,
+            "name": "n",
+            "value": value,
+            "span_id": of,
+            "metadata": {"run": run},
+            "created": len(identity),
+        }
 
-    ours = {"spans": [span("1", "a"), span("2", "a", n=1)], "assessments": [said("1", "2", RUN), said("2", "1", RUN, 2)]}
-    theirs = {"spans": [span("x", "b", n=1), span("y", "b")], "assessments": [said("zz", "y", COPY, 2), said("x", "x", COPY)]}
+    ours = {
+        "spans": [span("1", "a"), span("2", "a", n=1)],
+        "assessments": [said("1", "2", RUN), said("2", "1", RUN, 2)],
+    }
+    theirs = {
+        "spans": [span("x", "b", n=1), span("y", "b")],
+        "assessments": [said("zz", "y", COPY, 2), said("x", "x", COPY)],
+    }
     assert _apart("trace", ours, theirs) == 0
     assert _apart("trace", ours, {**theirs, "spans": [span("x", "b", n=2), span("y", "b")]}) == 1
     assert _apart("trace", ours, {**theirs, "assessments": [said("zz", "y", COPY, 3), said("x", "x", COPY)]}) == 1
@@ -454,6 +508,7 @@ def test_spans_and_assessments_tell_traces_apart_under_new_ids() -> None:
 
 def test_an_attachments_reference_does_not_tell_a_trace_from_its_copy() -> None:
     """It names the trace by its own id, which is another one there."""
+
     def trace(own: str, identity: str) -> dict[str, Any]:
         reference = f"mlflow-attachment://12345678-1234-1234-1234-123456789012?trace_id={own}"
         return {"spans": [{"span_id": identity, "parent_id": None, "name": "s", "attributes": {}, "inputs": reference}]}
@@ -486,10 +541,10 @@ def test_files_tell_models_apart() -> None:
 
 def test_evidence_of_a_kind_without_files() -> None:
     """None is asked for."""
+
     class NoFiles(_View):
         def files(self, kind: str, entity_id: str) -> ArtifactTree:
             raise AssertionError(kind)
 
     hook = an_entity("webhook", "a", url="u")
     assert len(Likeness(NoFiles([hook]))(key_of(hook))) > 3
-

@@ -1,4 +1,4 @@
-"""How values are compared and differences told: what is equal, under which key a difference stands, how it is explained."""
+"""How values are compared and differences told: what is equal, and where and how it is not."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def test_what_is_the_same(left: Any, right: Any, equal: bool) -> None:
 )
 def test_where_two_values_differ(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """Under the way of keys and positions that leads to it: nobody searches a prompt of a hundred lines."""
-    assert told(compare_json("k", ours, theirs, "r")) == [(key, state, "r", *values, "") for key, state, *values in found]
+    assert told(compare_json("k", ours, theirs, "r")) == [
+        (key, state, "r", *values, "") for key, state, *values in found
+    ]
     bare = [key.removeprefix("k").removeprefix(":").strip() for key, *_ in found]
     assert [one.key for one in compare_json("", ours, theirs, "r")] == bare
 
@@ -107,7 +109,7 @@ def test_where_two_values_differ(ours: Any, theirs: Any, found: list[tuple[Any, 
 def test_a_value_that_differs_everywhere_is_named_two_hundred_times() -> None:
     """More says nothing more, and would fill the report."""
     many = {str(n): n for n in range(1_000)}
-    assert len(compare_json("", many, {name: -1 for name in many}, "r")) == 200
+    assert len(compare_json("", many, dict.fromkeys(many, -1), "r")) == 200
     assert len(compare_json("", list(range(500)), [-1] * 500, "r")) == 200
 
 
@@ -144,6 +146,9 @@ def test_lists_whose_order_is_no_content(
 NOBODY = "nothing here knows what it is"
 
 
+UNTOLD = "an MLflow that does not tell its release"
+
+
 def _only(mine: str, one: str, other: str, theirs: str) -> str:
     return f"only the {mine} ({one}) tells it of any object, the {theirs} ({other}) of none; {NOBODY}"
 
@@ -170,7 +175,7 @@ def _only(mine: str, one: str, other: str, theirs: str) -> str:
           ("c", "unverified", None, 1, _only("target", "MLflow 3.2", "MLflow 3.1", "source"))]),
         # two that tell no release may be two releases
         ({"a": 1}, {}, (None, None),
-         [("a", "unverified", 1, None, _only("source", *["an MLflow that does not tell its release"] * 2, "target"))]),
+         [("a", "unverified", 1, None, _only("source", UNTOLD, UNTOLD, "target"))]),
         ({"a": 1}, {}, ("3.1", None),
          [("a", "unverified", 1, None,
            _only("source", "MLflow 3.1", "an MLflow that does not tell its release", "target"))]),
@@ -179,7 +184,7 @@ def _only(mine: str, one: str, other: str, theirs: str) -> str:
 def test_what_is_said_of_a_field_that_nothing_here_knows(
     ours: Any, theirs: Any, releases: tuple[str | None, str | None], found: list[tuple[Any, ...]]
 ) -> None:
-    """A newer MLflow's field is compared as it is; where one side's release has none at all, that is no loss and no pass."""
+    """A newer MLflow's field is compared as it is; where one side's release has none, that is no loss and no pass."""
 
     def keys(side: int, kind: str) -> frozenset[str]:
         assert kind == "trace"
@@ -265,8 +270,7 @@ def test_large_values_are_explained_at_their_first_difference() -> None:
         "Value of root[\"k['a'][1499]\"] changed from 1499 to 0."
     ]
     assert _explained("mismatch", numbers, many) == [
-        "Type of root['k'] changed from list to dict and value changed from "
-        f"{numbers} to {many}."
+        f"Type of root['k'] changed from list to dict and value changed from {numbers} to {many}."
     ]
     many = {str(n): n for n in range(2_001)}
     for value, said in ((list(range(2_001)), "a list of 2001 items"), (many, "a dict of 2001 items")):
@@ -276,12 +280,12 @@ def test_large_values_are_explained_at_their_first_difference() -> None:
     fits = list(range(1_999))
     assert _explained("extra", None, fits) == [f"Item root['k'] ({fits}) added to dictionary."]
     long = f"{'a' * 4_000}… (4001 characters)"
-    assert _explained("missing", {"a": ["a" * 4_001]}, None) == [f"Item root['k'] ({{'a': ['{long}']}}) removed from dictionary."]
+    assert _explained("missing", {"a": ["a" * 4_001]}, None) == [
+        f"Item root['k'] ({{'a': ['{long}']}}) removed from dictionary."
+    ]
 
 
 def test_at_most_twelve_lines() -> None:
     """The first differences say what kind of fault it is."""
     ours = {str(n): n for n in range(40)}
     assert len(_explained("mismatch", ours, dict.fromkeys(ours, -1))) == 12
-
-

@@ -59,7 +59,8 @@ SCOPE = "is outside this audit's scope"
         ("logged_model", MODEL, SECOND_COPY, {"further": {"logged_model": {MODEL: {SECOND_COPY}}}}, None),
         ("logged_model", MODEL, SECOND_COPY, {"further": {"run": {MODEL: {SECOND_COPY}}}},
          ("mismatch", "r", MODEL, SECOND_COPY, f"the logged model's copy is {MODEL_COPY}")),
-        ("logged_model", SECOND, None, {}, ("mismatch", "r", SECOND, None, "the logged model has no copy on the target")),
+        ("logged_model", SECOND, None, {}, ("mismatch", "r", SECOND, None,
+         "the logged model has no copy on the target")),
         ("logged_model", "m-x", None, {}, ("expected", "r.dangling", "m-x", None,
                                            "the logged model is not on the source, or deleted there")),
         ("logged_model", "m-x", None, {"whole": set()},
@@ -99,7 +100,8 @@ PARENT, RULE = "mlflow.parentRunId", "run.parent"
         (DEAD, None, {}, ("mismatch", RULE, DEAD, None, "the parent has no copy on the target")),
         (DEAD, DEAD, {"stages": {DEAD: "deleted"}},
          ("expected", f"{RULE}.dangling", DEAD, DEAD, "the parent is deleted on the source")),
-        (DEAD, DEAD, {"stages": {DEAD: "active"}}, ("mismatch", RULE, DEAD, DEAD, "the parent has no copy on the target")),
+        (DEAD, DEAD, {"stages": {DEAD: "active"}}, ("mismatch", RULE, DEAD, DEAD,
+         "the parent has no copy on the target")),
         (DEAD, DEAD, {"complete": False},
          ("unverified", RULE, DEAD, DEAD, "the parent is in an experiment outside this audit's scope")),
     ],
@@ -108,8 +110,8 @@ def test_what_is_said_of_a_parent(
     ours: str | None, theirs: str | None, known: dict[str, Any], found: tuple[Any, ...] | None
 ) -> None:
     """A sweep whose children hang on nothing, or on another sweep, is no sweep any more."""
-    runs = [a_run(tags={} if one is None else {PARENT: one}) for one in (ours, theirs)]
-    assert told(run_parent(*runs, links(**known).runs)) == ([] if found is None else [(PARENT, *found)])
+    source, target = (a_run(tags={} if one is None else {PARENT: one}) for one in (ours, theirs))
+    assert told(run_parent(source, target, links(**known).runs)) == ([] if found is None else [(PARENT, *found)])
 
 
 @pytest.mark.parametrize(
@@ -153,9 +155,7 @@ def test_what_is_said_of_a_parent(
           (f"{MODEL} at step 1", "extra", "run.model_inputs", None, f"{MODEL} at step 1", "")]),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_runs_logged_models(
-    ours: Any, theirs: Any, known: dict[str, Any], found: list[Told]
-) -> None:
+def test_what_is_said_of_a_runs_logged_models(ours: Any, theirs: Any, known: dict[str, Any], found: list[Told]) -> None:
     """Which model a run used or made, at which step: each of them leads to its copy, and no other is there."""
     runs = a_run(model_inputs=ours), a_run(model_inputs=theirs)
     assert told(run_models("model_inputs", *runs, links(**known))) == found
@@ -215,10 +215,10 @@ VERSIONS = {"model_version": {"churn/1": "churn/1", "churn/2": "churn/3"}, "prom
 )  # fmt: skip
 def test_what_is_said_of_an_alias(kind: str, ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """A program that asks for ``@champion`` gets the version that it got before, or the alias is red."""
-    sides = (an_entity(kind, "churn", aliases=one) for one in (ours, theirs))
+    source, target = (an_entity(kind, "churn", aliases=one) for one in (ours, theirs))
     rule = f"{kind}.aliases"
     wanted = [(key, state, rule, *values) for key, state, *values in found]
-    assert told(registry_fields.compare_aliases(*sides, links(entities=VERSIONS))) == wanted
+    assert told(registry_fields.compare_aliases(source, target, links(entities=VERSIONS))) == wanted
 
 
 def _tag(*versions: str) -> str:

@@ -25,7 +25,9 @@ STORE, FINALIZED, COST, USER = "TRACKING_STORE", "mlflow.trace.infoFinalized", "
 SCHEMA, ENDPOINT = "evaluation_dataset.schema", "mlflow.gateway.endpointId"
 
 
-def _compared(kind: str, facet: str, ours: Any, theirs: Any, *, itself: bool = False, **known: Any) -> list[tuple[Any, ...]]:
+def _compared(
+    kind: str, facet: str, ours: Any, theirs: Any, *, itself: bool = False, **known: Any
+) -> list[tuple[Any, ...]]:
     """Compare one facet; a mapping of ``facets`` gives other facets beside it."""
     sides = [one.facets if isinstance(one, _With) else {facet: one} for one in (ours, theirs)]
     copy = "x" if itself else "y"
@@ -72,7 +74,8 @@ MODEL_TAGS, READY = "logged_model.tags", "model_version.status.ready"
         ("webhook", "times", {"creation": 1, "update": 2}, {"creation": 3, "update": 2},
          [("creation", "expected", "webhook.times", 1, 3, "")]),
         ("webhook", "times", {"creation": 1, "update": 2}, None,
-         [("creation", "expected", "webhook.times", 1, None, ""), ("update", "expected", "webhook.times", 2, None, "")]),
+         [("creation", "expected", "webhook.times", 1, None, ""), ("update", "expected", "webhook.times", 2, None,
+          "")]),
         ("webhook", "times", {"creation": 1, "x": 1}, {"creation": 1, "x": 2},
          [("x", "mismatch", "webhook.times", 1, 2, "")]),
         ("webhook", "times", {"update": 1}, {"update": 1, "x": 2}, [("x", "extra", "webhook.times", None, 2, "")]),
@@ -136,6 +139,8 @@ MODEL_TAGS, READY = "logged_model.tags", "model_version.status.ready"
          [("status", "mismatch", "model_version.status", "PENDING", "READY", "")]),
         ("model_version", "status", _With(status=_ready("FAILED")), _With(status=_ready()),
          [("status", "mismatch", "model_version.status", "FAILED", "READY", "")]),
+        ("model_version", "status", _With(status=_ready()),
+         _With(status=_ready(), tags={"mlflow_exim.field.status": "READY"}), []),
         ("model_version", "status", _With(), _With(status=_ready()),
          [("", "mismatch", "model_version.status", None, _ready(), "")]),
         ("webhook", "status", "ACTIVE", "DISABLED",
@@ -155,9 +160,15 @@ MODEL_TAGS, READY = "logged_model.tags", "model_version.status.ready"
         ("registered_model", "tags", {"mlflow.modelVersions": "x"}, {},
          [("mlflow.modelVersions", "missing", "registered_model.tags", "x", None, "")]),
         *((kind, "tags", {"_mlflow_experiment_ids": ",1,"}, {"_mlflow_experiment_ids": ",1,"},
-           [("_mlflow_experiment_ids", "mismatch", f"{kind}.tags", ",1,", ",1,", "not the copies of these experiments")])
+           [("_mlflow_experiment_ids", "mismatch", f"{kind}.tags", ",1,", ",1,",
+            "not the copies of these experiments")])
           for kind in ("prompt", "prompt_version")),
         ("registered_model", "tags", {"_mlflow_experiment_ids": ",1,"}, {"_mlflow_experiment_ids": ",1,"}, []),
+        *((kind, "tags", {"a": "1"}, {"a": "1"}, []) for kind in ("prompt", "prompt_version", "logged_model")),
+        ("prompt", "tags", {}, {"_mlflow_experiment_ids": ",7,"},
+         [("_mlflow_experiment_ids", "mismatch", "prompt.tags", None, ",7,", "not the copies of these experiments")]),
+        ("prompt", "tags", {"_mlflow_experiment_ids": ",1,"}, {},
+         [("_mlflow_experiment_ids", "mismatch", "prompt.tags", ",1,", None, "not the copies of these experiments")]),
         # spans that searches find
         ("trace", "tags", {SPANS: STORE}, {SPANS: STORE}, []),
         ("trace", "tags", {SPANS: STORE}, {}, [(SPANS, "expected", "trace.tags.spans", STORE, None, IN_FILE)]),
@@ -170,7 +181,8 @@ MODEL_TAGS, READY = "logged_model.tags", "model_version.status.ready"
         ("trace", "tags", {}, {SPANS: STORE}, [(SPANS, "expected", "trace.tags.place", None, STORE, "")]),
         ("trace", "tags", {ARTIFACTS: "s3://a", ARCHIVE: "s3://b", "k": "1"}, {ARTIFACTS: "s3://c", "k": "2"},
          [(ARTIFACTS, "expected", "trace.tags.place", "s3://a", "s3://c", ""),
-          (ARCHIVE, "expected", "trace.tags.place", "s3://b", None, ""), ("k", "mismatch", "trace.tags", "1", "2", "")]),
+          (ARCHIVE, "expected", "trace.tags.place", "s3://b", None, ""), ("k", "mismatch", "trace.tags", "1", "2",
+           "")]),
         # metadata
         ("trace", "metadata", {}, {FINALIZED: "true"},
          [(FINALIZED, "expected", "trace.metadata.finalized", None, "true", "")]),
@@ -181,9 +193,7 @@ MODEL_TAGS, READY = "logged_model.tags", "model_version.status.ready"
         ("trace", "metadata", {"a": "1"}, None, [("a", "missing", "trace.metadata", "1", None, "")]),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_facet(
-    kind: str, facet: str, ours: Any, theirs: Any, found: list[tuple[Any, ...]]
-) -> None:
+def test_what_is_said_of_a_facet(kind: str, facet: str, ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """Which key, both values, under which rule it passes or does not, and why."""
     assert _compared(kind, facet, ours, theirs, entities={"trace": {"tr-1": "tr-a"}}) == found
 
@@ -240,6 +250,21 @@ def test_where_the_copy_of_a_trace_keeps_its_files(
     assert [one[1] for one in _compared("trace", "tags", *sides, copy_places=PLACES)] == ["expected"]
 
 
+def test_two_traces_in_one_place_are_told_unless_they_shared_one_before() -> None:
+    """The files of one of them are the other's."""
+    places = CopyPlaces()
+
+    def judged(copy: str, ours: str) -> list[str]:
+        sides = (
+            an_entity("trace", "t", tags={ARTIFACTS: ours}),
+            an_entity("trace", copy, tags={ARTIFACTS: "s3://new/x"}),
+        )
+        return [one.note for one in compare_facet("tags", *sides, links(copy_places=places))]
+
+    assert judged("u", "s3://old/a") == judged("v", "s3://old/a") == [""]
+    assert judged("w", "s3://old/b") == ["it is also the place of trace u, the copy of t"]
+
+
 LINKS = "trace.run_links"
 OUT_OF_SCOPE = "the run is outside this audit's scope"
 GONE = "the run is not on the source, or deleted there"
@@ -259,6 +284,8 @@ GONE = "the run is not on the source, or deleted there"
         ([RUN], [OTHER_COPY], {"copies": {RUN: {OTHER_COPY, "z"}}}, []),
         ([DEAD], [DEAD], {}, [(DEAD, "expected", f"{LINKS}.dangling", DEAD, DEAD, GONE)]),
         ([DEAD], [], {}, [(DEAD, "expected", f"{LINKS}.dangling", DEAD, None, GONE)]),
+        (["z", DEAD], [], {}, [("z", "expected", f"{LINKS}.dangling", "z", None, GONE),
+                               (DEAD, "expected", f"{LINKS}.dangling", DEAD, None, GONE)]),
         ([DEAD], [COPY], {}, [(DEAD, "expected", f"{LINKS}.dangling", DEAD, None, GONE),
                               (COPY, "extra", LINKS, None, COPY, "")]),
         ([DEAD], [DEAD], {"complete": False}, [(DEAD, "unverified", LINKS, DEAD, DEAD, OUT_OF_SCOPE)]),
@@ -333,7 +360,8 @@ EXPERIMENTS = "evaluation_dataset.experiments"
                         ("1", "extra", EXPERIMENTS, None, "1", "")]),
         (["2"], [], [("2", "missing", EXPERIMENTS, "2", None, "its experiment has no copy")]),
         (["5"], [], [("5", "expected", f"{EXPERIMENTS}.dangling", "5", None, "the experiment is not on the source")]),
-        (["3"], [], [("3", "expected", f"{EXPERIMENTS}.dangling", "3", None, "the experiment is deleted on the source")]),
+        (["3"], [], [("3", "expected", f"{EXPERIMENTS}.dangling", "3", None,
+         "the experiment is deleted on the source")]),
         (["3"], ["3"], [("3", "expected", f"{EXPERIMENTS}.dangling", "3", None,
                          "the experiment is deleted on the source"), ("3", "extra", EXPERIMENTS, None, "3", "")]),
         (["3", "1"], ["9", "8"], [("1", "missing", EXPERIMENTS, "1", None, "its experiment's copy is 7"),
@@ -345,7 +373,7 @@ EXPERIMENTS = "evaluation_dataset.experiments"
 )  # fmt: skip
 def test_what_is_said_of_a_datasets_experiments(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """A dataset is found in the experiments on which it hangs: in their copies."""
-    known = {"known": {"experiment": {"1", "2"}}, "deleted": ("3",)}
+    known: dict[str, Any] = {"known": {"experiment": {"1", "2"}}, "deleted": ("3",)}
     assert _compared("evaluation_dataset", "experiments", ours, theirs, **known) == found
 
 
@@ -354,6 +382,9 @@ def test_an_experiment_out_of_scope_is_unverified() -> None:
     note = "the experiment is outside this audit's scope"
     found = _compared("evaluation_dataset", "experiments", ["6"], ["6"], whole=set())
     assert found == [("6", "unverified", EXPERIMENTS, "6", None, note)]
+    note = "the experiment is deleted on the source"
+    found = _compared("evaluation_dataset", "experiments", ["3"], [], whole=set(), deleted=("3",))
+    assert found == [("3", "expected", f"{EXPERIMENTS}.dangling", "3", None, note)]
 
 
 PROMPTS = "trace.prompts"
@@ -382,7 +413,9 @@ ONE_CANNOT = "one of the servers cannot tell them"
          [("q/1", "extra", PROMPTS, None, "q/1", "")]),
         (_With(prompts=["p/1"]), _With(linked_prompts=["q/1"], prompts=[]),
          [("q/1", "extra", PROMPTS, None, "q/1", ""), ("", "missing", PROMPTS, "p/9", None, "")]),
+        (_With(prompts=["gone/1"]), _With(linked_prompts=["gone/1"], prompts=["gone/1"]), []),
         # the source alone does
+        (_With(linked_prompts=["gone/1"], prompts=["gone/1"]), _With(prompts=["gone/1"]), []),
         (_With(linked_prompts=["p/1"], prompts=["p/1"]), _With(prompts=["p/9"]), []),
         (_With(linked_prompts=["q/1", "p/1"], prompts=["p/1"]), _With(prompts=["p/9"]),
          [("", "unverified", PROMPTS, ["p/1", "q/1"], ["p/9"], CANNOT)]),
@@ -461,7 +494,9 @@ def test_the_gateways_endpoint_in_a_traces_metadata(
     ours: Any, theirs: Any, known: bool, found: list[tuple[Any, ...]]
 ) -> None:
     """It names the copy of the endpoint that was called; where endpoints were not read, only an equal one passes."""
-    given = {"known": {"gateway_endpoint": {"e"}}, "entities": {"gateway_endpoint": {"e": "f"}}} if known else {}
+    given: dict[str, Any] = (
+        {"known": {"gateway_endpoint": {"e"}}, "entities": {"gateway_endpoint": {"e": "f"}}} if known else {}
+    )
     assert _compared("trace", "metadata", ours, theirs, **given) == found
 
 

@@ -102,7 +102,7 @@ def test_a_run_that_a_version_never_had_is_no_missing_tag(nothing: str | None, k
 
 
 def test_source_tags_of_a_version_that_the_tool_did_not_make() -> None:
-    """Without any on either side it was not created there; those of an earlier migration are equal; hops are compared."""
+    """None on either side: it was not created there. Those of an earlier migration are equal, and hops are compared."""
     compare, known = registry_fields.compare_source_tags, links()
     assert told(compare(_version(tags={"a": "b"}), _version(), known)) == [
         ("", "expected", f"{TAGS}.not-created", None, None, "")
@@ -139,7 +139,8 @@ def _known(**given: Any) -> Any:
     places = CopyPlaces(frozenset({"s3://old/1"}), "http://source.invalid:1", "http://target.invalid:2")
     return links(**{
         "copy_places": places, "pairs": {RUN: COPY, OTHER: OTHER_COPY}, "stages": dict.fromkeys([RUN, OTHER], "active"),
-        "entities": {"logged_model": {MODEL: MODEL_COPY}, "model_version": {"churn/1": "churn/1", "churn/2": "churn/3"}},
+        "entities": {"logged_model": {MODEL: MODEL_COPY}, "model_version": {"churn/1": "churn/1",
+         "churn/2": "churn/3"}},
         "known": {"logged_model": {MODEL, SECOND}, "model_version": {"churn/1", "churn/2", "churn/8"}},
         "places": {MODEL: ("s3://old/1/models", "s3://new/models"), SECOND: ("s3://old/1/m2", "s3://new/m2")}, **given,
     })  # fmt: skip
@@ -160,14 +161,20 @@ SOURCE_CASES: list[tuple[str, str, str | None]] = [
     ("x", f"s3://new/{MODEL}/m", "names the source's logged model: it goes when the source goes"),
     ("x", f"s3://new/{SECOND}/m", "names the source's logged model: it goes when the source goes"),
     ("x", "s3://old/1/elsewhere", "is in the source's store: it goes when the source goes"),
-    ("x", "mlflow-artifacts://source.invalid:1/a",
-     "it names the source's server source.invalid:1: the files go when the source goes"),
+    (
+        "x",
+        "mlflow-artifacts://source.invalid:1/a",
+        "it names the source's server source.invalid:1: the files go when the source goes",
+    ),
     ("s3://third/m", "s3://third/m", GOES),
     ("/srv/m", "/srv/m", None),
     # another one's
     (f"s3://old/1/{RUN}/m", f"s3://new/7/{OTHER_COPY}/m", f"names another run: the copy of its own is {COPY}"),
-    (f"s3://old/{MODEL}", f"s3://new/{SECOND_COPY}",
-     f"names another logged model: the copy of its own is {MODEL_COPY}"),
+    (
+        f"s3://old/{MODEL}",
+        f"s3://new/{SECOND_COPY}",
+        f"names another logged model: the copy of its own is {MODEL_COPY}",
+    ),
     (f"models:/{MODEL}", f"models:/{MODEL_COPY}", None),
     (f"models:/{MODEL}", f"models:/{SECOND_COPY}", f"the copy of {MODEL} is {MODEL_COPY}"),
     (f"models:/{SECOND}", f"models:/{SECOND_COPY}", f"{SECOND} has no copy on the target"),
@@ -228,8 +235,10 @@ LOADED = "models:/churn/1 is loaded from there: "
     [
         (("s3://a", "s3://b"), "s3://a", "s3://b", ("expected", "")),
         (("", ""), "s3://a", "s3://b", ("expected", "")),
-        (("s3://a", "s3://b"), None, "s3://b", ("unverified", "where the version is loaded from was not read from the source")),
-        (("s3://a", "s3://b"), "s3://a", "", ("unverified", "where the version is loaded from was not read from the target")),
+        (("s3://a", "s3://b"), None, "s3://b", ("unverified",
+         "where the version is loaded from was not read from the source")),
+        (("s3://a", "s3://b"), "s3://a", "", ("unverified",
+         "where the version is loaded from was not read from the target")),
         (("s3://a", "s3://b"), "s3://a", "s3://old/1/x",
          ("mismatch", f"{LOADED}is in the source's store: it goes when the source goes")),
         (("s3://a", "s3://b"), "s3://a", f"s3://new/{SECOND}",
@@ -303,7 +312,8 @@ GOOD, BAD = _mlmodel(b"a: 1"), _mlmodel(b"- a")
         (_tree(GOOD), _tree(GOOD), []),
         (_tree(), _tree(), []),
         (_tree(GOOD), _tree(error="denied"), [("", "unverified", "its files could not be listed: denied")]),
-        (_tree(GOOD), _tree(GOOD, Artifact("a", 1, error="denied")), [("a", "unverified", "cannot be downloaded: denied")]),
+        (_tree(GOOD), _tree(GOOD, Artifact("a", 1, error="denied")), [("a", "unverified",
+         "cannot be downloaded: denied")]),
         (_tree(GOOD), _tree(), [("MLmodel", "missing", "a version without it cannot be loaded")]),
         (_tree(GOOD), _tree(Artifact("sub/MLmodel", 1, "0", b"a: 1")),
          [("MLmodel", "missing", "a version without it cannot be loaded")]),
@@ -353,6 +363,6 @@ def test_what_is_said_of_what_an_alias_resolves_to(
     listed: Any, before: Any, answers: list[Resolved], found: list[tuple[Any, ...]]
 ) -> None:
     """What programs get is what the server resolves, not what it lists; an alias that was not asked for is no pass."""
-    sides = (an_entity("registered_model", "churn", aliases=one) for one in (before, listed))
-    done = told(registry_fields.compare_resolved(*sides, answers))
+    source, target = (an_entity("registered_model", "churn", aliases=one) for one in (before, listed))
+    done = told(registry_fields.compare_resolved(source, target, answers))
     assert done == [(key, state, "registered_model.resolves", *values) for key, state, *values in found]

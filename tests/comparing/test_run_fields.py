@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.records import COPY, OTHER, RUN, Told, a_copy, a_run, an_experiment, told
@@ -60,6 +61,8 @@ NAME, NOTE, USER = "mlflow.runName", "mlflow.note.content", "mlflow.user"
         ("user", a_run(user_id=""), a_run(run_id=COPY, user_id="ci"),
          [("user_id", "mismatch", "run.user", None, "ci", "")]),
         ("user", a_run(user_id=""), a_copy(user_id=""), []),
+        ("user", a_run(tags={USER: "ada"}), a_copy(tags={USER: "ci"}), [(USER, "mismatch", "run.user", "ada", "ci",
+         "")]),
         # tags
         ("tags", a_run(tags={"a": "1", NOTE: "n", USER: "u", "mlflow.parentRunId": "p"}), a_copy(tags={"a": "2"}),
          [("a", "mismatch", "run.tags", "1", "2", "")]),
@@ -144,7 +147,7 @@ def test_source_tags_of_what_the_tool_did_not_make_are_plain_content() -> None:
         assert {one.state.value for one in fields.run_source_tags(a_run(), other)} == {"missing"}
 
 
-def _input(name: str = "d", digest: str = "1", context: str = "", **given: str) -> DatasetInput:
+def _input(name: str = "d", digest: str = "1", context: str = "", **given: Any) -> DatasetInput:
     tags = (("mlflow.data.context", context),) if context else ()
     return replace(DatasetInput(name, digest, "local", "src", "sch", "pro", tags), **given)
 
@@ -224,11 +227,24 @@ OWN = f"s3://old/1/{RUN}/artifacts"
     ],
 )
 def test_where_the_copy_of_a_run_keeps_its_files(ours: str, theirs: str, copy: str, note: str | None) -> None:
-    """A copy in the source's place, or in another run's, loses its files with it; a restored one may stand elsewhere."""
+    """A copy in the source's place, or in another run's, loses its files with it; a restored one may move."""
     places = CopyPlaces(frozenset({"s3://store/1"}))
     found = fields.run_artifact_uri(a_run(artifact_uri=ours), a_run(run_id=copy, artifact_uri=theirs), places)
     wanted = [] if note is None else [("artifact_uri", "mismatch", "run.artifact_uri", ours, theirs, note)]
     assert told(found) == wanted
+
+
+def test_two_runs_in_one_place_are_told_unless_they_shared_one_before() -> None:
+    """What is written for one of them is written for the other."""
+    places = CopyPlaces()
+
+    def judged(run: str, copy: str, ours: str) -> list[str]:
+        sides = a_run(run_id=run, artifact_uri=ours), a_run(run_id=copy, artifact_uri="/NEW/0")
+        return [one.note for one in fields.run_artifact_uri(*sides, places)]
+
+    assert judged(RUN, COPY, "s3://old/a") == []
+    assert judged("p", "q" * 32, "s3://old/a") == []
+    assert judged("y", "z" * 32, "s3://old/b") == [f"it is also the place of run {COPY}, the copy of {RUN}"]
 
 
 # --- experiments
@@ -271,16 +287,19 @@ def _new(**given: object) -> Experiment:
          [(f"{FIELD}name", "mismatch", "experiment.source_tags", "e", "f", "")]),
         ("source_tags", DEFAULT, replace(DEFAULT, tags={f"{FIELD}name": "f"}),
          [(f"{FIELD}name", "extra", "experiment.source_tags", None, "f", "")]),
-        ("times", _E(), _new(), [("creation_time", "expected", "experiment.times.creation", 5, 50, "source tag says 5")]),
+        ("times", _E(), _new(), [("creation_time", "expected", "experiment.times.creation", 5, 50,
+         "source tag says 5")]),
         ("times", _E(), _new(tags={**MADE, f"{FIELD}creation_time": "4"}),
          [("creation_time", "mismatch", "experiment.times.creation", 5, 50, "source tag says 4")]),
         ("times", _E(), _new(tags={**MADE, f"{FIELD}experiment_id": "2"}),
-         [("creation_time", "mismatch", "experiment.times.creation", 5, 50, "its source tags do not keep the original")]),
+         [("creation_time", "mismatch", "experiment.times.creation", 5, 50,
+          "its source tags do not keep the original")]),
         ("times", DEFAULT, replace(DEFAULT, creation_time=9, last_update_time=9),
          [("creation_time", "expected", "experiment.times.default", 5, 9, ""),
           ("last_update_time", "expected", "experiment.times.update", 6, 9, "")]),
         ("times", _E(), _new(tags={}), [("creation_time", "expected", "experiment.times.untagged", 5, 50, "")]),
-        ("times", _E(), _E(last_update_time=7), [("last_update_time", "expected", "experiment.times.update", 6, 7, "")]),
+        ("times", _E(), _E(last_update_time=7), [("last_update_time", "expected", "experiment.times.update", 6, 7,
+         "")]),
         ("times", _E(), _E(), []),
     ],
 )  # fmt: skip
@@ -323,9 +342,24 @@ def test_which_experiment_is_every_servers_own_and_which_went_on(
         (_E(), _new(artifact_location="s3://store/1/x"), IN_STORE),
     ],
 )
-def test_where_the_copy_of_an_experiment_keeps_its_files(ours: Experiment, theirs: Experiment, note: str | None) -> None:
+def test_where_the_copy_of_an_experiment_keeps_its_files(
+    ours: Experiment, theirs: Experiment, note: str | None
+) -> None:
     """New runs are written there: in the source's place they go when the source goes."""
     found = told(fields.experiment_location(ours, theirs, CopyPlaces(frozenset({"s3://store/1"}))))
     sides = ours.artifact_location, theirs.artifact_location
     rule = "experiment.artifact_location"
     assert found == ([] if note is None else [("artifact_location", "mismatch", rule, *sides, note)])
+
+
+def test_two_experiments_in_one_place_are_told_unless_they_shared_one_before() -> None:
+    """Their runs would lie beside each other, and go together."""
+    places = CopyPlaces()
+
+    def judged(number: str, ours: str) -> list[str]:
+        copy = _new(experiment_id=f"{number}0", artifact_location="s3://new/x")
+        sides = _E(experiment_id=number, artifact_location=ours), copy
+        return [one.note for one in fields.experiment_location(*sides, places)]
+
+    assert judged("1", "s3://old/a") == judged("2", "s3://old/a") == []
+    assert judged("3", "s3://old/b") == ["it is also the place of experiment 10, the copy of 1"]

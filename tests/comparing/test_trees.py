@@ -37,7 +37,8 @@ ERROR = "the {}'s file could not be read: denied".format
     ("ours", "theirs", "found"),
     [
         (_tree(_file()), _tree(_file()), []),
-        (_tree(_file()), _tree(_file(sha="y")), [("a", "mismatch", RULE, FACTS("x"), FACTS("y"), "same size, other bytes")]),
+        (_tree(_file()), _tree(_file(sha="y")), [("a", "mismatch", RULE, FACTS("x"), FACTS("y"),
+         "same size, other bytes")]),
         (_tree(_file()), _tree(_file(size=4, sha="y")),
          [("a", "mismatch", RULE, FACTS("x"), "4 bytes, sha256 y", "")]),
         (_tree(_file()), _tree(_file(size=4)), [("a", "mismatch", RULE, FACTS("x"), "4 bytes, sha256 x", "")]),
@@ -50,7 +51,8 @@ ERROR = "the {}'s file could not be read: denied".format
          [("a", "unverified", RULE, None, None, "one side was read without hashes")]),
         (_tree(_file(error="denied")), _tree(_file()), [("a", "unverified", RULE, None, None, ERROR("source"))]),
         (_tree(_file(error="denied")), _tree(_file(error="denied")),
-         [("a", "unverified", RULE, None, None, ERROR("source")), ("a", "unverified", RULE, None, None, ERROR("target"))]),
+         [("a", "unverified", RULE, None, None, ERROR("source")), ("a", "unverified", RULE, None, None,
+          ERROR("target"))]),
         (_tree(_file()), _tree(error="gone"),
          [("", "unverified", RULE, None, None, "the target's artifacts could not be listed: gone")]),
         (_tree(error="down"), _tree(error="gone"),
@@ -131,7 +133,8 @@ def test_an_image_under_its_newer_name() -> None:
     ours, theirs = _tree(_file(OLD), _file("b")), _tree(_file("b"), _file(NEW))
     assert _compared(ours, theirs, images=True) == [(OLD, "expected", IMAGES, OLD, NEW, "")]
     apart = [(NEW, "extra"), (OLD, "missing")]
-    for given in ({}, {"images": True, "rule": "logged_model.files"}):
+    others: list[dict[str, Any]] = [{}, {"images": True, "rule": "logged_model.files"}]
+    for given in others:
         assert sorted(one[:2] for one in _compared(ours, theirs, **given)) == sorted(apart)
     assert [one[:3] for one in _compared(ours, _tree(_file("b"), _file(NEW, sha="y")), images=True)] == [
         (OLD, "mismatch", RULE)
@@ -305,7 +308,8 @@ def test_why_an_mlmodel_cannot_be_loaded(content: bytes, reason: str | None) -> 
 
 def test_what_is_the_same_in_the_mlmodel_of_a_copy() -> None:
     """All but its own ids and places: by that, models that are alike are told apart."""
-    text = "run_id: {0}\nartifact_path: {1}/m\nmodel_id: {2}\nmodel_uuid: {2}\nflavors: {{a: {1}/data}}\nname: {3}\n".format
+    ids = "run_id: {0}\nartifact_path: {1}/m\nmodel_id: {2}\nmodel_uuid: {2}\n"
+    text = (ids + "flavors: {{a: {1}/data}}\nname: {3}\n").format
     one = text(RUN, "s3://old", MODEL, "x").encode()
     assert without_ids(one, ["s3://old"]) == without_ids(text(COPY, "s3://new", MODEL_COPY, "x").encode(), ["s3://new"])
     assert without_ids(one, ["s3://old"]) == "flavors:\n  a: /data\nname: x\n"

@@ -41,7 +41,16 @@ def _plain(one: Outcome) -> tuple[Any, ...]:
     said = [(found.key, found.state.value, found.rule, found.source, found.target, found.note)
             for found in one.differences]  # fmt: skip
     found = one.row
-    return found.facet, found.state.value, found.name, found.source_id, found.target_id, found.paired_by, found.note, said
+    return (
+        found.facet,
+        found.state.value,
+        found.name,
+        found.source_id,
+        found.target_id,
+        found.paired_by,
+        found.note,
+        said,
+    )
 
 
 FINISHED = "FINISHED run, active, started 1970-01-01T00:00:01.000+00:00"
@@ -66,7 +75,8 @@ def test_a_missing_run_says_which_and_fails_all_that_hangs_on_it() -> None:
         (an_experiment(), {}, "no experiment on the target has its source tag or its name"),
         (an_experiment(), {"same_store": True}, "no experiment on the target has its id"),
         (_run(), {"same_store": True}, "no run of this experiment on the target has its id"),
-        (_object("workspace"), {}, "nothing of it was read; audit each workspace by itself: set SOURCE_MLFLOW_WORKSPACE "
+        (_object("workspace"), {},
+         "nothing of it was read; audit each workspace by itself: set SOURCE_MLFLOW_WORKSPACE "
                                    "and TARGET_MLFLOW_WORKSPACE"),
         (_object("scorer"), {"cannot": True}, "the target's MLflow cannot hold scorers (they came with {since})"),
         (_object("scorer"), {}, "{none}"),
@@ -90,12 +100,15 @@ def test_why_an_object_is_missing(item: Any, known: dict[str, Any], why: str) ->
 def test_ambiguous_ones_are_named_on_both_sides() -> None:
     """Nothing is guessed: all that could be the copy are named, on both sides."""
     pairing: Pairing[Any] = Pairing(
-        ambiguous=[((_object("trace", "a"), _object("trace", "b")), (_object("trace", "c"), _object("trace", "d")), "name")]
+        ambiguous=[
+            ((_object("trace", "a"), _object("trace", "b")), (_object("trace", "c"), _object("trace", "d")), "name")
+        ]
     )
     note = "2 source and 2 target traces have the same name and other contents: c, d"
     alike = "one of 2 alike by name"
     rows = [(facet, state, source, target, [one[-1] for one in said], by, told)
-            for facet, state, _, source, target, by, told, said in _rows("trace", pairing, "presence", "state")]  # fmt: skip
+            for facet, state, _, source, target, by, told, said in _rows("trace", pairing, "presence",
+             "state")]  # fmt: skip
     unclear = "the trace is ambiguous"
     assert rows == [
         ("presence", "ambiguous", "a", None, [note], "", ""), ("state", "ambiguous", "a", None, [], "", unclear),
@@ -124,8 +137,10 @@ def test_duplicates_and_extra_ones_are_told_apart() -> None:
     assert rows[1][-1][0][-1] == "a further copy (name); the model version is paired with none"
     gap = "nobody knows it; the source has a gap at number {}: that version was deleted there".format
     assert [(one[4], one[-1][0][4], one[-1][0][-1]) for one in rows[2:]] == [
-        ("m/2", "model version m/2, made at 2 ms", gap(2)), ("m/3", "model version m/3, made at 3 ms", "nobody knows it"),
-        ("m/4", "model version m/4, made at 4 ms", gap(4)), ("m/5", "model version m/5, made at 5 ms", "nobody knows it"),
+        ("m/2", "model version m/2, made at 2 ms", gap(2)), ("m/3", "model version m/3, made at 3 ms",
+         "nobody knows it"),
+        ("m/4", "model version m/4, made at 4 ms", gap(4)), ("m/5", "model version m/5, made at 5 ms",
+         "nobody knows it"),
         ("m/6", "model version m/6, made at 6 ms", "nobody knows it"),
     ]  # fmt: skip
     alone: Pairing[Any] = Pairing(extra=[(_object("model_version", "m/2", number=2), "why")])
@@ -143,7 +158,12 @@ def test_only_a_deleted_copy_that_a_repair_replaced_is_excused() -> None:
     former = _run(OTHER, lifecycle_stage="deleted")
 
     def judged(run: RunKey, of: str | None = RUN, **given: Any) -> tuple[Any, ...]:
-        [one] = _rows("run", Pairing(pairs=pairs, extra=[(run, "why")]), replaced=lambda asked: of if asked == run else None, **given)
+        [one] = _rows(
+            "run",
+            Pairing(pairs=pairs, extra=[(run, "why")]),
+            replaced=lambda asked: of if asked == run else None,
+            **given,
+        )
         return one[1], one[-1][0][2], one[-1][0][-1]
 
     assert judged(former) == ("expected", "run.presence.replaced", f"it was replaced by {COPY}")
@@ -196,11 +216,12 @@ def test_a_kind_that_could_not_be_listed_is_unverified_in_each_facet() -> None:
 
 
 def test_deleted_runs_are_out_of_scope_only_where_both_are() -> None:
-    """A deleted copy of a run that is there is a loss at the next clean-up; what is deleted on its own side is no matter."""
+    """A deleted copy of a run that is there is a loss at the next clean-up; one that is alone is no matter."""
     here, trash = _run("a"), _run("b", lifecycle_stage="deleted")
     pairing = Pairing(
         [Pair(here, trash, "x"), Pair(trash, here, "x"), Pair(trash, trash, "x"), Pair(here, here, "x")],
-        [here, trash], [(here, "w"), (trash, "w")], [Pair(trash, here, "x"), Pair(here, trash, "x")], [((here,), (trash,), "x")],
+        [here, trash], [(here, "w"), (trash, "w")], [Pair(trash, here, "x"), Pair(here, trash, "x")], [((here,),
+         (trash,), "x")],
     )  # fmt: skip
     left = in_scope(pairing)
     assert left.pairs == [pairing.pairs[0], pairing.pairs[1], pairing.pairs[3]]

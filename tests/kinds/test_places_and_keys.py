@@ -68,7 +68,11 @@ def test_what_belongs_to_what() -> None:
     assert [kinds.family_of(one) for one in ("run", "experiment", "model_version", "server", "webhook")] == [
         "experiment", "experiment", "model", "scope", "server",
     ]  # fmt: skip
-    assert [kinds.plural_of(one) for one in ("run", "experiment", "logged_model")] == ["runs", "experiments", "logged models"]
+    assert [kinds.plural_of(one) for one in ("run", "experiment", "logged_model")] == [
+        "runs",
+        "experiments",
+        "logged models",
+    ]
     assert [kinds.singular_of(one) for one in ("run", "logged_model")] == ["run", "logged model"]
     assert [kind.name for kind in kinds.of_family("prompt")] == ["prompt", "prompt_version"]
     assert [kind.name for kind in kinds.of_part("traces")] == ["trace"]
@@ -228,6 +232,7 @@ def test_a_host_needs_a_server() -> None:
 
 def test_roots_are_told_by_places_that_end_with_their_experiments_number() -> None:
     """That of the newest experiment comes last, by number and not by spelling; names come after numbers."""
+
     def place(number: str, where: str) -> Any:
         return an_experiment(experiment_id=number, artifact_location=where)
 
@@ -248,7 +253,10 @@ def test_what_both_sides_share_is_no_store_of_the_source() -> None:
         assert stores_of([one], [dataclasses.replace(one, **other)]) == {"s3://a", "s3://a/1"}
     untimed = dataclasses.replace(one, creation_time=None)
     assert stores_of([untimed], [untimed]) == {"s3://a", "s3://a/1"}
-    assert stores_of([dataclasses.replace(one, artifact_location=where) for where in ("", "mlflow-artifacts:/1")], []) == set()
+    assert (
+        stores_of([dataclasses.replace(one, artifact_location=where) for where in ("", "mlflow-artifacts:/1")], [])
+        == set()
+    )
     assert is_below("s3://a/1/x", {"s3://a/1"})
     assert is_below("/x", {""})
     assert not is_below("x", {"x"})
@@ -291,7 +299,7 @@ def test_places_of_objects_outside_of_the_sources_store_are_its_too() -> None:
     assert again.wrong("logged_model", ids, "s3://x", "s3://own/m/sub") == IN_SOURCE
     assert again.wrong("logged_model", ids, "s3://x", "s3://old/y") == IN_SOURCE
     known = CopyPlaces(frozenset({"s3://old"}), SOURCE, TARGET).apart()
-    assert (known.stores, known.source, known.target) == ({"s3://old"}, SOURCE, TARGET)
+    assert (known.stores, known.source, known.target) == (frozenset({"s3://old"}), SOURCE, TARGET)
 
 
 def test_one_place_for_source_and_copy() -> None:

@@ -170,6 +170,7 @@ def test_what_has_no_source_and_no_target() -> None:
 
 def test_the_same_objects_are_paired_by_their_ids() -> None:
     """In the source's order; of two with one id, the first stands."""
+
     def name(one: ObjectKey) -> str:
         return one.entity_id
 
@@ -178,7 +179,11 @@ def test_the_same_objects_are_paired_by_their_ids() -> None:
         "pairs": [("b", "b", "same-id"), ("c", "c", "same-id")], "missing": ["a"], "extra": [("d", "why")],
     }  # fmt: skip
     late, early = _key("issue", "late", created=9), _key("issue", "early")
-    assert grouped([late, early, source[0]], lambda one: one.entity_id[-1]) == {"y": [early], "e": [late], "a": [source[0]]}
+    assert grouped([late, early, source[0]], lambda one: one.entity_id[-1]) == {
+        "y": [early],
+        "e": [late],
+        "a": [source[0]],
+    }
     assert grouped([late, early], lambda one: 1) == {1: [early, late]}
     pairing = by_id(source, target, name)
     assert [why for _, why in pairing.extra] == [""]
@@ -236,7 +241,7 @@ def _matched(
 def test_several_of_one_key_without_evidence(
     ours: dict[str, str], theirs: dict[str, str], given: dict[str, Any], found: dict[str, Any], left: tuple[str, str]
 ) -> None:
-    """By content, one to one; what differs on both sides alike is ambiguous, and surplus identical ones are duplicates."""
+    """By content, one to one; what differs on both sides alike is ambiguous, and surplus twins are duplicates."""
     told, *rest = _matched(ours, theirs, **given)
     assert (told, tuple("".join(one) for one in rest)) == (found, left)
 

@@ -16,9 +16,11 @@ ID, NAME = "mlflow_exim.field.experiment_id", "mlflow_exim.field.name"
 OF_ITS_NAME = "no source run has its id, its source tag, its name and start time, or its content"
 
 
-def _of(number: str, name: str, *, made: int | None = 1, of: tuple[str, str] | None = None, **tags: str) -> Experiment:
+def _of(
+    number: str, name: str, *, made: int | None = 1, of: tuple[str, str] | None = None, tags: Any = None
+) -> Experiment:
     named = {} if of is None else {ID: of[0], NAME: of[1]}
-    return an_experiment(experiment_id=number, name=name, creation_time=made, tags={**named, **tags})
+    return an_experiment(experiment_id=number, name=name, creation_time=made, tags={**named, **(tags or {})})
 
 
 def _told(found: Pairing[Any]) -> dict[str, Any]:
@@ -44,9 +46,9 @@ def test_experiments_by_id_tag_and_name() -> None:
         _of("9", "c"), _of("7", "b", made=2, of=("2", "b")), _of("1", "x"), _of("8", "z", made=2, of=("2", "b")),
         _of("4", "q", made=2), _of("5", "y", made=None), _of("6", "w", of=("2", "other")),
         # source tags of the copy of a copy: the last hop that the source has
-        _of("11", "v", of=("77", "no"), **{"mlflow_exim.hop1.field.experiment_id": "4",
+        _of("11", "v", of=("77", "no"), tags={"mlflow_exim.hop1.field.experiment_id": "4",
                                            "mlflow_exim.hop1.field.name": "d"}),
-        _of("12", "u", **{ID: "4"}), _of("13", "t", **{NAME: "d"}),
+        _of("12", "u", tags={ID: "4"}), _of("13", "t", tags={NAME: "d"}),
     ]  # fmt: skip
     assert _told(pair_experiments(source, target)) == _whole(
         pairs=[("1", "1", "same-id"), ("2", "7", "source-tag"), ("3", "9", "name"), ("4", "11", "source-tag")],
@@ -57,14 +59,18 @@ def test_experiments_by_id_tag_and_name() -> None:
 
 
 def test_of_several_copies_of_an_experiment_the_namesake_stands() -> None:
-    """Then the one of the lowest id; all others are duplicates, also beside the experiment itself, and nobody's namesake."""
-    copies = [_of(number, name, made=2, of=("1", "a")) for number, name in (("9", "z"), ("8", "y"), ("7", "a"), ("6", "b"))]
+    """Then that of the lowest id; the others are duplicates, also beside the experiment itself."""
+    copies = [
+        _of(number, name, made=2, of=("1", "a")) for number, name in (("9", "z"), ("8", "y"), ("7", "a"), ("6", "b"))
+    ]
     source = [_of("1", "a"), _of("2", "b"), _of("3", "y")]
     assert _told(pair_experiments(source, copies)) == _whole(
         pairs=[("1", "7", "source-tag")], missing=["2", "3"],
         duplicates=[("1", one, "source-tag") for one in ("6", "8", "9")],
     )  # fmt: skip
-    beside = pair_experiments([_of("1", "a"), _of("2", "b")], [_of("1", "a"), copies[0], _of("5", "b", of=("2", "b"), made=3)])
+    beside = pair_experiments(
+        [_of("1", "a"), _of("2", "b")], [_of("1", "a"), copies[0], _of("5", "b", of=("2", "b"), made=3)]
+    )
     assert _told(beside) == _whole(
         pairs=[("1", "1", "same-id"), ("2", "5", "source-tag")], duplicates=[("1", "9", "source-tag")]
     )
@@ -81,7 +87,11 @@ def test_experiments_of_a_store_that_went_on_are_paired_by_id() -> None:
     """By that alone, whatever their names."""
     found = same_experiments([_of("1", "a"), _of("2", "b")], [_of("3", "a"), _of("2", "c")])
     told = _told(found)
-    assert (told["pairs"], told["missing"], [one for one, _ in told["extra"]]) == ([("2", "2", "same-id")], ["1"], ["3"])
+    assert (told["pairs"], told["missing"], [one for one, _ in told["extra"]]) == (
+        [("2", "2", "same-id")],
+        ["1"],
+        ["3"],
+    )
 
 
 def _run(identity: str, name: str = "r", **given: Any) -> RunKey:
@@ -137,7 +147,9 @@ def test_duplicates_of_several_runs_are_all_named() -> None:
 def test_a_run_whose_tags_name_another_source_is_nobodys_copy() -> None:
     """However alike: unless the source's own runs carry such tags as well, which a second migration keeps."""
     foreign = "its source tag names run elsewhere, which is not in this source experiment"
-    assert _paired([_run("a")], [_run("x", origin="elsewhere\nfurther")]) == _whole(missing=["a"], extra=[("x", foreign)])
+    assert _paired([_run("a")], [_run("x", origin="elsewhere\nfurther")]) == _whole(
+        missing=["a"], extra=[("x", foreign)]
+    )
     assert _paired([_run("a", origin="elsewhere\nfurther")], [_run("x", origin="elsewhere\nother")]) == _whole(
         pairs=[("a", "x", "natural-key")]
     )
@@ -158,15 +170,18 @@ HALF = "half a run left by an interrupted import: RUNNING and without source tag
         (_run("x", "other"), {"pairs": [("a", "x", "content")]}),
         (_run("x", created=2, content=b"d"), {"pairs": [("a", "x", "name")]}),
         (_run("x", "other", content=b"d"),
-         {"missing": ["a"], "extra": [("x", "it has source tags, but none that names a run of this source experiment")]}),
+         {"missing": ["a"], "extra": [("x",
+          "it has source tags, but none that names a run of this source experiment")]}),
         (_run("x", "other", content=b"d", tagged=False), {"missing": ["a"], "extra": [("x", OF_ITS_NAME)]}),
         (_run("x", "other", content=b"d", empty=True),
-         {"missing": ["a"], "extra": [("x", "it has source tags, but none that names a run of this source experiment")]}),
+         {"missing": ["a"], "extra": [("x",
+          "it has source tags, but none that names a run of this source experiment")]}),
         (_run("x", "other", content=b"d", tagged=False, empty=True),
          {"missing": ["a"], "extra": [("x", "a ghost run: nothing was logged to it and it has no source tags")]}),
         # half an import is no copy by content or name
         (_run("x", created=2, status="RUNNING", tagged=False), {"missing": ["a"], "extra": [("x", HALF)]}),
-        (_run("x", created=2, status="RUNNING", tagged=False, content=b"d"), {"missing": ["a"], "extra": [("x", HALF)]}),
+        (_run("x", created=2, status="RUNNING", tagged=False, content=b"d"), {"missing": ["a"], "extra": [("x",
+         HALF)]}),
         (_run("x", created=2, status="RUNNING"), {"pairs": [("a", "x", "content")]}),
         (_run("x", created=2, tagged=False), {"pairs": [("a", "x", "content")]}),
     ],
@@ -178,6 +193,7 @@ def test_what_pairs_a_run_without_source_tag(copy: RunKey, found: dict[str, Any]
 
 def test_a_name_pairs_only_where_it_is_unique_on_both_sides() -> None:
     """A guess would blame one run for what another lost."""
+
     def other(identity: str, name: str) -> RunKey:
         return _run(identity, name, created=ord(identity), content=identity.encode())
 
@@ -192,7 +208,10 @@ def test_a_name_pairs_only_where_it_is_unique_on_both_sides() -> None:
 
 def test_runs_of_one_name_and_time_are_told_apart_by_their_content() -> None:
     """One copied twice and the other not at all: a duplicate and a missing one."""
-    ours, theirs = [_run("a", content=b"1"), _run("b", content=b"2")], [_run("x", content=b"2"), _run("y", content=b"1")]
+    ours, theirs = (
+        [_run("a", content=b"1"), _run("b", content=b"2")],
+        [_run("x", content=b"2"), _run("y", content=b"1")],
+    )
     assert _paired(ours, theirs)["pairs"] == [("a", "y", "content"), ("b", "x", "content")]
     doubled = _paired(ours, [*theirs, _run("z", content=b"2")])
     assert doubled["duplicates"] == [("b", "z", "content")]

@@ -36,7 +36,9 @@ def test_the_list_is_read_as_it_is_written() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["[a.b]\n- c\n+ d\n", "[a.b]\n- c\n+ d\n[e.f]\n- g\n+ h\nwhy\n", "why\n", "[a.b]\nwhy\n"])
+@pytest.mark.parametrize(
+    "text", ["[a.b]\n- c\n+ d\n", "[a.b]\n- c\n+ d\n[e.f]\n- g\n+ h\nwhy\n", "why\n", "[a.b]\nwhy\n"]
+)
 def test_an_entry_without_reason_is_refused(text: str) -> None:
     """A survivor that nobody gave a thought is none that is equal."""
     with pytest.raises(ValueError, match="reason"):

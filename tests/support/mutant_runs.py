@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -104,7 +104,9 @@ class _Runs:
         os.environ[_VARIABLE] = ""
         slowest = max(self._items, key=self._durations.__getitem__)
         print(f"the slowest test takes {self._durations[slowest]:.1f} s: {slowest.nodeid}")
-        print(f"{len(self._items)} tests, {sum(self._durations.values()):.0f} s, {len(self.mutants)} mutants", flush=True)
+        print(
+            f"{len(self._items)} tests, {sum(self._durations.values()):.0f} s, {len(self.mutants)} mutants", flush=True
+        )
         self._forked()
         for mutant in self.mutants:
             if mutant.name not in self.noticed and _function(mutant) in imported:
@@ -123,7 +125,9 @@ class _Runs:
             while waiting and len(running) < self.children:
                 mutant = waiting.pop()
                 before = kills[_function(mutant)]
-                items = sorted(self._reached[_function(mutant)], key=lambda one: (-before[one], self._breadth[one]))[:_MOST]
+                items = sorted(self._reached[_function(mutant)], key=lambda one: (-before[one], self._breadth[one]))[
+                    :_MOST
+                ]
                 sys.stdout.flush()
                 said, saying = os.pipe()
                 child = os.fork()
@@ -168,8 +172,8 @@ class _Runs:
 
     def _afresh(self, mutant: Mutant) -> None:
         """Run all tests of its room in a process that imports the mutant."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider",
-                   *(f"tests/{item.nodeid}" for item in self._items if item.nodeid.startswith(mutant.room))]  # fmt: skip
+        chosen = [f"tests/{item.nodeid}" for item in self._items if item.nodeid.startswith(mutant.room)]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", *chosen]
         environment = {**os.environ, _VARIABLE: mutant.name}
         done = subprocess.run(command, env=environment, capture_output=True, timeout=600, check=False)
         if done.returncode:
@@ -189,7 +193,7 @@ def run(
     mutants: Sequence[Mutant], tests: Iterable[str], children: int, keep: Callable[[dict[str, str]], object]
 ) -> dict[str, str]:
     """Return which mutants the tests notice, and how; ``keep`` is given what is known on the way."""
-    trampoline = importlib.import_module("mutmut.mutation.trampoline")
+    trampoline: Any = importlib.import_module("mutmut.mutation.trampoline")
     runs = _Runs(mutants, children, keep)
     trampoline.record_trampoline_hit = runs.hit
     os.environ[_VARIABLE] = "stats"

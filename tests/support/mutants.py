@@ -179,7 +179,9 @@ def _keep(found: Mapping[str, str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the mutants of all modules, or of those whose path holds one of the words."""
-    parser = argparse.ArgumentParser(prog="make mutants", description="Which alterations of our own code no test notices")
+    parser = argparse.ArgumentParser(
+        prog="make mutants", description="Which alterations of our own code no test notices"
+    )
     parser.add_argument("only", nargs="*", help="part of a module's path or a function's name: comparing/trees, _facts")
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--tests", action="append", help="the tests to run, instead of all that may notice")
