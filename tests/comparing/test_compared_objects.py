@@ -171,6 +171,8 @@ def test_a_copy_of_a_copy_is_compared_by_the_tags_of_its_source() -> None:
     copy = a_run(run_id=COPY, start_time=99, tags=tags)
     assert _rows(a_run(), copy, "times")[0][1] == "expected"
     assert _rows(a_run(), copy, "times", profile="same-store")[0][1] == "mismatch"
+    went_on = _rows(a_run(), copy, "source_tags", profile="same-store")[0][2]
+    assert {key for key, *_ in went_on} == set(tags)
     field_ = "mlflow_exim.{}field.{}".format
     named = {field_("", "experiment_id"): "2", field_("", "name"): "f", field_("", "creation_time"): "3",
              field_("hop1.", "experiment_id"): "1", field_("hop1.", "name"): "e",
@@ -245,6 +247,7 @@ def test_what_only_a_server_can_tell_is_asked_for_or_unverified() -> None:
 def test_what_nothing_here_knows_is_compared_with_what_the_releases_tell() -> None:
     """Of experiments, runs and all other objects."""
     told = Told(("3.1", "3.2"))
+    assert _rows(a_run(other={"a": 1}), a_copy(other={"a": 1}), "other") == [("other", "match", [])]
     for ours, theirs in (
         (a_run(other={"a": 1}), a_copy()), (an_experiment(other={"a": 1}), an_experiment()),
         (an_entity("trace", other={"a": 1}), an_entity("trace")),
@@ -302,6 +305,59 @@ def test_files_of_a_run_of_a_model_and_of_a_version() -> None:
         ours, theirs, "files", views=views, links=links(places=known.places, entities={"logged_model": {MODEL: "z"}})
     )
     assert [one[:3] for one in found[0][2]] == [("MLmodel: model_id", "mismatch", rule)]
+
+
+@pytest.mark.parametrize("kind", ["run", "model_version", "logged_model"])
+def test_an_mlmodel_is_compared_by_the_run_and_the_place_of_its_owner(kind: str) -> None:
+    """Whose files they are tells which ids and places in them must be those of the copy."""
+    text = "run_id: {}\nat: [{}/m, {}]\n".format
+    old, new = "s3://old/m", "s3://new/m"
+    ours: Any = a_run(artifact_uri=old) if kind == "run" else replace(_of_kind(kind, RUN), artifact_uri=old)
+    theirs: Any = a_copy(artifact_uri=new) if kind == "run" else replace(_of_kind(kind, COPY), artifact_uri=new)
+
+    def judged(mine: str, copy: str) -> list[Any]:
+        views = (_View([ours], {ours.entity_id: _tree(_mlmodel(mine))}),
+                 _View([theirs], {theirs.entity_id: _tree(_mlmodel(copy))}))  # fmt: skip
+        given = {"views": views, "links": links(pairs={RUN: COPY, OTHER: "f" * 32})}
+        [(_, _, said)] = _rows(ours, theirs, "artifacts" if kind == "run" else "files", **given)
+        return [one[:2] for one in said]
+
+    passes = [("MLmodel", "expected")]
+    assert judged(text(RUN, old, RUN), text(COPY, new, COPY)) == passes
+    assert judged(text(OTHER, old, "x"), text("f" * 32, new, "x")) == passes
+    assert judged(text(OTHER, old, "x"), text(OTHER, new, "x")) == [("MLmodel: run_id", "mismatch")]
+    assert judged(text(RUN, old, RUN), text(COPY, old, COPY)) == [("MLmodel: at", "mismatch")]
+    assert judged(text(RUN, old, RUN), text(COPY, new, RUN)) == [("MLmodel: at", "mismatch")]
+
+
+def _of_kind(kind: str, run: str) -> Any:
+    return an_entity(kind, "churn/1", container="churn", number=1, run=run)
+
+
+def test_an_mlmodel_of_an_owner_without_run_and_place() -> None:
+    """Nothing in it stands for nothing."""
+    ours, theirs = _version(1), _version(2)
+    views = (
+        _View([ours], {"churn/1": _tree(_mlmodel("a: b"))}),
+        _View([theirs], {"churn/2": _tree(_mlmodel("a:  b"))}),
+    )
+    assert [one[:2] for one in _rows(ours, theirs, "files", views=views)[0][2]] == [("MLmodel", "expected")]
+
+
+def test_a_place_that_is_wrong_is_shown_on_both_sides() -> None:
+    """With the links of this comparison."""
+    models = [replace(an_entity("logged_model", one), artifact_uri=f"s3://old/{one}") for one in "ab"]
+    pairing: Pairing[Any] = Pairing(pairs=[Pair(key_of(models[0]), key_of(models[1]), "x")])
+    known = links(copy_places=CopyPlaces(frozenset({"s3://old"})))
+    comparison = Comparison({"logged_model": frozenset({"files"})}, known, hashed=True)
+    [one] = compare_objects("here", "logged_model", pairing, _View(models[:1]), _View(models[1:]), comparison)
+    assert [(found.source, found.target) for found in one.differences] == [("s3://old/a", "s3://old/b")]
+    bare = replace(models[1], artifact_uri=None)
+    same = replace(comparison, profile="same-store")
+    [one] = compare_objects("here", "logged_model", pairing, _View(models[:1]), _View([bare]), same)
+    assert [(found.source, found.target) for found in one.differences] == [("s3://old/a", "")]
+    trace = an_entity("trace", "t", run=RUN), an_entity("trace", "u", run=COPY)
+    assert _rows(*trace, "run") == [("run", "match", [])]
 
 
 def test_where_a_logged_models_files_stand() -> None:
@@ -384,6 +440,7 @@ def test_an_object_that_was_read_in_part(
     source, target = (replace(an_entity(kind, "a", **facets), error=error) for error, facets in (ours, theirs))
     [(name, _, said)] = _rows(source, target, facet)
     assert (name, [(one[1], one[3]) for one in said]) == (facet, found)
+    assert {one[0] for one in said if one[1] == "unverified"} <= {""}
     if found and found[0][0] == "unverified":
         assert {one[2] for one in said} == {f"{kind}.{facet}"}
 

@@ -221,6 +221,14 @@ def test_what_is_said_of_an_alias(kind: str, ours: Any, theirs: Any, found: list
     assert told(registry_fields.compare_aliases(source, target, links(entities=VERSIONS))) == wanted
 
 
+def test_an_alias_of_a_model_whose_name_holds_a_slash() -> None:
+    """The number is what stands behind the last one."""
+    source, target = (an_entity("registered_model", "a/b", aliases={"x": one}) for one in ("1", "2"))
+    known = links(entities={"model_version": {"a/b/1": "a/b/3"}})
+    [found] = registry_fields.compare_aliases(source, target, known)
+    assert found.note == "points at the wrong copy: that of version 1 is 3"
+
+
 def _tag(*versions: str) -> str:
     return json.dumps([{"name": one.partition("/")[0], "version": one.partition("/")[2]} for one in versions])
 
@@ -281,6 +289,7 @@ NO_COPIES = "not the copies of these experiments"
         (",1,", None, ("mismatch", "r", NO_COPIES)),
         (None, ",7,", ("mismatch", "r", NO_COPIES)),
         (",5,", ",5,", None),
+        (",5,", None, ("expected", "r.experiments", "")),
         (",1,5,", ",7,5,", ("expected", "r.experiments", "")),
         (",1,5,", ",7,", ("expected", "r.experiments", "")),
         (",1,5,", ",7,6,", ("mismatch", "r", NO_COPIES)),
@@ -302,6 +311,7 @@ def test_what_is_said_of_the_tag_of_experiments(
     done = told(registry_fields.experiments_tag(ours, theirs, known, "r"))
     assert done == ([] if found is None else [(key, *found[:2], ours, theirs, found[2])])
     known.whole.clear()
+    assert [one.state.value for one in registry_fields.experiments_tag(",1,3,", ",7,", known, "r")] == ["expected"]
     note = "experiment 6, which it lists, is outside this audit's scope"
     assert told(registry_fields.experiments_tag(",1,6,", ",7,", known, "r")) == [
         (key, "unverified", "r.experiments", ",1,6,", ",7,", note)

@@ -56,11 +56,11 @@ def test_what_is_said_of_a_number(
 
 
 ORIGINAL: dict[str, Any] = {
-    "description": "d", "stage": "None", "source": "s3://x", "run": RUN, "logged_model": MODEL, "user": "ada",
+    "description": "d", "stage": "Staging", "source": "s3://x", "run": RUN, "logged_model": MODEL, "user": "ada",
     "status": {"status": "READY", "message": "m"}, "times": {"creation": 5, "update": 6},
 }  # fmt: skip
 TRUTH = {
-    "name": "churn", "version": "1", "description": "d", "current_stage": "None", "source": "s3://x", "run_id": RUN,
+    "name": "churn", "version": "1", "description": "d", "current_stage": "Staging", "source": "s3://x", "run_id": RUN,
     "model_id": MODEL, "user_id": "ada", "status": "READY", "status_message": "m", "creation_timestamp": "5",
     "last_updated_timestamp": "6",
 }  # fmt: skip
@@ -75,7 +75,6 @@ TAGS = "model_version.source_tags"
         *(({name: None}, [(name, "missing", TRUTH[name], None)]) for name in ("name", "version", "run_id")),
         *(({name: None}, []) for name in TRUTH if name not in ("name", "version", "run_id")),
         # nothing is nothing, however it is spelled; and the server may name the model in the version's source alone
-        ({"current_stage": ""}, []),
         ({"model_id": ""}, []),
         ({"model_id": "None"}, []),
         ({"user_id": ""}, [("user_id", "mismatch", "ada", "")]),
@@ -126,6 +125,12 @@ def test_a_copy_of_a_copy_is_judged_by_the_hop_that_began_at_its_source() -> Non
     assert judged.facets == {"number": 2, "tags": {"team": "x", f"{FIELD}name": "churn", f"{FIELD}version": "1"}}
     for other in (_version(3), an_entity("model_version", "b/1", container="b", number=1)):
         assert registry_fields.version_of_hop(other, copy) is copy
+    # the source was migrated itself: its own hop is not the one that began there
+    own = _version(tags={f"{FIELD}name": "old", f"{FIELD}version": "9"})
+    further = {**tags, "mlflow_exim.hop2.field.name": "old", "mlflow_exim.hop2.field.version": "9"}
+    judged = registry_fields.version_of_hop(own, _version(2, tags=further))
+    assert judged.facets["tags"][f"{FIELD}name"] == "churn"
+    assert judged.facets["tags"]["mlflow_exim.hop1.field.name"] == "old"
     bare = _version()
     assert registry_fields.version_of_hop(bare, bare) is bare
 
@@ -183,6 +188,8 @@ SOURCE_CASES: list[tuple[str, str, str | None]] = [
     ("models:/churn/2", "models:/churn/2", "the copy of churn/2 is churn/3"),
     ("models:/churn/8", "models:/churn/8", "churn/8 has no copy on the target"),
     ("models:/churn/2", f"models:/{MODEL_COPY}", PASSES),
+    ("s3://a", "models:/churn/3", PASSES),
+    ("models:/churn/2", "s3://a", PASSES),
     ("models:/churn/x", "models:/churn/y", PASSES),
 ]
 
@@ -260,6 +267,11 @@ LOADED = "models:/churn/1 is loaded from there: "
          ("expected", "")),
         ((f"models:/{MODEL}", f"models:/{MODEL_COPY}"), "s3://old/1/models", "s3://new/other",
          ("mismatch", f"{LOADED}the version's source is at s3://new/models")),
+        ((f"models:/{MODEL}/aX", f"models:/{MODEL_COPY}/aX"), "s3://old/1/models/aX", "s3://new/models",
+         ("mismatch",
+          f"{LOADED}the version's source is at s3://new/models/aX; this is the place of the copy of {MODEL}")),
+        (("", "runs:/y/m"), "s3://a", "s3://c", ("expected", "")),
+        (("", "models:/churn/3"), "s3://a", "s3://c", ("expected", "")),
         ((f"models:/{MODEL}", f"models:/{SECOND_COPY}"), "s3://old/1/models", "s3://new/other", ("expected", "")),
         ((f"models:/{MODEL}", "models:/churn/3"), "s3://old/1/models", "s3://new/other", ("expected", "")),
         (("", ""), "s3://a", "mlflow-artifacts://source.invalid:1/a",
@@ -278,6 +290,26 @@ def test_what_is_said_of_where_a_version_is_loaded_from(
     named = f"{rule}.own-place" if found and found[0] == "expected" else rule
     key = "storage_location"
     assert done == ([] if found is None else [(key, found[0], named, ours, theirs, found[1])])
+
+
+def test_a_logged_model_whose_place_is_not_known() -> None:
+    """Nothing is said of where a version should be loaded from; of its own run and model, it is known all the same."""
+    mine = _version(source=f"models:/{MODEL}", storage="s3://a")
+    copy = _version(1, "churn/9", source=f"models:/{MODEL_COPY}", storage="s3://b")
+    assert [one.state.value for one in registry_fields.compare_storage(mine, copy, _known(places={}))] == ["expected"]
+    named = f"s3://new/{SECOND}"
+    assert [
+        one.state.value for one in registry_fields.compare_source(mine, _version(source=named), _known(known={}))
+    ] == ["expected"]
+    # one that was not read is the version's own all the same
+    for kind, one, said in (("run", DEAD, "run"), ("logged_model", f"m-{'5' * 32}", "logged model")):
+        [found] = registry_fields.compare_source(
+            _version(**{kind: one}), _version(source=f"s3://new/{one}/m"), _known()
+        )
+        assert found.note == f"names the source's {said}: it goes when the source goes"
+    went_on = _known(pairs={RUN: RUN}, entities={"logged_model": {MODEL: MODEL}})
+    itself = _version(run=RUN, logged_model=MODEL, source=f"s3://third/{RUN}/{MODEL}")
+    assert registry_fields.compare_source(itself, itself, went_on) == []
 
 
 def test_two_versions_in_one_place_are_told() -> None:

@@ -111,6 +111,7 @@ class _Runs:
         for mutant in self.mutants:
             if mutant.name not in self.noticed and _function(mutant) in imported:
                 self._afresh(mutant)
+        self._keep()
         return True
 
     def _forked(self) -> None:
@@ -150,7 +151,11 @@ class _Runs:
                 kills[_function(mutant)][items[int(which or 0)]] += 1
             if done % 100 == 0 or done == total:
                 print(f"{done} of {total} mutants, {time.monotonic() - began:.0f} s", flush=True)
-                self.keep({one.name: self.noticed.get(one.name, "") for one in self.mutants if one not in waiting})
+                self._keep(waiting)
+
+    def _keep(self, waiting: Sequence[Mutant] = ()) -> None:
+        left = {one.name for one in waiting}
+        self.keep({one.name: self.noticed.get(one.name, "") for one in self.mutants if one.name not in left})
 
     def _child(self, mutant: Mutant, items: list[pytest.Item], saying: int) -> None:
         """Run the tests of one mutant up to the first that fails; never returns."""

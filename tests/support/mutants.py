@@ -43,12 +43,16 @@ LEAST = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One alteration; ``less`` and ``more`` are the lines of the function that it takes away and puts there."""
+    """One alteration; ``less`` and ``more`` are the lines of the function that it takes away and puts there.
+
+    ``code`` tells its module's code from others, so that what was found out of it can be kept.
+    """
 
     name: str
     function: str
     less: str
     more: str
+    code: str = ""
 
     @property
     def room(self) -> str:
@@ -88,7 +92,7 @@ def _module(path: Path, copy: Path) -> list[Mutant]:
         known.write_text(json.dumps({"code": made.code, "mutants": mutants}), encoding="utf-8")
     found = json.loads(known.read_text(encoding="utf-8"))
     copy.write_text(found["code"], encoding="utf-8")
-    return [Mutant(**one) for one in found["mutants"]]
+    return [Mutant(**{**one, "code": key[:16]}) for one in found["mutants"]]
 
 
 def _described(module: str, code: str, names: Iterable[str]) -> list[Mutant]:
@@ -172,9 +176,14 @@ def told(mutants: Collection[Mutant], noticed: Mapping[str, str], equal: Iterabl
     return lines, well
 
 
-def _keep(found: Mapping[str, str]) -> None:
-    """Write down which test noticed which mutant; a run of all of them takes long."""
-    FOUND.write_text(json.dumps(found, indent=1), encoding="utf-8")
+def kept(mutants: Iterable[Mutant], found: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return which test noticed each mutant in earlier runs, of those whose code is still the same."""
+    return {one.name: found[one.name][1] for one in mutants if one.name in found and found[one.name][0] == one.code}
+
+
+def _read_found() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(FOUND.read_text(encoding="utf-8")) if FOUND.exists() else {}
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -184,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("only", nargs="*", help="part of a module's path or a function's name: comparing/trees, _facts")
     parser.add_argument("--children", type=int, default=os.cpu_count() or 1, help="processes at once")
+    parser.add_argument("--again", action="store_true", help="run only what no test noticed in earlier runs")
     parser.add_argument("--tests", action="append", help="the tests to run, instead of all that may notice")
     given = parser.parse_args(arguments)
     paths = sorted(path for pattern in WHAT for path in (SOURCE / PACKAGE).glob(pattern))
@@ -193,7 +203,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # from here on, the package is the altered one, in all that is started, too
     sys.path.insert(0, str(ALTERED / "src"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ALTERED / "src"), str(ROOT / "tests")])
-    noticed = importlib.import_module("support.mutant_runs").run(mutants, given.tests or TESTS, given.children, _keep)
+    before = {name: test for name, test in kept(mutants, _read_found()).items() if test} if given.again else {}
+    to_run = [one for one in mutants if one.name not in before]
+
+    def keep(noticed: Mapping[str, str]) -> None:
+        # a run of all takes long: what is known of the others is not lost
+        found = {**_read_found(), **{one.name: [one.code, noticed[one.name]] for one in to_run if one.name in noticed}}
+        FOUND.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+    run = importlib.import_module("support.mutant_runs").run
+    noticed = {**before, **run(to_run, given.tests or TESTS, given.children, keep)}
     lines, well = told(mutants, noticed, read(LIST.read_text(encoding="utf-8")))
     print("\n".join(lines))
     return 0 if well else 1
