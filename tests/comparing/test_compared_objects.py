@@ -318,7 +318,7 @@ def test_an_mlmodel_is_compared_by_the_run_and_the_place_of_its_owner(kind: str)
     def judged(mine: str, copy: str) -> list[Any]:
         views = (_View([ours], {ours.entity_id: _tree(_mlmodel(mine))}),
                  _View([theirs], {theirs.entity_id: _tree(_mlmodel(copy))}))  # fmt: skip
-        given = {"views": views, "links": links(pairs={RUN: COPY, OTHER: "f" * 32})}
+        given: dict[str, Any] = {"views": views, "links": links(pairs={RUN: COPY, OTHER: "f" * 32})}
         [(_, _, said)] = _rows(ours, theirs, "artifacts" if kind == "run" else "files", **given)
         return [one[:2] for one in said]
 
