@@ -162,6 +162,16 @@ def test_what_a_sql_store_makes_of_several_points() -> None:
     ]  # fmt: skip
 
 
+def test_repeats_that_a_sql_store_makes_are_all_counted() -> None:
+    """At each step, a rewritten point repeats the one that is there."""
+    ours = {"a": [(step, 1, value) for step in (0, 1, 2) for value in (INF, LARGEST)]}
+    theirs = {"a": [(step, 1, LARGEST) for step in (0, 1, 2)]}
+    assert [(rule, note) for _, _, rule, _, _, note in _compared(ours, theirs)] == [
+        (INFINITY, "3 points"),
+        (REPEATED, "3 points"),
+    ]
+
+
 def test_the_latest_point_is_what_pages_show() -> None:
     """A server keeps it beside the history: the histories may be equal, and the page shows another step."""
     same = {"a": [(0, 1, 1.0), (1, 2, 5.0)]}

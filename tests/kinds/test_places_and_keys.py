@@ -237,9 +237,11 @@ def test_roots_are_told_by_places_that_end_with_their_experiments_number() -> No
         return an_experiment(experiment_id=number, artifact_location=where)
 
     found = roots_of([place("b", "s3://n/b"), place("10", "s3://b/10/"), place("9", "s3://a/9"), place("2", "s3://b/2"),
-                      place("3", "s3://c/x"), place("4", "/4"), place("5", "5"), place("6", "s3://X/X/6")])  # fmt: skip
+                      place("3", "s3://c/x"), place("4", "/4"), place("5", "5"), place("6", "s3://X/X/6"), place("7",
+                       "s3://q/7X")])  # fmt: skip
     assert found == ["s3://X/X", "s3://a", "s3://b", "s3://n"]
     assert roots_of([place("1", "//1")]) == []
+    assert roots_of([place("1", "X/1")]) == ["X"]
 
 
 def test_what_both_sides_share_is_no_store_of_the_source() -> None:

@@ -160,6 +160,15 @@ def test_a_stronger_key_is_not_overruled() -> None:
     assert told == {"pairs": [("a", "x", "natural-key")], "duplicates": [("a", "y", "natural-key")]}
 
 
+def test_objects_of_runs_that_have_no_copy_are_told_by_those_runs() -> None:
+    """One that is not in scope keeps its id on both sides."""
+    source = [_key("issue", "a", run="x", content=b"1"), _key("issue", "b", run="y", content=b"2")]
+    target = [_key("issue", "p", run="y", content=b"3"), _key("issue", "q", run="x", content=b"4")]
+    assert _told(pair_objects(source, target, RUNS)) == {
+        "pairs": [("a", "q", "natural-key"), ("b", "p", "natural-key")]
+    }
+
+
 def test_what_has_no_source_and_no_target() -> None:
     """One side may be empty."""
     assert _told(pair_objects([_key("issue", "a"), _key("issue", "b")], [])) == {"missing": ["a", "b"]}
@@ -288,6 +297,14 @@ def test_several_of_one_key_by_what_they_hold(
     if pairs is None:
         [(one, other, by)] = told["ambiguous"]
         assert (sorted(one), sorted(other), by) == (list(sides[0]), list(sides[1]), "key")
+
+
+def test_one_that_is_left_on_both_sides_is_paired_by_the_key() -> None:
+    """Whatever they hold: nothing else could be its copy."""
+    told, *_ = _matched(
+        {"a": "1", "b": "2"}, {"x": "2", "y": "3"}, (_held(a="1", b="2"), _held(x="2", y="1")), apart="content"
+    )
+    assert told == {"pairs": [("b", "x", "content"), ("a", "y", "key")]}
 
 
 def test_evidence_is_not_asked_for_thousands_of_each_other() -> None:

@@ -202,6 +202,10 @@ def test_a_name_pairs_only_where_it_is_unique_on_both_sides() -> None:
         [other("u", "one"), other("v", "two"), other("w", "three"), other("x", "three"), other("y", "")],
     )
     assert found["pairs"] == [("a", "u", "name")]
+    several = _paired(
+        [other(one, one) for one in "abc"], [other(one, name) for one, name in zip("xyz", "abc", strict=True)]
+    )
+    assert several == _whole(pairs=[("a", "x", "name"), ("b", "y", "name"), ("c", "z", "name")])
     assert found["missing"] == ["b", "c", "d", "e"]
     assert [one for one, _ in found["extra"]] == ["v", "w", "x", "y"]
 

@@ -31,7 +31,7 @@ _SLOW = (
     "test_missing_extra_and_doubled_objects_are_named", "test_a_yaml_bomb_", "test_every_run_is_in_exactly_one_list",
 )  # fmt: skip
 #: So many tests are asked about a mutant: those that noticed another one of its function, and those that reach least.
-_MOST = 60
+_MOST = 400
 #: Bytes that a mutant may take, which may go round for ever.
 _MEMORY = 6 << 30
 
