@@ -232,6 +232,16 @@ def test_what_is_said_of_an_mlmodel(ours: str, theirs: str, found: list[tuple[An
     assert _yaml(ours, theirs, places=[("p/", "r/"), ("", "never")], models=models) == found
 
 
+def test_the_run_in_an_mlmodel_is_the_copy_of_its_run_whatever_the_owner_says() -> None:
+    """A copy that hangs on another run names that one in its MLmodel as well: both are wrong."""
+    other = a_run(run_id="other copy")
+    assert _yaml(f"run_id: {RUN}", "run_id: other copy", target=other) == [
+        ("m: run_id", "mismatch", MLMODEL, COPY, "other copy", NOT_COPY)
+    ]
+    lone = a_run(run_id="lone")
+    assert _yaml("run_id: lone", f"run_id: {COPY}", source=lone) == [SAME]
+
+
 def test_an_mlmodel_of_what_has_no_run_and_no_place() -> None:
     """Nothing is put for nothing."""
     bare = a_run(run_id="", artifact_uri="")
@@ -264,6 +274,8 @@ def test_an_mlmodel_of_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trees, "_MAX_NODES", 5)
     assert parses(b"[a, b, c, d]") == "it is not a mapping"
     assert parses(b"[a, b, c, d, e]") == "more than 5 nodes"
+    with pytest.raises(ValueError, match="more than 5 nodes"):
+        trees.load_mlmodel(b"[a, b, c, d, e]")
     aliases = b"- &a [x, y]\n- *a\n- *a\n- *a\n"
     monkeypatch.setattr(trees, "_MAX_NODES", 13)
     assert parses(aliases) == "it is not a mapping"

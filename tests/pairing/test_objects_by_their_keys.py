@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.pairing import matching
 from mlflow_parity.pairing.by_kind import pair_objects
 from mlflow_parity.pairing.matching import Matcher, Pair, Pairing, by_id, grouped
 
@@ -269,6 +270,7 @@ def _held(**sides: str) -> Evidence:
         ("aa", "aa", (_held(a="12", b="34"), _held(x="39", y="19")), {}, {"a": "y", "b": "x"}),
         ("aa", "aa", (_held(a="12", b="12"), _held(x="12", y="12")), {}, {"a": "x", "b": "y"}),
         ("aa", "aa", (_held(a="1", b="2"), _held(x="8", y="9")), {}, {"a": "x", "b": "y"}),
+        ("aa", "a", (_held(a="12", b="34"), _held(x="34")), {}, {"b": "x"}),
         # of other contents: those that have more in common with each other than with any other
         ("ab", "cd", (_held(a="12", b="34"), _held(x="39", y="19")), {}, {"a": "y", "b": "x"}),
         ("ab", "cd", (_held(a="123", b="124"), _held(x="124", y="129")), {}, {"b": "x", "a": "y"}),
@@ -297,6 +299,13 @@ def test_several_of_one_key_by_what_they_hold(
     if pairs is None:
         [(one, other, by)] = told["ambiguous"]
         assert (sorted(one), sorted(other), by) == (list(sides[0]), list(sides[1]), "key")
+
+
+def test_identical_ones_are_found_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weighing each against each costs their product; to find the equal ones does not."""
+    monkeypatch.setattr(matching, "_WEIGHED", 1)
+    told, *_ = _matched({"a": "1", "b": "1"}, {"x": "1", "y": "1"}, (_held(a="12", b="34"), _held(x="34", y="12")))
+    assert sorted(told["pairs"]) == [("a", "y", "key"), ("b", "x", "key")]
 
 
 def test_one_that_is_left_on_both_sides_is_paired_by_the_key() -> None:

@@ -35,6 +35,7 @@ OLD, NEW = "s3://old/root", "s3://new"
         ([("s3://r/1", "/1")], Relocation()),
         ([("/1", "s3://r/1"), ("/2", "s3://r/2"), ("s3://q/2", "s3://r/2")], Relocation("s3://q", "s3://r")),
         # what has no place says nothing
+        ([(f"{OLD}/1", f"{NEW}/1"), (f"{OLD}/2", "")], Relocation(OLD, NEW)),
         ([("", f"{NEW}/1"), (f"{OLD}/1", "")], Relocation()),
         ([("", "s3://n/1"), ("", "s3://n/2"), (f"{OLD}/1", f"{NEW}/1")], Relocation(OLD, NEW)),
         # as many votes for two: in one order, whatever order they came in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.mutants import LIST, Equal, Mutant, differing, read, told
+from support.mutants import LIST, Equal, Mutant, differing, kept, read, told
 
 SAME = """
 # a comment
@@ -57,6 +57,12 @@ def test_what_a_mutant_alters() -> None:
     assert differing(["f", "a", "b  c", "d"], ["f", "a", "x", "y", "d"]) == ("b c", "x y")
     assert differing(["f", "a", "a"], ["f", "a"]) == ("f a", "f")
     assert differing(["f", "g"], ["h", "g"]) == ("f", "h")
+
+
+def test_what_was_found_out_holds_for_the_same_code_only() -> None:
+    """A module that changed is asked again, though its mutants have the same names."""
+    mutants = [Mutant(name, "a.b.c", "", "", "new") for name in "xyz"]
+    assert kept(mutants, {"x": ["new", "test"], "y": ["old", "test"], "w": ["new", "test"]}) == {"x": "test"}
 
 
 def _mutants(count: int) -> list[Mutant]:

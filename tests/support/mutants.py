@@ -197,9 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tests", action="append", help="the tests to run, instead of all that may notice")
     given = parser.parse_args(arguments)
     paths = sorted(path for pattern in WHAT for path in (SOURCE / PACKAGE).glob(pattern))
-    mutants = altered(paths)
-    if given.only:
-        mutants = [one for one in mutants if any(word.replace("/", ".") in one.function for word in given.only)]
+    words = [word.replace("/", ".") for word in given.only] or [""]
+    mutants = [one for one in altered(paths) if any(word in one.function for word in words)]
+    equal = [one for one in read(LIST.read_text(encoding="utf-8")) if any(word in one.function for word in words)]
     # from here on, the package is the altered one, in all that is started, too
     sys.path.insert(0, str(ALTERED / "src"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ALTERED / "src"), str(ROOT / "tests")])
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     run = importlib.import_module("support.mutant_runs").run
     noticed = {**before, **run(to_run, given.tests or TESTS, given.children, keep)}
-    lines, well = told(mutants, noticed, read(LIST.read_text(encoding="utf-8")))
+    lines, well = told(mutants, noticed, equal)
     print("\n".join(lines))
     return 0 if well else 1
 
