@@ -212,7 +212,9 @@ def _named_places(source: Entity, target: Entity, links: ObjectLinks) -> tuple[s
     if mine and copy and mine[0] == copy[0] == "logged_model" and links.of("logged_model").get(mine[1]) == copy[1]:
         folders = (uri.removeprefix(_MODELS).partition("/")[2] for uri in named)
         roots = links.places.get(mine[1], ("", ""))
-        ours, theirs = (root and posixpath.join(root, folder) for root, folder in zip(roots, folders, strict=True))
+        ours, theirs = (
+            root and posixpath.join(root, folder).rstrip("/") for root, folder in zip(roots, folders, strict=True)
+        )
         return ours, theirs
     ours, theirs = ("" if uri.startswith((_MODELS, "runs:/")) else uri for uri in named)
     return ours, theirs

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.object_fields import PLACE_TAGS, through
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
-from mlflow_parity.comparing.trace_fields import judged, placed
+from mlflow_parity.comparing.trace_fields import judged, nameless, placed
 from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.core.digests import combine, digest, encode
 from mlflow_parity.core.keys import ObjectKey
@@ -78,7 +78,7 @@ def _points(value: Any, _: Entity, pairs: _Pairs) -> bytes:
 
 
 def _spans(value: Any, entity: Entity, _: _Pairs) -> bytes:
-    return combine(map(encode, placed(list(value), entity.entity_id, "")))
+    return combine(map(encode, placed(nameless(value), entity.entity_id, "")))
 
 
 def _assessments(value: Any, entity: Entity, pairs: _Pairs) -> bytes:

@@ -121,8 +121,15 @@ def _renamed(span: Mapping[str, Any], trace: str, copy: str | None) -> dict[str,
     return {**span, "attributes": attributes}
 
 
-def placed(spans: list[dict[str, Any]], trace: str, copy: str | None) -> list[dict[str, Any]]:
+def placed(spans: Sequence[Mapping[str, Any]], trace: str, copy: str | None) -> list[dict[str, Any]]:
     """Name spans by their way from the root instead of by id."""
+    return [{**_bare(span), "place": place} for span, place in _in_places(spans, trace, copy)]
+
+
+def _in_places(
+    spans: Sequence[Mapping[str, Any]], trace: str, copy: str | None
+) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Yield each span with its way from the root."""
     by_id: dict[str, dict[str, Any]] = {}
     for span_id, twins in _by_id(spans, trace, copy).items():
         # what is below an id is below the first of those that have it
@@ -134,14 +141,13 @@ def placed(spans: list[dict[str, Any]], trace: str, copy: str | None) -> list[di
     looks = _looks(by_id, children)
     for siblings in children.values():
         siblings.sort(key=lambda one: (by_id[one].get("start_ns") or 0, by_id[one].get("name") or "", looks[one]))
-    found: list[dict[str, Any]] = []
     reached = [(span_id, str(n)) for n, span_id in enumerate(children.get(None, []), 1)]
     while reached:
         span_id, place = reached.pop()
-        found.append({**_bare(by_id.pop(span_id)), "place": place})
+        yield by_id.pop(span_id), place
         reached += [(child, f"{place}.{n}") for n, child in enumerate(children.get(span_id, []), 1)]
     # spans that are each other's parents hang on no root
-    return found + [{**_bare(span), "place": "?"} for span in by_id.values()]
+    yield from ((span, "?") for span in by_id.values())
 
 
 def _bare(span: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +167,6 @@ def _looks(by_id: Mapping[str, Mapping[str, Any]], children: Mapping[Any, Sequen
             waiting += below
             continue
         waiting.pop()
-        open_ones.discard(span_id)
         if span_id not in looks:
             parts = sorted(looks.get(child, b"") for child in children.get(span_id, []))
             looks[span_id] = digest([_bare(by_id[span_id]), parts])
@@ -207,7 +212,7 @@ def judged(
 
     A reference to an issue is named by that one's id; where ``issues`` are not known, it is told by the issue's name.
     """
-    places = _places(list(trace.facets.get("spans") or []))
+    places = _places(trace.facets.get("spans") or [], trace.entity_id)
     by_id = {one["id"]: one for one in items}
 
     def value(one: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -231,8 +236,11 @@ def judged(
     return [value(one) for one in items]
 
 
-def _places(spans: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the place in the tree of each span, by its id."""
-    return {
-        span["_id"]: span["place"] for span in placed([{**span, "_id": span["span_id"]} for span in spans], "", None)
-    }
+def _places(spans: Sequence[Mapping[str, Any]], trace: str) -> dict[str, str]:
+    """Return the place in the tree of each span, by its id: the same one for a copy, whatever ids it has."""
+    return {span["span_id"]: place for span, place in _in_places(nameless(spans), trace, "")}
+
+
+def nameless(spans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return spans in which no reference to an attachment names a trace."""
+    return [referring(span, lambda _: "") for span in spans]

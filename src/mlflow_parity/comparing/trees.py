@@ -220,13 +220,12 @@ def compare_mlmodel(
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if mine == copy:
             return []
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        note = f"bytes differ and it cannot be compared as YAML: {reason}"
+        note = f"bytes differ and it cannot be compared as YAML: {_reason(error)}"
         return [Difference(path, State.MISMATCH, RULE, f"{len(mine)} bytes", f"{len(copy)} bytes", note)]
     if not (isinstance(expected, dict) and isinstance(actual, dict)):
         return [] if mine == copy else [Difference(path, State.MISMATCH, RULE, expected, actual)]
     found = _compare_ids(path, expected, actual, source_run, target_run, pairs, models)
-    for key in sorted(expected.keys() | actual.keys(), key=str):
+    for key in sorted(expected.keys() | actual.keys()):
         if key not in actual:
             found.append(Difference(f"{path}: {key}", State.MISSING, MLMODEL_RULE, source=expected[key]))
         elif key not in expected:
@@ -319,8 +318,13 @@ def parses(content: bytes) -> str | None:
         # aliases written out: a document of a few lines may stand for a billion nodes
         _through(found, (), _Budget())
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return _reason(error)
     return None if isinstance(found, dict) else "it is not a mapping"
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what an error says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def without_ids(content: bytes, own: Sequence[str]) -> str:

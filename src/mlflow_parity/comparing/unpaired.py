@@ -62,7 +62,7 @@ def unpaired(
     presence = "presence" in facets
     others = [facet for facet in facets if facet != "presence"]
 
-    def one(source: Any, target: Any, state: State, by: str = "", *, note: str = "", rule: str = rule) -> Outcome:
+    def one(source: Any, target: Any, state: State, by: str = "", *, note: str, rule: str = rule) -> Outcome:
         found = Difference("", state, rule, _described(source), _described(target), note)
         return outcome(row(label, kind, source, target, "presence", state, by), [found])
 
