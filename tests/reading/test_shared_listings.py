@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 from support.opened import QUICK, opened
 from support.proxy import Exchange, Fault, Proxy, Spoil, proxying, status
 from support.seed import Seeder
 
+from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.records import ArtifactTree, Run
 from mlflow_parity.reading.artifacts import s3_store, shared_listings
@@ -48,10 +52,14 @@ class Place:
         """Return a reader of the server behind the proxy."""
         return opened(self.proxy.uri)
 
+    def one_by_one(self) -> ServerReader:
+        """Return a reader that asks one after another: nobody waits for a listing, so that others list meanwhile."""
+        return opened(self.proxy.uri, workers=1)
+
     def trees(self) -> dict[str, ArtifactTree]:
         """Read the files of all runs at once, by a new reader; the proxy has forgotten what it saw before."""
         self.proxy.seen.clear()
-        return read(self.reader(), self.runs)
+        return read(self.one_by_one(), self.runs)
 
     def listings(self) -> list[str]:
         """Return which folders were listed, in the order of the requests."""
@@ -70,6 +78,8 @@ def seeded(uri: str, name: str = "of many") -> tuple[str, list[Run]]:
     seed = Seeder(uri)
     experiment = seed.experiment(name)
     made = [seed.run(experiment, f"run {number}") for number in range(RUNS)]
+    for run_id in made:
+        seed.end(run_id)
     runs = {run.run_id: run for page in opened(uri).runs(experiment) for run in page}
     return experiment, [runs[run_id] for run_id in made]
 
@@ -112,7 +122,8 @@ def test_only_runs_with_a_folder_are_listed(place: Place) -> None:
     asked = place.listings()
     assert asked.count(f"path={place.experiment}") == 1
     # the place, three runs without files to see that it tells the truth, four that have a folder, folders in these
-    assert len(asked) == 1 + 3 + 4 + 3 == 11
+    assert len(asked) == 1 + 3 + 4 + 3
+    assert read(place.reader(), place.runs) == place.alone
 
 
 @pytest.mark.parametrize("fewer", [1, FEWEST - 1])
@@ -139,15 +150,16 @@ def _answering(answer: Mapping[str, Any]) -> Spoil:
         status(404, body=b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}'),
         _answering({}),
         _answering({"files": [{"path": "other", "is_dir": True}]}),
+        _answering({"files": [{"path": f"{0:032x}", "is_dir": True}]}),
         _answering({"files": 7}),
         _answering({"files": [{"path": None, "is_dir": True}]}),
     ],
-    ids=["no right", "no such place", "nothing", "others", "no list", "no names"],
+    ids=["no right", "no such place", "nothing", "others", "other runs", "no list", "no names"],
 )
 def test_a_place_that_is_not_told_hides_no_file(place: Place, spoil: Spoil) -> None:
     """A front end that answers for the folder of an experiment in a way of its own would make the audit blind."""
-    # the first runs without a folder that are tried must be some that have files
-    order = sorted(place.runs, key=lambda run: not place.alone[run.run_id].files)
+    # those that have no files come first, and would be tried
+    order = sorted(place.runs, key=lambda run: bool(place.alone[run.run_id].files))
     place.proxy.faults.append(Fault(PROXY, _only(f"path={place.experiment}", spoil), FOREVER))
     assert read(place.reader(), order) == place.alone
     assert place.proxy.spoilt
@@ -167,7 +179,7 @@ def _only(query: str, spoil: Spoil) -> Spoil:
 
 def test_what_is_read_later_is_listed_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing that grows old would hide what was logged since."""
-    shared, reader = SharedListings(), place.reader()
+    shared, reader = SharedListings(), place.one_by_one()
     place.proxy.seen.clear()
     for _ in range(2):
         assert read(reader, place.runs, shared) == place.alone
@@ -176,7 +188,76 @@ def test_what_is_read_later_is_listed_again(place: Place, monkeypatch: pytest.Mo
         monkeypatch.setattr(shared_listings, name, 0.0)
     place.proxy.seen.clear()
     assert read(reader, place.runs, SharedListings()) == place.alone
-    assert place.listings().count(f"path={place.experiment}") == RUNS
+    assert place.listings().count(f"path={place.experiment}") > 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"status": "RUNNING", "end_time": None}, {"end_time": None}, {"status": "SCHEDULED"},
+     {"end_time": int(1000 * time.time())}],
+    ids=["running", "without an end", "not begun", "just ended"],
+)  # fmt: skip
+def test_a_run_that_may_get_more_is_listed_by_itself(place: Place, change: Mapping[str, Any]) -> None:
+    """Its files came after the place was listed: they would be missing on this side, or on both."""
+    runs = [dataclasses.replace(run, **change) for run in place.runs]
+    place.proxy.seen.clear()
+    assert read(place.reader(), runs) == place.alone
+    assert len({query for query in place.listings() if query.count("%2F") == 2}) == RUNS
+
+
+class _Liar:
+    """A place of many owners that a listing tells nothing of, or little, or that cannot be listed."""
+
+    def __init__(
+        self, has: Mapping[str, list[str]], told: Mapping[str, list[str]], broken: Collection[str] = ()
+    ) -> None:
+        self.has, self.told, self.broken = has, told, broken
+        self.shared = SharedListings()
+        self.shared.expect((self.uri(owner), owner) for owner in has)
+
+    @staticmethod
+    def uri(owner: str) -> str:
+        """Where an owner's files are."""
+        return f"x:/1/{owner}/artifacts"
+
+    def files(self, owner: str, *, ended: float = 0.0, sure: bool = False) -> list[str]:
+        """Ask for an owner's files."""
+
+        def alone() -> list[str]:
+            if owner in self.broken:
+                raise MalformedAnswer("no list")
+            return self.has[owner]
+
+        return [*self.shared.files(self.uri(owner), owner, lambda _: self.told, alone, ended=ended, sure=sure)]
+
+
+def test_what_is_proved_wrong_is_never_believed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute later it would be asked for anew, and three empty runs would vouch for it."""
+    monkeypatch.setattr(shared_listings, "_YOUNG", 0.0)
+    has = {f"r{number:02}": [] if 0 < number < 9 else ["file"] for number in range(12)}
+    liar = _Liar(has, {"r11": ["file"]})
+    assert [liar.files(owner) for owner in has] == [*has.values()]
+
+
+def test_a_run_that_cannot_be_listed_vouches_for_nothing() -> None:
+    """Three errors would be taken for three proofs that a listing is right."""
+    has = {f"r{number:02}": ["file"] for number in range(12)}
+    liar = _Liar(has, {"r11": ["file"]}, broken=("r00", "r01", "r02"))
+    for owner in ("r00", "r01", "r02"):
+        with pytest.raises(MalformedAnswer):
+            liar.files(owner)
+    assert [liar.files(owner) for owner in list(has)[3:]] == [["file"]] * 9
+
+
+def test_a_listing_that_names_nobody_proves_nothing() -> None:
+    """Nine runs in ten have no files: three empty ones say little of a place that may be another one."""
+    has = {f"r{number:02}": [] if number < 9 else ["file"] for number in range(12)}
+    for told in ({}, {"somebody": ["else"]}):
+        liar = _Liar(has, told)
+        assert [liar.files(owner) for owner in has] == [*has.values()]
+    # S3 lists what begins with the very letters
+    liar = _Liar({owner: [] for owner in has}, {})
+    assert [liar.files(owner, sure=True) for owner in has] == [[]] * 12
 
 
 def test_the_place_of_an_owner() -> None:
@@ -184,7 +265,8 @@ def test_the_place_of_an_owner() -> None:
     assert place_of("mlflow-artifacts:/1/abc/artifacts", "abc") == "mlflow-artifacts:/1"
     assert place_of("s3://bucket/1/models/m-1/artifacts/", "m-1") == "s3://bucket/1/models"
     for uri, owner in (("mlflow-artifacts:/1/abc/artifacts", "abd"), ("s3://bucket/1/abc/artifacts/model", "abc"),
-                       ("/abc/artifacts", "abc"), ("", "abc"), ("abc/artifacts", "abc")):  # fmt: skip
+                       ("/abc/artifacts", "abc"), ("", "abc"), ("abc/artifacts", "abc"),
+                       ("s3://b/reg/churn/3/artifacts", "churn/3")):  # fmt: skip
         assert place_of(uri, owner) is None
 
 
@@ -224,7 +306,7 @@ def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPat
     if much:
         monkeypatch.setattr(s3_store, "_PASSED", 1)
     counted = _Counted(client)
-    reader = ServerReader(Session(location, found, limits=QUICK), found)
+    reader = ServerReader(Session(location, found, limits=QUICK), found, workers=1)
     # an experiment's own place is trusted once it is known
     assert experiment in {one.experiment_id for one in reader.experiments()}
     counted.calls.clear()
@@ -254,6 +336,8 @@ def test_no_more_is_listed_than_may_be(sagemaker_app: StandIn, whole: bool) -> N
     wish = {"name": bucket, "artifact_location": f"s3://{bucket}/x"}
     experiment = str(seed.call("POST", "experiments/create", wish)["experiment_id"])
     made = [seed.run(experiment, f"run {number}") for number in range(FEWEST)]
+    for run in made:
+        seed.end(run)
     allowed = [f"s3://{bucket}/x"] if whole else [f"s3://{bucket}/x/{run}/artifacts" for run in made]
     location = parse_arn(sagemaker_app.arn, custom_endpoint=sagemaker_app.gateway.endpoint)
     found = credentials(location, "source", sagemaker_app.environment("SOURCE_"))
@@ -263,3 +347,28 @@ def test_no_more_is_listed_than_may_be(sagemaker_app: StandIn, whole: bool) -> N
     counted = _Counted(found.aws.s3)
     assert [tree.error for tree in read(reader, runs).values()] == [None] * FEWEST
     assert ("x/" in counted.of("ListObjectsV2")) is whole
+
+
+@pytest.mark.parametrize("root", ["", "/x", "x//", "//x", "x//y"])
+def test_slashes_belong_to_the_place(sagemaker_app: StandIn, root: str) -> None:
+    """A bucket of its own for an experiment, or a slash too many, is where every file would be overlooked."""
+    seed = Seeder(sagemaker_app.server.uri)
+    bucket = f"slashes-{root.replace('/', '-s')}-b"
+    writer = sagemaker_app.s3.client(sagemaker_app.credentials, "us-east-1")
+    writer.create_bucket(Bucket=bucket)
+    wish = {"name": bucket, "artifact_location": f"s3://{bucket}" + (f"/{root}" if root else "")}
+    experiment = str(seed.call("POST", "experiments/create", wish)["experiment_id"])
+    for number in range(FEWEST):
+        seed.end(seed.run(experiment, f"run {number}"))
+    location = parse_arn(sagemaker_app.arn, custom_endpoint=sagemaker_app.gateway.endpoint)
+    found = credentials(location, "source", sagemaker_app.environment("SOURCE_"))
+    reader = ServerReader(Session(location, found, limits=QUICK), found, allowed=[f"s3://{bucket}"])
+    assert experiment in {one.experiment_id for one in reader.experiments()}
+    [runs] = reader.runs(experiment)
+    # the first ones, which would be tried, have none; written where MLflow's own client writes it
+    for run in runs[4:]:
+        store = S3ArtifactRepository(run.artifact_uri)
+        _, key = store.parse_s3_compliant_uri(run.artifact_uri)
+        writer.put_object(Bucket=bucket, Key=f"{key}/file.txt", Body=run.run_id.encode())
+    trees = read(reader, runs)
+    assert [[file.path for file in trees[run.run_id].files] for run in runs] == [[]] * 4 + [["file.txt"]] * 4

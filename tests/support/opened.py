@@ -12,11 +12,11 @@ from mlflow_parity.reading.transport.timed import Limits
 QUICK = Limits(first_wait=0.02, longest_wait=0.1)
 
 
-def opened(uri: str, *, page: int = PAGE) -> ServerReader:
-    """Return a reader of a server, with pages of a size of our own."""
+def opened(uri: str, *, page: int = PAGE, workers: int = 8) -> ServerReader:
+    """Return a reader of a server, with pages of a size of our own, and so many requests at once."""
     location = parse_location(uri, option="--source-uri")
     found = credentials(location, "source", {"AWS_EC2_METADATA_DISABLED": "true"})
-    return ServerReader(Session(location, found, limits=QUICK), found, page=page)
+    return ServerReader(Session(location, found, limits=QUICK), found, page=page, workers=workers)
 
 
 def everything(reader: ServerReader, experiment: str) -> list[Entity]:

@@ -20,7 +20,7 @@ from mlflow_parity.kinds import plural_of
 from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.reading.asking import Answer, Question
-from mlflow_parity.reading.questions import SAMPLE, newest, of_name, of_runs, of_traces
+from mlflow_parity.reading.questions import SAMPLE, SINCE, newest, of_name, of_runs, of_traces
 from mlflow_parity.reading.traces.traces import BATCHES
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.snapshot import SERVER
@@ -221,6 +221,10 @@ class _Judge:
 
     def _ids(self, question: Question, ours: Answer, theirs: Answer) -> list[Difference]:
         pairs = self.pairs[question.about]
+        if question.here.startswith(SINCE):
+            # a copy that was made late has a high number, whatever its source's is
+            first = int(question.here.removeprefix(SINCE))
+            pairs = {one: copy for one, copy in pairs.items() if _number(one) >= first}
         copies = {*pairs.values()}
         wanted, there = {pairs[one] for one in ours.ids if one in pairs}, {one for one in theirs.ids if one in copies}
         lost, more = sorted(wanted - there), sorted(there - wanted)

@@ -49,7 +49,8 @@ class Question:
 
     def called(self, name: str, own: str) -> Question:
         """Return the same question of a registered model or prompt that its server calls by its ``own`` name."""
-        return replace(self, text=self.text.replace(quoted(name) or name, quoted(own) or own))
+        # it stands first; a value further on may be the same word
+        return replace(self, text=self.text.replace(quoted(name) or name, quoted(own) or own, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ _KEYS = 2
 _SOME = 5
 #: Requests for one experiment, registered model and prompt on each side; those whose answers differ come again.
 MOST = {"experiment": 34, "registered_model": 13, "prompt": 11}
+#: Before the number of the first version that is asked for, where a name has many.
+SINCE = " AND version_number >= "
 _LONGEST = 80
 #: What a server's database holds of a whole number.
 _LARGEST = 2**63
@@ -139,8 +141,7 @@ def _bounds(name: str, numbers: Sequence[int], pairs: Mapping[str, str]) -> list
         return [("", "")]
     last = sorted(numbers)[-ASKED:]
     copies = [int(pairs[one].rpartition("/")[2]) for number in last if (one := f"{name}/{number}") in pairs]
-    since = " AND version_number >= "
-    return [(f"{since}{last[0]}", f"{since}{min(copies)}")] if copies else []
+    return [(f"{SINCE}{last[0]}", f"{SINCE}{min(copies)}")] if copies else []
 
 
 def _rare(maps: Iterable[Mapping[str, Any]], most: int = 1) -> list[tuple[str, str]]:

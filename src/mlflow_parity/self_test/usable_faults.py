@@ -25,7 +25,10 @@ def _answered(change: _Change) -> Callable[[Scene], bool]:
             question, ours, theirs = told.answers[number]
             if ours.error or theirs.error or ours.unknown or theirs.unknown:
                 continue
-            new = change(question, ours, theirs, told.pairs.get(question.about, {}))
+            about: str = question.about
+            if about in ("stage", "alias"):
+                about = "prompt_version" if scene.kind == "prompt" else "model_version"
+            new = change(question, ours, theirs, told.pairs.get(about, {}))
             if new is not None:
                 changed = (question, ours, new)
                 answers = (*told.answers[:number], changed, *told.answers[number + 1 :])
@@ -70,8 +73,8 @@ def _counted(question: Question, _: Answer, theirs: Answer, __: Mapping[str, str
 
 
 def _leading(to: str | None) -> _Change:
-    def change(_: Question, ours: Answer, theirs: Answer, __: Mapping[str, str]) -> Answer | None:
-        name = next((one for one in theirs.versions if one in ours.versions), None)
+    def change(_: Question, ours: Answer, theirs: Answer, pairs: Mapping[str, str]) -> Answer | None:
+        name = next((one for one in theirs.versions if ours.versions.get(one) in pairs), None)
         if name is None:
             return None
         rest = {one: version for one, version in theirs.versions.items() if one != name}

@@ -30,6 +30,8 @@ from mlflow_parity.reading.transport.slowing import Patience
 
 #: Objects that name each other; more is a loop.
 _NAMES = 8
+#: Status of runs that log nothing more, and seconds in which a logged model's files are written.
+_OVER, _MADE = frozenset({"FINISHED", "FAILED", "KILLED"}), 3600.0
 _MODEL = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts(?:/|$)")
 
 
@@ -70,7 +72,9 @@ class Places:
 
     def of_run(self, run: Run, shared: SharedListings | None = None) -> Sequence[Store]:
         """Stores of a run's artifacts."""
-        return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id), shared)
+        over = run.end_time if run.status in _OVER else None
+        ended = None if over is None else over / 1000
+        return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id, ended=ended), shared)
 
     def of_entity(self, entity: Entity, shared: SharedListings | None = None) -> Sequence[Store]:
         """Stores of the files of a logged model or a model version.
@@ -88,7 +92,9 @@ class Places:
         """
         uri = entity.artifact_uri or ""
         if entity.kind == "logged_model":
-            return Place(entity.entity_id, uri or self._model_uri(entity.entity_id), model_id=entity.entity_id)
+            place = uri or self._model_uri(entity.entity_id)
+            ended = None if entity.created is None else entity.created / 1000 + _MADE
+            return Place(entity.entity_id, place, model_id=entity.entity_id, ended=ended)
         version = entity.container, int(entity.facets["number"])
         loaded = entity.facets.get(STORAGE) or self.loaded_from(*version)
         # where that is a logged model's place, the server lists it under the model's id, whatever its store is

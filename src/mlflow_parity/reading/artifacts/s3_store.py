@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: A file, and whether S3 has a SHA-256 of it.
 _Listed = tuple[Artifact, bool]
 #: Files of a shared place that are kept in memory at most, and those of nobody that are passed over.
-_KEPT, _PASSED = 100_000, 5_000
+_KEPT, _PASSED = 30_000, 5_000
 _TRIES = 4
 #: Seconds between two tries, growing with each; for one call with all its tries; and between two to a silent S3.
 _WAIT = 0.25
@@ -44,7 +44,8 @@ class S3Store:
         self._shared = shared
         self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
         # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
-        self._prefix = place.uri[len(f"s3://{self._bucket}") :].strip("/") + "/"
+        key = place.uri[len(f"s3://{self._bucket}") :].removeprefix("/").rstrip("/")
+        self._prefix = f"{key}/" if key else ""
         self._hashed: set[str] = set()
 
     def files(self) -> Iterator[Artifact]:
@@ -60,7 +61,8 @@ class S3Store:
 
         if self._shared is None:
             return alone()
-        return self._shared.files(self._place.uri, self._place.owner, self._of_all, alone)
+        place = self._place
+        return self._shared.files(place.uri, place.owner, self._of_all, alone, ended=place.ended, sure=True)
 
     def _of_all(self, place: str) -> Mapping[str, Sequence[_Listed]]:
         """Return the files of every owner in a place.
@@ -69,10 +71,15 @@ class S3Store:
             TooMany: it holds more than is kept, or more of others than of them.
         """
 
+        # its own prefix without its own part: whatever slashes there are
+        around = self._prefix.removesuffix(f"{self._place.owner}/artifacts/")
+        if around == self._prefix or not (around.endswith("/") or not around):
+            raise TooMany(f"{place} is not around {self._prefix}")
+
         def once() -> dict[str, list[_Listed]] | None:
             found: dict[str, list[_Listed]] = {}
             kept = passed = 0
-            for file, hashed in self._listed(place[len(f"s3://{self._bucket}") :].strip("/") + "/"):
+            for file, hashed in self._listed(around):
                 owner, _, rest = file.path.partition("/")
                 folder, _, path = rest.partition("/")
                 if folder == "artifacts" and path:

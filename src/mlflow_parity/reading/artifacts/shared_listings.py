@@ -2,14 +2,15 @@
 
 Nine runs in ten have no file, and an empty folder costs as much to list as a full one. An owner's files are in
 ``PLACE/ID/artifacts``: so one listing of ``PLACE`` tells which owners have any (a server's proxy lists one level), or
-all their files (S3). It is only a shorter way: where it cannot be had, says too much or is contradicted, each owner is
-listed by itself.
+all their files (S3). It is only a shorter way: an owner is listed by itself where no such listing can be had, where it
+says too much or is contradicted, where nothing shows that it tells the truth, and where files may still be coming.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -26,6 +27,8 @@ _TRIED = 3
 #: Seconds for which a listing serves, and how many times those that it took: it is as old as that at most, and of a
 #: large place it takes no more of the time than that.
 _YOUNG, _WORTH = 60.0, 20.0
+#: Seconds before a listing at which an owner must have ended for the listing to hold all its files: clocks differ.
+_ENDED = 300.0
 
 
 class TooMany(ReadError):
@@ -34,33 +37,48 @@ class TooMany(ReadError):
 
 def place_of(uri: str, owner: str) -> str | None:
     """Return the place that an owner shares with others: ``PLACE`` of ``PLACE/ID/artifacts``; ``None``: it does not."""
+    if "/" in owner:
+        return None
     place, found, rest = uri.rstrip("/").rpartition(f"/{owner}/artifacts")
     return place if found and place and not rest else None
 
 
 @dataclass(slots=True)
 class _Listing:
-    """One listing of a place; ``told`` is ``None`` where it is of no use."""
+    """One listing of a place; ``told`` is ``None`` where it is of no use.
+
+    ``since`` is the time (seconds since 1970) at which it was begun, ``good_until`` that of the clock that no one sets;
+    ``shown``: it names an owner that is known to be there.
+    """
 
     told: Mapping[str, Sequence[Any] | None] | None
+    since: float
     good_until: float
+    shown: bool = False
     untried: int = _TRIED
+
+    def drop(self) -> None:
+        """It is not believed any more, nor is the place listed again."""
+        self.told, self.good_until = None, math.inf
 
 
 @dataclass(slots=True)
 class SharedListings:
     """Listings that the owners of one reading share; to be used from many threads, and not longer than that reading."""
 
-    _many: set[str] = field(default_factory=set)
+    _expected: dict[str, set[str]] = field(default_factory=dict)
     _found: dict[str, _Listing] = field(default_factory=dict)
     _locks: dict[str, Lock] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def expect(self, owners: Iterable[tuple[str, str]]) -> None:
-        """Say whose files will be asked for: the URI and the id of each owner."""
-        counts = Counter(place for uri, owner in owners if (place := place_of(uri, owner)) is not None)
+        """Say whose files will be asked for next: the URI and the id of each owner."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for uri, owner in owners:
+            if (place := place_of(uri, owner)) is not None:
+                found[place].add(owner)
         with self._lock:
-            self._many.update(place for place, count in counts.items() if count >= FEWEST)
+            self._expected.update((place, ids) for place, ids in found.items() if len(ids) >= FEWEST)
 
     def files(
         self,
@@ -68,41 +86,65 @@ class SharedListings:
         owner: str,
         listed: Callable[[str], Mapping[str, Sequence[T] | None]],
         alone: Callable[[], Iterable[T]],
+        *,
+        ended: float | None,
+        sure: bool = False,
     ) -> Iterable[T]:
         """Return an owner's files: ``listed`` lists a place by its URI, ``alone`` the owner by itself.
 
-        ``listed`` gives the files of each owner that has any, ``None`` for files that it does not tell.
+        ``listed`` gives the files of each owner that has any, ``None`` for files that it does not tell. ``ended`` is
+        when the owner got its last files, in seconds since 1970; ``None``: it may get more. ``sure``: a listing without
+        any owner that is expected is one of a place without files, not of another place.
 
         Raises:
             ReadError: the owner's files cannot be listed.
         """
         place = place_of(uri, owner)
-        if place is None or place not in self._many:
+        if place is None or ended is None or place not in self._expected:
             return alone()
         with self._lock:
             lock = self._locks.setdefault(place, Lock())
-        with lock:
+        # nobody waits for what may take long
+        if not lock.acquire(blocking=False):
+            return alone()
+        try:
             listing = self._found.get(place)
             if listing is None or time.monotonic() > listing.good_until:
                 listing = self._found[place] = _listing(place, listed)
-            told = listing.told
-            if told is not None and owner not in told and listing.untried:
-                # nobody takes its word before it is tried
-                listing.untried -= 1
-                if files := list(alone()):
-                    # a front end of its own, or a right to list that ends here
-                    listing.told = None
-                return files
-        known = None if told is None else told.get(owner, ())
-        return alone() if known is None else known
+            listing.shown = listing.shown or sure or not self._expected[place].isdisjoint(listing.told or ())
+            if listing.told is None or not listing.shown or ended > listing.since - _ENDED:
+                told: Sequence[T] | None = None
+            elif owner in listing.told:
+                told = listing.told[owner]
+            elif listing.untried:
+                return self._tried(listing, alone)
+            else:
+                told = ()
+        finally:
+            lock.release()
+        return alone() if told is None else told
+
+    @staticmethod
+    def _tried(listing: _Listing, alone: Callable[[], Iterable[T]]) -> Iterable[T]:
+        """List an owner that has nothing, as the listing says: nobody takes its word before."""
+        try:
+            files = list(alone())
+        except ReadError:
+            listing.drop()
+            raise
+        listing.untried -= 1
+        if files:
+            # a front end of its own, or a right to list that ends here
+            listing.drop()
+        return files
 
 
 def _listing(place: str, listed: Callable[[str], Mapping[str, Sequence[Any] | None]]) -> _Listing:
-    begun = time.monotonic()
+    since, begun = time.time(), time.monotonic()
     try:
-        told: Mapping[str, Sequence[Any] | None] | None = listed(place)
+        told = listed(place)
     except ReadError:
         # whether it can be listed at all shows with the owners
-        return _Listing(None, float("inf"))
+        return _Listing(None, since, math.inf)
     now = time.monotonic()
-    return _Listing(told, now + max(_YOUNG, _WORTH * (now - begun)))
+    return _Listing(told, since, now + max(_YOUNG, _WORTH * (now - begun)))

@@ -51,6 +51,8 @@ class Place:
     folder: str = ""
     model_id: str | None = None
     version: tuple[str, int] | None = None
+    ended: float | None = None
+    """When it got its last files, in seconds since 1970; ``None``: it may get more."""
 
 
 class Store(Protocol):
@@ -99,11 +101,17 @@ class ProxyStore:
         """Every file."""
         if self._shared is None:
             return walk(self._list)
-        return iter(self._shared.files(self._place.uri, self._place.owner, self._folders, lambda: walk(self._list)))
+        place = self._place
+        return iter(
+            self._shared.files(place.uri, place.owner, self._folders, lambda: walk(self._list), ended=place.ended)
+        )
 
     def _folders(self, place: str) -> Mapping[str, None]:
         """Return the owners that have a folder in a place."""
-        root = _faithful(unquote(urlsplit(place).path).strip("/"), self._version)
+        around = self._root.removesuffix(f"/{self._place.owner}/artifacts")
+        if around == self._root:
+            raise MalformedAnswer(f"{place} is not around {self._root}")
+        root = _faithful(around, self._version)
         answer = self._session.get(endpoints.PROXY_LIST, {"path": root})
         return made(
             lambda one: {str(file["path"]): None for file in one.get("files", []) if file.get("is_dir")}, answer
@@ -179,7 +187,7 @@ class ServerStore:
             return found
         # the server names files from the run's root on
         start = f"{place.folder}/"
-        if not all(str(file.get("path", "")).startswith(start) for file in found):
+        if not all(made(_entry, file)[0].startswith(start) for file in found):
             raise MalformedAnswer(f"the listing of {asked!r} names a path outside of it")
         return [{**file, "path": str(file["path"])[len(start) :]} for file in found]
 
@@ -194,10 +202,8 @@ class ServerStore:
         Raises:
             ReadError: the folder cannot be listed.
         """
-        return {
-            (str(file.get("path", "")), None if file.get("is_dir") else int(file.get("file_size", 0)))
-            for file in self._list(folder)
-        }
+        entries = [made(_entry, file) for file in self._list(folder)]
+        return {(path, None if is_folder else size) for path, is_folder, size in entries}
 
     def files(self) -> Iterator[Artifact]:
         """Every file."""
