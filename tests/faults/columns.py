@@ -250,6 +250,6 @@ _RESTORED = (
       for word, column in (("created", "created_timestamp"), ("updated", "last_updated_timestamp"))),
     Fault("spans-row-restored", "trace", "the row of a span is gone",
           sql("DELETE FROM spans WHERE trace_id = :trace AND name = 'grandchild'"),
-          (Found("spans", "grandchild (<span>)", "missing"),), also=(Found("attachments", state="unverified"),)),
+          (Found("spans", "grandchild (<span>)", "missing"),)),
 )  # fmt: skip
 COLUMNS = (*_FAULTS, *_ADDED, *(replace(fault, pair="restored") for fault in _RESTORED))

@@ -16,6 +16,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.copy_places import roots_of
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights
 from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
+from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined
 from mlflow_parity.reading.transport.listing import pages
@@ -208,9 +209,8 @@ def probe_store(
             lambda: _one_store(source, root, folder),
         )
     if scheme == "s3":
-        bucket = urlsplit(root).netloc
-        prefix = root[len(f"s3://{bucket}") :].strip("/")
-        key = f"{prefix}/{name}/marker" if prefix else f"{name}/marker"
+        bucket, prefix = bucket_and_prefix(root)
+        key = f"{prefix}{name}/marker"
         if not writer.location.is_arn and not credentials.aws.usable:
             return [
                 Notice(

@@ -18,6 +18,7 @@ from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
 from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
 from mlflow_parity.migrating.write.writing import Writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix
 from mlflow_parity.reading.artifacts.stores import is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.auth import Credentials
@@ -58,8 +59,7 @@ class Uploads:
         """
         if not files or not uri.startswith("s3://") or self._trusted.refusal(uri, "written to"):
             return {}
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        store = Leftovers(self._credentials.aws.s3, bucket, f"{key.strip('/')}/")
+        store = Leftovers(self._credentials.aws.s3, *bucket_and_prefix(uri))
         if any((file.size or 0) >= IN_PARTS for file in files):
             store.end_unfinished({file.path for file in files})
         return store.kept()
@@ -147,12 +147,11 @@ class Uploads:
         if parts.scheme == "s3":
             if why := self._trusted.refusal(uri, "written to"):
                 raise NotUploaded(f"its place {why}")
-            bucket = parts.netloc
-            prefix = uri[len(f"s3://{bucket}") :].strip("/")
+            bucket, prefix = bucket_and_prefix(uri)
             client: Any = self._credentials.aws.s3
 
             def by_s3(path: str, content: Any, size: int) -> None:
-                key = f"{prefix}/{path}"
+                key = f"{prefix}{path}"
                 try:
                     if isinstance(content, bytes):
                         client.put_object(Bucket=bucket, Key=key, Body=content)

@@ -34,6 +34,20 @@ _EMPTY_PAGES = 100
 _SLOWEST = 100_000.0
 
 
+def bucket_and_prefix(uri: str) -> tuple[str, str]:
+    """Return the bucket of an ``s3://`` URI, and what the keys of its files begin with.
+
+    S3 keys are not URL-quoted in MLflow's URIs: "?" and "#" belong to the key. So does the second of two slashes at its
+    start, and not those at its end.
+
+    >>> bucket_and_prefix("s3://bucket/a/b/"), bucket_and_prefix("s3://bucket//a"), bucket_and_prefix("s3://bucket")
+    (('bucket', 'a/b/'), ('bucket', '/a/'), ('bucket', ''))
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    key = key.rstrip("/")
+    return bucket, f"{key}/" if key else ""
+
+
 class S3Store:
     """``s3://`` URIs: one listing call per thousand files; a :class:`~mlflow_parity.reading.artifacts.stores.Store`."""
 
@@ -42,10 +56,7 @@ class S3Store:
         self._place = place
         self._patience = patience
         self._shared = shared
-        self._bucket = place.uri.removeprefix("s3://").partition("/")[0]
-        # S3 keys are not URL-quoted in MLflow's URIs; "?" and "#" belong to the key
-        key = place.uri[len(f"s3://{self._bucket}") :].removeprefix("/").rstrip("/")
-        self._prefix = f"{key}/" if key else ""
+        self._bucket, self._prefix = bucket_and_prefix(place.uri)
         self._hashed: set[str] = set()
 
     def files(self) -> Iterator[Artifact]:

@@ -40,13 +40,16 @@ def parts_of(uri: str) -> tuple[str, ...] | None:
 
     >>> parts_of("s3://bucket/a/b/")
     ('bucket', 'a', 'b')
+    >>> parts_of("s3://bucket//a")
+    ('bucket', '', 'a')
     >>> parts_of("s3://bucket/a/%252e%252e/b") is None
     True
     """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
         return None
-    parts = key.strip("/").split("/") if key.strip("/") else []
+    # of two slashes at the start the second belongs to the name: another place than with one
+    parts = key.rstrip("/").split("/") if key.strip("/") else []
     if any(_leads_out(part) for part in parts):
         return None
     return bucket, *parts
