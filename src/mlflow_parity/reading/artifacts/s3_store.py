@@ -11,7 +11,7 @@ from mlflow_parity.core.ending import STOPPING
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings, TooMany
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
@@ -79,18 +79,18 @@ class S3Store:
         """Return the files of every owner in a place.
 
         Raises:
-            TooMany: it holds more than is kept, or more of others than of them.
+            TooLarge: it holds more than is kept, or more of others than of them.
         """
 
         # its own prefix without its own part: whatever slashes there are
         around = self._prefix.removesuffix(f"{self._place.owner}/artifacts/")
         if around == self._prefix or not (around.endswith("/") or not around):
-            raise TooMany(f"{place} is not around {self._prefix}")
+            raise MalformedAnswer(f"{place} is not around {self._prefix}")
 
-        def once() -> dict[str, list[_Listed]] | None:
+        def once() -> dict[str, list[_Listed]]:
             found: dict[str, list[_Listed]] = {}
             kept = passed = 0
-            for file, hashed in self._listed(around):
+            for file, hashed in self._listed(around, 2 * (_KEPT + _PASSED)):
                 owner, _, rest = file.path.partition("/")
                 folder, _, path = rest.partition("/")
                 if folder == "artifacts" and path:
@@ -99,15 +99,12 @@ class S3Store:
                 else:
                     passed += 1
                 if kept > _KEPT or passed > _PASSED + kept:
-                    return None
+                    raise TooLarge(f"{place} holds too much")
             return found
 
-        all_of_it = self._tried("list", once)
-        if all_of_it is None:
-            raise TooMany(f"{place} holds too much")
-        return all_of_it
+        return self._tried("list", once)
 
-    def _listed(self, prefix: str) -> Iterator[_Listed]:
+    def _listed(self, prefix: str, most: int | None = None) -> Iterator[_Listed]:
         seen: set[str] = set()
         for page in self._pages(prefix):
             for item in page.get("Contents", []):
@@ -116,6 +113,8 @@ class S3Store:
                     # with a new token each time it would go on for ever
                     raise MalformedAnswer(f"S3: the listing names {path!r} twice")
                 seen.add(path)
+                if most is not None and len(seen) > most:
+                    raise TooLarge(f"{prefix} holds too much")
                 if path and not (path.endswith("/") and item["Size"] == 0):
                     yield Artifact(path, int(item["Size"])), "SHA256" in item.get("ChecksumAlgorithm", [])
 

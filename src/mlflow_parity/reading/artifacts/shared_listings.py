@@ -31,10 +31,6 @@ _YOUNG, _WORTH = 60.0, 20.0
 _ENDED = 300.0
 
 
-class TooMany(ReadError):
-    """More lies below a place than is worth listing for these owners."""
-
-
 def place_of(uri: str, owner: str) -> str | None:
     """Return the place that an owner shares with others: ``PLACE`` of ``PLACE/ID/artifacts``; ``None``: it does not."""
     if "/" in owner:
