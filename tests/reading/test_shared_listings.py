@@ -20,7 +20,7 @@ from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.records import ArtifactTree, Run
 from mlflow_parity.reading.artifacts import s3_store, shared_listings
-from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings, place_of
+from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings, Told, place_of
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
@@ -230,7 +230,27 @@ class _Liar:
                 raise MalformedAnswer("no list")
             return self.has[owner]
 
-        return [*self.shared.files(self.uri(owner), owner, lambda _: self.told, alone, ended=ended, sure=sure)]
+        return [*self.shared.files(self.uri(owner), owner, lambda _: Told(self.told, sure), alone, ended=ended)]
+
+
+def test_runs_without_any_file_are_told_by_the_folder_around(place: Place) -> None:
+    """Metrics alone: an experiment without any file has no folder, as the list of all experiments' folders says."""
+    seed = Seeder(place.proxy.upstream)
+    experiment = seed.experiment(f"of none {time.time()}")
+    for number in range(RUNS):
+        seed.end(seed.run(experiment, f"run {number}"))
+    [runs] = place.reader().runs(experiment)
+    place.proxy.seen.clear()
+    assert [tree.files for tree in read(place.one_by_one(), runs).values()] == [()] * RUNS
+    asked = [seen.query for seen in place.proxy.seen if seen.path == PROXY and seen.query != "path=0"]
+    # the experiment, the folder around, and three runs to see that it tells the truth
+    assert (len(asked), asked[:2]) == (5, [f"path={experiment}", ""])
+    # a front end that hides the folder of an experiment does not hide it from the list of all
+    place.proxy.faults.append(Fault(PROXY, _only(f"path={place.experiment}", _answering({})), FOREVER))
+    place.proxy.seen.clear()
+    order = sorted(place.runs, key=lambda run: bool(place.alone[run.run_id].files))
+    assert read(place.one_by_one(), order) == place.alone
+    assert place.listings()[:2] == [f"path={place.experiment}", ""]
 
 
 def test_what_is_proved_wrong_is_never_believed_again(monkeypatch: pytest.MonkeyPatch) -> None:

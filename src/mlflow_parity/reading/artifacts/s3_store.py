@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from mlflow_parity.core.ending import STOPPING
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
@@ -73,9 +73,9 @@ class S3Store:
         if self._shared is None:
             return alone()
         place = self._place
-        return self._shared.files(place.uri, place.owner, self._of_all, alone, ended=place.ended, sure=True)
+        return self._shared.files(place.uri, place.owner, self._of_all, alone, ended=place.ended)
 
-    def _of_all(self, place: str) -> Mapping[str, Sequence[_Listed]]:
+    def _of_all(self, place: str) -> Told[_Listed]:
         """Return the files of every owner in a place.
 
         Raises:
@@ -102,7 +102,8 @@ class S3Store:
                     raise TooLarge(f"{place} holds too much")
             return found
 
-        return self._tried("list", once)
+        # S3 lists what begins with these very letters
+        return Told(self._tried("list", once), sure=True)
 
     def _listed(self, prefix: str, most: int | None = None) -> Iterator[_Listed]:
         seen: set[str] = set()

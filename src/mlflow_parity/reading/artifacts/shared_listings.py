@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mlflow_parity.core.errors import ReadError
 
@@ -39,12 +39,23 @@ def place_of(uri: str, owner: str) -> str | None:
     return place if found and place and not rest else None
 
 
+@dataclass(frozen=True, slots=True)
+class Told(Generic[T]):
+    """What a listing of a place tells: the files of each owner that has any, ``None`` for files that it does not tell.
+
+    ``sure``: one that names no owner that is expected is of a place without files, and not of another place.
+    """
+
+    files: Mapping[str, Sequence[T] | None]
+    sure: bool
+
+
 @dataclass(slots=True)
 class _Listing:
     """One listing of a place; ``told`` is ``None`` where it is of no use.
 
     ``since`` is the time (seconds since 1970) at which it was begun, ``good_until`` that of the clock that no one sets;
-    ``shown``: it names an owner that is known to be there.
+    ``shown``: it is of this very place, as it names an owner that is known, or as its store says.
     """
 
     told: Mapping[str, Sequence[Any] | None] | None
@@ -80,17 +91,14 @@ class SharedListings:
         self,
         uri: str,
         owner: str,
-        listed: Callable[[str], Mapping[str, Sequence[T] | None]],
+        listed: Callable[[str], Told[T]],
         alone: Callable[[], Iterable[T]],
         *,
         ended: float | None,
-        sure: bool = False,
     ) -> Iterable[T]:
         """Return an owner's files: ``listed`` lists a place by its URI, ``alone`` the owner by itself.
 
-        ``listed`` gives the files of each owner that has any, ``None`` for files that it does not tell. ``ended`` is
-        when the owner got its last files, in seconds since 1970; ``None``: it may get more. ``sure``: a listing without
-        any owner that is expected is one of a place without files, not of another place.
+        ``ended`` is when the owner got its last files, in seconds since 1970; ``None``: it may get more.
 
         Raises:
             ReadError: the owner's files cannot be listed.
@@ -107,7 +115,7 @@ class SharedListings:
             listing = self._found.get(place)
             if listing is None or time.monotonic() > listing.good_until:
                 listing = self._found[place] = _listing(place, listed)
-            listing.shown = listing.shown or sure or not self._expected[place].isdisjoint(listing.told or ())
+            listing.shown = listing.shown or not self._expected[place].isdisjoint(listing.told or ())
             if listing.told is None or not listing.shown or ended > listing.since - _ENDED:
                 told: Sequence[T] | None = None
             elif owner in listing.told:
@@ -135,7 +143,7 @@ class SharedListings:
         return files
 
 
-def _listing(place: str, listed: Callable[[str], Mapping[str, Sequence[Any] | None]]) -> _Listing:
+def _listing(place: str, listed: Callable[[str], Told[Any]]) -> _Listing:
     since, begun = time.time(), time.monotonic()
     try:
         told = listed(place)
@@ -143,4 +151,4 @@ def _listing(place: str, listed: Callable[[str], Mapping[str, Sequence[Any] | No
         # whether it can be listed at all shows with the owners
         return _Listing(None, since, math.inf)
     now = time.monotonic()
-    return _Listing(told, since, now + max(_YOUNG, _WORTH * (now - begun)))
+    return _Listing(told.files, since, now + max(_YOUNG, _WORTH * (now - begun)), told.sure)

@@ -14,7 +14,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Artifact, Capabilities
 from mlflow_parity.reading.artifacts.disk import Way as Way
 from mlflow_parity.reading.artifacts.disk import from_disk
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.listing import Turning, made
@@ -106,16 +106,27 @@ class ProxyStore:
             self._shared.files(place.uri, place.owner, self._folders, lambda: walk(self._list), ended=place.ended)
         )
 
-    def _folders(self, place: str) -> Mapping[str, None]:
-        """Return the owners that have a folder in a place."""
+    def _folders(self, place: str) -> Told[Artifact]:
+        """Return the owners that have a folder in a place; of one that is not there at all, the folder around says so.
+
+        Raises:
+            ReadError: it cannot be listed.
+        """
         around = self._root.removesuffix(f"/{self._place.owner}/artifacts")
         if around == self._root:
             raise MalformedAnswer(f"{place} is not around {self._root}")
-        root = _faithful(around, self._version)
-        answer = self._session.get(endpoints.PROXY_LIST, {"path": root})
-        return made(
-            lambda one: {str(file["path"]): None for file in one.get("files", []) if file.get("is_dir")}, answer
-        )
+        found = self._named_in(around)
+        if found:
+            return Told(dict.fromkeys(found), sure=False)
+        above, _, name = around.rpartition("/")
+        others = self._named_in(above)
+        return Told({}, sure=bool(others) and name not in others)
+
+    def _named_in(self, folder: str) -> set[str]:
+        """Return the names of the folders in a folder; ``""`` is the root of all."""
+        query = {"path": _faithful(folder, self._version)} if folder else None
+        answer = self._session.get(endpoints.PROXY_LIST, query)
+        return made(lambda one: {str(file["path"]) for file in one.get("files", []) if file.get("is_dir")}, answer)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
