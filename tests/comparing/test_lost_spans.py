@@ -56,3 +56,17 @@ def test_what_one_side_lacks_is_told_by_its_span() -> None:
     assert [(one.key, one.state) for one in both] == [
         ("span 1 (0000000000000001)", State.MISSING), ("number of spans", State.MISMATCH),
     ]  # fmt: skip
+
+
+def test_the_finding_says_what_was_seen_and_what_to_do() -> None:
+    """A count that differs explains nothing by itself."""
+    [lost] = compare_spans(trace(1, 3), trace(1, 3))
+    assert (lost.rule, lost.note) == (
+        "trace.spans",
+        "made with 3 spans, the source gives 1: MLflow lost the others before, or its server does not give them; "
+        "look at the trace on the source, and accept it with a waiver if they are gone",
+    )
+    # none at all is told as a trace that could not be read
+    assert compare_spans(trace(0, 3), trace(0, 3)) == []
+    assert compare_spans(trace(2, 3, state="IN_PROGRESS"), trace(2, 3)) == []
+    assert compare_spans(trace(3, 3), trace(3, 3)) == []
