@@ -26,7 +26,7 @@ def trace(spans: int, told: object, *, state: str = "OK", error: str | None = No
     ("source", "target", "found"),
     [
         (trace(2, 3), trace(2, 3), [("number of spans", State.MISMATCH, 3, 2)]),
-        # the copy may count them anew
+        # the target may have counted the spans that it got
         (trace(2, 3), trace(2, 2), [("number of spans", State.MISMATCH, 3, 2)]),
         (trace(3, 3), trace(3, 3), []),
         (trace(3, 2), trace(3, 2), []),

@@ -77,7 +77,7 @@ def test_another_database_answers_the_same(kind: str, fresh_server: FreshServer,
     """Case, accents, the last digit of a number and what is none are searched alike by all of MLflow's databases."""
     source = fresh_server()
     seed = Seeder(source.uri)
-    # the tests' MariaDB holds no more than Latin letters
+    # the tests' MariaDB holds Latin letters only
     experiment = _filled(source, "newest") if kind == "postgresql" else seed.experiment("words")
     seed.call("POST", "registered-models/create", {"name": "words", "tags": [{"key": "Team", "value": "Growth"}]})
     seed.call("POST", "model-versions/create", {"name": "words", "source": "s3://somewhere/model"})
@@ -320,7 +320,7 @@ class _Silent:
 
 @pytest.mark.long
 def test_pairs_are_those_of_now(fresh_server: FreshServer, tmp_path: Path) -> None:
-    """What the second look paired anew counts at once: a pair of the first look would be blamed for nothing."""
+    """Answers are judged by the pairs of now: by those of the first look a good copy would be red."""
     source, target = fresh_server(), fresh_server()
     seed = Seeder(source.uri)
     experiment = seed.experiment("pairs")

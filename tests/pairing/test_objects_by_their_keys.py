@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.records import paired
 
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.pairing import matching
@@ -23,15 +24,7 @@ def _key(kind: str, identity: str, **given: Any) -> ObjectKey:
 
 def _told(found: Pairing[Any]) -> dict[str, Any]:
     """What a pairing holds, by ids, without what is empty."""
-    held = {
-        "pairs": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.pairs],
-        "duplicates": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.duplicates],
-        "missing": [one.entity_id for one in found.missing],
-        "extra": [(one.entity_id, why) for one, why in found.extra],
-        "ambiguous": [([one.entity_id for one in ours], [one.entity_id for one in theirs], by)
-                      for ours, theirs, by in found.ambiguous],
-    }  # fmt: skip
-    return {name: value for name, value in held.items() if value}
+    return {name: value for name, value in paired(found).items() if value}
 
 
 def _versions(*given: tuple[int, str] | tuple[int, str, str], side: str = "") -> list[ObjectKey]:

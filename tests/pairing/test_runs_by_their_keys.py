@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.records import an_experiment
+from support.records import an_experiment, paired
 
 from mlflow_parity.core.keys import RunKey
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.pairing.by_kind import RunPairing, pair_experiments, pair_objects, pair_runs, same_experiments
-from mlflow_parity.pairing.matching import Pairing
 
 ID, NAME = "mlflow_exim.field.experiment_id", "mlflow_exim.field.name"
 OF_ITS_NAME = "no source run has its id, its source tag, its name and start time, or its content"
@@ -21,18 +20,6 @@ def _of(
 ) -> Experiment:
     named = {} if of is None else {ID: of[0], NAME: of[1]}
     return an_experiment(experiment_id=number, name=name, creation_time=made, tags={**named, **(tags or {})})
-
-
-def _told(found: Pairing[Any]) -> dict[str, Any]:
-    """Everything that a pairing holds, by ids."""
-    return {
-        "pairs": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.pairs],
-        "duplicates": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.duplicates],
-        "missing": [one.entity_id for one in found.missing],
-        "extra": [(one.entity_id, why) for one, why in found.extra],
-        "ambiguous": [([one.entity_id for one in ours], [one.entity_id for one in theirs], by)
-                      for ours, theirs, by in found.ambiguous],
-    }  # fmt: skip
 
 
 def _whole(**given: Any) -> dict[str, Any]:
@@ -50,7 +37,7 @@ def test_experiments_by_id_tag_and_name() -> None:
                                            "mlflow_exim.hop1.field.name": "d"}),
         _of("12", "u", tags={ID: "4"}), _of("13", "t", tags={NAME: "d"}),
     ]  # fmt: skip
-    assert _told(pair_experiments(source, target)) == _whole(
+    assert paired(pair_experiments(source, target)) == _whole(
         pairs=[("1", "1", "same-id"), ("2", "7", "source-tag"), ("3", "9", "name"), ("4", "11", "source-tag")],
         duplicates=[("2", "8", "source-tag")],
         missing=["5"],
@@ -64,29 +51,29 @@ def test_of_several_copies_of_an_experiment_the_namesake_stands() -> None:
         _of(number, name, made=2, of=("1", "a")) for number, name in (("9", "z"), ("8", "y"), ("7", "a"), ("6", "b"))
     ]
     source = [_of("1", "a"), _of("2", "b"), _of("3", "y")]
-    assert _told(pair_experiments(source, copies)) == _whole(
+    assert paired(pair_experiments(source, copies)) == _whole(
         pairs=[("1", "7", "source-tag")], missing=["2", "3"],
         duplicates=[("1", one, "source-tag") for one in ("6", "8", "9")],
     )  # fmt: skip
     beside = pair_experiments(
         [_of("1", "a"), _of("2", "b")], [_of("1", "a"), copies[0], _of("5", "b", of=("2", "b"), made=3)]
     )
-    assert _told(beside) == _whole(
+    assert paired(beside) == _whole(
         pairs=[("1", "1", "same-id"), ("2", "5", "source-tag")], duplicates=[("1", "9", "source-tag")]
     )
     # a restored database holds copies of its own: what is itself is nobody's copy
     itself = _of("2", "b", of=("1", "a"))
-    assert _told(pair_experiments([_of("1", "a"), itself], [_of("1", "a"), itself])) == _whole(
+    assert paired(pair_experiments([_of("1", "a"), itself], [_of("1", "a"), itself])) == _whole(
         pairs=[("1", "1", "same-id"), ("2", "2", "same-id")]
     )
     nameless = _of("", "", made=None)
-    assert _told(pair_experiments([nameless], [_of("6", "w")])) == _whole(missing=[""], extra=[("6", "")])
+    assert paired(pair_experiments([nameless], [_of("6", "w")])) == _whole(missing=[""], extra=[("6", "")])
 
 
 def test_experiments_of_a_store_that_went_on_are_paired_by_id() -> None:
     """By that alone, whatever their names."""
     found = same_experiments([_of("1", "a"), _of("2", "b")], [_of("3", "a"), _of("2", "c")])
-    told = _told(found)
+    told = paired(found)
     assert (told["pairs"], told["missing"], [one for one, _ in told["extra"]]) == (
         [("2", "2", "same-id")],
         ["1"],
@@ -102,7 +89,7 @@ def _run(identity: str, name: str = "r", **given: Any) -> RunKey:
 
 def _paired(source: list[RunKey], target: list[RunKey], **given: Any) -> dict[str, Any]:
     found: RunPairing = pair_runs(source, target, **given)
-    return _told(found)
+    return paired(found)
 
 
 def test_runs_of_a_store_that_went_on_are_paired_by_id() -> None:
@@ -222,4 +209,4 @@ def test_runs_of_one_name_and_time_are_told_apart_by_their_content() -> None:
     assert _paired(ours, [_run("x", content=b"3"), _run("y", content=b"4")])["ambiguous"] == [
         (["a", "b"], ["x", "y"], "natural-key")
     ]
-    assert _told(pair_objects([], [])) == _whole()
+    assert paired(pair_objects([], [])) == _whole()

@@ -254,7 +254,7 @@ def test_runs_without_any_file_are_told_by_the_folder_around(place: Place) -> No
 
 
 def test_what_is_proved_wrong_is_never_believed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute later it would be asked for anew, and three empty runs would vouch for it."""
+    """A listing that was wrong once would be made again a minute later, and three empty runs would confirm it."""
     monkeypatch.setattr(shared_listings, "_YOUNG", 0.0)
     has = {f"r{number:02}": [] if 0 < number < 9 else ["file"] for number in range(12)}
     liar = _Liar(has, {"r11": ["file"]})

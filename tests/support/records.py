@@ -8,6 +8,7 @@ from typing import Any
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.records import Entity, Experiment, Run
+from mlflow_parity.pairing.matching import Pairing
 
 #: Ids of a run of the source, of its copy, and of others.
 RUN, COPY, OTHER, OTHER_COPY, DEAD = (letter + 31 * digit for letter, digit in ("c1", "aa", "d2", "bb", "e9"))
@@ -20,6 +21,18 @@ Told = tuple[str, str, str, object, object, str]
 def told(found: Iterable[Difference]) -> list[Told]:
     """Return all that is said of differences, in their order."""
     return [(one.key, str(one.state), one.rule, one.source, one.target, one.note) for one in found]
+
+
+def paired(found: Pairing[Any]) -> dict[str, Any]:
+    """Return everything that a pairing holds, by ids."""
+    return {
+        "pairs": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.pairs],
+        "duplicates": [(one.source.entity_id, one.target.entity_id, one.by) for one in found.duplicates],
+        "missing": [one.entity_id for one in found.missing],
+        "extra": [(one.entity_id, why) for one, why in found.extra],
+        "ambiguous": [([one.entity_id for one in ours], [one.entity_id for one in theirs], by)
+                      for ours, theirs, by in found.ambiguous],
+    }  # fmt: skip
 
 
 def a_run(**given: Any) -> Run:

@@ -16,7 +16,7 @@ from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import plural_of
+from mlflow_parity.kinds import VERSIONS, plural_of
 from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.reading.asking import Answer, Question
@@ -116,7 +116,7 @@ class Usable:
             return {one: pairs[one] for one in ids if one in pairs}
 
         if isinstance(source, Entity):
-            versions = "prompt_version" if source.kind == "prompt" else "model_version"
+            versions = VERSIONS[source.kind]
             found = {source.kind: paired(source.kind, [source.entity_id])}
             return {**found, versions: paired(versions, self._of_name(versions, source.entity_id)), "run": of("run")}
         view, objects = self._views(source)
@@ -145,7 +145,7 @@ class Usable:
 
     def _questions(self, source: Experiment | Entity, pairs: Pairs) -> Iterator[Question]:
         if isinstance(source, Entity):
-            versions = "prompt_version" if source.kind == "prompt" else "model_version"
+            versions = VERSIONS[source.kind]
             ids = self._of_name(versions, source.entity_id)
             some = self.sides["source"].snapshot.objects(SERVER).entities(versions, ids[-_VERSIONS:])
             yield from of_name(source, some, [_number(one) for one in ids], pairs[versions], pairs["run"])
@@ -284,7 +284,7 @@ class _Judge:
 
     def _leads(self, question: Question, ours: Answer, theirs: Answer) -> list[Difference]:
         """Compare the versions to which stages or an alias lead: what people load by them."""
-        pairs = self.pairs["prompt_version" if self.rule.startswith("prompt.") else "model_version"]
+        pairs = self.pairs[VERSIONS[self.rule.partition(".")[0]]]
         found = []
         for name in sorted(ours.versions.keys() | theirs.versions.keys()):
             mine, copy = ours.versions.get(name), theirs.versions.get(name)

@@ -14,7 +14,7 @@ from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.keys import as_copy_of
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import singular_of
+from mlflow_parity.kinds import VERSIONS, singular_of
 from mlflow_parity.kinds.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
 def compare_aliases(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
     """An alias must point at the copy of the version that it points at on the source."""
     rule = f"{source.kind}.aliases"
-    pairs = links.of("prompt_version" if source.kind == "prompt" else "model_version")
+    pairs = links.of(VERSIONS[source.kind])
     ours, theirs = source.facets.get("aliases") or {}, target.facets.get("aliases") or {}
     found = []
     for alias in sorted(ours.keys() | theirs.keys()):

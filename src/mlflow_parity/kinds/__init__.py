@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mlflow_parity.core.keys import chain
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
@@ -52,6 +52,11 @@ LIVE = frozenset((kind.name, facet.name) for kind in EVERY for facet in kind.sid
 OPTIONAL = frozenset((kind.name, facet.name) for kind in EVERY for facet in kind.sides if facet.optional)
 #: The kind that holds all others of its family: without its copy nothing in it has one.
 CONTAINERS: Mapping[Family, str] = {"experiment": "experiment", "model": "registered_model", "prompt": "prompt"}
+#: The kind of the versions of a registered model or prompt.
+VERSIONS: Mapping[str, Literal["model_version", "prompt_version"]] = {
+    "registered_model": "model_version",
+    "prompt": "prompt_version",
+}
 
 
 def family_of(kind: str) -> Family:

@@ -56,7 +56,7 @@ def _write(task: Task) -> None:
         _version(task, path, one, versions)
     for alias, version in told["aliases"].items():
         if has.get("aliases", {}).get(alias) != version:
-            # of an alias that tells more than this, no more can be written
+            # what else an alias tells has no place in the request
             number = version["version"] if isinstance(version, dict) else version
             task.call("POST", f"{path}/aliases", {"alias": alias, "version": number})
 

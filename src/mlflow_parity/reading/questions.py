@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from mlflow_parity.core.records import Entity, Run
+from mlflow_parity.kinds import VERSIONS
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.reading.asking import About, Question, quoted
 from mlflow_parity.reading.registry import PROMPTS
@@ -115,7 +116,7 @@ def of_name(
     """
     is_prompt = entity.kind == "prompt"
     kind: About = "prompt" if is_prompt else "registered_model"
-    of: About = "prompt_version" if is_prompt else "model_version"
+    of: About = VERSIONS[kind]
     name = quoted(entity.entity_id)
     only = f" AND {PROMPTS}" if is_prompt else ""
     if name:

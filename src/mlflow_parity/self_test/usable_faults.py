@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from mlflow_parity.kinds import VERSIONS
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.self_test.fault import Fault, Scene
 
@@ -27,7 +28,7 @@ def _answered(change: _Change) -> Callable[[Scene], bool]:
                 continue
             about: str = question.about
             if about in ("stage", "alias"):
-                about = "prompt_version" if scene.kind == "prompt" else "model_version"
+                about = VERSIONS[scene.kind]
             new = change(question, ours, theirs, told.pairs.get(about, {}))
             if new is not None:
                 changed = (question, ours, new)

@@ -24,8 +24,8 @@ T = TypeVar("T")
 FEWEST = 8
 #: Owners without a folder that are listed all the same, of each listing of a place: to see whether it tells the truth.
 _TRIED = 3
-#: Seconds for which a listing serves, and how many times those that it took: it is as old as that at most, and of a
-#: large place it takes no more of the time than that.
+#: A listing is used for 60 seconds, or for 20 times the seconds that it took where that is longer: so listing a large
+#: place again takes a twentieth of the time at most.
 _YOUNG, _WORTH = 60.0, 20.0
 #: Seconds before a listing at which an owner must have ended for the listing to hold all its files: clocks differ.
 _ENDED = 300.0

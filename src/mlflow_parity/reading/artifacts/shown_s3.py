@@ -14,6 +14,7 @@ from threading import Lock
 
 from mlflow_parity.core.errors import ForbiddenRequest, MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
+from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix
 from mlflow_parity.reading.artifacts.stores import ServerStore, Store, Way, is_faithful
 
 #: Folders of one tree that the server is asked for; what lies deeper is in the caller's listing alone.
@@ -42,7 +43,7 @@ class ShownStore:
         self._own = own
         self._server = server
         self._uri = uri
-        self._bucket = uri.removeprefix("s3://").partition("/")[0]
+        self._bucket = bucket_and_prefix(uri)[0]
         self._endpoint, self._address = told
         self._seen = seen
         self._chosen: Store = own
