@@ -97,15 +97,22 @@ def spilling(first: int = 0) -> Spoil:
 
 
 def spilling_of_s3(*methods: str) -> Spoil:
-    """Refuse every third request of these methods, in S3's own form."""
+    """Refuse, of what these methods ask for, the second place and each third after it for ever, in S3's own form.
+
+    The first is a probe. Lists and objects are counted apart: both are refused, however few there are.
+    """
+    seen: dict[tuple[str, bool], list[str]] = {}
     number = 0
 
     def spill(exchange: Exchange, code: int, headers: list[tuple[str, str]], content: bytes) -> None:
         nonlocal number
-        number += exchange.command in methods
-        if exchange.command not in methods or number % 3:
+        places = seen.setdefault((exchange.command, "list-type=" in exchange.path), [])
+        if exchange.path not in places:
+            places.append(exchange.path)
+        if exchange.command not in methods or places.index(exchange.path) % 3 != 1:
             exchange.answer(code, headers, content)
             return
+        number += 1
         given = {name.lower(): value for name, value in exchange.headers.items()}
         texts = list(_spilled(given))
         text = escape(texts[number % len(texts)])

@@ -16,7 +16,7 @@ from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_cr
 from mlflow_parity.standin.servers import Server
 from support import warm
 from support.pairs import Migration
-from support.servers import FreshServer, ServerPool, keep_pristine
+from support.servers import FreshServer, ServerPool, empty, keep_pristine
 from support.sharing import lead
 
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
@@ -160,17 +160,31 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture(scope="session")
-def sagemaker_app(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
-    """A stand-in MLflow App with temporary credentials, shared by all tests."""
+def _app(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in MLflow App with temporary credentials, started once."""
     with stand_in(tmp_path_factory.mktemp("app"), arn=APP_ARN, s3=s3) as running:
         keep_pristine(running.server)
         yield running
 
 
 @pytest.fixture(scope="session")
-def sagemaker_server(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
-    """A stand-in managed tracking server of another region and account identity, shared by all tests."""
+def _managed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[StandIn]:
+    """A stand-in managed tracking server of another region and account identity, started once."""
     identity = new_credentials(temporary=False)
     with stand_in(tmp_path_factory.mktemp("managed"), arn=SERVER_ARN, s3=s3, credentials=identity) as running:
         keep_pristine(running.server)
         yield running
+
+
+@pytest.fixture(scope="module")
+def sagemaker_app(_app: StandIn) -> StandIn:
+    """The stand-in App, empty: no test finds what those of another module left there."""
+    empty(_app.server)
+    return _app
+
+
+@pytest.fixture(scope="module")
+def sagemaker_server(_managed: StandIn) -> StandIn:
+    """The stand-in managed tracking server, empty likewise."""
+    empty(_managed.server)
+    return _managed

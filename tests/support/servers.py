@@ -80,15 +80,20 @@ def emptied(server: Server) -> Iterator[None]:
     """Make a shared server empty for the length of a ``with`` block; :func:`keep_pristine` was called at its start."""
     kept = server.database_path.with_suffix(".kept")
     copy_database(server.database_path, kept)
-    copy_database(_pristine(server), server.database_path)
+    empty(server)
     try:
         yield
     finally:
         copy_database(kept, server.database_path)
 
 
+def empty(server: Server) -> None:
+    """Make a shared server empty; :func:`keep_pristine` was called at its start."""
+    copy_database(_pristine(server), server.database_path)
+
+
 def keep_pristine(server: Server) -> None:
-    """Keep a copy of a new server's database, for :func:`emptied`."""
+    """Keep a copy of a new server's database, for :func:`empty`."""
     copy_database(server.database_path, _pristine(server))
 
 
