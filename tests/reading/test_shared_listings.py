@@ -18,7 +18,7 @@ from support.seed import Seeder
 
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.locations import parse_arn
-from mlflow_parity.core.records import ArtifactTree, Run
+from mlflow_parity.core.records import ArtifactTree, Entity, Run
 from mlflow_parity.reading.artifacts import s3_store, shared_listings
 from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings, Told, place_of
 from mlflow_parity.reading.server import ServerReader
@@ -309,6 +309,12 @@ class _Counted:
         return [asked for called, asked in self.calls if called == name]
 
 
+def _model(model_id: str, uri: str) -> Entity:
+    """Return a logged model that was made a day ago."""
+    made = int(1000 * time.time()) - 86_400_000
+    return Entity("logged_model", model_id, model_id, "1", made, {}, uri)
+
+
 @pytest.mark.parametrize("much", [False, True], ids=["", "too much of others"])
 def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPatch, much: bool) -> None:
     """A call for each of a million runs costs hours, and dollars."""
@@ -323,8 +329,12 @@ def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPat
         for path, content in files.items():
             key = f"{prefix}/{runs[number].run_id}/artifacts/{path}"
             writer.put_object(Bucket=bucket, Key=key, Body=content, ChecksumAlgorithm="SHA256")
-    for number in range(12):
-        writer.put_object(Bucket=bucket, Key=f"{prefix}/models/m-{number}/artifacts/MLmodel", Body=b"flavors: {}")
+    models = [_model(f"m-{number}", f"{root}/models/m-{number}/artifacts") for number in range(12)]
+    for model in models[:9]:
+        key = f"{prefix}/models/{model.entity_id}/artifacts/model/MLmodel"
+        writer.put_object(Bucket=bucket, Key=key, Body=b"flavors: {}")
+    for number in range(50 if much else 1):
+        writer.put_object(Bucket=bucket, Key=f"{prefix}/of-nobody/{number}", Body=b"")
     if much:
         monkeypatch.setattr(s3_store, "_PASSED", 1)
     counted = _Counted(client)
@@ -332,20 +342,26 @@ def test_s3_is_walked_once(sagemaker_app: StandIn, monkeypatch: pytest.MonkeyPat
     # an experiment's own place is trusted once it is known
     assert experiment in {one.experiment_id for one in reader.experiments()}
     counted.calls.clear()
-    trees = read(reader, runs)
+    shared = SharedListings()
+    trees = read(reader, runs, shared)
     assert {number: {file.path for file in trees[runs[number].run_id].files} for number in range(RUNS)} == {
         number: set(FILES.get(number, ())) for number in range(RUNS)
     }
-    assert not any(file.error for tree in trees.values() for file in tree.files)
+    # a part of them, as they come in batches
+    of_models = [tree for part in (models[:6], models[6:]) for tree in reader.entity_files(part, "digest", shared)]
+    assert {tree.run_id: [file.path for file in tree.files] for tree in of_models} == {
+        model.entity_id: ["model/MLmodel"] * (number < 9) for number, model in enumerate(models)
+    }
+    assert not any(file.error for tree in (*trees.values(), *of_models) for file in tree.files)
     listed = counted.of("ListObjectsV2")
     if much:
-        assert len(listed) == 1 + RUNS
+        assert len(listed) == 1 + RUNS + len(models)
     else:
-        # one walk, and three runs without files to see that it tells the truth
-        assert len(listed) == 4
+        # one walk for all of them, and one run without files to see that it tells the truth
+        assert len(listed) == 2
     assert listed.count(f"{prefix}/") == 1
     # the hash that S3 has is taken from a shared listing too
-    assert counted.of("GetObject") == []
+    assert len(counted.of("GetObject")) == 9
     assert len(counted.of("HeadObject")) == sum(map(len, FILES.values()))
 
 

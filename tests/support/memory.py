@@ -159,7 +159,9 @@ class MemoryReader(NoObjects):
             [one for one in self.store.objects if one.kind in kinds and one.container == experiment_id]
         )
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """The files of logged models and model versions."""
         for one in entities:
             yield self.store.trees.get(one.entity_id, ArtifactTree(one.entity_id, ()))

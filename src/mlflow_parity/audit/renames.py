@@ -17,6 +17,7 @@ from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 if TYPE_CHECKING:
     from mlflow_parity.core.scope import Depth
     from mlflow_parity.reading import Reader
+    from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 
 #: What the report's note of the renames begins with.
 NOTE = "read on the target under their names of the source (--parity-rename)"
@@ -142,11 +143,13 @@ class RenamedReader:
         for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids):
             yield [self._linked(entity) for entity in batch]
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """Files of logged models and versions, asked for by the names that they have."""
         asked = [_named(entity, self._own) for entity in entities]
         real = {there.entity_id: entity.entity_id for there, entity in zip(asked, entities, strict=True)}
-        for tree in self._reader.entity_files(asked, depth):
+        for tree in self._reader.entity_files(asked, depth, shared):
             yield replace(tree, run_id=real[tree.run_id])
 
     def _linked(self, entity: Entity) -> Entity:

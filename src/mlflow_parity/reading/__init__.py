@@ -117,7 +117,9 @@ class Reader(Protocol):
         """Return runs with the logged models that they used and made."""
         ...
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """The files of logged models and versions, attachments of traces; a tree's ``run_id`` is the entity's id."""
         ...
 

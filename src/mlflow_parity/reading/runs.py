@@ -220,7 +220,9 @@ class RunReader:
         listings.expect((run.artifact_uri, run.run_id) for run in runs)
         return self._trees(runs, lambda run: run.run_id, lambda run: self._places.of_run(run, listings), depth)
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+    ) -> Iterator[ArtifactTree]:
         """The files of each logged model and model version, the attachments of each trace.
 
         ``run_id`` of a tree is the entity's id.
@@ -233,7 +235,7 @@ class RunReader:
         traces = {entity.entity_id: entity for entity in entities if entity.kind == "trace"}
         entities = [entity for entity in entities if entity.kind != "trace"]
         touch = any(entity.kind == "model_version" for entity in entities)
-        listings = SharedListings()
+        listings = SharedListings() if shared is None else shared
         listings.expect((one.artifact_uri or "", one.entity_id) for one in entities)
         trees = self._trees(
             entities,

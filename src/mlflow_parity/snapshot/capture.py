@@ -75,11 +75,15 @@ def capture(
         snapshot.check(SERVER, part)
 
     def one(experiment: Experiment) -> int:
-        resumed = _capture_experiment(reader, snapshot, experiment, parts, depth, include_deleted, count, model_links)
+        # what lies in its place is listed once, for its runs and for its logged models
+        shared = SharedListings()
+        resumed = _capture_experiment(
+            reader, snapshot, experiment, parts, depth, include_deleted, count, model_links, shared
+        )
         place = experiment.experiment_id
         # no server lists the scorers of a deleted experiment
         readable = set(parts) - ({"scorers"} if experiment.lifecycle_stage == "deleted" else set())
-        resumed += capture_objects(reader, snapshot, place, readable, depth, count)
+        resumed += capture_objects(reader, snapshot, place, readable, depth, count, shared)
         count(experiments=1)
         return resumed
 
@@ -104,6 +108,7 @@ def _capture_experiment(
     include_deleted: bool,
     count: Count,
     model_links: bool,
+    shared: SharedListings,
 ) -> int:
     experiment_id = experiment.experiment_id
     names = [part for part in RUN_PARTS if part == "runs" or part in parts]
@@ -128,7 +133,6 @@ def _capture_experiment(
     runs = RunsWriter(home, model_links=model_links) if "runs" in wanted else None
     metrics = MetricsWriter(home, deleted=include_deleted) if "metrics" in wanted else None
     artifacts = ArtifactsWriter(home, depth, deleted=include_deleted) if "artifacts" in wanted else None
-    shared = SharedListings()
     failed: dict[Part, str] = {}
     links_error: str | None = None
     try:
@@ -186,9 +190,16 @@ def _is_good(sidecar: dict[str, Any] | None, depth: Depth, *, include_deleted: b
 
 
 def capture_objects(
-    reader: Reader, snapshot: Snapshot, place: str, parts: Collection[Part], depth: Depth, count: Count
+    reader: Reader,
+    snapshot: Snapshot,
+    place: str,
+    parts: Collection[Part],
+    depth: Depth,
+    count: Count,
+    shared: SharedListings | None = None,
 ) -> int:
     """Read the objects of an experiment (by id) or of the server; return how many parts were there already."""
+    listings = SharedListings() if shared is None else shared
     names = SERVER_PARTS if place == SERVER else PARTS
     kept = 0
     anew: set[Part] = set()
@@ -218,7 +229,7 @@ def capture_objects(
                 problem = snapshot.objects(place).problem(KINDS[files_of or ""].part)
                 if problem is not None:
                     raise MalformedAnswer(f"the objects could not be listed: {problem}")
-                _read_files(reader, snapshot, place, files_of or "", writer, depth, count)
+                _read_files(reader, snapshot, place, files_of or "", writer, depth, count, listings)
                 writer.finish()
             else:
                 kinds = _kinds(part)
@@ -292,7 +303,14 @@ class _ModelFiles:
 
 
 def _read_files(
-    reader: Reader, snapshot: Snapshot, place: str, kind: str, writer: ArtifactsWriter, depth: Depth, count: Count
+    reader: Reader,
+    snapshot: Snapshot,
+    place: str,
+    kind: str,
+    writer: ArtifactsWriter,
+    depth: Depth,
+    count: Count,
+    shared: SharedListings,
 ) -> None:
     objects = snapshot.objects(place)
     ids = [key.entity_id for key in objects.keys(kind)]
@@ -305,7 +323,7 @@ def _read_files(
             if found is not None:
                 writer.add(replace(found, run_id=entity_id))
         rest = [entity for entity in entities if known.get(entity.entity_id) is None]
-        for tree in reader.entity_files(rest, depth) if rest else ():
+        for tree in reader.entity_files(rest, depth, shared) if rest else ():
             writer.add(tree)
             count(artifacts=len(tree.files), size=sum(file.size or 0 for file in tree.files))
 

@@ -91,9 +91,9 @@ class S3Store:
             found: dict[str, list[_Listed]] = {}
             kept = passed = 0
             for file, hashed in self._listed(around, 2 * (_KEPT + _PASSED)):
-                owner, _, rest = file.path.partition("/")
-                folder, _, path = rest.partition("/")
-                if folder == "artifacts" and path:
+                # RUN/artifacts/…, and models/MODEL/artifacts/…
+                owner, _, path = file.path.partition("/artifacts/")
+                if owner and path:
                     found.setdefault(owner, []).append((Artifact(path, file.size), hashed))
                     kept += 1
                 else:
@@ -103,7 +103,7 @@ class S3Store:
             return found
 
         # S3 lists what begins with these very letters
-        return Told(self._tried("list", once), sure=True)
+        return Told(self._tried("list", once), sure=True, deep=True)
 
     def _listed(self, prefix: str, most: int | None = None) -> Iterator[_Listed]:
         seen: set[str] = set()

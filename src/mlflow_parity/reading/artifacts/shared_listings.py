@@ -2,8 +2,9 @@
 
 Nine runs in ten have no file, and an empty folder costs as much to list as a full one. An owner's files are in
 ``PLACE/ID/artifacts``: so one listing of ``PLACE`` tells which owners have any (a server's proxy lists one level), or
-all their files (S3). It is only a shorter way: an owner is listed by itself where no such listing can be had, where it
-says too much or is contradicted, where nothing shows that it tells the truth, and where files may still be coming.
+all their files (S3), and those of the owners in the places below it: an experiment's logged models are in
+``PLACE/models``. It is only a shorter way: an owner is listed by itself where no such listing can be had, where it says
+too much or is contradicted, where nothing shows that it tells the truth, and where files may still be coming.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ T = TypeVar("T")
 
 #: Fewer owners in one place are listed one by one.
 FEWEST = 8
-#: Owners without a folder that are listed all the same, of each listing of a place: to see whether it tells the truth.
-_TRIED = 3
+#: Owners without a folder that are listed all the same, of each listing of a place: to see whether it tells the truth;
+#: and of one that is deep, which is one statement of its store on all of them.
+_TRIED, _TRIED_OF_DEEP = 3, 1
+#: Seconds for which others wait for a listing that one of them has begun.
+_WAIT = 2.0
 #: A listing is used for 60 seconds, or for 20 times the seconds that it took where that is longer: so listing a large
 #: place again takes a twentieth of the time at most.
 _YOUNG, _WORTH = 60.0, 20.0
@@ -44,10 +48,12 @@ class Told(Generic[T]):
     """What a listing of a place tells: the files of each owner that has any, ``None`` for files that it does not tell.
 
     ``sure``: one that names no owner that is expected is of a place without files, and not of another place.
+    ``deep``: it tells those in the places below, too, as ``NAME/ID``.
     """
 
     files: Mapping[str, Sequence[T] | None]
     sure: bool
+    deep: bool = False
 
 
 @dataclass(slots=True)
@@ -62,11 +68,12 @@ class _Listing:
     since: float
     good_until: float
     shown: bool = False
+    deep: bool = False
     untried: int = _TRIED
 
     def drop(self) -> None:
         """It is not believed any more, nor is the place listed again."""
-        self.told, self.good_until = None, math.inf
+        self.told, self.deep, self.good_until = None, False, math.inf
 
 
 @dataclass(slots=True)
@@ -104,16 +111,23 @@ class SharedListings:
             ReadError: the owner's files cannot be listed.
         """
         place = place_of(uri, owner)
-        if place is None or ended is None or place not in self._expected:
+        if place is None or ended is None:
+            return alone()
+        above, _, name = place.rpartition("/")
+        if self._is_told_above(above):
+            place, owner = above, f"{name}/{owner}"
+        elif place not in self._expected:
             return alone()
         with self._lock:
             lock = self._locks.setdefault(place, Lock())
-        # nobody waits for what may take long
-        if not lock.acquire(blocking=False):
+        # what takes longer is not waited for
+        if not lock.acquire(timeout=_WAIT):
             return alone()
         try:
             listing = self._found.get(place)
             if listing is None or time.monotonic() > listing.good_until:
+                if "/" in owner:
+                    return alone()
                 listing = self._found[place] = _listing(place, listed)
             listing.shown = listing.shown or not self._expected[place].isdisjoint(listing.told or ())
             if listing.told is None or not listing.shown or ended > listing.since - _ENDED:
@@ -127,6 +141,11 @@ class SharedListings:
         finally:
             lock.release()
         return alone() if told is None else told
+
+    def _is_told_above(self, place: str) -> bool:
+        """Whether a listing of this place tells what is in the places below it."""
+        listing = self._found.get(place)
+        return listing is not None and listing.deep and time.monotonic() <= listing.good_until
 
     @staticmethod
     def _tried(listing: _Listing, alone: Callable[[], Iterable[T]]) -> Iterable[T]:
@@ -151,4 +170,6 @@ def _listing(place: str, listed: Callable[[str], Told[Any]]) -> _Listing:
         # whether it can be listed at all shows with the owners
         return _Listing(None, since, math.inf)
     now = time.monotonic()
-    return _Listing(told.files, since, now + max(_YOUNG, _WORTH * (now - begun)), told.sure)
+    good_until = now + max(_YOUNG, _WORTH * (now - begun))
+    untried = _TRIED_OF_DEEP if told.deep else _TRIED
+    return _Listing(told.files, since, good_until, told.sure, told.deep, untried)
