@@ -75,13 +75,18 @@ def run_id(side: str, number: int) -> str:
 
 def fill(dsn: str, side: str, load: Load, artifacts: Path) -> None:
     """Fill a database that a server has initialised; ``side`` is ``source`` or ``target``, without faults."""
+    fill_rows(dsn, side, load)
+    for number in range(0, load.runs, _WITH_FILE):
+        _write(artifacts, side, load, number, f"file of run {number:08d}\n")
+
+
+def fill_rows(dsn: str, side: str, load: Load, root: str = "mlflow-artifacts:") -> None:
+    """Fill the database alone; the artifacts' places are below ``root``."""
     values = {
-        **{"side": side, "runs": load.runs, "experiments": load.experiments, "start": _START},
+        **{"side": side, "root": root, "runs": load.runs, "experiments": load.experiments, "start": _START},
         **{"metrics": METRICS, "steps": STEPS, "params": PARAMS},
     }
     _run(dsn, [*_EXPERIMENTS, *_RUNS, *(_SOURCE_TAGS if side == "target" else ())], values)
-    for number in range(0, load.runs, _WITH_FILE):
-        _write(artifacts, side, load, number, f"file of run {number:08d}\n")
 
 
 def plant(dsn: str, load: Load, artifacts: Path) -> None:
@@ -123,7 +128,7 @@ def _run(dsn: str, statements: list[str] | tuple[str, ...], values: dict[str, ob
 # the target gives other ids to experiments too: it has one more of its own before them
 _EXPERIMENTS = (
     """INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)
-       SELECT 'load-' || lpad(n::text, 3, '0'), 'mlflow-artifacts:/load-' || n, 'active', %(start)s + n, %(start)s + n
+       SELECT 'load-' || lpad(n::text, 3, '0'), %(root)s || '/load-' || n, 'active', %(start)s + n, %(start)s + n
        FROM generate_series(0, %(experiments)s - 1) n
        ORDER BY CASE WHEN %(side)s = 'target' THEN -n ELSE n END""",
 )
@@ -136,7 +141,7 @@ _RUNS = (
                           end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
         SELECT r.id, 'run-' || lpad(r.n::text, 6, '0'), 'LOCAL', '', '', 'bench', 'FINISHED', %(start)s + r.n,
                %(start)s + r.n + 60000, '', 'active',
-               'mlflow-artifacts:/' || r.place || '/' || r.id || '/artifacts', e.experiment_id
+               %(root)s || '/' || r.place || '/' || r.id || '/artifacts', e.experiment_id
         FROM {_NUMBERED} JOIN experiments e ON e.name = r.experiment""",
     f"""INSERT INTO params (key, value, run_uuid)
         SELECT 'param-' || p, md5(r.n || '-' || p), r.id FROM {_NUMBERED}, generate_series(0, %(params)s - 1) p""",

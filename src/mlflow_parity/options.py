@@ -117,6 +117,14 @@ OPTIONS: tuple[Option, ...] = (
         "Read this bucket or folder too: data of a server names it, outside of the server's own artifact root",
         "S3_URI",
     ),
+    Option(
+        "source-artifacts",
+        "text",
+        None,
+        "Read what the source keeps behind its proxy here: the s3:// URI or folder of its artifacts",
+        "PLACE",
+    ),
+    Option("target-artifacts", "text", None, "The same for the target", "PLACE"),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
@@ -186,9 +194,11 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     profile = values.get("profile", "export-import")
     if profile not in PROFILES:
         raise UsageProblem(f"--parity-profile: {profile!r} is not one of {', '.join(PROFILES)}")
+    source = in_workspace(_side("source", values, env), "source", env)
+    target = in_workspace(_side("target", values, env), "target", env)
     settings = Settings(
-        source=in_workspace(_side("source", values, env), "source", env),
-        target=in_workspace(_side("target", values, env), "target", env),
+        source=source,
+        target=target,
         experiments=_names(values.get("experiments", "")),
         exclude_experiments=_names(values.get("exclude-experiments", "")),
         models=_names(values.get("models", "")),
@@ -206,6 +216,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         self_test=_flag("self-test", values),
         two_servers=_flag("two-servers", values),
         allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
+        source_artifacts=_artifacts("source", source, values),
+        target_artifacts=_artifacts("target", target, values),
     )
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
@@ -245,6 +257,21 @@ def _side(side: str, values: Mapping[str, str], env: Mapping[str, str]) -> Locat
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for line in text.splitlines() for part in line.split(",") if part.strip())
+
+
+def _artifacts(side: str, location: Location, values: Mapping[str, str]) -> str:
+    # not above: in other people's runs of pytest this module is all that is loaded
+    from mlflow_parity.reading.artifacts.own_way import given_place
+
+    option = BY_NAME[f"{side}-artifacts"]
+    place = given_place(values.get(option.name, ""), option.flag)
+    if place and location.kind != "http":
+        what = "a snapshot" if location.kind == "snapshot" else "an ARN, whose files are read in S3 as they are"
+        raise UsageProblem(
+            f"{option.flag}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave "
+            "it out"
+        )
+    return place
 
 
 def _flag(name: str, values: Mapping[str, str]) -> bool:

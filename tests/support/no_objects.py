@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.visibility import Visibility
@@ -27,6 +28,7 @@ class NoObjects:
     visibility = Visibility()
     #: It names no place.
     trusted = TrustedPlaces((), list)
+    own_way: OwnWay | None = None
 
     def supports(self, kind: str) -> bool | None:
         """Every kind."""

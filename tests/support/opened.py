@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity
+from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.server import PAGE, ServerReader
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
@@ -12,11 +15,19 @@ from mlflow_parity.reading.transport.timed import Limits
 QUICK = Limits(first_wait=0.02, longest_wait=0.1)
 
 
-def opened(uri: str, *, page: int = PAGE, workers: int = 8) -> ServerReader:
+def opened(
+    uri: str,
+    *,
+    page: int = PAGE,
+    workers: int = 8,
+    own_way: OwnWay | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> ServerReader:
     """Return a reader of a server, with pages of a size of our own, and so many requests at once."""
     location = parse_location(uri, option="--source-uri")
-    found = credentials(location, "source", {"AWS_EC2_METADATA_DISABLED": "true"})
-    return ServerReader(Session(location, found, limits=QUICK), found, page=page, workers=workers)
+    found = credentials(location, "source", {"AWS_EC2_METADATA_DISABLED": "true", **(environ or {})})
+    session = Session(location, found, limits=QUICK)
+    return ServerReader(session, found, page=page, workers=workers, own_way=own_way)
 
 
 def everything(reader: ServerReader, experiment: str) -> list[Entity]:

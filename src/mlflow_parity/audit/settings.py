@@ -37,6 +37,9 @@ class Settings:
     two_servers: bool = False
     usable: bool = False
     allow_place: tuple[str, ...] = ()
+    source_artifacts: str = ""
+    """Where the caller reaches what the source keeps behind its proxy; empty: through the proxy."""
+    target_artifacts: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,8 @@ def _outside_places(audit: Audit) -> _Outside:
         reader = audit.sides[name].reader
         if reader is None:
             continue
+        if reader.own_way is not None:
+            notes.append(f"files of the {name} were {reader.own_way}")
         trusted = reader.trusted
         if trusted.used:
             notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")

@@ -10,6 +10,7 @@ from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Exper
 from mlflow_parity.core.scope import Depth
 
 if TYPE_CHECKING:
+    from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
@@ -25,6 +26,7 @@ class Reader(Protocol):
 
     location: Location
     trusted: TrustedPlaces
+    own_way: OwnWay | None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -149,11 +151,16 @@ class Reader(Protocol):
 
 
 def open_reader(
-    location: Location, side: Literal["source", "target"], workers: int, allowed: Sequence[str] = ()
+    location: Location,
+    side: Literal["source", "target"],
+    workers: int,
+    allowed: Sequence[str] = (),
+    own_way: OwnWay | None = None,
 ) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
 
-    ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights.
+    ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights, ``own_way`` is
+    where the caller reaches what the server keeps behind its proxy.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -167,4 +174,4 @@ def open_reader(
     found = credentials(location, side)
     redactor = Redactor.from_environment(also=location.secrets)
     session = Session(location, found, workers=workers, redactor=redactor)
-    return ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed)
+    return ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed, own_way=own_way)

@@ -26,6 +26,7 @@ from mlflow_parity.kinds.attachments import named
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import read_trees
@@ -57,6 +58,7 @@ class RunReader:
         redactor: Redactor | None = None,
         page: int = PAGE,
         allowed: Sequence[str] = (),
+        own_way: OwnWay | None = None,
     ) -> None:
         self.location = session.location
         self.session = session
@@ -76,7 +78,9 @@ class RunReader:
         self._linking = Lock()
         #: Which places in S3 are read with the caller's own rights: the server's own, and those in ``allowed``.
         self.trusted = TrustedPlaces(allowed, self.experiments, workspace=bool(session.location.workspace))
-        self.places = self._places = Places(session, credentials, lambda: self.capabilities, self.trusted)
+        #: The caller's own way to what the server keeps behind its proxy, if there is one.
+        self.own_way = own_way
+        self.places = self._places = Places(session, credentials, lambda: self.capabilities, self.trusted, own_way)
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property
@@ -217,7 +221,7 @@ class RunReader:
     ) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
         listings = SharedListings() if shared is None else shared
-        listings.expect((run.artifact_uri, run.run_id) for run in runs)
+        listings.expect(one for run in runs for one in self._places.expected(run.artifact_uri, run.run_id))
         return self._trees(runs, lambda run: run.run_id, lambda run: self._places.of_run(run, listings), depth)
 
     def entity_files(
@@ -236,7 +240,9 @@ class RunReader:
         entities = [entity for entity in entities if entity.kind != "trace"]
         touch = any(entity.kind == "model_version" for entity in entities)
         listings = SharedListings() if shared is None else shared
-        listings.expect((one.artifact_uri or "", one.entity_id) for one in entities)
+        listings.expect(
+            place for one in entities for place in self._places.expected(one.artifact_uri or "", one.entity_id)
+        )
         trees = self._trees(
             entities,
             lambda entity: entity.entity_id,

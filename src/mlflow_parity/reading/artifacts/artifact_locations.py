@@ -16,6 +16,7 @@ from mlflow_parity.kinds.attachments import FOLDER, named
 from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
 from mlflow_parity.reading.artifacts.disk import on_disk
+from mlflow_parity.reading.artifacts.own_way import OwnWay, own_store
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, place_of
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
@@ -55,8 +56,10 @@ class Places:
         credentials: Credentials,
         capabilities: Callable[[], Capabilities],
         trusted: TrustedPlaces,
+        way: OwnWay | None = None,
     ) -> None:
         self._session = session
+        self._way = way
         self._credentials = credentials
         self._trusted = trusted
         self._ask = capabilities
@@ -75,6 +78,11 @@ class Places:
         over = run.end_time if run.status in _OVER else None
         ended = None if over is None else over / 1000
         return self.stores(Place(run.run_id, run.artifact_uri, run_id=run.run_id, ended=ended), shared)
+
+    def expected(self, uri: str, owner: str) -> list[tuple[str, str]]:
+        """Return the places in which an owner's files are looked for, each with the owner."""
+        own = self._way.below(uri) if self._way is not None and uri.startswith("mlflow-artifacts:/") else None
+        return [(one, owner) for one in (uri, own) if one]
 
     def of_entity(self, entity: Entity, shared: SharedListings | None = None) -> Sequence[Store]:
         """Stores of the files of a logged model or a model version.
@@ -242,8 +250,19 @@ class Places:
         # with a host in it the URI may mean another server, which this one knows how to reach
         proxied = place.uri.startswith("mlflow-artifacts:") and not urlsplit(place.uri).netloc
         if proxied and self._capabilities.artifact_proxy:
-            return [ProxyStore(self._session, place, self._capabilities, shared)]
+            proxy = ProxyStore(self._session, place, self._capabilities, shared)
+            return [self._own(place, proxy, shared) or proxy]
         return [self._server(place)]
+
+    def _own(self, place: Place, server: ProxyStore, shared: SharedListings | None) -> Store | None:
+        """Return the caller's own way to a proxied place, where one was given."""
+        if self._way is None:
+            return None
+
+        def in_s3(own: Place) -> S3Store:
+            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared)
+
+        return own_store(self._way, place, server, self._session.location.display, in_s3)
 
     def _server(self, place: Place) -> ServerStore:
         # a path of another machine is another file here, or none

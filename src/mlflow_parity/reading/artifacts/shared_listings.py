@@ -102,9 +102,11 @@ class SharedListings:
         alone: Callable[[], Iterable[T]],
         *,
         ended: float | None,
+        inside: Callable[[], Iterable[T]] | None = None,
     ) -> Iterable[T]:
         """Return an owner's files: ``listed`` lists a place by its URI, ``alone`` the owner by itself.
 
+        ``inside`` lists, in the place of ``alone``, an owner of which the place tells that it has files, and not which.
         ``ended`` is when the owner got its last files, in seconds since 1970; ``None``: it may get more.
 
         Raises:
@@ -134,6 +136,7 @@ class SharedListings:
                 told: Sequence[T] | None = None
             elif owner in listing.told:
                 told = listing.told[owner]
+                alone = inside or alone
             elif listing.untried:
                 return self._tried(listing, alone)
             else:

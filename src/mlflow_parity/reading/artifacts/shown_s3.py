@@ -145,18 +145,32 @@ class ShownStore:
             raise self._contradicts(_MLMODEL, "nothing", "a file")
 
     def _same_bytes(self, files: Sequence[Artifact]) -> bool:
-        """Read the smallest file both ways; false where none can be: one that is empty proves nothing."""
-        for file in sorted(files, key=lambda file: (not file.size, file.size or 0, file.path)):
-            ways = self._server.ways(file) if file.size and file.size <= _LARGEST else ()
-            if not ways:
-                continue
-            ours, theirs = (_digest(some, file) for some in (self._own.ways(file), ways))
-            if ours != theirs:
-                raise self._contradicts(file.path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
-            with self._seen.lock:
-                self._seen.buckets.add(self._bucket)
-            return True
-        return False
+        """Read one file both ways; false where none can be."""
+        read = read_both_ways(files, self._own, self._server)
+        if read is None:
+            return False
+        path, ours, theirs = read
+        if ours != theirs:
+            raise self._contradicts(path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
+        with self._seen.lock:
+            self._seen.buckets.add(self._bucket)
+        return True
+
+
+def read_both_ways(files: Sequence[Artifact], own: Store, server: Store) -> tuple[str, str, str] | None:
+    """Read the smallest file both ways: its path, its SHA-256 in the caller's store, and in the server's.
+
+    ``None``: none can be, and one that is empty proves nothing.
+
+    Raises:
+        ReadError: it can be read in one way only.
+    """
+    for file in sorted(files, key=lambda file: (not file.size, file.size or 0, file.path)):
+        ways = server.ways(file) if file.size and file.size <= _LARGEST else ()
+        if ways:
+            ours, theirs = (_digest(some, file) for some in (own.ways(file), ways))
+            return file.path, ours, theirs
+    return None
 
 
 def _told(side: set[tuple[str, int | None]], path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -97,13 +97,17 @@ class ProxyStore:
             answer,
         )
 
-    def files(self) -> Iterator[Artifact]:
-        """Every file."""
+    def walked(self) -> Iterator[Artifact]:
+        """Every file, as the server lists this owner's folders."""
+        return walk(self._list)
+
+    def files(self, inside: Callable[[], Iterable[Artifact]] | None = None) -> Iterator[Artifact]:
+        """Every file; ``inside`` lists them in the server's place, where it is known that there is a folder."""
         if self._shared is None:
-            return walk(self._list)
+            return self.walked()
         place = self._place
         return iter(
-            self._shared.files(place.uri, place.owner, self._folders, lambda: walk(self._list), ended=place.ended)
+            self._shared.files(place.uri, place.owner, self._folders, self.walked, ended=place.ended, inside=inside)
         )
 
     def _folders(self, place: str) -> Told[Artifact]:

@@ -1,0 +1,238 @@
+"""The auditor's own way to what a server keeps behind its proxy: the storage itself, once it is shown to be the same.
+
+The server still says which owners have files; which, and what is in them, is read in the place that the caller named. A
+place of another server, an old copy of it or half of it would hide what was lost: so of each experiment some owners are
+listed both ways, and their smallest file is read both ways.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.text import counted
+from mlflow_parity.reading.artifacts.disk import from_disk
+from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, read_both_ways
+from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
+from mlflow_parity.reading.artifacts.trusted_places import given_places
+
+#: Owners of each experiment that are listed, and of which a file is read, both ways.
+_SHOWN = 3
+#: Folders in folders, more of which are a loop.
+_DEEPEST = 64
+
+
+def given_place(text: str, option: str) -> str:
+    """Return the place that an option names: an ``s3://`` URI, or the absolute path of a folder; empty: none.
+
+    Raises:
+        UsageProblem: it is neither.
+    """
+    if text.startswith("s3://"):
+        places = given_places(text, option)
+        if len(places) != 1:
+            raise UsageProblem(f"{option}: {text!r} is more than one place; give the one of the server's artifacts")
+        return places[0]
+    if not text:
+        return ""
+    folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
+    if "://" in text.removeprefix("file://") or not folder.is_absolute() or not folder.is_dir():
+        raise UsageProblem(
+            f"{option}: {text!r} is no folder of this machine and no s3:// URI; give the place that the server keeps "
+            "its artifacts in (its --artifacts-destination), or leave the option out"
+        )
+    return str(folder)
+
+
+@dataclass(slots=True)
+class Shown:
+    """What was read both ways and was the same, by experiment; safe to use from many threads."""
+
+    listed: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    by_server: int = 0
+    """Owners that had to be read through the server all the same, and why the first of them had to."""
+    why: str = ""
+    lock: Lock = field(default_factory=Lock)
+
+    def enough(self, what: Counter[str], folder: str) -> bool:
+        """Whether so much of an experiment was shown that the rest is taken as it is."""
+        with self.lock:
+            return what[folder] >= _SHOWN
+
+    def add(self, what: Counter[str], folder: str) -> None:
+        """Count one more."""
+        with self.lock:
+            what[folder] += 1
+
+    def could_not(self, why: str) -> None:
+        """Count an owner that is read through the server."""
+        with self.lock:
+            self.by_server += 1
+            self.why = self.why or why
+
+
+class OwnWay:
+    """Where the caller says that a server's proxied artifacts are; ``option`` is what said so."""
+
+    def __init__(self, place: str, option: str) -> None:
+        self.place = place
+        self.option = option
+        self.shown = Shown()
+
+    def below(self, uri: str) -> str | None:
+        """Return where in the caller's place a proxied URI is; ``None``: in none that can be named safely."""
+        path = unquote(urlsplit(uri).path).strip("/")
+        return f"{self.place}/{path}" if is_faithful(path) else None
+
+    def __str__(self) -> str:
+        shown = self.shown
+        files, experiments = (
+            counted(count, name)
+            for count, name in ((sum(shown.read.values()), "files"), (len(shown.read), "experiments"))
+        )
+        told = f"read at {self.place} ({self.option}); read both ways and equal: {files} of {experiments}"
+        if shown.by_server:
+            told += f"; through the server all the same: {counted(shown.by_server, 'folders')} ({shown.why})"
+        return told
+
+
+class DiskStore:
+    """A folder of this machine below one that the caller named; a :class:`~…stores.Store`."""
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        self._root = root
+        self._folder = folder
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file; nothing where the folder is not there.
+
+        Raises:
+            ReadError: it cannot be read, or is a link or holds one: what a link means is the server's to say.
+        """
+        try:
+            if self._folder.resolve() != self._root.resolve() / self._folder.relative_to(self._root):
+                raise MalformedAnswer(f"{self._folder} is reached by a link")
+            if not self._folder.exists():
+                return
+            yield from self._walked(self._folder, "", 0)
+        except (OSError, RuntimeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise MalformedAnswer(f"{self._folder} cannot be read: {why}") from None
+
+    def _walked(self, folder: Path, before: str, deep: int) -> Iterator[Artifact]:
+        if deep > _DEEPEST:
+            raise MalformedAnswer(f"folders in {self._folder} are more than {_DEEPEST} deep")
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                path = before + os.fsencode(entry.name).decode("utf-8")
+                if stat.S_ISDIR(found.st_mode):
+                    yield from self._walked(folder / entry.name, f"{path}/", deep + 1)
+                elif stat.S_ISREG(found.st_mode):
+                    yield Artifact(path, found.st_size)
+                else:
+                    raise MalformedAnswer(f"{path!r} in {self._folder} is neither a file nor a folder")
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The disk's only one."""
+        return [from_disk(self._folder, file)]
+
+    def known_sha256(self, path: str) -> str | None:
+        """A disk vouches for nothing."""
+        return None
+
+
+class OwnStore:
+    """One owner's files in the caller's place; through the server where that can tell more."""
+
+    def __init__(self, own: Store, server: ProxyStore, place: Place, way: OwnWay, address: str) -> None:
+        self._own = own
+        self._server = server
+        self._way = way
+        self._uri = place.uri
+        self._address = address
+        self._is_own = True
+        self._experiment = unquote(urlsplit(place.uri).path).strip("/").split("/")[0]
+
+    def files(self) -> Iterator[Artifact]:
+        """Every file.
+
+        Raises:
+            ReadError: they cannot be listed, or the two ways do not show the same.
+        """
+        files = list(self._server.files(self._inside))
+        if self._is_own:
+            self._show(files)
+        return iter(files)
+
+    def _inside(self) -> Sequence[Artifact]:
+        """List an owner that has a folder, as the server says."""
+        try:
+            files = list(self._own.files())
+        except ReadError as error:
+            # what is in the way of the caller need not be in that of the server
+            self._is_own = False
+            self._way.shown.could_not(str(error))
+            return list(self._server.walked())
+        shown = self._way.shown
+        if files and shown.enough(shown.listed, self._experiment):
+            return files
+        told = list(self._server.walked())
+        ours, theirs = ({(file.path, file.size or 0) for file in side} for side in (files, told))
+        if ours != theirs and not any(file.error for file in told):
+            path, size = min(ours ^ theirs)
+            with_size = f"a file of {size:,} bytes", "no such file"
+            raise self._contradicts(path, *(with_size if (path, size) in ours else with_size[::-1]))
+        shown.add(shown.listed, self._experiment)
+        return told
+
+    def _show(self, files: Sequence[Artifact]) -> None:
+        shown = self._way.shown
+        if shown.enough(shown.read, self._experiment):
+            return
+        read = read_both_ways(files, self._own, self._server)
+        if read is None:
+            return
+        path, ours, theirs = read
+        if ours != theirs:
+            raise self._contradicts(path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
+        shown.add(shown.read, self._experiment)
+
+    def _contradicts(self, path: str, ours: str, theirs: str) -> Contradiction:
+        return Contradiction(
+            f"{self._way.place} is not what the server {self._address} keeps behind its proxy: {self._uri}/{path} is "
+            f"{ours} in the first, and {theirs} to the server; give {self._way.option} the place of its "
+            "--artifacts-destination, or leave it out"
+        )
+
+    def ways(self, file: Artifact) -> Sequence[Way]:
+        """The caller's, then the server's."""
+        return [*(self._own.ways(file) if self._is_own else ()), *self._server.ways(file)]
+
+    def known_sha256(self, path: str) -> str | None:
+        """What the caller's own store vouches for."""
+        return self._own.known_sha256(path) if self._is_own else None
+
+
+def own_store(
+    way: OwnWay, place: Place, server: ProxyStore, address: str, in_s3: Callable[[Place], Any]
+) -> Store | None:
+    """Return the store of a place in the caller's own; ``None``: the server's alone can name it."""
+    uri = way.below(place.uri)
+    if uri is None:
+        return None
+    if uri.startswith("s3://"):
+        own: Store = in_s3(Place(place.owner, uri, ended=place.ended))
+    else:
+        own = DiskStore(Path(way.place), Path(uri))
+    return OwnStore(own, server, place, way, address)
