@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.clouds import azure, google
 from support.opened import opened
 from support.proxy import Proxy, proxying
 from support.seed import Seeder
 from support.servers import FreshServer
 
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import ArtifactTree, Run
-from mlflow_parity.reading.artifacts import own_way, shared_listings
-from mlflow_parity.reading.artifacts.own_way import OwnWay
+from mlflow_parity.reading.artifacts import clouds, own_way, shared_listings
+from mlflow_parity.reading.artifacts.own_way import OwnWay, given_place
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import new_credentials
 
@@ -207,3 +209,48 @@ def test_s3_behind_the_proxy(world: World, s3: S3, tmp_path: Path) -> None:
         )
     trees = world.read("s3://own-way/behind", environ)
     assert all("is not what the server" in str(trees[run.run_id].error) for run in world.runs[:WITH_FILES])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cloud", ["gs://bucket", "az://bucket"])
+def test_other_clouds_behind_the_proxy(
+    world: World, cloud: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where the server keeps its files in Google's or Azure's storage: read by the emulator of each."""
+    with google() if cloud.startswith("gs") else azure(tmp_path / "azure") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        place = given_place(f"{cloud}/behind/", "--option")
+        assert place == f"{cloud}/behind"
+        system, root = clouds._file_system(cloud)
+        if cloud.startswith("az"):
+            system.mkdir(root)
+        for file in world.root.rglob("*"):
+            if file.is_file():
+                system.pipe_file(f"{root}/behind/{file.relative_to(world.root).as_posix()}", file.read_bytes())
+        assert world.read(place) == world.alone
+        assert 0 < world.asked()[1] <= 8 + 2
+        for run in world.runs[:WITH_FILES]:
+            name = f"{root}/behind/{world.experiment}/{run.run_id}/artifacts/deep/größe/a.txt"
+            system.pipe_file(name, b"x" * len(b"the file of run 0"))
+        trees = world.read(place)
+        assert all("is not what the server" in str(trees[run.run_id].error) for run in world.runs[:WITH_FILES])
+        # a bucket that is not there: the server's files, and the report says why
+        way = OwnWay(f"{cloud}-of-nobody/behind", "--option")
+        reader = opened(world.proxy.uri, own_way=way)
+        assert {tree.run_id: tree for tree in reader.artifacts(world.runs, "digest")}.keys() == world.alone.keys()
+        assert "read both ways and equal: 0 files" in str(way)
+
+
+@pytest.mark.parametrize("uri", ["gs://", "gs:///x", "az://bucket/../x", "gs://bucket/*", "abfss://bucket//x"])
+def test_a_cloud_s_place_is_plain(uri: str) -> None:
+    """What is no place is said before anything is read."""
+    with pytest.raises(UsageProblem, match="names no place"):
+        given_place(uri, "--option")
+
+
+def test_a_cloud_without_its_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries are an extra: who lacks them is told its name."""
+    monkeypatch.setitem(clouds.SCHEMES, "gs", "no_such_library")
+    with pytest.raises(UsageProblem, match=r'pip install "mlflow-parity\[clouds\]"'):
+        given_place("gs://bucket/x", "--option")

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.text import counted
+from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, read_both_ways
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
@@ -32,7 +33,7 @@ _DEEPEST = 64
 
 
 def given_place(text: str, option: str) -> str:
-    """Return the place that an option names: an ``s3://`` URI, or the absolute path of a folder; empty: none.
+    """Return the place that an option names: a URI in S3 or a cloud, or the absolute path of a folder; empty: none.
 
     Raises:
         UsageProblem: it is neither.
@@ -42,13 +43,15 @@ def given_place(text: str, option: str) -> str:
         if len(places) != 1:
             raise UsageProblem(f"{option}: {text!r} is more than one place; give the one of the server's artifacts")
         return places[0]
+    if scheme_of(text):
+        return checked(text, option)
     if not text:
         return ""
     folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
     if "://" in text.removeprefix("file://") or not folder.is_absolute() or not folder.is_dir():
         raise UsageProblem(
-            f"{option}: {text!r} is no folder of this machine and no s3:// URI; give the place that the server keeps "
-            "its artifacts in (its --artifacts-destination), or leave the option out"
+            f"{option}: {text!r} is no folder of this machine, and no s3://, gs:// or az:// URI; give the place that "
+            "the server keeps its artifacts in (its --artifacts-destination), or leave the option out"
         )
     return str(folder)
 
@@ -233,6 +236,8 @@ def own_store(
         return None
     if uri.startswith("s3://"):
         own: Store = in_s3(Place(place.owner, uri, ended=place.ended))
+    elif scheme_of(uri):
+        own = CloudStore(way.place, uri.removeprefix(f"{way.place}/"))
     else:
         own = DiskStore(Path(way.place), Path(uri))
     return OwnStore(own, server, place, way, address)
