@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from mlflow_parity.audit.settings import Settings
+    from mlflow_parity.reading.artifacts.own_way import OwnWay
 
 GROUP = "mlflow-parity"
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
@@ -216,9 +217,11 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         self_test=_flag("self-test", values),
         two_servers=_flag("two-servers", values),
         allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
-        source_artifacts=_artifacts("source", source, values),
-        target_artifacts=_artifacts("target", target, values),
+        source_artifacts=values.get("source-artifacts", ""),
+        target_artifacts=values.get("target-artifacts", ""),
     )
+    for side in ("source", "target"):
+        own_way(side, source if side == "source" else target, values.get(f"{side}-artifacts", ""))
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
@@ -259,19 +262,23 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for line in text.splitlines() for part in line.split(",") if part.strip())
 
 
-def _artifacts(side: str, location: Location, values: Mapping[str, str]) -> str:
-    # not above: in other people's runs of pytest this module is all that is loaded
-    from mlflow_parity.reading.artifacts.own_way import given_place
+def own_way(side: str, location: Location, text: str) -> OwnWay | None:
+    """Return the caller's own way to the files of a side; ``None``: none was given.
 
-    option = BY_NAME[f"{side}-artifacts"]
-    place = given_place(values.get(option.name, ""), option.flag)
+    Raises:
+        UsageProblem: it is no place, or that of a side without a proxy.
+    """
+    # not above: in other people's runs of pytest this module is all that is loaded
+    from mlflow_parity.reading.artifacts.own_way import OwnWay, given_place
+
+    option = BY_NAME[f"{side}-artifacts"].flag
+    place = given_place(text, option)
     if place and location.kind != "http":
         what = "a snapshot" if location.kind == "snapshot" else "an ARN, whose files are read in S3 as they are"
         raise UsageProblem(
-            f"{option.flag}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave "
-            "it out"
+            f"{option}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave it out"
         )
-    return place
+    return OwnWay(place, option) if place else None
 
 
 def _flag(name: str, values: Mapping[str, str]) -> bool:

@@ -13,6 +13,7 @@ from support.proxy import proxying
 from support.seed import Seeder
 from support.servers import FreshServer, copy_database
 
+from mlflow_parity.cli import main
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.options import resolve
 from mlflow_parity.standin.servers import Server
@@ -104,3 +105,19 @@ def test_only_a_server_with_a_proxy_has_it(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(UsageProblem, match="the source is a snapshot"):
         resolve({**BASE, "source-uri": str(tmp_path), "source-artifacts": "s3://bucket/x"}, {})
+
+
+def test_a_snapshot_is_taken_where_the_files_lie(
+    ends: Ends, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A snapshot of the source is often all that stays of it: it must not take five days."""
+    by = ["--source-uri", ends.source.uri, "--parity-source-artifacts", ends.source.artifacts_root]
+    assert main(["snapshot", *by, "--to", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"files were read at {ends.source.artifacts_root} (--parity-source-artifacts); read both ways" in told
+    done = audit(tmp_path, str(tmp_path / "source"), ends.target.uri, *SAME)
+    assert done.status == 0, done.output[-3000:]
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main(["snapshot", *by[:3], "no/place", "--to", str(tmp_path)]))
+    assert ended.value.code == 4
+    assert "--parity-source-artifacts: 'no/place' is no folder of this machine" in capsys.readouterr().err

@@ -29,11 +29,11 @@ from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
+from mlflow_parity.options import own_way
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
 from mlflow_parity.reading import Reader, open_reader
-from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
@@ -113,8 +113,7 @@ class Main(Shared):
             renames = self.renames if name == "target" and self.renames else Renames()
             if location.kind == "snapshot":
                 return Side(name, location, None, renames.digest)
-            place = getattr(self.settings, f"{name}_artifacts")
-            way = OwnWay(place, f"--parity-{name}-artifacts") if place else None
+            way = own_way(name, location, getattr(self.settings, f"{name}_artifacts"))
             reader: Reader = open_reader(location, name, self.settings.workers, self.settings.allow_place, way)
             if renames:
                 reader = RenamedReader(reader, renames)

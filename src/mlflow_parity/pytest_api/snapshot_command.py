@@ -14,6 +14,7 @@ from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_ar
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import DEPTHS
 from mlflow_parity.core.text import counted, visible
+from mlflow_parity.options import BY_NAME, own_way
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
@@ -36,6 +37,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         AUDIT_OPTION, action="append", metavar="S3_URI", help="Read this bucket or folder too, which data of it names"
+    )
+    parser.add_argument(
+        BY_NAME["source-artifacts"].flag,
+        default="",
+        metavar="PLACE",
+        help="Read here what the server keeps behind its proxy: the URI or folder of its artifacts",
     )
     parser.set_defaults(main=main)
 
@@ -61,7 +68,8 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
     allowed = given_places("\n".join(getattr(args, "parity_allow_place", None) or ()), AUDIT_OPTION)
-    reader = open_reader(location, "source", args.workers, allowed)
+    way = own_way("source", location, args.parity_source_artifacts)
+    reader = open_reader(location, "source", args.workers, allowed, way)
     try:
         side = Side("source", location, reader)
         experiments = side.experiments()
@@ -81,6 +89,8 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     unread = _unread(side)
     if note is not None:
         print(note)
+    if way is not None:
+        print(f"files were {way}")
     print(_summary(side, root))
     for line in unread:
         print(f"not read: {line}", file=sys.stderr)
