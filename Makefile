@@ -45,6 +45,7 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks.migrating
 	$(BIN)/python -m benchmarks.large_file
 	$(BIN)/python -m benchmarks.load
+	$(BIN)/python -m benchmarks.listings
 
 # what the audit detects, as the tests' fault battery finds it
 detection: $(VENV)/.ready-dev
