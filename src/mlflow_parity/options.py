@@ -220,8 +220,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         source_artifacts=values.get("source-artifacts", ""),
         target_artifacts=values.get("target-artifacts", ""),
     )
-    for side in ("source", "target"):
-        own_way(side, source if side == "source" else target, values.get(f"{side}-artifacts", ""))
+    own_way("source", source, settings.source_artifacts)
+    own_way("target", target, settings.target_artifacts)
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
@@ -268,17 +268,19 @@ def own_way(side: str, location: Location, text: str) -> OwnWay | None:
     Raises:
         UsageProblem: it is no place, or that of a side without a proxy.
     """
+    if not text:
+        return None
     # not above: in other people's runs of pytest this module is all that is loaded
     from mlflow_parity.reading.artifacts.own_way import OwnWay, given_place
 
     option = BY_NAME[f"{side}-artifacts"].flag
     place = given_place(text, option)
-    if place and location.kind != "http":
+    if location.kind != "http":
         what = "a snapshot" if location.kind == "snapshot" else "an ARN, whose files are read in S3 as they are"
         raise UsageProblem(
             f"{option}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave it out"
         )
-    return OwnWay(place, option) if place else None
+    return OwnWay(place, option)
 
 
 def _flag(name: str, values: Mapping[str, str]) -> bool:

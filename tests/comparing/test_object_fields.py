@@ -209,7 +209,7 @@ def test_what_an_import_may_change_of_an_object_it_did_not_make() -> None:
 
 
 def test_spans_that_the_target_could_search() -> None:
-    """A target whose database can hold spans has them in a file: no search finds them, and another run mends it."""
+    """Spans in a file, on a target whose database could hold them: no search finds them; migrate again."""
     note = f"{IN_FILE}. Run the migration again: the target's database can hold them"
     assert _compared("trace", "tags", {SPANS: STORE}, {SPANS: "FILE"}, keeps_spans=lambda: True) == [
         (SPANS, "mismatch", "trace.tags.spans", STORE, "FILE", note)

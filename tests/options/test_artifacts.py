@@ -49,7 +49,7 @@ def ends(module_server: FreshServer) -> Ends:
 
 
 def test_both_sides_are_read_where_they_lie(ends: Ends, tmp_path: Path) -> None:
-    """The verdict is the same, the report says what was done, and no more than a few files pass a server."""
+    """The audit is green, the report says where files were read, and each server sends nine files at most."""
     with proxying(ends.source.uri) as source, proxying(ends.target.uri) as target:
         by = [f"--parity-source-artifacts={ends.source.artifacts_root}"]
         by += [f"--parity-target-artifacts=file://{ends.target.artifacts_root}"]

@@ -53,7 +53,7 @@ class Place:
         return opened(self.proxy.uri)
 
     def one_by_one(self) -> ServerReader:
-        """Return a reader that asks one after another: nobody waits for a listing, so that others list meanwhile."""
+        """Return a reader that asks one after another: with threads, who waits too long for a listing lists alone."""
         return opened(self.proxy.uri, workers=1)
 
     def trees(self) -> dict[str, ArtifactTree]:

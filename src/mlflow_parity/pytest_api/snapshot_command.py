@@ -90,7 +90,8 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     if note is not None:
         print(note)
     if way is not None:
-        print(f"files were {way}")
+        # it may quote what a cloud's library said
+        print(visible(Redactor.from_environment(also=location.secrets)(f"files were {way}")))
     print(_summary(side, root))
     for line in unread:
         print(f"not read: {line}", file=sys.stderr)

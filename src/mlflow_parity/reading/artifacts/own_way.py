@@ -22,7 +22,7 @@ from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
-from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, read_both_ways
+from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
@@ -33,7 +33,7 @@ _DEEPEST = 64
 
 
 def given_place(text: str, option: str) -> str:
-    """Return the place that an option names: a URI in S3 or a cloud, or the absolute path of a folder; empty: none.
+    """Return the place that an option names: a URI in S3 or a cloud, or the absolute path of a folder.
 
     Raises:
         UsageProblem: it is neither.
@@ -45,8 +45,6 @@ def given_place(text: str, option: str) -> str:
         return places[0]
     if scheme_of(text):
         return checked(text, option)
-    if not text:
-        return ""
     folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
     if "://" in text.removeprefix("file://") or not folder.is_absolute() or not folder.is_dir():
         raise UsageProblem(
@@ -99,10 +97,7 @@ class OwnWay:
 
     def __str__(self) -> str:
         shown = self.shown
-        files, experiments = (
-            counted(count, name)
-            for count, name in ((sum(shown.read.values()), "files"), (len(shown.read), "experiments"))
-        )
+        files, experiments = counted(sum(shown.read.values()), "files"), counted(len(shown.read), "experiments")
         told = f"read at {self.place} ({self.option}); read both ways and equal: {files} of {experiments}"
         if shown.by_server:
             told += f"; through the server all the same: {counted(shown.by_server, 'folders')} ({shown.why})"
@@ -203,13 +198,8 @@ class OwnStore:
         shown = self._way.shown
         if shown.enough(shown.read, self._experiment):
             return
-        read = read_both_ways(files, self._own, self._server)
-        if read is None:
-            return
-        path, ours, theirs = read
-        if ours != theirs:
-            raise self._contradicts(path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
-        shown.add(shown.read, self._experiment)
+        if same_both_ways(files, self._own, self._server, self._contradicts):
+            shown.add(shown.read, self._experiment)
 
     def _contradicts(self, path: str, ours: str, theirs: str) -> Contradiction:
         return Contradiction(

@@ -146,31 +146,31 @@ class ShownStore:
 
     def _same_bytes(self, files: Sequence[Artifact]) -> bool:
         """Read one file both ways; false where none can be."""
-        read = read_both_ways(files, self._own, self._server)
-        if read is None:
-            return False
-        path, ours, theirs = read
-        if ours != theirs:
-            raise self._contradicts(path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
-        with self._seen.lock:
-            self._seen.buckets.add(self._bucket)
-        return True
+        shown = same_both_ways(files, self._own, self._server, self._contradicts)
+        if shown:
+            with self._seen.lock:
+                self._seen.buckets.add(self._bucket)
+        return shown
 
 
-def read_both_ways(files: Sequence[Artifact], own: Store, server: Store) -> tuple[str, str, str] | None:
-    """Read the smallest file both ways: its path, its SHA-256 in the caller's store, and in the server's.
+def same_both_ways(
+    files: Sequence[Artifact], own: Store, server: Store, contradicts: Callable[[str, str, str], Contradiction]
+) -> bool:
+    """Read the smallest file in the caller's store and in the server's; false where none can be.
 
-    ``None``: none can be, and one that is empty proves nothing.
+    One that is empty proves nothing. ``contradicts`` is given a path, and what it is in each.
 
     Raises:
-        ReadError: it can be read in one way only.
+        ReadError: it can be read in one way only, or the two are not the same.
     """
     for file in sorted(files, key=lambda file: (not file.size, file.size or 0, file.path)):
         ways = server.ways(file) if file.size and file.size <= _LARGEST else ()
         if ways:
             ours, theirs = (_digest(some, file) for some in (own.ways(file), ways))
-            return file.path, ours, theirs
-    return None
+            if ours != theirs:
+                raise contradicts(file.path, f"SHA-256 {ours[:16]}…", f"SHA-256 {theirs[:16]}…")
+            return True
+    return False
 
 
 def _told(side: set[tuple[str, int | None]], path: str) -> str:
