@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sqlite3
 from collections.abc import Iterator
@@ -24,12 +23,12 @@ from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.cli import main
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.check_registry import collected, select
-from mlflow_parity.pytest_api import snapshot_command
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, USABLE, actions, is_allowed, policies
@@ -198,10 +197,7 @@ def rights(sagemaker_server: StandIn, tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT", front.endpoint)
         made.target = parse_arn(running.arn, custom_endpoint=front.endpoint)
         made.allowed = set(whole)
-        order = argparse.Namespace(
-            source_arn=running.arn, source_uri=None, to=str(folder), workers=4, parity_depth="digest"
-        )
-        assert snapshot_command.main(order) == 0
+        assert main(["snapshot", "--source-arn", running.arn, "--to", str(folder), "--workers", "4"]) == 0
         yield made
 
 
