@@ -52,6 +52,9 @@ def moved_runs(
             ids = {one for one, before in gone.items() if include_deleted or before.lifecycle_stage != "deleted"}
             if ids:
                 found.setdefault(place, set()).update(ids)
+        for place, ids in found.items():
+            if said := reader.contradiction(sorted(ids)):
+                unknown[place] = said
         return found
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again") as pool:

@@ -11,6 +11,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Depth, Profile
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+from mlflow_parity.reading.database.urls import DatabaseUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class Settings:
     two_servers: bool = False
     usable: bool = False
     allow_place: tuple[str, ...] = ()
+    source_db: DatabaseUrl | None = None
+    target_db: DatabaseUrl | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be printed of the locations and databases."""
+        databases = [secret for one in (self.source_db, self.target_db) if one is not None for secret in one.secrets]
+        return *self.source.secrets, *self.target.secrets, *databases
 
 
 @dataclass(frozen=True, slots=True)

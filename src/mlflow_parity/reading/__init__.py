@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
+    from mlflow_parity.reading.database.urls import DatabaseUrl
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -141,17 +142,35 @@ class Reader(Protocol):
         """Count what this audit does not compare, by kind (``None``: cannot be told)."""
         ...
 
+    @property
+    def told(self) -> str:
+        """What a report has to say of the way it was read; empty: nothing."""
+        ...
+
+    def end_of_first_reading(self) -> None:
+        """Told when all was read: a database beside the API is left then, and what is read again comes by the API."""
+        ...
+
+    def contradiction(self, run_ids: Sequence[str]) -> str:
+        """Return on which runs the database beside the API disagrees with it although neither changes; empty: none."""
+        ...
+
     def close(self) -> None:
         """Release connections."""
         ...
 
 
 def open_reader(
-    location: Location, side: Literal["source", "target"], workers: int, allowed: Sequence[str] = ()
+    location: Location,
+    side: Literal["source", "target"],
+    workers: int,
+    allowed: Sequence[str] = (),
+    database: DatabaseUrl | None = None,
 ) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
 
-    ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights.
+    ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights, ``database`` is
+    where the server keeps its data, from which runs and metric histories are read then.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -163,6 +182,12 @@ def open_reader(
     from mlflow_parity.reading.transport.session import Session
 
     found = credentials(location, side)
-    redactor = Redactor.from_environment(also=location.secrets)
+    redactor = Redactor.from_environment(also=(*location.secrets, *(database.secrets if database else ())))
     session = Session(location, found, workers=workers, redactor=redactor)
-    return ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed)
+    reader = ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed)
+    if database is None:
+        return reader
+    from mlflow_parity.reading.database.reader import DatabaseReader
+
+    beside: Reader = cast("Reader", DatabaseReader(reader, database))
+    return beside

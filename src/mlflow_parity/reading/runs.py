@@ -90,6 +90,23 @@ class RunReader:
         return server_info(self.session)
 
     @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads of all that is asked at once."""
+        return self._pool
+
+    @property
+    def told(self) -> str:
+        """Nothing that a report has to say of the way it was read."""
+        return ""
+
+    def end_of_first_reading(self) -> None:
+        """Nothing: each request tells what is there when it is answered."""
+
+    def contradiction(self, _: Sequence[str]) -> str:
+        """Nothing: nothing but the server was asked."""
+        return ""
+
+    @property
     def requests(self) -> int:
         """Requests sent so far."""
         return self.session.sent
