@@ -52,7 +52,9 @@ def read(folder: Path, uri: str, database: str | None = None) -> dict[str, Any]:
             for name in _FILES:
                 table = pq.read_table(place / name) if (place / name).exists() else None
                 rows = [] if table is None else table.drop_columns(["row"] if name == _FILES[1] else []).to_pylist()
-                found[f"{experiment.experiment_id} {name}"] = sorted(rows, key=lambda row: (row["run_id"], str(row.get("key"))))
+                found[f"{experiment.experiment_id} {name}"] = sorted(
+                    rows, key=lambda row: (row["run_id"], str(row.get("key")))
+                )
         return found
     finally:
         reader.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -48,11 +48,12 @@ def batch_of(rows: Sequence[Sequence[object]], schema: pa.Schema) -> pa.RecordBa
     """
     arrays = []
     for column, values in zip(schema, zip(*rows, strict=True), strict=True):
+        # Arrow itself takes 1.5 for the whole number 1, and bytes for text
+        if not set(map(type, values)) <= _TAKEN[column.type]:
+            raise wrong_type(column)
         try:
-            if any(type(value) is bytes for value in values):
-                raise MalformedAnswer("bytes")
             arrays.append(pa.array(values, column.type))
-        except (pa.ArrowException, MalformedAnswer, OverflowError, ValueError, TypeError):
+        except (pa.ArrowException, OverflowError, UnicodeError):
             raise wrong_type(column) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -67,17 +68,26 @@ def cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         return batch
     arrays = []
     for column, values in zip(schema, batch.columns, strict=True):
+        # a text that could be read as a number is none
+        if not any(alike(values.type) for alike in (*_CAST[column.type], pa.types.is_null)):
+            raise wrong_type(column)
         try:
-            if pa.types.is_string(column.type) and not _is_text(values.type):
-                raise pa.ArrowInvalid("no text")
             arrays.append(values.cast(column.type))
         except pa.ArrowException:
             raise wrong_type(column) from None
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _is_text(found: pa.DataType) -> bool:
-    return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found))
+_TAKEN: Mapping[pa.DataType, frozenset[type]] = {
+    pa.string(): frozenset({str, type(None)}),
+    pa.int64(): frozenset({int, type(None)}),
+    pa.float64(): frozenset({float, int, type(None)}),
+}
+_CAST: Mapping[pa.DataType, tuple[Callable[[pa.DataType], bool], ...]] = {
+    pa.string(): (pa.types.is_string, pa.types.is_large_string),
+    pa.int64(): (pa.types.is_integer,),
+    pa.float64(): (pa.types.is_floating, pa.types.is_integer),
+}
 
 
 def wrong_type(column: pa.Field) -> MalformedAnswer:

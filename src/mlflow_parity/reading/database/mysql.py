@@ -14,6 +14,8 @@ from mlflow_parity.reading.database.batches import ROWS, DatabaseError, batch_of
 from mlflow_parity.reading.database.urls import DatabaseUrl
 
 _BEGIN = (
+    # for MariaDB ends a read-only transaction at CREATE TABLE, and begins one that is not
+    "SET SESSION TRANSACTION READ ONLY",
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 )

@@ -45,6 +45,7 @@ class PostgresConnection:
         try:
             self._connection = adbc_driver_postgresql.dbapi.connect(_libpq(url), autocommit=True)
             with self._connection.cursor() as cursor:
+                cursor.execute("SET default_transaction_read_only = on")
                 cursor.execute(_BEGIN)
                 cursor.execute(_STATE)
                 state = tuple(cursor.fetchone())

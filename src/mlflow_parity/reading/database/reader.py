@@ -19,6 +19,7 @@ from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
 from mlflow_parity.reading.database.schema import columns_of
 from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
 from mlflow_parity.reading.database.urls import DatabaseUrl
+from mlflow_parity.reading.histories import CAP
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import made
 
@@ -139,7 +140,8 @@ class DatabaseReader:
         run = next((one for one in runs if one.metrics and one.status == "FINISHED"), None)
         if run is None:
             return
-        key = min((point.step, name) for name, point in run.metrics.items())[1]
+        # one request brings it
+        key = max((point.step if point.step < CAP else -1, name) for name, point in run.metrics.items())[1]
         run = replace(run, metrics={key: run.metrics[key]})
         by_api = [series for batch in self._reader.histories([run]) for series in batch]
         if any(series.error is not None for series in by_api):
