@@ -52,9 +52,6 @@ def moved_runs(
             ids = {one for one, before in gone.items() if include_deleted or before.lifecycle_stage != "deleted"}
             if ids:
                 found.setdefault(place, set()).update(ids)
-        for place, ids in found.items():
-            if said := reader.contradiction(sorted(ids)):
-                unknown[place] = said
         return found
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again") as pool:
@@ -63,6 +60,10 @@ def moved_runs(
                 moved.update(future.result())
             except ReadError as error:
                 unknown.update(dict.fromkeys(group, f"whether it changed since could not be asked: {error}"))
+    try:
+        unknown.update(reader.contradictions(moved))
+    except ReadError as error:
+        unknown.update(dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}"))
     return moved, unknown
 
 

@@ -151,8 +151,8 @@ class Reader(Protocol):
         """Told when all was read: a database beside the API is left then, and what is read again comes by the API."""
         ...
 
-    def contradiction(self, run_ids: Sequence[str]) -> str:
-        """Return on which runs the database beside the API disagrees with it although neither changes; empty: none."""
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Return on which of some runs database and API disagree although neither changes, by experiment."""
         ...
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -102,9 +102,9 @@ class RunReader:
     def end_of_first_reading(self) -> None:
         """Nothing: each request tells what is there when it is answered."""
 
-    def contradiction(self, _: Sequence[str]) -> str:
+    def contradictions(self, _: Mapping[str, Collection[str]]) -> dict[str, str]:
         """Nothing: nothing but the server was asked."""
-        return ""
+        return {}
 
     @property
     def requests(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
@@ -147,7 +147,9 @@ class DatabaseReader:
         if any(series.error is not None for series in by_api):
             return
         here = [one for batch in read_histories(self._open(), [run], self._reader.pool) for one in batch]
-        if [*map(series_digest, here)] != [*map(series_digest, by_api)] and not self.contradiction([run.run_id]):
+        if [*map(series_digest, here)] != [*map(series_digest, by_api)] and not self.contradictions(
+            {run.experiment_id: [run.run_id]}
+        ):
             now = self._histories_now(run)
             if now is None or [*map(series_digest, now)] == [*map(series_digest, here)]:
                 raise MalformedAnswer(
@@ -169,27 +171,33 @@ class DatabaseReader:
             self._database.close()
             self._database = None
 
-    def contradiction(self, run_ids: Sequence[str]) -> str:
-        """Return on which of these runs database and server disagree now, where neither changes; empty: on none.
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Return on which of these runs database and server disagree now, where neither changes, by experiment.
 
-        They are runs of one experiment that were read from the database and are listed otherwise since. In a server in
-        use they changed, and its database says so too.
+        They were read from the database, and the server lists them otherwise since. In a server in use they changed,
+        came or went, and its database says so too.
 
         Raises:
             ReadError: one of both cannot be asked.
         """
-        some = sorted(run_ids)[:_ASKED]
-        before = self._digests_now(some)
-        by_api = {run_id: self._by_api(run_id) for run_id in some}
-        wrong = [run_id for run_id in some if by_api[run_id] != before.get(run_id)]
-        if wrong:
-            after = self._digests_now(wrong)
-            wrong = [one for one in wrong if after.get(one) == before.get(one)]
-        if not wrong:
-            return ""
-        return f"{self._url.option}: the database and the server disagree on run {', '.join(wrong[:3])}" + (
-            f" and {len(wrong) - 3} more of {len(some)} that were asked about" if len(wrong) > 3 else ""
-        )
+        asked = {place: sorted(ids)[:_ASKED] for place, ids in runs.items()}
+        every = [run_id for ids in asked.values() for run_id in ids]
+        if not every:
+            return {}
+        before = self._digests_now(every)
+        by_api = {run_id: self._by_api(run_id) for run_id in every}
+        wrong = {run_id for run_id in every if by_api[run_id] != before.get(run_id)}
+        after = self._digests_now(sorted(wrong)) if wrong else {}
+        still = {run_id for run_id in wrong if after.get(run_id) == before.get(run_id)}
+        found: dict[str, str] = {}
+        for place, ids in asked.items():
+            if some := [run_id for run_id in ids if run_id in still]:
+                more = f" and on {len(some) - 3} more of {len(ids)} that were asked for" if len(some) > 3 else ""
+                found[place] = (
+                    f"{self._url.option}: the database and the server disagree on run {', '.join(some[:3])}{more}; is "
+                    "it that server's own, or an old copy?"
+                )
+        return found
 
     def _digests_now(self, run_ids: Sequence[str]) -> dict[str, bytes]:
         try:

@@ -56,12 +56,11 @@ class DatabaseUrl:
 
     @property
     def display(self) -> str:
-        """The URL as it may be printed: no password, and no options."""
+        """The URL as it may be printed: no user, no password and no options."""
         if self.dialect == "sqlite":
             return f"sqlite:///{self.database}"
-        user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.dialect}://{user}{host}{'' if self.port is None else f':{self.port}'}/{self.database}"
+        return f"{self.dialect}://{host}{'' if self.port is None else f':{self.port}'}/{self.database}"
 
 
 def parse_database(text: str, side: str) -> DatabaseUrl:
