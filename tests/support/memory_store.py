@@ -378,6 +378,18 @@ class MemoryReader(NoObjects):
         """What is not compared."""
         return {"registered models": 0}
 
+    @property
+    def told(self) -> str:
+        """Nothing."""
+        return ""
+
+    def end_of_first_reading(self) -> None:
+        """Nothing: there is no transaction to end."""
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Nothing: there is no database beside it."""
+        return {}
+
     def close(self) -> None:
         """Count that it was closed."""
         self._called("close")

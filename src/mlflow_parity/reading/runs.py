@@ -102,7 +102,7 @@ class RunReader:
     def end_of_first_reading(self) -> None:
         """Nothing: each request tells what is there when it is answered."""
 
-    def contradictions(self, _: Mapping[str, Collection[str]]) -> dict[str, str]:
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
         """Nothing: nothing but the server was asked."""
         return {}
 
