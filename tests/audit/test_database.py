@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.audits import AuditRun, audit
+from support.pairs import Migration
 from support.proxy import Exchange, Fault, proxying
 from support.seed import Seeder
 from support.servers import copy_database
@@ -26,9 +27,18 @@ def _both_ways(folder: Path, source: Server, target: Server, *options: str) -> t
     return by_api, audit(folder / "database", source.uri, target.uri, *_beside(source, target), *options)
 
 
-def test_the_verdict_is_that_of_the_api(servers: tuple[Server, Server], tmp_path: Path) -> None:
+@pytest.fixture
+def pair(migration: Migration, fresh_server: FreshServer) -> tuple[Server, Server]:
+    """A source and its copy, which are altered."""
+    source, target = fresh_server(), fresh_server()
+    migration.lay("source", source)
+    migration.lay("target", target)
+    return source, target
+
+
+def test_the_verdict_is_that_of_the_api(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """Green where it is green and red where it is red, row for row: whoever signs need not know how it was read."""
-    source, target = servers
+    source, target = pair
     by_api, by_database = _both_ways(tmp_path / "clean", source, target, "--parity-include-deleted")
     assert by_api.rows() == by_database.rows()
     assert (by_api.status, by_database.status) == (1, 1)  # the tool leaves deleted ones behind
@@ -50,9 +60,9 @@ def test_the_verdict_is_that_of_the_api(servers: tuple[Server, Server], tmp_path
     assert not by_database.report["changed"]
 
 
-def test_an_old_copy_of_the_database_is_never_green(servers: tuple[Server, Server], tmp_path: Path) -> None:
+def test_an_old_copy_of_the_database_is_never_green(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """A replica that lags, or a backup: the runs in which it differs from the server are named, and nothing passes."""
-    source, target = servers
+    source, target = pair
     old = tmp_path / "old.db"
     copy_database(source.database_path, old)
     with closing(sqlite3.connect(source.database_path, timeout=30)) as database, database:
@@ -69,9 +79,9 @@ def test_an_old_copy_of_the_database_is_never_green(servers: tuple[Server, Serve
     assert run_of_copy.report["verdict"] != "green"
 
 
-def test_a_source_in_use_is_told_as_one(servers: tuple[Server, Server], tmp_path: Path) -> None:
+def test_a_source_in_use_is_told_as_one(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """What is written after the instant that was read is named as changed, and is no contradiction of the database."""
-    source, target = servers
+    source, target = pair
     seed = Seeder(source.uri)
     found = seed.call("POST", "experiments/search", {"max_results": 10, "filter": "name = 'churn model'"})
     experiment = found["experiments"][0]["experiment_id"]
@@ -94,4 +104,4 @@ def test_a_source_in_use_is_told_as_one(servers: tuple[Server, Server], tmp_path
     told = " ".join(done.report["changed"])
     assert f"({run}): tags" in told
     assert f"({came[0]}): came" in told
-    assert {row.state.value for row in done.red_rows()} == {"unverified"}
+    assert {row.state.value for row in done.red_rows()} == {"unverified"}, [str(row) for row in done.red_rows()]
