@@ -11,7 +11,7 @@ from support.audits import AuditRun, audit
 from support.pairs import Migration
 from support.proxy import Exchange, Fault, proxying
 from support.seed import Seeder
-from support.servers import copy_database
+from support.servers import FreshServer, copy_database
 
 from mlflow_parity.standin.servers import Server
 
