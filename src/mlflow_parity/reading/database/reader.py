@@ -14,7 +14,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Experiment, Run, Series
 from mlflow_parity.reading import records
 from mlflow_parity.reading.database.connection import Database
-from mlflow_parity.reading.database.histories import read_histories
+from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
 from mlflow_parity.reading.database.schema import columns_of
 from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
@@ -44,6 +44,7 @@ class DatabaseReader:
         self._url = url
         self._known: dict[str, Any] = {}
         self._checked = 0
+        self._sizes = Sizes()
         self._lock = Lock()
         # before anything is asked of the server: a wrong URL, a wrong password or a missing package show here
         self._database: Database | None = Database(url)
@@ -123,7 +124,7 @@ class DatabaseReader:
         """The complete history of every metric key of ``runs`` (one experiment's), each (run, key) once."""
         if runs and self._holds(runs[0].experiment_id):
             self._read_both_ways(runs)
-            yield from read_histories(self._open(), runs, self._reader.pool)
+            yield from read_histories(self._open(), runs, self._reader.pool, self._sizes)
         else:
             yield from self._reader.histories(runs)
 
