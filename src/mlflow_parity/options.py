@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GROUP = "mlflow-parity"
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
 SIDES = ("source-uri", "target-uri", "source-arn", "target-arn")
+#: The databases beside them, without a prefix as well.
+DATABASES = ("source-db", "target-db")
 #: What is said to whoever wants an audit and names no side.
 NO_SIDES = "the checks compare two servers: add --source-uri (or --source-arn) and --target-uri (or --target-arn)"
 
@@ -45,7 +47,7 @@ class Option:
     @property
     def flag(self) -> str:
         """Command-line flag."""
-        return "--" + self.name if self.name in SIDES else "--parity-" + self.name
+        return "--" + self.name if self.name in (*SIDES, *DATABASES) else "--parity-" + self.name
 
     @property
     def ini(self) -> str:
@@ -68,6 +70,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("target-uri", "text", None, "Target: http(s):// tracking server, ARN or snapshot directory", "URI"),
     Option("source-arn", "text", None, "Source: ARN of a SageMaker MLflow App or tracking server", "ARN"),
     Option("target-arn", "text", None, "Target: ARN of a SageMaker MLflow App or tracking server", "ARN"),
+    Option("source-db", "text", None, "Database of the source's server, to read runs and metrics from", "URL"),
+    Option("target-db", "text", None, "Database of the target's server, to read runs and metrics from", "URL"),
     Option("experiments", "list", None, "Only these experiments (names or globs, comma separated)", "NAMES"),
     Option("exclude-experiments", "list", None, "Not these experiments (names or globs)", "NAMES"),
     Option("models", "list", None, "Only these registered models and prompts (names or globs)", "NAMES"),
@@ -174,8 +178,8 @@ def raw_values(
 
 
 def is_active(values: Mapping[str, str]) -> bool:
-    """Whether this pytest run is an audit: any side was named."""
-    return any(values.get(name) for name in SIDES)
+    """Whether this pytest run is an audit: any side was named, or a database that stands beside one."""
+    return any(values.get(name) for name in (*SIDES, *DATABASES))
 
 
 def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
@@ -187,6 +191,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     # not above: in other people's runs of pytest this module is all that is loaded
     from mlflow_parity.audit.settings import Settings
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
+    from mlflow_parity.reading.database.urls import database_of
 
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
@@ -200,6 +205,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     settings = Settings(
         source=source,
         target=target,
+        source_db=database_of(values.get("source-db"), "source", source),
+        target_db=database_of(values.get("target-db"), "target", target),
         experiments=_names(values.get("experiments", "")),
         exclude_experiments=_names(values.get("exclude-experiments", "")),
         models=_names(values.get("models", "")),
@@ -255,6 +262,8 @@ def _side(side: str, values: Mapping[str, str], env: Mapping[str, str]) -> Locat
     if uri:
         return parse_location(uri, option=f"--{side}-uri", custom_endpoint=custom)
     other = "target" if side == "source" else "source"
+    if values.get(f"{side}-db"):
+        raise UsageProblem(f"--{side}-db stands beside --{side}-uri, which is missing; add the server's address")
     raise UsageProblem(f"the {other} is given but no {side}; add --{side}-uri or --{side}-arn")
 
 

@@ -105,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
                     reports = report_building.begin(values["report-dir"], redactor, folder=reports)
                     reports.ends(str(error), error.exit_status)
             raise
-        redactor = Redactor.from_environment(also=(*settings.source.secrets, *settings.target.secrets))
+        redactor = Redactor.from_environment(also=settings.secrets)
         selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
         if written:
             command = report_building.command_line(values, settings, selected)

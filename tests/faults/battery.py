@@ -42,6 +42,8 @@ OPTIONS: Mapping[Pair, tuple[str, ...]] = {
 }
 #: Pairs that `make test` audits too.
 QUICK: tuple[Pair, ...] = ("migrated", "file-store")
+#: Pairs that are audited once more with the databases beside the API, where not only the quick ones are.
+BESIDE: tuple[Pair, ...] = ("migrated", "restored")
 #: Ids that servers give, as they are shown here.
 _NORMAL = (
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "<attachment>"),
@@ -114,6 +116,8 @@ class Result:
 
     clean: Mapping[Pair, Audited]
     broken: Mapping[Pair, Audited]
+    beside: Mapping[Pair, tuple[Audited, Audited]]
+    """The same, clean and broken, with the databases beside the API."""
     altered: Mapping[str, frozenset[str]]
     """What each fault altered in the database, as SQLite saw it (:func:`altering`)."""
 
@@ -129,7 +133,12 @@ def run(pool: ServerPool, pairs: Collection[Pair] = tuple(OPTIONS)) -> Result:
             told = json.loads((folder / f"{pair}-altered.json").read_text(encoding="utf-8"))
             altered |= {fault: frozenset(found) for fault, found in told.items()}
     clean, broken = ({pair: _read(folder / f"{pair}-{when}") for pair in pairs} for when in ("clean", "broken"))
-    return Result(clean, broken, altered)
+    beside = {
+        pair: (_read(folder / f"{pair}-clean-database"), _read(folder / f"{pair}-broken-database"))
+        for pair in BESIDE
+        if set(OPTIONS) <= set(pairs)
+    }
+    return Result(clean, broken, beside, altered)
 
 
 class _Battery:
@@ -175,7 +184,14 @@ class _Battery:
 
     def _audit(self, name: str, pair: Pair, source: Server, target: Server) -> None:
         folder = self.folder / name
-        options = ("--parity-max-findings", "1000", "--junitxml", str(folder / "junit.xml"), *OPTIONS[pair])
+        self._audit_with(folder, pair, source, target)
+        if pair in BESIDE and set(OPTIONS) <= set(self.pairs):
+            databases = ("--source-db", source.database_uri, "--target-db", target.database_uri)
+            self._audit_with(self.folder / f"{name}-database", pair, source, target, *databases)
+
+    @staticmethod
+    def _audit_with(folder: Path, pair: Pair, source: Server, target: Server, *more: str) -> None:
+        options = ("--parity-max-findings", "1000", "--junitxml", str(folder / "junit.xml"), *OPTIONS[pair], *more)
         done = audit(folder, source.uri, target.uri, *options)
         (folder / "done.json").write_text(json.dumps([done.status, done.output]), encoding="utf-8")
 

@@ -10,7 +10,7 @@ from completeness.altered import UNTRIED, tried, untried
 from support.servers import ServerPool
 
 from faults import battery
-from faults.battery import OPTIONS, OWNERS, QUICK, Result
+from faults.battery import BESIDE, OPTIONS, OWNERS, QUICK, Result
 from faults.detection import markdown
 from faults.fault import Fault, Pair
 from faults.later import CHANGES, NEWER, WORKSPACES
@@ -114,6 +114,19 @@ def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
     compared = {(row["facet"].split()[0], row["facet"].split()[1]) for row in rows}
     assert {one for one in compared if one[0] in lost} <= missing
     assert broken.report["findings_total"] == len(broken.findings)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pair", BESIDE)
+def test_with_the_databases_beside_the_api_it_is_the_same(result: Result, pair: Pair) -> None:
+    """What is read from the databases is judged as what the API tells: each fault, its facet, its state, its words."""
+    for by_api, by_database in zip((result.clean[pair], result.broken[pair]), result.beside[pair], strict=True):
+        assert by_database.status == by_api.status, by_database.output
+        assert sorted(map(repr, by_database.findings)) == sorted(map(repr, by_api.findings))
+        assert by_database.failed.keys() == by_api.failed.keys()
+        for what in ("verdict", "coverage", "findings_total", "paired_by"):
+            assert by_database.report[what] == by_api.report[what], what
+        assert sum("were read from its database" in note for note in by_database.report["notes"]) == 2
 
 
 def test_every_check_was_red() -> None:

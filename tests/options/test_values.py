@@ -21,7 +21,7 @@ from support.memory_store import Store, audited, imported, rich_store, same_ids
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.errors import LocationError, UsageProblem
 from mlflow_parity.core.locations import parse_arn, parse_location
-from mlflow_parity.options import BY_NAME, OPTIONS, SIDES, is_active, raw_values, resolve
+from mlflow_parity.options import BY_NAME, DATABASES, OPTIONS, SIDES, is_active, raw_values, resolve
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
 SERVER = "arn:aws-us-gov:sagemaker:us-gov-west-1:123456789012:mlflow-tracking-server/my-server.1"
@@ -34,7 +34,7 @@ BASE = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max
 def test_names_follow_from_the_table() -> None:
     """Flag, ini name and variable of every option are of one pattern, unique, and its help is a phrase."""
     for option in OPTIONS:
-        assert option.flag == ("--" if option.name in SIDES else "--parity-") + option.name
+        assert option.flag == ("--" if option.name in (*SIDES, *DATABASES) else "--parity-") + option.name
         assert option.ini == option.environment.removeprefix("MLFLOW_").lower()
         assert re.fullmatch(r"MLFLOW_PARITY_[A-Z_]+", option.environment)
         assert option.help[0].isupper()
@@ -101,9 +101,9 @@ def test_flag_before_environment_before_ini_before_default(option: Any) -> None:
 
 
 def test_only_a_location_starts_an_audit() -> None:
-    """Other options alone, wherever they were given, leave a pytest run what it is."""
+    """Other options alone, wherever they were given, leave a pytest run what it is; a database is a location, too."""
     for option in OPTIONS:
-        assert is_active({option.name: "x"}) == option.name.endswith(("-uri", "-arn"))
+        assert is_active({option.name: "x"}) == option.name.endswith(("-uri", "-arn", "-db"))
     assert not is_active({})
     assert not is_active({"source-uri": ""})
 

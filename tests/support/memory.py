@@ -173,6 +173,18 @@ class MemoryReader(NoObjects):
         """Nothing else."""
         return {}
 
+    @property
+    def told(self) -> str:
+        """Nothing."""
+        return ""
+
+    def end_of_first_reading(self) -> None:
+        """Nothing: there is no transaction to end."""
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Nothing: there is no database beside it."""
+        return {}
+
     def close(self) -> None:
         """Nothing to release."""
 

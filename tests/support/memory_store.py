@@ -13,7 +13,7 @@ import random
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -377,6 +377,18 @@ class MemoryReader(NoObjects):
     def outside(self) -> Mapping[str, int | None]:
         """What is not compared."""
         return {"registered models": 0}
+
+    @property
+    def told(self) -> str:
+        """Nothing."""
+        return ""
+
+    def end_of_first_reading(self) -> None:
+        """Nothing: there is no transaction to end."""
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Nothing: there is no database beside it."""
+        return {}
 
     def close(self) -> None:
         """Count that it was closed."""

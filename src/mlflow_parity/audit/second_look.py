@@ -60,6 +60,10 @@ def moved_runs(
                 moved.update(future.result())
             except ReadError as error:
                 unknown.update(dict.fromkeys(group, f"whether it changed since could not be asked: {error}"))
+    try:
+        unknown.update(reader.contradictions(moved))
+    except ReadError as error:
+        unknown.update(dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}"))
     return moved, unknown
 
 

@@ -11,6 +11,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Depth, Profile
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+from mlflow_parity.reading.database.urls import DatabaseUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,14 @@ class Settings:
     source_artifacts: str = ""
     """Where the caller reaches what the source keeps behind its proxy; empty: through the proxy."""
     target_artifacts: str = ""
+    source_db: DatabaseUrl | None = None
+    target_db: DatabaseUrl | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be printed of the locations and databases."""
+        databases = [secret for one in (self.source_db, self.target_db) if one is not None for secret in one.secrets]
+        return *self.source.secrets, *self.target.secrets, *databases
 
 
 @dataclass(frozen=True, slots=True)

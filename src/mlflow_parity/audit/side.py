@@ -163,6 +163,7 @@ class Side:
             count=count,
             model_links=model_links,
         )
+        self.reader.end_of_first_reading()
         self.resumed_from = min(self._snapshot.taken_over, default=None)
         self._model_links = model_links
         self._snapshot.finish()

@@ -354,6 +354,9 @@ def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str
         option = OPTIONS[name]
         if name in ("source-uri", "target-uri"):
             text = settings.source.address if name == "source-uri" else settings.target.address
+        database = {"source-db": settings.source_db, "target-db": settings.target_db}.get(name)
+        if database is not None:
+            text = database.display
         if text == (option.default or "") and option.default is not None:
             continue
         if option.kind == "flag":

@@ -114,7 +114,10 @@ class Main(Shared):
             if location.kind == "snapshot":
                 return Side(name, location, None, renames.digest)
             way = own_way(name, location, getattr(self.settings, f"{name}_artifacts"))
-            reader: Reader = open_reader(location, name, self.settings.workers, self.settings.allow_place, way)
+            database = self.settings.source_db if name == "source" else self.settings.target_db
+            reader: Reader = open_reader(
+                location, name, self.settings.workers, self.settings.allow_place, way, database
+            )
             if renames:
                 reader = RenamedReader(reader, renames)
             return Side(name, location, reader, renames.digest)
@@ -124,6 +127,8 @@ class Main(Shared):
         self.shared = self._shared(self.audit)
         self.notes += shared_credentials(self.settings.source, self.settings.target, os.environ)
         for name, side in self.audit.sides.items():
+            if side.reader is not None and side.reader.told:
+                self.notes.append(side.reader.told)
             if side.reader is not None and (who := side.reader.migration_at_work()):
                 self.notes.append(
                     f"the {name} has the mark of a migration that is at work, or was killed ({who}): audit again when "

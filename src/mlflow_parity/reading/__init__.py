@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
+    from mlflow_parity.reading.database.urls import DatabaseUrl
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -145,6 +146,19 @@ class Reader(Protocol):
         """Count what this audit does not compare, by kind (``None``: cannot be told)."""
         ...
 
+    @property
+    def told(self) -> str:
+        """What a report has to say of the way it was read; empty: nothing."""
+        ...
+
+    def end_of_first_reading(self) -> None:
+        """Told when all was read: a database beside the API is left then, and what is read again comes by the API."""
+        ...
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Return on which of some runs database and API disagree although neither changes, by experiment."""
+        ...
+
     def close(self) -> None:
         """Release connections."""
         ...
@@ -156,11 +170,13 @@ def open_reader(
     workers: int,
     allowed: Sequence[str] = (),
     own_way: OwnWay | None = None,
+    database: DatabaseUrl | None = None,
 ) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
 
     ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights, ``own_way`` is
-    where the caller reaches what the server keeps behind its proxy.
+    where the caller reaches what the server keeps behind its proxy, ``database`` is where the server keeps its data,
+    from which runs and metric histories are read then.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -172,6 +188,12 @@ def open_reader(
     from mlflow_parity.reading.transport.session import Session
 
     found = credentials(location, side)
-    redactor = Redactor.from_environment(also=location.secrets)
+    redactor = Redactor.from_environment(also=(*location.secrets, *(database.secrets if database else ())))
     session = Session(location, found, workers=workers, redactor=redactor)
-    return ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed, own_way=own_way)
+    reader = ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed, own_way=own_way)
+    if database is None:
+        return reader
+    from mlflow_parity.reading.database.reader import DatabaseReader
+
+    beside: Reader = cast("Reader", DatabaseReader(reader, database))
+    return beside

@@ -203,7 +203,12 @@ def _one_history(session: Session, run_id: str, key: str, latest: MetricPoint) -
     series = Series(run_id, key, steps[order], timestamps[order], values[order])
     if is_complete(series, latest):
         return series
-    return _empty(run_id, key, f"incomplete: {len(values)} points came, but not the latest one (step {latest.step})")
+    return missing(run_id, key, len(values), latest)
+
+
+def missing(run_id: str, key: str, points: int, latest: MetricPoint) -> Series:
+    """Return what stands for a history that lacks its latest point."""
+    return _empty(run_id, key, f"incomplete: {points} points came, but not the latest one (step {latest.step})")
 
 
 def _empty(run_id: str, key: str, error: str | None = None) -> Series:

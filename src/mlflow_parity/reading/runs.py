@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -92,6 +92,23 @@ class RunReader:
     def _info(self) -> Mapping[str, Any]:
         """What the server says of itself; asked once."""
         return server_info(self.session)
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads of all that is asked at once."""
+        return self._pool
+
+    @property
+    def told(self) -> str:
+        """Nothing that a report has to say of the way it was read."""
+        return ""
+
+    def end_of_first_reading(self) -> None:
+        """Nothing: each request tells what is there when it is answered."""
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Nothing: nothing but the server was asked."""
+        return {}
 
     @property
     def requests(self) -> int:

@@ -1,0 +1,227 @@
+"""A server's reader that takes runs and metric histories from the database, and all else by the API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from mlflow_parity.core.digests import listed_digest, series_digest
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, UsageProblem
+from mlflow_parity.core.records import Experiment, Run, Series
+from mlflow_parity.reading import records
+from mlflow_parity.reading.database.connection import Database
+from mlflow_parity.reading.database.histories import Sizes, read_histories
+from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
+from mlflow_parity.reading.database.schema import columns_of
+from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
+from mlflow_parity.reading.database.urls import DatabaseUrl
+from mlflow_parity.reading.histories import CAP
+from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.listing import made
+
+if TYPE_CHECKING:
+    from mlflow_parity.reading.server import ServerReader
+
+#: Runs of an experiment about which database and API are asked at once where they seem to disagree.
+_ASKED = 20
+#: Experiments of which one history is read both ways.
+_BOTH_WAYS = 20
+
+
+class DatabaseReader:
+    """Reads a server with its database beside it; otherwise the reader that it wraps.
+
+    The first reading is of one instant, in one transaction. What is listed and read again after it comes by the API,
+    so that each run that the database told is held against what the server answers.
+    """
+
+    def __init__(self, reader: ServerReader, url: DatabaseUrl) -> None:
+        self._reader = reader
+        self._url = url
+        self._known: dict[str, Any] = {}
+        self._checked = 0
+        self._sizes = Sizes()
+        self._lock = Lock()
+        # before anything is asked of the server: a wrong URL, a wrong password or a missing package show here
+        self._database: Database | None = Database(url)
+        self._began = time.time()
+        self._trusted = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    @property
+    def told(self) -> str:
+        """What the report says of it."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
+        return (
+            f"runs and metric histories of the {self._url.side} were read from its database ({self._url.display}) as "
+            f"they were at {at}, and its list of runs was read by the API after that"
+        )
+
+    def experiments(self) -> list[Experiment]:
+        """Every experiment, as the API lists it; the first time the database is held against that list.
+
+        Raises:
+            UsageProblem: it is another server's, contradicts itself, or lacks what is read.
+            ReadError: either cannot be read.
+        """
+        listed = self._reader.experiments()
+        with self._lock:
+            if not self._trusted and self._database is not None:
+                self._trust(listed)
+                self._trusted = True
+        return listed
+
+    def _trust(self, listed: list[Experiment]) -> None:
+        problem = ""
+        # a server in use may have renamed one between both lists: twice in a row is another server
+        for again in (False, True):
+            database = self._restarted() if again else self._open()
+            columns = columns_of(database)
+            known = known_experiments(database, columns, self._reader.location)
+            problem = contradiction(known, self._reader.experiments() if again else listed, self._began)
+            if not problem:
+                self._known = dict(known)
+                check_whole(database)
+                return
+        raise UsageProblem(
+            f"{self._url.option}: {self._url.display} is not the database of {self._reader.location.display}, or this "
+            f"user may not see all of it: {problem}; give what that server has as --backend-store-uri"
+        )
+
+    def _restarted(self) -> Database:
+        self._open().close()
+        self._database = Database(self._url)
+        self._began = time.time()
+        return self._database
+
+    def _open(self) -> Database:
+        if self._database is None:
+            raise ReadError("the database was read before")
+        return self._database
+
+    def _holds(self, experiment_id: str) -> bool:
+        """Whether an experiment is read from the database: those that came since, or are read again, are not."""
+        if self._database is None:
+            return False
+        if not self._trusted:
+            self.experiments()
+        return experiment_id in self._known
+
+    def runs(self, experiment_id: str) -> Iterator[list[Run]]:
+        """Every run of an experiment in pages, deleted ones included, each once."""
+        if self._holds(experiment_id):
+            yield from read_runs(self._open(), experiment_id)
+        else:
+            yield from self._reader.runs(experiment_id)
+
+    def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
+        """The complete history of every metric key of ``runs`` (one experiment's), each (run, key) once."""
+        if runs and self._holds(runs[0].experiment_id):
+            self._read_both_ways(runs)
+            yield from read_histories(self._open(), runs, self._reader.pool, self._sizes)
+        else:
+            yield from self._reader.histories(runs)
+
+    def _read_both_ways(self, runs: Sequence[Run]) -> None:
+        """Read one history of an experiment by the API too: a list of runs tells nothing of earlier points.
+
+        Raises:
+            MalformedAnswer: the run did not change, and both hold different points.
+        """
+        with self._lock:
+            self._checked += 1
+            if self._checked > _BOTH_WAYS:
+                return
+        run = next((one for one in runs if one.metrics and one.status == "FINISHED"), None)
+        if run is None:
+            return
+        # one request brings it
+        key = max((point.step if point.step < CAP else -1, name) for name, point in run.metrics.items())[1]
+        run = replace(run, metrics={key: run.metrics[key]})
+        by_api = [series for batch in self._reader.histories([run]) for series in batch]
+        if any(series.error is not None for series in by_api):
+            return
+        here = [one for batch in read_histories(self._open(), [run], self._reader.pool) for one in batch]
+        if [*map(series_digest, here)] != [*map(series_digest, by_api)] and not self.contradictions(
+            {run.experiment_id: [run.run_id]}
+        ):
+            now = self._histories_now(run)
+            if now is None or [*map(series_digest, now)] == [*map(series_digest, here)]:
+                raise MalformedAnswer(
+                    f"the database and the server disagree on the history of {key!r} of run {run.run_id}"
+                )
+
+    def _histories_now(self, run: Run) -> list[Series] | None:
+        database = self._open().again()
+        try:
+            return [one for batch in read_histories(database, [run], self._reader.pool) for one in batch]
+        except ReadError:
+            return None
+        finally:
+            database.close()
+
+    def end_of_first_reading(self) -> None:
+        """End the transaction: what is read from now on is read again, and comes by the API."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """Return on which of these runs database and server disagree now, where neither changes, by experiment.
+
+        They were read from the database, and the server lists them otherwise since. In a server in use they changed,
+        came or went, and its database says so too.
+
+        Raises:
+            ReadError: one of both cannot be asked.
+        """
+        asked = {place: sorted(ids)[:_ASKED] for place, ids in runs.items()}
+        every = [run_id for ids in asked.values() for run_id in ids]
+        if not every:
+            return {}
+        before = self._digests_now(every)
+        by_api = {run_id: self._by_api(run_id) for run_id in every}
+        wrong = {run_id for run_id in every if by_api[run_id] != before.get(run_id)}
+        after = self._digests_now(sorted(wrong)) if wrong else {}
+        still = {run_id for run_id in wrong if after.get(run_id) == before.get(run_id)}
+        found: dict[str, str] = {}
+        for place, ids in asked.items():
+            if some := [run_id for run_id in ids if run_id in still]:
+                more = f" and on {len(some) - 3} more of {len(ids)} that were asked for" if len(some) > 3 else ""
+                found[place] = (
+                    f"{self._url.option}: the database and the server disagree on run {', '.join(some[:3])}{more}; is "
+                    "it that server's own, or an old copy?"
+                )
+        return found
+
+    def _digests_now(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        try:
+            database = Database(self._url)
+        except UsageProblem as error:
+            # it was there when the audit began
+            raise ReadError(str(error)) from None
+        try:
+            return {run_id: listed_digest(run) for run_id, run in runs_of_ids(database, run_ids).items()}
+        finally:
+            database.close()
+
+    def _by_api(self, run_id: str) -> bytes | None:
+        try:
+            answer = self._reader.session.get(endpoints.RUN, {"run_id": run_id})
+        except RequestRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return listed_digest(made(lambda found: records.run(found["run"]), answer))
+
+    def close(self) -> None:
+        """Release both."""
+        with suppress(Exception):
+            self.end_of_first_reading()
+        self._reader.close()

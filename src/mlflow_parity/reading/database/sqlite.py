@@ -1,0 +1,86 @@
+"""SQLite, through Python's own module: the file is opened read-only, and a copy of it is read.
+
+A reader of the file itself would keep the server from writing until it is done, for MLflow's databases have no
+write-ahead log. The copy is made under one lock, so it is one instant of the database, and is gone with the connection.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pyarrow as pa
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.reading.database.batches import ROWS, DatabaseError, batch_of, refused
+from mlflow_parity.reading.database.urls import DatabaseUrl
+
+
+class SqliteConnection:
+    """A copy of an SQLite file, read-only as well.
+
+    Raises:
+        UsageProblem: it cannot be opened.
+    """
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self._url = url
+        self._scratch = Scratch()
+        copy = self._scratch.folder / "database"
+        self._connection: sqlite3.Connection | None = None
+        try:
+            if (size := Path(url.database).stat().st_size) > shutil.disk_usage(tempfile.gettempdir()).free:
+                raise OSError(f"no room for a copy of {size:,} bytes among the temporary files; set TMPDIR")
+            with closing(_opened(Path(url.database))) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            self._connection = _opened(copy)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise UsageProblem(
+                f"{url.option}: cannot be opened: {refused(url, error)}; give a file that this user may read"
+            ) from None
+
+    def columns(self) -> dict[str, set[str]]:
+        """Return the columns of each table, by table."""
+        found: dict[str, set[str]] = {}
+        query = "SELECT t.name, c.name FROM sqlite_master t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'"
+        for table, column in self._rows(query):
+            found.setdefault(str(table), set()).add(str(column))
+        return found
+
+    def batches(self, query: str, schema: pa.Schema) -> Generator[pa.RecordBatch, None, None]:
+        """Yield what a query gives."""
+        rows: list[tuple[object, ...]] = []
+        for row in self._rows(query):
+            rows.append(row)
+            if len(rows) == ROWS:
+                yield batch_of(rows, schema)
+                rows = []
+        if rows:
+            yield batch_of(rows, schema)
+
+    def _rows(self, query: str) -> Iterator[tuple[object, ...]]:
+        if self._connection is None:
+            raise DatabaseError(f"the database is closed: {self._url.display}")
+        try:
+            with closing(self._connection.cursor()) as cursor:
+                yield from cursor.execute(query)
+        except (sqlite3.Error, UnicodeError) as error:
+            raise DatabaseError(f"the database cannot be read: {refused(self._url, error)}") from None
+
+    def close(self) -> None:
+        """Drop the copy."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._scratch.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30)

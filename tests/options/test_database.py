@@ -1,0 +1,158 @@
+"""``--source-db`` and ``--target-db``: what they take, beside what they stand, and that no output has a password."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from support.audits import audit
+from support.postgres import postgres
+from support.secrecy import leaks
+from support.seed import seed_small
+from support.servers import FreshServer, server_of
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import Location, parse_location
+from mlflow_parity.options import resolve
+from mlflow_parity.reading.database.urls import database_of, parse_database
+
+PASSWORD = "db-pass\"wörd/%+é&<x>'{y}@z"
+SERVER = "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("text", "display"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://h/d"),
+        ("postgres://u@h:1/d", "postgresql://h:1/d"),
+        ("postgresql+psycopg2://u:p@[::1]:5/d?sslmode=require", "postgresql://[::1]:5/d"),
+        ("postgresql:///d?host=/run/postgresql", "postgresql:///d"),
+        ("mysql+pymysql://u:p@h/d?charset=utf8mb4", "mysql://h/d"),
+        ("mariadb+mariadbconnector://u:p@h:3/d", "mysql://h:3/d"),
+        (f"postgresql://u:{quote(PASSWORD, safe='')}@h/d", "postgresql://h/d"),
+        ("postgresql://h/d?user=u&password=p", "postgresql://h/d"),
+    ],
+)
+def test_urls_as_servers_have_them(text: str, display: str) -> None:
+    """What ``--backend-store-uri`` takes is taken here, and shown without a secret."""
+    found = parse_database(text, "source")
+    assert found.display == display
+    if PASSWORD[:3] in text:
+        assert found.password == PASSWORD
+    for secret in found.secrets:
+        assert len(secret) == 1 or secret not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h/d",
+        "u:hunter2@h/d",
+        "mssql+pyodbc://u:hunter2@h/d",
+        "oracle://u:hunter2@h/d",
+        "postgresql://u:hunter2@h",
+        "postgresql://u:hunter2@h/",
+        "postgresql://u:hunter2@h/d/e",
+        "postgresql://u:hunter#2@h/d",
+        "postgresql://u:hunt?er2@h/d",
+        "postgresql://u:hunter2[@h/d",
+        "postgresql://u:pw@h:hunter2/d",
+        "postgresql://u:hunter2@h/d\nx",
+        "mysql://u:hunter2@/d",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:////no/such/hunter.db",
+        "sqlite:///mlflow.db?mode=rw",
+        "",
+        "postgresql",
+    ],
+)
+def test_what_is_no_database_is_said_in_one_line(text: str) -> None:
+    """A typing error shows which option, and never the password that may be anywhere in such a text."""
+    with pytest.raises(UsageProblem) as refused:
+        parse_database(text, "target")
+    said = str(refused.value)
+    assert said.startswith("--target-db: ")
+    assert "\n" not in said
+    assert "hunter2" not in said.replace("hunter.db", "")
+
+
+def test_it_stands_beside_a_server_alone(tmp_path: Path) -> None:
+    """Nothing else tells what a database does not: a snapshot and SageMaker have none beside them."""
+    url = "postgresql://u@h/d"
+    assert database_of(None, "source", parse_location(SERVER, option="--source-uri")) is None
+    with pytest.raises(UsageProblem, match="--source-db: the source is a snapshot"):
+        database_of(url, "source", Location("snapshot", str(tmp_path)))
+    with pytest.raises(UsageProblem, match="--target-db: SageMaker gives no access"):
+        database_of(url, "target", Location("app", "arn:…"))
+    with pytest.raises(UsageProblem, match="--source-db stands beside --source-uri"):
+        resolve({"source-db": url, "target-uri": SERVER, "depth": "digest", "report-dir": "r"}, {})
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:
+    """Whoever installed no driver is told which extra has it, not shown an ImportError."""
+    program = (
+        "import sys, importlib.util as u\n"
+        "find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == sys.argv[1] else find(name, *a)\n"
+        "from mlflow_parity.core.errors import UsageProblem\n"
+        "from mlflow_parity.reading.database.connection import Database\n"
+        "from mlflow_parity.reading.database.urls import parse_database\n"
+        "try:\n    Database(parse_database(sys.argv[2], 'source'))\n"
+        "except UsageProblem as error:\n    print(error)\n"
+    )
+    for package, url in (("adbc_driver_postgresql", "postgresql://h/d"), ("pymysql", "mysql://h/d")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, package, url], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        )
+        assert done.stdout.startswith(f"--source-db: {package} is not installed"), done.stderr
+        assert 'pip install "mlflow-parity[sql]"' in done.stdout
+
+
+def test_a_password_is_in_no_output_when_nothing_answers(tmp_path: Path) -> None:
+    """Whatever is switched on, and by whichever way it was given, a password of the database shows nowhere."""
+    url = f"postgresql://audit%20or:{quote(PASSWORD, safe='')}@127.0.0.1:9/d"
+    loud = ("-vv", "--log-level", "DEBUG", "--log-file", "log.txt", "--debug", "--showlocals", "--full-trace")
+    for folder, arguments, env in (
+        ("flag", ("--source-db", url, *loud), {}),
+        ("variable", loud, {"MLFLOW_PARITY_SOURCE_DB": url}),
+        ("option", ("--target-db", f"postgresql://127.0.0.1:9/d?user=u&password={quote(PASSWORD)}", *loud), {}),
+    ):
+        run = audit(tmp_path / folder, SERVER, "http://127.0.0.1:5001", *arguments, env=env)
+        assert run.status == 4
+        assert "-db: cannot be opened: postgresql://" in run.output
+        assert "Traceback" not in run.output
+        (tmp_path / folder / "output.txt").write_text(run.output, encoding="utf-8")
+    assert leaks({"password of the database": PASSWORD}, tmp_path) == []
+
+
+@pytest.mark.long
+def test_a_password_is_in_no_output_of_a_whole_audit(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The same where the audit goes through: reports, ledger, snapshots, JUnit, and the command that repeats it."""
+    target = fresh_server()
+    with postgres() as cluster, server_of("newest", tmp_path / "server", database=cluster.uri()) as source:
+        seed_small(source.uri, unicode_files=False)
+        url = f"postgresql://mlflow:{quote(PASSWORD, safe='')}@127.0.0.1:{cluster.port}/mlflow"
+        run = audit(
+            tmp_path / "audit",
+            source.uri,
+            target.uri,
+            "--parity-snapshot-dir",
+            "kept",
+            "--junitxml=junit.xml",
+            "-vv",
+            "--log-level",
+            "DEBUG",
+            "--log-file=log.txt",
+            "--debug",
+            env={"MLFLOW_PARITY_SOURCE_DB": url},
+        )
+    assert run.status == 1, run.output
+    assert f"postgresql://127.0.0.1:{cluster.port}/mlflow" in " ".join(run.report["command"])
+    assert any("were read from its database" in note for note in run.report["notes"])
+    (tmp_path / "audit" / "output.txt").write_text(run.output, encoding="utf-8")
+    assert leaks({"password of the database": PASSWORD}, tmp_path / "audit") == []

@@ -1,0 +1,315 @@
+"""A server read with its database beside it: the same records bit for bit, of one instant, without a write."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import adbc_driver_postgresql.dbapi
+import pyarrow as pa
+import pymysql
+import pytest
+from support.databases import differences, opened_beside, read, sql
+from support.mariadb import mariadb
+from support.postgres import Postgres, postgres
+from support.seed import EPOCH, Seeder, seed_small
+from support.seed_odd import seed_odd
+from support.servers import FreshServer, server_of
+
+from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
+from mlflow_parity.reading.database.connection import Database
+from mlflow_parity.reading.database.urls import parse_database
+from mlflow_parity.standin.servers import Server
+
+#: What the API alters on its way, or may: blanks at the end, case, long texts, doubles at the edge, far steps.
+PARAMS = {"a ": "b ", "A ": "x" * 6000, "a": " ", "ä": "line\nline\ttab"}
+TAGS = {"t ": " v  ", "T ": "", "t": "y" * 7999, "mlflow.user": "someone else"}
+POINTS = [
+    ("Acc", 0.1, 5, 0),
+    ("acc", 1e-320, 5, 0),
+    ("acc ", 1.7976931348623157e308, 2, -(2**62)),
+    ("n", float("nan"), 3, 1),
+    ("n", float("nan"), 3, 2),
+    ("back", 2.0, 9, 5),
+    ("back", 1.0, 8, 5),
+    ("back", 3.0, 7, 4),
+]
+#: What only SQL can leave: no value, no name but the tag, no end, no schema.
+NULLS = (
+    "UPDATE tags SET value = NULL WHERE key = 'reason'",
+    "UPDATE runs SET name = NULL WHERE name = 'killed'",
+    "UPDATE runs SET end_time = 0 WHERE name = 'failed'",
+    "UPDATE runs SET name = '' WHERE name = 'sweep-2'",
+)
+
+
+def _seed(uri: str, *, collide: bool = False, odd: bool = True) -> str:
+    """Write runs of every sort; return the id of the oddest. ``collide``: the database takes a, A and "a " for one."""
+    seed_small(uri, unicode_files=False)
+    if odd:
+        seed_odd(uri)
+    seed = Seeder(uri)
+    run = seed.run("0", "  blanks ")
+    params, tags, points = PARAMS, TAGS, POINTS
+    if collide:
+        params, tags = {"a": "b ", "long": "x" * 6000}, {"t": " v  ", "u": ""}
+        points = [("n", float("nan"), 3, 1), ("acc", 1e-320, 5, 0), ("far", 1.7976931348623157e308, 2, -(2**62))]
+    seed.log(run, params=params, tags=tags, metrics=points)
+    return run
+
+
+def test_it_is_what_the_api_tells_bit_for_bit(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Whoever reads the database gets the verdict of the API, and the file of the server stays as it is."""
+    server = fresh_server()
+    _seed(server.uri)
+    with closing(sqlite3.connect(server.database_path)) as database, database:
+        for statement in NULLS:
+            database.execute(statement)
+    before = hashlib.sha256(server.database_path.read_bytes()).hexdigest()
+    beside = {one.name for one in server.database_path.parent.iterdir()}
+    by_api, by_database = read(tmp_path, server.uri), read(tmp_path, server.uri, server.database_uri)
+    assert differences(by_api, by_database) == []
+    assert sum(one["counts"].get("runs", 0) for name, one in by_api.items() if name.endswith(" runs")) == 12
+    assert hashlib.sha256(server.database_path.read_bytes()).hexdigest() == before
+    assert {one.name for one in server.database_path.parent.iterdir()} == beside
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["2.16.2", "2.22.5", "3.4.0", "3.10.1", "3.18.0"])
+def test_each_release_is_read_alike(fresh_server: FreshServer, tmp_path: Path, version: str) -> None:
+    """The schema changed from release to release; a source is as old as it is."""
+    server = fresh_server(version)
+    _seed(server.uri, odd=False)
+    by_api, by_database = read(tmp_path, server.uri), read(tmp_path, server.uri, server.database_uri)
+    assert differences(by_api, by_database) == []
+    assert not [name for name, one in by_api.items() if isinstance(one, dict) and one["error"]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Postgres]:
+    """PostgreSQL with everything of a seeded server."""
+    with postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def on_postgres(cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A seeded server on it."""
+    with server_of("newest", tmp_path_factory.mktemp("postgres"), database=cluster.uri()) as server:
+        _seed(server.uri)
+        yield server
+
+
+@pytest.mark.long
+def test_postgresql_is_read_alike_by_whoever_may_only_select(
+    cluster: Postgres, on_postgres: Server, tmp_path: Path
+) -> None:
+    """A database administrator gives a role that cannot write; it is enough, and nothing more is tried."""
+    sql(cluster, "CREATE ROLE auditor LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO auditor")
+    database = f"postgresql://auditor@127.0.0.1:{cluster.port}/mlflow"
+    with pytest.raises(Exception, match="permission denied"):
+        adbc_driver_postgresql.dbapi.connect(database).cursor().execute("DELETE FROM runs")
+    by_api, by_database = read(tmp_path, on_postgres.uri), read(tmp_path, on_postgres.uri, database)
+    assert differences(by_api, by_database) == []
+    assert sum(one["counts"].get("points", 0) for name, one in by_api.items() if name.endswith(" metrics")) > 100
+
+
+@pytest.mark.long
+def test_postgresql_without_a_right_to_read_says_which(cluster: Postgres, on_postgres: Server) -> None:
+    """A role that may not read a table is told so, and nobody takes the table for an empty one."""
+    sql(cluster, "CREATE ROLE blind LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO blind; "
+        "REVOKE SELECT ON metrics FROM blind")  # fmt: skip
+    reader = opened_beside(on_postgres.uri, f"postgresql://blind@127.0.0.1:{cluster.port}/mlflow")
+    with closing(reader), pytest.raises(UsageProblem, match=r"no table metrics .*grant SELECT"):
+        reader.experiments()
+
+
+@pytest.mark.long
+def test_mariadb_is_read_alike_and_not_written_to(tmp_path: Path) -> None:
+    """The same of the other database that MLflow runs on."""
+    with mariadb() as uri:
+        parts = urlsplit(uri)
+        with closing(
+            pymysql.connect(
+                host=str(parts.hostname),
+                port=parts.port,
+                user=parts.username,
+                password=parts.password,
+                database="mlflow",
+            )
+        ) as connection:
+            connection.cursor().execute("ALTER DATABASE mlflow CHARACTER SET utf8mb4")
+        with server_of("newest", tmp_path / "server", database=uri) as server:
+            _seed(server.uri, collide=True)
+            by_api, by_database = read(tmp_path, server.uri), read(tmp_path, server.uri, uri)
+            assert differences(by_api, by_database) == []
+            _refuses_to_write(uri, "READ ONLY transaction")
+
+
+@pytest.mark.long
+def test_a_write_through_our_own_connection_is_refused(cluster: Postgres, on_postgres: Server) -> None:
+    """Even an owner's password cannot make an audit write: the transaction is read-only to the database itself."""
+    _refuses_to_write(cluster.uri(), "read-only transaction")
+
+
+def test_a_write_to_a_file_through_our_own_connection_is_refused(fresh_server: FreshServer) -> None:
+    """The same of SQLite."""
+    _refuses_to_write(fresh_server().database_uri, "readonly database")
+
+
+def _refuses_to_write(uri: str, why: str) -> None:
+    for statement in ("DELETE FROM runs", "UPDATE tags SET value = 'x'", "CREATE TABLE mine (one INTEGER)"):
+        with closing(Database(parse_database(uri, "source"))) as database, pytest.raises(ReadError, match=why):
+            database.table(statement, pa.schema([]))
+
+
+@pytest.mark.parametrize("where", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def test_it_is_one_instant(fresh_server: FreshServer, request: pytest.FixtureRequest, where: str) -> None:
+    """Runs that are written while a source is read are not half in the audit: they come with the second list."""
+    if where == "sqlite":
+        server = fresh_server()
+        uri = server.database_uri
+        seed_small(server.uri, unicode_files=False)
+    else:
+        server, uri = request.getfixturevalue("on_postgres"), request.getfixturevalue("cluster").uri()
+    seed = Seeder(server.uri)
+    before = seed.run("0", "before")
+    seed.log(before, params={"p": "1"}, metrics=[("m", 1.0, EPOCH, 0)])
+    with closing(opened_beside(server.uri, uri)) as reader:
+        reader.experiments()
+        after = seed.run("0", "after")
+        seed.log(before, tags={"late": "yes"}, metrics=[("m", 2.0, EPOCH, 1)])
+        found = {run.run_id: run for page in reader.runs("0") for run in page}
+        assert after not in found
+        assert "late" not in found[before].tags
+        [[series]] = reader.histories([found[before]])
+        assert series.values.tolist() == [1.0]
+        # a server in use is no contradiction: its database says the same by now
+        reader.end_of_first_reading()
+        assert reader.contradictions({"0": [before, after]}) == {}
+        now = {run.run_id: run for page in reader.runs("0") for run in page}
+        assert now[before].tags["late"] == "yes"
+        assert after in now
+
+
+def test_an_experiment_that_came_since_is_read_by_the_api(fresh_server: FreshServer) -> None:
+    """A source in use makes experiments: one that is too young for the transaction is not taken for a contradiction."""
+    server = fresh_server()
+    with closing(opened_beside(server.uri, server.database_uri)) as reader:
+        seed = Seeder(server.uri)
+        experiment = seed.experiment("young")
+        run = seed.run(experiment, "first")
+        assert experiment in {one.experiment_id for one in reader.experiments()}
+        assert [one.run_id for page in reader.runs(experiment) for one in page] == [run]
+
+
+def _copied(server: Server, folder: Path) -> Path:
+    """Return a copy of a server's database, to be altered."""
+    copy = folder / "copy.db"
+    shutil.copyfile(server.database_path, copy)
+    return copy
+
+
+def _altered(file: Path, *statements: str) -> str:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("PRAGMA foreign_keys = OFF")
+        for statement in statements:
+            database.executescript(statement)
+    return f"sqlite:///{file}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE experiments SET name = 'other' WHERE experiment_id = 1", "is 'other'"),
+        ("UPDATE experiments SET creation_time = 1 WHERE experiment_id = 1", "made at 1,"),
+        ("DELETE FROM experiments WHERE experiment_id = 1", "does not hold experiment 1"),
+        ("UPDATE experiments SET experiment_id = 99 WHERE experiment_id = 1", "does not list: 'churn model'"),
+        ("DROP TABLE metrics", "shows no table metrics"),
+        ("ALTER TABLE runs DROP COLUMN user_id", r"shows no runs\.user_id"),
+        ("UPDATE alembic_version SET version_num = '0123'; DROP TABLE inputs", "schema '0123'"),
+        ("UPDATE runs SET experiment_id = 77 WHERE name = 'sweep'", "rows in runs without"),
+        ("UPDATE runs SET experiment_id = NULL WHERE name = 'sweep'", "rows in runs without"),
+        ("UPDATE metrics SET run_uuid = 'nobody' WHERE key = 'constant'", "rows in metrics of runs"),
+        ("INSERT INTO params (run_uuid, key, value) VALUES ('nobody', 'a', 'b')", "rows in params of runs"),
+        ("DELETE FROM runs WHERE name = 'sweep-1'", "rows in (params|tags) of runs"),
+    ],
+)  # fmt: skip
+def test_a_database_that_is_not_the_servers_is_refused(
+    seeded: Server, tmp_path: Path, statement: str, said: str
+) -> None:
+    """A wrong URL, an old copy or a broken database would be compared in the place of the server."""
+    with closing(opened_beside(seeded.uri, _altered(_copied(seeded, tmp_path), statement))) as reader:
+        with pytest.raises(UsageProblem, match=said) as refused:
+            reader.experiments()
+        assert "\n" not in str(refused.value)
+        assert "--source-db" in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def seeded(module_server: FreshServer) -> Server:
+    """A seeded server, which is only read."""
+    server = module_server()
+    seed_small(server.uri, unicode_files=False)
+    # made long ago, and so in every transaction of today
+    with closing(sqlite3.connect(server.database_path)) as database, database:
+        database.execute("UPDATE experiments SET creation_time = creation_time - 86400000")
+    return server
+
+
+def _loose(table: str) -> str:
+    """Return what takes all keys and checks off a table."""
+    return f"CREATE TABLE new AS SELECT * FROM {table}; DROP TABLE {table}; ALTER TABLE new RENAME TO {table};"
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (_loose("runs") + "UPDATE runs SET run_uuid = NULL WHERE name = 'sweep'", "rows in (runs|params|tags)"),
+        ("UPDATE runs SET run_uuid = 'a''b' WHERE name = 'sweep'", "of runs that are not there"),
+        (_loose("runs") + "UPDATE runs SET status = 'ODD' WHERE name = 'sweep'", "status 'ODD'"),
+        (_loose("runs") + "UPDATE runs SET lifecycle_stage = '' WHERE name = 'sweep'", "stage ''"),
+        (_loose("runs") + "UPDATE runs SET start_time = 'x' WHERE name = 'sweep'", "start_time that is no"),
+        (_loose("runs") + "INSERT INTO runs SELECT * FROM runs WHERE name = 'sweep'", "one id|twice"),
+        (_loose("params") + "INSERT INTO params SELECT * FROM params WHERE key = 'long'", "two rows of params"),
+        (_loose("params") + "UPDATE params SET key = NULL WHERE key = 'long'", "without a key"),
+        (_loose("params") + "UPDATE params SET value = x'ff00' WHERE key = 'long'", "value that is no string"),
+        (_loose("params") + "UPDATE params SET value = CAST(x'ff' AS TEXT) WHERE key = 'long'", "cannot be read"),
+        (_loose("latest_metrics") + "UPDATE latest_metrics SET value = NULL WHERE key = 'odd'", "latest metric"),
+        (_loose("metrics") + "UPDATE metrics SET value = NULL WHERE key = 'constant'", "without key, step"),
+        (_loose("metrics") + "UPDATE metrics SET step = 'two' WHERE key = 'constant'", "step that is no int64"),
+        (_loose("metrics") + "UPDATE metrics SET step = 1.5 WHERE key = 'constant'", "step that is no int64"),
+        ("UPDATE metrics SET step = 9 WHERE key = 'constant'", "incomplete: 1 points"),
+        ("DELETE FROM metrics WHERE key = 'constant'", "incomplete: 0 points"),
+        ("UPDATE metrics SET value = 9 WHERE key IN ('odd', 'loss') AND step < 5", "disagree on the history"),
+    ],
+)  # fmt: skip
+def test_rows_that_contradict_are_named_and_never_taken(
+    seeded: Server, tmp_path: Path, statement: str, said: str
+) -> None:
+    """A damaged database ends in a line that says what is wrong, not in a green audit and not in a traceback."""
+    told: list[str] = []
+    try:
+        with closing(opened_beside(seeded.uri, _altered(_copied(seeded, tmp_path), statement))) as reader:
+            for experiment in reader.experiments():
+                for page in reader.runs(experiment.experiment_id):
+                    told += [one.error for batch in reader.histories(page) for one in batch if one.error is not None]
+    except ParityError as error:
+        told.append(str(error))
+    assert len(told) == 1
+    assert re.search(said, told[0]), told
+    assert "\n" not in told[0]
+
+
+def test_no_file_is_no_database(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """A file of another sort is refused in one line."""
+    server = fresh_server()
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to look at " * 20)
+    with pytest.raises(UsageProblem, match=r"cannot be opened: .*not a database"):
+        opened_beside(server.uri, f"sqlite:///{tmp_path / 'notes.txt'}")
