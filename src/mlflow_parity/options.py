@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from mlflow_parity.audit.settings import Settings
+    from mlflow_parity.core.subset import Subset
 
 GROUP = "mlflow-parity"
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
@@ -117,6 +118,13 @@ OPTIONS: tuple[Option, ...] = (
         "Read this bucket or folder too: data of a server names it, outside of the server's own artifact root",
         "S3_URI",
     ),
+    Option(
+        "subset",
+        "text",
+        None,
+        "Audit part N of T, the objects that the hash of their id puts there; mlflow-parity merge joins all T",
+        "N/T",
+    ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
@@ -206,6 +214,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         self_test=_flag("self-test", values),
         two_servers=_flag("two-servers", values),
         allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
+        subset=_subset(values),
     )
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
@@ -214,6 +223,33 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         )
     _check_folders(settings)
     return settings
+
+
+#: What needs the whole, by option, and why no part can do it.
+_NO_SUBSET = {
+    "self-test": "plants its faults in all that was read; make it with an audit of the whole, or of one experiment",
+    "recheck": "judges again what was red, which is little; give it without parts",
+    "snapshot-dir": "keeps snapshots, and one of a part could stand for no server; `mlflow-parity snapshot` makes a "
+    "whole one, which every part can be audited from",
+}
+
+
+def _subset(values: Mapping[str, str]) -> Subset | None:
+    from mlflow_parity.core.subset import MOST_PARTS, Subset
+
+    text = values.get("subset")
+    if text is None:
+        return None
+    found = Subset.parsed(text)
+    if found is None:
+        raise UsageProblem(
+            f"--parity-subset: {text!r} is not a part: give N/T, part N of T, with 1 <= N <= T <= {MOST_PARTS:,}"
+        )
+    for name, why in _NO_SUBSET.items():
+        given = _flag(name, values) if BY_NAME[name].kind == "flag" else values.get(name)
+        if given:
+            raise UsageProblem(f"--parity-subset and --parity-{name} exclude each other: --parity-{name} {why}")
+    return found
 
 
 def _check_folders(settings: Settings) -> None:

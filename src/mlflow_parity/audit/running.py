@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,9 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, told_of
+from mlflow_parity.audit.staged.planning import plan
+from mlflow_parity.audit.staged.reading import SidesReader
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
@@ -31,13 +32,15 @@ from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.subset import Share
+from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.incomplete import by_hand
-from mlflow_parity.snapshot.schema import Asked
+from mlflow_parity.snapshot.wanted import Wanted
 
 #: Characters of a value that a finding keeps; the whole value stays in the snapshot.
 _SHOWN = 2_000
@@ -64,6 +67,10 @@ class Audit:
         for name in SIDES:
             self.sides[name] = open_side(name)
         self.scope = Scope(settings, self.sides)
+        self.share = None if settings.subset is None else Share(settings.subset, cleaner(self._redact))
+        """What this audit takes of all objects; ``None``: all of them."""
+        self._noted: set[tuple[str, str]] | None = None
+        """While only lists were read: where contents tell objects apart."""
         self.objects: Objects | None = None
         """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
 
@@ -113,7 +120,7 @@ class Audit:
         for item, source, pair in selected.sources:
             record(item, objects.compare(item.label, "experiment", self._place(source, pair)))
         for item, target, note, kind in selected.surplus:
-            record(item, experiments.surplus(target, note, kind))
+            record(item, self._shared(experiments.surplus(target, note, kind)))
         for item in selected.gone:
             record(item, [gone(item)])
             result.notes.append(f"not on the target any more: {item.label}")
@@ -124,11 +131,29 @@ class Audit:
         self._limits(selected, result, explainer, sink)
         result.notes += objects.notes
         result.settled = objects.settled
+        result.share = self.share
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
+        if self.share is not None:
+            # it may speak of an object of another part
+            result.unused = {
+                number: used.other_values for number, used in enumerate(result.waivers) if used.status == "unused"
+            }
+            result.waivers = tuple(
+                replace(used, status="not looked at") if used.status == "unused" else used for used in result.waivers
+            )
         result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
+
+    def _shared(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        """Return those rows of objects that fall into this part, where it is one of several."""
+        if self.share is None:
+            yield from outcomes
+            return
+        self.share.start()
+        yield from self.share.rows(outcomes)
+        self.share.keep()
 
     def _limits(self, selected: Selected, result: Result, explainer: Explainer, sink: RowSink) -> None:
         """Judge what limits the audit as a whole, whatever was selected."""
@@ -174,7 +199,13 @@ class Audit:
             self.sides, self.settings.depth, self._scratch, include_deleted=self.settings.include_deleted, parts=parts
         )
 
-    def _objects(self, experiments: Experiments, selected: Selected, links: Links, result: Result) -> Objects:
+    def _objects(
+        self,
+        experiments: Experiments,
+        selected: Selected,
+        links: Links,
+        result: Result,
+    ) -> Objects:
         """Pair everything beside experiments and runs, so that links between objects can be followed."""
         copies = {source.experiment_id: pair.target.experiment_id for source, pair in selected.linked if pair}
         read = {source.experiment_id for source, _ in selected.linked}
@@ -199,6 +230,7 @@ class Audit:
                 keeps_spans=partial(keeps_spans, self.sides["target"]),
             ),
         )
+        objects.noted = self._noted
         objects.learn(
             [self._place(source, pair) for source, pair in selected.linked],
             complete=links.complete,
@@ -231,6 +263,7 @@ class Audit:
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
+            share=self.share,
         )
 
     def _loader(self) -> Callable[[str, int], list[Difference]]:
@@ -262,63 +295,28 @@ class Audit:
                 yield from unread(item, objects)
 
     def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
-        wanted: dict[SideName, list[Experiment]] = {
-            "source": [source for source, _ in selected.linked],
-            "target": [pair.target for _, pair in selected.linked if pair is not None]
-            + [target for _, target, _, _ in selected.surplus],
-        }
-
-        limits = self.settings.experiments, self.settings.exclude_experiments
-        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
-
-        def one(name: SideName) -> str | None:
-            side = self.sides[name]
-            if not side.live:
-                side.holds(wanted[name], asked)
-                return None
-            root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
-
-            def count(
-                *,
-                experiments: int = 0,
-                runs: int = 0,
-                points: int = 0,
-                artifacts: int = 0,
-                size: int = 0,
-                objects: int = 0,
-            ) -> None:
-                progress.add(
-                    name,
-                    experiments=experiments,
-                    runs=runs,
-                    points=points,
-                    artifacts=artifacts,
-                    size=size,
-                    objects=objects,
-                )
-
-            side.read(
-                root,
-                wanted[name],
-                parts,
-                self.settings.depth,
-                include_deleted=self.settings.include_deleted,
-                count=count,
-                model_links=bool(result.selection.facets("run") & {"model_inputs", "model_outputs"}),
-                asked=asked,
-            )
-            return note
-
-        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
-            futures = [pool.submit(one, name) for name in SIDES]
-            result.notes += [note for future in futures if (note := future.result()) is not None]
+        reader = SidesReader(self.sides, self.settings, self._scratch, progress)
+        links = bool(result.selection.facets("run") & {"model_inputs", "model_outputs"})
+        staged = None if self.share is None else partial(self._plan, self.share, selected, parts, result.selection)
+        result.notes += reader.read(selected, parts, model_links=links, plan=staged)
         for name in SIDES:
-            reader = self.sides[name].reader
-            if reader is not None and not selected.others:
+            side = self.sides[name].reader
+            if side is not None and not selected.others:
                 try:
-                    result.outside[name] = dict(reader.outside())
+                    result.outside[name] = dict(side.outside())
                 except ReadError as error:
                     result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
+
+    def _plan(
+        self, share: Share, selected: Selected, parts: frozenset[Part], selection: Selection
+    ) -> Mapping[SideName, Wanted]:
+        """Pair everything by its lists alone, and say what is read of it for this part."""
+        experiments = Experiments(self._looks(parts), self.scope, Result(selection))
+        links = self._links(experiments, selected)
+        self._noted = set()
+        objects = self._objects(experiments, selected, links, experiments.result)
+        self._noted = None
+        return plan(objects, share)
 
     def _record(
         self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink
