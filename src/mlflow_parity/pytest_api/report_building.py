@@ -79,7 +79,7 @@ def begin(
     if settings is not None:
         ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
         sides = {name: begun(name, place, os.environ) for name, place in ends.items()}
-    report = unfinished(__version__, _iso(time.time()), sides, command)
+    report = unfinished(__version__, iso(time.time()), sides, command)
     if folder is not None and folder.path == Path(directory):
         folder.begin(report, redactor)
         return folder
@@ -173,7 +173,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         reasons.insert(0, result.warning)
     return Report(
         tool_version=__version__,
-        created=_iso(time.time()),
+        created=iso(time.time()),
         verdict="green" if result.green and exit_status == 0 else "red",
         scope=Scope(
             experiments=settings.experiments,
@@ -329,11 +329,11 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         told,
         server_version=snapshot.origin.version,
         capabilities=dict(snapshot.origin.capabilities),
-        read_from=_iso(snapshot.created),
-        read_to=_iso(snapshot.finished or snapshot.created),
+        read_from=iso(snapshot.created),
+        read_to=iso(snapshot.finished or snapshot.created),
         requests=0 if side.reader is None else side.reader.requests,
         resumed_parts=side.resumed_parts,
-        resumed_from="" if side.resumed_from is None else _iso(side.resumed_from),
+        resumed_from="" if side.resumed_from is None else iso(side.resumed_from),
         experiments=counts["experiments"],
         runs=counts["runs"],
         points=counts["points"],
@@ -368,5 +368,6 @@ def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str
     return (*command, *extra)
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Return a time as reports tell it."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
