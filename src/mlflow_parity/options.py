@@ -119,6 +119,9 @@ OPTIONS: tuple[Option, ...] = (
         "S3_URI",
     ),
     Option(
+        "stop-after", "count", None, "Stop at N failed objects: the rest is not read, and counted as unverified", "N"
+    ),
+    Option(
         "subset",
         "text",
         None,
@@ -215,6 +218,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         two_servers=_flag("two-servers", values),
         allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
         subset=_subset(values),
+        stop_after=_stop_after(values),
     )
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
@@ -250,6 +254,17 @@ def _subset(values: Mapping[str, str]) -> Subset | None:
         if given:
             raise UsageProblem(f"--parity-subset and --parity-{name} exclude each other: --parity-{name} {why}")
     return found
+
+
+def _stop_after(values: Mapping[str, str]) -> int | None:
+    if "stop-after" not in values:
+        return None
+    if _flag("self-test", values):
+        raise UsageProblem(
+            "--parity-stop-after and --parity-self-test exclude each other: what is not compared any more cannot show "
+            "that faults would be seen; leave one of them out"
+        )
+    return _count("stop-after", values, most=1_000_000_000)
 
 
 def _check_folders(settings: Settings) -> None:

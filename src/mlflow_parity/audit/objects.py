@@ -20,6 +20,7 @@ from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.objects import compare_objects
 from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.comparing.stopping import Stop
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.comparing.unpaired import unread_rows
@@ -85,6 +86,8 @@ class Objects:
     changes: Changes = field(default_factory=Changes)
     share: Share | None = None
     """What one part of several takes; ``None``: all."""
+    stop: Stop | None = None
+    """What says that nothing more is to be looked at."""
     noted: set[tuple[str, str]] | None = None
     """Kinds and places in which objects are told apart by what they hold: noted before that is read, not asked."""
     pairs: Mapping[str, Pair[Experiment]] = field(default_factory=dict)
@@ -208,6 +211,11 @@ class Objects:
                 continue
             if self.share is not None:
                 self.share.start()
+            if self.stop is not None and self.stop.reached:
+                yield from self.stop.unlooked(self._rows(label, kind, place, fresh=False, skip=True))
+                if self.share is not None:
+                    self.share.keep()
+                continue
             first = list(self._rows(label, kind, place, fresh=False))
             doubts: list[str] = []
             final = first
@@ -252,7 +260,7 @@ class Objects:
                     yield from unread_rows(label, kind.name, facets, reason)
                     break
 
-    def _rows(self, label: str, kind: Kind, place: Place, *, fresh: bool) -> Iterator[Outcome]:
+    def _rows(self, label: str, kind: Kind, place: Place, *, fresh: bool, skip: bool = False) -> Iterator[Outcome]:
         views = {
             side: None if where is None else self.looks.view(kind, side, where, fresh=fresh)
             for side, where in place.sides
@@ -270,6 +278,7 @@ class Objects:
         if fresh:
             self.links.remember(kind.name, pairing)
         comparison = replace(self._comparison, resolve=self.aliases.ask) if fresh else self._comparison
+        comparison = replace(comparison, skip=True) if skip else comparison
         cannot = kind.name in KINDS and theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)

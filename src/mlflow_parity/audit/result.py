@@ -76,6 +76,8 @@ class Result:
     waivers_digest: str = ""
     share: Share | None = None
     """What of all objects was taken, where the audit is one part of several."""
+    stopped: str = ""
+    """That the audit ended early, in one line; empty: it did not."""
     unused: dict[int, bool] = field(default_factory=dict)
     """Waivers, by number, that matched nothing in this part, and whether they were of other values."""
     self_test: SelfTest | None = None

@@ -38,6 +38,8 @@ class Settings:
     two_servers: bool = False
     usable: bool = False
     allow_place: tuple[str, ...] = ()
+    stop_after: int | None = None
+    """Failed objects at which nothing more is looked at; ``None``: everything is, however many there are."""
     subset: Subset | None = None
     """The part that is audited; ``None``: everything."""
 

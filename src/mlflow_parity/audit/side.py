@@ -126,11 +126,12 @@ class Side:
         model_links: bool = False,
         asked: Asked | None = None,
         wanted: Wanted | None = None,
+        finish: bool = True,
     ) -> None:
         """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given.
 
         ``asked`` is what an unfinished snapshot that is there must have been asked for too. ``wanted``: first the lists
-        are read and, with the next call, what is wanted of the objects that they name.
+        are read and, with the next calls, what is wanted of the objects that they name; ``finish``: nothing follows.
         """
         if self.reader is None:
             return
@@ -149,8 +150,10 @@ class Side:
             wanted=wanted,
         )
         self.resumed_from = min(self.snapshot.taken_over, default=None)
-        if wanted is None or not wanted.lists:
+        if finish:
             self.snapshot.finish()
+        else:
+            self.snapshot.record()
 
     def _begin(self, reader: Reader, root: Path, asked: Asked | None) -> None:
         capabilities = reader.capabilities

@@ -145,7 +145,7 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         explained=sum(part.report["explained"] for part in parts),
         command=command,
         changed=tuple(_once(line for part in parts for line in part.report["changed"])),
-        notes=tuple([*notes, *_once(line for part in parts for line in part.report["notes"])]),
+        notes=(*notes, *_once(line for part in parts for line in part.report["notes"])),
         waivers=waivers,
         waivers_digest=first["waivers_digest"],
         not_green=tuple(_once(line for part in parts for line in part.report["not_green"])),

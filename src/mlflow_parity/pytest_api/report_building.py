@@ -125,6 +125,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             f"whether source and target are two servers: both hold {main.shared}; only --parity-two-servers says so"
         )
     left_out += result.accepted
+    if result.stopped:
+        left_out.append(result.stopped)
     partial = bool(left_out)
     subset = subset_report.block(settings, main.renames, result, partial=partial)
     if settings.subset is not None:
@@ -152,6 +154,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
+    reasons += [result.stopped] if result.stopped else []
     reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result)
     if not result.green:
         reasons += outside.reasons

@@ -154,8 +154,8 @@ def rows(parts: Sequence[Part], joined: Joined) -> Iterator[Row]:
         if here != there or found.sums.get(facet) != wanted.sums.get(facet):
             raise UsageProblem(
                 f"{WHAT}: the ledgers hold {here:,} objects with {facet}, and all parts saw {there:,}"
-                f"{'' if here != there else ', others'}: a ledger was cut or altered, or the servers changed while they "
-                f"were read; {_AGAIN}"
+                f"{'' if here != there else ', others'}: a ledger was cut or altered, or the servers changed while "
+                f"they were read; {_AGAIN}"
             )
 
 
@@ -163,8 +163,8 @@ def _check_place(part: Part, row: Row) -> None:
     ids = [one for one in (row.source_id, row.target_id) if one is not None]
     if MASK not in ids[0] and not part.subset.holds_row(row.source_id, row.target_id):
         raise UsageProblem(
-            f"{WHAT}: {part.ledger} holds {row.kind} {ids[0][:60]!r}, which is not of {part.subset}: it was altered, or "
-            f"that came while the audit ran; {_AGAIN}"
+            f"{WHAT}: {part.ledger} holds {row.kind} {ids[0][:60]!r}, which is not of {part.subset}: it was altered, "
+            f"or that came while the audit ran; {_AGAIN}"
         )
 
 
