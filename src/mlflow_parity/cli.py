@@ -1,4 +1,4 @@
-"""The command ``mlflow-parity``: audits, migrations, snapshots, drafts of waivers."""
+"""The command ``mlflow-parity``: audits, migrations, snapshots, parts joined, drafts of waivers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
-from mlflow_parity.pytest_api import snapshot_command
+from mlflow_parity.pytest_api import merge_command, snapshot_command
 
 _DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, and migrate it so."
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate = "Migrate a server: plan, run, repair and more (needs the extra [migrate])"
     subparsers.add_parser("migrate", help=migrate, add_help=False).set_defaults(main=lambda _: _migrate([]))
     snapshot_command.add_parser(subparsers)
+    merge_command.add_parser(subparsers)
     waive = subparsers.add_parser("waive", help="Draft a file of waivers from a report")
     waive.add_argument("--from", dest="report", required=True, metavar="REPORT", help="A report.json")
     waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
     from mlflow_parity.audit.settings import Settings
+    from mlflow_parity.core.subset import Subset
     from mlflow_parity.reading.artifacts.own_way import OwnWay
 
 GROUP = "mlflow-parity"
@@ -130,6 +131,16 @@ OPTIONS: tuple[Option, ...] = (
         "PLACE",
     ),
     Option("target-artifacts", "text", None, "The same for the target", "PLACE"),
+    Option(
+        "stop-after", "count", None, "Stop at N failed objects: the rest is not read, and counted as unverified", "N"
+    ),
+    Option(
+        "subset",
+        "text",
+        None,
+        "Audit part N of T, the objects that the hash of their id puts there; mlflow-parity merge joins all T",
+        "N/T",
+    ),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
@@ -226,6 +237,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         allow_place=given_places(values.get("allow-place", ""), AUDIT_OPTION),
         source_artifacts=values.get("source-artifacts", ""),
         target_artifacts=values.get("target-artifacts", ""),
+        subset=_subset(values),
+        stop_after=_stop_after(values),
     )
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
@@ -236,6 +249,44 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         )
     _check_folders(settings)
     return settings
+
+
+#: What needs the whole, by option, and why no part can do it.
+_NO_SUBSET = {
+    "self-test": "plants its faults in all that was read; make it with an audit of the whole, or of one experiment",
+    "recheck": "judges again what was red, which is little; give it without parts",
+    "snapshot-dir": "keeps snapshots, and one of a part could stand for no server; `mlflow-parity snapshot` makes a "
+    "whole one, which every part can be audited from",
+}
+
+
+def _subset(values: Mapping[str, str]) -> Subset | None:
+    from mlflow_parity.core.subset import MOST_PARTS, Subset
+
+    text = values.get("subset")
+    if text is None:
+        return None
+    found = Subset.parsed(text)
+    if found is None:
+        raise UsageProblem(
+            f"--parity-subset: {text!r} is not a part: give N/T, part N of T, with 1 <= N <= T <= {MOST_PARTS:,}"
+        )
+    for name, why in _NO_SUBSET.items():
+        given = _flag(name, values) if BY_NAME[name].kind == "flag" else values.get(name)
+        if given:
+            raise UsageProblem(f"--parity-subset and --parity-{name} exclude each other: --parity-{name} {why}")
+    return found
+
+
+def _stop_after(values: Mapping[str, str]) -> int | None:
+    if "stop-after" not in values:
+        return None
+    if _flag("self-test", values):
+        raise UsageProblem(
+            "--parity-stop-after and --parity-self-test exclude each other: what is not compared any more cannot show "
+            "that faults would be seen; leave one of them out"
+        )
+    return _count("stop-after", values, most=1_000_000_000)
 
 
 def _check_folders(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -57,7 +57,11 @@ class _Silent(MemoryReader):
     kind = "trace"
 
     def experiment_objects(
-        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+        self,
+        experiment_id: str,
+        kinds: Collection[str],
+        run_ids: Collection[str] | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[list[Entity]]:
         """Refuse."""
         if experiment_id == "0" and self.kind in kinds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
@@ -59,7 +59,11 @@ class NoObjects:
         return iter(())
 
     def experiment_objects(
-        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+        self,
+        experiment_id: str,
+        kinds: Collection[str],
+        run_ids: Collection[str] | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[list[Entity]]:
         """None."""
         return iter(())

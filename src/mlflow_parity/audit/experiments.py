@@ -146,6 +146,17 @@ class Experiments:
             ]
             self.result.deleted[name] = left_out(side, self.deleted.counts.get(name), deleted)
 
+    def count_again(self, selected: Selected) -> None:
+        """Count what was read, now that more of it is there."""
+        if "runs" not in self.looks.parts:
+            return
+        for name in SIDES:
+            self.result.counts[name].clear()
+        for source, pair in selected.linked:
+            self._count("source", self.sides["source"].view(source))
+            if pair is not None:
+                self._count("target", self.sides["target"].view(pair.target))
+
     def _count(self, side: SideName, view: SnapshotView) -> None:
         counts = view.counts()
         self.result.counts[side]["experiments"] += 1

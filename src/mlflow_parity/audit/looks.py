@@ -90,6 +90,11 @@ class Looks:
             found = self._objects[side, place] = self.sides[side].snapshot.objects(place)
         return found
 
+    def forget(self, side: SideName, place: str) -> None:
+        """Open a place again when it is asked for: more of it was read."""
+        self._objects.pop((side, place), None)
+        self._runs.pop((side, False), None)
+
     def experiment(self, side: SideName, place: str, *, fresh: bool = False) -> Experiment:
         """Return an experiment as its server told it (at the second list, unless it was gone then)."""
         if side not in self._experiments:

@@ -20,16 +20,18 @@ from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.objects import compare_objects
 from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.comparing.stopping import Stop
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.comparing.unpaired import unread_rows
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.scope import Profile
+from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, FILES, KINDS, of_family
 from mlflow_parity.kinds.base import Family, Kind
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.pairing.by_kind import pair_objects, pair_runs
+from mlflow_parity.pairing.by_kind import Evidence, pair_objects, pair_runs
 from mlflow_parity.pairing.matching import Pair, Pairing
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading.transport.capabilities import release
@@ -82,6 +84,12 @@ class Objects:
     load: Callable[[str, int], list[Difference]] | None = None
     ask: Usable | None = None
     changes: Changes = field(default_factory=Changes)
+    share: Share | None = None
+    """What one part of several takes; ``None``: all."""
+    stop: Stop | None = None
+    """What says that nothing more is to be looked at."""
+    noted: set[tuple[str, str]] | None = None
+    """Kinds and places in which objects are told apart by what they hold: noted before that is read, not asked."""
     pairs: Mapping[str, Pair[Experiment]] = field(default_factory=dict)
     """Experiments with their copies, by the source's id."""
     settled: int = 0
@@ -107,6 +115,7 @@ class Objects:
             load=self.load,
             ask=self.ask,
             resolve=self.aliases.of,
+            share=self.share,
         )
 
     @property
@@ -178,8 +187,19 @@ class Objects:
         copies = [] if theirs is None else self.keys(theirs, kind.name, place.container)
         if kind.name == "run":
             return pair_runs(keys, copies, same_store=same)
-        evidence = None if theirs is None or same else (Likeness(ours, self.links), Likeness(theirs))
+        evidence = None if theirs is None or same else self._evidence(kind, place, ours, theirs)
         return pair_objects(keys, copies, self.links.of("run"), evidence, same_store=same)
+
+    def _evidence(self, kind: Kind, place: Place, ours: Any, theirs: Any) -> tuple[Evidence, Evidence]:
+        if self.noted is None:
+            return Likeness(ours, self.links), Likeness(theirs)
+        noted = self.noted
+
+        def note(_: ObjectKey) -> tuple[bytes, ...]:
+            noted.update((kind.name, where) for _, where in (*place.sides, ("", place.container)) if where)
+            return ()
+
+        return note, note
 
     # --- comparing
 
@@ -189,10 +209,19 @@ class Objects:
         for kind in (*own, *of_family(family)):
             if not self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
                 continue
+            if self.share is not None:
+                self.share.start()
+            if self.stop is not None and self.stop.reached:
+                yield from self.stop.unlooked(self._rows(label, kind, place, fresh=False, skip=True))
+                if self.share is not None:
+                    self.share.keep()
+                continue
             first = list(self._rows(label, kind, place, fresh=False))
             doubts: list[str] = []
             final = first
             if self.looks.read_again(kind, place, first, doubts):
+                if self.share is not None:
+                    self.share.start()
                 again = list(self._rows(label, kind, place, fresh=True))
                 for change in self.looks.changed(label, kind, place, [*first, *again]):
                     self.changes.add(change)
@@ -201,6 +230,8 @@ class Objects:
                     final += self._unseen(first, again)
                 if kind in own:
                     self.settled += max(_red(first) - _red(again), 0)
+            if self.share is not None:
+                self.share.keep()
             yield from final
             if doubts:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
@@ -229,7 +260,7 @@ class Objects:
                     yield from unread_rows(label, kind.name, facets, reason)
                     break
 
-    def _rows(self, label: str, kind: Kind, place: Place, *, fresh: bool) -> Iterator[Outcome]:
+    def _rows(self, label: str, kind: Kind, place: Place, *, fresh: bool, skip: bool = False) -> Iterator[Outcome]:
         views = {
             side: None if where is None else self.looks.view(kind, side, where, fresh=fresh)
             for side, where in place.sides
@@ -247,6 +278,7 @@ class Objects:
         if fresh:
             self.links.remember(kind.name, pairing)
         comparison = replace(self._comparison, resolve=self.aliases.ask) if fresh else self._comparison
+        comparison = replace(comparison, skip=True) if skip else comparison
         cannot = kind.name in KINDS and theirs is not None and kind.name in theirs.unsupported(kind.part)
         rows = compare_objects(label, kind.name, pairing, ours, theirs, comparison, cannot=cannot)
         yield from refuse(rows, self.profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +137,14 @@ class RenamedReader:
         )
 
     def experiment_objects(
-        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+        self,
+        experiment_id: str,
+        kinds: Collection[str],
+        run_ids: Collection[str] | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[list[Entity]]:
         """Objects of an experiment; where they name models or prompts, by the old names."""
-        for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids):
+        for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids, wanted):
             yield [self._linked(entity) for entity in batch]
 
     def entity_files(

@@ -11,6 +11,7 @@ from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.test_items import ItemState
 from mlflow_parity.audit.waivers.waivers import Used
+from mlflow_parity.core.subset import Share
 from mlflow_parity.core.verdict import Deleted, Finding, Row, State
 from mlflow_parity.kinds.check_registry import Selection
 
@@ -73,6 +74,12 @@ class Result:
     """Kinds, by plural, that a server may have by its release and does not serve: nobody looked at them."""
     waivers: tuple[Used, ...] = ()
     waivers_digest: str = ""
+    share: Share | None = None
+    """What of all objects was taken, where the audit is one part of several."""
+    stopped: str = ""
+    """That the audit ended early, in one line; empty: it did not."""
+    unused: dict[int, bool] = field(default_factory=dict)
+    """Waivers, by number, that matched nothing in this part, and whether they were of other values."""
     self_test: SelfTest | None = None
     """What the audit saw of the faults that ``--parity-self-test`` planted; ``None``: not asked for."""
 

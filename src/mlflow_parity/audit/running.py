@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,28 +18,29 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, told_of
+from mlflow_parity.audit.staged.planning import Stages, wants
+from mlflow_parity.audit.staged.reading import SidesReader
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
 from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.explain import Explainer
+from mlflow_parity.comparing.explain import Explainer, cleaned, shown
 from mlflow_parity.comparing.links import Links, ObjectLinks
+from mlflow_parity.comparing.stopping import Stop
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.subset import Share
+from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.incomplete import by_hand
-from mlflow_parity.snapshot.schema import Asked
-
-#: Characters of a value that a finding keeps; the whole value stays in the snapshot.
-_SHOWN = 2_000
 
 
 class Audit:
@@ -64,6 +64,13 @@ class Audit:
         for name in SIDES:
             self.sides[name] = open_side(name)
         self.scope = Scope(settings, self.sides)
+        self.share = None if settings.subset is None else Share(settings.subset, cleaner(self._redact))
+        """What this audit takes of all objects; ``None``: all of them."""
+        self.stop = None if settings.stop_after is None else Stop(settings.stop_after)
+        self._stages: Stages | None = None
+        """What reads place by place before each is compared; ``None``: all was read before."""
+        self._noted: set[tuple[str, str]] | None = None
+        """While only lists were read: where contents tell objects apart."""
         self.objects: Objects | None = None
         """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
 
@@ -111,24 +118,62 @@ class Audit:
                 self._record(outcome, state, result, explainer, sink)
 
         for item, source, pair in selected.sources:
+            self._reach(experiments.looks, source, None if pair is None else pair.target)
             record(item, objects.compare(item.label, "experiment", self._place(source, pair)))
         for item, target, note, kind in selected.surplus:
-            record(item, experiments.surplus(target, note, kind))
+            self._reach(experiments.looks, None, target)
+            record(item, self._shared(experiments.surplus(target, note, kind)))
         for item in selected.gone:
             record(item, [gone(item)])
             result.notes.append(f"not on the target any more: {item.label}")
+        if selected.others:
+            self._reach(experiments.looks)
         for item in selected.others:
             record(item, self._compare_other(item, objects))
         for item, outcome in late(self.scope, selected, objects):
             record(item, [outcome])
         self._limits(selected, result, explainer, sink)
+        if self._stages is not None:
+            self._stages.reader.end()
+            experiments.count_again(selected)
+        result.stopped = "" if self.stop is None else self.stop.told
         result.notes += objects.notes
         result.settled = objects.settled
+        result.share = self.share
         result.waivers = self._waivers.close(lambda waiver: self.scope.looked_at(waiver, selection))
+        if self.share is not None:
+            # it may speak of an object of another part
+            result.unused = {
+                number: used.other_values for number, used in enumerate(result.waivers) if used.status == "unused"
+            }
+            result.waivers = tuple(
+                replace(used, status="not looked at") if used.status == "unused" else used for used in result.waivers
+            )
         result.waivers_digest = self.waiver_file.digest
         result.explained = explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
+
+    def _shared(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        """Return those rows of objects that fall into this part, where it is one of several."""
+        if self.stop is not None and self.stop.reached:
+            outcomes = self.stop.unlooked(outcomes)
+        if self.share is None:
+            yield from outcomes
+            return
+        self.share.start()
+        yield from self.share.rows(outcomes)
+        self.share.keep()
+
+    def _reach(self, looks: Looks, source: Experiment | None = None, target: Experiment | None = None) -> None:
+        """Read what is compared next, unless it was read before or nothing more is looked at; no place: the server."""
+        if self._stages is None or (self.stop is not None and self.stop.reached):
+            return
+        self._stages.looks = looks
+        if source is None and target is None:
+            self._stages.server()
+        else:
+            self._stages.place(source, target)
 
     def _limits(self, selected: Selected, result: Result, explainer: Explainer, sink: RowSink) -> None:
         """Judge what limits the audit as a whole, whatever was selected."""
@@ -174,7 +219,13 @@ class Audit:
             self.sides, self.settings.depth, self._scratch, include_deleted=self.settings.include_deleted, parts=parts
         )
 
-    def _objects(self, experiments: Experiments, selected: Selected, links: Links, result: Result) -> Objects:
+    def _objects(
+        self,
+        experiments: Experiments,
+        selected: Selected,
+        links: Links,
+        result: Result,
+    ) -> Objects:
         """Pair everything beside experiments and runs, so that links between objects can be followed."""
         copies = {source.experiment_id: pair.target.experiment_id for source, pair in selected.linked if pair}
         read = {source.experiment_id for source, _ in selected.linked}
@@ -199,6 +250,7 @@ class Audit:
                 keeps_spans=partial(keeps_spans, self.sides["target"]),
             ),
         )
+        objects.noted = self._noted
         objects.learn(
             [self._place(source, pair) for source, pair in selected.linked],
             complete=links.complete,
@@ -231,6 +283,8 @@ class Audit:
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
+            share=self.share,
+            stop=self.stop,
         )
 
     def _loader(self) -> Callable[[str, int], list[Difference]]:
@@ -262,63 +316,38 @@ class Audit:
                 yield from unread(item, objects)
 
     def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
-        wanted: dict[SideName, list[Experiment]] = {
-            "source": [source for source, _ in selected.linked],
-            "target": [pair.target for _, pair in selected.linked if pair is not None]
-            + [target for _, target, _, _ in selected.surplus],
-        }
-
-        limits = self.settings.experiments, self.settings.exclude_experiments
-        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
-
-        def one(name: SideName) -> str | None:
-            side = self.sides[name]
-            if not side.live:
-                side.holds(wanted[name], asked)
-                return None
-            root, note = prepare_folder(self.settings.snapshot_dir, name, self._scratch)
-
-            def count(
-                *,
-                experiments: int = 0,
-                runs: int = 0,
-                points: int = 0,
-                artifacts: int = 0,
-                size: int = 0,
-                objects: int = 0,
-            ) -> None:
-                progress.add(
-                    name,
-                    experiments=experiments,
-                    runs=runs,
-                    points=points,
-                    artifacts=artifacts,
-                    size=size,
-                    objects=objects,
-                )
-
-            side.read(
-                root,
-                wanted[name],
-                parts,
-                self.settings.depth,
-                include_deleted=self.settings.include_deleted,
-                count=count,
-                model_links=bool(result.selection.facets("run") & {"model_inputs", "model_outputs"}),
-                asked=asked,
-            )
-            return note
-
-        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
-            futures = [pool.submit(one, name) for name in SIDES]
-            result.notes += [note for future in futures if (note := future.result()) is not None]
+        links = bool(result.selection.facets("run") & {"model_inputs", "model_outputs"})
+        reader = SidesReader(self.sides, self.settings, self._scratch, progress, selected, parts, links)
+        # a snapshot that is kept is of everything, and is taken up again
+        staged = self.stop is not None and self.settings.snapshot_dir is None
+        if self.share is None and not staged:
+            reader.whole()
+        else:
+            reader.lists()
+            stages = self._plan(reader, result.selection)
+            if staged:
+                stages.ahead()
+                self._stages = stages
+            else:
+                stages.everything()
+        result.notes += reader.notes
         for name in SIDES:
-            reader = self.sides[name].reader
-            if reader is not None and not selected.others:
+            side = self.sides[name].reader
+            if side is not None and not selected.others:
                 try:
-                    result.outside[name] = dict(reader.outside())
+                    result.outside[name] = dict(side.outside())
                 except ReadError as error:
                     result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
+
+    def _plan(self, reader: SidesReader, selection: Selection) -> Stages:
+        """Pair everything by its lists alone, and say what is read of it."""
+        experiments = Experiments(self._looks(reader.parts), self.scope, Result(selection))
+        links = self._links(experiments, reader.selected)
+        noted: set[tuple[str, str]] = set()
+        self._noted = noted
+        objects = self._objects(experiments, reader.selected, links, experiments.result)
+        self._noted = None
+        return Stages(reader, wants(objects, self.share), noted)
 
     def _record(
         self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink
@@ -326,6 +355,8 @@ class Audit:
         """Write one row down, after the waivers; return what became of it."""
         outcome = self._waivers.apply(outcome)
         row = outcome.row
+        if self.stop is not None:
+            self.stop.see(row)
         sink.add(row)
         result.totals[row.state] += 1
         if (row.kind, row.facet) == ("run", "presence") and row.paired_by:
@@ -342,7 +373,7 @@ class Audit:
                 else (told(difference.source, self._redact), told(difference.target, self._redact))
             )
             # before anything is cut short: half a secret could not be recognised
-            difference = self._clean(difference)
+            difference = cleaned(difference, self._redact)
             kept.append(
                 Finding(
                     experiment=row.experiment,
@@ -354,42 +385,14 @@ class Audit:
                     key=difference.key,
                     state=difference.state,
                     rule=difference.rule,
-                    source=_shown(difference.source),
-                    target=_shown(difference.target),
+                    source=shown(difference.source),
+                    target=shown(difference.target),
                     explanation=explainer(difference),
                     bound=bound,
                 )
             )
         return outcome
 
-    def _clean(self, difference: Difference) -> Difference:
-        source, target = (_redacted(value, self._redact) for value in (difference.source, difference.target))
-        note = self._redact(difference.note)
-        if source == target and difference.source != difference.target:
-            note = f"{note}; they differ in what is redacted here" if note else "they differ in what is redacted here"
-        return replace(difference, key=self._redact(difference.key), source=source, target=target, note=note)
-
-
-def _redacted(value: object, redact: Callable[[str], str]) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_redacted(item, redact) for item in value]
-    return value
-
 
 def _parts(selection: Selection) -> frozenset[Part]:
     return frozenset({"runs"}) | (selection.facets("run") & {"metrics", "artifacts"}) | parts_of(selection)
-
-
-def _shown(value: object) -> str | None:
-    """Return a value as short text; what deepdiff explains is explained from the whole value."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else repr(value)
-    if len(text) <= _SHOWN:
-        return text
-    half = _SHOWN // 2
-    return f"{text[:half]}…{text[-half:]} ({len(text)} characters)"

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Depth, Profile
+from mlflow_parity.core.subset import Subset
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.reading.database.urls import DatabaseUrl
@@ -43,6 +44,10 @@ class Settings:
     target_artifacts: str = ""
     source_db: DatabaseUrl | None = None
     target_db: DatabaseUrl | None = None
+    stop_after: int | None = None
+    """Failed objects at which nothing more is looked at; ``None``: everything is, however many there are."""
+    subset: Subset | None = None
+    """The part that is audited; ``None``: everything."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -7,16 +7,14 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from mlflow_parity.comparing.unknown import Told
-from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.files import make_folder
-from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth
@@ -24,10 +22,12 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.answering import answering
-from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
+from mlflow_parity.snapshot.fresh import FreshView
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.wanted import Wanted
 
 SideName = Literal["source", "target"]
 SIDES: tuple[SideName, SideName] = ("source", "target")
@@ -54,6 +54,7 @@ class Side:
         self.unlisted: set[Family] = set()
         """Families whose names could not be listed."""
         self._model_links = False
+        self._wanted: Wanted | None = None
         self._snapshot = None
         if reader is None:
             self._snapshot = Snapshot.open(location.path)
@@ -124,14 +125,44 @@ class Side:
         count: Count,
         model_links: bool = False,
         asked: Asked | None = None,
+        wanted: Wanted | None = None,
+        finish: bool = True,
     ) -> None:
         """Read the experiments into a snapshot below ``root``; nothing to do when a snapshot was given.
 
-        ``asked`` is what an unfinished snapshot that is there must have been asked for too.
+        ``asked`` is what an unfinished snapshot that is there must have been asked for too. ``wanted``: first the lists
+        are read and, with the next calls, what is wanted of the objects that they name; ``finish``: nothing follows.
         """
         if self.reader is None:
             return
-        capabilities = self.reader.capabilities
+        if wanted is None or wanted.lists:
+            self._begin(self.reader, root, asked)
+        self._wanted, self._model_links = wanted, model_links
+        self.resumed_parts = capture(
+            self.reader,
+            self.snapshot,
+            experiments,
+            parts,
+            depth,
+            include_deleted=include_deleted,
+            count=count,
+            model_links=model_links,
+            wanted=wanted,
+        )
+        self.resumed_from = min(self.snapshot.taken_over, default=None)
+        if finish:
+            self.finish()
+        else:
+            self.snapshot.record()
+
+    def finish(self) -> None:
+        """Seal what was read; what is read from now on is read again."""
+        if self.reader is not None and not self.snapshot.is_finished:
+            self.reader.end_of_first_reading()
+            self.snapshot.finish()
+
+    def _begin(self, reader: Reader, root: Path, asked: Asked | None) -> None:
+        capabilities = reader.capabilities
         answered = answering(self.location, self.name, os.environ)
         origin = Origin(
             self.location.display,
@@ -143,9 +174,9 @@ class Side:
                 "get_artifact": capabilities.get_artifact,
             },
             self.location.workspace,
-            self._other_workspaces(self.reader),
-            self.reader.visibility.hidden,
-            self.reader.visibility.accounts,
+            self._other_workspaces(reader),
+            reader.visibility.hidden,
+            reader.visibility.accounts,
             answered.endpoint,
             answered.s3_endpoint,
             answered.unproved,
@@ -153,20 +184,6 @@ class Side:
         self._snapshot = Snapshot.create(
             root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
         )
-        self.resumed_parts = capture(
-            self.reader,
-            self._snapshot,
-            experiments,
-            parts,
-            depth,
-            include_deleted=include_deleted,
-            count=count,
-            model_links=model_links,
-        )
-        self.reader.end_of_first_reading()
-        self.resumed_from = min(self._snapshot.taken_over, default=None)
-        self._model_links = model_links
-        self._snapshot.finish()
 
     def _other_workspaces(self, reader: Reader) -> tuple[str, ...]:
         """Name what was left out by choosing a workspace; all others are found when the server's objects are read."""
@@ -222,7 +239,7 @@ class Side:
         again = Snapshot.create(root, self.snapshot.origin, self.experiments())
         listing = next((KINDS[kind].part for kind, files in FILES_PART.items() if files == part), None)
         parts = {part} | ({listing} if listing else set())
-        capture_objects(self.reader, again, place, parts, depth, uncounted)
+        capture_objects(self.reader, again, place, parts, depth, uncounted, wanted=self._wanted)
         return again.objects(place)
 
     def view(self, experiment: Experiment) -> SnapshotView:
@@ -297,70 +314,6 @@ def uncounted(
 def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
     # an empty key stands for the facet as a whole
     return {key: point for key, point in run.metrics.items() if key in keys or "" in keys}
-
-
-class FreshView(ExperimentView):
-    """An experiment as it was read, with the suspects as they are now."""
-
-    def __init__(
-        self,
-        base: ExperimentView,
-        experiment: Experiment,
-        runs: Sequence[Run],
-        histories: Mapping[str, Mapping[str, Series]],
-        trees: Mapping[str, ArtifactTree],
-        links_problem: str | None = None,
-    ) -> None:
-        self._base = base
-        self._experiment = experiment
-        self._runs = {run.run_id: run for run in runs}
-        self._histories = histories
-        self._trees = trees
-        self._links_problem = links_problem
-
-    @property
-    def experiment(self) -> Experiment:
-        """The experiment itself, as it is now."""
-        return self._experiment
-
-    def problem(self, part: Part) -> str | None:
-        """Why a part is not there as a whole."""
-        return None if part == "runs" else self._base.problem(part)
-
-    def links_problem(self) -> str | None:
-        """Why the links of runs to logged models are not all there."""
-        return self._links_problem
-
-    def run_keys(self) -> list[RunKey]:
-        """What pairing needs of every run."""
-        return [run_key(run) for run in self._runs.values()]
-
-    def runs(self, run_ids: Sequence[str]) -> list[Run]:
-        """Whole run records."""
-        return [self._runs[run_id] for run_id in run_ids]
-
-    def all_runs(self) -> Iterator[Run]:
-        """Every run."""
-        return iter(self._runs.values())
-
-    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
-        """Size and digest of each history, the fresh ones over the old ones."""
-        old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
-        if run_id in self._runs:
-            # a key that the run does not name any more was of the first reading only
-            old = {key: history for key, history in old.items() if key in self._runs[run_id].metrics}
-        for key, series in self._histories.get(run_id, {}).items():
-            old[key] = HistoryKey(len(series.values), series_digest(series), series.error)
-        return old
-
-    def points(self, run_id: str, key: str) -> Series:
-        """One whole history."""
-        fresh = self._histories.get(run_id, {}).get(key)
-        return self._base.points(run_id, key) if fresh is None else fresh
-
-    def artifacts(self, run_id: str) -> ArtifactTree:
-        """The artifact tree of a run."""
-        return self._trees[run_id] if run_id in self._trees else self._base.artifacts(run_id)
 
 
 def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Path, str | None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.verdict import State
 
@@ -107,3 +110,37 @@ def _first_difference(source: str, target: str) -> str | None:
         shorter = min(len(source), len(target))
         return f"equal up to character {shorter}; lengths {len(source)} and {len(target)}"
     return f"first differs at character {at}: {source[at : at + 20]!r} and {target[at : at + 20]!r}"
+
+
+#: Characters of a value that a finding keeps; the whole value stays in the snapshot.
+_SHOWN = 2_000
+
+
+def cleaned(difference: Difference, redact: Callable[[str], str]) -> Difference:
+    """Return a difference with every text in it redacted; values that are the same then are said to differ."""
+    source, target = (_redacted(value, redact) for value in (difference.source, difference.target))
+    note = redact(difference.note)
+    if source == target and difference.source != difference.target:
+        note = f"{note}; they differ in what is redacted here" if note else "they differ in what is redacted here"
+    return replace(difference, key=redact(difference.key), source=source, target=target, note=note)
+
+
+def _redacted(value: object, redact: Callable[[str], str]) -> object:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {_redacted(key, redact): _redacted(item, redact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(item, redact) for item in value]
+    return value
+
+
+def shown(value: object) -> str | None:
+    """Return a value as short text; what deepdiff explains is explained from the whole value."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) <= _SHOWN:
+        return text
+    half = _SHOWN // 2
+    return f"{text[:half]}…{text[-half:]} ({len(text)} characters)"

@@ -24,6 +24,7 @@ from mlflow_parity.core.keys import (
 )
 from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Resolved, Run
 from mlflow_parity.core.scope import Profile
+from mlflow_parity.core.subset import Share
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES
 from mlflow_parity.kinds.base import OTHER
@@ -69,6 +70,10 @@ class Comparison:
     ask: Callable[[Any, Any], list[Difference]] | None = None
     """What both servers answer about an object and its copy."""
     resolve: Callable[[str, Iterable[str]], Iterable[Resolved]] | None = None
+    skip: bool = False
+    """Name every object and facet, and compare nothing."""
+    share: Share | None = None
+    """What one part of several takes; ``None``: all."""
 
     @property
     def same_store(self) -> bool:
@@ -126,14 +131,22 @@ def compare_objects(
         [found] = target.entities("run", [run.entity_id]) if target is not None else (None,)
         return None if found is None else found.tags.get(REPLACED_TAG)
 
-    yield from unpaired(
-        label, kind, pairing, facets, comparison.links, cannot=cannot, same_store=alike, replaced=replaced
-    )
+    alone = unpaired(label, kind, pairing, facets, comparison.links, cannot=cannot, same_store=alike, replaced=replaced)
+    share = comparison.share
+    yield from alone if share is None else share.rows(alone)
     if target is None:
         return
     # in one order whatever order the pages came in: ids that must map one to one blame the later run
     pairs = sorted(pairing.pairs, key=lambda pair: pair.source.order)
     too_early = _too_early(pairs) if "order" in facets else ()
+    if share is not None:
+        # all are counted, and only these compared
+        pairs = [one for one in pairs if share.count(kind, facets, one.source.entity_id, one.target.entity_id)]
+    if comparison.skip:
+        for one in pairs:
+            for facet in facets:
+                yield Outcome(row(label, kind, one.source, one.target, facet, State.UNVERIFIED, one.by))
+        return
     models = ModelIds(comparison.links.of("logged_model"))
     comparers = [(facet, _comparer(kind, facet)) for facet in facets]
     for start in range(0, len(pairs), _CHUNK):
@@ -148,6 +161,8 @@ def compare_objects(
                 found = _of_broken(facet, case) if broken else None
                 found = compare(facet, case) if found is None else found
                 yield outcome(row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by), found)
+    if share is not None:
+        share.learn(label, kind, models.learned)
 
 
 def _of_hop(source: Any, copy: Any) -> Any:

@@ -51,9 +51,16 @@ class ModelIds:
     def __init__(self, pairs: Mapping[str, str] | None = None) -> None:
         self._to_target: dict[tuple[str, str], str] = {}
         self._to_source: dict[tuple[str, str], str] = {}
+        self._known = frozenset(pairs or ())
         for source, target in (pairs or {}).items():
             self._to_target["model_id", source] = target
             self._to_source["model_id", target] = source
+
+    @property
+    def learned(self) -> dict[tuple[str, str], str]:
+        """Ids of the target by key and id of the source, those that were not known from the start."""
+        known = self._known
+        return {at: one for at, one in self._to_target.items() if at[0] != "model_id" or at[1] not in known}
 
     def agree(self, key: str, source: str, target: str) -> bool:
         """Record a pair of ids; false when either already stands for another one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 #: Everything that moves the cursor, turns the text around, or cannot be seen: controls (ANSI escapes begin
@@ -225,3 +225,12 @@ def _collated(name: str) -> str:
     if not name.isascii():
         name = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
     return name.casefold().rstrip(" ")
+
+
+def cleaner(redact: Callable[[str], str] | None) -> Callable[[str], str]:
+    """Return what every text passes on its way into a ledger; names repeat a lot, so the latest are remembered."""
+    if redact is None:
+        return encodable
+    cached = lru_cache(maxsize=8192)(lambda text: encodable(redact(text)))
+    # long texts are notes: they do not repeat, and remembering them would cost memory
+    return lambda text: cached(text) if len(text) <= 256 else encodable(redact(text))

@@ -27,6 +27,7 @@ from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED, left_out_by_names
+from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
@@ -78,7 +79,7 @@ def begin(
     if settings is not None:
         ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
         sides = {name: begun(name, place, os.environ) for name, place in ends.items()}
-    report = unfinished(__version__, _iso(time.time()), sides, command)
+    report = unfinished(__version__, iso(time.time()), sides, command)
     if folder is not None and folder.path == Path(directory):
         folder.begin(report, redactor)
         return folder
@@ -124,7 +125,12 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             f"whether source and target are two servers: both hold {main.shared}; only --parity-two-servers says so"
         )
     left_out += result.accepted
+    if result.stopped:
+        left_out.append(result.stopped)
     partial = bool(left_out)
+    subset = subset_report.block(settings, main.renames, result, partial=partial)
+    if settings.subset is not None:
+        left_out[:0] = subset_report.left_out(settings.subset)
     if snapshot:
         left_out.append("resolving of aliases (a snapshot stands for the target)")
     if not settings.load_models:
@@ -148,7 +154,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
-    reasons += [used.problem for used in result.waivers if used.red] + _limits(result) + _reasons(result)
+    reasons += [result.stopped] if result.stopped else []
+    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result)
     if not result.green:
         reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
@@ -161,13 +168,15 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         reasons = [unwritten, *green, *reasons]
-    if exit_status != 0 and not reasons:
+    if exit_status != 0 and not reasons and settings.subset is not None and result.empty:
+        reasons.append(subset_report.nothing_in(settings.subset))
+    elif exit_status != 0 and not reasons:
         reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
     if result.warning and reasons:
         reasons.insert(0, result.warning)
     return Report(
         tool_version=__version__,
-        created=_iso(time.time()),
+        created=iso(time.time()),
         verdict="green" if result.green and exit_status == 0 else "red",
         scope=Scope(
             experiments=settings.experiments,
@@ -183,7 +192,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
                 if facet in result.selection.facets(kind)
             ),
             checks=result.selection.promises,
-            partial=partial,
+            partial=partial or subset is not None,
             left_out=tuple(left_out),
         ),
         sides={name: _side_report(audit, result, name) for name in SIDES},
@@ -203,6 +212,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         waivers_digest=result.waivers_digest,
         self_test=result.self_test,
         not_green=not_green,
+        subset=subset,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
 
@@ -266,13 +276,13 @@ def _limits(result: Result) -> list[str]:
     return [one.explanation for one in result.findings if one.kind == SCOPE_KIND]
 
 
-def _reasons(result: Result) -> list[str]:
-    """Say why the ledger is red: objects first, then the facets of those that have a copy."""
+def red_reasons(result: Result) -> list[str]:
+    """Say why the ledger is red: what limits all, then objects, then the facets of those that have a copy."""
     sums: dict[str, Counter[State]] = {}
     for item_state in result.states.values():
         for facet, cell in item_state.cells.items():
             sums.setdefault(facet, Counter()).update(cell.counts)
-    reasons = []
+    reasons = _limits(result)
     refused: dict[str, dict[str, None]] = {}
     for finding in result.findings:
         found = _REFUSED.match(finding.explanation)
@@ -324,11 +334,11 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         told,
         server_version=snapshot.origin.version,
         capabilities=dict(snapshot.origin.capabilities),
-        read_from=_iso(snapshot.created),
-        read_to=_iso(snapshot.finished or snapshot.created),
+        read_from=iso(snapshot.created),
+        read_to=iso(snapshot.finished or snapshot.created),
         requests=0 if side.reader is None else side.reader.requests,
         resumed_parts=side.resumed_parts,
-        resumed_from="" if side.resumed_from is None else _iso(side.resumed_from),
+        resumed_from="" if side.resumed_from is None else iso(side.resumed_from),
         experiments=counts["experiments"],
         runs=counts["runs"],
         points=counts["points"],
@@ -366,5 +376,6 @@ def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str
     return (*command, *extra)
 
 
-def _iso(seconds: float) -> str:
+def iso(seconds: float) -> str:
+    """Return a time as reports tell it."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

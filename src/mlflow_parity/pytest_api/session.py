@@ -253,7 +253,8 @@ class Main(Shared):
         """Write the reports; return the exit status, which is never 0 unless the ledger is green and was written."""
         if self.reports is None:
             return exit_status
-        if self.result is None or self.audit is None or (exit_status == 0 and self.result.empty):
+        part = self.settings.subset is not None
+        if self.result is None or self.audit is None or (exit_status == 0 and self.result.empty and not part):
             # both sides were named, but no check of ours was among what ran, or none had an object: nothing was proved
             if exit_status in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
                 exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED)
@@ -262,7 +263,8 @@ class Main(Shared):
                 self.ends(_STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
         if exit_status == 0 and (not self.result.green or self.unfound):
-            exit_status = 1
+            # a part in which nothing is has its report all the same, as it is one of those that are joined
+            exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
             digest = file_sha256(self.ledger)

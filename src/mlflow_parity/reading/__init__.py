@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mlflow_parity.core.locations import Location
@@ -104,11 +104,16 @@ class Reader(Protocol):
         ...
 
     def experiment_objects(
-        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+        self,
+        experiment_id: str,
+        kinds: Collection[str],
+        run_ids: Collection[str] | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[list[Entity]]:
         """Every logged model, trace or scorer of an experiment, as ``kinds`` says.
 
         ``run_ids`` are its runs, to which traces may be linked; ``None``: they are listed, where there are traces.
+        ``wanted`` says by their ids of which traces the spans are read; ``None``: of all.
         """
         ...
 

@@ -163,11 +163,16 @@ class ServerReader(RunReader):
         return Listed(self.session, self._pool, self._workers, self.experiments, self._small)
 
     def experiment_objects(
-        self, experiment_id: str, kinds: Collection[str], run_ids: Collection[str] | None = None
+        self,
+        experiment_id: str,
+        kinds: Collection[str],
+        run_ids: Collection[str] | None = None,
+        wanted: Callable[[str], bool] | None = None,
     ) -> Iterator[list[Entity]]:
         """Logged models, traces and scorers of an experiment, those of ``kinds``, in batches, each once.
 
         ``run_ids`` are its runs, to which traces may be linked; ``None``: they are listed, where there are traces.
+        ``wanted`` says of which traces the spans are read.
 
         Raises:
             ReadError: when a list cannot be read.
@@ -175,7 +180,7 @@ class ServerReader(RunReader):
         """
         listings: dict[str, Callable[[], Iterator[list[Entity]]]] = {
             "logged_model": lambda: read_logged_models(self.session, experiment_id, self._small),
-            "trace": lambda: self._traces.read(experiment_id, lambda: self._run_ids(experiment_id, run_ids)),
+            "trace": lambda: self._traces.read(experiment_id, lambda: self._run_ids(experiment_id, run_ids), wanted),
             "scorer": lambda: read_scorers(self.session, experiment_id),
         }
         if wrong := set(kinds) - listings.keys():

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.files import make_folder, put, temporary
-from mlflow_parity.core.text import encodable
+from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Row, State
 
 FORMAT = b"1"
@@ -45,15 +44,6 @@ def _schema() -> Any:
     return pa.schema(columns, metadata={_FORMAT_KEY: FORMAT})
 
 
-def _cleaner(redact: Callable[[str], str] | None) -> Callable[[str], str]:
-    """Return what every text passes on its way in; names repeat a lot, so the latest are remembered."""
-    if redact is None:
-        return encodable
-    cached = lru_cache(maxsize=8192)(lambda text: encodable(redact(text)))
-    # long texts are notes: they do not repeat, and remembering them would cost memory
-    return lambda text: cached(text) if len(text) <= 256 else encodable(redact(text))
-
-
 class LedgerWriter:
     """Writes ledger rows to ``path``; the file appears, complete, when the ``with`` block ends well.
 
@@ -71,7 +61,7 @@ class LedgerWriter:
         self.path = Path(path)
         self.rows = 0
         self._temporary = self.path
-        self._clean = _cleaner(redact)
+        self._clean = cleaner(redact)
         self._batch = batch
         self._pending: list[Row] = []
         self._lock = threading.Lock()
@@ -168,7 +158,7 @@ def read_rows(
         raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
     if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
         raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
-    clean = _cleaner(redact)
+    clean = cleaner(redact)
     wanted: Any = None
     if experiment is not None:
         wanted = ds.field("experiment") == clean(experiment)

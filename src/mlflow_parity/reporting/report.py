@@ -166,6 +166,8 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
     ledger_digest: str = ""
     """SHA-256 (hex) of the ``ledger.parquet`` from which all figures are counted; empty: there is none."""
+    subset: Mapping[str, Any] | None = None
+    """What says of one part of several which it is, and what all of them must hold; ``None``: it is the whole."""
     earlier: str | None = None
     """Name of the folder beside this report with the one that stood in its place before; ``None``: none did."""
     format_version: str = FORMAT_VERSION

@@ -171,7 +171,8 @@ def _default_explanation(state: State) -> str:
 
 def _verdict_line(report: Report) -> str:
     red = sum(count for state, count in report.totals.items() if not State(state).green)
-    verdict = f"parity: {report.verdict.upper()}{' (partial)' if report.scope.partial else ''}"
+    what = f"partial: part {report.subset['part']} of {report.subset['of']}" if report.subset else "partial"
+    verdict = f"parity: {report.verdict.upper()}{f' ({what})' if report.scope.partial else ''}"
     if not report.objects:
         return f"{verdict}  nothing was compared"
     return (
@@ -290,6 +291,8 @@ def _worst_lines(report: Report) -> list[str]:
 
 
 def _next_step(report: Report) -> str:
+    if report.subset and (report.verdict == "green" or not report.objects):
+        return "  next: audit the other parts with the same options, then join them: mlflow-parity merge DIR DIR ..."
     if report.verdict == "green":
         partial = "repeat it without the limits for the whole, or " if report.scope.partial else ""
         return f"  next: {partial}sign report.html and keep it with ledger.parquet"

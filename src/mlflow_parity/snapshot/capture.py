@@ -6,19 +6,22 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.files import make_inside
-from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.kinds import KINDS, of_part
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot.model_files import ModelFiles
 from mlflow_parity.snapshot.objects import ObjectsWriter
 from mlflow_parity.snapshot.resuming import objects_agree, runs_agree
-from mlflow_parity.snapshot.store import PlaceObjects, Snapshot
+from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.wanted import Wanted
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter, seal_failure
 
 #: Experiments read side by side on one server; their requests share the session's connections.
@@ -56,17 +59,19 @@ def capture(
     include_deleted: bool,
     count: Count,
     model_links: bool = False,
+    wanted: Wanted | None = None,
 ) -> int:
     """Read what is not in the snapshot yet; return how many parts an interrupted audit had left that still hold.
 
-    Its parts are taken over where the server still lists what they are of; the others are read again.
+    Its parts are taken over where the server still lists what they are of; the others are read again. ``wanted``: read
+    the lists first, then what hangs on some of the objects that they name; such a snapshot is not taken up again.
 
     What cannot be read becomes a part with its error, so that it is reported, and tried again when resumed.
 
     Raises:
         SnapshotError: when a part that is there is damaged.
     """
-
+    parts = parts if wanted is None else wanted.parts(parts)
     # all of them, before anything is asked: what is damaged is refused, neither taken over nor read again
     for experiment in experiments:
         for part in PARTS:
@@ -78,13 +83,13 @@ def capture(
         # what lies in its place is listed once, for its runs and for its logged models
         shared = SharedListings()
         resumed = _capture_experiment(
-            reader, snapshot, experiment, parts, depth, include_deleted, count, model_links, shared
+            reader, snapshot, experiment, parts, depth, include_deleted, count, model_links, shared, wanted
         )
         place = experiment.experiment_id
         # no server lists the scorers of a deleted experiment
         readable = set(parts) - ({"scorers"} if experiment.lifecycle_stage == "deleted" else set())
-        resumed += capture_objects(reader, snapshot, place, readable, depth, count, shared)
-        count(experiments=1)
+        resumed += capture_objects(reader, snapshot, place, readable, depth, count, shared, wanted)
+        count(experiments=1 if wanted is None or not wanted.lists else 0)
         return resumed
 
     with ThreadPoolExecutor(_EXPERIMENTS_AT_ONCE, thread_name_prefix="parity-experiment") as pool:
@@ -96,7 +101,7 @@ def capture(
                 future.cancel()
             raise
     # last: a version's files may be those of a logged model, which were just read
-    return resumed + capture_objects(reader, snapshot, SERVER, parts, depth, count)
+    return resumed + capture_objects(reader, snapshot, SERVER, parts, depth, count, wanted=wanted)
 
 
 def _capture_experiment(
@@ -109,6 +114,7 @@ def _capture_experiment(
     count: Count,
     model_links: bool,
     shared: SharedListings,
+    wanted_of: Wanted | None,
 ) -> int:
     experiment_id = experiment.experiment_id
     names = [part for part in RUN_PARTS if part == "runs" or part in parts]
@@ -118,9 +124,13 @@ def _capture_experiment(
         whole = part != "runs" or not model_links or bool(sidecar and sidecar.get("model_links"))
         if sidecar is not None and whole and _is_good(sidecar, depth, include_deleted=include_deleted):
             left[part] = sidecar
-    if left and not runs_agree(reader, snapshot, experiment_id):
-        left = {}
-    snapshot.taken_over += [sidecar["read"] for sidecar in left.values()]
+    if wanted_of is not None:
+        if not wanted_of.lists and "runs" not in left:
+            return 0  # what hangs on a list that could not be read is not known
+    else:
+        if left and not runs_agree(reader, snapshot, experiment_id):
+            left = {}
+        snapshot.taken_over += [sidecar["read"] for sidecar in left.values()]
     resumed = len(left)
     wanted = [part for part in names if part not in left]
     if not wanted:
@@ -145,8 +155,10 @@ def _capture_experiment(
                         linked, problem = _linked(reader, page) if model_links else (page, None)
                         links_error = links_error or problem
                         runs.add(linked)
-                    count(runs=len(page))
+                    count(runs=len(page) if runs is not None else 0)
                     scope = [run for run in page if include_deleted or run.lifecycle_stage != "deleted"]
+                    if wanted_of is not None:
+                        scope = [run for run in scope if wanted_of.has("run", experiment_id, run.run_id)]
                     if metrics is not None and "metrics" not in failed:
                         _guarded("metrics", failed, _read_metrics, reader, scope, metrics, count)
                     if artifacts is not None and "artifacts" not in failed:
@@ -170,7 +182,7 @@ def _capture_experiment(
                 with suppress(Exception):
                     unfinished.abandon()
         raise
-    return resumed
+    return 0 if wanted_of is not None else resumed
 
 
 def _linked(reader: Reader, page: list[Run]) -> tuple[list[Run], str | None]:
@@ -197,6 +209,7 @@ def capture_objects(
     depth: Depth,
     count: Count,
     shared: SharedListings | None = None,
+    wanted: Wanted | None = None,
 ) -> int:
     """Read the objects of an experiment (by id) or of the server; return how many parts were there already."""
     listings = SharedListings() if shared is None else shared
@@ -206,7 +219,7 @@ def capture_objects(
     for part in (name for name in names if name in parts and name not in RUN_PARTS):
         files_of = next((kind for kind, files in FILES_PART.items() if files == part), None)
         sidecar = snapshot.check(place, part)
-        if sidecar is not None and _is_good(sidecar, depth, include_deleted=False):
+        if wanted is None and sidecar is not None and _is_good(sidecar, depth, include_deleted=False):
             if files_of is not None:
                 agree = KINDS[files_of].part not in anew
             else:
@@ -229,15 +242,16 @@ def capture_objects(
                 problem = snapshot.objects(place).problem(KINDS[files_of or ""].part)
                 if problem is not None:
                     raise MalformedAnswer(f"the objects could not be listed: {problem}")
-                _read_files(reader, snapshot, place, files_of or "", writer, depth, count, listings)
+                _read_files(reader, snapshot, place, files_of or "", writer, depth, count, listings, wanted)
                 writer.finish()
             else:
                 kinds = _kinds(part)
                 # the runs were listed before: those to which traces may be linked need not be listed again
                 run_ids = snapshot.listed(place) if part == "traces" else None
-                for batch in _batches(reader, place, kinds, run_ids):
+                for batch in _batches(reader, place, kinds, run_ids, wanted):
                     writer.add(batch)
-                    count(objects=len(batch))
+                    # traces are listed before some of them are read
+                    count(objects=0 if wanted is not None and wanted.lists and part == "traces" else len(batch))
                 # asked afterwards: a listing tells what a version number may not
                 writer.finish(unsupported=[kind for kind in kinds if reader.supports(kind) is False])
         except ReadError as error:
@@ -260,10 +274,20 @@ def object_part(part: Part) -> str:
 
 
 def _batches(
-    reader: Reader, place: str, kinds: Sequence[str], run_ids: Collection[str] | None = None
+    reader: Reader,
+    place: str,
+    kinds: Sequence[str],
+    run_ids: Collection[str] | None = None,
+    wanted: Wanted | None = None,
 ) -> Iterator[Sequence[Entity]]:
     """Yield what a part holds; an object that pages brought twice is there once."""
-    if place != SERVER:
+    batches: Iterator[Sequence[Entity]]
+    if place != SERVER and kinds == ["trace"] and wanted is not None:
+        if wanted.lists:
+            batches = reader.trace_infos(place)
+        else:
+            batches = reader.experiment_objects(place, kinds, run_ids, partial(wanted.has, "trace", place))
+    elif place != SERVER:
         batches = reader.experiment_objects(place, kinds, run_ids)
     elif KINDS[kinds[0]].family == "server":
         batches = reader.server_objects(kinds[0])
@@ -277,31 +301,6 @@ def _batches(
         yield reader.with_storage(fresh) if place == SERVER and KINDS[kinds[0]].part == "registry" else fresh
 
 
-class _ModelFiles:
-    """The files of logged models that were read already, for the versions that are made of them."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._places: dict[str, tuple[PlaceObjects, str | None]] = {}
-        for experiment in snapshot.experiments:
-            objects = snapshot.objects(experiment.experiment_id)
-            if objects.problem("logged_models") is None and objects.problem("logged_model_files") is None:
-                keys = objects.keys("logged_model")
-                self._places.update({key.entity_id: (objects, key.artifact_uri) for key in keys})
-
-    def of(self, version: Entity) -> ArtifactTree | None:
-        """Return the files of the logged model that is the version, where they were read without an error.
-
-        Only if the version is loaded from that very place: what is loaded from elsewhere is read by itself.
-        """
-        model = str(version.facets.get("source") or "").removeprefix("models:/")
-        objects, place = self._places.get(model, (None, None))
-        if objects is None or not place or version.facets.get(STORAGE) != place:
-            return None
-        tree = objects.files("logged_model", model)
-        whole = tree.error is None and all(file.error is None for file in tree.files)
-        return tree if whole else None
-
-
 def _read_files(
     reader: Reader,
     snapshot: Snapshot,
@@ -311,11 +310,15 @@ def _read_files(
     depth: Depth,
     count: Count,
     shared: SharedListings,
+    wanted: Wanted | None,
 ) -> None:
     objects = snapshot.objects(place)
-    ids = [key.entity_id for key in objects.keys(kind)]
+    keys = objects.keys(kind)
+    if wanted is not None:
+        keys = [one for one in keys if wanted.has(kind, one.container if place == SERVER else place, one.entity_id)]
+    ids = [key.entity_id for key in keys]
     # at depth listing files of versions are touched, which those of logged models are not
-    models = _ModelFiles(snapshot) if kind == "model_version" and depth != "listing" else None
+    models = ModelFiles(snapshot) if kind == "model_version" and depth != "listing" else None
     for start in range(0, len(ids), _FILES_AT_ONCE):
         entities = objects.entities(kind, ids[start : start + _FILES_AT_ONCE])
         known = {entity.entity_id: models.of(entity) for entity in entities} if models is not None else {}

@@ -312,9 +312,17 @@ class Snapshot:
     def forget(self, experiment_id: str, part: Part) -> None:
         """Drop a part of an unfinished snapshot, so that it is read again."""
         (self.folder(experiment_id) / f"{part}.json").unlink(missing_ok=True)
+        self._manifest["parts"].get(experiment_id, {}).pop(part, None)
 
     def finish(self) -> None:
         """Seal: record every part and the digest of all."""
+        self.record()
+        self._manifest["digest"] = self._digest()
+        self._manifest["finished"] = time.time()
+        write_json(self.root / MANIFEST, sealed(self._manifest))
+
+    def record(self) -> None:
+        """Take in every part that was read so far."""
         parts: dict[str, dict[str, Any]] = {}
         places = [(experiment.experiment_id, PARTS) for experiment in self.experiments]
         for place, names in [*places, (SERVER, SERVER_PARTS)]:
@@ -323,9 +331,6 @@ class Snapshot:
                 if sidecar is not None:
                     parts.setdefault(place, {})[part] = sidecar
         self._manifest["parts"] = parts
-        self._manifest["digest"] = self._digest()
-        self._manifest["finished"] = time.time()
-        write_json(self.root / MANIFEST, sealed(self._manifest))
 
     def _digest(self) -> str:
         parts = self._manifest["parts"]

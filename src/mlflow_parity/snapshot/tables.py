@@ -83,3 +83,15 @@ def _is_bounded(file: pq.ParquetFile, by_group: bool, most: int) -> bool:
                 if total > most:
                     return False
     return True
+
+
+def is_bounded(path: Path) -> bool:
+    """Whether a Parquet file that is read batch by batch unpacks to no more than it may.
+
+    Raises:
+        ArrowException: it is none.
+        OSError: it cannot be read.
+        ValueError: it is none.
+    """
+    with pq.ParquetFile(path) as file:
+        return _is_bounded(file, True, max(MOST, TIMES * path.stat().st_size))

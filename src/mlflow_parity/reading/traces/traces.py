@@ -65,8 +65,13 @@ class TraceReader:
     links: Callable[[], Mapping[str, list[str]] | None] = lambda: None
     """Tells the prompt versions that traces are associated with; asked where there are traces."""
 
-    def read(self, experiment_id: str, run_ids: Callable[[], Iterable[str]]) -> Iterator[list[Entity]]:
-        """Yield every trace of an experiment with its spans, each once.
+    def read(
+        self,
+        experiment_id: str,
+        run_ids: Callable[[], Iterable[str]],
+        wanted: Callable[[str], bool] | None = None,
+    ) -> Iterator[list[Entity]]:
+        """Yield every trace of an experiment with its spans, each once; only those that are ``wanted`` have them.
 
         ``run_ids`` gives the experiment's runs; where there are traces, each is searched for those linked to it. What
         cannot be read of one trace is its ``error``.
@@ -80,8 +85,18 @@ class TraceReader:
             return
         runs, problem = self._runs_by_trace(experiment_id, run_ids)
         infos = (self._linked(page) for page in chain([first], pages_of_infos))
-        groups = (group for page in infos for group in _groups(page))
-        for group in drained(self.pool, self._filled, groups, self.at_once):
+
+        def takes(trace: Entity) -> bool:
+            return wanted is None or wanted(trace.entity_id)
+
+        def filled(group: list[Entity]) -> list[Entity]:
+            return self._filled(group) if takes(group[0]) else group
+
+        # what is wanted stands apart, so that batches stay full
+        groups = (
+            group for page in infos for one in (True, False) for group in _groups([t for t in page if takes(t) is one])
+        )
+        for group in drained(self.pool, filled, groups, self.at_once):
             yield [_of_runs(trace, runs.get(trace.entity_id, []), problem) for trace in group]
 
     def _runs_by_trace(

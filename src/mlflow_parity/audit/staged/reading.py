@@ -1,0 +1,132 @@
+"""Reads both sides at once, each into its snapshot: whole, or first the lists and then what is wanted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_parity.audit.result import Reading
+from mlflow_parity.audit.scope import Selected
+from mlflow_parity.audit.settings import Settings
+from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
+from mlflow_parity.core.records import Experiment
+from mlflow_parity.snapshot import SERVER, SERVER_PARTS, Part
+from mlflow_parity.snapshot.schema import Asked
+from mlflow_parity.snapshot.wanted import LISTS, Wanted
+
+#: What is wanted of both sides.
+Wants = Mapping[SideName, Wanted]
+#: Experiments of both sides, by which their places are read.
+Places = Mapping[SideName, Sequence[Experiment]]
+
+
+@dataclass(slots=True)
+class SidesReader:
+    """Reads what a selection needs of both sides."""
+
+    sides: Mapping[SideName, Side]
+    settings: Settings
+    scratch: Path
+    progress: Reading
+    selected: Selected
+    parts: frozenset[Part]
+    model_links: bool
+    notes: list[str] = field(default_factory=list)
+    """What is to be said of it."""
+    _roots: dict[SideName, Path] = field(default_factory=dict)
+    _read: set[tuple[SideName, str]] = field(default_factory=set)
+
+    @property
+    def places(self) -> dict[SideName, list[Experiment]]:
+        """Every experiment that is read."""
+        linked, surplus = self.selected.linked, self.selected.surplus
+        return {
+            "source": [source for source, _ in linked],
+            "target": [pair.target for _, pair in linked if pair is not None] + [target for _, target, _, _ in surplus],
+        }
+
+    def whole(self) -> None:
+        """Read everything.
+
+        Raises:
+            ParityError: a folder or a snapshot cannot be used.
+        """
+        self._begin()
+        self._both(None, self.places, self.parts, finish=True)
+
+    def lists(self) -> None:
+        """Read the lists of both sides, as all that follows names what is in them.
+
+        Raises:
+            ParityError: a folder or a snapshot cannot be used.
+        """
+        self._begin()
+        self._both(dict.fromkeys(SIDES, LISTS), self.places, self.parts, finish=False)
+
+    def more(self, wanted: Wants, places: Places) -> None:
+        """Read what is wanted of some experiments, each once."""
+        left = {name: [one for one in places[name] if (name, one.experiment_id) not in self._read] for name in SIDES}
+        self._read |= {(name, one.experiment_id) for name in SIDES for one in left[name]}
+        if any(left.values()):
+            self._both(wanted, left, self.parts - set(SERVER_PARTS), finish=False)
+
+    def server(self, wanted: Wants) -> None:
+        """Read what is wanted of what belongs to no experiment, once."""
+        if ("source", SERVER) not in self._read:
+            self._read.add(("source", SERVER))
+            self._both(wanted, {"source": [], "target": []}, self.parts & set(SERVER_PARTS), finish=False)
+
+    def end(self) -> None:
+        """Seal what was read."""
+        for name in SIDES:
+            self.sides[name].finish()
+
+    def _begin(self) -> None:
+        limits = self.settings.experiments, self.settings.exclude_experiments
+        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
+        for name in SIDES:
+            side = self.sides[name]
+            if not side.live:
+                side.holds(self.places[name], asked)
+                continue
+            self._roots[name], note = prepare_folder(self.settings.snapshot_dir, name, self.scratch)
+            self.notes += [note] if note is not None else []
+
+    def _both(self, wanted: Wants | None, places: Places, parts: frozenset[Part], *, finish: bool) -> None:
+        live = [name for name in SIDES if self.sides[name].live]
+        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
+            for future in [pool.submit(self._one, name, wanted, places[name], parts, finish) for name in live]:
+                future.result()
+
+    def _one(
+        self, name: SideName, wanted: Wants | None, places: Sequence[Experiment], parts: frozenset[Part], finish: bool
+    ) -> None:
+        limits = self.settings.experiments, self.settings.exclude_experiments
+
+        def count(
+            *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
+        ) -> None:
+            self.progress.add(
+                name,
+                experiments=experiments,
+                runs=runs,
+                points=points,
+                artifacts=artifacts,
+                size=size,
+                objects=objects,
+            )
+
+        self.sides[name].read(
+            self._roots[name],
+            places,
+            parts,
+            self.settings.depth,
+            include_deleted=self.settings.include_deleted,
+            count=count,
+            model_links=self.model_links,
+            asked=Asked(self.settings.depth, self.settings.include_deleted, *limits),
+            wanted=None if wanted is None else wanted[name],
+            finish=finish,
+        )

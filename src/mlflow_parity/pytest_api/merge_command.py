@@ -1,0 +1,227 @@
+"""``mlflow-parity merge``: joins the parts of an audit (``--parity-subset``) into one verdict and one report."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity import __version__
+from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.test_items import Item, ItemState
+from mlflow_parity.core.errors import ParityError, UsageProblem
+from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.core.text import counted
+from mlflow_parity.core.verdict import Deleted, State
+from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.pytest_api.report_building import iso, red_reasons
+from mlflow_parity.reporting import joining
+from mlflow_parity.reporting.ledger import LedgerWriter
+from mlflow_parity.reporting.part_report import WHAT, Part, load_part
+from mlflow_parity.reporting.report import SIDES, CoverageRow, Report, Scope, SideReport, unfinished
+from mlflow_parity.reporting.terminal import summary_lines
+from mlflow_parity.reporting.write import ReportFolder
+
+_HELP = "Join the parts of an audit (--parity-subset) into one verdict and one report"
+#: Fields of a side that each part reads its own share of.
+_SHARED = ("points", "artifacts", "artifact_bytes")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("merge", help=_HELP, description=f"{_HELP}. Exit status 0: all are there and green.")
+    parser.add_argument("parts", nargs="+", metavar="DIR", help="Folder of a part's report, or the ledger in it")
+    parser.add_argument("--to", default="reports", metavar="DIR", help="Where the report is written (default: reports)")
+    parser.add_argument(
+        "--within",
+        default=str(joining.HOURS),
+        metavar="HOURS",
+        help=f"Refuse parts that were not all read within so many hours (default: {joining.HOURS})",
+    )
+    parser.set_defaults(main=main)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Join the parts; return 0 when all are there and green, and 1 when anything is red.
+
+    Raises:
+        UsageProblem: parts are missing, not of one audit, damaged, or contradict each other or themselves.
+    """
+    redact = Redactor.from_environment()
+    hours = _hours(args.within)
+    folders = [Path(one) if Path(one).is_dir() else Path(one).parent for one in args.parts]
+    if any(_same(folder, Path(args.to)) for folder in folders):
+        raise UsageProblem(f"--to: {args.to} is the folder of one of the parts; give another one")
+    command = ("mlflow-parity", "merge", *args.parts, *_given(args))
+    reports = ReportFolder(args.to, unfinished(__version__, iso(time.time()), command=command), redact)
+    try:
+        parts = sorted((load_part(one) for one in args.parts), key=lambda part: part.subset.part)
+        joining.check(parts, hours, __version__)
+        with Scratch() as scratch:
+            ledger = scratch / "ledger.parquet"
+            joined = joining.Joined()
+            with LedgerWriter(ledger, redact=redact) as writer:
+                for row in joining.rows(parts, joined):
+                    writer.add(row)
+            report = joined_report(parts, joined, file_sha256(ledger), command)
+            written = reports.finish(report, ledger)
+    except ParityError as error:
+        reports.ends(redact(str(error)), error.exit_status)
+        raise
+    where = str(next(iter(written.values())).parent)
+    for line in summary_lines(report, report_dir=where, redact=redact):
+        print(line)
+    if reports.problem:
+        print(reports.problem, file=sys.stderr)
+    return int(report.exit_status or 0)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = math.nan
+    if not 0 < hours <= 24 * 365:
+        raise UsageProblem(f"--within: {text!r} is no number of hours; give one above 0, at most {24 * 365:,}")
+    return hours
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    given = [] if args.to == "reports" else ["--to", str(args.to)]
+    return given + ([] if args.within == str(joining.HOURS) else ["--within", str(args.within)])
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.absolute().resolve() == other.absolute().resolve()
+
+
+def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, command: tuple[str, ...]) -> Report:
+    """Return the report of all parts; green only when all rows are, and each part was."""
+    first = parts[0].report
+    result = _result(parts, joined)
+    waivers, unused = _waivers(parts)
+    reasons = [*unused, *red_reasons(result)]
+    reasons += [
+        f"MLmodel files of runs in {label!r} contradict each other across parts: one id stands for several; audit that "
+        "experiment whole (--parity-experiments)"
+        for label in joining.contradictions(parts)
+    ]
+    green = bool(joined.rows) and all(state.green for state, count in result.totals.items() if count)
+    for part in parts:
+        if part.report["verdict"] != "green" and not part.empty and not _red_rows(part):
+            why = next(iter(part.report["reasons"]), "its report does not say why")
+            reasons.append(f"{part.subset} is red, although its ledger is green: {why}")
+    if not joined.rows:
+        reasons.append("nothing was compared in any part")
+    elif not green and not reasons:
+        reasons.append("the ledger is red")
+    if reasons and first["warning"]:
+        reasons.insert(0, first["warning"])
+    done = green and not reasons
+    left_out = _once(line for part in parts for line in part.report["scope"]["left_out"][1:])
+    scope: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in first["scope"].items()}
+    notes = [f"joined from {counted(len(parts), 'parts')} (--parity-subset), read {_window(parts)}"]
+    return Report(
+        tool_version=__version__,
+        created=iso(time.time()),
+        verdict="green" if done else "red",
+        scope=Scope(**{**scope, "partial": any(part.told["partial"] for part in parts), "left_out": tuple(left_out)}),
+        sides={name: _side([part.report["sides"][name] for part in parts]) for name in SIDES},
+        warning=first["warning"],
+        reasons=tuple(reasons),
+        exit_status=0 if done else 1,
+        contract_digest=first["contract_digest"],
+        coverage=tuple(CoverageRow(label, facet, cell) for (label, facet), cell in joined.cells.items()),
+        findings=tuple(result.findings),
+        findings_total=result.findings_total,
+        paired_by=dict(joined.paired_by),
+        explained=sum(part.report["explained"] for part in parts),
+        command=command,
+        changed=tuple(_once(line for part in parts for line in part.report["changed"])),
+        notes=(*notes, *_once(line for part in parts for line in part.report["notes"])),
+        waivers=waivers,
+        waivers_digest=first["waivers_digest"],
+        not_green=tuple(_once(line for part in parts for line in part.report["not_green"])),
+        timings=dict(sum((Counter(part.report["timings"]) for part in parts), Counter())),
+        ledger_digest=digest,
+    )
+
+
+def _once(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def _red_rows(part: Part) -> bool:
+    return any(not State(state).green and count for state, count in part.report["totals"].items())
+
+
+def _window(parts: Sequence[Part]) -> str:
+    told = [part.report["sides"][side] for part in parts for side in SIDES]
+    return f"from {min(one['read_from'] for one in told)} to {max(one['read_to'] for one in told)}"
+
+
+def _result(parts: Sequence[Part], joined: joining.Joined) -> Result:
+    """Return the joined cells and findings as an audit's result, of which the reasons are made."""
+    result = Result(Selection((), ()))
+    for (label, facet), cell in joined.cells.items():
+        state = result.states.setdefault(label, ItemState(Item(label, label, "", surplus=False)))
+        state.cells[facet] = cell
+        result.totals.update(cell.counts)
+    shared = set()
+    for finding in (finding for part in parts for finding in part.findings):
+        place = f"{finding.kind} {finding.facet}"
+        if finding.source_id is None and finding.target_id is None:
+            if finding in shared:
+                continue
+            shared.add(finding)
+        known = result.states.get(finding.experiment)
+        if known is None or place not in known.cells:
+            raise UsageProblem(f"{WHAT}: a report names a difference in {place} that no ledger holds; audit again")
+        known.findings.setdefault(place, []).append(finding)
+    return result
+
+
+def _side(told: Sequence[Mapping[str, Any]]) -> SideReport:
+    """Return what all parts say of one side: each read its share, and the lists whole."""
+    first = dict(told[0])
+    if first["kind"] != "snapshot":
+        first.update({name: sum(one[name] for one in told) for name in (*_SHARED, "requests")})
+        # each part has a snapshot of its own, and none is kept
+        first.update(snapshot_digest="", snapshot_path=None)
+    first.update(read_from=min(one["read_from"] for one in told), read_to=max(one["read_to"] for one in told))
+    deleted = first["deleted"]
+    first["deleted"] = None if deleted is None else Deleted(**deleted)
+    first["tls_not_verified"] = tuple(_once(line for one in told for line in one["tls_not_verified"]))
+    return SideReport(**first)
+
+
+def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list[str]]:
+    """Return what became of each waiver in all parts, and why those are red that are."""
+    lists = [part.report["waivers"] for part in parts]
+    told = [[{**one, "status": "", "covered": ""} for one in waivers] for waivers in lists]
+    if any(one != told[0] for one in told):
+        raise UsageProblem(f"{WHAT}: the parts name other waivers, although the file is the same; audit them again")
+    unused = [{one["waiver"]: one["other_values"] for one in part.told["unused_waivers"]} for part in parts]
+    found, reasons = [], []
+    for number, same in enumerate(zip(*lists, strict=True)):
+        states = {one["status"] for one in same}
+        covered = sum(int(one["covered"]) for one in same if one["covered"].isdecimal())
+        # as an audit of the whole: of other values in one part, or looked at in all and matching nothing
+        gone = any(part.get(number) for part in unused) or all(number in part for part in unused)
+        status = "expired" if "expired" in states else "used" if covered else "unused" if gone else "not looked at"
+        found.append({**same[0], "status": status, "covered": str(covered)})
+        name = f"{same[0]['object']} / {same[0]['facet']}"
+        if status == "expired":
+            reasons.append(f"the waiver {name} expired on {same[0]['expires']}: renew or remove it")
+        elif status == "unused":
+            reasons.append(
+                f"the waiver {name} matches nothing any more, or is of other values: remove or draft it again"
+            )
+    return tuple(found), reasons

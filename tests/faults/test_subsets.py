@@ -1,0 +1,78 @@
+"""The battery in parts: joined, they come to what an audit of the whole says, row by row and finding by finding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.audits import AuditRun, audit
+from support.joined import counted, coverage, explained, in_parts, merge
+from support.migrations import migrate_py
+from support.servers import FreshServer
+
+from faults.battery import kept, lay, plant
+from faults.fault import Pair
+from faults.registry import FAULTS
+from faults.seeding import Seeding
+from mlflow_parity.standin.servers import Server
+
+pytestmark = pytest.mark.long
+
+SAME = ("--parity-profile", "same-store", "--parity-two-servers")
+OPTIONS: dict[Pair, tuple[str, ...]] = {"migrated": (), "restored": SAME}
+MANY = ("--parity-max-findings", "1000")
+
+
+@pytest.fixture(scope="module")
+def migrated(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Server, Server]:
+    """A source with every kind of object and its copy."""
+    source, target = module_server(), module_server()
+    Seeding(source, [fault for fault in FAULTS if fault.pair in OPTIONS])()
+    folder = tmp_path_factory.mktemp("migration")
+    for step, side, uri in (("export", "source", source.uri), ("import", "target", target.uri)):
+        done = migrate_py(folder, step, f"--{side}-uri", uri, "--work-dir", "work")
+        assert done.status == 0, done.output[-5000:]
+    return source, target
+
+
+@pytest.mark.parametrize("pair", OPTIONS)
+def test_joined_parts_say_what_the_whole_says(migrated: tuple[Server, Server], tmp_path: Path, pair: Pair) -> None:
+    """Else parts would lose a fault that an audit of the whole finds, or name one that is none."""
+    if pair == "restored":
+        lay(*migrated)
+    clean = _whole(tmp_path / "clean", migrated, pair)
+    assert clean.status == 0
+    _compared(tmp_path / "clean", migrated, pair, 2, clean)
+    with kept(migrated[1], tmp_path / "kept"):
+        plant([fault for fault in FAULTS if fault.pair == pair], migrated[1])
+        broken = _whole(tmp_path / "broken", migrated, pair)
+        assert broken.status == 1
+        for of in (1, 2, 3) if pair == "migrated" else (3,):
+            _compared(tmp_path / f"broken-{of}", migrated, pair, of, broken)
+
+
+def _whole(folder: Path, servers: tuple[Server, Server], pair: Pair) -> AuditRun:
+    return audit(folder / "whole", servers[0].uri, servers[1].uri, *MANY, *OPTIONS[pair])
+
+
+def _compared(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int, whole: AuditRun) -> None:
+    parts = in_parts(folder, servers, of, *MANY, *OPTIONS[pair])
+    joined = merge(folder / "joined", [part.reports for part in parts])
+    assert joined.status == whole.status, joined.output
+    assert counted(joined.rows()) == counted(whole.rows())
+    ours, theirs = joined.report, whole.report
+    assert coverage(ours) == coverage(theirs)
+    assert explained(ours) == explained(theirs)
+    same = ("verdict", "totals", "objects", "verified", "findings_total", "paired_by", "warning")
+    assert {name: ours[name] for name in same} == {name: theirs[name] for name in same}
+    assert sorted(ours["reasons"]) == sorted(theirs["reasons"])
+    assert set(ours["not_green"]) == set(theirs["not_green"])
+    for side in ("source", "target"):
+        read = ("experiments", "runs", "points", "artifacts", "artifact_bytes", "objects", "deleted")
+        assert {name: ours["sides"][side][name] for name in read} == {
+            name: theirs["sides"][side][name] for name in read
+        }
+    assert ours["scope"] == theirs["scope"]
+    for part in parts:
+        assert part.report["scope"]["partial"]
+        assert f"part {part.report['subset']['part']} of {of}" in part.output
