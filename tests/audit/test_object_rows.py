@@ -17,6 +17,7 @@ from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Kind
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.snapshot.store import PlaceObjects
 
 TIMES = {"created": 5, "updated": 6}
@@ -128,7 +129,9 @@ def test_a_model_that_goes_before_the_registry_is_read() -> None:
 class Killed(MemoryReader):
     """Dies while the files of model versions are read."""
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, sure: Sure | None = None
+    ) -> Iterator[ArtifactTree]:
         """The registry was read by then."""
         raise KeyboardInterrupt
 

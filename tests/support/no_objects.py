@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.visibility import Visibility
 
@@ -81,7 +82,9 @@ class NoObjects:
         """Nobody."""
         return ""
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, sure: Sure | None = None
+    ) -> Iterator[ArtifactTree]:
         """None."""
         return iter(())
 

@@ -25,7 +25,8 @@ from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.comparing.unpaired import unread_rows
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.scope import Profile
+from mlflow_parity.core.scope import Evidence, Profile
+from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES, KINDS, of_family
 from mlflow_parity.kinds.base import Family, Kind
 from mlflow_parity.kinds.check_registry import Selection
@@ -79,6 +80,7 @@ class Objects:
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
     told: Told = ALIKE
+    evidence: Evidence = "stores"
     load: Callable[[str, int], list[Difference]] | None = None
     ask: Usable | None = None
     changes: Changes = field(default_factory=Changes)
@@ -104,6 +106,7 @@ class Objects:
             moved=self.moved,
             releases=(self._release("source"), self._release("target")),
             told=self.told,
+            evidence=self.evidence,
             load=self.load,
             ask=self.ask,
             resolve=self.aliases.of,
@@ -200,7 +203,8 @@ class Objects:
                 if all(ids_of(outcome.row) for outcome in again):
                     final += self._unseen(first, again)
                 if kind in own:
-                    self.settled += max(_red(first) - _red(again), 0)
+                    # that a store alone did not prove it is no difference
+                    self.settled += max(_red(first) - _red(again) - max(_unproved(first) - _unproved(again), 0), 0)
             yield from final
             if doubts:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
@@ -268,6 +272,11 @@ class Objects:
         for place in places:
             counts.update(self.view(side, place).counts())
         return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
+
+
+def _unproved(outcomes: Sequence[Outcome]) -> int:
+    files = frozenset({"artifacts", *FILES.values()})
+    return sum(one.row.facet in files and one.row.state is State.UNVERIFIED for one in outcomes)
 
 
 def _red(outcomes: Sequence[Outcome]) -> int:

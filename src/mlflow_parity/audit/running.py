@@ -19,7 +19,7 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder, rest_on, told_of
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
@@ -63,6 +63,7 @@ class Audit:
         self.sides: dict[SideName, Side] = {}
         for name in SIDES:
             self.sides[name] = open_side(name)
+        rest_on(settings.evidence, self.sides)
         self.scope = Scope(settings, self.sides)
         self.objects: Objects | None = None
         """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
@@ -227,6 +228,7 @@ class Audit:
             profile=self.settings.profile,
             moved=self.scope.moved,
             told=told_of(self.sides),
+            evidence=self.settings.evidence,
             load=self._loader() if self.settings.load_models else None,
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
@@ -269,7 +271,7 @@ class Audit:
         }
 
         limits = self.settings.experiments, self.settings.exclude_experiments
-        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
+        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits, evidence=self.settings.evidence)
 
         def one(name: SideName) -> str | None:
             side = self.sides[name]
@@ -328,6 +330,7 @@ class Audit:
         row = outcome.row
         sink.add(row)
         result.totals[row.state] += 1
+        result.evidence.update({told: len(paths) for told, paths in row.evidence})
         if (row.kind, row.facet) == ("run", "presence") and row.paired_by:
             result.paired_by[row.paired_by] += 1
         facet = f"{row.kind} {row.facet}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.scope import Depth, Profile
+from mlflow_parity.core.scope import Depth, Evidence, Profile
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 
@@ -37,6 +37,7 @@ class Settings:
     two_servers: bool = False
     usable: bool = False
     allow_place: tuple[str, ...] = ()
+    evidence: Evidence = "stores"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,25 +7,25 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from mlflow_parity.comparing.unknown import Told
-from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.files import make_folder
-from mlflow_parity.core.keys import run_key
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
-from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, MetricPoint, Run, Series
+from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.transport.answering import answering
-from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot import SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
+from mlflow_parity.snapshot.fresh_view import FreshView
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
 
@@ -151,7 +151,10 @@ class Side:
             answered.unproved,
         )
         self._snapshot = Snapshot.create(
-            root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
+            root,
+            origin,
+            self.experiments(),
+            None if asked is None else replace(asked, renames=self.renames, evidence=self.reader.evidence),
         )
         self.resumed_parts = capture(
             self.reader,
@@ -211,18 +214,25 @@ class Side:
     def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:
         """Read one part of a place (experiment id or ``SERVER``) again into ``root``; ``None`` for a snapshot.
 
-        A part of files is read for the objects that were listed at first.
-
         Raises:
             ReadError: when the server does not answer any more.
         """
         if self.reader is None:
             return None
         again = Snapshot.create(root, self.snapshot.origin, self.experiments())
-        listing = next((KINDS[kind].part for kind, files in FILES_PART.items() if files == part), None)
-        parts = {part} | ({listing} if listing else set())
-        capture_objects(self.reader, again, place, parts, depth, uncounted)
+        capture_objects(self.reader, again, place, {part}, depth, uncounted)
         return again.objects(place)
+
+    def files_again(self, entities: Sequence[Entity], depth: Depth) -> dict[str, ArtifactTree]:
+        """Read the files of objects again, their bytes whatever a store states; none of a snapshot's.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None or not entities:
+            return {}
+        every: Sure = dict.fromkeys(entity.entity_id for entity in entities)
+        return {tree.run_id: tree for tree in self.reader.entity_files(entities, depth, every)}
 
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as it was read."""
@@ -233,7 +243,7 @@ class Side:
         view: ExperimentView,
         suspects: Collection[str],
         metrics: Mapping[str, Collection[str]],
-        artifacts: Collection[str],
+        artifacts: Sure,
         depth: Depth,
         *,
         include_deleted: bool,
@@ -243,7 +253,8 @@ class Side:
         """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
 
         ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
-        are suspect, ``experiment`` the experiment as it is now. Runs that came since are read whole.
+        are suspect with the files whose bytes decide, ``experiment`` the experiment as it is now. Runs that came since
+        are read whole.
 
         Raises:
             ReadError: when the server does not answer any more.
@@ -274,8 +285,18 @@ class Side:
         trees: dict[str, ArtifactTree] = {}
         if "artifacts" in parts:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
-            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
+            sure: Sure = {**dict.fromkeys(came), **artifacts}
+            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth, None, sure)}
         return FreshView(view, experiment, runs, histories, trees, links_problem)
+
+
+def rest_on(evidence: Evidence, sides: Mapping[SideName, Side]) -> None:
+    """Say what a live side may rest on for files' bytes: SHA-256s alone beside a snapshot that holds nothing else."""
+    for side in sides.values():
+        if side.reader is not None:
+            others = [other.snapshot.asked for other in sides.values() if not other.live]
+            old = any(asked is not None and not asked.evidence for asked in others)
+            side.reader.evidence = "sha256" if old else evidence
 
 
 def told_of(sides: Mapping[SideName, Side]) -> Told:
@@ -296,70 +317,6 @@ def uncounted(
 def _only(run: Run, keys: Collection[str]) -> dict[str, MetricPoint]:
     # an empty key stands for the facet as a whole
     return {key: point for key, point in run.metrics.items() if key in keys or "" in keys}
-
-
-class FreshView(ExperimentView):
-    """An experiment as it was read, with the suspects as they are now."""
-
-    def __init__(
-        self,
-        base: ExperimentView,
-        experiment: Experiment,
-        runs: Sequence[Run],
-        histories: Mapping[str, Mapping[str, Series]],
-        trees: Mapping[str, ArtifactTree],
-        links_problem: str | None = None,
-    ) -> None:
-        self._base = base
-        self._experiment = experiment
-        self._runs = {run.run_id: run for run in runs}
-        self._histories = histories
-        self._trees = trees
-        self._links_problem = links_problem
-
-    @property
-    def experiment(self) -> Experiment:
-        """The experiment itself, as it is now."""
-        return self._experiment
-
-    def problem(self, part: Part) -> str | None:
-        """Why a part is not there as a whole."""
-        return None if part == "runs" else self._base.problem(part)
-
-    def links_problem(self) -> str | None:
-        """Why the links of runs to logged models are not all there."""
-        return self._links_problem
-
-    def run_keys(self) -> list[RunKey]:
-        """What pairing needs of every run."""
-        return [run_key(run) for run in self._runs.values()]
-
-    def runs(self, run_ids: Sequence[str]) -> list[Run]:
-        """Whole run records."""
-        return [self._runs[run_id] for run_id in run_ids]
-
-    def all_runs(self) -> Iterator[Run]:
-        """Every run."""
-        return iter(self._runs.values())
-
-    def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
-        """Size and digest of each history, the fresh ones over the old ones."""
-        old = {} if self._base.problem("metrics") else dict(self._base.histories(run_id))
-        if run_id in self._runs:
-            # a key that the run does not name any more was of the first reading only
-            old = {key: history for key, history in old.items() if key in self._runs[run_id].metrics}
-        for key, series in self._histories.get(run_id, {}).items():
-            old[key] = HistoryKey(len(series.values), series_digest(series), series.error)
-        return old
-
-    def points(self, run_id: str, key: str) -> Series:
-        """One whole history."""
-        fresh = self._histories.get(run_id, {}).get(key)
-        return self._base.points(run_id, key) if fresh is None else fresh
-
-    def artifacts(self, run_id: str) -> ArtifactTree:
-        """The artifact tree of a run."""
-        return self._trees[run_id] if run_id in self._trees else self._base.artifacts(run_id)
 
 
 def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Path, str | None]:

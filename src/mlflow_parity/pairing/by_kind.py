@@ -18,7 +18,7 @@ again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, ObjectKey, RunKey, layers
 from mlflow_parity.core.records import Experiment
@@ -185,7 +185,7 @@ _ORDERED = frozenset({"model_version"})
 #: Kinds whose number is part of their natural key: where it was altered, name and content tell which one it is.
 _COUNTED = frozenset({"prompt_version", "scorer"})
 #: Tells what an object holds beside its content, one digest per facet, the same for a copy without loss.
-Evidence = Callable[[ObjectKey], tuple[bytes, ...]]
+Evidence = Callable[[ObjectKey], tuple[Hashable, ...]]
 
 
 def pair_objects(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+    from mlflow_parity.reading.artifacts.trees import Sure
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.transport.visibility import Visibility
@@ -25,6 +26,8 @@ class Reader(Protocol):
 
     location: Location
     trusted: TrustedPlaces
+    evidence: Evidence
+    """Which checksums that stores state stand for the bytes of files."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -67,9 +70,12 @@ class Reader(Protocol):
         ...
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
-        """The artifact tree of each of ``runs``, in any order; ``shared`` are listings for more runs than these."""
+        """The artifact tree of each of ``runs``, in any order; ``shared`` are listings for more runs than these.
+
+        ``sure`` names files whose bytes are read whatever a store states.
+        """
         ...
 
     def supports(self, kind: str) -> bool | None:
@@ -117,7 +123,9 @@ class Reader(Protocol):
         """Return runs with the logged models that they used and made."""
         ...
 
-    def entity_files(self, entities: Sequence[Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def entity_files(
+        self, entities: Sequence[Entity], depth: Depth, sure: Sure | None = None
+    ) -> Iterator[ArtifactTree]:
         """The files of logged models and versions, attachments of traces; a tree's ``run_id`` is the entity's id."""
         ...
 
