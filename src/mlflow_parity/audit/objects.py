@@ -17,6 +17,7 @@ from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.usable import Usable
 from mlflow_parity.comparing import Comparison
 from mlflow_parity.comparing.difference import Difference, Outcome
+from mlflow_parity.comparing.file_evidence import UNPROVED
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.objects import compare_objects
 from mlflow_parity.comparing.same_store import refuse
@@ -275,8 +276,11 @@ class Objects:
 
 
 def _unproved(outcomes: Sequence[Outcome]) -> int:
-    files = frozenset({"artifacts", *FILES.values()})
-    return sum(one.row.facet in files and one.row.state is State.UNVERIFIED for one in outcomes)
+    return sum(
+        one.row.state is State.UNVERIFIED and all(found.note.startswith(UNPROVED) for found in one.differences)
+        for one in outcomes
+        if one.differences
+    )
 
 
 def _red(outcomes: Sequence[Outcome]) -> int:

@@ -12,6 +12,10 @@ from mlflow_parity.core.sums import NAMES, prove, sums_of
 from mlflow_parity.core.verdict import Row, State
 
 
+#: What the note of a difference begins with that no checksum of both sides' proves or refutes.
+UNPROVED = "not proved by checksums: "
+
+
 @dataclass(slots=True)
 class FileEvidence:
     """What may prove that files are equal, and, by what proved it, the paths of those that are."""
@@ -44,7 +48,7 @@ class FileEvidence:
         if proof.equal is None:
             return [Difference(path, State.UNVERIFIED, rule, note=_lacking(mine, copy, self.wanted))]
         if proof.whose != "read" and self.wanted != "sha256":
-            note = f"{NAMES[proof.kind]} differs, as a store states it, and the bytes of both could not be compared"
+            note = f"{UNPROVED}{NAMES[proof.kind]} differs as a store states it; the bytes of both were not compared"
             return [Difference(path, State.UNVERIFIED, rule, facts(mine), facts(copy), note)]
         return [_mismatch(mine, copy, rule)]
 
@@ -66,9 +70,7 @@ def _lacking(mine: Artifact, copy: Artifact, wanted: Evidence) -> str:
     ours, theirs = sums_of(mine), sums_of(copy)
     if wanted == "sha256" or "none" in (str(ours), str(theirs)):
         return "one side was read without hashes"
-    return (
-        f"no checksum that both sides have: the source's are {ours}, the target's {theirs}; the bytes were not compared"
-    )
+    return f"{UNPROVED}the source's are {ours}, the target's {theirs}; the bytes of both were not compared"
 
 
 def _texts(mine: Artifact, copy: Artifact) -> tuple[Sequence[str] | None, Sequence[str] | None]:

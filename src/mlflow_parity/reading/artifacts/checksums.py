@@ -22,7 +22,7 @@ from mlflow_parity.core.sums import LENGTHS, WEAK, text
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
 _ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
 #: How ``ListObjectsV2`` and ``HeadObject`` call the checksums that are asked for.
-_CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS if kind != "md5"}
+_CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS}
 #: Files of each place whose encryption is looked at: the first ones, and one of so many.
 _FIRST, _EACH = 3, 1_000
 #: Buckets of S3 Express: their ETags are no digests.
