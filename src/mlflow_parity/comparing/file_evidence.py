@@ -11,7 +11,6 @@ from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import NAMES, prove, sums_of
 from mlflow_parity.core.verdict import Row, State
 
-
 #: What the note of a difference begins with that no checksum of both sides' proves or refutes.
 UNPROVED = "not proved by checksums: "
 
