@@ -82,8 +82,7 @@ OPTIONS: tuple[Option, ...] = (
         "evidence",
         "choice",
         "stores",
-        "What proves that files are equal: stores (checksums that the stores state, else bytes), sha256 (bytes), weak "
-        "(a CRC32 that both stores state is enough)",
+        "What proves files equal: stores (checksums of stores, or bytes), sha256, weak (a CRC32 of both stores too)",
         choices=EVIDENCE,
     ),
     Option(

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import pytest
 from support.copied import Outcome, audited, kept
-from support.proxy import Proxy, proxying
+from support.proxy import Exchange, Fault, Proxy, proxying
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, emptied
 
@@ -277,3 +277,21 @@ def test_thousands_of_files_are_known_by_their_lists(ends: Ends) -> None:
     assert ends.asked()["bytes"] == 2
     assert ends.asked()["heads"] == 6
     assert ends.asked()["lists"] <= 2 * (68 / 4 + 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", [403, 404, 501])
+def test_a_store_that_refuses_heads(ends: Ends, code: int) -> None:
+    """Whether an ETag is a digest cannot be asked: the bytes are read, and losses are found all the same."""
+
+    def refuse(exchange: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if exchange.command == "HEAD":
+            exchange.answer(code, [], b"")
+        else:
+            exchange.answer(status, headers, body)
+
+    ends.s3.faults.append(Fault("/", refuse, times=10**9))
+    equal(ends.audit())
+    assert len(ends.read()) == 2 * (len(FILES) + 1)
+    ends.put("target", "notes.txt", b"other line\n")
+    assert findings(ends.audit()) == {"notes.txt": "mismatch"}
