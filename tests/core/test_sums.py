@@ -8,7 +8,18 @@ import pytest
 
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import alike, counted_by, differ, identity, is_weak, prove, saying, sums_of, text
+from mlflow_parity.core.sums import (
+    alike,
+    counted_by,
+    differ,
+    identity,
+    is_weak,
+    of_other_bytes,
+    prove,
+    saying,
+    sums_of,
+    text,
+)
 
 ONE, TWO = (hashlib.md5(content).hexdigest() for content in (b"one", b"two"))
 SHA, OTHER = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
@@ -154,3 +165,15 @@ def test_as_text_and_counted() -> None:
     assert counted_by({"MD5 stated by both stores": 1}) == "1 file equal by MD5 stated by both stores"
     many = {"SHA-256 of the bytes": 312, "MD5 stated by both stores": 41_200}
     assert counted_by(many) == "41,200 files equal by MD5 stated by both stores, 312 by SHA-256 of the bytes"
+
+
+@pytest.mark.parametrize(
+    "words", [f"stated md5={ONE}", f"stated parts={ONE}-3", f"read md5={ONE} crc64nvme={'1' * 16}"]
+)
+def test_the_self_test_alters_whatever_is_known(words: str) -> None:
+    """A fault that the self-test plants in a file's bytes must show in each checksum, or the audit seems blind."""
+    before = Artifact("a", 3, sums=words)
+    after = Artifact("a", 3, sums=of_other_bytes(words))
+    assert prove(before, before, "stores").equal
+    assert not prove(before, after, "stores").equal
+    assert str(sums_of(after)) == str(sums_of(before))
