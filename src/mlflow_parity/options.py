@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
-from mlflow_parity.core.scope import DEPTHS, PROFILES
+from mlflow_parity.core.scope import DEPTHS, EVIDENCE, PROFILES
 
 if TYPE_CHECKING:
     import pytest
@@ -83,6 +83,13 @@ OPTIONS: tuple[Option, ...] = (
         "digest",
         "Artifacts: listing (sizes only), digest (SHA-256), full (digest, and differences of text explained)",
         choices=DEPTHS,
+    ),
+    Option(
+        "evidence",
+        "choice",
+        "stores",
+        "What proves files equal: stores (checksums of stores, or bytes), sha256, weak (a CRC32 of both stores too)",
+        choices=EVIDENCE,
     ),
     Option(
         "profile",
@@ -211,6 +218,9 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     profile = values.get("profile", "export-import")
     if profile not in PROFILES:
         raise UsageProblem(f"--parity-profile: {profile!r} is not one of {', '.join(PROFILES)}")
+    evidence = values.get("evidence", "stores")
+    if evidence not in EVIDENCE:
+        raise UsageProblem(f"--parity-evidence: {evidence!r} is not one of {', '.join(EVIDENCE)}")
     source = in_workspace(_side("source", values, env), "source", env)
     target = in_workspace(_side("target", values, env), "target", env)
     settings = Settings(
@@ -229,6 +239,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         snapshot_dir=values.get("snapshot-dir"),
         report_dir=values["report-dir"],
         max_findings=_count("max-findings", values, most=100_000),
+        evidence=next(name for name in EVIDENCE if name == evidence),
         profile=next(name for name in PROFILES if name == profile),
         waivers=values.get("waivers"),
         rename=values.get("rename"),

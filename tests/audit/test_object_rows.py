@@ -18,6 +18,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Kind
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.snapshot.store import PlaceObjects
 
 TIMES = {"created": 5, "updated": 6}
@@ -130,7 +131,11 @@ class Killed(MemoryReader):
     """Dies while the files of model versions are read."""
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """The registry was read by then."""
         raise KeyboardInterrupt

@@ -143,6 +143,7 @@ def test_the_settings_of_an_audit() -> None:
         ({"target-uri": "/no/such/folder"}, r"--target-uri: no such snapshot directory: '/no/such/folder'"),
         ({"target-uri": "", "target-arn": "http://b"}, r"--target-arn: not a SageMaker MLflow ARN: 'http://b'"),
         ({"depth": "deep"}, r"--parity-depth: 'deep' is not one of listing, digest, full"),
+        ({"evidence": "md5"}, r"--parity-evidence: 'md5' is not one of stores, sha256, weak"),
         ({"include-deleted": "perhaps"}, r"--parity-include-deleted: 'perhaps' is neither true nor false"),
         ({"workers": "0"}, r"--parity-workers: 0 is out of range; give a whole number from 1 to 64"),
         ({"workers": "65"}, r"--parity-workers: 65 is out of range"),

@@ -87,7 +87,7 @@ def module_app(sagemaker_app: StandIn, tmp_path_factory: pytest.TempPathFactory)
         }
         arn = sagemaker_app.arn
         target = kept(arn, folder / "kept", env)
-        whole = audited(arn, target, env=env)
+        whole = audited(arn, target, env=env, evidence="sha256")
         assert whole.green, whole.reasons
         assert sum(row.facet == "artifacts" for row in whole.rows) == 1
         yield App(arn, rest, s3, env, target, whole)
@@ -107,7 +107,7 @@ def app(module_app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
 def audit(app: App) -> Outcome:
     """Audit the App as it is; it must end in time."""
     began = time.monotonic()
-    outcome = audited(app.arn, app.target, env=app.env)
+    outcome = audited(app.arn, app.target, env=app.env, evidence="sha256")
     assert time.monotonic() - began < LIMIT
     return outcome
 

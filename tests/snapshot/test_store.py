@@ -23,6 +23,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.snapshot.store import Origin, Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
@@ -48,7 +49,7 @@ class Failing(MemoryReader):
             yield from super().histories([run])
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
         """Break in the middle of the artifacts."""
         for run in runs:
@@ -284,7 +285,7 @@ class Forgetful(MemoryReader):
         yield from super().histories([run for run in runs if run.run_id != self.store.runs[-1].run_id])
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
         """All but the last run's."""
         yield from super().artifacts([run for run in runs if run.run_id != self.store.runs[-1].run_id], depth, shared)

@@ -17,7 +17,7 @@ from mlflow_parity.audit.side import Side, SideName, uncounted
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scope import Depth, Profile, in_scope
+from mlflow_parity.core.scope import Depth, Evidence, Profile, in_scope
 from mlflow_parity.core.verdict import Finding, Row
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading.server import ServerReader
@@ -145,6 +145,7 @@ def audited(
     workers: int = 4,
     profile: Profile = "same-store",
     page: int = PAGE,
+    evidence: Evidence = "stores",
 ) -> Outcome:
     """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
     places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
@@ -161,6 +162,7 @@ def audited(
         report_dir="reports",
         max_findings=1_000,
         profile=profile,
+        evidence=evidence,
     )
     redactor = Redactor.from_environment()
 
@@ -185,10 +187,17 @@ def audited(
         return Outcome(time.monotonic() - began, "", result, tuple(sink.rows), digests, sent)
 
 
-def kept(uri: str, root: Path, env: Mapping[str, str] | None = None, asked: Asked = EVERYTHING) -> str:
+def kept(
+    uri: str,
+    root: Path,
+    env: Mapping[str, str] | None = None,
+    asked: Asked = EVERYTHING,
+    evidence: Evidence = "sha256",
+) -> str:
     """Read a server into a snapshot, or what is ``asked`` of it, and return its folder."""
     side = _side("source", _location(uri, env or {}, "source"), env or {}, Limits(), 4)
     assert side.reader is not None
+    side.reader.evidence = evidence
     parts = (*PARTS, *SERVER_PARTS)
     patterns = asked.experiments, asked.exclude_experiments
     experiments = [one for one in side.experiments() if in_scope(one.name, *patterns)]

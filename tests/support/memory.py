@@ -22,12 +22,13 @@ from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.core.scope import Depth, Profile
+from mlflow_parity.core.scope import Depth, Evidence, Profile
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects
@@ -60,6 +61,7 @@ class MemoryReader(NoObjects):
         self.store = store
         self.calls: list[str] = []
         self._draw = random.Random(seed)
+        self.evidence: Evidence = "sha256"
         self.capabilities = Capabilities("3.17.2", True, True, True)
 
     def answer(self, experiment_id: str, question: Question) -> Answer:
@@ -114,7 +116,7 @@ class MemoryReader(NoObjects):
             yield batch
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
         """Every tree."""
         for run in self._shuffled(runs):
@@ -164,7 +166,11 @@ class MemoryReader(NoObjects):
         )
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """The files of logged models and model versions."""
         for one in entities:

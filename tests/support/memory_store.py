@@ -37,10 +37,11 @@ from mlflow_parity.core.records import (
     Run,
     Series,
 )
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds.check_registry import Selection, collected
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reading.histories import is_complete
 from support.no_objects import NoObjects
@@ -282,6 +283,7 @@ class MemoryReader(NoObjects):
     ) -> None:
         self.location = location
         self.store = store
+        self.evidence: Evidence = "sha256"
         self.calls: Counter[str] = Counter()
         self._order = order
         self._page = page
@@ -361,7 +363,7 @@ class MemoryReader(NoObjects):
         return series_of(run.run_id, key, points)
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
         """The artifact tree of each run."""
         for run in self._shuffled(runs):

@@ -10,6 +10,7 @@ from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.transport.visibility import Visibility
 
@@ -89,7 +90,11 @@ class NoObjects:
         return ""
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """None."""
         return iter(())

@@ -159,7 +159,11 @@ class Exchange(BaseHTTPRequestHandler):
             connection.close()
             kept = [(k, v) for k, v in found.getheaders() if k.lower() not in _OWN]
             spoil = proxy.spoiling(self.path, early=False)
-            (spoil or Exchange.answer)(self, found.status, kept, content)
+            if spoil is None and self.command == "HEAD":
+                # the length of what a GET would have sent
+                self.answer(found.status, kept, b"", length=int(found.getheader("Content-Length") or 0))
+            else:
+                (spoil or Exchange.answer)(self, found.status, kept, content)
         finally:
             with proxy.lock:
                 proxy.running -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment, Resolved
 from mlflow_parity.core.scope import Depth
-from mlflow_parity.core.verdict import Row
+from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.base import Kind
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
@@ -165,9 +165,38 @@ class Looks:
             )
         if kind.name == "run":
             return self._runs_again(place, red, doubts)
-        # files are read again only where nothing else explains: they may be large
-        on_files = {outcome.row.facet for outcome in red} <= _ON_FILES
-        return bool(red) and self._objects_again(kind, place, FILES_PART[kind.name] if on_files else kind.part)
+        on_files = [outcome for outcome in red if outcome.row.facet in _ON_FILES]
+        done = len(on_files) < len(red) and self._objects_again(kind, place, kind.part)
+        # files may be large: they are read again where nothing else explains, or a store alone has said what differs
+        if on_files and (len(on_files) == len(red) or any(map(self._rests_on_stores, on_files))):
+            done |= self._files_again(kind, place, on_files)
+        return done
+
+    def _rests_on_stores(self, outcome: Outcome) -> bool:
+        return any(one.state is State.UNVERIFIED for one in outcome.differences) and any(
+            reader.evidence != "sha256" for side in self.sides.values() if (reader := side.reader) is not None
+        )
+
+    def _files_again(self, kind: Kind, place: Place, red: Sequence[Outcome]) -> bool:
+        """Read the files of suspects once more, their bytes whatever a store states of them."""
+        done = False
+        for name, where in place.sides:
+            if where is None or not self.sides[name].live:
+                continue
+            now = self.now(name, where)
+            if now.problem(kind.part) is not None:
+                continue
+            listed = {key.entity_id for key in now.keys(kind.name)}
+            suspects = {row.source_id if name == "source" else row.target_id for row in (one.row for one in red)}
+            wanted = sorted(one for one in suspects if one is not None and one in listed)
+            try:
+                trees = self.sides[name].files_again(now.entities(kind.name, wanted), self.depth)
+            except ReadError as error:
+                self.notes.append(f"files of suspect {kind.plural} could not be read again from the {name}: {error}")
+                continue
+            self._renewed[name, where] = now.with_files(kind.name, trees)
+            done |= bool(trees)
+        return done
 
     def _objects_again(self, kind: Kind, place: Place, part: Part) -> bool:
         """Read a part of a place once more, once per audit."""
@@ -183,8 +212,8 @@ class Looks:
                 except ReadError as error:
                     self.notes.append(f"suspect {kind.plural} could not be read again from the {name}: {error}")
                     again[part] = None
-                read = {one: found for one, found in again.items() if found is not None}
-                self._renewed[name, where] = self.objects(name, where).renewed(read)
+                fresh = again[part]
+                self._renewed[name, where] = self.now(name, where).renewed({} if fresh is None else {part: fresh})
             done |= again[part] is not None
         return done
 
@@ -202,7 +231,7 @@ class Looks:
             if where is None:
                 continue
             metrics: dict[str, set[str]] = {run_id: {""} for run_id in moved[side]}
-            trees = set(moved[side])
+            trees: dict[str, Collection[str] | None] = dict.fromkeys(moved[side])
             suspects: set[str] = set()
             for outcome in red:
                 suspect = outcome.row.source_id if side == "source" else outcome.row.target_id
@@ -212,7 +241,7 @@ class Looks:
                 if outcome.row.facet == "metrics" and outcome.differences:
                     metrics.setdefault(suspect, set()).update(found.key for found in outcome.differences)
                 if outcome.row.facet == "artifacts" and outcome.differences:
-                    trees.add(suspect)
+                    trees.setdefault(suspect, _doubted(outcome))
             view = self._of_runs(side, where, fresh=False)
             try:
                 now = self.sides[side].fresh(
@@ -267,6 +296,12 @@ class Looks:
             )
             trees = [view.files(kind.name, identity) for view in views] if read and before and now else []
             yield from changes.of_entity(side, label, before, now, trees)
+
+
+def _doubted(outcome: Outcome) -> set[str]:
+    """Return the paths of files whose bytes decide; the content of an ``MLmodel`` is always read."""
+    states = (State.MISMATCH, State.UNVERIFIED)
+    return {one.key for one in outcome.differences if one.state in states and not one.rule.endswith(".mlmodel")}
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.usable import Usable
 from mlflow_parity.comparing import Comparison
 from mlflow_parity.comparing.difference import Difference, Outcome
+from mlflow_parity.comparing.file_evidence import UNPROVED
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.objects import compare_objects
 from mlflow_parity.comparing.same_store import refuse
@@ -26,12 +27,13 @@ from mlflow_parity.comparing.unknown import ALIKE, Told
 from mlflow_parity.comparing.unpaired import unread_rows
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.scope import Profile
+from mlflow_parity.core.scope import Evidence, Profile
 from mlflow_parity.core.subset import Share
+from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES, KINDS, of_family
 from mlflow_parity.kinds.base import Family, Kind
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.pairing.by_kind import Evidence, pair_objects, pair_runs
+from mlflow_parity.pairing.by_kind import DigestsOf, pair_objects, pair_runs
 from mlflow_parity.pairing.matching import Pair, Pairing
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading.transport.capabilities import release
@@ -81,6 +83,7 @@ class Objects:
     profile: Profile = "export-import"
     moved: Relocation = field(default_factory=Relocation)
     told: Told = ALIKE
+    evidence: Evidence = "stores"
     load: Callable[[str, int], list[Difference]] | None = None
     ask: Usable | None = None
     changes: Changes = field(default_factory=Changes)
@@ -112,6 +115,7 @@ class Objects:
             moved=self.moved,
             releases=(self._release("source"), self._release("target")),
             told=self.told,
+            evidence=self.evidence,
             load=self.load,
             ask=self.ask,
             resolve=self.aliases.of,
@@ -190,7 +194,7 @@ class Objects:
         evidence = None if theirs is None or same else self._evidence(kind, place, ours, theirs)
         return pair_objects(keys, copies, self.links.of("run"), evidence, same_store=same)
 
-    def _evidence(self, kind: Kind, place: Place, ours: Any, theirs: Any) -> tuple[Evidence, Evidence]:
+    def _evidence(self, kind: Kind, place: Place, ours: Any, theirs: Any) -> tuple[DigestsOf, DigestsOf]:
         if self.noted is None:
             return Likeness(ours, self.links), Likeness(theirs)
         noted = self.noted
@@ -229,7 +233,8 @@ class Objects:
                 if all(ids_of(outcome.row) for outcome in again):
                     final += self._unseen(first, again)
                 if kind in own:
-                    self.settled += max(_red(first) - _red(again), 0)
+                    # that a store alone did not prove it is no difference
+                    self.settled += max(_red(first) - _red(again) - max(_unproved(first) - _unproved(again), 0), 0)
             if self.share is not None:
                 self.share.keep()
             yield from final
@@ -300,6 +305,14 @@ class Objects:
         for place in places:
             counts.update(self.view(side, place).counts())
         return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
+
+
+def _unproved(outcomes: Sequence[Outcome]) -> int:
+    return sum(
+        one.row.state is State.UNVERIFIED and all(found.note.startswith(UNPROVED) for found in one.differences)
+        for one in outcomes
+        if one.differences
+    )
 
 
 def _red(outcomes: Sequence[Outcome]) -> int:

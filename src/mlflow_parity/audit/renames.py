@@ -15,9 +15,10 @@ from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolve
 from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 
 if TYPE_CHECKING:
-    from mlflow_parity.core.scope import Depth
+    from mlflow_parity.core.scope import Depth, Evidence
     from mlflow_parity.reading import Reader
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+    from mlflow_parity.reading.artifacts.trees import Sure
 
 #: What the report's note of the renames begins with.
 NOTE = "read on the target under their names of the source (--parity-rename)"
@@ -94,6 +95,15 @@ class RenamedReader:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
+    @property
+    def evidence(self) -> Evidence:
+        """Which checksums that stores state stand for the bytes of files."""
+        return self._reader.evidence
+
+    @evidence.setter
+    def evidence(self, evidence: Evidence) -> None:
+        self._reader.evidence = evidence
+
     def experiments(self) -> list[Experiment]:
         """Every experiment, under its old name."""
         found = self._reader.experiments()
@@ -148,12 +158,18 @@ class RenamedReader:
             yield [self._linked(entity) for entity in batch]
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """Files of logged models and versions, asked for by the names that they have."""
         asked = [_named(entity, self._own) for entity in entities]
         real = {there.entity_id: entity.entity_id for there, entity in zip(asked, entities, strict=True)}
-        for tree in self._reader.entity_files(asked, depth, shared):
+        if sure is not None:
+            sure = {there: sure[entity_id] for there, entity_id in real.items() if entity_id in sure}
+        for tree in self._reader.entity_files(asked, depth, shared, sure):
             yield replace(tree, run_id=real[tree.run_id])
 
     def _linked(self, entity: Entity) -> Entity:

@@ -50,6 +50,8 @@ class Result:
     states: dict[str, ItemState] = field(default_factory=dict)
     totals: Counter[State] = field(default_factory=Counter)
     paired_by: Counter[str] = field(default_factory=Counter)
+    evidence: Counter[str] = field(default_factory=Counter)
+    """Files that are equal, by what proves it."""
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     explained: int = 0

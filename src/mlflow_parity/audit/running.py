@@ -18,7 +18,7 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
@@ -63,6 +63,7 @@ class Audit:
         self.sides: dict[SideName, Side] = {}
         for name in SIDES:
             self.sides[name] = open_side(name)
+        rest_on(settings.evidence, self.sides)
         self.scope = Scope(settings, self.sides)
         self.share = None if settings.subset is None else Share(settings.subset, cleaner(self._redact))
         """What this audit takes of all objects; ``None``: all of them."""
@@ -279,6 +280,7 @@ class Audit:
             profile=self.settings.profile,
             moved=self.scope.moved,
             told=told_of(self.sides),
+            evidence=self.settings.evidence,
             load=self._loader() if self.settings.load_models else None,
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
@@ -359,6 +361,7 @@ class Audit:
             self.stop.see(row)
         sink.add(row)
         result.totals[row.state] += 1
+        result.evidence.update({told: len(paths) for told, paths in row.evidence})
         if (row.kind, row.facet) == ("run", "presence") and row.paired_by:
             result.paired_by[row.paired_by] += 1
         facet = f"{row.kind} {row.facet}"

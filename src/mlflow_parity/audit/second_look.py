@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from mlflow_parity.audit.side import Side
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import compare_facet
-from mlflow_parity.core.digests import artifacts_digest, listed_digest
+from mlflow_parity.core.digests import listed_digest
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
+from mlflow_parity.core.sums import differ
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import FILES, OPTIONAL, contract
 from mlflow_parity.kinds.base import Family
@@ -221,8 +222,10 @@ def _histories(before: Mapping[str, HistoryKey], now: Mapping[str, HistoryKey]) 
 
 
 def _trees(before: ArtifactTree, now: ArtifactTree) -> bool:
-    whole = all(tree.error is None and all(file.error is None for file in tree.files) for tree in (before, now))
-    return whole and artifacts_digest(before) != artifacts_digest(now)
+    if any(tree.error is not None or any(file.error is not None for file in tree.files) for tree in (before, now)):
+        return False
+    ours, theirs = ({file.path: file for file in tree.files} for tree in (before, now))
+    return ours.keys() != theirs.keys() or any(differ(file, theirs[path]) for path, file in ours.items())
 
 
 def of_entity(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.scope import Depth, Profile
+from mlflow_parity.core.scope import Depth, Evidence, Profile
 from mlflow_parity.core.subset import Subset
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
@@ -48,6 +48,7 @@ class Settings:
     """Failed objects at which nothing more is looked at; ``None``: everything is, however many there are."""
     subset: Subset | None = None
     """The part that is audited; ``None``: everything."""
+    evidence: Evidence = "stores"
 
     @property
     def secrets(self) -> tuple[str, ...]:

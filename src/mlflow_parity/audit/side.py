@@ -16,11 +16,12 @@ from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
-from mlflow_parity.core.records import ArtifactTree, Experiment, MetricPoint, Run, Series
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, MetricPoint, Run, Series
+from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
@@ -182,7 +183,10 @@ class Side:
             answered.unproved,
         )
         self._snapshot = Snapshot.create(
-            root, origin, self.experiments(), None if asked is None else replace(asked, renames=self.renames)
+            root,
+            origin,
+            self.experiments(),
+            None if asked is None else replace(asked, renames=self.renames, evidence=reader.evidence),
         )
 
     def _other_workspaces(self, reader: Reader) -> tuple[str, ...]:
@@ -229,8 +233,6 @@ class Side:
     def objects_again(self, root: Path, place: str, part: Part, depth: Depth) -> PlaceObjects | None:
         """Read one part of a place (experiment id or ``SERVER``) again into ``root``; ``None`` for a snapshot.
 
-        A part of files is read for the objects that were listed at first.
-
         Raises:
             ReadError: when the server does not answer any more.
         """
@@ -242,6 +244,17 @@ class Side:
         capture_objects(self.reader, again, place, parts, depth, uncounted, wanted=self._wanted)
         return again.objects(place)
 
+    def files_again(self, entities: Sequence[Entity], depth: Depth) -> dict[str, ArtifactTree]:
+        """Read the files of objects again, their bytes whatever a store states; none of a snapshot's.
+
+        Raises:
+            ReadError: when the server does not answer any more.
+        """
+        if self.reader is None or not entities:
+            return {}
+        every: Sure = dict.fromkeys(entity.entity_id for entity in entities)
+        return {tree.run_id: tree for tree in self.reader.entity_files(entities, depth, sure=every)}
+
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as it was read."""
         return self.snapshot.view(experiment)
@@ -251,7 +264,7 @@ class Side:
         view: ExperimentView,
         suspects: Collection[str],
         metrics: Mapping[str, Collection[str]],
-        artifacts: Collection[str],
+        artifacts: Sure,
         depth: Depth,
         *,
         include_deleted: bool,
@@ -261,7 +274,8 @@ class Side:
         """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
 
         ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
-        are suspect, ``experiment`` the experiment as it is now. Runs that came since are read whole.
+        are suspect with the files whose bytes decide, ``experiment`` the experiment as it is now. Runs that came since
+        are read whole.
 
         Raises:
             ReadError: when the server does not answer any more.
@@ -292,8 +306,18 @@ class Side:
         trees: dict[str, ArtifactTree] = {}
         if "artifacts" in parts:
             again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
-            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth)}
+            sure: Sure = {**dict.fromkeys(came), **artifacts}
+            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth, None, sure)}
         return FreshView(view, experiment, runs, histories, trees, links_problem)
+
+
+def rest_on(evidence: Evidence, sides: Mapping[SideName, Side]) -> None:
+    """Say what a live side may rest on for files' bytes: SHA-256s alone beside a snapshot that holds nothing else."""
+    for side in sides.values():
+        if side.reader is not None:
+            others = [other.snapshot.asked for other in sides.values() if not other.live]
+            old = any(asked is not None and not asked.evidence for asked in others)
+            side.reader.evidence = "sha256" if old else evidence
 
 
 def told_of(sides: Mapping[SideName, Side]) -> Told:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mlflow_parity.comparing import same_store
 from mlflow_parity.comparing.difference import Difference, Outcome, facet_state, outcome
+from mlflow_parity.comparing.file_evidence import FileEvidence
 from mlflow_parity.comparing.histories import compare_histories
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.comparing.object_fields import compare_facet, wrong_place
@@ -23,7 +24,7 @@ from mlflow_parity.core.keys import (
     as_copy_of,
 )
 from mlflow_parity.core.records import REPLACED_TAG, STORAGE, ArtifactTree, Resolved, Run
-from mlflow_parity.core.scope import Profile
+from mlflow_parity.core.scope import Evidence, Profile
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES
@@ -66,6 +67,8 @@ class Comparison:
     """Where the whole store moved to (``same-store`` only)."""
     releases: same_store.Releases = same_store.UNKNOWN
     told: Told = ALIKE
+    evidence: Evidence = "stores"
+    """What may prove that files are equal."""
     load: Callable[[str, int], list[Difference]] | None = None
     ask: Callable[[Any, Any], list[Difference]] | None = None
     """What both servers answer about an object and its copy."""
@@ -94,6 +97,7 @@ class _Case:
     pair: Pair[Any]
     mine: Any
     copy: Any
+    evidence: FileEvidence
 
     def unread(self, facet: str, why: Callable[[Any, Any], str | None], what: str = "") -> list[Difference]:
         """Return that a facet could not be read of one side, by ``why`` (given its view and record); empty: it was."""
@@ -155,12 +159,15 @@ def compare_objects(
         theirs = target.entities(kind, [pair.target.entity_id for pair in some])
         for pair, mine, copy in zip(some, ours, theirs, strict=True):
             copy = copy if alike else _of_hop(mine, copy)
-            case = _Case(kind, source, target, comparison, models, too_early, pair, mine, copy)
+            evidence = FileEvidence(comparison.evidence)
+            case = _Case(kind, source, target, comparison, models, too_early, pair, mine, copy, evidence)
             broken = kind not in ("experiment", "run") and (mine.error, copy.error) != (None, None)
             for facet, compare in comparers:
                 found = _of_broken(facet, case) if broken else None
+                evidence.found = {}
                 found = compare(facet, case) if found is None else found
-                yield outcome(row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by), found)
+                compared = row(label, kind, pair.source, pair.target, facet, facet_state(found), pair.by)
+                yield outcome(evidence.on(compared), found)
     if share is not None:
         share.learn(label, kind, models.learned)
 
@@ -219,7 +226,7 @@ def _files(facet: str, case: _Case) -> list[Difference]:
     found = compare_trees(*trees, owners[0], owners[1], links.of("run"), case.models,
                           hashed=comparison.hashed, rule=f"{case.kind}.{facet}",
                           images=case.kind == "run" and not comparison.same_store,
-                          places=(place,) if place else ())  # fmt: skip
+                          places=(place,) if place else (), evidence=case.evidence)  # fmt: skip
     return found + _stands(case) if case.kind == "logged_model" else found
 
 

@@ -7,7 +7,7 @@ comparing judges each pair afterwards.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 from mlflow_parity.comparing.links import ObjectLinks
@@ -17,7 +17,8 @@ from mlflow_parity.comparing.trace_fields import judged, nameless, placed
 from mlflow_parity.comparing.trees import without_ids
 from mlflow_parity.core.digests import combine, digest, encode
 from mlflow_parity.core.keys import ObjectKey
-from mlflow_parity.core.records import ArtifactTree, Entity
+from mlflow_parity.core.records import Artifact, ArtifactTree, Entity
+from mlflow_parity.core.sums import alike
 from mlflow_parity.kinds import FILES, KINDS, plain_tags
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given again (a version's number).
@@ -47,17 +48,19 @@ class Likeness:
     def __init__(self, view: Objects, links: ObjectLinks | None = None) -> None:
         self._view = view
         self._pairs: _Pairs = (lambda kind: {}) if links is None else links.of
-        self._known: dict[str, tuple[bytes, ...]] = {}
+        self._known: dict[str, tuple[Hashable, ...]] = {}
 
-    def __call__(self, key: ObjectKey) -> tuple[bytes, ...]:
+    def __call__(self, key: ObjectKey) -> tuple[Hashable, ...]:
         """Return one digest per facet, in the same order on both sides; each object is read once."""
         if key.entity_id not in self._known:
             [entity] = self._view.entities(key.kind, [key.entity_id])
             kind = KINDS[key.kind]
             kept = [facet for facet in kind.facets if facet not in _NOT_KEPT]
-            found = [self._facet(facet, entity) for facet in kept if facet != "times" or key.kind == "trace"]
+            found: list[Hashable] = [
+                self._facet(facet, entity) for facet in kept if facet != "times" or key.kind == "trace"
+            ]
             if kind.files:
-                found.append(_files(entity, self._view.files(key.kind, key.entity_id)))
+                found.append(_Files(entity, self._view.files(key.kind, key.entity_id)))
             self._known[key.entity_id] = tuple(found)
         return self._known[key.entity_id]
 
@@ -113,18 +116,30 @@ _OWN: Mapping[str, Callable[[Any, Entity, _Pairs], Any]] = {
 }
 
 
-def _files(entity: Entity, tree: ArtifactTree) -> bytes:
-    """Digest paths, sizes and hashes; of an ``MLmodel`` only what is not its own id or place."""
-    if tree.error is not None:
-        return digest("unread")
-    facets = entity.facets
-    named = (entity.artifact_uri, facets.get("run"), facets.get("logged_model"), entity.entity_id)
-    own = [one for one in named if one]
-    return combine(
-        encode(
-            [file.path, file.size, file.sha256]
-            if posixpath.basename(file.path) != "MLmodel"
-            else [file.path, file.content and without_ids(file.content, own)]
-        )
-        for file in tree.files
-    )
+class _Files:
+    """The files of an object as evidence: paths, sizes and bytes; of an ``MLmodel`` what is not its own id or place.
+
+    Stores state checksums of several kinds, so the bytes of two are alike where no checksum that both have differs.
+    """
+
+    def __init__(self, entity: Entity, tree: ArtifactTree) -> None:
+        facets = entity.facets
+        named = (entity.artifact_uri, facets.get("run"), facets.get("logged_model"), entity.entity_id)
+        own = [one for one in named if one]
+        self._plain: list[Artifact] = []
+        listed: list[bytes] = [] if tree.error is None else [digest("unread")]
+        for file in () if tree.error is not None else sorted(tree.files, key=lambda file: file.path):
+            if posixpath.basename(file.path) == "MLmodel":
+                listed.append(encode([file.path, file.content and without_ids(file.content, own)]))
+            else:
+                listed.append(encode([file.path, file.size]))
+                self._plain.append(Artifact(file.path, file.size, file.sha256, sums=file.sums))
+        self._listed = combine(listed)
+
+    def __hash__(self) -> int:
+        return hash(self._listed)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Files) or self._listed != other._listed:
+            return NotImplemented if not isinstance(other, _Files) else False
+        return all(alike(mine, its) for mine, its in zip(self._plain, other._plain, strict=True))

@@ -10,7 +10,9 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.comparing.file_evidence import FileEvidence, facts
 from mlflow_parity.core.records import Artifact, ArtifactTree
+from mlflow_parity.core.sums import BY_CONTENT, BY_SIZE
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.logged_images import newer_names
 
@@ -82,15 +84,18 @@ def compare_trees(
     rule: str = RULE,
     places: Places = (),
     images: bool = False,
+    evidence: FileEvidence | None = None,
 ) -> list[Difference]:
     """Compare two artifact trees. ``hashed`` is false at depth ``listing``, where sizes are all there is.
 
     ``rule`` is the contract's rule for these files; that for ``MLmodel`` files is ``<rule>.mlmodel``. ``places`` are
     further places of the source that an ``MLmodel`` may name, each with that of its copy. ``images``: those that
-    ``log_image`` made may have their newer names on the target.
+    ``log_image`` made may have their newer names on the target. ``evidence`` says what proves that files are equal,
+    and gets what did.
     """
+    evidence = FileEvidence() if evidence is None else evidence
     renamed, target = _images(source, target) if images and rule == RULE else ({}, target)
-    found = _compare_trees(source, target, source_run, target_run, pairs, models, places, hashed=hashed)
+    found = _compare_trees(source, target, source_run, target_run, pairs, models, places, evidence, hashed=hashed)
     wrong = {one.key for one in found}
     found += [
         Difference(path, State.EXPECTED, IMAGE_RULE, source=path, target=name)
@@ -118,6 +123,7 @@ def _compare_trees(
     pairs: Mapping[str, str],
     models: ModelIds,
     places: Places,
+    evidence: FileEvidence,
     *,
     hashed: bool,
 ) -> list[Difference]:
@@ -143,11 +149,11 @@ def _compare_trees(
             continue
         mine, copy = ours.get(path), theirs.get(path)
         if copy is None and mine is not None:
-            found.append(Difference(path, State.MISSING, RULE, source=_facts(mine)))
+            found.append(Difference(path, State.MISSING, RULE, source=facts(mine)))
         elif mine is None and copy is not None:
-            found.append(Difference(path, State.EXTRA, RULE, target=_facts(copy)))
+            found.append(Difference(path, State.EXTRA, RULE, target=facts(copy)))
         elif mine is not None and copy is not None:
-            found += _compare_files(mine, copy, source_run, target_run, pairs, models, places, hashed=hashed)
+            found += _compare_files(mine, copy, source_run, target_run, pairs, models, places, evidence, hashed=hashed)
     return found
 
 
@@ -159,6 +165,7 @@ def _compare_files(
     pairs: Mapping[str, str],
     models: ModelIds,
     places: Places,
+    evidence: FileEvidence,
     *,
     hashed: bool,
 ) -> list[Difference]:
@@ -175,35 +182,19 @@ def _compare_files(
         if mine.size is None or copy.size is None:
             return [Difference(path, State.UNVERIFIED, RULE, note="a size is not known; use --parity-depth digest")]
         if mine.size == copy.size:
+            evidence.add(BY_SIZE, path)
             return []
         if is_mlmodel:
             note = "MLmodel is written again by the tool; only --parity-depth digest can compare it"
             return [Difference(path, State.UNVERIFIED, MLMODEL_RULE, note=note)]
-        return [Difference(path, State.MISMATCH, RULE, _facts(mine), _facts(copy))]
-    if mine.sha256 is None or copy.sha256 is None:
-        return [Difference(path, State.UNVERIFIED, RULE, note="one side was read without hashes")]
+        return [Difference(path, State.MISMATCH, RULE, facts(mine), facts(copy))]
     if is_mlmodel and mine.content is not None and copy.content is not None:
         # also when the bytes are equal: a verbatim copy names the source's run id, which is wrong there
-        return compare_mlmodel(path, mine.content, copy.content, source_run, target_run, pairs, models, places)
-    if mine.sha256 == copy.sha256 and mine.size == copy.size:
-        return []
-    note = "same size, other bytes" if mine.size == copy.size else ""
-    ours, theirs = _texts(mine, copy)
-    return [Difference(path, State.MISMATCH, RULE, ours or _facts(mine), theirs or _facts(copy), note)]
-
-
-def _facts(file: Artifact) -> str:
-    return f"{file.size} bytes" + (f", sha256 {file.sha256}" if file.sha256 else "")
-
-
-def _texts(mine: Artifact, copy: Artifact) -> tuple[list[str] | None, list[str] | None]:
-    """Return both contents as lines where both are small texts (kept at depth ``full`` only)."""
-    if mine.content is None or copy.content is None:
-        return None, None
-    try:
-        return mine.content.decode().splitlines()[:200], copy.content.decode().splitlines()[:200]
-    except UnicodeDecodeError:
-        return None, None
+        found = compare_mlmodel(path, mine.content, copy.content, source_run, target_run, pairs, models, places)
+        if all(one.state.green for one in found):
+            evidence.add(BY_CONTENT, path)
+        return found
+    return evidence.compare(mine, copy, RULE)
 
 
 def compare_mlmodel(

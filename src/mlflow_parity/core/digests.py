@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.records import LINKED, ArtifactTree, DatasetInput, Experiment, Run, Series
+from mlflow_parity.core.sums import identity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,8 +122,8 @@ def inputs_digest(inputs: Iterable[DatasetInput]) -> bytes:
 
 
 def artifacts_digest(tree: ArtifactTree) -> bytes:
-    """Digest an artifact tree: paths, sizes, hashes and what could not be read."""
-    return combine(encode([file.path, file.size, file.sha256, file.error]) for file in tree.files)
+    """Digest an artifact tree: paths, sizes, what is known of the bytes, and what could not be read."""
+    return combine(encode([file.path, file.size, identity(file), file.error]) for file in tree.files)
 
 
 def run_digest(run: Run) -> bytes:

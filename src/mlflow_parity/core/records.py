@@ -198,6 +198,8 @@ class Artifact:
     sha256: str | None = None
     content: bytes | None = None
     error: str | None = None
+    sums: str = ""
+    """Checksums beside the SHA-256 that its store states, or that its bytes come to: :mod:`mlflow_parity.core.sums`."""
 
     @property
     def is_folder(self) -> bool:

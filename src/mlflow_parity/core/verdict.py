@@ -103,6 +103,8 @@ class Row:
     findings: int = 0
     rules: tuple[str, ...] = ()
     note: str = ""
+    evidence: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """What proves that files are equal, each with the paths of those; of rows about files alone."""
 
 
 @dataclass(slots=True)

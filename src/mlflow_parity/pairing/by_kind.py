@@ -18,7 +18,7 @@ again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, ObjectKey, RunKey, layers
 from mlflow_parity.core.records import Experiment
@@ -185,14 +185,14 @@ _ORDERED = frozenset({"model_version"})
 #: Kinds whose number is part of their natural key: where it was altered, name and content tell which one it is.
 _COUNTED = frozenset({"prompt_version", "scorer"})
 #: Tells what an object holds beside its content, one digest per facet, the same for a copy without loss.
-Evidence = Callable[[ObjectKey], tuple[bytes, ...]]
+DigestsOf = Callable[[ObjectKey], tuple[Hashable, ...]]
 
 
 def pair_objects(
     source: Sequence[ObjectKey],
     target: Sequence[ObjectKey],
     runs: Mapping[str, str] | None = None,
-    evidence: tuple[Evidence, Evidence] | None = None,
+    evidence: tuple[DigestsOf, DigestsOf] | None = None,
     *,
     same_store: bool = False,
 ) -> ObjectPairing:

@@ -96,7 +96,7 @@ class Matcher(Generic[K]):
     def __init__(
         self,
         result: Pairing[K],
-        evidence: tuple[Callable[[K], tuple[bytes, ...]], Callable[[K], tuple[bytes, ...]]] | None = None,
+        evidence: tuple[Callable[[K], tuple[Hashable, ...]], Callable[[K], tuple[Hashable, ...]]] | None = None,
         *,
         apart: str | None = None,
         ordered: bool = False,

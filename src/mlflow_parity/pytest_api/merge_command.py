@@ -142,6 +142,7 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         findings=tuple(result.findings),
         findings_total=result.findings_total,
         paired_by=dict(joined.paired_by),
+        evidence=dict(joined.evidence),
         explained=sum(part.report["explained"] for part in parts),
         command=command,
         changed=tuple(_once(line for part in parts for line in part.report["changed"])),

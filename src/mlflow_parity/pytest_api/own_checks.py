@@ -78,6 +78,43 @@ def save(folder: Path, audit: Audit, result: Result, ledger: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnFile:
+    """One file of a run of one side; ``record`` has what its store states of its bytes."""
+
+    record: Artifact
+    _side: str
+
+    @property
+    def path(self) -> str:
+        """Its path below the run's root."""
+        return self.record.path
+
+    @property
+    def size(self) -> int | None:
+        """Its size in bytes."""
+        return self.record.size
+
+    @property
+    def content(self) -> bytes | None:
+        """The bytes of an ``MLmodel``, and of small texts at depth ``full``."""
+        return self.record.content
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of its bytes, in hex; ``None`` at depth ``listing``.
+
+        Raises:
+            NotRead: its store stated another checksum, and the bytes were not read.
+        """
+        if self.record.sha256 is None and self.record.sums:
+            raise NotRead(
+                f"the {self._side}'s {self.path} was not read, as its store states another checksum than a SHA-256: "
+                "add --parity-evidence sha256"
+            )
+        return self.record.sha256
+
+
+@dataclass(frozen=True, slots=True)
 class OwnRun:
     """One run of one side as it was read; ``record`` has its fields (ids, status, times, user, latest metrics)."""
 
@@ -125,7 +162,7 @@ class OwnRun:
         return [MetricPoint(*point) for point in zip(*columns, strict=True)]
 
     @property
-    def artifacts(self) -> Mapping[str, Artifact]:
+    def artifacts(self) -> Mapping[str, OwnFile]:
         """Its files by path, with size and SHA-256.
 
         Raises:
@@ -137,7 +174,7 @@ class OwnRun:
         problem = next((error for error in errors if error is not None), None)
         if problem is not None:
             raise NotRead(f"the {self._side}'s artifacts of run {self.name} could not be read: {problem}")
-        return {file.path: file for file in tree.files}
+        return {file.path: OwnFile(file, self._side) for file in tree.files}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.sums import is_weak
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract, plural_of
@@ -102,6 +103,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         left_out.append(f"everything that was green in {recheck.title}: this is a recheck of the rest")
     if settings.depth == "listing":
         left_out.append("bytes of artifacts (--parity-depth listing compares sizes only)")
+    if weak := sum(count for told, count in result.evidence.items() if is_weak(told)):
+        left_out.append(f"bytes of {counted(weak, 'files')} that a CRC32 alone says are equal (--parity-evidence weak)")
     chosen = set(result.selection.items)
     for family, title in TITLES.items():
         items = [item.key for item in main.items if item.family == family]
@@ -184,6 +187,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             models=settings.models,
             include_deleted=settings.include_deleted,
             depth=settings.depth,
+            evidence=next((side.reader.evidence for side in audit.sides.values() if side.reader), settings.evidence),
             profile=settings.profile,
             facets=tuple(
                 f"{kind} {facet}"
@@ -204,6 +208,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         findings=tuple(result.findings),
         findings_total=result.findings_total,
         paired_by=dict(result.paired_by),
+        evidence=dict(result.evidence),
         explained=result.explained,
         command=main.command,
         changed=tuple(result.changes.lines()),

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+    from mlflow_parity.reading.artifacts.trees import Sure
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.database.urls import DatabaseUrl
@@ -28,6 +29,8 @@ class Reader(Protocol):
     location: Location
     trusted: TrustedPlaces
     own_way: OwnWay | None
+    evidence: Evidence
+    """Which checksums that stores state stand for the bytes of files."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -70,9 +73,12 @@ class Reader(Protocol):
         ...
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
-        """The artifact tree of each of ``runs``, in any order; ``shared`` are listings for more runs than these."""
+        """The artifact tree of each of ``runs``, in any order; ``shared`` are listings for more runs than these.
+
+        ``sure`` names files whose bytes are read whatever a store states.
+        """
         ...
 
     def supports(self, kind: str) -> bool | None:
@@ -126,7 +132,11 @@ class Reader(Protocol):
         ...
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """The files of logged models and versions, attachments of traces; a tree's ``run_id`` is the entity's id."""
         ...

@@ -20,7 +20,7 @@ from mlflow_parity.core.records import (
     Series,
 )
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.attachments import named
 from mlflow_parity.reading import records
@@ -29,7 +29,7 @@ from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Store
-from mlflow_parity.reading.artifacts.trees import read_trees
+from mlflow_parity.reading.artifacts.trees import Sure, read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
 from mlflow_parity.reading.transport import endpoints
@@ -64,6 +64,8 @@ class RunReader:
         self.session = session
         #: Where the bytes of files are kept while they are hashed; an audit keeps none.
         self.save_to: Blobs | None = None
+        #: Which checksums that stores state stand for the bytes of files.
+        self.evidence: Evidence = "sha256"
         #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
         self.wanted: Callable[[str], bool] = lambda _: True
         self.others = True
@@ -234,19 +236,25 @@ class RunReader:
         )
 
     def artifacts(
-        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None
+        self, runs: Sequence[Run], depth: Depth, shared: SharedListings | None = None, sure: Sure | None = None
     ) -> Iterator[ArtifactTree]:
-        """The artifact tree of each run."""
+        """The artifact tree of each run; ``sure`` names files whose bytes are read whatever a store states."""
         listings = SharedListings() if shared is None else shared
         listings.expect(one for run in runs for one in self._places.expected(run.artifact_uri, run.run_id))
-        return self._trees(runs, lambda run: run.run_id, lambda run: self._places.of_run(run, listings), depth)
+        return self._trees(
+            runs, lambda run: run.run_id, lambda run: self._places.of_run(run, listings), depth, sure=sure
+        )
 
     def entity_files(
-        self, entities: Sequence[Entity], depth: Depth, shared: SharedListings | None = None
+        self,
+        entities: Sequence[Entity],
+        depth: Depth,
+        shared: SharedListings | None = None,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         """The files of each logged model and model version, the attachments of each trace.
 
-        ``run_id`` of a tree is the entity's id.
+        ``run_id`` of a tree is the entity's id; ``sure`` names files whose bytes are read whatever a store states.
 
         Raises:
             ValueError: an entity of a kind that has no files.
@@ -266,15 +274,16 @@ class RunReader:
             lambda entity: self._places.of_entity(entity, listings),
             depth,
             touch=touch,
+            sure=sure,
         )
-        return chain(self._attachments(traces, depth), trees)
+        return chain(self._attachments(traces, depth, sure), trees)
 
-    def _attachments(self, traces: Mapping[str, Entity], depth: Depth) -> Iterator[ArtifactTree]:
+    def _attachments(self, traces: Mapping[str, Entity], depth: Depth, sure: Sure | None) -> Iterator[ArtifactTree]:
         """The attachments of traces whose spans name any; of spans that were not all read it is not known."""
         naming = [trace for trace in traces.values() if named(trace.facets.get("spans") or [])]
         for trace_id in traces.keys() - {trace.entity_id for trace in naming}:
             yield _of_known(ArtifactTree(trace_id, ()), traces[trace_id])
-        for tree in self._trees(naming, lambda trace: trace.entity_id, self._places.of_attachments, depth):
+        for tree in self._trees(naming, lambda trace: trace.entity_id, self._places.of_attachments, depth, sure=sure):
             yield _of_known(tree, traces[tree.run_id])
 
     def _trees(
@@ -285,6 +294,7 @@ class RunReader:
         depth: Depth,
         *,
         touch: bool = False,
+        sure: Sure | None = None,
     ) -> Iterator[ArtifactTree]:
         at_once = 2 * self._workers
         return read_trees(
@@ -297,6 +307,8 @@ class RunReader:
             at_once=at_once,
             touch=touch,
             save_to=self.save_to,
+            evidence=self.evidence,
+            sure=sure,
         )
 
 

@@ -37,7 +37,13 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
             raise UsageProblem(
                 f"--parity-recheck: {path} is of another {side} ({told}, not {location.display}); give the same servers"
             )
-    wanted = missing_options(report, settings.depth, settings.profile, include_deleted=settings.include_deleted)
+    wanted = missing_options(
+        report,
+        settings.depth,
+        settings.profile,
+        include_deleted=settings.include_deleted,
+        evidence=settings.evidence,
+    )
     if wanted:
         raise UsageProblem(f"--parity-recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
     checks = report.get("not_green")
@@ -58,12 +64,18 @@ def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
     return (was == now or not any(now)) and told == ([renames.note] if renames else [])
 
 
-def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool) -> list[str]:
+def missing_options(
+    report: Mapping[str, Any], depth: str, profile: str, *, include_deleted: bool, evidence: str = "sha256"
+) -> list[str]:
     """Return the options without which a check can be green again only because less is looked at, or by other rules."""
     scope = report["scope"]
     wanted = []
     if DEPTHS.index(depth) < DEPTHS.index(scope["depth"]):
         wanted += ["--parity-depth", scope["depth"]]
+    # a report of before this could be chosen says nothing of it
+    was = scope.get("evidence", "weak")
+    if _STRENGTH.index(evidence) < _STRENGTH.index(was):
+        wanted += ["--parity-evidence", was]
     if scope["profile"] != profile:
         wanted += ["--parity-profile", scope["profile"]]
     if scope["include_deleted"] and not include_deleted:
@@ -71,6 +83,8 @@ def missing_options(report: Mapping[str, Any], depth: str, profile: str, *, incl
     return wanted
 
 
+#: From the weakest evidence to the strongest.
+_STRENGTH = ("weak", "stores", "sha256")
 _GREEN = frozenset(state.value for state in State if state.green)
 
 

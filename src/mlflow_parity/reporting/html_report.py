@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from mlflow_parity.core.sums import counted_by
 from mlflow_parity.core.text import shorten, visible
 from mlflow_parity.core.verdict import SEVERITY, Cell, State
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
@@ -218,6 +219,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Digest of the waivers", report.waivers_digest or "–"),
         ("SHA-256 of ledger.parquet", report.ledger_digest or "–"),
         ("Paired by", paired or "–"),
+        ("Files", counted_by(report.evidence) or "–"),
         ("Explained by deepdiff", f"{report.explained:,}"),
         ("Time taken", timings or "–"),
         ("Report format", report.format_version),

@@ -115,6 +115,8 @@ class Joined:
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     """By the name of the experiment (or what stands in its place) and ``kind facet``."""
     paired_by: Counter[str] = field(default_factory=Counter)
+    evidence: Counter[str] = field(default_factory=Counter)
+    """Files that are equal to their copies, by what proves it."""
     rows: int = 0
 
 
@@ -128,9 +130,11 @@ def rows(parts: Sequence[Part], joined: Joined) -> Iterator[Row]:
     shared: set[tuple[Any, ...]] = set()
     for part in parts:
         cells: dict[tuple[str, str], Cell] = {}
+        evidence: Counter[str] = Counter()
         count = 0
         for row in part.rows():
             count += 1
+            evidence.update({told: len(paths) for told, paths in row.evidence})
             facet = f"{row.kind} {row.facet}"
             cells.setdefault((row.experiment, facet), Cell()).add(row)
             if row.source_id is None and row.target_id is None:
@@ -147,7 +151,8 @@ def rows(parts: Sequence[Part], joined: Joined) -> Iterator[Row]:
             if facet == "run presence" and row.paired_by:
                 joined.paired_by[row.paired_by] += 1
             yield row
-        _check_report(part, cells, count)
+        _check_report(part, cells, count, evidence)
+        joined.evidence.update(evidence)
     wanted = expected(parts[0])
     for facet in sorted({*wanted.counts, *found.counts}):
         here, there = found.counts.get(facet, 0), wanted.counts.get(facet, 0)
@@ -168,7 +173,7 @@ def _check_place(part: Part, row: Row) -> None:
         )
 
 
-def _check_report(part: Part, cells: Mapping[tuple[str, str], Cell], count: int) -> None:
+def _check_report(part: Part, cells: Mapping[tuple[str, str], Cell], count: int, evidence: Mapping[str, int]) -> None:
     """Hold a ledger against what the report beside it says."""
     told: dict[tuple[str, str], tuple[dict[str, int], int]] = {}
     for one in part.report["coverage"]:
@@ -187,6 +192,8 @@ def _check_report(part: Part, cells: Mapping[tuple[str, str], Cell], count: int)
     wrong = ""
     if told != found or part.told["rows"] != count:
         wrong = "its ledger holds other objects than its report says, or in other states"
+    elif part.report["evidence"] != evidence:
+        wrong = "its ledger holds other evidence of equal files than its report counts"
     elif part.report["findings_total"] != total or len(part.report["findings"]) > total:
         wrong = "its ledger holds another number of differences than its report says"
     elif part.report["verdict"] == "green" and (red or not count or part.report["exit_status"] != 0):

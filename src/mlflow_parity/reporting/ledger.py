@@ -31,7 +31,12 @@ _COLUMNS = (
     "findings",
     "rules",
     "note",
+    "evidence",
 )
+#: A column that few ask for: it may hold a path for each file.
+_LONG = "evidence"
+#: Characters of paths that wait in memory at most.
+_PATHS = 4 << 20
 _NULLABLE = ("source_id", "target_id")
 _DICTIONARY = ["experiment", "kind", "facet", "state", "paired_by", "rules.list.element"]
 
@@ -39,7 +44,8 @@ _DICTIONARY = ["experiment", "kind", "facet", "state", "paired_by", "rules.list.
 def _schema() -> Any:
     import pyarrow as pa
 
-    types = {"findings": pa.int64(), "rules": pa.list_(pa.string())}
+    files = pa.struct([("by", pa.string()), ("files", pa.list_(pa.string()))])
+    types = {"findings": pa.int64(), "rules": pa.list_(pa.string()), _LONG: pa.list_(files)}
     columns = [pa.field(name, types.get(name, pa.string()), nullable=name in _NULLABLE) for name in _COLUMNS]
     return pa.schema(columns, metadata={_FORMAT_KEY: FORMAT})
 
@@ -64,6 +70,7 @@ class LedgerWriter:
         self._clean = cleaner(redact)
         self._batch = batch
         self._pending: list[Row] = []
+        self._paths = 0
         self._lock = threading.Lock()
         self._schema = _schema()
         self._file: Any = None
@@ -107,7 +114,8 @@ class LedgerWriter:
             for row in rows:
                 self._pending.append(row)
                 self.rows += 1
-                if len(self._pending) >= self._batch:
+                self._paths += sum(len(path) for _, paths in row.evidence for path in paths)
+                if len(self._pending) >= self._batch or self._paths >= _PATHS:
                     try:
                         self._flush()
                     except OSError as error:
@@ -123,7 +131,9 @@ class LedgerWriter:
         for row in self._pending:
             for name in _COLUMNS:
                 value = getattr(row, name)
-                if isinstance(value, State):
+                if name == _LONG:
+                    value = [{"by": told, "files": [*map(clean, paths)]} for told, paths in value]
+                elif isinstance(value, State):
                     value = value.value
                 elif isinstance(value, str):
                     value = clean(value)
@@ -131,6 +141,7 @@ class LedgerWriter:
                     value = [clean(rule) for rule in value]
                 columns[name].append(value)
         self._pending.clear()
+        self._paths = 0
         self._file.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
 
@@ -140,11 +151,12 @@ def read_rows(
     facets: Collection[str] | None = None,
     *,
     redact: Callable[[str], str] | None = None,
+    evidence: bool = False,
 ) -> Iterator[Row]:
     """Yield the rows of a ledger in the order written, only those of ``experiment`` and ``facets`` when given.
 
-    Row groups that cannot hold such rows are not read. Give the same ``redact`` as the writer had: then a
-    name that was redacted is still found by its true form.
+    ``evidence``: with what proves that files are equal, which may be long. Row groups that cannot hold such rows are
+    not read. Give the same ``redact`` as the writer had: then a name that was redacted is still found by its true form.
 
     Raises:
         UsageProblem: when there is no ledger of this format at ``path``.
@@ -165,9 +177,11 @@ def read_rows(
     if facets is not None:
         of_facets = ds.field("facet").isin(pa.array([clean(facet) for facet in facets], pa.string()))
         wanted = of_facets if wanted is None else wanted & of_facets
+    # one of before files' evidence was kept has none
+    columns = [name for name in _COLUMNS if name != _LONG or (evidence and name in dataset.schema.names)]
     # no read-ahead: a ledger may hold millions of rows, and the caller looks at one after the other
     batches = dataset.scanner(
-        columns=list(_COLUMNS),
+        columns=columns,
         filter=wanted,
         batch_size=_READ_BATCH,
         batch_readahead=0,
@@ -176,9 +190,10 @@ def read_rows(
     ).to_batches()
     try:
         for batch in batches:
-            for values in zip(*(batch.column(name).to_pylist() for name in _COLUMNS), strict=True):
-                row = dict(zip(_COLUMNS, values, strict=True))
+            for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                row = dict(zip(columns, values, strict=True))
                 row["state"], row["rules"] = State(row["state"]), tuple(row["rules"])
+                row[_LONG] = tuple((one["by"], tuple(one["files"])) for one in row.get(_LONG) or ())
                 yield Row(**row)
     except (OSError, pa.ArrowInvalid) as error:
         raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error

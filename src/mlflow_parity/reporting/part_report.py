@@ -64,11 +64,14 @@ class Part:
             UsageProblem: it is cut or damaged.
         """
         try:
-            for row in read_rows(self.ledger):
+            for row in read_rows(self.ledger, evidence=True):
                 texts = (row.experiment, row.kind, row.name, row.facet, row.paired_by, row.note, *row.rules)
                 ids = [one for one in (row.source_id, row.target_id) if one is not None]
                 if not all(isinstance(one, str) for one in (*texts, *ids)) or type(row.findings) is not int:
                     raise TypeError("a row is texts and a count")
+                proofs = [text for told, paths in row.evidence for text in (told, *paths)]
+                if not all(isinstance(text, str) for text in proofs):
+                    raise TypeError("evidence is texts")
                 if row.findings < 0:
                     raise ValueError("a count is not negative")
                 yield row

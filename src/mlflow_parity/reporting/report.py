@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.core.locations import Location
+from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.verdict import SEVERITY, Cell, Deleted, Finding, State
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName
@@ -19,7 +20,7 @@ Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
 SIDES = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
-_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "kind", "state"})
+_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "evidence", "kind", "state"})
 _T = TypeVar("_T")
 
 
@@ -42,6 +43,8 @@ class Scope:
     left_out: tuple[str, ...] = ()
     profile: Literal["export-import", "same-store"] = "export-import"
     models: tuple[str, ...] = ()
+    evidence: Evidence = "stores"
+    """What could prove that files are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,8 @@ class Report:
     findings: tuple[Finding, ...] = ()
     findings_total: int = 0
     paired_by: Mapping[str, int] = field(default_factory=dict)
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    """Files that are equal, by what proves it; the ledger names each."""
     explained: int = 0
     command: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.sums import counted_by
 from mlflow_parity.core.text import counted, crop, distinct, noun, shorten, shorten_pair, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
 from mlflow_parity.kinds import SCOPE_KIND
@@ -41,6 +42,8 @@ def summary_lines(
     for name in SIDES:
         head += _side_lines(name, report.sides[name])
     head += _resumed_lines(report)
+    if evidence := counted_by(report.evidence):
+        head.append(f"  {evidence}")
     if report.scope.partial:
         left_out = "; ".join(visible(line) for line in report.scope.left_out) or "see the report"
         head.append(f"  partial: not compared: {left_out}")

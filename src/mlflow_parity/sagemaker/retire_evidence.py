@@ -15,7 +15,8 @@ from mlflow_parity.audit.waivers.waivers import WaiverFile
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, migrate_command
-from mlflow_parity.core.scope import DEPTHS, Depth
+from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth
+from mlflow_parity.core.scope import Evidence as FileEvidence
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.check_registry import collected
@@ -72,6 +73,8 @@ class Evidence:
     waivers_digest: str
     renamed: str
     """The note of the renames by which it was made; empty: there were none."""
+    files: FileEvidence = "sha256"
+    """What could prove that files are equal: the digests of both sides are of that."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -131,6 +134,7 @@ def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
             target_counts=_counts(target),
             waivers=len(_texts(content["waivers"])),
             waivers_digest=str(content["waivers_digest"]),
+            files=EVIDENCE[EVIDENCE.index(scope.get("evidence", "sha256"))],
             renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -110,6 +110,7 @@ def _reading(
 ) -> Iterator[tuple[Side, list[Experiment]]]:
     """Read a side into a folder that is there for the length of a ``with`` block; yield what of it was read, too."""
     progress = Progress(sys.stderr.write, isatty=sys.stderr.isatty())
+    reader.evidence = evidence.files
     try:
         side = Side(name, location, reader)
         experiments = [

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mlflow_parity.core.sums import identity
 from mlflow_parity.core.text import noun
 from mlflow_parity.snapshot.store import Snapshot
 
@@ -175,7 +176,7 @@ def _of_tree(tree: ArtifactTree, *, hashed: bool) -> list[str]:
         if file.error
     ]
     if hashed:
-        found += [f"file {one.path!r} was not hashed" for one in tree.files if not one.error and one.sha256 is None]
+        found += [f"file {one.path!r} was not hashed" for one in tree.files if not one.error and identity(one) is None]
     return whole + found
 
 

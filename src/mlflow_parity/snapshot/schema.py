@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from mlflow_parity.core.digests import listed_digest, run_digest
 from mlflow_parity.core.keys import RunKey, run_key
 from mlflow_parity.core.records import Artifact, DatasetInput, MetricPoint, Run
-from mlflow_parity.core.scope import DEPTHS, Depth, in_scope
+from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth, in_scope
 
 _TEXT_MAP = pa.map_(pa.string(), pa.string())
 _MODELS = pa.list_(pa.struct([("model_id", pa.string()), ("step", pa.int64())]))
@@ -100,8 +100,11 @@ ARTIFACTS = pa.schema(
         ("sha256", pa.string()),
         ("content", pa.binary()),
         ("error", pa.string()),
+        ("sums", pa.string()),
     ]
 )
+#: As it was before stores were asked for checksums: what was written then is read still.
+ARTIFACTS_BEFORE = pa.schema([field for field in ARTIFACTS if field.name != "sums"])
 #: Columns from which a :class:`RunKey` is made without touching the rest of ``runs.parquet``.
 KEY_COLUMNS = (
     "run_id",
@@ -223,7 +226,7 @@ def listed_runs(path: Path) -> dict[str, Listed]:
 
 def row_artifact(row: Mapping[str, Any]) -> Artifact:
     """Return a row of ``artifacts.parquet`` as a record."""
-    return Artifact(row["path"], row["size"], row["sha256"], row["content"], row["error"])
+    return Artifact(row["path"], row["size"], row["sha256"], row["content"], row["error"], row.get("sums") or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,8 @@ class Asked:
     exclude_experiments: tuple[str, ...] = ()
     renames: str = ""
     """SHA-256 (hex) of the file of ``--parity-rename`` under whose names it was read; empty: the server's own."""
+    evidence: str = "sha256"
+    """What was asked for of files' bytes; empty: it was read before stores were asked, and holds SHA-256s alone."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Asked:
@@ -244,21 +249,24 @@ class Asked:
         Raises:
             TypeError: it makes no sense.
         """
+        evidence = row.get("evidence", "")
         texts = (row["renames"], *row["experiments"], *row["exclude_experiments"])
         if (
             row["depth"] not in DEPTHS
+            or evidence not in ("", *EVIDENCE)
             or not isinstance(row["include_deleted"], bool)
             or not all(isinstance(text, str) for text in texts)
         ):
             raise TypeError("options are texts")
         patterns = tuple(row["experiments"]), tuple(row["exclude_experiments"])
-        return cls(row["depth"], row["include_deleted"], *patterns, row["renames"])
+        return cls(row["depth"], row["include_deleted"], *patterns, row["renames"], evidence)
 
     def options(self) -> str:
         """Return the options by which it was asked for."""
         parts = [f"--parity-depth {self.depth}", *(["--parity-include-deleted"] if self.include_deleted else [])]
         for flag, names in (("experiments", self.experiments), ("exclude-experiments", self.exclude_experiments)):
             parts += [f"--parity-{flag} {shlex.quote(','.join(names))}"] if names else []
+        parts += [f"--parity-evidence {self.evidence or 'sha256'}"] if self.evidence != "stores" else []
         parts += [f"--parity-rename (a file with SHA-256 {self.renames[:16]}…)"] if self.renames else []
         return " ".join(parts)
 
@@ -266,6 +274,8 @@ class Asked:
         """Say in which options it is narrower than ``wanted``, for the experiments with ``names``; ``""``: in none."""
         if DEPTHS.index(self.depth) < DEPTHS.index(wanted.depth):
             return f"--parity-depth {self.depth}, not {wanted.depth}"
+        if wanted.evidence == "sha256" and self.evidence not in ("", "sha256") and wanted.depth != "listing":
+            return f"--parity-evidence {self.evidence}, not sha256"
         if wanted.include_deleted and not self.include_deleted:
             return "without --parity-include-deleted"
         if not all(in_scope(name, self.experiments, self.exclude_experiments) for name in names):

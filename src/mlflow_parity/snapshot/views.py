@@ -249,6 +249,13 @@ class PlaceObjects:
         self._folders = dict.fromkeys(wanted, folder)
         self._tables: dict[str, ObjectsTable] = {}
         self._trees: dict[str, Trees] = {}
+        self._fresh: dict[tuple[str, str], ArtifactTree] = {}
+
+    def with_files(self, kind: str, trees: Mapping[str, ArtifactTree]) -> PlaceObjects:
+        """Return these objects with the files of some of a kind as they were read again."""
+        other = copy(self)
+        other._fresh = {**self._fresh, **{(kind, owner): tree for owner, tree in trees.items()}}
+        return other
 
     def renewed(self, parts: Mapping[Part, PlaceObjects]) -> PlaceObjects:
         """Return these objects with some parts as they were read again."""
@@ -310,6 +317,8 @@ class PlaceObjects:
     def files(self, kind: str, entity_id: str) -> ArtifactTree:
         """The files of a logged model or model version, the attachments of a trace."""
         part: Part = FILES_PART[kind]
+        if (kind, entity_id) in self._fresh:
+            return self._fresh[kind, entity_id]
         problem = self.problem(part)
         if problem is not None:
             return ArtifactTree(entity_id, (), problem)

@@ -220,6 +220,7 @@ class ArtifactsWriter:
                     "sha256": file.sha256,
                     "content": file.content,
                     "error": file.error,
+                    "sums": file.sums or None,
                 }
             )
         self._digests.append(encode([tree.run_id, tree.error, artifacts_digest(tree)]))

@@ -83,13 +83,17 @@ class SidesReader:
         for name in SIDES:
             self.sides[name].finish()
 
+    @property
+    def _asked(self) -> Asked:
+        known = self.settings
+        limits = known.experiments, known.exclude_experiments
+        return Asked(known.depth, known.include_deleted, *limits, evidence=known.evidence)
+
     def _begin(self) -> None:
-        limits = self.settings.experiments, self.settings.exclude_experiments
-        asked = Asked(self.settings.depth, self.settings.include_deleted, *limits)
         for name in SIDES:
             side = self.sides[name]
             if not side.live:
-                side.holds(self.places[name], asked)
+                side.holds(self.places[name], self._asked)
                 continue
             self._roots[name], note = prepare_folder(self.settings.snapshot_dir, name, self.scratch)
             self.notes += [note] if note is not None else []
@@ -103,8 +107,6 @@ class SidesReader:
     def _one(
         self, name: SideName, wanted: Wants | None, places: Sequence[Experiment], parts: frozenset[Part], finish: bool
     ) -> None:
-        limits = self.settings.experiments, self.settings.exclude_experiments
-
         def count(
             *, experiments: int = 0, runs: int = 0, points: int = 0, artifacts: int = 0, size: int = 0, objects: int = 0
         ) -> None:
@@ -126,7 +128,7 @@ class SidesReader:
             include_deleted=self.settings.include_deleted,
             count=count,
             model_links=self.model_links,
-            asked=Asked(self.settings.depth, self.settings.include_deleted, *limits),
+            asked=self._asked,
             wanted=None if wanted is None else wanted[name],
             finish=finish,
         )

@@ -15,6 +15,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.kinds.logged_images import newer_names
 from mlflow_parity.migrating.write.mlmodel import Lookup, Place, rewritten
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
+from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
 from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
 from mlflow_parity.migrating.write.writing import Writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
@@ -153,10 +154,7 @@ class Uploads:
             def by_s3(path: str, content: Any, size: int) -> None:
                 key = f"{prefix}{path}"
                 try:
-                    if isinstance(content, bytes):
-                        client.put_object(Bucket=bucket, Key=key, Body=content)
-                    else:
-                        client.upload_file(str(content), bucket, key)
+                    put_with_checksum(client, bucket, key, content, size)
                 except Exception as error:
                     # a message of the service may print back what it was sent
                     told = Redactor.from_environment()(" ".join(str(error).split()))

@@ -15,6 +15,7 @@ from mlflow_parity.core.records import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.kinds.attachments import FOLDER, named
 from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
+from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces
 from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.own_way import OwnWay, own_store
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
@@ -67,6 +68,7 @@ class Places:
         self._lock = Lock()
         self._s3_patience = Patience(SECONDS, REST)
         self._seen = Seen()
+        self._etags = EtagsOfPlaces()
         self._sends: bool | None = None
 
     @cached_property
@@ -239,7 +241,7 @@ class Places:
             if around is not None and not self._trusted.covers(around):
                 shared = None
             client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience, shared)
+            own = S3Store(client, place, self._s3_patience, shared, self._etags)
             if is_arn:
                 return [own]
             told = str(client.meta.endpoint_url), self._session.location.display

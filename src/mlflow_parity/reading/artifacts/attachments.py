@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,8 @@ from typing import TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.stores import ProxyStore, Way, is_faithful
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.session import Session
@@ -43,7 +44,7 @@ class ServerAttachments:
         self._trace = trace_id
         self._ids = ids
         self._sends = sends
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, Stated] = {}
 
     def files(self) -> Iterator[Artifact]:
         """Those of the named ones that are there, or whose absence is not known.
@@ -55,7 +56,7 @@ class ServerAttachments:
             raise MalformedAnswer("its MLflow sends no attachments (3.11 was the first), and their place is not listed")
         for identity in self._ids:
             try:
-                size, sha256 = self._way(identity)(_hashed)
+                size, digests = self._way(identity)(_hashed)
             except RequestRefused as error:
                 # named in a span, and lost (or never written): what is not there is compared as such
                 if error.status != 404:
@@ -64,7 +65,7 @@ class ServerAttachments:
                 # asked for again by its way, which tells why
                 yield Artifact(identity, None)
             else:
-                self._digests[identity] = sha256
+                self._digests[identity] = digests
                 yield Artifact(identity, size)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
@@ -79,9 +80,9 @@ class ServerAttachments:
 
         return way
 
-    def known_sha256(self, path: str) -> str | None:
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What was read while the file was looked for."""
-        return self._digests.get(path)
+        return self._digests.get(file.path, Stated())
 
 
 def ignores_path(session: Session, trace_id: str) -> bool:
@@ -94,9 +95,8 @@ def ignores_path(session: Session, trace_id: str) -> bool:
     return status == 200
 
 
-def _hashed(pieces: Iterator[bytes]) -> tuple[int, str]:
-    whole, size = hashlib.sha256(), 0
+def _hashed(pieces: Iterator[bytes]) -> tuple[int, Stated]:
+    hasher = Hasher(None)
     for piece in pieces:
-        whole.update(piece)
-        size += len(piece)
-    return size, whole.hexdigest()
+        hasher.update(piece)
+    return hasher.size, Stated(hasher.sha256, hasher.sums)

@@ -19,7 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
+from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
@@ -145,9 +147,9 @@ class DiskStore:
         """The disk's only one."""
         return [from_disk(self._folder, file)]
 
-    def known_sha256(self, path: str) -> str | None:
-        """A disk vouches for nothing."""
-        return None
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """A disk states nothing."""
+        return Stated()
 
 
 class OwnStore:
@@ -212,9 +214,13 @@ class OwnStore:
         """The caller's, then the server's."""
         return [*(self._own.ways(file) if self._is_own else ()), *self._server.ways(file)]
 
-    def known_sha256(self, path: str) -> str | None:
-        """What the caller's own store vouches for."""
-        return self._own.known_sha256(path) if self._is_own else None
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """What the caller's own store states.
+
+        Raises:
+            ReadError: it could not be asked.
+        """
+        return self._own.stated(file, evidence) if self._is_own else Stated()
 
 
 def own_store(

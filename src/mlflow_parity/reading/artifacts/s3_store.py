@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -11,7 +10,11 @@ from mlflow_parity.core.ending import STOPPING
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.core.sums import text
+from mlflow_parity.reading.artifacts import checksums
+from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Stated
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
@@ -19,8 +22,8 @@ from mlflow_parity.reading.transport.slowing import Patience
 from mlflow_parity.reading.transport.timed import until, without_bound
 
 T = TypeVar("T")
-#: A file, and whether S3 has a SHA-256 of it.
-_Listed = tuple[Artifact, bool]
+#: A file, and what the list tells of its bytes.
+_Listed = tuple[Artifact, Listed]
 #: Files of a shared place that are kept in memory at most, and those of nobody that are passed over.
 _KEPT, _PASSED = 30_000, 5_000
 _TRIES = 4
@@ -51,19 +54,26 @@ def bucket_and_prefix(uri: str) -> tuple[str, str]:
 class S3Store:
     """``s3://`` URIs: one listing call per thousand files; a :class:`~mlflow_parity.reading.artifacts.stores.Store`."""
 
-    def __init__(self, client: Any, place: Place, patience: Patience, shared: SharedListings | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        place: Place,
+        patience: Patience,
+        shared: SharedListings | None = None,
+        etags: EtagsOfPlaces | None = None,
+    ) -> None:
         self._client = client
         self._place = place
         self._patience = patience
         self._shared = shared
         self._bucket, self._prefix = bucket_and_prefix(place.uri)
-        self._hashed: set[str] = set()
+        self._told: dict[str, Listed] = {}
+        self._etags = etags or EtagsOfPlaces()
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
-        for file, hashed in self._found():
-            if hashed:
-                self._hashed.add(file.path)
+        for file, told in self._found():
+            self._told[file.path] = told
             yield file
 
     def _found(self) -> Iterable[_Listed]:
@@ -90,11 +100,11 @@ class S3Store:
         def once() -> dict[str, list[_Listed]]:
             found: dict[str, list[_Listed]] = {}
             kept = passed = 0
-            for file, hashed in self._listed(around, 2 * (_KEPT + _PASSED)):
+            for file, told in self._listed(around, 2 * (_KEPT + _PASSED)):
                 # RUN/artifacts/…, and models/MODEL/artifacts/…
                 owner, _, path = file.path.partition("/artifacts/")
                 if owner and path:
-                    found.setdefault(owner, []).append((Artifact(path, file.size), hashed))
+                    found.setdefault(owner, []).append((Artifact(path, file.size), told))
                     kept += 1
                 else:
                     passed += 1
@@ -117,7 +127,7 @@ class S3Store:
                 if most is not None and len(seen) > most:
                     raise TooLarge(f"{prefix} holds too much")
                 if path and not (path.endswith("/") and item["Size"] == 0):
-                    yield Artifact(path, int(item["Size"])), "SHA256" in item.get("ChecksumAlgorithm", [])
+                    yield Artifact(path, int(item["Size"])), checksums.listed(item)
 
     def _pages(self, prefix: str) -> Iterator[Any]:
         """Each page has the whole time: their number is not known before.
@@ -164,20 +174,29 @@ class S3Store:
 
         return [get_object]
 
-    def known_sha256(self, path: str) -> str | None:
-        """S3's own SHA-256, when it has one and it is of the full object."""
-        if path not in self._hashed:
-            return None
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """What S3 states of a file that it has listed, without sending it."""
+        told = self._told.get(file.path)
+        if told is None:
+            return Stated()
 
-        def once() -> Any:
-            return self._client.head_object(Bucket=self._bucket, Key=self._prefix + path, ChecksumMode="ENABLED")
+        def head() -> Any:
+            key = self._prefix + file.path
+            return self._tried(
+                "head", lambda: self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
+            )
 
-        head = self._tried("head", once)
-        given = head.get("ChecksumSHA256")
-        # a composite checksum (of parts) ends in -N and is no hash of the bytes
-        if not given or head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in given:
-            return None
-        return base64.b64decode(given).hex()
+        if evidence == "sha256":
+            found = checksums.of_head(head()).get("sha256") if "SHA256" in told.algorithms else None
+            return Stated(found, text({"sha256": found}, read=False)) if found else Stated()
+        place = place_of(self._place.uri, self._place.owner) or ""
+        return checksums.stated(
+            told,
+            file.size,
+            head,
+            lambda: self._etags.are_digests(self._bucket, place, head, told.etag),
+            weak=evidence == "weak",
+        )
 
     def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.

@@ -14,6 +14,8 @@ from threading import Lock
 
 from mlflow_parity.core.errors import ForbiddenRequest, MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix
 from mlflow_parity.reading.artifacts.stores import ServerStore, Store, Way, is_faithful
 
@@ -69,9 +71,9 @@ class ShownStore:
         """Those of the store that was listed."""
         return self._chosen.ways(file)
 
-    def known_sha256(self, path: str) -> str | None:
-        """What the store that was listed vouches for."""
-        return self._chosen.known_sha256(path)
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """What the store that was listed states."""
+        return self._chosen.stated(file, evidence)
 
     # --- showing
 

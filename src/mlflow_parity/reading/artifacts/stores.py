@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Artifact, Capabilities
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.disk import Way as Way
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told
@@ -70,8 +72,12 @@ class Store(Protocol):
         """Ways to read a file, the best first; none when the store cannot be asked for a file of that name."""
         ...
 
-    def known_sha256(self, path: str) -> str | None:
-        """The hex SHA-256 that the store vouches for, without reading the file."""
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """What the store states of a file's bytes, as far as ``evidence`` may rest on it, without reading the file.
+
+        Raises:
+            ReadError: it could not be asked.
+        """
         ...
 
 
@@ -158,9 +164,9 @@ class ProxyStore:
 
         return way
 
-    def known_sha256(self, path: str) -> str | None:
-        """The proxy's ETag is of time and size: it vouches for nothing."""
-        return None
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """The proxy's ETag is of time and size: it states nothing."""
+        return Stated()
 
 
 class ServerStore:
@@ -230,9 +236,9 @@ class ServerStore:
             return [_by_owner(self._session, self._place, file)]
         return [] if self._disk is None else [from_disk(self._disk, file)]
 
-    def known_sha256(self, path: str) -> str | None:
-        """Nothing is vouched for."""
-        return None
+    def stated(self, file: Artifact, evidence: Evidence) -> Stated:
+        """Nothing is stated."""
+        return Stated()
 
 
 def _by_owner(session: Session, place: Place, file: Artifact, tries: int | None = None) -> Way:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
 from mlflow_parity.core.records import Artifact, ArtifactTree
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
+from mlflow_parity.core.sums import saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
+from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 
 T = TypeVar("T")
+#: Files whose bytes are to be read, by the name of their tree; ``None``: all of it.
+Sure = Mapping[str, Collection[str] | None]
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
 _MLMODEL = 1 << 20
 _TEXT = 1 << 16
@@ -35,12 +38,15 @@ def read_trees(
     at_once: int,
     touch: bool = False,
     save_to: Blobs | None = None,
+    evidence: Evidence = "sha256",
+    sure: Sure | None = None,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
     ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
     first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
     fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
+    ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -57,12 +63,22 @@ def read_trees(
                     return ArtifactTree(name, tuple(_touched(store, file, redact) for file in files))
                 if depth == "listing":
                     return ArtifactTree(name, tuple(_named(file, redact) for file in files))
-                return ArtifactTree(name, tuple(_hashed(store, file, depth, redact, save_to) for file in files))
+                read = _to_read(files, sure.get(name, ()) if sure is not None else ())
+                return ArtifactTree(
+                    name,
+                    tuple(_hashed(store, file, depth, redact, save_to, evidence, file.path in read) for file in files),
+                )
         except ReadError as error:
             reasons.append(str(error))
         return ArtifactTree(name, (), redact("; ".join(reasons)))
 
     yield from drained(pool, one, owners, at_once)
+
+
+def _to_read(files: Sequence[Artifact], doubted: Collection[str] | None) -> Collection[str]:
+    """Return the paths of files whose bytes are read whatever is stated; all where a doubted one is not among them."""
+    paths = {file.path for file in files}
+    return paths if doubted is None or not paths.issuperset(doubted) else doubted
 
 
 def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
@@ -71,26 +87,36 @@ def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
 
 
 def _hashed(
-    store: Store, file: Artifact, depth: Depth, redact: Callable[[str], str], save_to: Blobs | None = None
+    store: Store,
+    file: Artifact,
+    depth: Depth,
+    redact: Callable[[str], str],
+    save_to: Blobs | None = None,
+    evidence: Evidence = "sha256",
+    sure: bool = False,
 ) -> Artifact:
-    """Hash a file by streaming it, trying every way to read it."""
+    """Return a file with what its store states of its bytes; else hash it by streaming, trying every way to read it."""
     if file.is_folder:
         return _named(file, redact)
     is_mlmodel = posixpath.basename(file.path) == "MLmodel"
     keep = _MLMODEL if is_mlmodel else _TEXT if depth == "full" else 0
     reason = "the server cannot be asked for a file of this name, it would send another"
+    stated = Stated()
     try:
         if not (keep and (file.size is None or file.size <= keep)):
-            known = store.known_sha256(file.path)
-            if known is not None and (save_to is None or save_to.holds(known)):
-                return Artifact(file.path, file.size, known)
+            stated = store.stated(file, evidence)
+            saved = save_to is None or (stated.sha256 is not None and save_to.holds(stated.sha256))
+            if (stated.sha256 or stated.sums) and saved and not sure:
+                return Artifact(file.path, file.size, stated.sha256, sums=stated.sums)
     except ReadError as error:
-        return Artifact(file.path, file.size, error=redact(str(error)))
+        if evidence == "sha256":
+            return Artifact(file.path, file.size, error=redact(str(error)))
+        # what is not stated is read, and that tells more of why it cannot be
     for way in store.ways(file):
         # whole by its length and yet another one: a front end's page, or a cut; the next may be the file
         for _ in range(_TRIES_OF_OTHER):
             try:
-                size, sha256, content = way(_receiver(keep, save_to))
+                hashed, content = way(_receiver(keep, file.size, save_to))
             except TooLarge as error:
                 reason = str(error)
                 if file.size is None:
@@ -99,12 +125,13 @@ def _hashed(
             except (ReadError, ForbiddenRequest) as error:
                 reason = str(error)
                 break
-            if file.size is not None and size != file.size:
-                reason = f"listed with {file.size} bytes, {size} were read"
+            if file.size is not None and hashed.size != file.size:
+                reason = f"listed with {file.size} bytes, {hashed.size} were read"
                 continue
             if content is not None and not is_mlmodel and not _is_text(content):
                 content = None
-            return Artifact(file.path, size, sha256, content)
+            sums = saying(hashed.sums, *stated) if sure else hashed.sums
+            return Artifact(file.path, hashed.size, hashed.sha256, content, sums=sums)
     return Artifact(file.path, file.size, error=redact(reason))
 
 
@@ -126,30 +153,31 @@ def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Arti
     return Artifact(file.path, file.size, error=redact(reason))
 
 
-def _receiver(keep: int, save_to: Blobs | None = None) -> Callable[[Iterator[bytes]], tuple[int, str, bytes | None]]:
-    """Return what hashes a stream: gives its size, SHA-256 and, up to ``keep`` bytes, itself."""
+def _receiver(
+    keep: int, expected: int | None, save_to: Blobs | None = None
+) -> Callable[[Iterator[bytes]], tuple[Hasher, bytes | None]]:
+    """Return what hashes a stream: gives all its checksums and, up to ``keep`` bytes, itself."""
 
-    def saved(pieces: Iterator[bytes]) -> tuple[int, str, bytes | None]:
+    def saved(pieces: Iterator[bytes]) -> tuple[Hasher, bytes | None]:
         assert save_to is not None
         blob = save_to.open()
         try:
             found = receive(_copied(pieces, blob))
-            blob.keep(found[1])
+            blob.keep(found[0].sha256)
         finally:
             blob.drop()
         return found
 
-    def receive(pieces: Iterator[bytes]) -> tuple[int, str, bytes | None]:
-        whole, size = hashlib.sha256(), 0
+    def receive(pieces: Iterator[bytes]) -> tuple[Hasher, bytes | None]:
+        hasher = Hasher(expected)
         kept: bytearray | None = bytearray() if keep else None
         for piece in pieces:
-            whole.update(piece)
-            size += len(piece)
+            hasher.update(piece)
             if kept is not None:
                 kept += piece
-                if size > keep:
+                if hasher.size > keep:
                     kept = None
-        return size, whole.hexdigest(), None if kept is None else bytes(kept)
+        return hasher, None if kept is None else bytes(kept)
 
     return receive if save_to is None else saved
 

@@ -1,0 +1,199 @@
+"""Checksums of a file: what its store states of it, or what its bytes come to, and what those of a pair prove.
+
+As text they are words: ``read md5=… parts=…-3 crc64nvme=…``. ``read`` says that the bytes were read and every checksum
+is theirs, ``stated`` that a store says so. ``parts`` is the MD5 of the MD5s of so many parts, which S3 makes of a
+file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes. The
+SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
+
+READ, _STATED, PARTS, _SAID = "read", "stated", "parts", "said:"
+#: Checksums of the whole file, the strongest first, by the number of their bytes. The last ones are no proof by
+#: themselves: one in four thousand millions is equal by chance, and equal ones are easily made.
+LENGTHS: Mapping[str, int] = {"sha256": 32, "sha1": 20, "md5": 16, "crc64nvme": 8, "crc32": 4, "crc32c": 4}
+WEAK = frozenset({"crc32", "crc32c"})
+NAMES: Mapping[str, str] = {
+    "sha256": "SHA-256",
+    "sha1": "SHA-1",
+    "md5": "MD5",
+    "crc64nvme": "CRC64NVME",
+    PARTS: "MD5 of parts",
+    "crc32": "CRC32",
+    "crc32c": "CRC32C",
+}
+_ETAG = re.compile("[0-9a-f]{32}-[1-9][0-9]{0,4}")
+_HEX = re.compile("[0-9a-f]+")
+#: More words than this are not written here.
+_MOST = 40
+#: Who says so: both stores, one of them and the other's bytes, or the bytes of both.
+Whose = Literal["stated", "mixed", "read"]
+_TOLD: Mapping[Whose, str] = {
+    "stated": "stated by both stores",
+    "mixed": "stated by one store, of the other's bytes",
+    "read": "of the bytes",
+}
+#: How files are said to be equal where no checksum says so.
+BY_CONTENT, BY_SIZE = "their content as YAML", "their size alone"
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What is known of the bytes of one file."""
+
+    read: bool
+    whole: Mapping[str, str]
+    """Checksums of the whole file (hex), by kind."""
+    parts: frozenset[str]
+    """MD5s of MD5s of parts, each with the number of parts."""
+
+    def __str__(self) -> str:
+        """Return which there are, for people."""
+        kinds = [kind for kind in LENGTHS if kind in self.whole] + [PARTS] * bool(self.parts)
+        return ", ".join(NAMES[kind] for kind in kinds) + ("" if self.read else " (stated)") if kinds else "none"
+
+
+def text(whole: Mapping[str, str], parts: Collection[str] = (), *, read: bool) -> str:
+    """Return checksums as text; ``""``: there are none."""
+    if not (whole or parts or read):
+        return ""
+    words = [READ if read else _STATED]
+    words += [f"{kind}={whole[kind]}" for kind in LENGTHS if kind in whole and kind != "sha256"]
+    return " ".join([*words, *(f"{PARTS}={one}" for one in sorted(parts))])
+
+
+def sums_of(file: Artifact) -> Sums:
+    """Return what is known of a file's bytes; what makes no sense was never stated."""
+    # before stores were asked, all bytes were read
+    words = file.sums.split()[:_MOST]
+    whole = {"sha256": file.sha256} if file.sha256 else {}
+    parts: set[str] = set()
+    for word in words:
+        kind, _, value = word.partition("=")
+        if kind == PARTS and _ETAG.fullmatch(value):
+            parts.add(value)
+        elif kind in LENGTHS and kind != "sha256" and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
+            whole[kind] = value
+    if "md5" in whole:
+        parts.add(_of_one_part(whole["md5"]))
+    return Sums(not words or READ in words, whole, frozenset(parts))
+
+
+@lru_cache(maxsize=1024)
+def _of_one_part(md5: str) -> str:
+    return hashlib.md5(bytes.fromhex(md5), usedforsecurity=False).hexdigest() + "-1"
+
+
+def identity(file: Artifact) -> str | None:
+    """Return the one checksum that stands for a file: its SHA-256, else the strongest that its store states."""
+    if file.sha256 is not None or not file.sums:
+        return file.sha256
+    words = {word.partition("=")[0]: word for word in file.sums.split()[:_MOST]}
+    return next((words[kind] for kind in (*LENGTHS, PARTS) if kind in words), None)
+
+
+class Proof(NamedTuple):
+    """What the checksums of a pair of files say: equal, not equal, or (``None``) nothing."""
+
+    equal: bool | None
+    kind: str = ""
+    whose: Whose = "read"
+
+    @property
+    def told(self) -> str:
+        """``MD5 stated by both stores``."""
+        return f"{NAMES[self.kind]} {_TOLD[self.whose]}"
+
+
+def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
+    """Say whether two files of one size are equal, by the strongest checksum that both have.
+
+    Whatever whole-file checksum differs tells that they are not, and be it that a stronger one is equal: one of the
+    two is wrong then, and only the bytes can tell.
+    """
+    if evidence == "sha256" and None in (mine.sha256, copy.sha256):
+        return Proof(None)
+    ours, theirs = sums_of(mine), sums_of(copy)
+    whose: Whose = "read" if ours.read and theirs.read else "mixed" if ours.read or theirs.read else "stated"
+    if evidence == "sha256":
+        return Proof(mine.sha256 == copy.sha256, "sha256", whose)
+    both = [kind for kind in LENGTHS if kind in ours.whole and kind in theirs.whole]
+    differing = next((kind for kind in both if ours.whole[kind] != theirs.whole[kind]), None)
+    if differing is not None:
+        return Proof(False, differing, whose)
+    strong = next((kind for kind in both if kind not in WEAK), None)
+    if strong is not None:
+        return Proof(True, strong, whose)
+    if ours.parts & theirs.parts:
+        return Proof(True, PARTS, whose)
+    if both and evidence == "weak":
+        return Proof(True, both[0], whose)
+    return Proof(None)
+
+
+def saying(read: str, sha256: str | None, stated: str) -> str:
+    """Return the checksums of bytes that were read, with what their store states of them."""
+    said = [f"{_SAID}{word}" for word in (*([f"sha256={sha256}"] if sha256 else []), *stated.split()[1:])]
+    return " ".join([read, *said])
+
+
+def alike(one: Artifact, other: Artifact) -> bool:
+    """Whether no checksum that both have says that two files of one size are not the same; weak ones count too."""
+    ours, theirs = sums_of(one), sums_of(other)
+    both = ours.whole.keys() & theirs.whole.keys()
+    if any(ours.whole[kind] != theirs.whole[kind] for kind in both):
+        return False
+    return bool(both) or not (ours.parts and theirs.parts) or not ours.parts.isdisjoint(theirs.parts)
+
+
+def of_other_bytes(words: str) -> str:
+    """Return checksums as they could be of other bytes."""
+    found = []
+    for word in words.split():
+        kind, equals, value = word.partition("=")
+        whole, dash, parts = value.partition("-")
+        other = hashlib.sha256(whole.encode()).hexdigest()[: len(whole)]
+        found.append(f"{kind}{equals}{other if whole else ''}{dash}{parts}")
+    return " ".join(found)
+
+
+def is_weak(told: str) -> bool:
+    """Whether what is told to prove that files are equal is a CRC32 alone."""
+    return told.startswith(tuple(f"{NAMES[kind]} " for kind in WEAK))
+
+
+def differ(before: Artifact, now: Artifact) -> bool:
+    """Whether a file is not what it was: two readings of it contradict each other."""
+    if (before.size, before.error) != (now.size, now.error):
+        return True
+    ours, theirs = sums_of(before), sums_of(now)
+    said = [word.removeprefix(_SAID) for word in now.sums.split() if word.startswith(_SAID)]
+    if said and not ours.read:
+        # a store that states what is not so has not changed for that
+        told = {word.partition("=")[0]: word.partition("=")[2] for word in said}
+        theirs = Sums(False, told, frozenset(told.get(PARTS, "").split()))
+        if PARTS in told and ours.parts and "md5" not in ours.whole and ours.parts.isdisjoint(theirs.parts):
+            return True
+    return any(ours.whole[kind] != theirs.whole[kind] for kind in ours.whole.keys() & theirs.whole.keys())
+
+
+def counted_by(counts: Mapping[str, int]) -> str:
+    """Return in words how many files are equal by what; empty: none is.
+
+    >>> counted_by({"SHA-256 of the bytes": 1, "MD5 stated by both stores": 41_200})
+    '41,200 files equal by MD5 stated by both stores, 1 by SHA-256 of the bytes'
+    """
+    ordered = sorted((item for item in counts.items() if item[1]), key=lambda item: (-item[1], item[0]))
+    first, *rest = [f"{count:,} {{}}by {told}" for told, count in ordered] or [""]
+    noun = "file " if ordered and ordered[0][1] == 1 else "files "
+    return ", ".join([first.format(f"{noun}equal "), *(one.format("") for one in rest)])

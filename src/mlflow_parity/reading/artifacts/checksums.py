@@ -1,0 +1,244 @@
+"""What S3 states of the bytes of a file, and the same checksums of bytes that are read.
+
+Whatever a store says is looked at as if it lied: what has another form than the documented one was never said.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
+from typing import Any, NamedTuple
+
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.sums import LENGTHS, WEAK, text
+
+#: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
+_ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
+#: How ``ListObjectsV2`` and ``HeadObject`` call the checksums that are asked for.
+_CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS}
+#: Files of each place whose encryption is looked at: the first ones, and one of so many.
+_FIRST, _EACH = 3, 1_000
+#: Buckets of S3 Express: their ETags are no digests.
+_DIRECTORY_BUCKET = "--x-s3"
+#: Sizes of parts: boto3 and the AWS CLI (doubled until there are few enough), and MLflow's own clients and proxy.
+BOTO3, MLFLOW = 8 << 20, 10 << 20
+_MOST_PARTS = 10_000
+
+
+class Stated(NamedTuple):
+    """What a store states of a file: its SHA-256 (hex), and other checksums as text."""
+
+    sha256: str | None = None
+    sums: str = ""
+
+
+class Listed(NamedTuple):
+    """What a list of S3 tells of the bytes of one file."""
+
+    etag: str
+    algorithms: frozenset[str]
+
+
+def listed(item: Mapping[str, Any]) -> Listed:
+    """Return what an entry of ``ListObjectsV2`` tells of a file."""
+    told = item.get("ChecksumAlgorithm") or ()
+    algorithms = frozenset(map(str, told)) if isinstance(told, (list, tuple)) else frozenset[str]()
+    return Listed(str(item.get("ETag") or ""), algorithms)
+
+
+def digests_of(etag: str) -> tuple[str, str]:
+    """Return the MD5 that an ETag is, and that of parts with their number; of each only one is there, or none."""
+    found = _ETAG.fullmatch(etag)
+    if found is None:
+        return "", ""
+    md5, parts = found.groups()
+    return ("", f"{md5}-{parts}") if parts else (md5, "")
+
+
+def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
+    """Return the checksums (hex) that ``HeadObject`` tells of the whole file."""
+    kind = head.get("ChecksumType")
+    of_parts = bool(digests_of(str(head.get("ETag") or ""))[1])
+    # those of parts end in -N; where nothing says of what it is, a file in parts may have either
+    if kind != "FULL_OBJECT" and (kind is not None or of_parts):
+        return {}
+    found: dict[str, str] = {}
+    for name, (key, _) in _CALLED.items():
+        given = head.get(key)
+        if not isinstance(given, str) or (name in WEAK and not weak):
+            continue
+        try:
+            value = base64.b64decode(given, validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        if len(value) == LENGTHS[name]:
+            found[name] = value.hex()
+    return found
+
+
+def is_plain(head: Mapping[str, Any]) -> bool:
+    """Whether the ETag that ``HeadObject`` tells is of the bytes: neither KMS nor a customer's key encrypts them."""
+    encryption = head.get("ServerSideEncryption")
+    named = any(head.get(key) for key in ("SSECustomerAlgorithm", "SSECustomerKeyMD5", "SSEKMSKeyId"))
+    return encryption in (None, "AES256") and not named
+
+
+@dataclass(slots=True)
+class _Sampled:
+    asked: int = 0
+    plain: bool = True
+    lock: Lock = field(default_factory=Lock)
+
+
+class EtagsOfPlaces:
+    """Whether ETags are digests, by place; safe to use from many threads.
+
+    No list tells how a file is encrypted, so some files of each place are asked for. One that slips through has an
+    ETag that is no digest: equal to no other file's, it makes the bytes be read, and proves nothing.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, _Sampled] = {}
+        self._lock = Lock()
+
+    def are_digests(self, bucket: str, place: str, head: Callable[[], Mapping[str, Any]], etag: str) -> bool:
+        """Whether ETags of a place are digests; ``head`` asks for the file that is looked at now."""
+        if bucket.endswith(_DIRECTORY_BUCKET):
+            return False
+        with self._lock:
+            sampled = self._places.setdefault(f"{bucket}/{place}", _Sampled())
+        with sampled.lock:
+            sampled.asked += 1
+            if not sampled.plain or not (sampled.asked <= _FIRST or sampled.asked % _EACH == 0):
+                return sampled.plain
+            try:
+                told = head()
+            except ReadError:
+                # a customer's key is asked for, or the file may not be read: its bytes tell more
+                sampled.plain = False
+            else:
+                sampled.plain = is_plain(told) and str(told.get("ETag")) == etag
+            return sampled.plain
+
+
+def stated(
+    told: Listed, size: int | None, head: Callable[[], Mapping[str, Any]], plain: Callable[[], bool], *, weak: bool
+) -> Stated:
+    """Return what S3 states of a file that a list tells; ``head`` asks for it alone.
+
+    It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger.
+    """
+    md5, parts = digests_of(told.etag)
+    if (md5 or parts) and not plain():
+        md5 = parts = ""
+    if md5:
+        return Stated(None, text({"md5": md5}, read=False))
+    wanted = {called for kind, (_, called) in _CALLED.items() if weak or kind not in WEAK}
+    whole: dict[str, str] = {}
+    if told.algorithms & wanted:
+        answer = head()
+        # changed since it was listed: its bytes tell more
+        if str(answer.get("ETag")) != told.etag or answer.get("ContentLength") != size:
+            return Stated()
+        whole = of_head(answer, weak=weak)
+    return Stated(whole.get("sha256"), text(whole, [parts] if parts else [], read=False))
+
+
+def layouts(size: int) -> list[int]:
+    """Return the sizes of parts in which a file of so many bytes is sent, where it is sent in several."""
+    boto3 = BOTO3
+    while size > boto3 * _MOST_PARTS:
+        boto3 *= 2
+    return [part for part in (boto3, MLFLOW) if size > part]
+
+
+class _Parts:
+    """The MD5 of the MD5s of parts of one size; the first part is that of the whole file so far."""
+
+    def __init__(self, part: int) -> None:
+        self._part = part
+        self._done: list[bytes] = []
+        self._now: Any = None
+        self._filled = 0
+
+    def add(self, piece: memoryview, whole: Callable[[memoryview], Any]) -> None:
+        """Take a piece; ``whole`` returns the MD5 of all that came before with the beginning of it."""
+        while piece.nbytes:
+            room = self._part - self._filled
+            some, piece = piece[:room], piece[room:]
+            if self._now is not None:
+                self._now.update(some)
+            self._filled += some.nbytes
+            if self._filled == self._part:
+                self._done.append((whole(some) if self._now is None else self._now).digest())
+                self._now, self._filled = hashlib.md5(usedforsecurity=False), 0
+
+    def end(self) -> str:
+        """Return it with the number of parts; empty: it was one."""
+        digests = [*self._done, *([self._now.digest()] if self._filled and self._now else [])]
+        if len(digests) < 2:
+            return ""
+        return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+
+
+class Hasher:
+    """All checksums of a stream of bytes, in one pass."""
+
+    def __init__(self, expected: int | None) -> None:
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._crc = _crc64nvme()
+        self._crc_value = 0
+        self._parts = [_Parts(part) for part in layouts(expected or 0)]
+        self.size = 0
+
+    def update(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        view = memoryview(piece)
+        for parts in self._parts:
+            parts.add(view, self._with)
+        self._sha256.update(view)
+        self._md5.update(view)
+        if self._crc is not None:
+            self._crc_value = self._crc(piece, self._crc_value)
+        self.size += len(piece)
+
+    def _with(self, some: memoryview) -> Any:
+        found = self._md5.copy()
+        found.update(some)
+        return found
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256, in hex."""
+        return self._sha256.hexdigest()
+
+    @property
+    def sums(self) -> str:
+        """All others."""
+        whole = {"md5": self._md5.hexdigest()}
+        if self._crc is not None:
+            whole["crc64nvme"] = f"{self._crc_value:016x}"
+        return text(whole, {parts.end() for parts in self._parts} - {""}, read=True)
+
+
+@cache
+def _crc64nvme() -> Callable[[bytes, int], int] | None:
+    """Return what computes a CRC64NVME; ``None``: ``awscrt`` is not installed."""
+    try:
+        found: Callable[[bytes, int], int] = importlib.import_module("awscrt.checksums").crc64nvme
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+def with_crc64nvme() -> bool:
+    """Whether a CRC64NVME can be computed."""
+    return _crc64nvme() is not None

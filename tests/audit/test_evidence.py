@@ -1,0 +1,297 @@
+"""Whole audits of two servers whose files are in S3: what their stores state stands for bytes, and never for a loss."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from support.copied import Outcome, audited, kept
+from support.proxy import Exchange, Fault, Proxy, proxying
+from support.seed import EPOCH, Seeder
+from support.servers import FreshServer, emptied
+
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.core.sums import counted_by
+from mlflow_parity.reading.transport.timed import Limits
+from mlflow_parity.standin.sagemaker import StandIn
+
+MIB = 1 << 20
+FILES: Mapping[str, bytes] = {f"of {number}.bin": bytes([number]) * 1_000 for number in range(6)} | {
+    "notes.txt": b"first line\n"
+}
+MLMODEL = "model/MLmodel"
+
+
+@dataclass(slots=True)
+class Ends:
+    """A managed server and an App with one run each, their files in one S3; all requests for files are recorded."""
+
+    source: str
+    target: str
+    env: dict[str, str]
+    s3: Proxy
+    client: Any
+    roots: dict[str, str] = field(default_factory=dict)
+
+    def put(self, side: str, path: str, content: bytes, *, part: int = 0, **more: Any) -> None:
+        """Put a file, in parts of a size where one is given."""
+        bucket, _, root = self.roots[side].removeprefix("s3://").partition("/")
+        key = {"Bucket": bucket, "Key": f"{root}/{path}"}
+        if not part:
+            self.client.put_object(**key, Body=content, **more)
+            return
+        upload = {**key, "UploadId": self.client.create_multipart_upload(**key, **more)["UploadId"]}
+        parts = []
+        for number, start in enumerate(range(0, len(content), part), 1):
+            sent = self.client.upload_part(**upload, PartNumber=number, Body=content[start : start + part])
+            parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        self.client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+    def both(self, path: str, content: bytes, **more: Any) -> None:
+        """Put a file on both sides."""
+        for side in ("source", "target"):
+            self.put(side, path, content, **more)
+
+    def audit(self, evidence: Evidence = "stores", **more: Any) -> Outcome:
+        """Audit them as a migration."""
+        self.s3.seen.clear()
+        return audited(
+            more.pop("source", self.source),
+            more.pop("target", self.target),
+            env=self.env,
+            profile="export-import",
+            evidence=evidence,
+            limits=Limits(),
+            **more,
+        )
+
+    def asked(self) -> Counter[str]:
+        """What S3 was asked for: lists, heads and bytes."""
+        kinds = {"HEAD": "heads", "GET": "bytes"}
+        return Counter("lists" if "list-type" in one.query else kinds[one.method] for one in self.s3.seen)
+
+    def read(self) -> list[str]:
+        """Names of the files whose bytes were asked for."""
+        paths = [one.path for one in self.s3.seen if one.method == "GET" and "list-type" not in one.query]
+        return sorted(unquote(path.rpartition("/artifacts/")[2]) for path in paths)
+
+
+def seeded(uri: str) -> str:
+    """Make an experiment with a run on a server and return where its files are."""
+    seed = Seeder(uri)
+    run = seed.run(seed.experiment("evidence"), "run", start=EPOCH)
+    seed.log(run, params={"p": "1"}, metrics=[("m", 0.5, EPOCH, 0)])
+    seed.end(run)
+    return str(seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"])
+
+
+@pytest.fixture
+def ends(sagemaker_app: StandIn, sagemaker_server: StandIn) -> Iterator[Ends]:
+    """Both, with the same files as boto3 puts them, and an ``MLmodel``."""
+    with (
+        emptied(sagemaker_app.server),
+        emptied(sagemaker_server.server),
+        proxying(sagemaker_app.s3.endpoint) as s3,
+    ):
+        env = {
+            **sagemaker_server.environment("SOURCE_"),
+            **sagemaker_app.environment("TARGET_"),
+            "SOURCE_MLFLOW_S3_ENDPOINT_URL": s3.uri,
+            "TARGET_MLFLOW_S3_ENDPOINT_URL": s3.uri,
+        }
+        client = sagemaker_app.s3.client(sagemaker_app.credentials, sagemaker_app.location.region)
+        ends = Ends(sagemaker_server.arn, sagemaker_app.arn, env, s3, client)
+        ends.roots = {"source": seeded(sagemaker_server.server.uri), "target": seeded(sagemaker_app.server.uri)}
+        for path, content in FILES.items():
+            ends.both(path, content)
+        ends.both(MLMODEL, b"flavors: {}\n")
+        yield ends
+
+
+def findings(outcome: Outcome) -> dict[str, str]:
+    """What is told of files, by path."""
+    return {finding.key: finding.state.value for finding in outcome.findings if finding.facet == "artifacts"}
+
+
+def equal(outcome: Outcome) -> None:
+    """Assert that the run's files were judged and are equal; its seeds have no source tags, which is another matter."""
+    assert outcome.result is not None, outcome.failed
+    assert [row.state.value for row in outcome.rows if row.facet == "artifacts"] == ["match"], outcome.reasons
+    assert not findings(outcome)
+
+
+def test_no_byte_where_both_stores_state_the_same(ends: Ends) -> None:
+    """Else terabytes pass the auditor's machine, twice, for what two stores say already."""
+    outcome = ends.audit()
+    equal(outcome)
+    # the content of an MLmodel names ids, which are compared through the pairing
+    assert ends.read() == [MLMODEL, MLMODEL]
+    assert ends.asked()["heads"] == 6
+    [row] = [row for row in outcome.rows if row.facet == "artifacts"]
+    told = {told: set(paths) for told, paths in row.evidence}
+    assert told == {"MD5 stated by both stores": set(FILES), "their content as YAML": {MLMODEL}}
+    assert outcome.result is not None
+    assert counted_by(outcome.result.evidence) == (
+        "7 files equal by MD5 stated by both stores, 1 by their content as YAML"
+    )
+
+
+@pytest.mark.long
+def test_altered_bytes_are_found_and_proved_by_them(ends: Ends) -> None:
+    """Same size, other bytes: the stores say so, and it is told when the bytes of both were read, and only theirs."""
+    ends.put("target", "of 3.bin", b"x" * 1_000)
+    outcome = ends.audit()
+    assert not outcome.green
+    assert findings(outcome) == {"of 3.bin": "mismatch"}
+    assert ends.read() == [MLMODEL] * 4 + ["of 3.bin"] * 2
+    [finding] = [one for one in outcome.findings if one.facet == "artifacts"]
+    for told, content in ((finding.source, FILES["of 3.bin"]), (finding.target, b"x" * 1_000)):
+        assert told == f"1000 bytes, sha256 {hashlib.sha256(content).hexdigest()}"
+    assert outcome.result is not None
+    assert not outcome.result.changes.found
+    assert ends.audit("sha256").ledger == outcome.ledger
+
+
+@pytest.mark.long
+def test_files_lost_made_up_and_cut(ends: Ends) -> None:
+    """Whatever the evidence is of those that are there, the others are named."""
+    ends.put("source", "lost.bin", b"lost")
+    ends.put("target", "made up.bin", b"made up")
+    ends.put("target", "notes.txt", b"first line")
+    outcome = ends.audit()
+    expected = {"lost.bin": "missing", "made up.bin": "extra", "notes.txt": "mismatch"}
+    assert findings(outcome) == expected
+    assert findings(ends.audit("sha256")) == expected
+
+
+@pytest.mark.long
+def test_where_kms_encrypts_the_bytes_are_read(ends: Ends) -> None:
+    """The ETag of such a file is no digest: equal files have two, and nothing may rest on it."""
+    for path, content in FILES.items():
+        ends.put("target", path, content, ServerSideEncryption="aws:kms")
+    outcome = ends.audit()
+    equal(outcome)
+    # of the target's alone: the source states its MD5s
+    assert ends.read() == sorted([*FILES, MLMODEL, MLMODEL])
+    ends.put("target", "notes.txt", b"other line\n", ServerSideEncryption="aws:kms")
+    outcome = ends.audit()
+    assert findings(outcome) == {"notes.txt": "mismatch"}
+
+
+@pytest.mark.long
+def test_files_in_parts(ends: Ends) -> None:
+    """Large files are the bytes that matter: read where the parts differ, and there only."""
+    content = bytes(range(256)) * (17 * MIB // 256)
+    ends.both("alike.bin", content, part=8 * MIB)
+    outcome = ends.audit()
+    equal(outcome)
+    assert ends.read() == [MLMODEL, MLMODEL]
+    ends.put("source", "other parts.bin", content, part=8 * MIB)
+    ends.put("target", "other parts.bin", content, part=6 * MIB)
+    ends.put("source", "whole and parts.bin", content)
+    ends.put("target", "whole and parts.bin", content, part=8 * MIB)
+    outcome = ends.audit()
+    equal(outcome)
+    # nothing changed during the audit: what was read twice was only made sure of
+    assert outcome.result is not None
+    assert (outcome.result.settled, outcome.result.changes.found) == (0, {})
+    assert set(ends.read()) == {MLMODEL, "other parts.bin", "whole and parts.bin"}
+    ends.put("target", "other parts.bin", b"x" + content[1:], part=6 * MIB)
+    assert findings(ends.audit()) == {"other parts.bin": "mismatch"}
+
+
+@pytest.mark.long
+def test_weak_evidence_counts_where_it_is_asked_for(ends: Ends) -> None:
+    """A CRC32 proves equality only for whoever says so, and the report is partial then."""
+    for path, content in FILES.items():
+        ends.both(path, content, ServerSideEncryption="aws:kms", ChecksumAlgorithm="CRC32")
+    outcome = ends.audit("weak")
+    equal(outcome)
+    assert ends.read() == [MLMODEL, MLMODEL]
+    assert outcome.result is not None
+    assert outcome.result.evidence == {"CRC32 stated by both stores": 7, "their content as YAML": 1}
+    ends.put("target", "notes.txt", b"other line\n", ServerSideEncryption="aws:kms", ChecksumAlgorithm="CRC32")
+    assert findings(ends.audit("weak")) == {"notes.txt": "mismatch"}
+    assert ends.audit().result is not None
+    assert len(ends.read()) > 2 * len(FILES)
+
+
+@pytest.mark.long
+def test_each_byte_once_where_one_side_is_behind_a_proxy(ends: Ends, fresh_server: FreshServer) -> None:
+    """What the target's S3 states is computed of the source's bytes while they are read: the target's are not."""
+    server = fresh_server()
+    root = seeded(server.uri)
+    seed = Seeder(server.uri)
+    run = root.removesuffix("/artifacts").rpartition("/")[2]
+    for path, content in {**FILES, MLMODEL: b"flavors: {}\n"}.items():
+        seed.artifact(run, path, content)
+    large = bytes(range(256)) * (17 * MIB // 256)
+    seed.artifact(run, "large.bin", large)
+    ends.put("target", "large.bin", large, part=8 * MIB)
+    with proxying(server.uri) as rest:
+        outcome = ends.audit(source=rest.uri)
+        equal(outcome)
+        sent = Counter(one.path for one in rest.seen if "/mlflow-artifacts/artifacts/" in one.path)
+        assert set(sent.values()) == {1}
+        assert len(sent) == len(FILES) + 2
+        assert ends.read() == [MLMODEL]
+        assert outcome.result is not None
+        assert outcome.result.evidence == {
+            "MD5 stated by one store, of the other's bytes": len(FILES),
+            "MD5 of parts stated by one store, of the other's bytes": 1,
+            "their content as YAML": 1,
+        }
+        ends.put("target", "large.bin", large[:-1] + b"x", part=8 * MIB)
+        assert findings(ends.audit(source=rest.uri)) == {"large.bin": "mismatch"}
+
+
+@pytest.mark.long
+def test_snapshots_stand_for_a_side(ends: Ends, tmp_path: Path) -> None:
+    """One that holds bytes' checksums meets what a store states; one with statements alone is red where none meets."""
+    kinds: tuple[Evidence, ...] = ("sha256", "stores")
+    for number, evidence in enumerate(kinds):
+        folder = kept(ends.source, tmp_path / str(number), ends.env, evidence=evidence)
+        outcome = ends.audit(source=folder)
+        equal(outcome)
+        assert ends.read() == [MLMODEL]
+    # the source's is there no more: what differs by what was stated of it cannot be proved, and is red
+    ends.put("target", "notes.txt", b"other line\n")
+    assert findings(ends.audit(source=folder)) == {"notes.txt": "unverified"}
+    assert findings(ends.audit(source=str(tmp_path / "0"))) == {"notes.txt": "mismatch"}
+
+
+@pytest.mark.long
+def test_thousands_of_files_are_known_by_their_lists(ends: Ends) -> None:
+    """1,000 files a list, and no request for each: to reach are 100,000 files in at most 250 lists a side."""
+    # the lists of this S3 come in pages of four
+    for number in range(60):
+        ends.both(f"many/{number}.bin", b"%d" % number)
+    outcome = ends.audit()
+    equal(outcome)
+    assert ends.asked()["bytes"] == 2
+    assert ends.asked()["heads"] == 6
+    assert ends.asked()["lists"] <= 2 * (68 / 4 + 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("code", [403, 404, 501])
+def test_a_store_that_refuses_heads(ends: Ends, code: int) -> None:
+    """Whether an ETag is a digest cannot be asked: the bytes are read, and losses are found all the same."""
+
+    def refuse(exchange: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if exchange.command == "HEAD":
+            exchange.answer(code, [], b"")
+        else:
+            exchange.answer(status, headers, body)
+
+    ends.s3.faults.append(Fault("/", refuse, times=10**9))
+    equal(ends.audit())
+    assert len(ends.read()) == 2 * (len(FILES) + 1)
+    ends.put("target", "notes.txt", b"other line\n")
+    assert findings(ends.audit()) == {"notes.txt": "mismatch"}

@@ -1,0 +1,179 @@
+"""What checksums of a pair of files prove, and what a store may say without proving anything."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.core.sums import (
+    alike,
+    counted_by,
+    differ,
+    identity,
+    is_weak,
+    of_other_bytes,
+    prove,
+    saying,
+    sums_of,
+    text,
+)
+
+ONE, TWO = (hashlib.md5(content).hexdigest() for content in (b"one", b"two"))
+SHA, OTHER = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
+
+
+def stated(words: str, sha256: str | None = None) -> Artifact:
+    """A file of which its store states this."""
+    return Artifact("a", 3, sha256, sums=f"stated {words}".strip())
+
+
+def read(words: str = f"md5={ONE}", sha256: str = SHA) -> Artifact:
+    """A file whose bytes come to this."""
+    return Artifact("a", 3, sha256, sums=f"read {words}")
+
+
+@pytest.mark.parametrize(
+    ("mine", "copy", "told"),
+    [
+        (read(), read(), "SHA-256 of the bytes"),
+        (Artifact("a", 3, SHA), Artifact("a", 3, SHA), "SHA-256 of the bytes"),
+        (stated("", SHA), stated("", SHA), "SHA-256 stated by both stores"),
+        (stated("", SHA), read(), "SHA-256 stated by one store, of the other's bytes"),
+        (stated(f"md5={ONE}"), stated(f"md5={ONE}"), "MD5 stated by both stores"),
+        (stated(f"md5={ONE}"), read(), "MD5 stated by one store, of the other's bytes"),
+        (stated(f"md5={ONE} sha1={'1' * 40}"), stated(f"md5={ONE} sha1={'1' * 40}"), "SHA-1 stated by both stores"),
+        (stated(f"crc64nvme={'1' * 16}"), stated(f"crc64nvme={'1' * 16}"), "CRC64NVME stated by both stores"),
+        (stated(f"parts={ONE}-3"), stated(f"parts={ONE}-3"), "MD5 of parts stated by both stores"),
+        (
+            stated(f"parts={ONE}-3"),
+            read(f"md5={TWO} parts={ONE}-3 parts={TWO}-4"),
+            "MD5 of parts stated by one store, of the other's bytes",
+        ),
+        # a file in one part: its checksum follows from that of the whole
+        (
+            stated(f"parts={hashlib.md5(bytes.fromhex(ONE)).hexdigest()}-1"),
+            stated(f"md5={ONE}"),
+            "MD5 of parts stated by both stores",
+        ),
+    ],
+)
+def test_the_strongest_that_both_have_proves_it(mine: Artifact, copy: Artifact, told: str) -> None:
+    """Else terabytes are read for what two stores say already, or a weaker word stands for a stronger one."""
+    for pair in ((mine, copy), (copy, mine)):
+        proof = prove(*pair, "stores")
+        assert (proof.equal, proof.told) == (True, told)
+
+
+@pytest.mark.parametrize(
+    ("mine", "copy"),
+    [
+        (stated(f"md5={ONE}"), stated(f"md5={TWO}")),
+        (stated("", SHA), stated("", OTHER)),
+        # one of the two lies
+        (stated(f"md5={ONE} crc32=00000001"), stated(f"md5={ONE} crc32=00000002")),
+        (stated(f"md5={TWO}", SHA), stated(f"md5={ONE}", SHA)),
+        (read(sha256=OTHER), read()),
+    ],
+)
+def test_any_whole_checksum_that_differs_says_so(mine: Artifact, copy: Artifact) -> None:
+    """Else a store that contradicts itself is believed in the word that suits, and the loss is green."""
+    for evidence in ("stores", "weak"):
+        assert prove(mine, copy, evidence).equal is False
+
+
+@pytest.mark.parametrize(
+    ("mine", "copy"),
+    [
+        (stated(f"md5={ONE}"), stated(f"crc64nvme={'1' * 16}")),
+        (stated(f"parts={ONE}-3"), stated(f"parts={TWO}-2")),
+        (stated(f"parts={ONE}-3"), stated(f"parts={ONE}-4")),
+        (stated(f"md5={ONE}"), stated(f"parts={ONE}-3")),
+        (stated("crc32=00000001"), stated("crc32=00000001")),
+        (stated(f"md5={ONE}"), Artifact("a", 3, SHA)),
+        # what has another form was never said
+        *((stated(words), stated(words)) for words in (
+            "", f"md5={ONE[1:]}", f"md5={ONE.upper()}", "md5=", "md5", f"parts={ONE}", f"parts={ONE}-0",
+            f"parts={ONE}-x", "crc64nvme=0x11111111111111", f"sha256={SHA}", f"md4={ONE}", f"said:md5={ONE}",
+        )),
+    ],
+)  # fmt: skip
+def test_no_common_checksum_proves_nothing(mine: Artifact, copy: Artifact) -> None:
+    """Else files that nobody compared are green."""
+    assert prove(mine, copy, "stores").equal is None
+
+
+@pytest.mark.parametrize("kind", ["crc32", "crc32c"])
+def test_a_crc32_counts_only_where_it_is_asked_for(kind: str) -> None:
+    """One file in four thousand millions has it by chance, and anybody can make another: only whoever asks takes it."""
+    pair = stated(f"{kind}=00000001"), stated(f"{kind}=00000001")
+    assert prove(*pair, "stores").equal is None
+    proof = prove(*pair, "weak")
+    assert proof.equal
+    assert is_weak(proof.told)
+    assert not is_weak("CRC64NVME stated by both stores")
+
+
+@pytest.mark.parametrize("evidence", ["stores", "sha256", "weak"])
+def test_sha256_asks_for_nothing_else(evidence: Evidence) -> None:
+    """An auditor who wants SHA-256s gets no other word."""
+    md5 = stated(f"md5={ONE}"), stated(f"md5={ONE}")
+    assert prove(*md5, evidence).equal is (None if evidence == "sha256" else True)
+    assert prove(read(), read(), evidence).equal is True
+
+
+def test_a_change_is_told_from_another_kind_of_checksum() -> None:
+    """Else each file that is read again to be sure would be said to have changed during the audit."""
+    assert not differ(stated(f"md5={ONE}"), read())
+    assert differ(stated(f"md5={TWO}"), read())
+    assert differ(stated(f"md5={ONE}"), stated(f"md5={TWO}"))
+    assert differ(Artifact("a", 3, SHA), Artifact("a", 4, SHA))
+    # its store said the same as before: an ETag that is no digest
+    again = Artifact("a", 3, SHA, sums=saying(f"read md5={ONE}", None, f"stated md5={TWO}"))
+    assert not differ(stated(f"md5={TWO}"), again)
+    assert differ(stated(f"md5={ONE}"), again)
+    in_parts = Artifact("a", 3, SHA, sums=saying(f"read md5={ONE}", None, f"stated parts={TWO}-2"))
+    assert not differ(stated(f"parts={TWO}-2"), in_parts)
+    assert differ(stated(f"parts={TWO}-3"), in_parts)
+    assert sums_of(again).whole["md5"] == ONE
+
+
+def test_what_stands_for_a_file_in_digests() -> None:
+    """A snapshot's digest must be the same whichever further checksums were computed, and differ for other bytes."""
+    assert identity(read()) == identity(Artifact("a", 3, SHA)) == SHA
+    assert identity(stated(f"crc64nvme={'1' * 16} md5={ONE}")) == f"md5={ONE}"
+    assert identity(stated(f"parts={ONE}-3")) == f"parts={ONE}-3"
+    assert identity(Artifact("a", 3)) is None
+
+
+def test_alike_for_pairing() -> None:
+    """Two models of one name are told apart by their files, whoever states what of them."""
+    assert alike(stated(f"md5={ONE}"), read())
+    assert not alike(stated(f"md5={TWO}"), read())
+    assert not alike(stated(f"parts={ONE}-3"), read(f"md5={ONE} parts={TWO}-3"))
+    assert alike(Artifact("a", 3), Artifact("a", 3))
+
+
+def test_as_text_and_counted() -> None:
+    """The words of a snapshot and of a report."""
+    assert text({"md5": ONE, "sha256": SHA}, [f"{TWO}-2"], read=True) == f"read md5={ONE} parts={TWO}-2"
+    assert text({}, read=False) == ""
+    assert text({"sha256": SHA}, read=False) == "stated"
+    assert counted_by({}) == ""
+    assert counted_by({"MD5 stated by both stores": 1}) == "1 file equal by MD5 stated by both stores"
+    many = {"SHA-256 of the bytes": 312, "MD5 stated by both stores": 41_200}
+    assert counted_by(many) == "41,200 files equal by MD5 stated by both stores, 312 by SHA-256 of the bytes"
+
+
+@pytest.mark.parametrize(
+    "words", [f"stated md5={ONE}", f"stated parts={ONE}-3", f"read md5={ONE} crc64nvme={'1' * 16}"]
+)
+def test_the_self_test_alters_whatever_is_known(words: str) -> None:
+    """A fault that the self-test plants in a file's bytes must show in each checksum, or the audit seems blind."""
+    before = Artifact("a", 3, sums=words)
+    after = Artifact("a", 3, sums=of_other_bytes(words))
+    assert prove(before, before, "stores").equal
+    assert not prove(before, after, "stores").equal
+    assert str(sums_of(after)) == str(sums_of(before))
