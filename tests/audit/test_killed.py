@@ -210,7 +210,7 @@ def test_an_unfinished_snapshot_of_other_wishes_is_refused(
 def test_an_unfinished_snapshot_of_another_server_is_refused(pair: tuple[Server, Server], unfinished: Path) -> None:
     """The same content under another address is another server."""
     with pytest.raises(SnapshotError, match="holds an unfinished snapshot of"):
-        audited(pair[1].uri, str(unfinished / "target"), snapshots=unfinished)
+        audited(pair[1].uri, pair[0].uri, snapshots=unfinished)
 
 
 @pytest.mark.long
