@@ -97,6 +97,12 @@ class MemoryReader(NoObjects):
         self.calls.append(f"runs again {' '.join(experiment_ids)}")
         yield self._shuffled([run for run in self.store.runs if run.experiment_id in experiment_ids])
 
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that are there."""
+        self.calls.append(f"runs by id {' '.join(run_ids)}")
+        found = [run for run in self.store.runs if run.experiment_id == experiment_id and run.run_id in run_ids]
+        yield self._shuffled(found)
+
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """Every history, points in any order."""
         for run in self._shuffled(runs):

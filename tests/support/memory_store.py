@@ -343,6 +343,12 @@ class MemoryReader(NoObjects):
             self._called("runs again", experiment_id)
             yield [self._spoil(run.record(self._shuffled)) for run in self.store.runs_of(experiment_id)]
 
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that are there."""
+        self._called("runs by id", " ".join(run_ids))
+        runs = [run.record(self._shuffled) for run in self.store.runs_of(experiment_id)]
+        yield [self._spoil(run) for run in runs if run.run_id in run_ids]
+
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """Every history of every metric key that the run records name."""
         wanted = self._shuffled([(run, key) for run in runs for key in run.metrics])

@@ -232,7 +232,7 @@ class Looks:
                 continue
             metrics: dict[str, set[str]] = {run_id: {""} for run_id in moved[side]}
             trees: dict[str, Collection[str] | None] = dict.fromkeys(moved[side])
-            suspects: set[str] = set()
+            suspects = set(moved[side])
             for outcome in red:
                 suspect = outcome.row.source_id if side == "source" else outcome.row.target_id
                 if suspect is None:

@@ -273,16 +273,20 @@ class Side:
     ) -> FreshView | None:
         """Read the suspects of an experiment once more; ``None`` when a snapshot stands for the server.
 
-        ``suspects`` are run ids, ``metrics`` the suspect metric keys of a run, ``artifacts`` the runs whose trees
-        are suspect with the files whose bytes decide, ``experiment`` the experiment as it is now. Runs that came since
-        are read whole.
+        ``suspects`` are run ids, those that came or went since among them, ``metrics`` the suspect metric keys of a
+        run, ``artifacts`` the runs whose trees are suspect with the files whose bytes decide, ``experiment`` the
+        experiment as it is now. Runs that came since are read whole.
 
         Raises:
             ReadError: when the server does not answer any more.
         """
         if self.reader is None:
             return None
-        runs = [run for page in self.reader.runs(experiment.experiment_id) for run in page]
+        # what is not known of the first reading can only be told by a list of all
+        whole = bool(view.problem("runs") or (self._model_links and view.links_problem()))
+        place = experiment.experiment_id
+        again = self.reader.runs(place) if whole else self.reader.runs_by_id(place, sorted(suspects))
+        runs = [run for page in again for run in page]
         links_problem: str | None = None
         if self._model_links:
             try:
@@ -305,10 +309,10 @@ class Side:
                     histories.setdefault(series.run_id, {})[series.key] = series
         trees: dict[str, ArtifactTree] = {}
         if "artifacts" in parts:
-            again = [run for run in runs if run.run_id in came or run.run_id in artifacts]
+            read = [run for run in runs if run.run_id in came or run.run_id in artifacts]
             sure: Sure = {**dict.fromkeys(came), **artifacts}
-            trees = {tree.run_id: tree for tree in self.reader.artifacts(again, depth, None, sure)}
-        return FreshView(view, experiment, runs, histories, trees, links_problem)
+            trees = {tree.run_id: tree for tree in self.reader.artifacts(read, depth, None, sure)}
+        return FreshView(view, experiment, runs, None if whole else suspects, histories, trees, links_problem)
 
 
 def rest_on(evidence: Evidence, sides: Mapping[SideName, Side]) -> None:

@@ -68,6 +68,10 @@ class Reader(Protocol):
         """Every run of several experiments in pages, deleted ones included, each run once."""
         ...
 
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that an experiment has now, deleted ones included, each run once."""
+        ...
+
     def histories(self, runs: Sequence[Run]) -> Iterator[list[Series]]:
         """The complete history of every metric key of ``runs`` (one experiment's), each (run, key) once."""
         ...

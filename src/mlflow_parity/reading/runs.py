@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,6 +45,9 @@ T = TypeVar("T")
 PAGE = 1_000
 #: Experiments named in one search.
 IDS = 500
+#: Runs named in one search, and ids that can be named so.
+_BY_ID = 200
+_PLAIN_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
 class RunReader:
@@ -165,13 +169,40 @@ class RunReader:
         for first in range(0, len(experiment_ids), IDS):
             yield from self._runs_of(list(experiment_ids[first : first + IDS]))
 
-    def _runs_of(self, experiment_ids: list[str]) -> Iterator[list[Run]]:
-        query = {
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that an experiment has now, deleted ones included, each once.
+
+        Raises:
+            ReadError: they cannot be read.
+        """
+        # what could end the quotes of a filter names no run that any server of MLflow made
+        plain = sorted(one for one in run_ids if _PLAIN_ID.fullmatch(one))
+        for first in range(0, len(plain), _BY_ID):
+            some = plain[first : first + _BY_ID]
+            yield from self._runs_of([experiment_id], some)
+        odd = sorted(set(run_ids).difference(plain))
+        found = drained(self._pool, self.run_now, odd, self._workers) if odd else ()
+        yield [run for run in found if run is not None and run.experiment_id == experiment_id]
+
+    def run_now(self, run_id: str) -> Run | None:
+        """One run as it is now; ``None``: it is not there any more."""
+        try:
+            answer = self.session.get(endpoints.RUN, {"run_id": run_id})
+        except RequestRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return made(lambda found: records.run(found["run"]), answer)
+
+    def _runs_of(self, experiment_ids: list[str], run_ids: Collection[str] = ()) -> Iterator[list[Run]]:
+        query: dict[str, Any] = {
             "experiment_ids": experiment_ids,
             "run_view_type": "ALL",
             "max_results": self._page,
             "order_by": ["attributes.start_time ASC", "attributes.run_id ASC"],
         }
+        if run_ids:
+            query["filter"] = "attributes.run_id IN (" + ", ".join(f"'{one}'" for one in run_ids) + ")"
         names = " ".join(experiment_ids[:3]) + (" …" if len(experiment_ids) > 3 else "")
         what = f"the runs of experiment {names}"
         wanted = set(experiment_ids)
@@ -180,6 +211,8 @@ class RunReader:
             run = records.run(entry)
             if run.experiment_id not in wanted:
                 raise MalformedAnswer(f"asked for runs of experiment {names}, got {run.experiment_id}")
+            if run_ids and run.run_id not in run_ids:
+                raise MalformedAnswer(f"asked for {len(run_ids)} runs of experiment {names}, got another one")
             return run
 
         yield from each_once(lambda: self._pages(endpoints.RUNS, query, "runs"), make, lambda run: run.run_id, what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from mlflow_parity.core.digests import series_digest
 from mlflow_parity.core.keys import HistoryKey, RunKey, run_key
@@ -11,13 +11,17 @@ from mlflow_parity.snapshot import ExperimentView, Part
 
 
 class FreshView(ExperimentView):
-    """An experiment as it was read, with the suspects as they are now."""
+    """An experiment as it was read, with the suspects as they are now.
+
+    ``asked`` are the ids by which they were read, so that one that was not found is gone; ``None``: ``runs`` are all.
+    """
 
     def __init__(
         self,
         base: ExperimentView,
         experiment: Experiment,
         runs: Sequence[Run],
+        asked: Collection[str] | None,
         histories: Mapping[str, Mapping[str, Series]],
         trees: Mapping[str, ArtifactTree],
         links_problem: str | None = None,
@@ -25,6 +29,7 @@ class FreshView(ExperimentView):
         self._base = base
         self._experiment = experiment
         self._runs = {run.run_id: run for run in runs}
+        self._asked = asked
         self._histories = histories
         self._trees = trees
         self._links_problem = links_problem
@@ -44,15 +49,22 @@ class FreshView(ExperimentView):
 
     def run_keys(self) -> list[RunKey]:
         """What pairing needs of every run."""
-        return [run_key(run) for run in self._runs.values()]
+        fresh = [run_key(run) for run in self._runs.values()]
+        if self._asked is None:
+            return fresh
+        return [*(key for key in self._base.run_keys() if key.entity_id not in self._asked), *fresh]
 
     def runs(self, run_ids: Sequence[str]) -> list[Run]:
         """Whole run records."""
-        return [self._runs[run_id] for run_id in run_ids]
+        kept = [run_id for run_id in run_ids if run_id not in self._runs]
+        known = dict(zip(kept, self._base.runs(kept), strict=True)) if kept else {}
+        return [self._runs.get(run_id) or known[run_id] for run_id in run_ids]
 
     def all_runs(self) -> Iterator[Run]:
         """Every run."""
-        return iter(self._runs.values())
+        if self._asked is not None:
+            yield from (run for run in self._base.all_runs() if run.run_id not in self._asked)
+        yield from self._runs.values()
 
     def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
         """Size and digest of each history, the fresh ones over the old ones."""

@@ -10,9 +10,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.digests import listed_digest, series_digest
-from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, UsageProblem
+from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment, Run, Series
-from mlflow_parity.reading import records
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
@@ -20,8 +19,6 @@ from mlflow_parity.reading.database.schema import columns_of
 from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
 from mlflow_parity.reading.database.urls import DatabaseUrl
 from mlflow_parity.reading.histories import CAP
-from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.listing import made
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
@@ -212,13 +209,8 @@ class DatabaseReader:
             database.close()
 
     def _by_api(self, run_id: str) -> bytes | None:
-        try:
-            answer = self._reader.session.get(endpoints.RUN, {"run_id": run_id})
-        except RequestRefused as error:
-            if error.status == 404:
-                return None
-            raise
-        return listed_digest(made(lambda found: records.run(found["run"]), answer))
+        run = self._reader.run_now(run_id)
+        return None if run is None else listed_digest(run)
 
     def close(self) -> None:
         """Release both."""
