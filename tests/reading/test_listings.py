@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,42 @@ def test_every_field_is_read(server: Server) -> None:
     assert not others["running"].params
     assert not others["running"].metrics
     assert [run.name for run in runs_of(reader, seeded.experiments["gone"])] == ["in deleted experiment"]
+    reader.close()
+
+
+def test_runs_are_read_by_their_ids(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the list tells of them, deleted ones too; none for an id that is gone, odd or of another experiment."""
+    monkeypatch.setattr("mlflow_parity.reading.runs._BY_ID", 2)
+    seeded = seed_small(server.uri, prefix="by id ", unicode_files=False)
+    reader = opened(server.uri)
+    main, other = (seeded.experiments[name] for name in ("main", "other"))
+    listed = {run.run_id: run for run in runs_of(reader, main)}
+    elsewhere = [run.run_id for run in runs_of(reader, other)]
+    gone = ["f" * 32, "no' OR run_id != '", "a/b"]
+    for wanted in ([*listed, *elsewhere, *gone], sorted(listed)[:3], gone, []):
+        found = [run for page in reader.runs_by_id(main, wanted) for run in page]
+        assert {run.run_id: run for run in found} == {key: run for key, run in listed.items() if key in wanted}
+        assert len(found) == len({run.run_id for run in found})
+    deleted = next(run for run in runs_of(reader, other) if run.lifecycle_stage == "deleted")
+    assert [run for page in reader.runs_by_id(other, [deleted.run_id]) for run in page] == [deleted]
+    reader.close()
+
+
+def test_a_server_that_answers_with_other_runs_than_were_named_is_not_believed(proxy: Proxy) -> None:
+    """A server that does not know the filter would give all runs: no suspect is settled by another one's record."""
+    seeded = seed_small(proxy.uri, prefix="other id ", unicode_files=False)
+    reader = opened(proxy.uri)
+    main = seeded.experiments["main"]
+    first, second, *_ = runs_of(reader, main)
+
+    def all_of_them(exchange: Exchange, code: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        runs = json.loads(content)["runs"]
+        runs[0]["info"]["run_id"] = second.run_id
+        exchange.answer(code, headers, json.dumps({"runs": runs}).encode())
+
+    proxy.faults.append(Fault("runs/search", all_of_them))
+    with pytest.raises(MalformedAnswer, match="got another one"):
+        list(reader.runs_by_id(main, [first.run_id]))
     reader.close()
 
 
