@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from support.memory_store import (
     LOCATIONS,
     Audited,
     MemoryReader,
+    Rows,
     Store,
     audited,
     experiment,
@@ -31,7 +33,7 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series
-from mlflow_parity.core.verdict import State
+from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
 
@@ -305,7 +307,7 @@ def test_a_run_that_comes_late_is_read_whole(tmp_path: Path, side: SideName) -> 
 
 
 def test_a_difference_that_stays_is_read_twice_and_no_more(tmp_path: Path) -> None:
-    """Only the suspects are read again: one more list for all, the suspect run and history, no other one and no tree."""
+    """Only the suspects are read again: one more list of all, the suspect run and its history, and no tree."""
     store = rich_store()
     target = same_ids(store)
     target.runs[run_id(11)].metrics["acc"].pop(0)
@@ -319,6 +321,40 @@ def test_a_difference_that_stays_is_read_twice_and_no_more(tmp_path: Path) -> No
         assert reader.calls[f"history {run_id(11)} acc"] == 2
         assert reader.calls["history"] == 13
         assert reader.calls["tree"] == 6
+
+
+def test_the_second_list_is_made_beside_comparing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit does not wait for the list of all runs before it has anything to compare them with."""
+    compared = threading.Event()
+    waited: list[bool] = []
+
+    def before(called: str, _: str) -> None:
+        if called == "runs again":
+            waited.append(compared.wait(20))
+
+    class Noting(Rows):
+        def add(self, row: Row) -> None:
+            compared.set()
+            super().add(row)
+
+    monkeypatch.setattr("support.memory_store.Rows", Noting)
+    store = rich_store()
+    target = same_ids(store)
+    changed = target.runs[run_id(11)]
+
+    def change(called: str, subject: str) -> None:
+        before(called, subject)
+        if called == "runs again" and subject == "1":
+            changed.tags["late"] = "yes"
+
+    done = audited(
+        tmp_path,
+        MemoryReader(LOCATIONS["source"], store, before=before),
+        MemoryReader(LOCATIONS["target"], target, before=change),
+    )
+    assert waited == [True] * 4
+    # and what it tells is waited for
+    assert {row.state for row in done.ledger.rows if (row.facet, row.name) == ("tags", "run-11")} == {State.UNVERIFIED}
 
 
 def test_an_experiment_listed_late_is_no_finding(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow_parity.audit import second_look as changes
-from mlflow_parity.audit.second_look import Change, listed_now, moved_runs
+from mlflow_parity.audit.second_look import Change, SecondList, listed_now
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
@@ -67,14 +66,11 @@ class Looks:
     parts: frozenset[Part] = frozenset()
     """What the audit reads."""
     notes: list[str] = field(default_factory=list)
-    moved: dict[SideName, dict[str, set[str]]] = field(default_factory=dict)
-    """Runs that came, ended, changed or went since they were read, by experiment."""
-    unknown: dict[SideName, dict[str, str]] = field(default_factory=dict)
-    """Why that is not known, by experiment."""
     listed: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
     """Experiments as they were listed again."""
     unlisted: dict[SideName, str] = field(default_factory=dict)
     """Why they could not be listed again."""
+    _lists: dict[SideName, SecondList] = field(default_factory=dict)
     _experiments: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
     _runs: dict[tuple[SideName, bool], tuple[str, ExperimentView]] = field(default_factory=dict)
     _objects: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
@@ -140,17 +136,16 @@ class Looks:
             self.unlisted[side] = str(error)
 
     def list_runs(self, places: Mapping[SideName, Sequence[str]]) -> None:
-        """List the runs of both sides' experiments once more."""
-        with ThreadPoolExecutor(2, thread_name_prefix="parity-side") as pool:
-            asked = {
-                name: pool.submit(
-                    moved_runs, reader, self.sides[name].snapshot, places[name], include_deleted=self.include_deleted
-                )
-                for name in SIDES
-                if (reader := self.sides[name].reader) is not None
-            }
-            for name, future in asked.items():
-                self.moved[name], self.unknown[name] = future.result()
+        """Begin to list the runs of both sides' experiments once more; it goes on beside comparing."""
+        for name in SIDES:
+            reader, snapshot = self.sides[name].reader, self.sides[name].snapshot
+            if reader is not None:
+                self._lists[name] = SecondList(reader, snapshot, places[name], include_deleted=self.include_deleted)
+
+    def end(self) -> None:
+        """List no more."""
+        for listing in self._lists.values():
+            listing.end()
 
     def read_again(self, kind: Kind, place: Place, first: Sequence[Outcome], doubts: list[str]) -> bool:
         """Read what is suspect in a place once more; false when nothing is, or neither side could be read again.
@@ -221,9 +216,10 @@ class Looks:
         """Read the suspects, and the runs that moved on, once more."""
         for side in SIDES:
             self._runs.pop((side, True), None)
-        moved = {side: self.moved.get(side, {}).get(where or "", set()) for side, where in place.sides}
+        moved: dict[SideName, set[str]] = {}
         for side, where in place.sides:
-            reason = self.unknown.get(side, {}).get(where or "")
+            listing = self._lists.get(side)
+            moved[side], reason = (set(), "") if listing is None else listing.of(where or "")
             if reason:
                 doubts.append(f"{side}: {reason}")
         done = False

@@ -72,11 +72,14 @@ class Audit:
         """What reads place by place before each is compared; ``None``: all was read before."""
         self._noted: set[tuple[str, str]] | None = None
         """While only lists were read: where contents tell objects apart."""
+        self._looking: Looks | None = None
         self.objects: Objects | None = None
         """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
 
     def close(self) -> None:
         """Release the connections of both sides."""
+        if self._looking is not None:
+            self._looking.end()
         for side in self.sides.values():
             if side.reader is not None:
                 with suppress(Exception):
@@ -97,7 +100,7 @@ class Audit:
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
         experiments = Experiments(self._looks(parts), self.scope, result)
-        links = self._links(experiments, selected)
+        links = experiments.links(selected)
         objects = self._objects(experiments, selected, links, result)
         self.objects = objects if self.settings.self_test else None
         # a recheck may be of what is no object at all
@@ -212,13 +215,11 @@ class Audit:
         copies = sum(pair is not None for _, _, pair in selected.sources)
         return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
 
-    def _links(self, experiments: Experiments, selected: Selected) -> Links:
-        return experiments.links(selected)
-
     def _looks(self, parts: frozenset[Part]) -> Looks:
-        return Looks(
+        self._looking = Looks(
             self.sides, self.settings.depth, self._scratch, include_deleted=self.settings.include_deleted, parts=parts
         )
+        return self._looking
 
     def _objects(
         self,
@@ -344,7 +345,7 @@ class Audit:
     def _plan(self, reader: SidesReader, selection: Selection) -> Stages:
         """Pair everything by its lists alone, and say what is read of it."""
         experiments = Experiments(self._looks(reader.parts), self.scope, Result(selection))
-        links = self._links(experiments, reader.selected)
+        links = experiments.links(reader.selected)
         noted: set[tuple[str, str]] = set()
         self._noted = noted
         objects = self._objects(experiments, reader.selected, links, experiments.result)

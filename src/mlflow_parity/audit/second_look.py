@@ -7,8 +7,9 @@ in the fewest requests (1,000 runs a page, small experiments together). What cou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Event
 
 from mlflow_parity.audit.side import Side
 from mlflow_parity.comparing.difference import Outcome
@@ -23,6 +24,7 @@ from mlflow_parity.kinds.base import Family
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
+from mlflow_parity.snapshot.fresh import FreshView
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
 
@@ -32,40 +34,66 @@ _RUNS, _EXPERIMENTS = 1_000, 500
 _REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("prompt", "prompt"))
 
 
-def moved_runs(
-    reader: Reader, snapshot: Snapshot, experiments: Sequence[str], *, include_deleted: bool
-) -> tuple[dict[str, set[str]], dict[str, str]]:
-    """Return, by experiment, the runs that came, went or are not as they were read; and why this is not known."""
-    moved: dict[str, set[str]] = {}
-    unknown: dict[str, str] = {}
+class SecondList:
+    """Lists the runs of one side once more, beside what its caller does meanwhile.
 
-    def one(group: Sequence[str]) -> dict[str, set[str]]:
-        rest = {place: snapshot.listed(place) or {} for place in group}
+    Each experiment is waited for when it is asked for; ``end`` lists no more.
+    """
+
+    def __init__(
+        self, reader: Reader, snapshot: Snapshot, experiments: Sequence[str], *, include_deleted: bool
+    ) -> None:
+        self._reader = reader
+        self._snapshot = snapshot
+        self._include_deleted = include_deleted
+        self._ended = Event()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again")
+        self._asked: dict[str, Future[tuple[dict[str, set[str]], dict[str, str]]]] = {}
+        for group in _groups(snapshot, experiments):
+            self._asked.update(dict.fromkeys(group, self._pool.submit(self._moved, group)))
+        # what was asked for is still done
+        self._pool.shutdown(wait=False)
+
+    def of(self, experiment: str) -> tuple[set[str], str]:
+        """Return the runs of an experiment that came, went or are not as they were read; or why this is not known."""
+        if experiment not in self._asked:
+            return set(), ""
+        moved, unknown = self._asked[experiment].result()
+        return moved.get(experiment, set()), unknown.get(experiment, "")
+
+    def end(self) -> None:
+        """Ask for no more pages; what was not asked for yet is not known."""
+        self._ended.set()
+        for asked in set(self._asked.values()):
+            asked.cancel()
+
+    def _moved(self, group: Sequence[str]) -> tuple[dict[str, set[str]], dict[str, str]]:
+        try:
+            moved = self._listed(group)
+        except ReadError as error:
+            return {}, dict.fromkeys(group, f"whether it changed since could not be asked: {error}")
+        try:
+            return moved, self._reader.contradictions(moved)
+        except ReadError as error:
+            return moved, dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}")
+
+    def _listed(self, group: Sequence[str]) -> dict[str, set[str]]:
+        rest = {place: self._snapshot.listed(place) or {} for place in group}
         found: dict[str, set[str]] = {}
-        for page in reader.runs_of(group):
+        for page in self._reader.runs_of(group):
+            if self._ended.is_set():
+                raise ReadError("the audit ended before")
             for run in page:
                 now = Listed(run.lifecycle_stage, listed_digest(run))
                 before = rest[run.experiment_id].pop(run.run_id, None)
-                out_of_scope = not include_deleted and {now[0], before[0] if before else "deleted"} == {"deleted"}
-                if now != before and not out_of_scope:
+                gone = {now[0], before[0] if before else "deleted"} == {"deleted"} and not self._include_deleted
+                if now != before and not gone:
                     found.setdefault(run.experiment_id, set()).add(run.run_id)
-        for place, gone in rest.items():
-            ids = {one for one, before in gone.items() if include_deleted or before.lifecycle_stage != "deleted"}
+        for place, left in rest.items():
+            ids = {one for one, old in left.items() if self._include_deleted or old.lifecycle_stage != "deleted"}
             if ids:
                 found.setdefault(place, set()).update(ids)
         return found
-
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again") as pool:
-        for group, future in [(group, pool.submit(one, group)) for group in _groups(snapshot, experiments)]:
-            try:
-                moved.update(future.result())
-            except ReadError as error:
-                unknown.update(dict.fromkeys(group, f"whether it changed since could not be asked: {error}"))
-    try:
-        unknown.update(reader.contradictions(moved))
-    except ReadError as error:
-        unknown.update(dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}"))
-    return moved, unknown
 
 
 def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str]]:
@@ -180,7 +208,7 @@ def of_experiment(side: str, before: Experiment, now: Experiment) -> Iterator[Ch
             yield Change(side, now.name, "experiment", now.name, now.experiment_id, found)
 
 
-def of_runs(side: str, before: ExperimentView, now: ExperimentView) -> Iterator[Change]:
+def of_runs(side: str, before: ExperimentView, now: FreshView) -> Iterator[Change]:
     """Yield what changed of an experiment's runs; what could not be read at either look is no change."""
     if before.problem("runs") or now.problem("runs"):
         return
@@ -191,7 +219,8 @@ def of_runs(side: str, before: ExperimentView, now: ExperimentView) -> Iterator[
         yield Change(side, name, "run", new[run_id].name, run_id, (CAME,))
     for run_id in old.keys() - new.keys():
         yield Change(side, name, "run", old[run_id].name, run_id, (GONE,))
-    both = [run_id for run_id in old if run_id in new]
+    again = now.read_again
+    both = [run_id for run_id in old if run_id in new and (again is None or run_id in again)]
     metrics, artifacts = (not (before.problem(part) or now.problem(part)) for part in ("metrics", "artifacts"))
     for start in range(0, len(both), _CHUNK):
         some = both[start : start + _CHUNK]

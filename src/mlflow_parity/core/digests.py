@@ -29,6 +29,10 @@ def encode(value: object) -> bytes:
     Raises:
         TypeError: for any other type: a silent ``str()`` would make different things equal.
     """
+    # the commonest first; isinstance of an abstract class alone is slow
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogatepass")
+        return b"s%d:%b" % (len(raw), raw)
     if value is None:
         return b"n"
     if isinstance(value, bool):
@@ -38,15 +42,12 @@ def encode(value: object) -> bytes:
         return b"i%d:%b" % (len(text), text)
     if isinstance(value, float):
         return b"d" + (_NAN if value != value else struct.pack("<d", value))
-    if isinstance(value, str):
-        raw = value.encode("utf-8", "surrogatepass")
-        return b"s%d:%b" % (len(raw), raw)
     if isinstance(value, bytes):
         return b"b%d:%b" % (len(value), value)
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         entries = sorted((encode(key), encode(item)) for key, item in value.items())
         return b"m%d:" % len(entries) + b"".join(key + item for key, item in entries)
-    if isinstance(value, Sequence):
+    if isinstance(value, (list, tuple, Sequence)):
         return b"l%d:" % len(value) + b"".join(map(encode, value))
     raise TypeError(f"no canonical encoding for {type(value).__name__}")
 

@@ -35,6 +35,11 @@ class FreshView(ExperimentView):
         self._links_problem = links_problem
 
     @property
+    def read_again(self) -> Collection[str] | None:
+        """The runs that may not be as they were first read; ``None``: all."""
+        return None if self._asked is None else self._runs.keys()
+
+    @property
     def experiment(self) -> Experiment:
         """The experiment itself, as it is now."""
         return self._experiment
