@@ -100,7 +100,7 @@ class Audit:
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
         experiments = Experiments(self._looks(parts), self.scope, result)
-        links = experiments.links(selected)
+        links = self._links(experiments, selected)
         objects = self._objects(experiments, selected, links, result)
         self.objects = objects if self.settings.self_test else None
         # a recheck may be of what is no object at all
@@ -214,6 +214,10 @@ class Audit:
         selected = self.scope.selected(selection)
         copies = sum(pair is not None for _, _, pair in selected.sources)
         return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
+
+    def _links(self, experiments: Experiments, selected: Selected) -> Links:
+        # a trial of the self-test has its own
+        return experiments.links(selected)
 
     def _looks(self, parts: frozenset[Part]) -> Looks:
         self._looking = Looks(
@@ -345,7 +349,7 @@ class Audit:
     def _plan(self, reader: SidesReader, selection: Selection) -> Stages:
         """Pair everything by its lists alone, and say what is read of it."""
         experiments = Experiments(self._looks(reader.parts), self.scope, Result(selection))
-        links = experiments.links(reader.selected)
+        links = self._links(experiments, reader.selected)
         noted: set[tuple[str, str]] = set()
         self._noted = noted
         objects = self._objects(experiments, reader.selected, links, experiments.result)
