@@ -21,8 +21,8 @@ from support.sharing import lead
 
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
 _LONGEST = (
-    "faults/test_battery", "completeness/test_answers", "migrating/test_resume", "reading/test_logins",
-    "migrating/test_matrix", "pytest_api/test_neighbours", "project/test_howtos", "completeness/test_files",
+    "faults/test_subsets", "faults/test_battery", "completeness/test_answers", "migrating/test_resume",
+    "reading/test_logins", "migrating/test_matrix", "pytest_api/test_neighbours", "project/test_howtos", "completeness/test_files",
     "migrating/test_losses_more", "comparing/test_usable", "reading/test_transport", "audit/test_properties",
     "sagemaker/test_retire", "reading/test_shown_s3", "migrating/test_later", "migrating/test_tool",
     "migrating/test_runs", "completeness/test_untold", "options/test_profile", "audit/test_killed",

@@ -42,7 +42,7 @@ class DatabaseReader:
         self._known: dict[str, Any] = {}
         self._checked = 0
         self._sizes = Sizes()
-        self._lock = Lock()
+        self._lock, self._one_at_a_time = Lock(), Lock()
         # before anything is asked of the server: a wrong URL, a wrong password or a missing package show here
         self._database: Database | None = Database(url)
         self._began = time.time()
@@ -182,10 +182,12 @@ class DatabaseReader:
         every = [run_id for ids in asked.values() for run_id in ids]
         if not every:
             return {}
-        before = self._digests_now(every)
-        by_api = {run_id: self._by_api(run_id) for run_id in every}
-        wrong = {run_id for run_id in every if by_api[run_id] != before.get(run_id)}
-        after = self._digests_now(sorted(wrong)) if wrong else {}
+        # asked by several threads; a connection to SQLite is a copy of it
+        with self._one_at_a_time:
+            before = self._digests_now(every)
+            by_api = {run_id: self._by_api(run_id) for run_id in every}
+            wrong = {run_id for run_id in every if by_api[run_id] != before.get(run_id)}
+            after = self._digests_now(sorted(wrong)) if wrong else {}
         still = {run_id for run_id in wrong if after.get(run_id) == before.get(run_id)}
         found: dict[str, str] = {}
         for place, ids in asked.items():
