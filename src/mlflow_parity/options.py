@@ -209,7 +209,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     # not above: in other people's runs of pytest this module is all that is loaded
     from mlflow_parity.audit.settings import Settings
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
-    from mlflow_parity.reading.database.urls import database_of
+    from mlflow_parity.reading.database.urls import database_of, is_same
 
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
@@ -257,6 +257,11 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "
             "proves nothing: give two different ones"
+        )
+    if source.workspace == target.workspace and is_same(settings.source_db, settings.target_db):
+        raise UsageProblem(
+            "--source-db and --target-db are the same database; comparing it with itself proves nothing: give two "
+            "different ones"
         )
     _check_folders(settings)
     return settings

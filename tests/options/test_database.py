@@ -16,7 +16,7 @@ from support.servers import FreshServer, server_of
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, parse_location
-from mlflow_parity.options import resolve
+from mlflow_parity.options import OPTIONS, resolve
 from mlflow_parity.reading.database.urls import database_of, parse_database
 
 PASSWORD = "db-pass\"wörd/%+é&<x>'{y}@z"
@@ -59,6 +59,9 @@ def test_urls_as_servers_have_them(text: str, display: str) -> None:
         "postgresql://u:hunter#2@h/d",
         "postgresql://u:hunt?er2@h/d",
         "postgresql://u:hunter2[@h/d",
+        "postgresql://u:12345/hunter2@h",
+        "postgresql://u:12345/hunter2%40x@h",
+        "mysql://u:p@h/d?ssl_mode=VERIFY_IDENTITY",
         "postgresql://u:pw@h:hunter2/d",
         "postgresql://u:hunter2@h/d\nx",
         "mysql://u:hunter2@/d",
@@ -91,6 +94,27 @@ def test_it_stands_beside_a_server_alone(tmp_path: Path) -> None:
         database_of(url, "target", Location("app", "arn:…"))
     with pytest.raises(UsageProblem, match="--source-db stands beside --source-uri"):
         resolve({"source-db": url, "target-uri": SERVER, "depth": "digest", "report-dir": "r"}, {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("postgresql://u@h/d", "postgresql+psycopg2://v:p@H:5432/d"),
+        ("mysql://u@127.0.0.1/d", "mariadb://u@localhost:3306/d"),
+        ("sqlite:///{folder}/a.db", "sqlite:///{folder}/sub/../a.db"),
+        ("sqlite:///{folder}/a.db", "sqlite:///{folder}/link.db"),
+    ],
+)
+def test_one_database_is_not_compared_with_itself(tmp_path: Path, ours: str, theirs: str) -> None:
+    """What one of two servers lost would be read from the other's database on both sides."""
+    (tmp_path / "a.db").touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "a.db")
+    given = {option.name: option.default for option in OPTIONS if option.default is not None}
+    given |= {"source-uri": SERVER, "target-uri": "http://127.0.0.1:5001"}
+    databases = {"source-db": ours.format(folder=tmp_path), "target-db": theirs.format(folder=tmp_path)}
+    with pytest.raises(UsageProblem, match="are the same database"):
+        resolve(given | databases, {})
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:

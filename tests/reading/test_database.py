@@ -307,6 +307,41 @@ def test_rows_that_contradict_are_named_and_never_taken(
     assert "\n" not in told[0]
 
 
+def test_a_file_that_is_being_written_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit beside a writer that never ends would hang, and hear no Ctrl-C."""
+    file = tmp_path / "busy.db"
+    opened = sqlite3.connect
+    with closing(opened(file, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE one (two)")
+        writer.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(
+            "mlflow_parity.reading.database.sqlite.sqlite3.connect",
+            lambda *given, **more: opened(*given, **{**more, "timeout": 0.2}),
+        )
+        with pytest.raises(UsageProblem, match=r"cannot be opened: .*locked"):
+            Database(parse_database(f"sqlite:///{file}", "source"))
+
+
+def test_beside_a_file_with_a_write_ahead_log_nothing_is_written(tmp_path: Path) -> None:
+    """Files of the auditor's beside a server's database may keep that server from writing to it."""
+    file = tmp_path / "log.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as made:
+        made.execute("PRAGMA journal_mode=WAL")
+        made.execute("CREATE TABLE one (two)")
+    assert [*tmp_path.iterdir()] == [file]
+    found = Database(parse_database(f"sqlite:///{file}", "source"))
+    assert found.columns() == {"one": {"two"}}
+    found.close()
+    assert [*tmp_path.iterdir()] == [file]
+    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE three (four)")
+        now = Database(parse_database(f"sqlite:///{file}", "source"))
+        assert set(now.columns()) == {"one", "three"}
+        now.close()
+
+
 def test_no_file_is_no_database(fresh_server: FreshServer, tmp_path: Path) -> None:
     """A file of another sort is refused in one line."""
     server = fresh_server()

@@ -117,6 +117,28 @@ def test_runs_are_read_by_their_ids(server: Server, monkeypatch: pytest.MonkeyPa
     reader.close()
 
 
+def test_a_run_that_a_search_by_ids_leaves_out_is_asked_for_alone(proxy: Proxy) -> None:
+    """Else an answer that was cut would settle a suspect as gone, and its difference with it."""
+    seeded = seed_small(proxy.uri, prefix="left out ", unicode_files=False)
+    reader = opened(proxy.uri)
+    main = seeded.experiments["main"]
+    first, second, *_ = runs_of(reader, main)
+
+    def without_one(exchange: Exchange, code: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        runs = [run for run in json.loads(content)["runs"] if run["info"]["run_id"] != first.run_id]
+        exchange.answer(code, headers, json.dumps({"runs": runs}).encode())
+
+    proxy.faults.append(Fault("runs/search", without_one))
+    found = {run.run_id: run for page in reader.runs_by_id(main, [first.run_id, second.run_id]) for run in page}
+    assert found == {first.run_id: first, second.run_id: second}
+    # a page that stands for the server's answer is none
+    proxy.faults.append(Fault("runs/search", without_one))
+    proxy.faults.append(Fault("runs/get", status(404)))
+    with pytest.raises(RequestRefused):
+        list(reader.runs_by_id(main, [first.run_id]))
+    reader.close()
+
+
 def test_a_server_that_answers_with_other_runs_than_were_named_is_not_believed(proxy: Proxy) -> None:
     """A server that does not know the filter would give all runs: no suspect is settled by another one's record."""
     seeded = seed_small(proxy.uri, prefix="other id ", unicode_files=False)

@@ -22,18 +22,18 @@ from support.sharing import lead
 #: Files that take longest; begun first, so that no worker is left alone with one at the end.
 _LONGEST = (
     "faults/test_subsets", "faults/test_battery", "completeness/test_answers", "migrating/test_resume",
-    "reading/test_logins", "migrating/test_matrix", "pytest_api/test_neighbours", "project/test_howtos", "completeness/test_files",
-    "migrating/test_losses_more", "comparing/test_usable", "reading/test_transport", "audit/test_properties",
-    "sagemaker/test_retire", "reading/test_shown_s3", "migrating/test_later", "migrating/test_tool",
-    "migrating/test_runs", "completeness/test_untold", "options/test_profile", "audit/test_killed",
-    "migrating/test_export", "migrating/test_spans", "audit/test_same_verdict", "migrating/test_killed",
-    "options/test_self_test", "migrating/test_half_written", "migrating/test_repair", "migrating/test_losses_s3",
-    "migrating/test_left_lying", "audit/test_read_only", "reading/test_later_kinds", "migrating/test_losses",
-    "audit/test_hostile", "options/test_recheck", "audit/test_memory", "options/test_options", "audit/test_upgrades",
-    "audit/test_load", "reading/test_transport_s3", "migrating/test_preflight", "options/test_exit_status",
-    "options/test_waivers", "options/test_report_dir", "audit/test_live_source", "migrating/test_twice",
-    "comparing/test_access", "migrating/test_repairing", "project/test_package", "reporting/test_html_report",
-    "audit/test_versions", "reading/test_unknown",
+    "reading/test_logins", "migrating/test_matrix", "pytest_api/test_neighbours", "project/test_howtos",
+    "completeness/test_files", "migrating/test_losses_more", "comparing/test_usable", "reading/test_transport",
+    "audit/test_properties", "sagemaker/test_retire", "reading/test_shown_s3", "migrating/test_later",
+    "migrating/test_tool", "migrating/test_runs", "completeness/test_untold", "options/test_profile",
+    "audit/test_killed", "migrating/test_export", "migrating/test_spans", "audit/test_same_verdict",
+    "migrating/test_killed", "options/test_self_test", "migrating/test_half_written", "migrating/test_repair",
+    "migrating/test_losses_s3", "migrating/test_left_lying", "audit/test_read_only", "reading/test_later_kinds",
+    "migrating/test_losses", "audit/test_hostile", "options/test_recheck", "audit/test_memory",
+    "options/test_options", "audit/test_upgrades", "audit/test_load", "reading/test_transport_s3",
+    "migrating/test_preflight", "options/test_exit_status", "options/test_waivers", "options/test_report_dir",
+    "audit/test_live_source", "migrating/test_twice", "comparing/test_access", "migrating/test_repairing",
+    "project/test_package", "reporting/test_html_report", "audit/test_versions", "reading/test_unknown",
 )  # fmt: skip
 
 

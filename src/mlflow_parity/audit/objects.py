@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
-from mlflow_parity.audit.second_look import Changes
+from mlflow_parity.audit.second_look import GONE, Changes
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.usable import Usable
 from mlflow_parity.comparing import Comparison
@@ -247,7 +247,8 @@ class Objects:
         judged = {(side, one) for row in (outcome.row for outcome in again) for side, one in ids_of(row)}
         for outcome in first:
             row = outcome.row
-            gone = any((side, row.kind, one) in self.changes.found for side, one in ids_of(row))
+            known = [self.changes.found.get((side, row.kind, one)) for side, one in ids_of(row)]
+            gone = any(change is not None and GONE in change.facets for change in known)
             if ids_of(row) and not row.state.green and not gone and judged.isdisjoint(ids_of(row)):
                 yield outcome
 

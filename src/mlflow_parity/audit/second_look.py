@@ -31,6 +31,7 @@ from mlflow_parity.snapshot.store import Snapshot
 #: Lists that are read at once, as at the first reading; runs and experiments that one list holds at most.
 _AT_ONCE = 4
 _RUNS, _EXPERIMENTS = 1_000, 500
+_ENDED = "the audit ended before"
 _REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("prompt", "prompt"))
 
 
@@ -73,6 +74,8 @@ class SecondList:
         except ReadError as error:
             return {}, dict.fromkeys(group, f"whether it changed since could not be asked: {error}")
         try:
+            if self._ended.is_set():
+                raise ReadError(_ENDED)
             return moved, self._reader.contradictions(moved)
         except ReadError as error:
             return moved, dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}")
@@ -82,7 +85,7 @@ class SecondList:
         found: dict[str, set[str]] = {}
         for page in self._reader.runs_of(group):
             if self._ended.is_set():
-                raise ReadError("the audit ended before")
+                raise ReadError(_ENDED)
             for run in page:
                 now = Listed(run.lifecycle_stage, listed_digest(run))
                 before = rest[run.experiment_id].pop(run.run_id, None)

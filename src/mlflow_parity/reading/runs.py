@@ -177,11 +177,14 @@ class RunReader:
         """
         # what could end the quotes of a filter names no run that any server of MLflow made
         plain = sorted(one for one in run_ids if _PLAIN_ID.fullmatch(one))
+        left = set(run_ids)
         for first in range(0, len(plain), _BY_ID):
             some = plain[first : first + _BY_ID]
-            yield from self._runs_of([experiment_id], some)
-        odd = sorted(set(run_ids).difference(plain))
-        found = drained(self._pool, self.run_now, odd, self._workers) if odd else ()
+            for page in self._runs_of([experiment_id], some):
+                left -= {run.run_id for run in page}
+                yield page
+        # one that a search does not name is gone when the server says so of it alone
+        found = drained(self._pool, self.run_now, sorted(left), self._workers)
         yield [run for run in found if run is not None and run.experiment_id == experiment_id]
 
     def run_now(self, run_id: str) -> Run | None:
@@ -189,10 +192,13 @@ class RunReader:
         try:
             answer = self.session.get(endpoints.RUN, {"run_id": run_id})
         except RequestRefused as error:
-            if error.status == 404:
+            if (error.status, error.code) == (404, "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
-        return made(lambda found: records.run(found["run"]), answer)
+        run = made(lambda found: records.run(found["run"]), answer)
+        if run.run_id != run_id:
+            raise MalformedAnswer(f"asked for run {run_id[:64]!r}, got another one")
+        return run
 
     def _runs_of(self, experiment_ids: list[str], run_ids: Collection[str] = ()) -> Iterator[list[Run]]:
         query: dict[str, Any] = {

@@ -34,7 +34,9 @@ class MysqlConnection:
         self._connection: Any = None
         options = dict(url.options)
         socket = {"unix_socket": options["unix_socket"]} if options.get("unix_socket") else {}
-        tls = {name: options[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if options.get(name)}
+        tls: dict[str, Any] = {name: options[name] for name in ("ssl_ca", "ssl_cert", "ssl_key") if options.get(name)}
+        verified = ("ssl_verify_cert", "ssl_verify_identity")
+        tls |= {name: options[name].lower() not in ("", "0", "false", "no") for name in verified if name in options}
         try:
             self._connection = pymysql.connect(
                 host=url.host,
@@ -57,11 +59,16 @@ class MysqlConnection:
                 f"{url.option}: cannot be opened: {refused(url, error)}; check host, user and password"
             ) from None
 
+    def _open(self) -> Any:
+        if self._connection is None or not self._connection.open:
+            raise DatabaseError(f"the database is closed: {self._url.display}")
+        return self._connection
+
     def columns(self) -> dict[str, set[str]]:
         """Return the columns of each table, by table."""
         found: dict[str, set[str]] = {}
         try:
-            with self._connection.cursor() as cursor:
+            with self._open().cursor() as cursor:
                 cursor.execute(_COLUMNS)
                 for table, column in cursor.fetchall():
                     found.setdefault(table, set()).add(column)
@@ -72,7 +79,7 @@ class MysqlConnection:
     def batches(self, query: str, schema: pa.Schema) -> Generator[pa.RecordBatch, None, None]:
         """Yield what a query gives; the rows stay with the server until they are asked for."""
         try:
-            with self._connection.cursor(pymysql.cursors.SSCursor) as cursor:
+            with self._open().cursor(pymysql.cursors.SSCursor) as cursor:
                 cursor.execute(query)
                 while rows := cursor.fetchmany(ROWS):
                     yield batch_of(rows, schema)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_parity.core.digests import listed_digest, series_digest
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.records import Experiment, Run, Series
+from mlflow_parity.core.text import counted
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 
 #: Runs of an experiment about which database and API are asked at once where they seem to disagree.
 _ASKED = 20
-#: Experiments of which one history is read both ways.
-_BOTH_WAYS = 20
+#: Histories of each experiment that are read both ways, experiments of which any are, and runs that are tried for one.
+_BOTH_WAYS, _SHOWN, _TRIED = 2, 200, 3
+_CHANCE = random.SystemRandom()
 
 
 class DatabaseReader:
@@ -40,7 +44,8 @@ class DatabaseReader:
         self._reader = reader
         self._url = url
         self._known: dict[str, Any] = {}
-        self._checked = 0
+        self._shown: Counter[str] = Counter()
+        """Histories that were read both ways and are equal, by experiment."""
         self._sizes = Sizes()
         self._lock, self._one_at_a_time = Lock(), Lock()
         # before anything is asked of the server: a wrong URL, a wrong password or a missing package show here
@@ -54,10 +59,12 @@ class DatabaseReader:
     @property
     def told(self) -> str:
         """What the report says of it."""
+        read = sum(self._shown.values())
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
         return (
             f"runs and metric histories of the {self._url.side} were read from its database ({self._url.display}) as "
-            f"they were at {at}, and its list of runs was read by the API after that"
+            f"they were at {at}, and its list of runs was read by the API after that; {counted(read, 'histories')} of "
+            f"{counted(len(self._shown), 'experiments')} were read by the API too, and are the same"
         )
 
     def experiments(self) -> list[Experiment]:
@@ -125,25 +132,49 @@ class DatabaseReader:
         else:
             yield from self._reader.histories(runs)
 
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that an experiment has now, by the API, as is all that is read of it from now on."""
+        self._known.pop(experiment_id, None)
+        yield from self._reader.runs_by_id(experiment_id, run_ids)
+
     def _read_both_ways(self, runs: Sequence[Run]) -> None:
-        """Read one history of an experiment by the API too: a list of runs tells nothing of earlier points.
+        """Read some histories of an experiment by the API too: a list of runs tells nothing of earlier points.
 
         Raises:
             MalformedAnswer: the run did not change, and both hold different points.
+            ReadError: none of those that were tried could be read by the API.
         """
+        place = runs[0].experiment_id
         with self._lock:
-            self._checked += 1
-            if self._checked > _BOTH_WAYS:
+            left = _BOTH_WAYS - self._shown[place]
+            if left <= 0 or (place not in self._shown and len(self._shown) >= _SHOWN):
                 return
-        run = next((one for one in runs if one.metrics and one.status == "FINISHED"), None)
-        if run is None:
-            return
+        # those that have ended first; which of them, nobody knows beforehand
+        tried = sorted(
+            (one for one in runs if one.metrics), key=lambda one: (one.status == "RUNNING", _CHANCE.random())
+        )[: left + _TRIED]
+        problem = ""
+        for run in tried:
+            if left <= 0:
+                return
+            if why := self._contradiction_of(run):
+                problem = why
+                continue
+            left -= 1
+            with self._lock:
+                self._shown[place] += 1
+        if problem and not self._shown[place]:
+            raise ReadError(f"no history of the experiment could be read by the API beside the database: {problem}")
+
+    def _contradiction_of(self, run: Run) -> str:
+        """Return why a history cannot be read both ways; empty: it was, and is the same, or the run changed."""
         # one request brings it
-        key = max((point.step if point.step < CAP else -1, name) for name, point in run.metrics.items())[1]
+        keys = sorted(name for name, point in run.metrics.items() if point.step < CAP) or sorted(run.metrics)
+        key = _CHANCE.choice(keys)
         run = replace(run, metrics={key: run.metrics[key]})
         by_api = [series for batch in self._reader.histories([run]) for series in batch]
-        if any(series.error is not None for series in by_api):
-            return
+        if problem := next((series.error for series in by_api if series.error is not None), None):
+            return problem
         here = [one for batch in read_histories(self._open(), [run], self._reader.pool) for one in batch]
         if [*map(series_digest, here)] != [*map(series_digest, by_api)] and not self.contradictions(
             {run.experiment_id: [run.run_id]}
@@ -153,6 +184,7 @@ class DatabaseReader:
                 raise MalformedAnswer(
                     f"the database and the server disagree on the history of {key!r} of run {run.run_id}"
                 )
+        return ""
 
     def _histories_now(self, run: Run) -> list[Series] | None:
         database = self._open().again()

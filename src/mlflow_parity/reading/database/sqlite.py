@@ -1,7 +1,7 @@
 """SQLite, through Python's own module: the file is opened read-only, and a copy of it is read.
 
-A reader of the file itself would keep the server from writing until it is done, for MLflow's databases have no
-write-ahead log. The copy is made under one lock, so it is one instant of the database, and is gone with the connection.
+A reader of the file itself would keep the server from writing until it is done. The copy is made under one lock, so it
+is one instant of the database, and is gone with the connection.
 """
 
 from __future__ import annotations
@@ -30,13 +30,17 @@ class SqliteConnection:
 
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
-        self._scratch = Scratch()
-        copy = self._scratch.folder / "database"
+        self._scratch: Scratch | None = None
         self._connection: sqlite3.Connection | None = None
         try:
+            self._scratch = Scratch()
+            copy = self._scratch.folder / "database"
             if (size := Path(url.database).stat().st_size) > shutil.disk_usage(tempfile.gettempdir()).free:
                 raise OSError(f"no room for a copy of {size:,} bytes among the temporary files; set TMPDIR")
             with closing(_opened(Path(url.database))) as source, closing(sqlite3.connect(copy)) as target:
+                # waits for a writer no longer than the time-out, as copying would for ever
+                source.execute("BEGIN")
+                source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
                 source.backup(target)
             self._connection = _opened(copy)
         except (sqlite3.Error, OSError) as error:
@@ -78,9 +82,17 @@ class SqliteConnection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._scratch.close()
+        if self._scratch is not None:
+            self._scratch.close()
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro"
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if _rests(path) else ''}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30)
+
+
+def _rests(path: Path) -> bool:
+    """Whether it is a file with a write-ahead log that nobody has open: opened as others are, it would get one."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    return head[18:20] == b"\x02\x02" and not path.with_name(f"{path.name}-wal").exists()

@@ -23,6 +23,12 @@ _DIALECTS: Mapping[str, Dialect] = {
 }
 _EXPECTED = "give postgresql://USER@HOST/DATABASE, mysql+pymysql://USER@HOST/DATABASE or sqlite:////PATH"
 _SCHEME = re.compile(r"(?P<dialect>[A-Za-z0-9]+)(?:\+[A-Za-z0-9_]+)?://")
+_PORTS = {"postgresql": 5432, "mysql": 3306}
+_LOOPBACK = {"": "localhost", "127.0.0.1": "localhost", "::1": "localhost"}
+#: What of the options of MySQL is understood: one that is not would be believed to hold.
+MYSQL_OPTIONS = frozenset(
+    ("charset", "unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+)
 #: Names of options that carry a secret.
 _SECRET = re.compile("pass", re.IGNORECASE)
 
@@ -88,13 +94,18 @@ def parse_database(text: str, side: str) -> DatabaseUrl:
         ) from None
     database = unquote(parts.path.removeprefix("/"))
     # what follows an unencoded # or ? may be the rest of a password, and is named nowhere
-    if parts.fragment or not database or "/" in database or any(letter.isspace() for letter in text):
+    if parts.fragment or not database or {"/", "@"} & {*database, *parts.path[1:]} or any(map(str.isspace, text)):
         raise UsageProblem(
             f"{option}: the URL names no database, or a character of the password is to be %-encoded; {_EXPECTED}"
         )
     if dialect == "mysql" and not host:
         raise UsageProblem(f"{option}: the URL has no host; {_EXPECTED}")
     options = tuple(parse_qsl(parts.query, keep_blank_values=True))
+    if dialect == "mysql" and (unknown := sorted({name for name, _ in options} - MYSQL_OPTIONS)):
+        raise UsageProblem(
+            f"{option}: the option {unknown[0][:40]!r} of the URL is not understood; leave it out, or use one of "
+            f"{', '.join(sorted(MYSQL_OPTIONS))}"
+        )
     written = [word.partition("=")[2] for word in parts.query.split("&") if _SECRET.search(word.partition("=")[0])]
     return DatabaseUrl(
         side,
@@ -120,6 +131,20 @@ def _sqlite(rest: str, side: str) -> DatabaseUrl:
     if not path.is_file():
         raise UsageProblem(f"--{side}-db: no such file: {name!r}; give the file of that server, as sqlite:////PATH")
     return DatabaseUrl(side, "sqlite", database=str(path))
+
+
+def is_same(one: DatabaseUrl | None, other: DatabaseUrl | None) -> bool:
+    """Whether both URLs are known to mean one database."""
+    if one is None or other is None or one.dialect != other.dialect:
+        return False
+    if one.dialect == "sqlite":
+        return Path(one.database).samefile(other.database)
+    return _address(one) == _address(other)
+
+
+def _address(url: DatabaseUrl) -> tuple[str, int, str]:
+    host = url.host.lower()
+    return _LOOPBACK.get(host, host), url.port or _PORTS.get(url.dialect, 0), url.database
 
 
 def database_of(text: str | None, side: str, location: Location) -> DatabaseUrl | None:
