@@ -328,13 +328,8 @@ def test_a_server_that_is_gone_at_the_second_look_leaves_the_finding() -> None:
     copied.runs[0] = replace(copied.runs[0], status="KILLED")
 
     class Gone(MemoryReader):
-        asked = 0
-
-        def runs(self, experiment_id: str) -> Iterator[list[Run]]:
-            self.asked += 1
-            if self.asked > 2:
-                raise ReadError("the server is gone")
-            return super().runs(experiment_id)
+        def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+            raise ReadError("the server is gone")
 
     audited = run_audit(store, copied, readers={"target": Gone(copied, PLACE, 1)})
     assert {(facet, state) for _, facet, _, state in audited.found} == {("status", "mismatch")}
