@@ -26,7 +26,7 @@ from mlflow_parity.reading.registry import read_first, read_mark, read_names, re
 from mlflow_parity.reading.runs import IDS, RunReader
 from mlflow_parity.reading.runs import PAGE as PAGE
 from mlflow_parity.reading.traces.links import LINKS, read_prompt_links
-from mlflow_parity.reading.traces.traces import BATCHES, TRACES, TraceReader
+from mlflow_parity.reading.traces.traces import BATCHES, TRACES, Beside, TraceReader
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.listing import made
@@ -218,6 +218,14 @@ class ServerReader(RunReader):
             page=min(self._page, TRACES),
             links=self._prompt_links,
         )
+
+    def spans_beside(self, tell: Beside) -> None:
+        """Let something else than the API tell the spans of those traces of which it knows them."""
+        self._traces.beside = tell
+
+    def spans_by_api(self, traces: list[Entity]) -> list[Entity]:
+        """Return traces with their spans as the API tells them; what cannot be read of one is its ``error``."""
+        return self._traces.by_api(traces)
 
     def _prompt_links(self) -> Mapping[str, list[str]] | None:
         """Prompt versions by the trace that is associated with them, read once; ``None`` where none can be told."""

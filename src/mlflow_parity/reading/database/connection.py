@@ -25,10 +25,6 @@ class Database:
         self._lock = RLock()
         self._connection = connect(url)
 
-    def again(self) -> Database:
-        """Return the database as it is now, in a transaction of its own."""
-        return Database(self.url)
-
     def columns(self) -> dict[str, set[str]]:
         """Return the columns of each table, by table."""
         with self._lock:

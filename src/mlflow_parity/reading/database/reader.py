@@ -1,4 +1,4 @@
-"""A server's reader that takes runs and metric histories from the database, and all else by the API."""
+"""A server's reader that takes runs, metric histories and spans from the database, and all else by the API."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.digests import listed_digest, series_digest
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
-from mlflow_parity.core.records import Experiment, Run, Series
+from mlflow_parity.core.records import Entity, Experiment, Run, Series
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
 from mlflow_parity.reading.database.schema import columns_of
+from mlflow_parity.reading.database.spans import SpansBeside
 from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
 from mlflow_parity.reading.database.urls import DatabaseUrl
 from mlflow_parity.reading.histories import CAP
@@ -52,6 +53,7 @@ class DatabaseReader:
         self._database: Database | None = Database(url)
         self._began = time.time()
         self._trusted = False
+        self._spans: SpansBeside | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -61,11 +63,17 @@ class DatabaseReader:
         """What the report says of it."""
         read = sum(self._shown.values())
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
-        return (
+        told = (
             f"runs and metric histories of the {self._url.side} were read from its database ({self._url.display}) as "
             f"they were at {at}, and its list of runs was read by the API after that; {counted(read, 'histories')} of "
             f"{counted(len(self._shown), 'experiments')} were read by the API too, and are the same"
         )
+        if self._spans is not None and self._spans.read:
+            told += (
+                f"; so were the spans of {counted(self._spans.read, 'traces')}, those of "
+                f"{counted(self._spans.shown, 'traces')} by the API too"
+            )
+        return told
 
     def experiments(self) -> list[Experiment]:
         """Every experiment, as the API lists it; the first time the database is held against that list.
@@ -92,6 +100,8 @@ class DatabaseReader:
             if not problem:
                 self._known = dict(known)
                 check_whole(database)
+                self._spans = SpansBeside(columns, self._reader.spans_by_api, self._as_it_is_now)
+                self._reader.spans_beside(self._spans_of)
                 return
         raise UsageProblem(
             f"{self._url.option}: {self._url.display} is not the database of {self._reader.location.display}, or this "
@@ -131,6 +141,13 @@ class DatabaseReader:
             yield from read_histories(self._open(), runs, self._reader.pool, self._sizes)
         else:
             yield from self._reader.histories(runs)
+
+    def _spans_of(self, traces: Sequence[Entity]) -> Mapping[str, list[dict[str, Any]]]:
+        """Return the spans of an experiment's traces that the database has, by trace id."""
+        # what is read again comes by the API
+        if not traces or self._spans is None or self._database is None or traces[0].container not in self._known:
+            return {}
+        return self._spans.of(self._database, traces)
 
     def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
         """Those of some runs that an experiment has now, by the API, as is all that is read of it from now on."""
@@ -187,7 +204,7 @@ class DatabaseReader:
         return ""
 
     def _histories_now(self, run: Run) -> list[Series] | None:
-        database = self._open().again()
+        database = self._as_it_is_now()
         try:
             return [one for batch in read_histories(database, [run], self._reader.pool) for one in batch]
         except ReadError:
@@ -232,15 +249,23 @@ class DatabaseReader:
         return found
 
     def _digests_now(self, run_ids: Sequence[str]) -> dict[str, bytes]:
-        try:
-            database = Database(self._url)
-        except UsageProblem as error:
-            # it was there when the audit began
-            raise ReadError(str(error)) from None
+        database = self._as_it_is_now()
         try:
             return {run_id: listed_digest(run) for run_id, run in runs_of_ids(database, run_ids).items()}
         finally:
             database.close()
+
+    def _as_it_is_now(self) -> Database:
+        """Open the database in a transaction of its own.
+
+        Raises:
+            ReadError: it cannot be opened any more.
+        """
+        try:
+            return Database(self._url)
+        except UsageProblem as error:
+            # it was there when the audit began
+            raise ReadError(str(error)) from None
 
     def _by_api(self, run_id: str) -> bytes | None:
         run = self._reader.run_now(run_id)

@@ -132,9 +132,9 @@ def _status(entry: Entry) -> dict[str, Any]:
 
 
 def _typed(entries: Sequence[Entry]) -> dict[str, Any]:
-    # an entry that tells more than key and value stands whole
+    # an entry that tells more than key and value stands whole; protobuf's JSON leaves out an empty key
     return {
-        entry["key"]: bounded(dict(entry)) if entry.keys() - _PAIR else _plain(entry.get("value") or {})
+        entry.get("key", ""): bounded(dict(entry)) if entry.keys() - _PAIR else _plain(entry.get("value") or {})
         for entry in entries
     }
 
@@ -160,7 +160,7 @@ def _value(typed: Entry) -> Any:
             return [_value(item) for item in value.get("values", [])]
         if name == "kvlist_value":
             return {
-                item["key"]: dict(item) if item.keys() - _PAIR else _value(item.get("value") or {})
+                item.get("key", ""): dict(item) if item.keys() - _PAIR else _value(item.get("value") or {})
                 for item in value.get("values", [])
             }
         return value

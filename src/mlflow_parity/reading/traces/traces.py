@@ -41,6 +41,8 @@ _SETTLED = 3600.0
 _FILE = "traces.json"
 #: What stands beside the spans in a batch, where the info repeats the list's, and in a file.
 _BATCHED, _IN_FILE = claims("trace_info spans"), claims("spans request response")
+#: Tells spans by trace id, of those traces of which it knows them.
+Beside: TypeAlias = "Callable[[Sequence[Entity]], Mapping[str, list[dict[str, Any]]]]"
 #: Spans, and what is told beside them that nothing here knows.
 _Spans: TypeAlias = "tuple[list[dict[str, Any]], dict[str, Any]]"
 
@@ -64,6 +66,8 @@ class TraceReader:
     page: int = TRACES
     links: Callable[[], Mapping[str, list[str]] | None] = lambda: None
     """Tells the prompt versions that traces are associated with; asked where there are traces."""
+    beside: Beside = lambda _: {}
+    """What tells spans that the server keeps in its database from there; the API tells the others."""
 
     def read(
         self,
@@ -90,7 +94,7 @@ class TraceReader:
             return wanted is None or wanted(trace.entity_id)
 
         def filled(group: list[Entity]) -> list[Entity]:
-            return self._filled(group) if takes(group[0]) else group
+            return self._filled(group, self.beside) if takes(group[0]) else group
 
         # what is wanted stands apart, so that batches stay full
         groups = (
@@ -176,10 +180,18 @@ class TraceReader:
 
     # --- spans
 
-    def _filled(self, traces: list[Entity]) -> list[Entity]:
+    def by_api(self, traces: list[Entity]) -> list[Entity]:
+        """Return traces with their spans as the API tells them, in the same order."""
+        return self._filled(traces, lambda _: {})
+
+    def _filled(self, traces: list[Entity], beside: Beside) -> list[Entity]:
         """Return traces with their spans."""
         in_database = [trace for trace in traces if trace.facets["tags"].get(_LOCATION) in _IN_DATABASE]
-        spans = self._batch([trace.entity_id for trace in in_database]) if self.batches and in_database else {}
+        known = beside([trace for trace in in_database if trace.facets["tags"][_LOCATION] != _ARCHIVED])
+        asked = [trace.entity_id for trace in in_database if trace.entity_id not in known]
+        spans: dict[str, _Spans] = {trace_id: (found, {}) for trace_id, found in known.items()}
+        if self.batches and asked:
+            spans |= self._batch(asked)
         return [
             _with_spans(trace, *spans[trace.entity_id]) if trace.entity_id in spans else self._alone(trace)
             for trace in traces
