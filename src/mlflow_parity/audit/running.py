@@ -13,14 +13,15 @@ from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looks import Looks, Place
 from mlflow_parity.audit.model_loading import RULE, Loader
-from mlflow_parity.audit.objects import Objects, parts_of
+from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
+from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
-from mlflow_parity.audit.staged.reading import SidesReader
+from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
@@ -95,7 +96,7 @@ class Audit:
         result = Result(selection)
         began = time.monotonic()
         selected = self.scope.selected(selection)
-        parts = _parts(selection)
+        parts = parts_read(selection)
         self._read(selected, parts, result, progress)
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
@@ -215,6 +216,11 @@ class Audit:
         copies = sum(pair is not None for _, _, pair in selected.sources)
         return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
 
+    def probes(self, selection: Selection) -> Probes:
+        """Return what tells how much a selection reads, without reading it."""
+        selected = self.scope.selected(selection)
+        return Probes(self.sides, self.settings, selected, parts_read(selection), links_read(selection))
+
     def _links(self, experiments: Experiments, selected: Selected) -> Links:
         # a trial of the self-test has its own
         return experiments.links(selected)
@@ -323,7 +329,7 @@ class Audit:
                 yield from unread(item, objects)
 
     def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
-        links = bool(result.selection.facets("run") & {"model_inputs", "model_outputs"})
+        links = links_read(result.selection)
         reader = SidesReader(self.sides, self.settings, self._scratch, progress, selected, parts, links)
         # a snapshot that is kept is of everything, and is taken up again
         staged = self.stop is not None and self.settings.snapshot_dir is None
@@ -400,7 +406,3 @@ class Audit:
                 )
             )
         return outcome
-
-
-def _parts(selection: Selection) -> frozenset[Part]:
-    return frozenset({"runs"}) | (selection.facets("run") & {"metrics", "artifacts"}) | parts_of(selection)
