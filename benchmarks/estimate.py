@@ -34,7 +34,7 @@ from support.servers import copy_database  # noqa: E402
 from mlflow_parity.standin.servers import Server, clean_environment, serving  # noqa: E402
 
 _METRICS, _STEPS, _FILES, _SIZE = 5, 400, 4, 20_000
-_LEFT = re.compile(r"reading, (\d+(?:\.\d+)?) (s|min|h) left")
+_LEFT = re.compile(r"reading, (\d+(?:\.\d+)?) (s|min|h)(?: (\d\d) s)? left")
 _TIME = re.compile(r"^mlflow-parity: time: about (\d+(?:\.\d+)?) (s|min|h),", re.MULTILINE)
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -109,7 +109,7 @@ def watched(command: list[str], folder: Path) -> tuple[list[tuple[float, float]]
             if "reading" in line and "source" in line:
                 began, ended = began or now, now
                 if found := _LEFT.search(line):
-                    said.append((now, float(found[1]) * _SECONDS[found[2]]))
+                    said.append((now, float(found[1]) * _SECONDS[found[2]] + float(found[3] or 0)))
         status = run.wait(60)
     os.close(controller)
     if status != 0 or not began:

@@ -98,14 +98,15 @@ class Progress:
         objects: int = 0,
     ) -> None:
         """Count what was read of ``side``; ``size``: bytes of artifacts; ``objects``: all but experiments and runs."""
-        # an owner without files says nothing, and took its time all the same
-        trees = not (experiments or runs or points or objects)
-        amount = Amount(experiments, runs, points, float(trees), artifacts, size, objects)
         with self._lock:
             found = self._sides.setdefault(side, SideCounts())
             found.latest = self._clock()
-            reading = self._read.setdefault(side, Forecast(self._reading))
-            reading.add(threading.get_ident(), found.latest, amount)
+            if side in self._expected:
+                # an owner without files says nothing, and took its time all the same
+                trees = not (experiments or runs or points or objects)
+                amount = Amount(experiments, runs, points, float(trees), artifacts, size, objects)
+                reading = self._read.setdefault(side, Forecast(self._reading))
+                reading.add(threading.get_ident(), found.latest, amount)
             found.first = found.latest if found.first is None else found.first
             found.experiments += experiments
             found.runs += runs
@@ -133,7 +134,7 @@ class Progress:
         seconds = max(self._clock() - self._started, 1e-3)
         left = self.left()
         # first, as the end of a long line is cut off
-        head = "reading " if left is None else f"reading, {duration(left)} left: "
+        head = "reading " if left is None else f"reading, {_told(left)} left: "
         with self._lock:
             names = [*(name for name in SIDES if name in self._sides), *(n for n in self._sides if n not in SIDES)]
             return head + " | ".join(f"{visible(name)} {_of(self._sides[name], seconds)}" for name in names)
@@ -166,6 +167,14 @@ class Progress:
         except (OSError, ValueError):
             # the terminal is gone or closed; progress is no reason to end an audit
             return
+
+
+def _told(left: float) -> str:
+    """Return a time so near that one sees it get shorter."""
+    if not 90 <= left < 600:
+        return duration(left)
+    minutes, seconds = divmod(round(left), 60)
+    return f"{minutes} min {seconds:02} s"
 
 
 def _of(side: SideCounts, seconds: float) -> str:
