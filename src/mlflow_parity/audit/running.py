@@ -12,9 +12,8 @@ from pathlib import Path
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looks import Looks, Place
-from mlflow_parity.audit.model_loading import RULE, Loader
+from mlflow_parity.audit.model_loading import loading
 from mlflow_parity.audit.objects import Objects
-from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
@@ -26,7 +25,6 @@ from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
-from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.explain import Explainer, cleaned, shown
 from mlflow_parity.comparing.links import Links, ObjectLinks
@@ -292,26 +290,13 @@ class Audit:
             moved=self.scope.moved,
             told=told_of(self.sides),
             evidence=self.settings.evidence,
-            load=self._loader() if self.settings.load_models else None,
+            load=loading(self.sides["target"], self._redact) if self.settings.load_models else None,
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
             share=self.share,
             stop=self.stop,
         )
-
-    def _loader(self) -> Callable[[str, int], list[Difference]]:
-        """Return what loads the target's models, asked for by the names that they have there."""
-        target = self.sides["target"]
-        own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
-        reader = target.reader
-        loader = Loader(target.location, self._redact, own, getattr(reader, "loaded_from", None))
-
-        def load(name: str, number: int) -> list[Difference]:
-            why = "" if reader is None else reader.load_refusal(own(name), number)
-            return [Difference("", State.UNVERIFIED, RULE, note=why)] if why else loader(name, number)
-
-        return load
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:

@@ -12,13 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading import records
-from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings
 from mlflow_parity.reading.histories import CAP, RUNS_PER_REQUEST, drained
 from mlflow_parity.reading.logged_models import logged_model
 from mlflow_parity.reading.probed import Probed
@@ -30,6 +30,10 @@ from mlflow_parity.reading.transport.listing import made
 if TYPE_CHECKING:
     from mlflow_parity.reading.runs import RunReader
 
+T = TypeVar("T")
+_IN_STORE = (
+    "requests to the artifact store itself, and files whose bytes need not be read, as it states their checksums"
+)
 #: Experiments that are named in one search, as by the lists; and in one of traces, which stands in an address.
 _IDS, _IDS_OF_TRACES = 500, 100
 #: Pages of runs from all over a list, and runs to a page.
@@ -210,30 +214,45 @@ class Prober:
         )
 
     def _folders(self, sample: Sequence[Run]) -> None:
-        found = self.found
         taken = _spread(sample, int(_FOLDERS * self._share))
-        if taken:
-            trees = self._reader.artifacts(taken, "listing", SharedListings())
-            self._trees("folders of runs", trees, found.runs * found.reached / len(taken))
+        owners = [(run.artifact_uri, run.experiment_id, run) for run in taken]
+        scale = self.found.runs * self.found.reached / len(taken) if taken else 0.0
+        self._trees(
+            "folders of runs", owners, lambda some, shared: self._reader.artifacts(some, "listing", shared), scale
+        )
 
-    def _trees(self, what: str, trees: Iterable[ArtifactTree], scale: float) -> None:
-        """List some trees, each of which stands for ``scale`` of them."""
+    def _trees(
+        self,
+        what: str,
+        owners: Sequence[tuple[str | None, str, T]],
+        listed: Callable[[list[T], SharedListings], Iterable[ArtifactTree]],
+        scale: float,
+    ) -> None:
+        """List some trees, each of which stands for ``scale`` of them; ``owners`` come with place and experiment."""
         found, before = self.found, self._session.sent
+        proxied = all((uri or "").startswith("mlflow-artifacts:") for uri, _, _ in owners) and not self._reader.own_way
         wrong = files = size = 0
         with _timed() as clock:
-            for tree in trees:
-                wrong += tree.error is not None
-                files += len(tree.files)
-                size += sum(file.size or 0 for file in tree.files)
-        asked = self._session.sent - before
+            for some in [[one for _, _, one in owners]] if proxied else _few_of_each(owners):
+                # a proxy lists one level for many; in S3 that would be every file of an experiment
+                for tree in listed(some, SharedListings()):
+                    wrong += tree.error is not None
+                    files += len(tree.files)
+                    size += sum(file.size or 0 for file in tree.files)
         if wrong:
             found.missed.append(f"{wrong} of the {what} could not be listed")
         found.files, found.size = found.files + files * scale, found.size + size * scale
-        if files and not asked:
-            # listed past the session
-            found.beside.append("requests to the artifact store itself, and that its checksums may stand for bytes")
-        found.needs(what, asked * scale, files * scale * _ENTRY_BYTES, clock.seconds * scale)
-        if self._depth != "listing":
+        requests, took = (self._session.sent - before) * scale, clock.seconds * scale
+        if not proxied:
+            # the audit lists all of an experiment together, a thousand at once
+            lists = files * scale / 1_000 + len(self._ids)
+            took = min(took, lists * clock.seconds / max(len(owners), 1))
+            requests = min(requests, lists)
+            if _IN_STORE not in found.beside:
+                found.beside.append(_IN_STORE)
+        if owners:
+            found.needs(what, requests, files * scale * _ENTRY_BYTES, took)
+        if files and self._depth != "listing":
             took = files * scale * self._answer + size * scale / _BYTES_A_SECOND
             found.needs("files", files * scale, size * scale, took)
 
@@ -249,15 +268,20 @@ class Prober:
                 self._models()
         if "registry" in self._parts:
             with self._guarded("model versions"):
-                query = self._get(endpoints.MODEL_VERSIONS, {}, "model_versions")
-                found.versions = Paged(query).total(near=NEAR, most_pages=_TURNED).count
-                if found.versions:
-                    found.beside.append("the files of model versions that are no run's and no logged model's")
-                # of each its place, its folder, and its files
-                asked = math.ceil(found.versions / 100) + 3 * found.versions
-                found.needs("model versions", asked, found.versions * _OBJECT_BYTES, asked * self._answer)
+                self._versions()
         lists = _OF_SERVER + _OF_EXPERIMENT * len(self._ids)
         found.needs("other lists", lists, lists * _ENTRY_BYTES, lists * self._answer)
+
+    def _versions(self) -> None:
+        found = self.found
+        query = self._get(endpoints.MODEL_VERSIONS, {}, "model_versions")
+        total = Paged(query).total(near=NEAR, most_pages=_TURNED)
+        found.versions, found.at_least = total.count, found.at_least or total.at_least
+        if total.count:
+            # of each its place, its folder, and its files
+            asked = math.ceil(found.versions / 100) + 3 * found.versions
+            found.needs("model versions", asked, found.versions * _OBJECT_BYTES, asked * self._answer)
+            found.beside.append("the files of model versions that are no run's and no logged model's")
 
     def _traces(self, runs: Sequence[Run]) -> None:
         found, experiments = self.found, set()
@@ -316,8 +340,12 @@ class Prober:
             return
         asked = math.ceil(found.models / _LISTED) + len(self._ids)
         found.needs("logged models", asked, found.models * _OBJECT_BYTES, asked * self._answer)
-        trees = self._reader.entity_files(sample, "listing", SharedListings())
-        self._trees("folders of logged models", trees, found.models / len(sample))
+        self._trees(
+            "folders of logged models",
+            [(model.artifact_uri, model.container, model) for model in sample],
+            lambda some, shared: self._reader.entity_files(some, "listing", shared),
+            found.models / len(sample),
+        )
 
     def _post(self, endpoint: endpoints.Endpoint, query: Mapping[str, Any], name: str) -> Ask:
         return self._asking(lambda more: self._session.post(endpoint, {**query, **more}), name)
@@ -340,6 +368,15 @@ class Prober:
 
 def _groups(ids: Sequence[str], most: int) -> Iterator[list[str]]:
     return (list(ids[first : first + most]) for first in range(0, len(ids), most))
+
+
+def _few_of_each(owners: Sequence[tuple[str | None, str, T]]) -> Iterator[list[T]]:
+    """Split owners, so that of no place there are so many that it would be listed for all of them."""
+    of: dict[str, list[T]] = defaultdict(list)
+    for _, experiment, owner in owners:
+        of[experiment].append(owner)
+    for first in range(0, max(map(len, of.values()), default=0), FEWEST - 1):
+        yield [owner for some in of.values() for owner in some[first : first + FEWEST - 1]]
 
 
 def _spread(runs: Sequence[Run], most: int) -> list[Run]:
