@@ -17,11 +17,15 @@ from support.seed_traces import trace
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import MalformedAnswer, RequestRefused
-from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.locations import parse_arn, parse_location
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.probed import Probed
+from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.totals import NEAR, Paged, Total, form_of, token_at
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
+from mlflow_parity.standin.sagemaker import StandIn
 
 EVERYTHING = frozenset({*PARTS, *SERVER_PARTS})
 
@@ -156,3 +160,35 @@ def test_an_empty_server_needs_nothing(fresh_server: FreshServer) -> None:
     with probing(fresh_server().uri) as found:
         assert (found.runs, found.points, found.files, found.traces) == (0, 0, 0, 0)
         assert found.missed == []
+
+
+def test_in_s3_no_place_is_listed_whole(sagemaker_app: StandIn) -> None:
+    """One walk of an experiment may be a million keys: some runs' folders say what there is, and no file is read."""
+    seed = Seeder(sagemaker_app.server.uri)
+    experiment = seed.experiment("probed in S3")
+    writer = sagemaker_app.s3.client(sagemaker_app.credentials, "us-east-1")
+    for number in range(30):
+        run = seed.run(experiment, f"run {number}", start=EPOCH + number)
+        uri = seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"]
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        for file in range(2):
+            writer.put_object(Bucket=bucket, Key=f"{prefix}/file {file}", Body=b"x" * 50)
+        seed.end(run)
+    location = parse_arn(sagemaker_app.arn, custom_endpoint=sagemaker_app.gateway.endpoint)
+    found = credentials(location, "source", sagemaker_app.environment("SOURCE_"))
+    asked: list[tuple[str, str]] = []
+
+    def seen(params: Any, model: Any, **_: Any) -> None:
+        asked.append((model.name, params.get("Prefix") or params.get("Key", "")))
+
+    reader = ServerReader(Session(location, found), found)
+    experiments = [one for one in reader.experiments() if one.experiment_id == experiment]
+    found.aws.s3.meta.events.register("provide-client-params.s3", seen)
+    probed = reader.probe(experiments, EVERYTHING, "digest", include_deleted=False, links=False)
+    reader.close()
+    assert [probed.runs, probed.files, probed.size] == pytest.approx([30, 60, 3000])
+    assert probed.missed == []
+    assert any("artifact store itself" in one for one in probed.beside)
+    assert {name for name, _ in asked} == {"ListObjectsV2"}
+    assert len(asked) == 30
+    assert all("/artifacts/" in prefix for _, prefix in asked)

@@ -240,7 +240,8 @@ class Prober:
                     files += len(tree.files)
                     size += sum(file.size or 0 for file in tree.files)
         if wrong:
-            found.missed.append(f"{wrong} of the {what} could not be listed")
+            # the others tell enough, if there are any
+            (found.missed if wrong == len(owners) else found.beside).append(f"{wrong} {what} that cannot be listed")
         found.files, found.size = found.files + files * scale, found.size + size * scale
         requests, took = (self._session.sent - before) * scale, clock.seconds * scale
         if not proxied:
