@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from support.audits import AuditRun, audit
+from support.audits import PYTEST, AuditRun, audit
 from support.proxy import Fault, proxying, status
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, copy_database
 
 from mlflow_parity.cli import main
-from mlflow_parity.standin.servers import Server
+from mlflow_parity.standin.servers import Server, clean_environment
 
 SAME = ("--parity-profile", "same-store", "--parity-two-servers")
 RUNS, STEPS = 60, 300
@@ -138,3 +143,52 @@ def test_a_value_that_is_none_and_a_server_that_fails(pair: tuple[Server, Server
     assert done.status == 4, done.output
     assert len([line for line in done.output.splitlines() if line.startswith("ERROR: ")]) == 1
     assert "Traceback" not in done.output
+
+
+def on_a_terminal(folder: Path, source: str, target: str) -> tuple[int, str]:
+    """Run an audit on a terminal; return its exit status and what it wrote there."""
+    folder.mkdir()
+    controller, terminal = pty.openpty()
+    command = [sys.executable, *PYTEST, "--source-uri", source, "--target-uri", target, *SAME]
+    environment = {**clean_environment(), "COLUMNS": "200", "TERM": "dumb"}
+    text = b""
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+    ) as run:
+        os.close(terminal)
+        while select.select([controller], [], [], 120)[0]:
+            try:
+                piece = os.read(controller, 65_536)
+            except OSError:  # how Linux says that the other end was closed
+                break
+            if not piece:
+                break
+            text += piece
+        status = run.wait(60)
+    os.close(controller)
+    return status, text.decode()
+
+
+@pytest.mark.long
+def test_who_looks_at_it_pays_for_the_time_left(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    """Lists are probed where there is a terminal alone; that they cannot be changes nothing of the audit."""
+    with proxying(pair[0].uri) as ours:
+        whole = audit(tmp_path / "whole", ours.uri, pair[1].uri, *SAME)
+        asked = ours.paths().count("/api/2.0/mlflow/runs/search")
+        ours.heal()
+        ended, text = on_a_terminal(tmp_path / "terminal", ours.uri, pair[1].uri)
+        assert ended == whole.status == 1
+        assert ours.paths().count("/api/2.0/mlflow/runs/search") > asked + 10
+        assert "Traceback" not in text
+        ours.heal()
+        # the first are those that tell whether both are one server, then comes the probe's
+        ours.faults.append(Fault("/runs/search", status(200, body=b'{"runs": 1}'), times=1, after=1))
+        ended, text = on_a_terminal(tmp_path / "spoilt", ours.uri, pair[1].uri)
+        assert ended == whole.status
+        assert sum(ours.spoilt.values()) == 1
+        assert ours.paths().count("/api/2.0/mlflow/runs/search") < asked + 10
+    reports = [folder / "reports" / "report.json" for folder in (tmp_path / "terminal", tmp_path / "spoilt")]
+    for report in [json.loads(path.read_text()) for path in reports]:
+        assert report["verdict"] == whole.report["verdict"]
+        assert report["coverage"] == whole.report["coverage"]
+        assert len(report["findings"]) == len(whole.report["findings"])

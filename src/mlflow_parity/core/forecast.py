@@ -23,6 +23,8 @@ _ENOUGH, _SOONEST = 0.04, 1.0
 _GUESSED = 0.5
 #: Seconds of reading that a probe weighs as much as.
 _PROBED = 0.5
+#: How much slower or faster than its probes a server may be.
+_FARTHEST = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Forecast:
     def __init__(self, began: float) -> None:
         self._began = self._latest = began
         self._last: dict[int, float] = {}
+        self._longest: dict[int, float] = defaultdict(float)
         self._seconds: dict[str, float] = defaultdict(float)
         self._whole = False
         self.done = Amount()
@@ -92,21 +95,29 @@ class Forecast:
         sort = next((name for name, units in read.units.items() if units), "files")
         # one that begins late, when experiments were read, did not wait from the beginning
         since = self._last.get(thread, self._latest if self.done.experiments else self._began)
-        self._seconds[sort] += max(now - since, 0.0)
+        took = max(now - since, 0.0)
+        self._seconds[sort] += took
+        self._longest[thread] = max(self._longest[thread], took)
         self._last[thread] = now
         self._latest = max(self._latest, now)
         self.done += read
 
+    @property
+    def _under_way(self) -> float:
+        """The seconds in which threads have read what they have not told yet; one that has ended tells nothing more."""
+        return sum(min(self._latest - last, self._longest[thread]) for thread, last in self._last.items())
+
     def left(self, expected: Expected) -> float | None:
         """Return the seconds that are left, counted from when something was read last; ``None``: not known yet."""
-        elapsed, busy = self._latest - self._began, sum(self._seconds.values())
+        elapsed, busy = self._latest - self._began, sum(self._seconds.values()) + self._under_way
         if elapsed < _SOONEST or busy <= 0:
             return None
         done, todo = self.done.units, expected.amount.less(self.done).units
         at_once = busy / elapsed
+        probes = self._corrected(expected.paces, done, at_once)
         paces: dict[str, float] = {}
         for sort in SORTS:
-            pace = expected.paces.get(sort)
+            pace = probes.get(sort)
             probed = _PROBED / pace if pace else 0.0
             if done[sort] + probed > 0:
                 seconds = self._seconds[sort] / at_once + (_PROBED if pace else 0.0)
@@ -119,6 +130,17 @@ class Forecast:
         if elapsed < _ENOUGH * (elapsed + left) or guessed > _GUESSED * left:
             return None
         return left
+
+    def _corrected(self, probed: Mapping[str, float], done: Mapping[str, float], at_once: float) -> Mapping[str, float]:
+        """Return the paces of a probe, as much slower or faster as the reading showed them to be so far."""
+        shown = [sort for sort, pace in probed.items() if pace and done[sort] and self._seconds[sort]]
+        told = sum(probed[sort] * done[sort] for sort in shown)
+        truth = sum(self._seconds[sort] for sort in shown) / at_once
+        if told <= 0:
+            return probed
+        # a probe of moments weighs less the longer the reading is
+        factor = (truth + _PROBED) / (told + _PROBED)
+        return {sort: pace * min(max(factor, 1 / _FARTHEST), _FARTHEST) for sort, pace in probed.items()}
 
 
 def time_left(sides: Mapping[str, tuple[Forecast, Expected]], now: float) -> float | None:

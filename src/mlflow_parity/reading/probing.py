@@ -7,6 +7,7 @@ file is read, and no span.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListin
 from mlflow_parity.reading.histories import CAP, RUNS_PER_REQUEST, drained
 from mlflow_parity.reading.logged_models import logged_model
 from mlflow_parity.reading.probed import Probed
-from mlflow_parity.reading.totals import NEAR, Ask, Paged, Total
+from mlflow_parity.reading.totals import NEAR, Ask, Paged, Total, spread
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
 from mlflow_parity.reading.transport.listing import made
@@ -43,8 +44,8 @@ _HISTORIES, _POINTS = 24, 30_000
 _FOLDERS = 120
 #: The share of these histories and folders that is enough to tell the time left, which is learnt from then on.
 _BRIEF = 0.5
-#: Small requests at once that show how fast the server answers.
-_SMALL = 16
+#: Small requests at once that show how fast the server answers, and how often: it may be busy for a moment.
+_SMALL, _TIMES = 8, 3
 #: Points that one bulk request brings, about.
 _BULK = 6_000
 #: Entries to a page of the lists that an audit reads: runs, traces, logged models.
@@ -159,10 +160,12 @@ class Prober:
 
     def _pace(self, endpoint: endpoints.Endpoint, query: Mapping[str, Any]) -> float:
         """Return the seconds for one small request where several are on their way."""
-        with _timed() as clock:
-            for _ in drained(self._reader.pool, lambda _: self._session.post(endpoint, query), range(_SMALL), _SMALL):
-                pass
-        return clock.seconds / _SMALL
+        took = []
+        for _ in range(_TIMES):
+            with _timed() as clock:
+                list(drained(self._reader.pool, lambda _: self._session.post(endpoint, query), range(_SMALL), _SMALL))
+            took.append(clock.seconds / _SMALL)
+        return statistics.median(took)
 
     # --- what hangs on them
 
@@ -172,7 +175,7 @@ class Prober:
         guesses = {run.run_id: sum(_steps(point.step) for point in run.metrics.values()) for run in sample}
         taken: list[Run] = []
         room = int(_POINTS * self._share)
-        for run in _spread([run for run in sample if run.metrics], int(_HISTORIES * self._share)):
+        for run in spread([run for run in sample if run.metrics], int(_HISTORIES * self._share)):
             if guesses[run.run_id] <= room:
                 room -= guesses[run.run_id]
                 taken.append(run)
@@ -214,7 +217,7 @@ class Prober:
         )
 
     def _folders(self, sample: Sequence[Run]) -> None:
-        taken = _spread(sample, int(_FOLDERS * self._share))
+        taken = spread(sample, int(_FOLDERS * self._share))
         owners = [(run.artifact_uri, run.experiment_id, run) for run in taken]
         scale = self.found.runs * self.found.reached / len(taken) if taken else 0.0
         self._trees(
@@ -378,13 +381,6 @@ def _few_of_each(owners: Sequence[tuple[str | None, str, T]]) -> Iterator[list[T
         of[experiment].append(owner)
     for first in range(0, max(map(len, of.values()), default=0), FEWEST - 1):
         yield [owner for some in of.values() for owner in some[first : first + FEWEST - 1]]
-
-
-def _spread(runs: Sequence[Run], most: int) -> list[Run]:
-    """Return so many runs from all over."""
-    if len(runs) <= most:
-        return list(runs)
-    return [runs[int(number * len(runs) / most)] for number in range(most)]
 
 
 def _steps(step: int) -> int:

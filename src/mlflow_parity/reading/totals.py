@@ -12,10 +12,11 @@ import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, RequestRefused
 
+T = TypeVar("T")
 #: Asks for so many entries from a token on; returns them and the next token.
 Ask = Callable[[str | None, int], tuple[Sequence[Any], str | None]]
 #: Halving ends where this share of a list is not decided.
@@ -116,3 +117,10 @@ def form_of(token: str, *, offset: int) -> dict[str, Any] | None:
 def token_at(form: Mapping[str, Any], offset: int) -> str:
     """Return the page token of another offset."""
     return base64.b64encode(json.dumps({**form, "offset": offset}).encode()).decode()
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Return so many of them, from all over."""
+    if len(items) <= most:
+        return list(items)
+    return [items[int(number * len(items) / most)] for number in range(most)]
