@@ -22,7 +22,7 @@ _ENOUGH, _SOONEST = 0.04, 1.0
 #: Share of what is left that may rest on a mere guess.
 _GUESSED = 0.5
 #: Seconds of reading that a probe weighs as much as.
-_PROBED = 0.5
+_PROBED = 2.0
 #: How much slower or faster than its probes a server may be.
 _FARTHEST = 5.0
 
