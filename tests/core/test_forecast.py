@@ -123,3 +123,20 @@ def test_both_sides_are_waited_for() -> None:
     assert time_left(sides, 10.0) == pytest.approx(8.0 + 24.0 + 4.0 - 10.0)
     assert time_left(sides, 1e6) is None
     assert time_left({**sides, "target": (Forecast(0.0), sides["target"][1])}, 10.0) is None
+
+
+def test_chance_is_not_taken_for_a_slower_side() -> None:
+    """Two sides that are alike end together, and one of them seems later by chance while little was read."""
+    few, many = 2.0, 1000.0
+    for elapsed, told in ((few, "less"), (many, "the later")):
+        ours, theirs = Forecast(0.0), Forecast(0.0)
+        ours.add(1, elapsed, Amount(runs=100))
+        theirs.add(2, elapsed, Amount(runs=70))
+        sides = {
+            "source": (ours, Expected(Amount(runs=700), {})),
+            "target": (theirs, Expected(Amount(runs=700), {})),
+        }
+        later = 630 / 70 * elapsed
+        left = time_left(sides, elapsed)
+        assert left is not None
+        assert left == pytest.approx(later, rel=0.01) if told == "the later" else left < 0.9 * later

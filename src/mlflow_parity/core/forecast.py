@@ -23,6 +23,8 @@ _ENOUGH, _SOONEST = 0.04, 1.0
 _GUESSED = 0.5
 #: Seconds of reading that a probe weighs as much as.
 _PROBED = 2.0
+#: Seconds of reading after which chance plays a small part.
+_CHANCE = 10.0
 #: How much slower or faster than its probes a server may be.
 _FARTHEST = 5.0
 
@@ -90,6 +92,11 @@ class Forecast:
         """When something was read last."""
         return self._latest
 
+    @property
+    def elapsed(self) -> float:
+        """The seconds of reading so far."""
+        return self._latest - self._began
+
     def add(self, thread: int, now: float, read: Amount) -> None:
         """Take in what a thread has read."""
         sort = next((name for name, units in read.units.items() if units), "files")
@@ -109,7 +116,7 @@ class Forecast:
 
     def left(self, expected: Expected) -> float | None:
         """Return the seconds that are left, counted from when something was read last; ``None``: not known yet."""
-        elapsed, busy = self._latest - self._began, sum(self._seconds.values()) + self._under_way
+        elapsed, busy = self.elapsed, sum(self._seconds.values()) + self._under_way
         if elapsed < _SOONEST or busy <= 0:
             return None
         done, todo = self.done.units, expected.amount.less(self.done).units
@@ -145,12 +152,20 @@ class Forecast:
 
 def time_left(sides: Mapping[str, tuple[Forecast, Expected]], now: float) -> float | None:
     """Return the seconds until both sides are read and what follows is done; ``None``: not known, or it is over."""
-    longest = after = 0.0
+    ends: list[float] = []
+    after = elapsed = 0.0
     for forecast, expected in sides.values():
         left = forecast.left(expected)
         if left is None:
             return None
-        longest = max(longest, forecast.latest + left)
+        ends.append(forecast.latest + left - now)
         after += expected.after
-    left = longest + after - now
-    return left if sides and left > 0 else None
+        elapsed = max(elapsed, forecast.elapsed)
+    if not ends:
+        return None
+    left = max(ends)
+    if min(ends) * 2 > left:
+        # in the first moments the later of two that are alike is later by chance
+        left -= (left - sum(ends) / len(ends)) * _CHANCE / (_CHANCE + elapsed)
+    left += after
+    return left if left > 0 else None
