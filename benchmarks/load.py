@@ -1,6 +1,6 @@
-"""An audit of up to 100,000 runs with 5,000,000 metric points: `python -m benchmarks.load [RUNS ...]`.
+"""An audit of up to 100,000 runs with 5,000,000 metric points: `python -m benchmarks.load [--databases] [RUNS ...]`.
 
-Two real servers on PostgreSQL; the target is a migrated copy in which faults are planted. The verdict's counts must be
+Two real servers on PostgreSQL, read by their API or, with `--databases`, with their databases beside it; the target is a migrated copy in which faults are planted. The verdict's counts must be
 exactly those of what was written and planted, or nothing is measured. A part of RESULTS.md.
 """
 
@@ -42,6 +42,7 @@ class Measured:
     """One audit: seconds, MB, seconds until Chromium has started and loaded the report, test items, and requests to both sides."""
 
     load: Load
+    way: str
     seconds: float
     peak: float
     page: float
@@ -53,14 +54,14 @@ class Measured:
     def row(self) -> str:
         """The line of the table."""
         return (
-            f"| {self.load.runs:,} | {self.load.experiments} | {self.load.points:,} | {self.seconds:.0f} s | "
+            f"| {self.load.runs:,} | {self.way} | {self.load.experiments} | {self.load.points:,} | {self.seconds:.0f} s | "
             f"{1000 * self.seconds / self.load.runs:.1f} ms | {self.peak:.0f} MB | {self.requests:,} | {self.items:,} | "
             f"{self.page:.2f} MB | {self.opens:.2f} s |"
         )
 
 
-def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
-    """Fill two servers, audit them and check every count.
+def measure(cluster: Postgres, load: Load, scratch: Path, *, databases: bool) -> Measured:
+    """Fill two servers, audit them and check every count; ``databases``: with their databases beside the API.
 
     Raises:
         AssertionError: a count of the verdict is not what was written, or a limit does not hold.
@@ -86,6 +87,8 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
             "--parity-two-servers",
         ]
         command += ["--source-uri", source.uri, "--target-uri", target.uri]
+        if databases:
+            command += ["--source-db", cluster.uri(f"{name}s"), "--target-db", cluster.uri(f"{name}t")]
         began = time.monotonic()
         done = subprocess.run(
             command, cwd=scratch, env=clean_environment(), capture_output=True, text=True, check=False
@@ -102,6 +105,7 @@ def measure(cluster: Postgres, load: Load, scratch: Path) -> Measured:
     page = scratch / "reports" / "report.html"
     made = Measured(
         load,
+        "databases" if databases else "API",
         seconds,
         peak_mb(done.stdout),
         page.stat().st_size / 1e6,
@@ -152,12 +156,15 @@ def main() -> None:
     """Measure each size in turn, and rewrite the part of RESULTS.md."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=int, nargs="*", help="numbers of runs (default: 1000 10000 100000)")
-    sizes = parser.parse_args().runs
+    parser.add_argument("--databases", action="store_true", help="read the databases beside the API")
+    given = parser.parse_args()
+    sizes = given.runs
     done: list[Measured] = []
     with postgres() as cluster:
         for runs in sizes or (1_000, 10_000, 100_000):
             with tempfile.TemporaryDirectory(prefix="parity-bench-") as temporary:
-                done.append(measure(cluster, Load(runs, max(2, runs // 500)), Path(temporary)))
+                load = Load(runs, max(2, runs // 500))
+                done.append(measure(cluster, load, Path(temporary), databases=given.databases))
                 shutil.rmtree(temporary, ignore_errors=True)
     text = "\n".join(
         [
@@ -169,9 +176,9 @@ def main() -> None:
             "tenth a file; of 1,000 runs 7 have another param on the target, 5 another point, 3 another tag, 1 another "
             "file, 2 are lost and 1 is extra. The verdict's counts were exactly these.",
             "",
-            "| runs | experiments | points per side | audit | per run | peak memory | requests | test items | report.html | "
+            "| runs | read by | experiments | points per side | audit | per run | peak memory | requests | test items | report.html | "
             "Chromium starts and opens it in |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
             *(one.row for one in done),
             "",
         ]
