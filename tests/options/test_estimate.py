@@ -17,7 +17,10 @@ from support.proxy import Fault, proxying, status
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, copy_database
 
+from mlflow_parity.audit.staged.estimating import foreseeable
 from mlflow_parity.cli import main
+from mlflow_parity.options import resolve
+from mlflow_parity.snapshot.store import MANIFEST
 from mlflow_parity.standin.servers import Server, clean_environment
 
 SAME = ("--parity-profile", "same-store", "--parity-two-servers")
@@ -192,3 +195,27 @@ def test_who_looks_at_it_pays_for_the_time_left(pair: tuple[Server, Server], tmp
         assert report["verdict"] == whole.report["verdict"]
         assert report["coverage"] == whole.report["coverage"]
         assert len(report["findings"]) == len(whole.report["findings"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"subset": "1/2"}, {"stop-after": "3"}, {"load-models": "true"}, {"usable": "true"}],
+    ids=["a part", "may stop", "loads models", "asks as people do"],
+)
+def test_no_time_left_where_no_list_tells_it(values: dict[str, str]) -> None:
+    """Better no number than a wrong one."""
+    base = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max-findings": "20", "report-dir": "r"}
+    assert foreseeable(resolve(base), ("source", "target"))
+    assert not foreseeable(resolve(base), ())
+    assert not foreseeable(resolve({**base, **values}), ("source", "target"))
+
+
+def test_no_time_left_where_an_interrupted_audit_is_taken_up(tmp_path: Path) -> None:
+    """What it left was not read now, and would be taken for work to come."""
+    base = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max-findings": "20", "report-dir": "r"}
+    settings = resolve({**base, "snapshot-dir": str(tmp_path)})
+    assert foreseeable(settings, ("source", "target"))
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / MANIFEST).write_text("{}")
+    assert not foreseeable(settings, ("source", "target"))
+    assert foreseeable(settings, ("source",))

@@ -98,9 +98,14 @@ def after_of(probed: Probed) -> float:
     return probed.runs * _RUN + probed.points * _POINT + probed.files * _FILE + objects * _OBJECT
 
 
-def foreseeable(settings: Settings, live: Collection[SideName]) -> bool:
-    """Whether the time left can be told: not of a part, nor where an interrupted audit left something to go on with."""
+def foreseeable(settings: Settings, live: Collection[str]) -> bool:
+    """Whether the time left can be told: not of a part, nor where an interrupted audit left something to go on with.
+
+    Nor where no list says how long it takes: models that are loaded, searches of people's clients.
+    """
     if settings.subset is not None or settings.stop_after is not None or not live:
+        return False
+    if settings.load_models or settings.usable:
         return False
     if settings.snapshot_dir is None:
         return True
