@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from mlflow_parity.audit.settings import Settings
     from mlflow_parity.core.subset import Subset
-    from mlflow_parity.reading.artifacts.own_way import OwnWay
 
 GROUP = "mlflow-parity"
 #: Options without a prefix: the two sides. All others begin with ``--parity-``, so that no other plugin has them.
@@ -138,6 +138,7 @@ OPTIONS: tuple[Option, ...] = (
         "PLACE",
     ),
     Option("target-artifacts", "text", None, "The same for the target", "PLACE"),
+    Option("estimate", "flag", "false", "Say how much the audit would read and how long that takes; compare nothing"),
     Option(
         "stop-after", "count", None, "Stop at N failed objects: the rest is not read, and counted as unverified", "N"
     ),
@@ -200,6 +201,13 @@ def is_active(values: Mapping[str, str]) -> bool:
     return any(values.get(name) for name in (*SIDES, *DATABASES))
 
 
+def is_estimate(values: Mapping[str, str]) -> bool:
+    """Whether nothing is audited, as only an estimate is asked for; a value that is neither true nor false is not."""
+    with suppress(UsageProblem):
+        return _flag("estimate", values)
+    return False
+
+
 def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Settings:
     """Validate the given texts.
 
@@ -208,6 +216,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     """
     # not above: in other people's runs of pytest this module is all that is loaded
     from mlflow_parity.audit.settings import Settings
+    from mlflow_parity.reading.artifacts.own_way import own_way
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
     from mlflow_parity.reading.database.urls import database_of, is_same
 
@@ -250,6 +259,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         target_artifacts=values.get("target-artifacts", ""),
         subset=_subset(values),
         stop_after=_stop_after(values),
+        estimate=_estimate(values),
     )
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
@@ -305,6 +315,18 @@ def _stop_after(values: Mapping[str, str]) -> int | None:
     return _count("stop-after", values, most=1_000_000_000)
 
 
+def _estimate(values: Mapping[str, str]) -> bool:
+    if not _flag("estimate", values):
+        return False
+    for name in ("subset", "stop-after", "self-test"):
+        if values.get(name, "false") != "false":
+            raise UsageProblem(
+                f"--parity-estimate and --parity-{name} exclude each other: estimated is an audit of everything in "
+                "scope; leave one of them out"
+            )
+    return True
+
+
 def _check_folders(settings: Settings) -> None:
     """Refuse to keep a side where the other side's snapshot is: what is there is moved aside, or gone on with."""
     if settings.snapshot_dir is None:
@@ -338,27 +360,6 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for line in text.splitlines() for part in line.split(",") if part.strip())
 
 
-def own_way(side: str, location: Location, text: str) -> OwnWay | None:
-    """Return the caller's own way to the files of a side; ``None``: none was given.
-
-    Raises:
-        UsageProblem: it is no place, or that of a side without a proxy.
-    """
-    if not text:
-        return None
-    # not above: in other people's runs of pytest this module is all that is loaded
-    from mlflow_parity.reading.artifacts.own_way import OwnWay, given_place
-
-    option = BY_NAME[f"{side}-artifacts"].flag
-    place = given_place(text, option)
-    if location.kind != "http":
-        what = "a snapshot" if location.kind == "snapshot" else "an ARN, whose files are read in S3 as they are"
-        raise UsageProblem(
-            f"{option}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave it out"
-        )
-    return OwnWay(place, option)
-
-
 def _flag(name: str, values: Mapping[str, str]) -> bool:
     text = values.get(name, "false").strip().lower()
     if text in ("1", "true", "yes", "on"):
@@ -377,19 +378,3 @@ def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
     if not 1 <= number <= most:
         raise UsageProblem(f"--parity-{name}: {number} is out of range; give a whole number from 1 to {most}")
     return number
-
-
-def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
-    """Say what an audit leaves out because options name what is in scope."""
-    left_out: list[str] = []
-    if models:
-        left_out.append("registered models and prompts that --parity-models leaves out")
-        if experiments:
-            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
-    elif experiments:
-        left_out.append(
-            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
-        )
-    if experiments or excluded:
-        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
-    return left_out

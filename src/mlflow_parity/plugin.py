@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlflow_parity import options
-from mlflow_parity.core.errors import ParityError, no_space
+from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.test_items import Item
@@ -48,7 +48,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     values = options.raw_values(early_config, given=given)
     if not options.is_active(values):
         return
-    if not given.help and not _is_worker() and _writes(given):
+    if not given.help and not _is_worker() and _writes(given, values):
         from mlflow_parity.core.redaction import Redactor
         from mlflow_parity.pytest_api import report_building
 
@@ -61,9 +61,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     given.file_or_dir = [str(own if own.is_file() else checks_folder())]
 
 
-def _writes(given: Any) -> bool:
-    """Whether a run with these options of pytest makes a report."""
-    return not any(getattr(given, name, False) for name in options.LOOKS)
+def _writes(given: Any, values: Mapping[str, str]) -> bool:
+    """Whether a run with these options of pytest and of ours makes a report."""
+    return not options.is_estimate(values) and not any(getattr(given, name, False) for name in options.LOOKS)
 
 
 def _is_worker() -> bool:
@@ -85,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     redactor = Redactor.from_environment()
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
-    written = worker is None and _writes(config.option)
+    written = worker is None and _writes(config.option, values)
     reports = config.stash.get(_REPORTS, None)
     if reports is not None and values.get("recheck"):
         values["recheck"] = reports.now(values["recheck"])
@@ -204,6 +204,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     main = session.config.stash.get(_MAIN, None)
     if main is not None:
         with _usage_errors(main.redactor, main):
+            if main.settings.estimate and session.config.pluginmanager.hasplugin("dsession"):
+                raise UsageProblem("--parity-estimate runs no check, so there is nothing for workers: leave out -n")
             main.take_inventory()
 
 
@@ -243,16 +245,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(_FIXTURE, shares, ids=[share.id for share in shares], indirect=True)
 
 
-def _checks_of(item: pytest.Item) -> list[str]:
-    """The checks that a test item of ours stands for, as ``promise[item id]``."""
-    from mlflow_parity.audit.test_items import Bundle
-
-    bundle = item.callspec.params.get(_FIXTURE) if hasattr(item, "callspec") else None
-    promise = item.name.partition("[")[0].removeprefix("test_")
-    # a family of which nothing is in scope gives one item with pytest's own mark for "no parameter"
-    return [f"{promise}[{one.id}]" for one in bundle.items] if isinstance(bundle, Bundle) else []
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out loading of models unless it was asked for, what no snapshot tells, and what a recheck does not want."""
@@ -260,6 +252,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if shared is None:
         return
     from mlflow_parity.kinds.check_registry import PROMISES, collected
+    from mlflow_parity.pytest_api.checking import checks_of
 
     settings, recheck = shared.settings, shared.settings.recheck
     names = collected(
@@ -272,7 +265,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if ours and item.name.startswith(unjudged):
             continue
         # a recheck is of our own checks alone: others have no earlier verdict
-        if recheck is None or (ours and recheck.wants(_checks_of(item))):
+        if recheck is None or (ours and recheck.wants(checks_of(item, _FIXTURE))):
             kept.append(item)
     items[:] = kept
 
@@ -334,13 +327,18 @@ def parity_audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> O
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Read and compare, now that it is known which checks were selected."""
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Read and compare, or only estimate that, now that it is known which checks were selected."""
     main = session.config.stash.get(_MAIN, None)
     distributed = session.config.pluginmanager.hasplugin("dsession")
     if main is None or distributed or session.config.option.collectonly or session.testsfailed:
-        return
+        return None
+    if main.settings.estimate:
+        with _usage_errors(main.redactor, main):
+            main.estimate([item.nodeid for item in session.items], session.config.get_terminal_writer().line)
+        return True  # no check runs
     _run(main, session.config, [item.nodeid for item in session.items])
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -45,6 +45,11 @@ def names_of(server: Server) -> dict[str, set[str]]:
     }
 
 
+def survey_size(document: Mapping[str, Any]) -> int:
+    """Return the bytes of all files that a plan found."""
+    return sum(int(one["size"]) for one in document["experiments"])
+
+
 @pytest.mark.long
 def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_path: Path) -> None:
     """Counts, sizes, time, differences by the contract and what cannot be moved; both servers are as they were."""
@@ -65,7 +70,13 @@ def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_pa
     assert document["counts"]["model_version"] == 4
     other = next(one for one in document["experiments"] if one["name"] == "other")
     assert (other["runs"], other["points"], other["files"], other["size"]) == (1, 50, 1, len(b"one line\n"))
-    assert document["estimate"]["seconds"] > 5
+    estimate = document["estimate"]
+    assert estimate["seconds"] > 5
+    assert estimate["read"]["requests"] > 30 < estimate["written"]["requests"] + 30
+    # all that is read is written, and what stands beside files is little
+    assert survey_size(document) <= estimate["read"]["bytes"]
+    assert survey_size(document) <= estimate["written"]["bytes"] < survey_size(document) + 1_000_000
+    assert any("model versions" in one for one in estimate["missed"])
     assert document["estimate"]["disk"] > other["size"]
     kinds = set(document["counts"])
     # every rule by which an object of these kinds may differ, but for those that only others' imports need
@@ -78,7 +89,9 @@ def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_pa
     assert re.search(r"other +1 +1 +50 +1 +9 B", text)
     assert "3 experiments, 3 runs, 2 logged models" in text
     assert "Disk: the export needs about" in text
+    assert re.search(r"Requests: about \d+ to the source \(.+\) and \d+ to the target \(.+\): an estimate", text)
     assert "Time: about" in text
+    assert "Not in the estimate: " in text
     assert "webhook: the secret: no server exposes it" in text
     assert "All of it: reports/plan.json" in text
 

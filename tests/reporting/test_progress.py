@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.report_samples import unhurried
 
+from mlflow_parity.core.forecast import Amount, Expected
 from mlflow_parity.reporting.progress import Progress
 
 _READ_TWO_SIDES = """
@@ -158,3 +160,40 @@ def test_the_line_is_plain(side: str, runs: int, size: int) -> None:
     progress = Progress(lambda text: None, isatty=False)
     progress.add(side, runs=runs, artifacts=1, size=size)
     assert not re.search("[\x00-\x1f\x7f-\x9f]", progress.line())
+
+
+def test_the_time_left_is_told_once_it_is_known() -> None:
+    """First on the line, as its end may be cut; not before enough is known, nor when it is over."""
+    now = [0.0]
+    progress = Progress(lambda text: None, isatty=False, clock=lambda: now[0])
+    progress.expect("source", 4)
+    progress.foresee({"source": Expected(Amount(runs=1000, trees=1000, files=100), {}, after=2.0)})
+    assert progress.line().startswith("reading source 0/4 exp")
+    now[0] = 10.0
+    progress.add("source", runs=100)
+    for _ in range(100):
+        # an owner without files is counted by nothing, and is work all the same
+        progress.add("source", artifacts=0, size=0)
+    progress.add("source", artifacts=10, size=0)
+    left = progress.left()
+    assert left is not None
+    assert progress.line().startswith(f"reading, 1 min {left - 60:02.0f} s left: source 0/4 exp, 100 runs")
+    now[0] += 40.0
+    assert progress.left() == pytest.approx(left - 40.0)
+    now[0] += 1_000.0
+    assert progress.line().startswith("reading source")
+
+
+def test_without_a_forecast_nothing_is_said_of_the_time() -> None:
+    """Nor of one side alone, while the other has not begun."""
+    now = [0.0]
+    progress = Progress(lambda text: None, isatty=False, clock=lambda: now[0])
+    now[0] = 5.0
+    progress.add("source", runs=10)
+    assert progress.left() is None
+    progress.foresee({name: Expected(Amount(runs=20), {}) for name in ("source", "target")})
+    now[0] = 10.0
+    progress.add("source", runs=10)
+    assert progress.left() is None
+    progress.add("target", runs=10)
+    assert progress.left() is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Resolved, Run
+from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Resolved, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
+from mlflow_parity.reading.probed import Probed
 from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -30,6 +31,19 @@ class NoObjects:
     #: It names no place.
     trusted = TrustedPlaces((), list)
     own_way: OwnWay | None = None
+
+    def probe(
+        self,
+        experiments: Sequence[Experiment],
+        parts: Collection[str],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        links: bool,
+        brief: bool = False,
+    ) -> Probed:
+        """Nothing that is known."""
+        return Probed(experiments=len(experiments), at_least=True)
 
     def supports(self, kind: str) -> bool | None:
         """Every kind."""

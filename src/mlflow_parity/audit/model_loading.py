@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from mlflow_parity.audit.renames import RenamedReader
+from mlflow_parity.audit.side import Side
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
@@ -243,3 +245,16 @@ def environment(location: Location, given: Mapping[str, str], *, aws: bool) -> d
         str(Path(part).absolute()) for part in env.get("PYTHONPATH", "").split(os.pathsep) if part
     )
     return {**env, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def loading(target: Side, redact: Callable[[str], str]) -> Callable[[str, int], list[Difference]]:
+    """Return what loads the target's models, asked for by the names that they have there."""
+    reader = target.reader
+    own = reader.own_name if isinstance(reader, RenamedReader) else str
+    loader = Loader(target.location, redact, own, getattr(reader, "loaded_from", None))
+
+    def load(name: str, number: int) -> list[Difference]:
+        why = "" if reader is None else reader.load_refusal(own(name), number)
+        return [Difference("", State.UNVERIFIED, RULE, note=why)] if why else loader(name, number)
+
+    return load

@@ -12,20 +12,19 @@ from pathlib import Path
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looks import Looks, Place
-from mlflow_parity.audit.model_loading import RULE, Loader
-from mlflow_parity.audit.objects import Objects, parts_of
-from mlflow_parity.audit.renames import RenamedReader
+from mlflow_parity.audit.model_loading import loading
+from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
+from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
-from mlflow_parity.audit.staged.reading import SidesReader
+from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
 from mlflow_parity.audit.test_items import NONE, Item, ItemState
 from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waived_values import told
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
-from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.explain import Explainer, cleaned, shown
 from mlflow_parity.comparing.links import Links, ObjectLinks
@@ -95,7 +94,7 @@ class Audit:
         result = Result(selection)
         began = time.monotonic()
         selected = self.scope.selected(selection)
-        parts = _parts(selection)
+        parts = parts_read(selection)
         self._read(selected, parts, result, progress)
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
@@ -215,6 +214,11 @@ class Audit:
         copies = sum(pair is not None for _, _, pair in selected.sources)
         return {"source": len(selected.sources), "target": copies + len(selected.surplus)}
 
+    def probes(self, selection: Selection) -> Probes:
+        """Return what tells how much a selection reads, without reading it."""
+        selected = self.scope.selected(selection)
+        return Probes(self.sides, self.settings, selected, parts_read(selection), links_read(selection))
+
     def _links(self, experiments: Experiments, selected: Selected) -> Links:
         # a trial of the self-test has its own
         return experiments.links(selected)
@@ -286,26 +290,13 @@ class Audit:
             moved=self.scope.moved,
             told=told_of(self.sides),
             evidence=self.settings.evidence,
-            load=self._loader() if self.settings.load_models else None,
+            load=loading(self.sides["target"], self._redact) if self.settings.load_models else None,
             ask=Usable(self.sides, links, self.settings.workers, keeps=self.settings.self_test),
             changes=result.changes,
             pairs={source.experiment_id: pair for _, source, pair in selected.sources if pair is not None},
             share=self.share,
             stop=self.stop,
         )
-
-    def _loader(self) -> Callable[[str, int], list[Difference]]:
-        """Return what loads the target's models, asked for by the names that they have there."""
-        target = self.sides["target"]
-        own = target.reader.own_name if isinstance(target.reader, RenamedReader) else str
-        reader = target.reader
-        loader = Loader(target.location, self._redact, own, getattr(reader, "loaded_from", None))
-
-        def load(name: str, number: int) -> list[Difference]:
-            why = "" if reader is None else reader.load_refusal(own(name), number)
-            return [Difference("", State.UNVERIFIED, RULE, note=why)] if why else loader(name, number)
-
-        return load
 
     @staticmethod
     def _place(source: Experiment, pair: ExperimentPair | None) -> Place:
@@ -323,7 +314,7 @@ class Audit:
                 yield from unread(item, objects)
 
     def _read(self, selected: Selected, parts: frozenset[Part], result: Result, progress: Reading) -> None:
-        links = bool(result.selection.facets("run") & {"model_inputs", "model_outputs"})
+        links = links_read(result.selection)
         reader = SidesReader(self.sides, self.settings, self._scratch, progress, selected, parts, links)
         # a snapshot that is kept is of everything, and is taken up again
         staged = self.stop is not None and self.settings.snapshot_dir is None
@@ -400,7 +391,3 @@ class Audit:
                 )
             )
         return outcome
-
-
-def _parts(selection: Selection) -> frozenset[Part]:
-    return frozenset({"runs"}) | (selection.facets("run") & {"metrics", "artifacts"}) | parts_of(selection)

@@ -132,7 +132,7 @@ def look_at_export(
 #: proxy) shared with the migration; a real network and a real database make it slower or faster.
 _RUN, _POINT, _FILE, _BYTE, _OBJECT = 0.055, 0.00025, 0.0065, 1 / 75e6, 0.05
 #: Before and after: starting, preflight, the lists.
-_FIXED = 5.0
+FIXED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,3 @@ def work_of(survey: Survey) -> Work:
         size=survey.size,
         objects=sum(survey.objects.values()) + sum(sum(one.objects.values()) for one in extents),
     )
-
-
-def seconds_of(survey: Survey) -> float:
-    """Return the seconds that a migration may take, the audit not included."""
-    return _FIXED + work_of(survey).cost

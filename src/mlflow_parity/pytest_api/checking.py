@@ -155,3 +155,11 @@ class Shared:
             # the rows about an audit as a whole are of no object
             owner=f"test_{NAMES[promise.kind]}[{test_id}]" if promise.kind in NAMES else "",
         )
+
+
+def checks_of(item: pytest.Item, fixture: str) -> list[str]:
+    """The checks that a test item of ours stands for, as ``promise[item id]``; ``fixture`` gives it its bundle."""
+    bundle = item.callspec.params.get(fixture) if hasattr(item, "callspec") else None
+    promise = item.name.partition("[")[0].removeprefix("test_")
+    # a family of which nothing is in scope gives one item with pytest's own mark for "no parameter"
+    return [f"{promise}[{one.id}]" for one in bundle.items] if isinstance(bundle, Bundle) else []

@@ -21,19 +21,21 @@ from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.staged.estimating import estimate, foresee
 from mlflow_parity.audit.test_items import Bundle, bundles, save_items
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.files import file_sha256, write_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.core.text import visible
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
-from mlflow_parity.options import own_way
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
 from mlflow_parity.reading import Reader, open_reader
+from mlflow_parity.reading.artifacts.own_way import own_way
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
+
+
+#: What is said at the end of an estimate.
+ESTIMATED = "this was an estimate (--parity-estimate): nothing was compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,20 @@ class Main(Shared):
             "know that they are two servers (a restored copy beside its original), add --parity-two-servers"
         )
 
+    def estimate(self, node_ids: Iterable[str], write: Callable[[str], object]) -> None:
+        """Say what an audit of the collected checks would take; nothing is audited.
+
+        Raises:
+            ReadError: a server cannot be probed.
+        """
+        self.no_verdict = ESTIMATED
+        selection = self.selection(list(node_ids))
+        if self.audit is None or not selection.items or not selection.promises:
+            self.no_verdict = "no check is selected, so there is nothing to estimate; select one (-k, -m, paths)"
+            return
+        for line in ["", *estimate(self.audit.probes(selection)).lines()]:
+            write(f"mlflow-parity: {visible(self.redactor(line))}" if line else "")
+
     def run(self, node_ids: Iterable[str], terminal: Terminal) -> None:
         """Read and compare what the collected checks need; write the ledger and the states.
 
@@ -173,6 +193,8 @@ class Main(Shared):
         for side, experiments in self.audit.sizes(selection).items():
             progress.expect(side, experiments)
         with LedgerWriter(self.ledger, redact=self.redactor) as ledger, progress:
+            if terminal.isatty:
+                progress.foresee(foresee(self.audit.probes(selection)))
             self.result = self.audit.run(selection, ledger, progress)
         if self.settings.self_test:
             self.result.self_test = self_test(self.audit, self.result)
@@ -251,6 +273,9 @@ class Main(Shared):
 
     def finish(self, exit_status: int) -> int:
         """Write the reports; return the exit status, which is never 0 unless the ledger is green and was written."""
+        if self.settings.estimate:
+            # nothing was compared, so this is no pass, whatever else pytest ran
+            return exit_status or int(pytest.ExitCode.NO_TESTS_COLLECTED)
         if self.reports is None:
             return exit_status
         part = self.settings.subset is not None

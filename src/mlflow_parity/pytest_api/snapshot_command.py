@@ -14,8 +14,9 @@ from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_ar
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import DEPTHS
 from mlflow_parity.core.text import counted, visible
-from mlflow_parity.options import BY_NAME, own_way
+from mlflow_parity.options import BY_NAME
 from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.artifacts.own_way import own_way
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import incomplete, told

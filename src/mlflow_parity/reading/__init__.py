@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.database.urls import DatabaseUrl
+    from mlflow_parity.reading.probed import Probed
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -176,6 +177,22 @@ class Reader(Protocol):
 
     def contradictions(self, runs: Mapping[str, Collection[str]]) -> dict[str, str]:
         """Return on which of some runs database and API disagree although neither changes, by experiment."""
+        ...
+
+    def probe(
+        self,
+        experiments: Sequence[Experiment],
+        parts: Collection[str],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        links: bool,
+        brief: bool = False,
+    ) -> Probed:
+        """Estimate how much reading these parts of these experiments takes, by lists and a few probes.
+
+        ``links``: which logged models each run used and made, too; ``brief``: with fewer probes.
+        """
         ...
 
     def close(self) -> None:

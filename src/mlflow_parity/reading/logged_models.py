@@ -41,7 +41,7 @@ def read_logged_models(session: Session, experiment_id: str, page: int | None = 
     }
 
     def make(entry: Entry) -> Entity:
-        model = _logged_model(entry)
+        model = logged_model(entry)
         if model.container != experiment_id:
             raise MalformedAnswer(f"asked for models of experiment {experiment_id}, got {model.container}")
         return model
@@ -54,7 +54,8 @@ def read_logged_models(session: Session, experiment_id: str, page: int | None = 
     )
 
 
-def _logged_model(entry: Entry) -> Entity:
+def logged_model(entry: Entry) -> Entity:
+    """Return a logged model of an entry of the list."""
     info, data = entry["info"], entry.get("data", {})
     created = whole(info.get("creation_timestamp_ms"))
     return Entity(

@@ -13,8 +13,10 @@ from mlflow_parity.core.records import (
     MIGRATION_TAGS,
     STORAGE,
     Entity,
+    Experiment,
     Resolved,
 )
+from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading import records
 from mlflow_parity.reading.asking import Answer, Question, ask
@@ -22,6 +24,8 @@ from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.listed import LISTINGS, Listed
 from mlflow_parity.reading.logged_models import read_logged_models
 from mlflow_parity.reading.others import read_datasets, read_scorers
+from mlflow_parity.reading.probed import Probed
+from mlflow_parity.reading.probing import Prober
 from mlflow_parity.reading.registry import read_first, read_mark, read_names, read_registry, resolve_aliases
 from mlflow_parity.reading.runs import IDS, RunReader
 from mlflow_parity.reading.runs import PAGE as PAGE
@@ -288,6 +292,25 @@ class ServerReader(RunReader):
         except ReadError:
             return ""
         return "" if tags is None else ", ".join(tags.get(name, "unknown") for name in MIGRATION_TAGS)
+
+    def probe(
+        self,
+        experiments: Sequence[Experiment],
+        parts: Collection[str],
+        depth: Depth,
+        *,
+        include_deleted: bool,
+        links: bool,
+        brief: bool = False,
+    ) -> Probed:
+        """Estimate how much reading these parts of these experiments takes, by lists and a few probes.
+
+        Raises:
+            ReadError: the runs cannot be listed.
+        """
+        links = links and self._has_models
+        prober = Prober(self, experiments, parts, depth, include_deleted=include_deleted, links=links, brief=brief)
+        return prober.probe()
 
     def outside(self) -> Mapping[str, int | None]:
         """Count the registered models and prompts, for an audit that leaves them out."""

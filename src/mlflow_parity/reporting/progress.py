@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from shutil import get_terminal_size
 from types import TracebackType
 from typing import TypeVar
 
-from mlflow_parity.core.text import crop, short, visible
+from mlflow_parity.core.forecast import Amount, Expected, Forecast, time_left
+from mlflow_parity.core.text import crop, duration, short, visible
 from mlflow_parity.reporting.report import SIDES
 
 _P = TypeVar("_P", bound="Progress")
@@ -64,9 +65,12 @@ class Progress:
         self._shown = 0
         self._sparse = sparse
         self._said, self._said_at = "", clock()
+        self._read: dict[str, Forecast] = {}
+        self._expected: dict[str, Expected] = {}
+        self._reading = self._started
 
     def __enter__(self: _P) -> _P:
-        self._started = self._clock()
+        self._started = self._reading = self._clock()
         if self._isatty:
             self._thread = threading.Thread(target=self._show, name="parity-progress", daemon=True)
             self._thread.start()
@@ -97,6 +101,12 @@ class Progress:
         with self._lock:
             found = self._sides.setdefault(side, SideCounts())
             found.latest = self._clock()
+            if side in self._expected:
+                # an owner without files says nothing, and took its time all the same
+                trees = not (experiments or runs or points or objects)
+                amount = Amount(experiments, runs, points, float(trees), artifacts, size, objects)
+                reading = self._read.setdefault(side, Forecast(self._reading))
+                reading.add(threading.get_ident(), found.latest, amount)
             found.first = found.latest if found.first is None else found.first
             found.experiments += experiments
             found.runs += runs
@@ -107,12 +117,27 @@ class Progress:
         if self._sparse is not None and not self._isatty:
             self._say(self._sparse)
 
+    def foresee(self, expected: Mapping[str, Expected]) -> None:
+        """Say what is to be read of each side that is read: from then on the time left is told, once it is known."""
+        with self._lock:
+            self._expected, self._reading = dict(expected), self._clock()
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; ``None``: not known yet, or not foreseen."""
+        with self._lock:
+            if not self._expected.keys() <= self._read.keys():
+                return None
+            return time_left({side: (self._read[side], one) for side, one in self._expected.items()}, self._clock())
+
     def line(self) -> str:
         """Return the current line: ASCII, both sides, counts and the rate that says most."""
         seconds = max(self._clock() - self._started, 1e-3)
+        left = self.left()
+        # first, as the end of a long line is cut off
+        head = "reading " if left is None else f"reading, {_told(left)} left: "
         with self._lock:
             names = [*(name for name in SIDES if name in self._sides), *(n for n in self._sides if n not in SIDES)]
-            return "reading " + " | ".join(f"{visible(name)} {_of(self._sides[name], seconds)}" for name in names)
+            return head + " | ".join(f"{visible(name)} {_of(self._sides[name], seconds)}" for name in names)
 
     def close(self) -> None:
         """Stop, and clear the line."""
@@ -142,6 +167,14 @@ class Progress:
         except (OSError, ValueError):
             # the terminal is gone or closed; progress is no reason to end an audit
             return
+
+
+def _told(left: float) -> str:
+    """Return a time so near that one sees it get shorter."""
+    if not 90 <= left < 600:
+        return duration(left)
+    minutes, seconds = divmod(round(left), 60)
+    return f"{minutes} min {seconds:02} s"
 
 
 def _of(side: SideCounts, seconds: float) -> str:

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_parity.audit.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.snapshot import SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.wanted import LISTS, Wanted
@@ -20,6 +22,25 @@ from mlflow_parity.snapshot.wanted import LISTS, Wanted
 Wants = Mapping[SideName, Wanted]
 #: Experiments of both sides, by which their places are read.
 Places = Mapping[SideName, Sequence[Experiment]]
+
+
+def parts_read(selection: Selection) -> frozenset[Part]:
+    """Return the parts that a selection needs."""
+    return frozenset({"runs"}) | (selection.facets("run") & {"metrics", "artifacts"}) | parts_of(selection)
+
+
+def links_read(selection: Selection) -> bool:
+    """Whether a selection needs the logged models that each run used and made."""
+    return bool(selection.facets("run") & {"model_inputs", "model_outputs"})
+
+
+def experiments_read(selected: Selected) -> dict[SideName, list[Experiment]]:
+    """Return every experiment that is read."""
+    linked, surplus = selected.linked, selected.surplus
+    return {
+        "source": [source for source, _ in linked],
+        "target": [pair.target for _, pair in linked if pair is not None] + [target for _, target, _, _ in surplus],
+    }
 
 
 @dataclass(slots=True)
@@ -41,11 +62,7 @@ class SidesReader:
     @property
     def places(self) -> dict[SideName, list[Experiment]]:
         """Every experiment that is read."""
-        linked, surplus = self.selected.linked, self.selected.surplus
-        return {
-            "source": [source for source, _ in linked],
-            "target": [pair.target for _, pair in linked if pair is not None] + [target for _, target, _, _ in surplus],
-        }
+        return experiments_read(self.selected)
 
     def whole(self) -> None:
         """Read everything.

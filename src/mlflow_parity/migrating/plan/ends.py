@@ -16,6 +16,7 @@ from mlflow_parity.migrating.exim.tool import require_tool
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.probed import Probed
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.capabilities import release
@@ -53,6 +54,8 @@ class Checked:
 
     found: list[Notice] = field(default_factory=list)
     survey: Survey | None = None
+    probed: Probed | None = None
+    """How long histories are, and how fast the source answers; only where nothing is migrated yet."""
     versions: dict[str, str | None] = field(default_factory=dict)
 
     @property

@@ -15,16 +15,17 @@ from mlflow_parity.core.notice import Notice, notices_json
 from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import EXPORT_IMPORT
-from mlflow_parity.core.text import crop, duration, json_safe, listed, short, visible, width
+from mlflow_parity.core.text import crop, json_safe, listed, short, visible, width
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.ends import Checked
+from mlflow_parity.migrating.plan.estimating import Moving, moving
 from mlflow_parity.migrating.plan.preflight import preflight
 from mlflow_parity.migrating.plan.workdir_guard import free_bytes, in_units, needed_bytes
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.migrating.survey import Extent, Survey, seconds_of
+from mlflow_parity.migrating.survey import Extent, Survey
 
 if TYPE_CHECKING:
     from mlflow_parity.migrating.journal import Journal
@@ -53,6 +54,12 @@ class Plan:
     def survey(self) -> Survey | None:
         """What the source holds; ``None`` when it could not be looked at."""
         return self.checked.survey
+
+    @property
+    def moving(self) -> Moving | None:
+        """What the migration takes; ``None`` when that could not be estimated."""
+        survey, probed = self.checked.survey, self.checked.probed
+        return None if survey is None or probed is None else moving(survey, probed)
 
     @property
     def status(self) -> int:
@@ -158,8 +165,7 @@ def _totals(found: Plan, survey: Survey) -> list[str]:
     return [
         f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
         f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",
-        f"Time: about {duration(seconds_of(survey))} to read and write, by what was measured on a small machine: an "
-        "estimate. The audit comes after that, and reads both sides again.",
+        *(["Time: not estimated, as the source could not be probed"] if found.moving is None else found.moving.lines),
     ]
 
 
@@ -180,7 +186,14 @@ def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
         "unmovable": [asdict(one) for one in found.unmovable],
     }
     if survey is not None:
-        document["estimate"] = {"seconds": round(seconds_of(survey)), "disk": needed_bytes(settings, survey)}
+        document["estimate"] = {"disk": needed_bytes(settings, survey)}
+        if found.moving is not None:
+            document["estimate"] |= {
+                "seconds": round(found.moving.seconds),
+                "read": {"requests": found.moving.read, "bytes": found.moving.read_bytes},
+                "written": {"requests": found.moving.written, "bytes": found.moving.written_bytes},
+                "missed": [redact(one) for one in found.moving.missed],
+            }
         document["counts"] = {kind: survey.count(kind) for kind in kinds_at_hand(survey)}
         document["experiments"] = [
             {

@@ -29,6 +29,7 @@ from mlflow_parity.migrating.plan.ends import (
     trust_findings,
     version_findings,
 )
+from mlflow_parity.migrating.plan.estimating import probed
 from mlflow_parity.migrating.plan.limits import Oddities, limits_of, unwritten
 from mlflow_parity.migrating.plan.source_state import (
     export_findings,
@@ -123,6 +124,9 @@ def preflight(
                 checked.found += exported_there(export, in_scope(settings, export.experiments), target)
         elif source is not None:
             checked.found += _looked(settings, source, target, renames, checked, told)
+            if not write:
+                known = in_scope(settings, source.experiments)
+                checked.probed = probed(source.reader, known, include_deleted=settings.include_deleted)
         survey = checked.survey
         if out := left_out(settings):
             why = "migrated and audited is what the options name"

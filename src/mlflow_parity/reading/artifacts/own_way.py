@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
+from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
@@ -54,6 +55,24 @@ def given_place(text: str, option: str) -> str:
             "the server keeps its artifacts in (its --artifacts-destination), or leave the option out"
         )
     return str(folder)
+
+
+def own_way(side: str, location: Location, text: str) -> OwnWay | None:
+    """Return the caller's own way to the files of a side; ``None``: none was given.
+
+    Raises:
+        UsageProblem: it is no place, or that of a side without a proxy.
+    """
+    if not text:
+        return None
+    option = f"--parity-{side}-artifacts"
+    place = given_place(text, option)
+    if location.kind != "http":
+        what = "a snapshot" if location.kind == "snapshot" else "an ARN, whose files are read in S3 as they are"
+        raise UsageProblem(
+            f"{option}: {place} stands for what a server keeps behind its proxy, and the {side} is {what}; leave it out"
+        )
+    return OwnWay(place, option)
 
 
 @dataclass(slots=True)
