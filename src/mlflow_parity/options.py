@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +112,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
+    Option(
+        "known-hashes",
+        "flag",
+        "false",
+        "Files that an earlier audit has read and that have not changed are not read",
+    ),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
@@ -250,6 +256,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         target_artifacts=values.get("target-artifacts", ""),
         subset=_subset(values),
         stop_after=_stop_after(values),
+        known_hashes=_flag("known-hashes", values),
     )
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
@@ -308,6 +315,8 @@ def _stop_after(values: Mapping[str, str]) -> int | None:
 def _check_folders(settings: Settings) -> None:
     """Refuse to keep a side where the other side's snapshot is: what is there is moved aside, or gone on with."""
     if settings.snapshot_dir is None:
+        if settings.known_hashes:
+            raise UsageProblem("--parity-known-hashes: they are kept in --parity-snapshot-dir; add that")
         return
     pairs = (("source", settings.source, settings.target), ("target", settings.target, settings.source))
     for side, location, other in pairs:
@@ -377,19 +386,3 @@ def _count(name: str, values: Mapping[str, str], *, most: int) -> int:
     if not 1 <= number <= most:
         raise UsageProblem(f"--parity-{name}: {number} is out of range; give a whole number from 1 to {most}")
     return number
-
-
-def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
-    """Say what an audit leaves out because options name what is in scope."""
-    left_out: list[str] = []
-    if models:
-        left_out.append("registered models and prompts that --parity-models leaves out")
-        if experiments:
-            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
-    elif experiments:
-        left_out.append(
-            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
-        )
-    if experiments or excluded:
-        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
-    return left_out

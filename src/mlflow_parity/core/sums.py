@@ -4,12 +4,14 @@ As text they are words: ``read md5=… parts=…-3 crc64nvme=…``. ``read`` say
 is theirs, ``stated`` that a store says so. ``parts`` is the MD5 of the MD5s of so many parts, which S3 makes of a
 file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes. The
 SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
+``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +20,7 @@ from typing import Literal, NamedTuple
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 
-READ, _STATED, PARTS, _SAID = "read", "stated", "parts", "said:"
+READ, _STATED, PARTS, _SAID, _KNOWN = "read", "stated", "parts", "said:", "known:"
 #: Checksums of the whole file, the strongest first, by the number of their bytes. The last ones are no proof by
 #: themselves: one in four thousand millions is equal by chance, and equal ones are easily made.
 LENGTHS: Mapping[str, int] = {"sha256": 32, "sha1": 20, "md5": 16, "crc64nvme": 8, "crc32": 4, "crc32c": 4}
@@ -34,14 +36,21 @@ NAMES: Mapping[str, str] = {
 }
 _ETAG = re.compile("[0-9a-f]{32}-[1-9][0-9]{0,4}")
 _HEX = re.compile("[0-9a-f]+")
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_SINCE = re.compile(_KNOWN + f"({_DAY})")
+#: What is told to prove that files are equal, around the day on which an earlier audit has read them.
+_KNOWN_SINCE = re.compile(f"(.* known since )({_DAY})", re.DOTALL)
 #: More words than this are not written here.
 _MOST = 40
-#: Who says so: both stores, one of them and the other's bytes, or the bytes of both.
-Whose = Literal["stated", "mixed", "read"]
+#: Who says so: both stores, one of them and the other's bytes, or the bytes of both; those of one side, or of both, as
+#: an earlier audit has read them.
+Whose = Literal["stated", "mixed", "read", "half known", "known"]
 _TOLD: Mapping[Whose, str] = {
     "stated": "stated by both stores",
     "mixed": "stated by one store, of the other's bytes",
     "read": "of the bytes",
+    "half known": "of the bytes, one side's",
+    "known": "of the bytes,",
 }
 #: How files are said to be equal where no checksum says so.
 BY_CONTENT, BY_SIZE = "their content as YAML", "their size alone"
@@ -56,11 +65,14 @@ class Sums:
     """Checksums of the whole file (hex), by kind."""
     parts: frozenset[str]
     """MD5s of MD5s of parts, each with the number of parts."""
+    since: str = ""
+    """The day on which an earlier audit has read the bytes; empty: none has, or they were read now."""
 
     def __str__(self) -> str:
         """Return which there are, for people."""
         kinds = [kind for kind in LENGTHS if kind in self.whole] + [PARTS] * bool(self.parts)
-        return ", ".join(NAMES[kind] for kind in kinds) + ("" if self.read else " (stated)") if kinds else "none"
+        whose = "" if self.read else f" (known since {self.since})" if self.since else " (stated)"
+        return ", ".join(NAMES[kind] for kind in kinds) + whose if kinds else "none"
 
 
 def text(whole: Mapping[str, str], parts: Collection[str] = (), *, read: bool) -> str:
@@ -86,7 +98,21 @@ def sums_of(file: Artifact) -> Sums:
             whole[kind] = value
     if "md5" in whole:
         parts.add(_of_one_part(whole["md5"]))
-    return Sums(not words or READ in words, whole, frozenset(parts))
+    since = _SINCE.fullmatch(words[0]) if words else None
+    return Sums(not words or READ in words, whole, frozenset(parts), since[1] if since else "")
+
+
+def known_since(day: str, read: str) -> str:
+    """Return the checksums of bytes that were read on a day in the past."""
+    return " ".join([f"{_KNOWN}{day}", *read.split()[1:]])
+
+
+def is_whole(sha256: str | None, stated: str, evidence: Evidence) -> bool:
+    """Whether what a store states is enough to prove that a file is equal to one that has the same."""
+    if sha256 is not None or evidence == "sha256":
+        return sha256 is not None
+    kinds = {word.partition("=")[0] for word in stated.split()} & LENGTHS.keys()
+    return bool(kinds if evidence == "weak" else kinds - WEAK)
 
 
 @lru_cache(maxsize=1024)
@@ -108,11 +134,13 @@ class Proof(NamedTuple):
     equal: bool | None
     kind: str = ""
     whose: Whose = "read"
+    since: str = ""
+    """The day on which an earlier audit has read what was not read now; of two the first."""
 
     @property
     def told(self) -> str:
         """``MD5 stated by both stores``."""
-        return f"{NAMES[self.kind]} {_TOLD[self.whose]}"
+        return f"{NAMES[self.kind]} {_TOLD[self.whose]}" + (f" known since {self.since}" if self.since else "")
 
 
 def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
@@ -124,21 +152,29 @@ def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
     if evidence == "sha256" and None in (mine.sha256, copy.sha256):
         return Proof(None)
     ours, theirs = sums_of(mine), sums_of(copy)
-    whose: Whose = "read" if ours.read and theirs.read else "mixed" if ours.read or theirs.read else "stated"
+    whose, since = _whose(ours, theirs), min(filter(None, (ours.since, theirs.since)), default="")
     if evidence == "sha256":
-        return Proof(mine.sha256 == copy.sha256, "sha256", whose)
+        return Proof(None) if since else Proof(mine.sha256 == copy.sha256, "sha256", whose)
     both = [kind for kind in LENGTHS if kind in ours.whole and kind in theirs.whole]
     differing = next((kind for kind in both if ours.whole[kind] != theirs.whole[kind]), None)
     if differing is not None:
-        return Proof(False, differing, whose)
+        return Proof(False, differing, whose, since)
     strong = next((kind for kind in both if kind not in WEAK), None)
     if strong is not None:
-        return Proof(True, strong, whose)
+        return Proof(True, strong, whose, since)
     if ours.parts & theirs.parts:
-        return Proof(True, PARTS, whose)
+        return Proof(True, PARTS, whose, since)
     if both and evidence == "weak":
-        return Proof(True, both[0], whose)
+        return Proof(True, both[0], whose, since)
     return Proof(None)
+
+
+def _whose(ours: Sums, theirs: Sums) -> Whose:
+    of_bytes = [one.read or bool(one.since) for one in (ours, theirs)]
+    if not all(of_bytes):
+        return "mixed" if any(of_bytes) else "stated"
+    known = [bool(one.since) for one in (ours, theirs)]
+    return "known" if all(known) else "half known" if any(known) else "read"
 
 
 def saying(read: str, sha256: str | None, stated: str) -> str:
@@ -192,7 +228,17 @@ def counted_by(counts: Mapping[str, int]) -> str:
 
     >>> counted_by({"SHA-256 of the bytes": 1, "MD5 stated by both stores": 41_200})
     '41,200 files equal by MD5 stated by both stores, 1 by SHA-256 of the bytes'
+
+    What is known of earlier audits is counted together, since the first of them; the ledger has the day of each.
     """
+    days: dict[str, str] = {}
+    for found in filter(None, map(_KNOWN_SINCE.fullmatch, counts)):
+        days[found[1]] = min(found[2], days.get(found[1], found[2]))
+    together = Counter[str]()
+    for told, count in counts.items():
+        since = _KNOWN_SINCE.fullmatch(told)
+        together[f"{since[1]}{days[since[1]]}" if since else told] += count
+    counts = together
     ordered = sorted((item for item in counts.items() if item[1]), key=lambda item: (-item[1], item[0]))
     first, *rest = [f"{count:,} {{}}by {told}" for told, count in ordered] or [""]
     noun = "file " if ordered and ordered[0][1] == 1 else "files "

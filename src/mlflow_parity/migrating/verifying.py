@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity import __version__
+from mlflow_parity.audit.scope import left_out_by_names
 from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
@@ -21,7 +22,7 @@ from mlflow_parity.core.verdict import Deleted
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import OWNERS, PROMISES, collected
 from mlflow_parity.migrating.settings import Settings
-from mlflow_parity.options import NOT_ASKED, NOT_LOADED, left_out_by_names
+from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.earlier import recount

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlflow_parity import __version__
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.running import Audit
+from mlflow_parity.audit.scope import left_out_by_names
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.test_items import Item
@@ -27,7 +28,7 @@ from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract, plural_of
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.options import BY_NAME as OPTIONS
-from mlflow_parity.options import NOT_ASKED, NOT_LOADED, left_out_by_names
+from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.answering import answering

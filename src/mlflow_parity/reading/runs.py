@@ -27,6 +27,7 @@ from mlflow_parity.kinds.attachments import named
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Store
@@ -63,6 +64,7 @@ class RunReader:
         page: int = PAGE,
         allowed: Sequence[str] = (),
         own_way: OwnWay | None = None,
+        known: KnownHashes | None = None,
     ) -> None:
         self.location = session.location
         self.session = session
@@ -73,6 +75,8 @@ class RunReader:
         #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
         self.wanted: Callable[[str], bool] = lambda _: True
         self.others = True
+        #: What earlier audits have read of files; an audit that is not asked to keeps nothing of the kind.
+        self._known = known
         self._credentials = credentials
         self._workers = workers
         # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
@@ -348,6 +352,7 @@ class RunReader:
             save_to=self.save_to,
             evidence=self.evidence,
             sure=sure,
+            known=self._known,
         )
 
 

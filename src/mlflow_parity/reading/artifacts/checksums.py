@@ -12,6 +12,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
@@ -32,11 +33,24 @@ BOTO3, MLFLOW = 8 << 20, 10 << 20
 _MOST_PARTS = 10_000
 
 
+class Mark(NamedTuple):
+    """Which state of a place a list has told: ``version`` changes with whatever is written there."""
+
+    place: str
+    version: str
+    written: float
+    """When it was, seconds since the epoch, as the store says."""
+    was_read: Callable[[], bool]
+    """Whether the bytes that came last from there were of this state, and it is in it still."""
+
+
 class Stated(NamedTuple):
     """What a store states of a file: its SHA-256 (hex), and other checksums as text."""
 
     sha256: str | None = None
     sums: str = ""
+    mark: Mark | None = None
+    """The state of its place; ``None``: the store does not tell it."""
 
 
 class Listed(NamedTuple):
@@ -44,13 +58,17 @@ class Listed(NamedTuple):
 
     etag: str
     algorithms: frozenset[str]
+    modified: float | None = None
+    """Seconds since the epoch."""
 
 
 def listed(item: Mapping[str, Any]) -> Listed:
     """Return what an entry of ``ListObjectsV2`` tells of a file."""
     told = item.get("ChecksumAlgorithm") or ()
     algorithms = frozenset(map(str, told)) if isinstance(told, (list, tuple)) else frozenset[str]()
-    return Listed(str(item.get("ETag") or ""), algorithms)
+    modified = item.get("LastModified")
+    stamp = modified.timestamp() if isinstance(modified, datetime) else None
+    return Listed(str(item.get("ETag") or ""), algorithms, stamp)
 
 
 def digests_of(etag: str) -> tuple[str, str]:

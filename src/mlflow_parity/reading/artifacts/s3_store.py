@@ -13,7 +13,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import text
 from mlflow_parity.reading.artifacts import checksums
-from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Stated
+from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.transport import endpoints
@@ -68,6 +68,8 @@ class S3Store:
         self._shared = shared
         self._bucket, self._prefix = bucket_and_prefix(place.uri)
         self._told: dict[str, Listed] = {}
+        self._sent: dict[str, tuple[str, float | None]] = {}
+        """ETag and time of what was sent last, by path."""
         self._etags = etags or EtagsOfPlaces()
 
     def files(self) -> Iterator[Artifact]:
@@ -163,12 +165,17 @@ class S3Store:
 
         def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
             def once() -> T:
-                body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
+                self._sent.pop(file.path, None)
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)
+                body = answer["Body"]
                 try:
                     with without_bound():
-                        return receive(at_most(body.iter_chunks(1 << 20), file.size))
+                        found = receive(at_most(body.iter_chunks(1 << 20), file.size))
                 finally:
                     body.close()
+                sent = checksums.listed(answer)
+                self._sent[file.path] = sent.etag, sent.modified
+                return found
 
             return self._tried("get", once, (file.size or 0) / _SLOWEST)
 
@@ -177,9 +184,23 @@ class S3Store:
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What S3 states of a file that it has listed, without sending it."""
         told = self._told.get(file.path)
-        if told is None:
-            return Stated()
+        return Stated() if told is None else self._stated(file, told, evidence)._replace(mark=self._mark(file, told))
 
+    def _mark(self, file: Artifact, told: Listed) -> Mark | None:
+        """Return the state of a file's place; with the time, as some services give many files one ETag."""
+        etag, modified = told.etag, told.modified
+        if not etag or modified is None:
+            return None
+        place = f"{self._client.meta.endpoint_url} s3://{self._bucket}/{self._prefix}{file.path}"
+
+        def was_read() -> bool:
+            sent, when = self._sent.get(file.path, ("", None))
+            # a header has whole seconds
+            return sent == etag and when is not None and int(when) == int(modified)
+
+        return Mark(place, f"{etag} {modified}", modified, was_read)
+
+    def _stated(self, file: Artifact, told: Listed, evidence: Evidence) -> Stated:
         def head() -> Any:
             key = self._prefix + file.path
             return self._tried(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,9 +12,10 @@ from typing import TypeVar
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import Depth, Evidence
-from mlflow_parity.core.sums import saying
+from mlflow_parity.core.sums import is_whole, saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
 from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 
@@ -40,13 +42,15 @@ def read_trees(
     save_to: Blobs | None = None,
     evidence: Evidence = "sha256",
     sure: Sure | None = None,
+    known: KnownHashes | None = None,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
     ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
     first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
     fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
-    ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does.
+    ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does, and
+    nothing of what is ``known`` of earlier audits.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -66,7 +70,10 @@ def read_trees(
                 read = _to_read(files, sure.get(name, ()) if sure is not None else ())
                 return ArtifactTree(
                     name,
-                    tuple(_hashed(store, file, depth, redact, save_to, evidence, file.path in read) for file in files),
+                    tuple(
+                        _hashed(store, file, depth, redact, save_to, evidence, file.path in read, known)
+                        for file in files
+                    ),
                 )
         except ReadError as error:
             reasons.append(str(error))
@@ -94,6 +101,7 @@ def _hashed(
     save_to: Blobs | None = None,
     evidence: Evidence = "sha256",
     sure: bool = False,
+    known: KnownHashes | None = None,
 ) -> Artifact:
     """Return a file with what its store states of its bytes; else hash it by streaming, trying every way to read it."""
     if file.is_folder:
@@ -105,6 +113,10 @@ def _hashed(
     try:
         if not (keep and (file.size is None or file.size <= keep)):
             stated = store.stated(file, evidence)
+            if known is not None and not sure and not is_whole(stated.sha256, stated.sums, evidence):
+                earlier = known.instead(stated.mark, file, evidence)
+                if earlier is not None:
+                    return earlier
             saved = save_to is None or (stated.sha256 is not None and save_to.holds(stated.sha256))
             if (stated.sha256 or stated.sums) and saved and not sure:
                 return Artifact(file.path, file.size, stated.sha256, sums=stated.sums)
@@ -115,6 +127,7 @@ def _hashed(
     for way in store.ways(file):
         # whole by its length and yet another one: a front end's page, or a cut; the next may be the file
         for _ in range(_TRIES_OF_OTHER):
+            began = time.time()
             try:
                 hashed, content = way(_receiver(keep, file.size, save_to))
             except TooLarge as error:
@@ -130,7 +143,9 @@ def _hashed(
                 continue
             if content is not None and not is_mlmodel and not _is_text(content):
                 content = None
-            sums = saying(hashed.sums, *stated) if sure else hashed.sums
+            if known is not None:
+                known.add(stated.mark, hashed.size, hashed.sha256, hashed.sums, began)
+            sums = saying(hashed.sums, stated.sha256, stated.sums) if sure else hashed.sums
             return Artifact(file.path, hashed.size, hashed.sha256, content, sums=sums)
     return Artifact(file.path, file.size, error=redact(reason))
 
