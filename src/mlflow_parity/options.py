@@ -118,6 +118,7 @@ OPTIONS: tuple[Option, ...] = (
         "false",
         "Files that an earlier audit has read and that have not changed are not read",
     ),
+    Option("checksums", "list", None, "Checksums of files in S3: reports of Compute checksum jobs (CSV)", "FILE"),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
@@ -257,6 +258,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         subset=_subset(values),
         stop_after=_stop_after(values),
         known_hashes=_flag("known-hashes", values),
+        checksums=_names(values.get("checksums", "")),
     )
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)

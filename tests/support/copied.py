@@ -22,6 +22,7 @@ from mlflow_parity.core.verdict import Finding, Row
 from mlflow_parity.kinds.check_registry import collected, select
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.server import ServerReader
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.reading.transport.timed import Limits
@@ -148,10 +149,11 @@ def audited(
     page: int = PAGE,
     evidence: Evidence = "stores",
     known: Path | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Outcome:
     """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions.
 
-    ``known`` is where it is kept what was read of files, and taken from.
+    ``known`` is where it is kept what was read of files, and taken from; ``reports`` state their checksums.
     """
     places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
     settings = Settings(
@@ -176,7 +178,7 @@ def audited(
         if hashes is not None:
             hashes.open()
             keeping.append(hashes)
-        return _side(name, places[name], env or {}, limits, workers, page, hashes)
+        return _side(name, places[name], env or {}, limits, workers, page, hashes, reports)
 
     keeping: list[KnownHashes] = []
     began = time.monotonic()
@@ -237,13 +239,14 @@ def _side(
     workers: int,
     page: int = PAGE,
     known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Side:
     if location.kind == "snapshot":
         return Side(name, location, None)
     redactor = Redactor.from_environment()
     found = credentials(location, name, dict(env))
     session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
-    reader = ServerReader(session, found, workers=workers, redactor=redactor, page=page, known=known)
+    reader = ServerReader(session, found, workers=workers, redactor=redactor, page=page, known=known, reports=reports)
     return Side(name, location, reader)
 
 

@@ -49,6 +49,8 @@ class Settings:
     subset: Subset | None = None
     """The part that is audited; ``None``: everything."""
     evidence: Evidence = "stores"
+    checksums: tuple[str, ...] = ()
+    """Reports of checksums that S3 Batch Operations have computed."""
     known_hashes: bool = False
     """Whether files are not read again that an earlier audit has read; what is known is kept in ``snapshot_dir``."""
 

@@ -4,7 +4,8 @@ As text they are words: ``read md5=… parts=…-3 crc64nvme=…``. ``read`` say
 is theirs, ``stated`` that a store says so. ``parts`` is the MD5 of the MD5s of so many parts, which S3 makes of a
 file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes. The
 SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
-``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change.
+``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change;
+``reported:sha256=…`` what a checksum report states of a file that is there as it was then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 
 READ, _STATED, PARTS, _SAID, _KNOWN = "read", "stated", "parts", "said:", "known:"
+REPORTED = "reported:"
 #: Checksums of the whole file, the strongest first, by the number of their bytes. The last ones are no proof by
 #: themselves: one in four thousand millions is equal by chance, and equal ones are easily made.
 LENGTHS: Mapping[str, int] = {"sha256": 32, "sha1": 20, "md5": 16, "crc64nvme": 8, "crc32": 4, "crc32c": 4}
@@ -42,15 +44,19 @@ _SINCE = re.compile(_KNOWN + f"({_DAY})")
 _KNOWN_SINCE = re.compile(f"(.* known since )({_DAY})", re.DOTALL)
 #: More words than this are not written here.
 _MOST = 40
-#: Who says so: both stores, one of them and the other's bytes, or the bytes of both; those of one side, or of both, as
-#: an earlier audit has read them.
-Whose = Literal["stated", "mixed", "read", "half known", "known"]
-_TOLD: Mapping[Whose, str] = {
-    "stated": "stated by both stores",
-    "mixed": "stated by one store, of the other's bytes",
-    "read": "of the bytes",
-    "half known": "of the bytes, one side's",
-    "known": "of the bytes,",
+#: Who says so of one side: its bytes, as they are read now or were by an earlier audit, its store, or a report of it.
+Whose = Literal["known", "read", "reported", "stated"]
+_TOLD: Mapping[tuple[Whose, Whose], str] = {
+    ("known", "known"): "of the bytes,",
+    ("known", "read"): "of the bytes, one side's",
+    ("known", "reported"): "stated by a checksum report, of the other's bytes",
+    ("known", "stated"): "stated by one store, of the other's bytes",
+    ("read", "read"): "of the bytes",
+    ("read", "reported"): "stated by a checksum report, of the other's bytes",
+    ("read", "stated"): "stated by one store, of the other's bytes",
+    ("reported", "reported"): "stated by a checksum report",
+    ("reported", "stated"): "stated by one store, and by a checksum report of the other",
+    ("stated", "stated"): "stated by both stores",
 }
 #: How files are said to be equal where no checksum says so.
 BY_CONTENT, BY_SIZE = "their content as YAML", "their size alone"
@@ -67,6 +73,12 @@ class Sums:
     """MD5s of MD5s of parts, each with the number of parts."""
     since: str = ""
     """The day on which an earlier audit has read the bytes; empty: none has, or they were read now."""
+    reported: frozenset[str] = frozenset()
+    """Those of the whole file that only a checksum report states."""
+
+    def whose(self, kind: str) -> Whose:
+        """Who says that a checksum is the file's."""
+        return "reported" if kind in self.reported else "read" if self.read else "known" if self.since else "stated"
 
     def __str__(self) -> str:
         """Return which there are, for people."""
@@ -90,8 +102,15 @@ def sums_of(file: Artifact) -> Sums:
     words = file.sums.split()[:_MOST]
     whole = {"sha256": file.sha256} if file.sha256 else {}
     parts: set[str] = set()
-    for word in words:
-        kind, _, value = word.partition("=")
+    reported: set[str] = set()
+    # what a store itself states comes first
+    for word in sorted(words, key=lambda word: word.startswith(REPORTED)):
+        kind, _, value = word.removeprefix(REPORTED).partition("=")
+        if word.startswith(REPORTED):
+            if kind in LENGTHS and kind not in whole and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
+                whole[kind] = value
+                reported.add(kind)
+            continue
         if kind == PARTS and _ETAG.fullmatch(value):
             parts.add(value)
         elif kind in LENGTHS and kind != "sha256" and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
@@ -99,7 +118,7 @@ def sums_of(file: Artifact) -> Sums:
     if "md5" in whole:
         parts.add(_of_one_part(whole["md5"]))
     since = _SINCE.fullmatch(words[0]) if words else None
-    return Sums(not words or READ in words, whole, frozenset(parts), since[1] if since else "")
+    return Sums(not words or READ in words, whole, frozenset(parts), since[1] if since else "", frozenset(reported))
 
 
 def known_since(day: str, read: str) -> str:
@@ -107,11 +126,28 @@ def known_since(day: str, read: str) -> str:
     return " ".join([f"{_KNOWN}{day}", *read.split()[1:]])
 
 
+def with_report(stated: str, reported: Mapping[str, str]) -> str:
+    """Return what a store states of a file with what a checksum report does; the first keeps its name."""
+    words = stated.split() or [_STATED]
+    return " ".join([*words, *(f"{REPORTED}{kind}={reported[kind]}" for kind in LENGTHS if kind in reported)])
+
+
+def stated_in(sha256: str | None, sums: str) -> Mapping[str, str]:
+    """Return the checksums of a whole file that are told, by kind."""
+    return sums_of(Artifact("", None, sha256, sums=sums or _STATED)).whole
+
+
+def reported_in(sums: str) -> dict[str, str]:
+    """Return what a checksum report states of a file."""
+    words = [word.removeprefix(REPORTED).partition("=") for word in sums.split() if word.startswith(REPORTED)]
+    return {kind: value for kind, _, value in words}
+
+
 def is_whole(sha256: str | None, stated: str, evidence: Evidence) -> bool:
     """Whether what a store states is enough to prove that a file is equal to one that has the same."""
     if sha256 is not None or evidence == "sha256":
         return sha256 is not None
-    kinds = {word.partition("=")[0] for word in stated.split()} & LENGTHS.keys()
+    kinds = {word.removeprefix(REPORTED).partition("=")[0] for word in stated.split()} & LENGTHS.keys()
     return bool(kinds if evidence == "weak" else kinds - WEAK)
 
 
@@ -124,7 +160,8 @@ def identity(file: Artifact) -> str | None:
     """Return the one checksum that stands for a file: its SHA-256, else the strongest that its store states."""
     if file.sha256 is not None or not file.sums:
         return file.sha256
-    words = {word.partition("=")[0]: word for word in file.sums.split()[:_MOST]}
+    said = file.sums.split()[:_MOST]
+    words = {word.removeprefix(REPORTED).partition("=")[0]: word for word in reversed(said)}
     return next((words[kind] for kind in (*LENGTHS, PARTS) if kind in words), None)
 
 
@@ -133,7 +170,8 @@ class Proof(NamedTuple):
 
     equal: bool | None
     kind: str = ""
-    whose: Whose = "read"
+    whose: tuple[Whose, Whose] = ("read", "read")
+    """Who says so of either side, in the order of the alphabet."""
     since: str = ""
     """The day on which an earlier audit has read what was not read now; of two the first."""
 
@@ -152,29 +190,27 @@ def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
     if evidence == "sha256" and None in (mine.sha256, copy.sha256):
         return Proof(None)
     ours, theirs = sums_of(mine), sums_of(copy)
-    whose, since = _whose(ours, theirs), min(filter(None, (ours.since, theirs.since)), default="")
     if evidence == "sha256":
-        return Proof(None) if since else Proof(mine.sha256 == copy.sha256, "sha256", whose)
+        known = ours.since or theirs.since
+        return Proof(None) if known else _proof(mine.sha256 == copy.sha256, "sha256", ours, theirs)
     both = [kind for kind in LENGTHS if kind in ours.whole and kind in theirs.whole]
     differing = next((kind for kind in both if ours.whole[kind] != theirs.whole[kind]), None)
     if differing is not None:
-        return Proof(False, differing, whose, since)
+        return _proof(False, differing, ours, theirs)
     strong = next((kind for kind in both if kind not in WEAK), None)
     if strong is not None:
-        return Proof(True, strong, whose, since)
+        return _proof(True, strong, ours, theirs)
     if ours.parts & theirs.parts:
-        return Proof(True, PARTS, whose, since)
+        return _proof(True, PARTS, ours, theirs)
     if both and evidence == "weak":
-        return Proof(True, both[0], whose, since)
+        return _proof(True, both[0], ours, theirs)
     return Proof(None)
 
 
-def _whose(ours: Sums, theirs: Sums) -> Whose:
-    of_bytes = [one.read or bool(one.since) for one in (ours, theirs)]
-    if not all(of_bytes):
-        return "mixed" if any(of_bytes) else "stated"
-    known = [bool(one.since) for one in (ours, theirs)]
-    return "known" if all(known) else "half known" if any(known) else "read"
+def _proof(equal: bool, kind: str, ours: Sums, theirs: Sums) -> Proof:
+    one, other = sorted((ours.whose(kind), theirs.whose(kind)))
+    days = [side.since for side in (ours, theirs) if side.whose(kind) == "known"]
+    return Proof(equal, kind, (one, other), min(days, default=""))
 
 
 def saying(read: str, sha256: str | None, stated: str) -> str:
@@ -216,7 +252,7 @@ def differ(before: Artifact, now: Artifact) -> bool:
     said = [word.removeprefix(_SAID) for word in now.sums.split() if word.startswith(_SAID)]
     if said and not ours.read:
         # a store that states what is not so has not changed for that
-        told = {word.partition("=")[0]: word.partition("=")[2] for word in said}
+        told = {word.partition("=")[0]: word.partition("=")[2] for word in (one.removeprefix(REPORTED) for one in said)}
         theirs = Sums(False, told, frozenset(told.get(PARTS, "").split()))
         if PARTS in told and ours.parts and "md5" not in ours.whole and ours.parts.isdisjoint(theirs.parts):
             return True

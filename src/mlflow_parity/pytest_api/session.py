@@ -34,7 +34,9 @@ from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
 from mlflow_parity.reading import Reader, open_reader
+from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
@@ -83,6 +85,7 @@ class Main(Shared):
         """What the inventory has to say for the report."""
         self.known: list[KnownHashes] = []
         """What earlier audits have read of the files of each live side, where that is asked for."""
+        self.checksums = ChecksumReports(settings.checksums, self.folder, with_crc64nvme=with_crc64nvme())
 
     @property
     def ledger(self) -> Path:
@@ -110,6 +113,7 @@ class Main(Shared):
             ParityError: one line for what is wrong with a location, an option or a server.
         """
         self.renames = load_renames(self.settings.rename)
+        self.checksums.open()
 
         def open_side(name: SideName) -> Side:
             location = self.settings.source if name == "source" else self.settings.target
@@ -119,7 +123,14 @@ class Main(Shared):
             way = own_way(name, location, getattr(self.settings, f"{name}_artifacts"))
             database = self.settings.source_db if name == "source" else self.settings.target_db
             reader: Reader = open_reader(
-                location, name, self.settings.workers, self.settings.allow_place, way, database, self._known(name)
+                location,
+                name,
+                self.settings.workers,
+                self.settings.allow_place,
+                way,
+                database,
+                self._known(name),
+                self.checksums or None,
             )
             if renames:
                 reader = RenamedReader(reader, renames)
@@ -191,6 +202,7 @@ class Main(Shared):
         for known in self.known:
             known.finish()
             self.notes += known.notes(self.redactor)
+        self.notes += self.checksums.notes()
         if self.settings.self_test:
             self.result.self_test = self_test(self.audit, self.result)
             self.result.timings["self-test"] = self.result.self_test.seconds
@@ -300,6 +312,7 @@ class Main(Shared):
             self.audit.close()
         for known in self.known:
             known.close()
+        self.checksums.close()
         self._scratch.close()
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.database.urls import DatabaseUrl
+    from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -192,12 +193,14 @@ def open_reader(
     own_way: OwnWay | None = None,
     database: DatabaseUrl | None = None,
     known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
 
     ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights, ``own_way`` is
     where the caller reaches what the server keeps behind its proxy, ``database`` is where the server keeps its data,
-    from which runs and metric histories are read then, ``known`` what earlier audits have read of files.
+    from which runs and metric histories are read then, ``known`` what earlier audits have read of files, ``reports``
+    what checksum reports state of them.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -212,7 +215,14 @@ def open_reader(
     redactor = Redactor.from_environment(also=(*location.secrets, *(database.secrets if database else ())))
     session = Session(location, found, workers=workers, redactor=redactor)
     reader = ServerReader(
-        session, found, workers=workers, redactor=redactor, allowed=allowed, own_way=own_way, known=known
+        session,
+        found,
+        workers=workers,
+        redactor=redactor,
+        allowed=allowed,
+        own_way=own_way,
+        known=known,
+        reports=reports,
     )
     if database is None:
         return reader

@@ -34,6 +34,7 @@ from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import probe, server_info
@@ -65,6 +66,7 @@ class RunReader:
         allowed: Sequence[str] = (),
         own_way: OwnWay | None = None,
         known: KnownHashes | None = None,
+        reports: ChecksumReports | None = None,
     ) -> None:
         self.location = session.location
         self.session = session
@@ -77,6 +79,8 @@ class RunReader:
         self.others = True
         #: What earlier audits have read of files; an audit that is not asked to keeps nothing of the kind.
         self._known = known
+        #: What checksum reports state of files in S3.
+        self._reports = reports
         self._credentials = credentials
         self._workers = workers
         # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
@@ -90,7 +94,9 @@ class RunReader:
         self.trusted = TrustedPlaces(allowed, self.experiments, workspace=bool(session.location.workspace))
         #: The caller's own way to what the server keeps behind its proxy, if there is one.
         self.own_way = own_way
-        self.places = self._places = Places(session, credentials, lambda: self.capabilities, self.trusted, own_way)
+        self.places = self._places = Places(
+            session, credentials, lambda: self.capabilities, self.trusted, own_way, reports
+        )
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property
@@ -353,6 +359,7 @@ class RunReader:
             evidence=self.evidence,
             sure=sure,
             known=self._known,
+            reports=self._reports,
         )
 
 

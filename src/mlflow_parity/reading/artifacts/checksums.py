@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import importlib
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -51,6 +52,8 @@ class Stated(NamedTuple):
     sums: str = ""
     mark: Mark | None = None
     """The state of its place; ``None``: the store does not tell it."""
+    around: str = ""
+    """The place around it of which a checksum report tells; empty: none tells of the file."""
 
 
 class Listed(NamedTuple):
@@ -207,9 +210,11 @@ class _Parts:
 
 
 class Hasher:
-    """All checksums of a stream of bytes, in one pass."""
+    """All checksums of a stream of bytes, in one pass; ``also``: those that only reports of checksums know."""
 
-    def __init__(self, expected: int | None) -> None:
+    def __init__(self, expected: int | None, *, also: bool = False) -> None:
+        self._sha1 = hashlib.sha1(usedforsecurity=False) if also else None
+        self._crc32 = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = _crc64nvme()
@@ -224,6 +229,9 @@ class Hasher:
             parts.add(view, self._with)
         self._sha256.update(view)
         self._md5.update(view)
+        if self._sha1 is not None:
+            self._sha1.update(view)
+            self._crc32 = zlib.crc32(view, self._crc32)
         if self._crc is not None:
             self._crc_value = self._crc(piece, self._crc_value)
         self.size += len(piece)
@@ -237,6 +245,14 @@ class Hasher:
     def sha256(self) -> str:
         """The SHA-256, in hex."""
         return self._sha256.hexdigest()
+
+    @property
+    def whole(self) -> dict[str, str]:
+        """All that were computed of the whole file (hex), by kind."""
+        found = {"sha256": self.sha256, "md5": self._md5.hexdigest()}
+        if self._sha1 is not None:
+            found |= {"sha1": self._sha1.hexdigest(), "crc32": f"{self._crc32:08x}"}
+        return found | ({"crc64nvme": f"{self._crc_value:016x}"} if self._crc is not None else {})
 
     @property
     def sums(self) -> str:

@@ -11,11 +11,12 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import text
+from mlflow_parity.core.sums import is_whole, stated_in, text, with_report
 from mlflow_parity.reading.artifacts import checksums
 from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
 from mlflow_parity.reading.transport.slowing import Patience
@@ -61,6 +62,7 @@ class S3Store:
         patience: Patience,
         shared: SharedListings | None = None,
         etags: EtagsOfPlaces | None = None,
+        reports: ChecksumReports | None = None,
     ) -> None:
         self._client = client
         self._place = place
@@ -71,6 +73,7 @@ class S3Store:
         self._sent: dict[str, tuple[str, float | None]] = {}
         """ETag and time of what was sent last, by path."""
         self._etags = etags or EtagsOfPlaces()
+        self._reports = reports
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
@@ -184,7 +187,27 @@ class S3Store:
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What S3 states of a file that it has listed, without sending it."""
         told = self._told.get(file.path)
-        return Stated() if told is None else self._stated(file, told, evidence)._replace(mark=self._mark(file, told))
+        if told is None:
+            return Stated()
+        stated = self._stated(file, told, evidence)._replace(mark=self._mark(file, told))
+        return stated if self._reports is None else self._with_report(file, told, evidence, stated)
+
+    def _with_report(self, file: Artifact, told: Listed, evidence: Evidence, stated: Stated) -> Stated:
+        """Return what S3 states with what a checksum report does of the file as it is now, where S3 alone does not do.
+
+        Raises:
+            UsageProblem: the report contradicts S3.
+        """
+        key = self._prefix + file.path
+        if self._reports is None or evidence == "sha256" or key.rpartition("/")[2] == "MLmodel":
+            return stated
+        found = self._reports.of(self._bucket, key, told.etag, weak=evidence == "weak")
+        if not found or is_whole(stated.sha256, stated.sums, evidence):
+            if found:
+                self._reports.check(f"s3://{self._bucket}/{key}", found, stated_in(stated.sha256, stated.sums))
+            return stated
+        around = f"{self._bucket}/{place_of(self._place.uri, self._place.owner) or ''}"
+        return stated._replace(sums=with_report(stated.sums, found), around=around)
 
     def _mark(self, file: Artifact, told: Listed) -> Mark | None:
         """Return the state of a file's place; with the time, as some services give many files one ETag."""
