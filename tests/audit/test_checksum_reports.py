@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.copied import Outcome
 from support.ends import FILES, MIB, MLMODEL, Ends, equal, findings, two_ends
-from support.reported import message, report, row
+from support.reported import inventory, listed, message, report, row
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.scope import Evidence
@@ -172,3 +172,43 @@ def test_files_in_other_parts_and_a_side_without_a_report(ends: Ends, tmp_path: 
     outcome = ends.audit(reports=only, workers=1)
     only.close()
     equal(outcome)
+
+
+def listing(ends: Ends, folder: Path, encryption: Callable[[str], str]) -> ChecksumReports:
+    """An inventory of each side, which says of a file's name how it is encrypted."""
+    manifests = []
+    for side in SIDES:
+        bucket, _, root = ends.roots[side].removeprefix("s3://").partition("/")
+        found = ends.client.list_objects_v2(Bucket=bucket, Prefix=root)
+        items = list(found["Contents"])
+        while found.get("IsTruncated"):
+            token = found["NextContinuationToken"]
+            found = ends.client.list_objects_v2(Bucket=bucket, Prefix=root, ContinuationToken=token)
+            items += found["Contents"]
+        rows = [listed(bucket, one["Key"], one["Size"], one["ETag"], encryption(one["Key"])) for one in items]
+        manifests.append(str(inventory(folder / side, rows, bucket=bucket)))
+    made = ChecksumReports(manifests, folder, with_crc64nvme=True)
+    made.open()
+    return made
+
+
+@pytest.mark.long
+def test_an_inventory_tells_which_etags_count(ends: Ends, tmp_path: Path) -> None:
+    """Where KMS encrypts some files of a place, the others need not be read; one that lies is refused."""
+    for number in range(5):
+        ends.both(f"plain {number}.bin", b"plain %d" % number)
+    ends.audit()
+    # one that is encrypted stands for all of its place
+    assert "plain 3.bin" in ends.read()
+
+    def true(key: str) -> str:
+        return "SSE-S3" if "plain" in key else "SSE-KMS"
+
+    outcome = audit(ends, listing(ends, tmp_path, true))
+    equal(outcome)
+    assert bytes_read(ends) == sorted([*FILES, *FILES])
+    assert proofs(outcome) == {"MD5 stated by both stores": 5, "SHA-256 of the bytes": len(FILES)}
+    ends.put("target", "plain 3.bin", b"PLAIN 3")
+    assert findings(audit(ends, listing(ends, tmp_path / "lost", true))) == {"plain 3.bin": "mismatch"}
+    with pytest.raises(UsageProblem, match="an inventory states another encryption than S3"):
+        audit(ends, listing(ends, tmp_path / "lies", lambda _: "SSE-S3"))

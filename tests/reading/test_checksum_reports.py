@@ -55,6 +55,13 @@ def test_names_are_found_however_they_are_written(tmp_path: Path, key: str, quot
     assert of(reports, key) == SHA
 
 
+def test_the_list_of_a_jobs_reports_is_none(tmp_path: Path) -> None:
+    """It names the files that are wanted, and says so."""
+    (tmp_path / "manifest.json").write_text('{"Format": "Report_CSV_20180820", "Results": []}')
+    with pytest.raises(UsageProblem, match="give the CSV files that it names"):
+        opened(tmp_path, tmp_path / "manifest.json")
+
+
 def test_packed_ones_headers_and_several(tmp_path: Path) -> None:
     """A report comes in parts; a part may be packed, and a header is none of its lines."""
     first = report(tmp_path / "1.csv", [COLUMNS, GOOD])
@@ -126,7 +133,7 @@ def test_two_of_one_state_that_contradict_each_other_are_refused(tmp_path: Path)
         (b"b," + b"k" * 100_000 + b",,failed,,,\n", "a line of more than"),
         (b"b,k,,succeeded,200,," + b"[" * 50_000 + b"\n", "."),
         (b"\x1f\x8b" + b"\0" * 20, "."),
-        (gzip.compress(b"b,k,,failed,404,,x\n" * 1_000)[:-30], "it is cut"),
+        (gzip.compress(b"b,k,,failed,404,,x\n" * 1_000)[:-30], "is cut"),
         (gzip.compress(b"b,k,,failed,404,,x\n" * 1_000)[:30], "."),
         (gzip.compress(b"b,k,,failed,404,,x\n")[:-8] + b"\0" * 8, "CRC"),
     ],

@@ -18,7 +18,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
 
-from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.sums import LENGTHS, WEAK, text
 
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
@@ -115,6 +115,7 @@ def is_plain(head: Mapping[str, Any]) -> bool:
 class _Sampled:
     asked: int = 0
     plain: bool = True
+    refused: bool = False
     lock: Lock = field(default_factory=Lock)
 
 
@@ -129,14 +130,29 @@ class EtagsOfPlaces:
         self._places: dict[str, _Sampled] = {}
         self._lock = Lock()
 
-    def are_digests(self, bucket: str, place: str, head: Callable[[], Mapping[str, Any]], etag: str) -> bool:
-        """Whether ETags of a place are digests; ``head`` asks for the file that is looked at now."""
+    def are_digests(
+        self,
+        bucket: str,
+        place: str,
+        head: Callable[[], Mapping[str, Any]],
+        etag: str,
+        listed: bool | None = None,
+    ) -> bool:
+        """Whether ETags of a place are digests; ``head`` asks for the file that is looked at now.
+
+        ``listed`` is what an inventory states of that file; ``None``: none does.
+
+        Raises:
+            UsageProblem: the inventory is contradicted.
+        """
         if bucket.endswith(_DIRECTORY_BUCKET):
             return False
         with self._lock:
             sampled = self._places.setdefault(f"{bucket}/{place}", _Sampled())
         with sampled.lock:
             sampled.asked += 1
+            if listed is not None:
+                return self._as_listed(sampled, head, etag, listed)
             if not sampled.plain or not (sampled.asked <= _FIRST or sampled.asked % _EACH == 0):
                 return sampled.plain
             try:
@@ -147,6 +163,22 @@ class EtagsOfPlaces:
             else:
                 sampled.plain = is_plain(told) and str(told.get("ETag")) == etag
             return sampled.plain
+
+    @staticmethod
+    def _as_listed(sampled: _Sampled, head: Callable[[], Mapping[str, Any]], etag: str, listed: bool) -> bool:
+        if sampled.refused or not (sampled.asked <= _FIRST or sampled.asked % _EACH == 0):
+            return listed and not sampled.refused
+        try:
+            told = head()
+        except ReadError:
+            sampled.refused = True
+            return False
+        if str(told.get("ETag")) == etag and is_plain(told) != listed:
+            raise UsageProblem(
+                f"--parity-checksums: an inventory states another encryption than S3 of a file whose ETag is {etag} "
+                "in both; leave the inventory out"
+            )
+        return listed
 
 
 def stated(

@@ -238,9 +238,15 @@ class S3Store:
             told,
             file.size,
             head,
-            lambda: self._etags.are_digests(self._bucket, place, head, told.etag),
+            lambda: self._etags.are_digests(self._bucket, place, head, told.etag, self._listed_plain(file, told)),
             weak=evidence == "weak",
         )
+
+    def _listed_plain(self, file: Artifact, told: Listed) -> bool | None:
+        """Whether a file's ETag is of its bytes, as an inventory states it; ``None``: none does."""
+        if self._reports is None or file.size is None:
+            return None
+        return self._reports.is_plain(self._bucket, self._prefix + file.path, told.etag, file.size)
 
     def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.

@@ -9,35 +9,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-import csv
-import gzip
 import hashlib
-import os
 import re
 import secrets
 import sqlite3
-import stat
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import IO, NamedTuple, cast
-from urllib.parse import unquote, unquote_plus
+from typing import NamedTuple
 
 from mlflow_parity.core.errors import UsageProblem, no_space
 from mlflow_parity.core.input_files import Unusable, parsed_json
 from mlflow_parity.core.sums import LENGTHS, WEAK
 from mlflow_parity.core.text import counted
+from mlflow_parity.reading.statements.given_files import csv_rows, names, opened
+from mlflow_parity.reading.statements.inventories import entries
 
 OPTION = "--parity-checksums"
 #: Columns of a report, ``Report_CSV_20180820``; the two in the middle come in either order.
 COLUMNS = ("Bucket", "Key", "VersionId", "TaskStatus", "ErrorCode", "HTTPStatusCode", "ResultMessage")
-#: Bytes of one line: a key has 1,024 at most, each of which may be written as three.
-_LONGEST = 64 << 10
 _ETAG = re.compile('"?([0-9a-zA-Z-]{1,128})"?')
-_ROWS = 10_000
 #: Files of each place that are read all the same, where they are not large, and one of so many others.
 _FIRST, _LARGE, _EACH = 3, 64 << 20, 1_000
 #: Checksums that are computed of bytes here, beside those of every file that is read.
@@ -70,7 +62,7 @@ class ChecksumReports:
         self._shown: set[str] = set()
         """Places of which a file was read, and is what the reports state."""
         self._left: Counter[str] = Counter()
-        self._read = 0
+        self._read = self._lists = self._listed = 0
         self.used = 0
         """Files that were not read."""
         self.checked = 0
@@ -97,9 +89,16 @@ class ChecksumReports:
                 "CREATE TABLE said (place BLOB, etag TEXT, kind TEXT, value BLOB, file INTEGER, "
                 "PRIMARY KEY (place, etag, kind)) WITHOUT ROWID"
             )
+            rows.execute(
+                "CREATE TABLE listed (place BLOB, etag TEXT, size INTEGER, plain INTEGER, "
+                "PRIMARY KEY (place, etag, size)) WITHOUT ROWID"
+            )
             rows.execute("BEGIN")
             self._rows = rows
             for number, file in enumerate(self._files):
+                if file.lower().endswith(".json"):
+                    self._list(file)
+                    continue
                 for row in self._in(file):
                     self._keep(row, number)
             rows.execute("COMMIT")
@@ -112,27 +111,21 @@ class ChecksumReports:
         """Yield what a report states of whole files."""
         count = 0
         try:
-            with _opened(file) as opened:
-                rows = csv.reader(_lines(opened), strict=True)
-                for columns in rows:
+            with opened(file) as content:
+                for number, columns in csv_rows(content):
                     if count == 0 and tuple(column.strip() for column in columns) == COLUMNS:
                         continue
                     count += 1
                     try:
                         row = self._row(columns)
                     except Unusable as error:
-                        raise Unusable(f"{error} (line {rows.line_num:,})") from None
+                        raise Unusable(f"{error} (line {number:,})") from None
                     if row is not None:
                         yield row
             if not count:
                 raise Unusable("is empty")
-        except (csv.Error, EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-            why = "it is cut" if isinstance(error, EOFError) else " ".join(str(error).split())[:200]
-            raise _refused(file, f"is no report of S3 Batch Operations, or damaged: {why}") from None
         except Unusable as error:
             raise _refused(file, str(error)) from None
-        except OSError as error:
-            raise _refused(file, f"cannot be read: {error.strerror or error}") from None
 
     def _row(self, columns: Sequence[str]) -> _Row | None:
         """Return what a line states; ``None``: nothing of a whole file that counts.
@@ -150,8 +143,8 @@ class ChecksumReports:
             self._left["tasks that failed"] += 1
             return None
         told = parsed_json(message.encode("utf-8", "surrogatepass"))
-        names = ("etag", "checksumAlgorithm", "checksumType", "checksum_base64", "checksum_hex")
-        if not isinstance(told, dict) or not all(isinstance(told.get(name), (str, type(None))) for name in names):
+        parts = ("etag", "checksumAlgorithm", "checksumType", "checksum_base64", "checksum_hex")
+        if not isinstance(told, dict) or not all(isinstance(told.get(name), (str, type(None))) for name in parts):
             raise Unusable("has a result that is no checksum: give the report of a Compute checksum job")
         etag, kind = _ETAG.fullmatch(told.get("etag") or ""), str(told.get("checksumAlgorithm") or "").lower()
         if etag is None or kind not in LENGTHS:
@@ -165,7 +158,7 @@ class ChecksumReports:
         if kind not in self._kinds:
             self._left[f"{kind.upper()}s, which cannot be computed here"] += 1
             return None
-        return _Row(bucket, frozenset({key, unquote(key), unquote_plus(key)}), etag[1], kind, value)
+        return _Row(bucket, names(key), etag[1], kind, value)
 
     def _keep(self, row: _Row, number: int) -> None:
         assert self._rows is not None
@@ -185,7 +178,43 @@ class ChecksumReports:
                     f"s3://{row.bucket}/{key[:200]}; make the report again, or leave it out"
                 )
 
+    def _list(self, file: str) -> None:
+        """Keep what an inventory states.
+
+        Raises:
+            UsageProblem: it is none, or contradicts itself or another one.
+        """
+        assert self._rows is not None
+        self._lists += 1
+        try:
+            for entry in entries(Path(file).expanduser()):
+                self._listed += 1
+                for key in entry.keys:
+                    place = _place(entry.bucket, key)
+                    added = self._rows.execute(
+                        "INSERT OR IGNORE INTO listed VALUES (?, ?, ?, ?)",
+                        (place, entry.etag, entry.size, entry.plain),
+                    )
+                    if not added.rowcount and self._is_plain(place, entry.etag, entry.size) != entry.plain:
+                        raise Unusable(f"states two encryptions of one state of s3://{entry.bucket}/{key[:200]}")
+        except Unusable as error:
+            raise UsageProblem(
+                f"{OPTION}: {file} {error}; give the manifest.json of an S3 Inventory beside its files"
+            ) from None
+
+    def _is_plain(self, place: bytes, etag: str, size: int) -> bool | None:
+        if self._rows is None:
+            return None
+        query = "SELECT plain FROM listed WHERE place = ? AND etag = ? AND size = ?"
+        row = self._rows.execute(query, (place, etag, size)).fetchone()
+        return None if row is None else bool(row[0])
+
     # --- what they state
+
+    def is_plain(self, bucket: str, key: str, etag: str, size: int) -> bool | None:
+        """Whether the ETag of a file is of its bytes, as an inventory states its encryption; ``None``: none does."""
+        with self._lock:
+            return self._is_plain(_place(bucket, key), etag.strip('"'), size)
 
     def of(self, bucket: str, key: str, etag: str, *, weak: bool) -> dict[str, str]:
         """Return the checksums (hex) of a file that has an ETag now, by kind."""
@@ -227,14 +256,17 @@ class ChecksumReports:
 
     def notes(self) -> list[str]:
         """Return what a report of the audit has to say of it."""
-        if not self._files:
-            return []
-        told = (
-            f"{OPTION}: {counted(self._read, 'lines')} of {counted(len(self._files), 'reports')}; "
-            f"{counted(self.used, 'files')} were not read for them, {self.checked:,} were, and are what they state"
-        )
-        left = [f"{what}: {count:,}" for what, count in sorted(self._left.items())]
-        return [told + (f"; without use: {', '.join(left)}" if left else "")]
+        found = []
+        if reports := len(self._files) - self._lists:
+            left = [f"{what}: {count:,}" for what, count in sorted(self._left.items())]
+            found.append(
+                f"{OPTION}: {counted(self._read, 'lines')} of {counted(reports, 'reports')}; "
+                f"{counted(self.used, 'files')} were not read for them, {self.checked:,} were, and are what they state"
+                + (f"; without use: {', '.join(left)}" if left else "")
+            )
+        if self._lists:
+            found.append(f"{OPTION}: S3 Inventory states how {counted(self._listed, 'files')} are encrypted")
+        return found
 
     def close(self) -> None:
         """Drop what was kept."""
@@ -267,32 +299,3 @@ def _value(text: str | None, hexadecimal: str | None) -> bytes:
     if not found or found[0] != found[-1]:
         raise Unusable("has a checksum that is none, or two that are not the same")
     return found[0]
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[IO[bytes]]:
-    """Open a report, unpacked where it is packed.
-
-    Raises:
-        Unusable: it is no regular file.
-    """
-    try:
-        # without waiting for one who writes into a pipe
-        handle = os.open(Path(file).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as error:
-        raise Unusable(f"cannot be read: {error}") from None
-    with os.fdopen(handle, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Unusable("is no regular file")
-        if opened.peek(2)[:2] == b"\x1f\x8b":
-            with gzip.open(opened) as unpacked:
-                yield cast("IO[bytes]", unpacked)
-        else:
-            yield opened
-
-
-def _lines(opened: IO[bytes]) -> Iterator[str]:
-    while line := opened.readline(_LONGEST + 1):
-        if len(line) > _LONGEST:
-            raise Unusable(f"has a line of more than {_LONGEST:,} bytes")
-        yield line.decode("utf-8")
