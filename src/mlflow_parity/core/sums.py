@@ -46,16 +46,17 @@ _KNOWN_SINCE = re.compile(f"(.* known since )({_DAY})", re.DOTALL)
 _MOST = 40
 #: Who says so of one side: its bytes, as they are read now or were by an earlier audit, its store, or a report of it.
 Whose = Literal["known", "read", "reported", "stated"]
+_REPORT = "checksum report"
 _TOLD: Mapping[tuple[Whose, Whose], str] = {
     ("known", "known"): "of the bytes,",
     ("known", "read"): "of the bytes, one side's",
-    ("known", "reported"): "stated by a checksum report, of the other's bytes",
+    ("known", "reported"): f"stated by a {_REPORT}, of the other's bytes",
     ("known", "stated"): "stated by one store, of the other's bytes",
     ("read", "read"): "of the bytes",
-    ("read", "reported"): "stated by a checksum report, of the other's bytes",
+    ("read", "reported"): f"stated by a {_REPORT}, of the other's bytes",
     ("read", "stated"): "stated by one store, of the other's bytes",
-    ("reported", "reported"): "stated by a checksum report",
-    ("reported", "stated"): "stated by one store, and by a checksum report of the other",
+    ("reported", "reported"): f"stated by a {_REPORT}",
+    ("reported", "stated"): f"stated by one store, and by a {_REPORT} of the other",
     ("stated", "stated"): "stated by both stores",
 }
 #: How files are said to be equal where no checksum says so.
@@ -160,8 +161,9 @@ def identity(file: Artifact) -> str | None:
     """Return the one checksum that stands for a file: its SHA-256, else the strongest that its store states."""
     if file.sha256 is not None or not file.sums:
         return file.sha256
-    said = file.sums.split()[:_MOST]
-    words = {word.removeprefix(REPORTED).partition("=")[0]: word for word in reversed(said)}
+    # what a store itself states stands before what a report does
+    said = sorted(file.sums.split()[:_MOST], key=lambda word: not word.startswith(REPORTED))
+    words = {word.removeprefix(REPORTED).partition("=")[0]: word for word in said}
     return next((words[kind] for kind in (*LENGTHS, PARTS) if kind in words), None)
 
 
@@ -242,6 +244,11 @@ def of_other_bytes(words: str) -> str:
 def is_weak(told: str) -> bool:
     """Whether what is told to prove that files are equal is a CRC32 alone."""
     return told.startswith(tuple(f"{NAMES[kind]} " for kind in WEAK))
+
+
+def is_borrowed(told: str) -> bool:
+    """Whether what is told to prove that files are equal is of an earlier audit, or of a report that somebody gave."""
+    return _KNOWN_SINCE.fullmatch(told) is not None or _REPORT in told
 
 
 def differ(before: Artifact, now: Artifact) -> bool:
