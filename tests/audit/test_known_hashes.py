@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,10 +50,10 @@ def test_nothing_is_read_twice(ends: Ends, tmp_path: Path) -> None:
     equal(outcome)
     assert bytes_read(ends) == []
     [(told, count)] = proofs(outcome).items()
-    assert told.startswith("SHA-256 of the bytes, known since 20")
+    assert told.startswith("SHA-256 of the bytes known since 20")
     assert count == len(FILES)
     assert outcome.result is not None
-    assert counted_by(outcome.result.evidence).startswith("7 files equal by SHA-256 of the bytes, known since 20")
+    assert counted_by(outcome.result.evidence).startswith("7 files equal by SHA-256 of the bytes known since 20")
     [row] = [row for row in outcome.rows if row.facet == "artifacts"]
     assert {path for told, paths in row.evidence for path in paths if "known" in told} == set(FILES)
 
@@ -155,3 +156,26 @@ def test_a_file_without_its_change_ends_the_audit(ends: Ends, tmp_path: Path, mo
     with pytest.raises(SnapshotError, match="though nothing about the file tells of a change") as raised:
         ends.audit(known=tmp_path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.long
+def test_what_rests_on_known_hashes_is_not_gone_on_with(
+    ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit that ended because they were wrong has left parts that rest on them: they are read again."""
+    known, kept = tmp_path / "known", tmp_path / "kept"
+    ends.audit(known=known)
+
+    def breaks(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow_parity.audit.side.Side.finish", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            ends.audit(known=known, snapshots=kept)
+    assert bytes_read(ends) == []
+    shutil.rmtree(known)
+    outcome = ends.audit(snapshots=kept)
+    equal(outcome)
+    assert bytes_read(ends) == sorted(BOTH)
+    assert proofs(outcome) == {"SHA-256 of the bytes": len(FILES)}

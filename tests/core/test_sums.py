@@ -190,7 +190,7 @@ def known(day: str = "2026-11-20", words: str = f"md5={ONE}", sha256: str = SHA)
 @pytest.mark.parametrize(
     ("mine", "copy", "proof"),
     [
-        (known(), known("2026-10-01"), "SHA-256 of the bytes, known since 2026-10-01"),
+        (known(), known("2026-10-01"), "SHA-256 of the bytes known since 2026-10-01"),
         (known(), read(), "SHA-256 of the bytes, one side's known since 2026-11-20"),
         (stated(f"md5={ONE}"), known(), "MD5 stated by one store, of the other's bytes known since 2026-11-20"),
     ],
@@ -209,11 +209,11 @@ def test_what_is_known_is_counted_together_since_the_first_day() -> None:
     """Else an audit after a year of weekly ones has a line for each."""
     told = {
         "SHA-256 of the bytes": 312,
-        "SHA-256 of the bytes, known since 2026-11-20": 40_000,
-        "SHA-256 of the bytes, known since 2026-12-01": 888,
+        "SHA-256 of the bytes known since 2026-11-20": 40_000,
+        "SHA-256 of the bytes known since 2026-12-01": 888,
     }
     assert counted_by(told) == (
-        "40,888 files equal by SHA-256 of the bytes, known since 2026-11-20, 312 by SHA-256 of the bytes"
+        "40,888 files equal by SHA-256 of the bytes known since 2026-11-20, 312 by SHA-256 of the bytes"
     )
 
 

@@ -48,7 +48,7 @@ _MOST = 40
 Whose = Literal["known", "read", "reported", "stated"]
 _REPORT = "checksum report"
 _TOLD: Mapping[tuple[Whose, Whose], str] = {
-    ("known", "known"): "of the bytes,",
+    ("known", "known"): "of the bytes",
     ("known", "read"): "of the bytes, one side's",
     ("known", "reported"): f"stated by a {_REPORT}, of the other's bytes",
     ("known", "stated"): "stated by one store, of the other's bytes",
@@ -244,6 +244,11 @@ def of_other_bytes(words: str) -> str:
 def is_weak(told: str) -> bool:
     """Whether what is told to prove that files are equal is a CRC32 alone."""
     return told.startswith(tuple(f"{NAMES[kind]} " for kind in WEAK))
+
+
+def is_of_others(sums: str) -> bool:
+    """Whether something about a file's bytes is told by an earlier audit, or by a report that somebody gave."""
+    return any(word.startswith((_KNOWN, REPORTED)) for word in sums.split())
 
 
 def is_borrowed(told: str) -> bool:
