@@ -127,7 +127,7 @@ class EtagsOfPlaces:
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, _Sampled] = {}
+        self._places: dict[tuple[str, bool], _Sampled] = {}
         self._lock = Lock()
 
     def are_digests(
@@ -147,8 +147,10 @@ class EtagsOfPlaces:
         """
         if bucket.endswith(_DIRECTORY_BUCKET):
             return False
+        # what an inventory states of some files shows nothing of the others
+        group = f"{bucket}/{place}", listed is None
         with self._lock:
-            sampled = self._places.setdefault(f"{bucket}/{place}", _Sampled())
+            sampled = self._places.setdefault(group, _Sampled())
         with sampled.lock:
             sampled.asked += 1
             if listed is not None:
