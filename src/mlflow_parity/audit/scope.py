@@ -247,22 +247,6 @@ class Scope:
         return not any(fnmatchcase(name, waiver.experiment) for name in every - read)
 
 
-def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
-    """Say what an audit leaves out because options name what is in scope."""
-    left_out: list[str] = []
-    if models:
-        left_out.append("registered models and prompts that --parity-models leaves out")
-        if experiments:
-            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
-    elif experiments:
-        left_out.append(
-            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
-        )
-    if experiments or excluded:
-        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
-    return left_out
-
-
 def is_deleted(experiment: Experiment) -> bool:
     """Whether an experiment is deleted, which hides its runs."""
     return experiment.lifecycle_stage == "deleted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +101,19 @@ class Recheck:
     def title(self) -> str:
         """Which report it is, in a few words."""
         return f"{Path(self.path).name} of {self.created} (SHA-256 {self.digest[:16]}…)"
+
+
+def left_out_by_names(experiments: Sequence[str], excluded: Sequence[str], models: Sequence[str]) -> list[str]:
+    """Say what an audit leaves out because options name what is in scope."""
+    left_out: list[str] = []
+    if models:
+        left_out.append("registered models and prompts that --parity-models leaves out")
+        if experiments:
+            left_out.append("what belongs to the server (--parity-experiments leaves it out)")
+    elif experiments:
+        left_out.append(
+            "registered models, prompts and what belongs to the server (--parity-experiments leaves them out)"
+        )
+    if experiments or excluded:
+        left_out.append("experiments that --parity-experiments or --parity-exclude-experiments leave out")
+    return left_out

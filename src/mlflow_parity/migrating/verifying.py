@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity import __version__
-from mlflow_parity.audit.scope import left_out_by_names
+from mlflow_parity.audit.settings import left_out_by_names
 from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location

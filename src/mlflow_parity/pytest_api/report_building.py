@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlflow_parity import __version__
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.running import Audit
-from mlflow_parity.audit.scope import left_out_by_names
-from mlflow_parity.audit.settings import Settings
+from mlflow_parity.audit.settings import Settings, left_out_by_names
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.core.locations import VARIABLE, Location
