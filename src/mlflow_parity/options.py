@@ -112,6 +112,19 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
     Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
+    Option(
+        "known-hashes",
+        "flag",
+        "false",
+        "Files that an earlier audit has read and that have not changed are not read",
+    ),
+    Option(
+        "checksums",
+        "list",
+        None,
+        "Checksums of files in S3: report of a Compute checksum job (CSV), or an S3 Inventory",
+        "FILE",
+    ),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
@@ -260,6 +273,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         subset=_subset(values),
         stop_after=_stop_after(values),
         estimate=_estimate(values),
+        known_hashes=_flag("known-hashes", values),
+        checksums=_names(values.get("checksums", "")),
     )
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
@@ -330,6 +345,8 @@ def _estimate(values: Mapping[str, str]) -> bool:
 def _check_folders(settings: Settings) -> None:
     """Refuse to keep a side where the other side's snapshot is: what is there is moved aside, or gone on with."""
     if settings.snapshot_dir is None:
+        if settings.known_hashes:
+            raise UsageProblem("--parity-known-hashes: they are kept in --parity-snapshot-dir; add that")
         return
     pairs = (("source", settings.source, settings.target), ("target", settings.target, settings.source))
     for side, location, other in pairs:

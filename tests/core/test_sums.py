@@ -13,7 +13,10 @@ from mlflow_parity.core.sums import (
     counted_by,
     differ,
     identity,
+    is_borrowed,
     is_weak,
+    is_whole,
+    known_since,
     of_other_bytes,
     prove,
     saying,
@@ -177,3 +180,101 @@ def test_the_self_test_alters_whatever_is_known(words: str) -> None:
     assert prove(before, before, "stores").equal
     assert not prove(before, after, "stores").equal
     assert str(sums_of(after)) == str(sums_of(before))
+
+
+def known(day: str = "2026-11-20", words: str = f"md5={ONE}", sha256: str = SHA) -> Artifact:
+    """A file whose bytes an earlier audit has read."""
+    return Artifact("a", 3, sha256, sums=known_since(day, f"read {words}"))
+
+
+@pytest.mark.parametrize(
+    ("mine", "copy", "proof"),
+    [
+        (known(), known("2026-10-01"), "SHA-256 of the bytes known since 2026-10-01"),
+        (known(), read(), "SHA-256 of the bytes, one side's known since 2026-11-20"),
+        (stated(f"md5={ONE}"), known(), "MD5 stated by one store, of the other's bytes known since 2026-11-20"),
+    ],
+)
+def test_what_is_known_has_a_name_of_its_own(mine: Artifact, copy: Artifact, proof: str) -> None:
+    """Bytes of last month are not bytes of today: whoever reads the ledger sees which they are."""
+    for pair in ((mine, copy), (copy, mine)):
+        assert (prove(*pair, "stores").equal, prove(*pair, "stores").told) == (True, proof)
+        assert prove(*pair, "sha256").equal is None
+    assert not is_weak(proof)
+    assert is_borrowed(proof)
+    assert prove(known(sha256=OTHER), copy, "stores").equal is not True
+
+
+def test_what_is_known_is_counted_together_since_the_first_day() -> None:
+    """Else an audit after a year of weekly ones has a line for each."""
+    told = {
+        "SHA-256 of the bytes": 312,
+        "SHA-256 of the bytes known since 2026-11-20": 40_000,
+        "SHA-256 of the bytes known since 2026-12-01": 888,
+    }
+    assert counted_by(told) == (
+        "40,888 files equal by SHA-256 of the bytes known since 2026-11-20, 312 by SHA-256 of the bytes"
+    )
+
+
+def test_whether_a_statement_is_enough() -> None:
+    """Where it is, what is known of earlier audits is not needed."""
+    for words, evidence, enough in (
+        (f"stated md5={ONE}", "stores", True),
+        (f"stated parts={ONE}-3", "stores", False),
+        ("stated crc32=00000000", "stores", False),
+        ("stated crc32=00000000", "weak", True),
+        (f"stated md5={ONE}", "sha256", False),
+        ("", "stores", False),
+    ):
+        assert is_whole(None, words, evidence) is enough  # type: ignore[arg-type]  # the literals of a tuple
+        assert is_whole(SHA, words, evidence)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mine", "copy", "proof"),
+    [
+        (stated(f"reported:sha256={SHA}"), stated(f"reported:sha256={SHA}"), "SHA-256 stated by a checksum report"),
+        (
+            stated(f"parts={ONE}-3 reported:sha256={SHA}"),
+            read(),
+            "SHA-256 stated by a checksum report, of the other's bytes",
+        ),
+        (
+            stated(f"parts={ONE}-3 reported:md5={ONE}"),
+            stated(f"md5={ONE}"),
+            "MD5 stated by one store, and by a checksum report of the other",
+        ),
+        (
+            stated(f"reported:sha1={'1' * 40} reported:md5={ONE}"),
+            known(),
+            "MD5 stated by a checksum report, of the other's bytes known since 2026-11-20",
+        ),
+        # what the stores themselves state has their name
+        (
+            stated(f"parts={ONE}-3 reported:crc32={'1' * 8}"),
+            stated(f"parts={ONE}-3"),
+            "MD5 of parts stated by both stores",
+        ),
+        (stated(f"reported:md5={ONE} md5={ONE}"), stated(f"md5={ONE}"), "MD5 stated by both stores"),
+    ],
+)
+def test_what_a_report_states_has_a_name_of_its_own(mine: Artifact, copy: Artifact, proof: str) -> None:
+    """It is no statement of the store itself, and whoever asks for SHA-256s gets none of it."""
+    for pair in ((mine, copy), (copy, mine)):
+        assert (prove(*pair, "stores").equal, prove(*pair, "stores").told) == (True, proof)
+        assert prove(*pair, "sha256").equal is None
+    assert is_borrowed(proof) is ("report" in proof)
+
+
+def test_what_a_report_states_and_bytes_refute() -> None:
+    """A report that lies has not shown that the file has changed; another length is no checksum."""
+    before = stated(f"reported:sha256={OTHER}")
+    assert prove(before, read(), "stores").equal is False
+    assert not differ(before, Artifact("a", 3, SHA, sums=saying(f"read md5={ONE}", None, before.sums)))
+    assert differ(before, read())
+    assert sums_of(stated("reported:sha256=11 reported:none=1 reported:md5=")).whole == {}
+    assert identity(before) == f"reported:sha256={OTHER}"
+    assert identity(stated(f"md5={ONE} reported:md5={TWO}")) == f"md5={ONE}"
+    assert of_other_bytes(before.sums) != before.sums
+    assert not alike(before, read())

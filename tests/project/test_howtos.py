@@ -290,6 +290,7 @@ def test_scale(fresh_server: FreshServer, tmp_path: Path) -> None:
     assert "GREEN (partial: part 1 of 2)" in told
     assert "parity: GREEN  verified 100 %" in told
     assert "GREEN" in shell.step()
+    assert "GREEN" in shell.step()
     shell.done()
 
 

@@ -253,6 +253,9 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
                  "it is not sure that the target itself answered: the report has the target answered by http:"),
     "TLS": (_set("sides", "source", "tls_not_verified", to=["S3"]), "the source did not prove who it is: the report"),
     "waivers": (_set("waivers_digest", to="a" * 64), "judged with waivers: 0 differences are waived by a file with"),
+    "known hashes": (_set("evidence", to={"SHA-256 of the bytes known since 2026-11-20": 3}),
+                     "the report rests on what was not read for it: SHA-256 of the bytes known since 2026-11-20"),
+    "a report": (_set("evidence", to={"SHA-256 stated by a checksum report": 3}), "without --parity-known-hashes and"),
     "no digest": (_set("sides", "source", "snapshot_digest", to=""), "the report has no digest of the source"),
 }  # fmt: skip
 

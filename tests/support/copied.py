@@ -20,7 +20,9 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth, Evidence, Profile, in_scope
 from mlflow_parity.core.verdict import Finding, Row
 from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.server import ServerReader
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.reading.transport.timed import Limits
@@ -146,8 +148,13 @@ def audited(
     profile: Profile = "same-store",
     page: int = PAGE,
     evidence: Evidence = "stores",
+    known: Path | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Outcome:
-    """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions."""
+    """Audit two real servers with every check, as a restored backup; ``limits`` are those of both sides' sessions.
+
+    ``known`` is where it is kept what was read of files, and taken from; ``reports`` state their checksums.
+    """
     places = {"source": _location(source, env or {}, "source"), "target": _location(target, env or {}, "target")}
     settings = Settings(
         source=places["source"],
@@ -167,8 +174,13 @@ def audited(
     redactor = Redactor.from_environment()
 
     def open_side(name: SideName) -> Side:
-        return _side(name, places[name], env or {}, limits, workers, page)
+        hashes = None if known is None else KnownHashes(str(known), name, places[name].display)
+        if hashes is not None:
+            hashes.open()
+            keeping.append(hashes)
+        return _side(name, places[name], env or {}, limits, workers, page, hashes, reports)
 
+    keeping: list[KnownHashes] = []
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         audit = Audit(settings, Path(scratch), open_side, redactor)
@@ -177,10 +189,14 @@ def audited(
             sink = Sink()
             names = collected(snapshot=places["target"].kind == "snapshot")
             result = audit.run(select(names, [item.key for item in items]), sink, Silent())
+            for one in keeping:
+                one.finish()
         except ReadError as error:
             return Outcome(time.monotonic() - began, failed=redactor(str(error)))
         finally:
             audit.close()
+            for one in keeping:
+                one.close()
         digests = {str(name): side.snapshot.digest for name, side in audit.sides.items()}
         reader = audit.sides["source"].reader
         sent = 0 if reader is None else reader.requests
@@ -216,14 +232,22 @@ def kept(
 
 
 def _side(
-    name: SideName, location: Location, env: Mapping[str, str], limits: Limits, workers: int, page: int = PAGE
+    name: SideName,
+    location: Location,
+    env: Mapping[str, str],
+    limits: Limits,
+    workers: int,
+    page: int = PAGE,
+    known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Side:
     if location.kind == "snapshot":
         return Side(name, location, None)
     redactor = Redactor.from_environment()
     found = credentials(location, name, dict(env))
     session = Session(location, found, workers=workers, redactor=redactor, limits=limits)
-    return Side(name, location, ServerReader(session, found, workers=workers, redactor=redactor, page=page))
+    reader = ServerReader(session, found, workers=workers, redactor=redactor, page=page, known=known, reports=reports)
+    return Side(name, location, reader)
 
 
 def _location(text: str, env: Mapping[str, str], side: str) -> Location:

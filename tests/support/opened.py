@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.server import PAGE, ServerReader
 from mlflow_parity.reading.transport.auth import credentials
@@ -22,12 +23,13 @@ def opened(
     workers: int = 8,
     own_way: OwnWay | None = None,
     environ: Mapping[str, str] | None = None,
+    known: KnownHashes | None = None,
 ) -> ServerReader:
     """Return a reader of a server, with pages of a size of our own, and so many requests at once."""
     location = parse_location(uri, option="--source-uri")
     found = credentials(location, "source", {"AWS_EC2_METADATA_DISABLED": "true", **(environ or {})})
     session = Session(location, found, limits=QUICK)
-    return ServerReader(session, found, page=page, workers=workers, own_way=own_way)
+    return ServerReader(session, found, page=page, workers=workers, own_way=own_way, known=known)
 
 
 def everything(reader: ServerReader, experiment: str) -> list[Entity]:

@@ -51,6 +51,10 @@ class Settings:
     evidence: Evidence = "stores"
     estimate: bool = False
     """Nothing is audited: what that would take is said."""
+    checksums: tuple[str, ...] = ()
+    """Reports of checksums that S3 Batch Operations have computed."""
+    known_hashes: bool = False
+    """Whether files are not read again that an earlier audit has read; what is known is kept in ``snapshot_dir``."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

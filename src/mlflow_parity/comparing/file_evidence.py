@@ -46,8 +46,10 @@ class FileEvidence:
             return []
         if proof.equal is None:
             return [Difference(path, State.UNVERIFIED, rule, note=_lacking(mine, copy, self.wanted))]
-        if proof.whose != "read" and self.wanted != "sha256":
-            note = f"{UNPROVED}{NAMES[proof.kind]} differs as a store states it; the bytes of both were not compared"
+        if set(proof.whose) != {"read"} and self.wanted != "sha256":
+            by = "an earlier audit has read it" if proof.since else "a store states it"
+            by = "a checksum report states it" if "reported" in proof.whose else by
+            note = f"{UNPROVED}{NAMES[proof.kind]} differs as {by}; the bytes of both were not compared"
             return [Difference(path, State.UNVERIFIED, rule, facts(mine), facts(copy), note)]
         return [_mismatch(mine, copy, rule)]
 

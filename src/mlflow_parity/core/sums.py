@@ -4,12 +4,15 @@ As text they are words: ``read md5=… parts=…-3 crc64nvme=…``. ``read`` say
 is theirs, ``stated`` that a store says so. ``parts`` is the MD5 of the MD5s of so many parts, which S3 makes of a
 file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes. The
 SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
+``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change;
+``reported:sha256=…`` what a checksum report states of a file that is there as it was then.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +21,8 @@ from typing import Literal, NamedTuple
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 
-READ, _STATED, PARTS, _SAID = "read", "stated", "parts", "said:"
+READ, _STATED, PARTS, _SAID, _KNOWN = "read", "stated", "parts", "said:", "known:"
+REPORTED = "reported:"
 #: Checksums of the whole file, the strongest first, by the number of their bytes. The last ones are no proof by
 #: themselves: one in four thousand millions is equal by chance, and equal ones are easily made.
 LENGTHS: Mapping[str, int] = {"sha256": 32, "sha1": 20, "md5": 16, "crc64nvme": 8, "crc32": 4, "crc32c": 4}
@@ -34,14 +38,26 @@ NAMES: Mapping[str, str] = {
 }
 _ETAG = re.compile("[0-9a-f]{32}-[1-9][0-9]{0,4}")
 _HEX = re.compile("[0-9a-f]+")
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_SINCE = re.compile(_KNOWN + f"({_DAY})")
+#: What is told to prove that files are equal, around the day on which an earlier audit has read them.
+_KNOWN_SINCE = re.compile(f"(.* known since )({_DAY})", re.DOTALL)
 #: More words than this are not written here.
 _MOST = 40
-#: Who says so: both stores, one of them and the other's bytes, or the bytes of both.
-Whose = Literal["stated", "mixed", "read"]
-_TOLD: Mapping[Whose, str] = {
-    "stated": "stated by both stores",
-    "mixed": "stated by one store, of the other's bytes",
-    "read": "of the bytes",
+#: Who says so of one side: its bytes, as they are read now or were by an earlier audit, its store, or a report of it.
+Whose = Literal["known", "read", "reported", "stated"]
+_REPORT = "checksum report"
+_TOLD: Mapping[tuple[Whose, Whose], str] = {
+    ("known", "known"): "of the bytes",
+    ("known", "read"): "of the bytes, one side's",
+    ("known", "reported"): f"stated by a {_REPORT}, of the other's bytes",
+    ("known", "stated"): "stated by one store, of the other's bytes",
+    ("read", "read"): "of the bytes",
+    ("read", "reported"): f"stated by a {_REPORT}, of the other's bytes",
+    ("read", "stated"): "stated by one store, of the other's bytes",
+    ("reported", "reported"): f"stated by a {_REPORT}",
+    ("reported", "stated"): f"stated by one store, and by a {_REPORT} of the other",
+    ("stated", "stated"): "stated by both stores",
 }
 #: How files are said to be equal where no checksum says so.
 BY_CONTENT, BY_SIZE = "their content as YAML", "their size alone"
@@ -56,11 +72,20 @@ class Sums:
     """Checksums of the whole file (hex), by kind."""
     parts: frozenset[str]
     """MD5s of MD5s of parts, each with the number of parts."""
+    since: str = ""
+    """The day on which an earlier audit has read the bytes; empty: none has, or they were read now."""
+    reported: frozenset[str] = frozenset()
+    """Those of the whole file that only a checksum report states."""
+
+    def whose(self, kind: str) -> Whose:
+        """Who says that a checksum is the file's."""
+        return "reported" if kind in self.reported else "read" if self.read else "known" if self.since else "stated"
 
     def __str__(self) -> str:
         """Return which there are, for people."""
         kinds = [kind for kind in LENGTHS if kind in self.whole] + [PARTS] * bool(self.parts)
-        return ", ".join(NAMES[kind] for kind in kinds) + ("" if self.read else " (stated)") if kinds else "none"
+        whose = "" if self.read else f" (known since {self.since})" if self.since else " (stated)"
+        return ", ".join(NAMES[kind] for kind in kinds) + whose if kinds else "none"
 
 
 def text(whole: Mapping[str, str], parts: Collection[str] = (), *, read: bool) -> str:
@@ -78,15 +103,53 @@ def sums_of(file: Artifact) -> Sums:
     words = file.sums.split()[:_MOST]
     whole = {"sha256": file.sha256} if file.sha256 else {}
     parts: set[str] = set()
-    for word in words:
-        kind, _, value = word.partition("=")
+    reported: set[str] = set()
+    # what a store itself states comes first
+    for word in sorted(words, key=lambda word: word.startswith(REPORTED)):
+        kind, _, value = word.removeprefix(REPORTED).partition("=")
+        if word.startswith(REPORTED):
+            if kind in LENGTHS and kind not in whole and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
+                whole[kind] = value
+                reported.add(kind)
+            continue
         if kind == PARTS and _ETAG.fullmatch(value):
             parts.add(value)
         elif kind in LENGTHS and kind != "sha256" and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
             whole[kind] = value
     if "md5" in whole:
         parts.add(_of_one_part(whole["md5"]))
-    return Sums(not words or READ in words, whole, frozenset(parts))
+    since = _SINCE.fullmatch(words[0]) if words else None
+    return Sums(not words or READ in words, whole, frozenset(parts), since[1] if since else "", frozenset(reported))
+
+
+def known_since(day: str, read: str) -> str:
+    """Return the checksums of bytes that were read on a day in the past."""
+    return " ".join([f"{_KNOWN}{day}", *read.split()[1:]])
+
+
+def with_report(stated: str, reported: Mapping[str, str]) -> str:
+    """Return what a store states of a file with what a checksum report does; the first keeps its name."""
+    words = stated.split() or [_STATED]
+    return " ".join([*words, *(f"{REPORTED}{kind}={reported[kind]}" for kind in LENGTHS if kind in reported)])
+
+
+def stated_in(sha256: str | None, sums: str) -> Mapping[str, str]:
+    """Return the checksums of a whole file that are told, by kind."""
+    return sums_of(Artifact("", None, sha256, sums=sums or _STATED)).whole
+
+
+def reported_in(sums: str) -> dict[str, str]:
+    """Return what a checksum report states of a file."""
+    words = [word.removeprefix(REPORTED).partition("=") for word in sums.split() if word.startswith(REPORTED)]
+    return {kind: value for kind, _, value in words}
+
+
+def is_whole(sha256: str | None, stated: str, evidence: Evidence) -> bool:
+    """Whether what a store states is enough to prove that a file is equal to one that has the same."""
+    if sha256 is not None or evidence == "sha256":
+        return sha256 is not None
+    kinds = {word.removeprefix(REPORTED).partition("=")[0] for word in stated.split()} & LENGTHS.keys()
+    return bool(kinds if evidence == "weak" else kinds - WEAK)
 
 
 @lru_cache(maxsize=1024)
@@ -98,7 +161,9 @@ def identity(file: Artifact) -> str | None:
     """Return the one checksum that stands for a file: its SHA-256, else the strongest that its store states."""
     if file.sha256 is not None or not file.sums:
         return file.sha256
-    words = {word.partition("=")[0]: word for word in file.sums.split()[:_MOST]}
+    # what a store itself states stands before what a report does
+    said = sorted(file.sums.split()[:_MOST], key=lambda word: not word.startswith(REPORTED))
+    words = {word.removeprefix(REPORTED).partition("=")[0]: word for word in said}
     return next((words[kind] for kind in (*LENGTHS, PARTS) if kind in words), None)
 
 
@@ -107,12 +172,15 @@ class Proof(NamedTuple):
 
     equal: bool | None
     kind: str = ""
-    whose: Whose = "read"
+    whose: tuple[Whose, Whose] = ("read", "read")
+    """Who says so of either side, in the order of the alphabet."""
+    since: str = ""
+    """The day on which an earlier audit has read what was not read now; of two the first."""
 
     @property
     def told(self) -> str:
         """``MD5 stated by both stores``."""
-        return f"{NAMES[self.kind]} {_TOLD[self.whose]}"
+        return f"{NAMES[self.kind]} {_TOLD[self.whose]}" + (f" known since {self.since}" if self.since else "")
 
 
 def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
@@ -124,21 +192,27 @@ def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
     if evidence == "sha256" and None in (mine.sha256, copy.sha256):
         return Proof(None)
     ours, theirs = sums_of(mine), sums_of(copy)
-    whose: Whose = "read" if ours.read and theirs.read else "mixed" if ours.read or theirs.read else "stated"
     if evidence == "sha256":
-        return Proof(mine.sha256 == copy.sha256, "sha256", whose)
+        known = ours.since or theirs.since
+        return Proof(None) if known else _proof(mine.sha256 == copy.sha256, "sha256", ours, theirs)
     both = [kind for kind in LENGTHS if kind in ours.whole and kind in theirs.whole]
     differing = next((kind for kind in both if ours.whole[kind] != theirs.whole[kind]), None)
     if differing is not None:
-        return Proof(False, differing, whose)
+        return _proof(False, differing, ours, theirs)
     strong = next((kind for kind in both if kind not in WEAK), None)
     if strong is not None:
-        return Proof(True, strong, whose)
+        return _proof(True, strong, ours, theirs)
     if ours.parts & theirs.parts:
-        return Proof(True, PARTS, whose)
+        return _proof(True, PARTS, ours, theirs)
     if both and evidence == "weak":
-        return Proof(True, both[0], whose)
+        return _proof(True, both[0], ours, theirs)
     return Proof(None)
+
+
+def _proof(equal: bool, kind: str, ours: Sums, theirs: Sums) -> Proof:
+    one, other = sorted((ours.whose(kind), theirs.whose(kind)))
+    days = [side.since for side in (ours, theirs) if side.whose(kind) == "known"]
+    return Proof(equal, kind, (one, other), min(days, default=""))
 
 
 def saying(read: str, sha256: str | None, stated: str) -> str:
@@ -172,6 +246,16 @@ def is_weak(told: str) -> bool:
     return told.startswith(tuple(f"{NAMES[kind]} " for kind in WEAK))
 
 
+def is_of_others(sums: str) -> bool:
+    """Whether something about a file's bytes is told by an earlier audit, or by a report that somebody gave."""
+    return any(word.startswith((_KNOWN, REPORTED)) for word in sums.split())
+
+
+def is_borrowed(told: str) -> bool:
+    """Whether what is told to prove that files are equal is of an earlier audit, or of a report that somebody gave."""
+    return _KNOWN_SINCE.fullmatch(told) is not None or _REPORT in told
+
+
 def differ(before: Artifact, now: Artifact) -> bool:
     """Whether a file is not what it was: two readings of it contradict each other."""
     if (before.size, before.error) != (now.size, now.error):
@@ -180,7 +264,7 @@ def differ(before: Artifact, now: Artifact) -> bool:
     said = [word.removeprefix(_SAID) for word in now.sums.split() if word.startswith(_SAID)]
     if said and not ours.read:
         # a store that states what is not so has not changed for that
-        told = {word.partition("=")[0]: word.partition("=")[2] for word in said}
+        told = {word.partition("=")[0]: word.partition("=")[2] for word in (one.removeprefix(REPORTED) for one in said)}
         theirs = Sums(False, told, frozenset(told.get(PARTS, "").split()))
         if PARTS in told and ours.parts and "md5" not in ours.whole and ours.parts.isdisjoint(theirs.parts):
             return True
@@ -192,7 +276,17 @@ def counted_by(counts: Mapping[str, int]) -> str:
 
     >>> counted_by({"SHA-256 of the bytes": 1, "MD5 stated by both stores": 41_200})
     '41,200 files equal by MD5 stated by both stores, 1 by SHA-256 of the bytes'
+
+    What is known of earlier audits is counted together, since the first of them; the ledger has the day of each.
     """
+    days: dict[str, str] = {}
+    for found in filter(None, map(_KNOWN_SINCE.fullmatch, counts)):
+        days[found[1]] = min(found[2], days.get(found[1], found[2]))
+    together = Counter[str]()
+    for told, count in counts.items():
+        since = _KNOWN_SINCE.fullmatch(told)
+        together[f"{since[1]}{days[since[1]]}" if since else told] += count
+    counts = together
     ordered = sorted((item for item in counts.items() if item[1]), key=lambda item: (-item[1], item[0]))
     first, *rest = [f"{count:,} {{}}by {told}" for told, count in ordered] or [""]
     noun = "file " if ordered and ordered[0][1] == 1 else "files "

@@ -35,7 +35,10 @@ from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
 from mlflow_parity.reading import Reader, open_reader
+from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import own_way
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
@@ -86,6 +89,9 @@ class Main(Shared):
         """What both servers hold with the same ids and times, although they are said to be two."""
         self.notes: list[str] = []
         """What the inventory has to say for the report."""
+        self.known: list[KnownHashes] = []
+        """What earlier audits have read of the files of each live side, where that is asked for."""
+        self.checksums = ChecksumReports(settings.checksums, self.folder, with_crc64nvme=with_crc64nvme())
 
     @property
     def ledger(self) -> Path:
@@ -113,6 +119,7 @@ class Main(Shared):
             ParityError: one line for what is wrong with a location, an option or a server.
         """
         self.renames = load_renames(self.settings.rename)
+        self.checksums.open()
 
         def open_side(name: SideName) -> Side:
             location = self.settings.source if name == "source" else self.settings.target
@@ -122,7 +129,14 @@ class Main(Shared):
             way = own_way(name, location, getattr(self.settings, f"{name}_artifacts"))
             database = self.settings.source_db if name == "source" else self.settings.target_db
             reader: Reader = open_reader(
-                location, name, self.settings.workers, self.settings.allow_place, way, database
+                location,
+                name,
+                self.settings.workers,
+                self.settings.allow_place,
+                way,
+                database,
+                self._known(name),
+                self.checksums or None,
             )
             if renames:
                 reader = RenamedReader(reader, renames)
@@ -142,6 +156,15 @@ class Main(Shared):
                 )
         save_items(self.folder / ITEMS, self._items)
         (self.folder / STATES).mkdir()
+
+    def _known(self, side: SideName) -> KnownHashes | None:
+        """Return what earlier audits have read of a side's files; ``None``: it is not asked for."""
+        kept = self.settings.snapshot_dir
+        if kept is None or not self.settings.known_hashes:
+            return None
+        location = self.settings.source if side == "source" else self.settings.target
+        self.known.append(KnownHashes(kept, side, location.display))
+        return self.known[-1]
 
     def _shared(self, audit: Audit) -> str:
         """Return what two live servers both hold with the same ids and times; a snapshot may be of the very server.
@@ -192,10 +215,16 @@ class Main(Shared):
         progress = Progress(terminal.write, isatty=terminal.isatty, columns=lambda: int(terminal.columns))
         for side, experiments in self.audit.sizes(selection).items():
             progress.expect(side, experiments)
+        for known in self.known:
+            known.open()
         with LedgerWriter(self.ledger, redact=self.redactor) as ledger, progress:
             if terminal.isatty:
                 progress.foresee(foresee(self.audit.probes(selection)))
             self.result = self.audit.run(selection, ledger, progress)
+        for known in self.known:
+            known.finish()
+            self.notes += known.notes(self.redactor)
+        self.notes += self.checksums.notes()
         if self.settings.self_test:
             self.result.self_test = self_test(self.audit, self.result)
             self.result.timings["self-test"] = self.result.self_test.seconds
@@ -306,6 +335,9 @@ class Main(Shared):
         """Release connections and remove what is not kept."""
         if self.audit is not None:
             self.audit.close()
+        for known in self.known:
+            known.close()
+        self.checksums.close()
         self._scratch.close()
 
 

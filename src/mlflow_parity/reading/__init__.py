@@ -10,6 +10,7 @@ from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Exper
 from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
+    from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
     from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trees import Sure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.asking import Answer, Question
     from mlflow_parity.reading.database.urls import DatabaseUrl
     from mlflow_parity.reading.probed import Probed
+    from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
     from mlflow_parity.reading.transport.visibility import Visibility
 
 
@@ -207,12 +209,15 @@ def open_reader(
     allowed: Sequence[str] = (),
     own_way: OwnWay | None = None,
     database: DatabaseUrl | None = None,
+    known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Reader:
     """Open a reader for a server or an ARN; nothing is sent before something is read.
 
     ``allowed`` are places in S3 beside the server's own that may be read with the caller's rights, ``own_way`` is
     where the caller reaches what the server keeps behind its proxy, ``database`` is where the server keeps its data,
-    from which runs and metric histories are read then.
+    from which runs and metric histories are read then, ``known`` what earlier audits have read of files, ``reports``
+    what checksum reports state of them.
 
     Raises:
         UsageProblem: when the credentials contradict each other or are missing.
@@ -226,7 +231,16 @@ def open_reader(
     found = credentials(location, side)
     redactor = Redactor.from_environment(also=(*location.secrets, *(database.secrets if database else ())))
     session = Session(location, found, workers=workers, redactor=redactor)
-    reader = ServerReader(session, found, workers=workers, redactor=redactor, allowed=allowed, own_way=own_way)
+    reader = ServerReader(
+        session,
+        found,
+        workers=workers,
+        redactor=redactor,
+        allowed=allowed,
+        own_way=own_way,
+        known=known,
+        reports=reports,
+    )
     if database is None:
         return reader
     from mlflow_parity.reading.database.reader import DatabaseReader

@@ -27,12 +27,14 @@ from mlflow_parity.kinds.attachments import named
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.histories import Lengths, drained, read_histories
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import probe, server_info
@@ -63,6 +65,8 @@ class RunReader:
         page: int = PAGE,
         allowed: Sequence[str] = (),
         own_way: OwnWay | None = None,
+        known: KnownHashes | None = None,
+        reports: ChecksumReports | None = None,
     ) -> None:
         self.location = session.location
         self.session = session
@@ -73,6 +77,10 @@ class RunReader:
         #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
         self.wanted: Callable[[str], bool] = lambda _: True
         self.others = True
+        #: What earlier audits have read of files; an audit that is not asked to keeps nothing of the kind.
+        self._known = known
+        #: What checksum reports state of files in S3.
+        self._reports = reports
         self._credentials = credentials
         self._workers = workers
         # one pool for all experiments that are read side by side: threads cost memory, and the server is the limit
@@ -86,7 +94,9 @@ class RunReader:
         self.trusted = TrustedPlaces(allowed, self.experiments, workspace=bool(session.location.workspace))
         #: The caller's own way to what the server keeps behind its proxy, if there is one.
         self.own_way = own_way
-        self.places = self._places = Places(session, credentials, lambda: self.capabilities, self.trusted, own_way)
+        self.places = self._places = Places(
+            session, credentials, lambda: self.capabilities, self.trusted, own_way, reports
+        )
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property
@@ -348,6 +358,8 @@ class RunReader:
             save_to=self.save_to,
             evidence=self.evidence,
             sure=sure,
+            known=self._known,
+            reports=self._reports,
         )
 
 

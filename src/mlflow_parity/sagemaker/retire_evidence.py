@@ -17,6 +17,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, migrate_command
 from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth
 from mlflow_parity.core.scope import Evidence as FileEvidence
+from mlflow_parity.core.sums import is_borrowed
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.check_registry import collected
@@ -75,6 +76,8 @@ class Evidence:
     """The note of the renames by which it was made; empty: there were none."""
     files: FileEvidence = "sha256"
     """What could prove that files are equal: the digests of both sides are of that."""
+    borrowed: tuple[str, ...] = ()
+    """What proves that files are equal, and neither a store says nor was read in that audit."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -135,6 +138,7 @@ def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
             waivers=len(_texts(content["waivers"])),
             waivers_digest=str(content["waivers_digest"]),
             files=EVIDENCE[EVIDENCE.index(scope.get("evidence", "sha256"))],
+            borrowed=tuple(told for told in content.get("evidence", {}) if is_borrowed(str(told))),
             renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -262,6 +266,9 @@ def _not_whole(evidence: Evidence) -> list[Notice]:
         limits += evidence.left_out[:3] or ("it says so itself",)
     if limits:
         found.append(refusal("the report is partial", "; ".join(limits), _AUDIT))
+    if evidence.borrowed:
+        fix = "audit again without --parity-known-hashes and --parity-checksums"
+        found.append(refusal("the report rests on what was not read for it", "; ".join(evidence.borrowed[:3]), fix))
     if evidence.contract_digest != contract.digest():
         why = f"mlflow-parity {evidence.tool_version} judged by another contract than this version's"
         found.append(refusal("the report is of another version", why, "audit again with this version"))

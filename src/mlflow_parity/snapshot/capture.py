@@ -198,6 +198,9 @@ def _is_good(sidecar: dict[str, Any] | None, depth: Depth, *, include_deleted: b
     """Whether a part of an interrupted audit can stay: whole, without errors, and not asked for less."""
     if sidecar is None or "error" in sidecar or sidecar["counts"].get("errors"):
         return False
+    # that audit may have ended because a report, or what was known, was found to be wrong
+    if sidecar.get("borrowed"):
+        return False
     return not (_shallower(sidecar, depth) or (include_deleted and sidecar.get("deleted") is False))
 
 

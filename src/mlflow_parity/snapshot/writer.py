@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mlflow_parity.core.digests import artifacts_digest, combine, encode, series_digest
 from mlflow_parity.core.files import file_sha256, make_inside, put, sealed, temporary, write_json
 from mlflow_parity.core.records import ArtifactTree, Run, Series
+from mlflow_parity.core.sums import is_of_others
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
 
@@ -201,6 +202,7 @@ class ArtifactsWriter:
         self._table = Table(home.folder / f"{part}.parquet", schemas.ARTIFACTS)
         self._digests: list[bytes] = []
         self._counts = {"files": 0, "bytes": 0, "errors": 0}
+        self._borrowed = False
 
     def add(self, tree: ArtifactTree) -> None:
         """Append one run's tree."""
@@ -210,6 +212,7 @@ class ArtifactsWriter:
             self._table.add({"run_id": tree.run_id, "path": "", "error": tree.error})
         for file in tree.files:
             self._counts["files"] += 1
+            self._borrowed = self._borrowed or is_of_others(file.sums)
             self._counts["bytes"] += file.size or 0
             self._counts["errors"] += file.error is not None
             self._table.add(
@@ -237,6 +240,7 @@ class ArtifactsWriter:
             {f"{self._part}.parquet": checksum},
             depth=self._depth,
             deleted=self._deleted,
+            **({"borrowed": True} if self._borrowed else {}),
         )
 
     def abandon(self) -> None:

@@ -23,6 +23,7 @@ from mlflow_parity.reading.artifacts.shared_listings import SharedListings, plac
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, ServerStore, Store
 from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, TrustedPlaces
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import release
@@ -58,6 +59,7 @@ class Places:
         capabilities: Callable[[], Capabilities],
         trusted: TrustedPlaces,
         way: OwnWay | None = None,
+        reports: ChecksumReports | None = None,
     ) -> None:
         self._session = session
         self._way = way
@@ -69,6 +71,7 @@ class Places:
         self._s3_patience = Patience(SECONDS, REST)
         self._seen = Seen()
         self._etags = EtagsOfPlaces()
+        self._reports = reports
         self._sends: bool | None = None
 
     @cached_property
@@ -241,7 +244,7 @@ class Places:
             if around is not None and not self._trusted.covers(around):
                 shared = None
             client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience, shared, self._etags)
+            own = S3Store(client, place, self._s3_patience, shared, self._etags, self._reports)
             if is_arn:
                 return [own]
             told = str(client.meta.endpoint_url), self._session.location.display
@@ -262,7 +265,7 @@ class Places:
             return None
 
         def in_s3(own: Place) -> S3Store:
-            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared)
+            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared, reports=self._reports)
 
         return own_store(self._way, place, server, self._session.location.display, in_s3)
 

@@ -10,13 +10,15 @@ import binascii
 import hashlib
 import importlib
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
 
-from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.sums import LENGTHS, WEAK, text
 
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
@@ -32,11 +34,26 @@ BOTO3, MLFLOW = 8 << 20, 10 << 20
 _MOST_PARTS = 10_000
 
 
+class Mark(NamedTuple):
+    """Which state of a place a list has told: ``version`` changes with whatever is written there."""
+
+    place: str
+    version: str
+    written: float
+    """When it was, seconds since the epoch, as the store says."""
+    was_read: Callable[[], bool]
+    """Whether the bytes that came last from there were of this state, and it is in it still."""
+
+
 class Stated(NamedTuple):
     """What a store states of a file: its SHA-256 (hex), and other checksums as text."""
 
     sha256: str | None = None
     sums: str = ""
+    mark: Mark | None = None
+    """The state of its place; ``None``: the store does not tell it."""
+    around: str = ""
+    """The place around it of which a checksum report tells; empty: none tells of the file."""
 
 
 class Listed(NamedTuple):
@@ -44,13 +61,17 @@ class Listed(NamedTuple):
 
     etag: str
     algorithms: frozenset[str]
+    modified: float | None = None
+    """Seconds since the epoch."""
 
 
 def listed(item: Mapping[str, Any]) -> Listed:
     """Return what an entry of ``ListObjectsV2`` tells of a file."""
     told = item.get("ChecksumAlgorithm") or ()
     algorithms = frozenset(map(str, told)) if isinstance(told, (list, tuple)) else frozenset[str]()
-    return Listed(str(item.get("ETag") or ""), algorithms)
+    modified = item.get("LastModified")
+    stamp = modified.timestamp() if isinstance(modified, datetime) else None
+    return Listed(str(item.get("ETag") or ""), algorithms, stamp)
 
 
 def digests_of(etag: str) -> tuple[str, str]:
@@ -94,6 +115,7 @@ def is_plain(head: Mapping[str, Any]) -> bool:
 class _Sampled:
     asked: int = 0
     plain: bool = True
+    refused: bool = False
     lock: Lock = field(default_factory=Lock)
 
 
@@ -105,17 +127,34 @@ class EtagsOfPlaces:
     """
 
     def __init__(self) -> None:
-        self._places: dict[str, _Sampled] = {}
+        self._places: dict[tuple[str, bool], _Sampled] = {}
         self._lock = Lock()
 
-    def are_digests(self, bucket: str, place: str, head: Callable[[], Mapping[str, Any]], etag: str) -> bool:
-        """Whether ETags of a place are digests; ``head`` asks for the file that is looked at now."""
+    def are_digests(
+        self,
+        bucket: str,
+        place: str,
+        head: Callable[[], Mapping[str, Any]],
+        etag: str,
+        listed: bool | None = None,
+    ) -> bool:
+        """Whether ETags of a place are digests; ``head`` asks for the file that is looked at now.
+
+        ``listed`` is what an inventory states of that file; ``None``: none does.
+
+        Raises:
+            UsageProblem: the inventory is contradicted.
+        """
         if bucket.endswith(_DIRECTORY_BUCKET):
             return False
+        # what an inventory states of some files shows nothing of the others
+        group = f"{bucket}/{place}", listed is None
         with self._lock:
-            sampled = self._places.setdefault(f"{bucket}/{place}", _Sampled())
+            sampled = self._places.setdefault(group, _Sampled())
         with sampled.lock:
             sampled.asked += 1
+            if listed is not None:
+                return self._as_listed(sampled, head, etag, listed)
             if not sampled.plain or not (sampled.asked <= _FIRST or sampled.asked % _EACH == 0):
                 return sampled.plain
             try:
@@ -126,6 +165,22 @@ class EtagsOfPlaces:
             else:
                 sampled.plain = is_plain(told) and str(told.get("ETag")) == etag
             return sampled.plain
+
+    @staticmethod
+    def _as_listed(sampled: _Sampled, head: Callable[[], Mapping[str, Any]], etag: str, listed: bool) -> bool:
+        if sampled.refused or not (sampled.asked <= _FIRST or sampled.asked % _EACH == 0):
+            return listed and not sampled.refused
+        try:
+            told = head()
+        except ReadError:
+            sampled.refused = True
+            return False
+        if str(told.get("ETag")) == etag and is_plain(told) != listed:
+            raise UsageProblem(
+                f"--parity-checksums: an inventory states another encryption than S3 of a file whose ETag is {etag} "
+                "in both; leave the inventory out"
+            )
+        return listed
 
 
 def stated(
@@ -189,9 +244,11 @@ class _Parts:
 
 
 class Hasher:
-    """All checksums of a stream of bytes, in one pass."""
+    """All checksums of a stream of bytes, in one pass; ``also``: those that only reports of checksums know."""
 
-    def __init__(self, expected: int | None) -> None:
+    def __init__(self, expected: int | None, *, also: bool = False) -> None:
+        self._sha1 = hashlib.sha1(usedforsecurity=False) if also else None
+        self._crc32 = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = _crc64nvme()
@@ -206,6 +263,9 @@ class Hasher:
             parts.add(view, self._with)
         self._sha256.update(view)
         self._md5.update(view)
+        if self._sha1 is not None:
+            self._sha1.update(view)
+            self._crc32 = zlib.crc32(view, self._crc32)
         if self._crc is not None:
             self._crc_value = self._crc(piece, self._crc_value)
         self.size += len(piece)
@@ -219,6 +279,14 @@ class Hasher:
     def sha256(self) -> str:
         """The SHA-256, in hex."""
         return self._sha256.hexdigest()
+
+    @property
+    def whole(self) -> dict[str, str]:
+        """All that were computed of the whole file (hex), by kind."""
+        found = {"sha256": self.sha256, "md5": self._md5.hexdigest()}
+        if self._sha1 is not None:
+            found |= {"sha1": self._sha1.hexdigest(), "crc32": f"{self._crc32:08x}"}
+        return found | ({"crc64nvme": f"{self._crc_value:016x}"} if self._crc is not None else {})
 
     @property
     def sums(self) -> str:

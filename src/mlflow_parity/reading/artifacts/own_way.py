@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
@@ -22,13 +22,14 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
-from mlflow_parity.reading.artifacts.checksums import Stated
+from mlflow_parity.reading.artifacts.checksums import Mark, Stated
 from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
+T = TypeVar("T")
 #: Owners of each experiment that are listed, and of which a file is read, both ways.
 _SHOWN = 3
 #: Folders in folders, more of which are a loop.
@@ -131,6 +132,7 @@ class DiskStore:
     def __init__(self, root: Path, folder: Path) -> None:
         self._root = root
         self._folder = folder
+        self._read: set[str] = set()
 
     def files(self) -> Iterator[Artifact]:
         """Every file; nothing where the folder is not there.
@@ -164,11 +166,38 @@ class DiskStore:
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """The disk's only one."""
-        return [from_disk(self._folder, file)]
+        way = from_disk(self._folder, file)
+
+        def noted(receive: Callable[[Iterator[bytes]], T]) -> T:
+            self._read.discard(file.path)
+            found = way(receive)
+            self._read.add(file.path)
+            return found
+
+        return [noted]
 
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
-        """A disk states nothing."""
-        return Stated()
+        """A disk states nothing of a file's bytes; its times, one of which nobody can set, tell of what is written."""
+        place = self._folder / file.path
+        found = self._times(place)
+        if found is None or found[0] != file.size:
+            return Stated()
+
+        def was_read() -> bool:
+            return file.path in self._read and self._times(place) == found
+
+        return Stated(mark=Mark(str(place), " ".join(map(str, found)), max(found[2:]) / 1e9, was_read))
+
+    def _times(self, place: Path) -> tuple[int, ...] | None:
+        """Return size, inode and times of a file that no link leads to; ``None``: it is none."""
+        try:
+            direct = place.resolve() == self._root.resolve() / place.relative_to(self._root)
+            found = place.stat(follow_symlinks=False)
+        except (OSError, RuntimeError, ValueError):
+            return None
+        if not direct or not stat.S_ISREG(found.st_mode):
+            return None
+        return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 class OwnStore:

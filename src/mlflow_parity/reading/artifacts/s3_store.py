@@ -11,11 +11,12 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import text
+from mlflow_parity.core.sums import is_whole, stated_in, text, with_report
 from mlflow_parity.reading.artifacts import checksums
-from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Stated
+from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import at_most
 from mlflow_parity.reading.transport.slowing import Patience
@@ -61,6 +62,7 @@ class S3Store:
         patience: Patience,
         shared: SharedListings | None = None,
         etags: EtagsOfPlaces | None = None,
+        reports: ChecksumReports | None = None,
     ) -> None:
         self._client = client
         self._place = place
@@ -68,7 +70,10 @@ class S3Store:
         self._shared = shared
         self._bucket, self._prefix = bucket_and_prefix(place.uri)
         self._told: dict[str, Listed] = {}
+        self._sent: dict[str, tuple[str, float | None]] = {}
+        """ETag and time of what was sent last, by path."""
         self._etags = etags or EtagsOfPlaces()
+        self._reports = reports
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
@@ -163,12 +168,17 @@ class S3Store:
 
         def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
             def once() -> T:
-                body = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)["Body"]
+                self._sent.pop(file.path, None)
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)
+                body = answer["Body"]
                 try:
                     with without_bound():
-                        return receive(at_most(body.iter_chunks(1 << 20), file.size))
+                        found = receive(at_most(body.iter_chunks(1 << 20), file.size))
                 finally:
                     body.close()
+                sent = checksums.listed(answer)
+                self._sent[file.path] = sent.etag, sent.modified
+                return found
 
             return self._tried("get", once, (file.size or 0) / _SLOWEST)
 
@@ -179,7 +189,41 @@ class S3Store:
         told = self._told.get(file.path)
         if told is None:
             return Stated()
+        stated = self._stated(file, told, evidence)._replace(mark=self._mark(file, told))
+        return stated if self._reports is None else self._with_report(file, told, evidence, stated)
 
+    def _with_report(self, file: Artifact, told: Listed, evidence: Evidence, stated: Stated) -> Stated:
+        """Return what S3 states with what a checksum report does of the file as it is now, where S3 alone does not do.
+
+        Raises:
+            UsageProblem: the report contradicts S3.
+        """
+        key = self._prefix + file.path
+        if self._reports is None or evidence == "sha256" or key.rpartition("/")[2] == "MLmodel":
+            return stated
+        found = self._reports.of(self._bucket, key, told.etag, weak=evidence == "weak")
+        if not found or is_whole(stated.sha256, stated.sums, evidence):
+            if found:
+                self._reports.check(f"s3://{self._bucket}/{key}", found, stated_in(stated.sha256, stated.sums))
+            return stated
+        around = f"{self._bucket}/{place_of(self._place.uri, self._place.owner) or ''}"
+        return stated._replace(sums=with_report(stated.sums, found), around=around)
+
+    def _mark(self, file: Artifact, told: Listed) -> Mark | None:
+        """Return the state of a file's place; with the time, as some services give many files one ETag."""
+        etag, modified = told.etag, told.modified
+        if not etag or modified is None:
+            return None
+        place = f"{self._client.meta.endpoint_url} s3://{self._bucket}/{self._prefix}{file.path}"
+
+        def was_read() -> bool:
+            sent, when = self._sent.get(file.path, ("", None))
+            # a header has whole seconds
+            return sent == etag and when is not None and int(when) == int(modified)
+
+        return Mark(place, f"{etag} {modified}", modified, was_read)
+
+    def _stated(self, file: Artifact, told: Listed, evidence: Evidence) -> Stated:
         def head() -> Any:
             key = self._prefix + file.path
             return self._tried(
@@ -194,9 +238,15 @@ class S3Store:
             told,
             file.size,
             head,
-            lambda: self._etags.are_digests(self._bucket, place, head, told.etag),
+            lambda: self._etags.are_digests(self._bucket, place, head, told.etag, self._listed_plain(file, told)),
             weak=evidence == "weak",
         )
+
+    def _listed_plain(self, file: Artifact, told: Listed) -> bool | None:
+        """Whether a file's ETag is of its bytes, as an inventory states it; ``None``: none does."""
+        if self._reports is None or file.size is None:
+            return None
+        return self._reports.is_plain(self._bucket, self._prefix + file.path, told.etag, file.size)
 
     def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,11 +12,13 @@ from typing import TypeVar
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import Depth, Evidence
-from mlflow_parity.core.sums import saying
+from mlflow_parity.core.sums import is_whole, reported_in, saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
 from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
+from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 
 T = TypeVar("T")
 #: Files whose bytes are to be read, by the name of their tree; ``None``: all of it.
@@ -40,13 +43,16 @@ def read_trees(
     save_to: Blobs | None = None,
     evidence: Evidence = "sha256",
     sure: Sure | None = None,
+    known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
     ``name_of`` gives the id that the tree gets, ``stores_of`` the stores through which the files may be reached; the
     first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
     fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
-    ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does.
+    ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does, and
+    nothing of what is ``known`` of earlier audits or stated by ``reports``.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -66,7 +72,10 @@ def read_trees(
                 read = _to_read(files, sure.get(name, ()) if sure is not None else ())
                 return ArtifactTree(
                     name,
-                    tuple(_hashed(store, file, depth, redact, save_to, evidence, file.path in read) for file in files),
+                    tuple(
+                        _hashed(store, file, depth, redact, save_to, evidence, file.path in read, known, reports)
+                        for file in files
+                    ),
                 )
         except ReadError as error:
             reasons.append(str(error))
@@ -94,6 +103,8 @@ def _hashed(
     save_to: Blobs | None = None,
     evidence: Evidence = "sha256",
     sure: bool = False,
+    known: KnownHashes | None = None,
+    reports: ChecksumReports | None = None,
 ) -> Artifact:
     """Return a file with what its store states of its bytes; else hash it by streaming, trying every way to read it."""
     if file.is_folder:
@@ -105,8 +116,13 @@ def _hashed(
     try:
         if not (keep and (file.size is None or file.size <= keep)):
             stated = store.stated(file, evidence)
+            if known is not None and not sure and not is_whole(stated.sha256, stated.sums, evidence):
+                earlier = known.instead(stated.mark, file, evidence)
+                if earlier is not None:
+                    return earlier
             saved = save_to is None or (stated.sha256 is not None and save_to.holds(stated.sha256))
-            if (stated.sha256 or stated.sums) and saved and not sure:
+            rests = bool((stated.sha256 or stated.sums) and saved and not sure)
+            if rests and not (reports and stated.around and reports.is_checked(stated.around, file.size or 0)):
                 return Artifact(file.path, file.size, stated.sha256, sums=stated.sums)
     except ReadError as error:
         if evidence == "sha256":
@@ -115,8 +131,9 @@ def _hashed(
     for way in store.ways(file):
         # whole by its length and yet another one: a front end's page, or a cut; the next may be the file
         for _ in range(_TRIES_OF_OTHER):
+            began = time.time()
             try:
-                hashed, content = way(_receiver(keep, file.size, save_to))
+                hashed, content = way(_receiver(keep, file.size, save_to, also=bool(stated.around)))
             except TooLarge as error:
                 reason = str(error)
                 if file.size is None:
@@ -130,7 +147,11 @@ def _hashed(
                 continue
             if content is not None and not is_mlmodel and not _is_text(content):
                 content = None
-            sums = saying(hashed.sums, *stated) if sure else hashed.sums
+            if known is not None:
+                known.add(stated.mark, hashed.size, hashed.sha256, hashed.sums, began)
+            if reports and stated.around and stated.mark is not None and stated.mark.was_read():
+                reports.check(stated.mark.place, reported_in(stated.sums), hashed.whole, stated.around)
+            sums = saying(hashed.sums, stated.sha256, stated.sums) if sure else hashed.sums
             return Artifact(file.path, hashed.size, hashed.sha256, content, sums=sums)
     return Artifact(file.path, file.size, error=redact(reason))
 
@@ -154,7 +175,7 @@ def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Arti
 
 
 def _receiver(
-    keep: int, expected: int | None, save_to: Blobs | None = None
+    keep: int, expected: int | None, save_to: Blobs | None = None, *, also: bool = False
 ) -> Callable[[Iterator[bytes]], tuple[Hasher, bytes | None]]:
     """Return what hashes a stream: gives all its checksums and, up to ``keep`` bytes, itself."""
 
@@ -169,7 +190,7 @@ def _receiver(
         return found
 
     def receive(pieces: Iterator[bytes]) -> tuple[Hasher, bytes | None]:
-        hasher = Hasher(expected)
+        hasher = Hasher(expected, also=also)
         kept: bytearray | None = bytearray() if keep else None
         for piece in pieces:
             hasher.update(piece)
