@@ -291,7 +291,7 @@ class Migration(Ends):
             self._bind()
             left = unread(self.folder, include_deleted=self.settings.include_deleted)
         else:
-            exporter, experiments = self._exporter()
+            exporter, experiments = self._exporter(leave=self._leaves)
             self._bind()
             # those of an export that is not there any more are to be moved again
             progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
@@ -315,6 +315,8 @@ class Migration(Ends):
         import_rest(context, list(self.folder.snapshot.experiments))
         self.work.save(replace(progressed, exported=False, batches=[]))
         discard(self.folder, self.journal, [*progressed.batches, SERVER])
+        if self.copied is not None and self.copied.told:
+            say(f"{self.copied.told}.")
         return left
 
     def _is_behind(self, batches: Sequence[str]) -> bool:
@@ -325,7 +327,13 @@ class Migration(Ends):
     def _tool_log(self) -> Path:
         return self.settings.logs / "export.log"
 
-    def _exporter(self) -> tuple[Exporter, list[Experiment]]:
+    @property
+    def _leaves(self) -> bool:
+        """Whether files of the source's S3 stay there, for S3 to copy them: the target keeps its own in S3, too."""
+        reader = self.importing.reader
+        return reader.trusted.root.startswith("s3://") and reader.places.with_own_rights
+
+    def _exporter(self, *, leave: bool = False) -> tuple[Exporter, list[Experiment]]:
         _ = self.work
         self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
         exporter = Exporter(
@@ -336,6 +344,7 @@ class Migration(Ends):
             keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
             scope=json.dumps([self.settings.models, others_in_scope(self.settings)]),
+            leave=leave,
         )
         experiments = in_scope(self.settings, self.source.experiments())
         self.progress.expect("source", len(experiments))

@@ -68,6 +68,8 @@ class RunReader:
         self.session = session
         #: Where the bytes of files are kept while they are hashed; an audit keeps none.
         self.save_to: Blobs | None = None
+        #: Whether files in S3 are left there, to be copied by S3 itself: a migration that keeps no export.
+        self.leave = False
         #: Which checksums that stores state stand for the bytes of files.
         self.evidence: Evidence = "sha256"
         #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
@@ -348,6 +350,7 @@ class RunReader:
             save_to=self.save_to,
             evidence=self.evidence,
             sure=sure,
+            leave=self.leave,
         )
 
 

@@ -11,7 +11,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import text
+from mlflow_parity.core.sums import Left, text
 from mlflow_parity.reading.artifacts import checksums
 from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Stated
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
@@ -197,6 +197,13 @@ class S3Store:
             lambda: self._etags.are_digests(self._bucket, place, head, told.etag),
             weak=evidence == "weak",
         )
+
+    def left(self, file: Artifact, stated: Stated) -> str:
+        """Return checksums that tell where a listed file is, for whoever has S3 copy it; empty: it was not listed."""
+        told = self._told.get(file.path)
+        if told is None or not told.etag.strip('"'):
+            return ""
+        return Left(told.etag.strip('"'), self._bucket, self._prefix + file.path, stated.sha256).on(stated.sums)
 
     def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.

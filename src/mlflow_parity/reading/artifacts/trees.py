@@ -14,6 +14,8 @@ from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.sums import saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
 from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
+from mlflow_parity.reading.artifacts.s3_store import S3Store
+from mlflow_parity.reading.artifacts.shown_s3 import ShownStore
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 
@@ -40,6 +42,7 @@ def read_trees(
     save_to: Blobs | None = None,
     evidence: Evidence = "sha256",
     sure: Sure | None = None,
+    leave: bool = False,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
@@ -47,6 +50,7 @@ def read_trees(
     first that can be listed is the one that is read. ``touch``: at depth ``listing`` the first bytes of each file are
     fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
     ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does.
+    ``leave``: files in S3 but each ``MLmodel`` are not read; they tell where they are, to be copied from there.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -66,7 +70,11 @@ def read_trees(
                 read = _to_read(files, sure.get(name, ()) if sure is not None else ())
                 return ArtifactTree(
                     name,
-                    tuple(_hashed(store, file, depth, redact, save_to, evidence, file.path in read) for file in files),
+                    tuple(
+                        (leave and _left(store, file))
+                        or _hashed(store, file, depth, redact, save_to, evidence, file.path in read)
+                        for file in files
+                    ),
                 )
         except ReadError as error:
             reasons.append(str(error))
@@ -84,6 +92,20 @@ def _to_read(files: Sequence[Artifact], doubted: Collection[str] | None) -> Coll
 def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
     """Return a file as it was listed; what is said of a folder that could not be listed is safe to print."""
     return file if file.error is None else replace(file, error=redact(file.error))
+
+
+def _left(store: Store, file: Artifact) -> Artifact | None:
+    """Return a file whose bytes are left where they are, with all that its store states of them; ``None``: read it."""
+    is_mlmodel = posixpath.basename(file.path) == "MLmodel"
+    if is_mlmodel or file.is_folder or file.size is None or not isinstance(store, (S3Store, ShownStore)):
+        return None
+    try:
+        stated = store.stated(file, "stores")
+    except ReadError:
+        # its ETag alone: what cannot be proved by checksums is sent byte by byte
+        stated = Stated()
+    sums = store.left(file, stated)
+    return Artifact(file.path, file.size, sums=sums) if sums else None
 
 
 def _hashed(
