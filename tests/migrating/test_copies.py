@@ -7,8 +7,11 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from support.migrations import migrate_py
+from support.proxy import Exchange, Fault, status
 from support.s3_ends import S3Ends, place, s3_ends
 
 from mlflow_parity.standin.sagemaker import StandIn
@@ -32,6 +35,66 @@ def ends(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: Path) -> I
         yield found
 
 
+@pytest.mark.long
+def test_one_that_changed_in_between_is_refused(ends: S3Ends) -> None:
+    """Another file than was listed is no copy: the run fails and says so, and the next one brings it."""
+    root = ends.run("changing", {"a.txt": b"before", "b.txt": b"b"})
+
+    def changed(exchange: Exchange, answered: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        exchange.answer(answered, headers, content)
+        ends.put(root, "a.txt", b"after!")
+
+    # once listed for the export: the lists before are the preflight's
+    ends.way.faults.append(Fault("k/MLmodel", changed))
+    ends.put(root, "k/MLmodel", b"flavors: {}\n")
+    done = ends.migrate()
+    assert done.status == 1, done.output[-3000:]
+    assert "a.txt: it changed at the source while it was moved; run it again" in done.output
+    assert ends.objects() == {"b.txt": b"b", "k/MLmodel": ends.objects()["k/MLmodel"]}
+    assert ends.migrate().status == 0
+    assert ends.objects()["a.txt"] == b"after!"
+    assert ends.audit().status == 0
+
+
+@pytest.mark.long
+def test_models_versions_and_what_is_nobodys(ends: S3Ends) -> None:
+    """Files of logged models, and of versions that belong to no run, are copied; each MLmodel names the copies."""
+    seed = ends.seed
+    experiment = seed.experiment("models")
+    ends.run("with a file", {"x.bin": b"x"}, experiment)
+    info = seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "m"})["model"]["info"]
+    ends.put(info["artifact_uri"], "MLmodel", f"model_id: {info['model_id']}\n".encode())
+    ends.put(info["artifact_uri"], "weights.bin", b"weights")
+    body = {"model_id": info["model_id"], "status": "LOGGED_MODEL_READY"}
+    seed.call("PATCH", f"logged-models/{info['model_id']}", body)
+    shared = f"{ends.source.server.artifacts_root}/shared/model"
+    for path, content in (("MLmodel", b"flavors: {}\n"), ("loose.bin", b"loose")):
+        ends.put(shared, path, content)
+    seed.call("POST", "registered-models/create", {"name": "prod"})
+    seed.call("POST", "model-versions/create", {"name": "prod", "source": shared})
+    done = ends.migrate()
+    assert done.status == 0, done.output[-3000:]
+    assert "S3 copied 3 files by itself" in done.output
+    assert ends.audit().status == 0
+
+
+@pytest.mark.long
+def test_kept_exports_hold_every_byte(ends: S3Ends) -> None:
+    """Without ``--discard-export`` nothing is left in S3, also where a run that leaves was interrupted before."""
+    ends.run("kept", {"a.txt": b"a", "b.txt": b"bb"})
+    ends.way.faults.append(Fault("b.txt", status(403), times=100))
+    assert ends.migrate().status == 1
+    ends.way.heal()
+    arguments = ["run", *ends.arguments, "--no-verify"]
+    done = migrate_py(ends.folder / "work", *arguments, env=ends.environment)
+    assert done.status == 0, done.output[-3000:]
+    assert ends.copies == []
+    kept = [path.read_bytes() for path in (ends.folder / "work/migration/export/files").glob("??/*")]
+    assert sorted(kept) == [b"a", b"bb"]
+    # and a folder whose bytes were left is no backup
+    assert ends.audit().status == 0
+
+
 def in_parts(ends: S3Ends, root: str, path: str) -> None:
     """Upload a large file as boto3 does."""
     bucket, key = place(root, path)
@@ -39,7 +102,7 @@ def in_parts(ends: S3Ends, root: str, path: str) -> None:
 
 
 def test_no_byte_passes(ends: S3Ends) -> None:
-    """Small files by one request each, a large one in its own parts; the whole audit is green, a damaged copy is not."""
+    """Small files by a request each, a large one in its own parts; the audit is green, and red for a damaged copy."""
     root = ends.run("files", FILES)
     in_parts(ends, root, "large.bin")
     done = ends.migrate()
@@ -57,7 +120,8 @@ def test_no_byte_passes(ends: S3Ends) -> None:
     assert len(ends.copies) - len(copied) == 3
     assert all(re.fullmatch('"[0-9a-f-]+"', one.headers["x-amz-copy-source-if-match"]) for one in ends.copies)
     read = [one.path for one in ends.calls("GET") if root.partition("//")[2].split("/", 1)[1] in one.path]
-    assert {path.rpartition("/artifacts/")[2] for path in read} == {"model/MLmodel"}
+    # the preflight reads the beginning of the smallest file: who may list need not be allowed to read
+    assert {unquote(path.rpartition("/artifacts/")[2]) for path in read} == {"model/MLmodel", "a b/c+d/100%.txt"}
     for path in ("small.txt", "large.bin", "empty"):
         assert not ends.sent(path)
     whole = ends.audit()
@@ -66,8 +130,8 @@ def test_no_byte_passes(ends: S3Ends) -> None:
     ends.way.seen.clear()
     assert ends.migrate().status == 0
     assert ends.copies == []
-    bucket, key = next(one for one in ends.keys() if one[1].endswith("small.txt"))
+    bucket, key = next(one for one in ends.places() if one[1].endswith("small.txt"))
     ends.client(ends.target).put_object(Bucket=bucket, Key=key, Body=b"smalL")
     damaged = ends.audit("damaged")
     assert damaged.status == 1
-    assert any("small.txt" in row.detail for row in damaged.red_rows()), damaged.red_rows()
+    assert any("small.txt" in " ".join(finding) for finding in damaged.findings()), damaged.findings()

@@ -1,8 +1,8 @@
-"""Two managed ends whose files lie in one S3, with a way between that counts what passes and refuses what it is told."""
+"""Two managed ends with their files in one S3, and a way to it that counts what passes and refuses what it is told."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +53,12 @@ class S3Ends:
         """Return all files of the target, by what follows ``/artifacts/`` in their keys."""
         client = self.client(self.target)
         found = {}
-        for bucket, key in self.keys():
+        for bucket, key in self.places():
             body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
             found[key.partition("/artifacts/")[2]] = body
         return found
 
-    def keys(self) -> list[tuple[str, str]]:
+    def places(self) -> list[tuple[str, str]]:
         """Return bucket and key of every file of the target."""
         bucket, _, prefix = self.target.server.artifacts_root.removeprefix("s3://").partition("/")
         pages = self.client(self.target).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -76,10 +76,10 @@ class S3Ends:
         """What names both ends to ``migrate.py``."""
         return ["--source-arn", self.source.arn, "--target-arn", self.target.arn]
 
-    def migrate(self, *more: str, timeout: float = 300.0) -> Migrated:
+    def migrate(self, *more: str, env: Mapping[str, str] | None = None) -> Migrated:
         """Migrate without an export that is kept, and without the audit."""
         arguments = ["run", *self.arguments, "--discard-export", "--no-verify", *more]
-        return migrate_py(self.folder / "work", *arguments, env=self.environment, timeout=timeout)
+        return migrate_py(self.folder / "work", *arguments, env={**self.environment, **(env or {})})
 
     def audit(self, name: str = "audit") -> AuditRun:
         """Audit both ends, past the way."""

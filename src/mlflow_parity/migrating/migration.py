@@ -291,7 +291,7 @@ class Migration(Ends):
             self._bind()
             left = unread(self.folder, include_deleted=self.settings.include_deleted)
         else:
-            exporter, experiments = self._exporter(leave=self._leaves)
+            exporter, experiments = self._exporter(leave=context.reader.keeps_in_s3)
             self._bind()
             # those of an export that is not there any more are to be moved again
             progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
@@ -326,12 +326,6 @@ class Migration(Ends):
     @property
     def _tool_log(self) -> Path:
         return self.settings.logs / "export.log"
-
-    @property
-    def _leaves(self) -> bool:
-        """Whether files of the source's S3 stay there, for S3 to copy them: the target keeps its own in S3, too."""
-        reader = self.importing.reader
-        return reader.trusted.root.startswith("s3://") and reader.places.with_own_rights
 
     def _exporter(self, *, leave: bool = False) -> tuple[Exporter, list[Experiment]]:
         _ = self.work

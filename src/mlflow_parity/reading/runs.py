@@ -107,6 +107,11 @@ class RunReader:
         return self._pool
 
     @property
+    def keeps_in_s3(self) -> bool:
+        """Whether new files of this server are in an S3 that is read and written with the caller's own rights."""
+        return self.trusted.root.startswith("s3://") and self.places.with_own_rights
+
+    @property
     def told(self) -> str:
         """Nothing that a report has to say of the way it was read."""
         return ""

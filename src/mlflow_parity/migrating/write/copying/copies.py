@@ -6,9 +6,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Semaphore
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlflow_parity.core.errors import ParityError, ReadError, no_space
 from mlflow_parity.core.files import make_inside
@@ -22,6 +23,8 @@ from mlflow_parity.migrating.write.copying.sending import Checksums, copy_in_par
 from mlflow_parity.migrating.write.s3_leftovers import Kept
 
 Failure = TypeVar("Failure", bound=ParityError)
+#: What came of a copy that S3 was asked for.
+Came = Literal["copied", "unproved", "refused"]
 #: Copies under way at once at most, parts of large ones beside them, and files that pass through this machine.
 _MOST, _PARTS_AT_ONCE, _STREAMS, _TRIES = 32, 8, 4, 3
 #: What an S3 answers where the source is not what was listed any more.
@@ -98,11 +101,21 @@ class Copies:
         if (left.bucket, left.key) == (bucket, key) and self._both.one_service:
             raise NotCopied("the target keeps it where the source does: it would be written onto itself")
         pair = (left.bucket, bucket)
+        came: Came = "refused"
         if not self._both.one_service:
             self._tell(pair, "their S3 are two services", "")
-        elif not self._refusals.given_up(pair) and self._copied(file, left, bucket, key, pair):
+        elif not self._refusals.given_up(pair):
+            came = self._copied(file, left, bucket, key, pair)
+        if came == "copied":
             return True
-        self._streamed(file, left, bucket, key)
+        try:
+            self._streamed(file, left, bucket, key)
+        except NotCopied:
+            if came == "unproved":
+                # what nothing proves does not stay; an S3 that keeps no condition may have copied another file
+                with suppress(Exception):
+                    self._both.target.delete_object(Bucket=bucket, Key=key)
+            raise
         return True
 
     def spooled(self, file: Artifact, left: Left, put: Callable[[Path, int], object]) -> None:
@@ -134,12 +147,12 @@ class Copies:
 
     # --- one file
 
-    def _copied(self, file: Artifact, left: Left, bucket: str, key: str, pair: tuple[str, str]) -> bool:
-        """Have S3 copy a file; false where it does not, or not provably."""
+    def _copied(self, file: Artifact, left: Left, bucket: str, key: str, pair: tuple[str, str]) -> Came:
+        """Have S3 copy a file; say whether it did, and provably."""
         way = way_of(file, left)
         if way == "stream":
             self._tell(pair, "no checksum that the source states would prove some of the copies", "")
-            return False
+            return "refused"
         try:
             if way == "whole":
                 answer = copy_whole(self._both.target, self._both.checksums, file, left, bucket, key)
@@ -148,22 +161,22 @@ class Copies:
         except Exception as error:
             if isinstance(error, ReadError):
                 self._tell(pair, f"some files: {error}", "")
-                return False
+                return "refused"
             if not is_refusal(error):
                 raise self._failed(error) from None
             self._refusals.refused(pair)
             rights = f"; allow the target's identity s3:GetObject on {left.bucket}" if status_of(error) == 403 else ""
             self._tell(pair, f"{code_of(error)}: {_words(error)}", rights)
-            return False
+            return "refused"
         proved = is_proved(file, left, answer, bucket)
         if proved:
             self._refusals.copied(pair)
             self._count("copied")
-            return True
+            return "copied"
         self._refusals.refused(pair)
         why = "what the target states of some copies is " + ("not" if proved is None else "another checksum than")
         self._tell(pair, f"{why} what the source states", "")
-        return False
+        return "unproved"
 
     def _streamed(self, file: Artifact, left: Left, bucket: str, key: str) -> None:
         for tried in range(1, _TRIES + 1):

@@ -207,6 +207,4 @@ class Reading(io.RawIOBase):
         read = self._hasher
         came = Artifact(self._file.path, read.size, read.sha256, sums=read.sums)
         if contradicts(self._file, self._left, came):
-            raise MalformedAnswer(
-                f"S3 listed {self._file.size} bytes and sent {read.size}, or others; run it again"
-            )
+            raise MalformedAnswer(f"S3 listed {self._file.size} bytes and sent {read.size}, or others; run it again")
