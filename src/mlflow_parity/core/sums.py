@@ -6,6 +6,7 @@ file that was sent in parts: equal ones mean equal parts, different ones may mea
 SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
 ``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change;
 ``reported:sha256=…`` what a checksum report states of a file that is there as it was then.
+``left=ETAG@BUCKET/KEY@SHA256`` says that nobody read the bytes: they are to be copied from there (:class:`Left`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
+from urllib.parse import quote, unquote
 
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 
 READ, _STATED, PARTS, _SAID, _KNOWN = "read", "stated", "parts", "said:", "known:"
-REPORTED = "reported:"
+REPORTED, _LEFT = "reported:", "left"
 #: Checksums of the whole file, the strongest first, by the number of their bytes. The last ones are no proof by
 #: themselves: one in four thousand millions is equal by chance, and equal ones are easily made.
 LENGTHS: Mapping[str, int] = {"sha256": 32, "sha1": 20, "md5": 16, "crc64nvme": 8, "crc32": 4, "crc32c": 4}
@@ -164,7 +166,36 @@ def identity(file: Artifact) -> str | None:
     # what a store itself states stands before what a report does
     said = sorted(file.sums.split()[:_MOST], key=lambda word: not word.startswith(REPORTED))
     words = {word.removeprefix(REPORTED).partition("=")[0]: word for word in said}
-    return next((words[kind] for kind in (*LENGTHS, PARTS) if kind in words), None)
+    return next((words[kind] for kind in (*LENGTHS, PARTS, _LEFT) if kind in words), None)
+
+
+class Left(NamedTuple):
+    """Where the bytes of a file are that nobody read: an object in S3, with the ETag that it was listed with."""
+
+    etag: str
+    bucket: str
+    key: str
+    sha256: str | None = None
+    """The SHA-256 that the store states; the file itself has none, for nothing of it is kept here."""
+
+    def on(self, sums: str) -> str:
+        """Return checksums that a store states, with this."""
+        words = "@".join(quote(part, safe="/") for part in (self.etag, f"{self.bucket}/{self.key}", self.sha256 or ""))
+        return f"{sums or _STATED} {_LEFT}={words}"
+
+
+def left_at(file: Artifact) -> Left | None:
+    """Return where the bytes of a file were left; ``None``: they were read, or could not be."""
+    if file.sha256 is not None or file.error is not None or f" {_LEFT}=" not in file.sums:
+        return None
+    for word in file.sums.split()[:_MOST]:
+        kind, _, told = word.partition("=")
+        etag, _, rest = told.partition("@")
+        place, _, sha256 = rest.partition("@")
+        bucket, _, key = unquote(place).partition("/")
+        if kind == _LEFT and etag and bucket and key:
+            return Left(unquote(etag), bucket, key, sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else None)
+    return None
 
 
 class Proof(NamedTuple):

@@ -291,7 +291,7 @@ class Migration(Ends):
             self._bind()
             left = unread(self.folder, include_deleted=self.settings.include_deleted)
         else:
-            exporter, experiments = self._exporter()
+            exporter, experiments = self._exporter(leave=context.reader.keeps_in_s3)
             self._bind()
             # those of an export that is not there any more are to be moved again
             progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
@@ -315,6 +315,8 @@ class Migration(Ends):
         import_rest(context, list(self.folder.snapshot.experiments))
         self.work.save(replace(progressed, exported=False, batches=[]))
         discard(self.folder, self.journal, [*progressed.batches, SERVER])
+        if self.copied is not None and self.copied.told:
+            say(f"{self.copied.told}.")
         return left
 
     def _is_behind(self, batches: Sequence[str]) -> bool:
@@ -325,7 +327,7 @@ class Migration(Ends):
     def _tool_log(self) -> Path:
         return self.settings.logs / "export.log"
 
-    def _exporter(self) -> tuple[Exporter, list[Experiment]]:
+    def _exporter(self, *, leave: bool = False) -> tuple[Exporter, list[Experiment]]:
         _ = self.work
         self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
         exporter = Exporter(
@@ -336,6 +338,7 @@ class Migration(Ends):
             keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
             scope=json.dumps([self.settings.models, others_in_scope(self.settings)]),
+            leave=leave,
         )
         experiments = in_scope(self.settings, self.source.experiments())
         self.progress.expect("source", len(experiments))

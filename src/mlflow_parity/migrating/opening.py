@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property, partial
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.core.errors import UsageProblem
@@ -16,6 +17,7 @@ from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.progress import MigrationProgress
 from mlflow_parity.migrating.settings import Settings, in_model_scope, in_scope, needed, others_in_scope
 from mlflow_parity.migrating.workdir import WorkDir
+from mlflow_parity.migrating.write.copying.copies import Copies
 from mlflow_parity.migrating.write.files import Uploads
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.target_mark import TargetMark
@@ -41,6 +43,7 @@ class Ends:
         self.settings = settings
         self.folder = ExportFolder(settings.export_root)
         self.renames = load_renames(None if settings.rename is None else str(settings.rename), "--rename")
+        self.copied: Copies | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -117,6 +120,7 @@ class Ends:
                 self.folder.blobs,
                 reader.trusted,
                 signed=lambda: reader.capabilities.presigned_only,
+                copies=self.copies(lambda: credentials.aws.s3),
             ),
             renames=self.renames,
             workers=self.settings.workers,
@@ -127,6 +131,21 @@ class Ends:
             enable_webhooks=self.settings.enable_webhooks,
             selected=partial(in_scope, self.settings),
         )
+
+    def copies(self, target: Callable[[], Any]) -> Copies | None:
+        """Return what brings files of the source's S3 to the target; ``None`` where an export is kept, or none made."""
+        if not self.settings.discard_export or self.settings.source is None:
+            return None
+        copies = Copies(
+            lambda: self.source.places.s3,
+            target,
+            self.folder.blobs.root,
+            lambda line: say(self.settings.redactor(line)),
+            workers=self.settings.workers,
+        )
+        self._stack.callback(copies.close)
+        self.copied = copies
+        return copies
 
     def _told(self, *, runs: int = 0, points: int = 0, files: int = 0, size: int = 0, objects: int = 0) -> None:
         self.progress.add("target", runs=runs, points=points, artifacts=files, size=size, objects=objects)

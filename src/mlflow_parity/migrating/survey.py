@@ -33,6 +33,8 @@ class Extent:
     points: int = 0
     files: int = 0
     size: int = 0
+    in_s3: int = 0
+    """Bytes of files that a migration may leave in S3, to be copied there: of runs and logged models."""
     objects: Counter[str] = field(default_factory=Counter)
 
 
@@ -56,6 +58,10 @@ class Survey:
     """Kind → source id → name, of experiments, registered models, prompts, evaluation datasets and webhooks."""
     loose: int = 0
     """Bytes of model versions' files that belong to no run and no logged model."""
+    loose_in_s3: int = 0
+    """Those of them that a migration may leave in S3."""
+    leaves: bool = False
+    """Whether it does: the target keeps its files in S3, and no export is kept."""
     missed: list[Missed] = field(default_factory=list)
     outside: Counter[str] = field(default_factory=Counter)
     """Links to what is not in scope, or not there any more, by what links to what."""
@@ -72,6 +78,11 @@ class Survey:
     def size(self) -> int:
         """Bytes of all files."""
         return self.loose + sum(one.size for one in self.extents.values())
+
+    @property
+    def left(self) -> int:
+        """Bytes of all files that are left in S3, to be copied there."""
+        return (self.loose_in_s3 + sum(one.in_s3 for one in self.extents.values())) * self.leaves
 
 
 def planned_name(renames: Renames, kind: str, name: str) -> str:

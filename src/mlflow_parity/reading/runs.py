@@ -72,6 +72,8 @@ class RunReader:
         self.session = session
         #: Where the bytes of files are kept while they are hashed; an audit keeps none.
         self.save_to: Blobs | None = None
+        #: Whether files in S3 are left there, to be copied by S3 itself: a migration that keeps no export.
+        self.leave = False
         #: Which checksums that stores state stand for the bytes of files.
         self.evidence: Evidence = "sha256"
         #: Which registered models and prompts are read, by name, and whether datasets and webhooks are; all of them.
@@ -113,6 +115,11 @@ class RunReader:
     def pool(self) -> ThreadPoolExecutor:
         """The threads of all that is asked at once."""
         return self._pool
+
+    @property
+    def keeps_in_s3(self) -> bool:
+        """Whether new files of this server are in an S3 that is read and written with the caller's own rights."""
+        return self.trusted.root.startswith("s3://") and self.places.with_own_rights
 
     @property
     def told(self) -> str:
@@ -360,6 +367,7 @@ class RunReader:
             sure=sure,
             known=self._known,
             reports=self._reports,
+            leave=self.leave,
         )
 
 

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.sums import left_at
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.store import Snapshot
@@ -51,6 +53,8 @@ def verify(snapshot: Snapshot, blobs: Blobs, *, contents: bool = True) -> Iterat
             except SnapshotError as error:
                 yield Damage("server" if place == SERVER else "experiment", place, "", str(error))
                 continue
+            for owner, path in left(snapshot, place, part):
+                yield Damage(FILE_PARTS[part], owner, path, "its bytes were never here: S3 was to copy them")
             for owner, path, sha256 in named(snapshot, place, part):
                 if not blobs.has(sha256):
                     yield Damage(FILE_PARTS[part], owner, path, "its bytes are gone")
@@ -59,7 +63,7 @@ def verify(snapshot: Snapshot, blobs: Blobs, *, contents: bool = True) -> Iterat
 
 
 def is_whole(snapshot: Snapshot, blobs: Blobs, place: str, part: Part) -> bool:
-    """Whether the bytes of all files that a part names are there."""
+    """Whether the bytes of all files that a part names are there; those that were left in S3 are not missed."""
     return all(blobs.has(sha256) for _, _, sha256 in named(snapshot, place, part))
 
 
@@ -69,6 +73,16 @@ def named(snapshot: Snapshot, place: str, part: Part) -> Iterator[tuple[str, str
         for owner, path, sha256 in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if sha256 is not None:
                 yield owner, path, sha256
+
+
+def left(snapshot: Snapshot, place: str, part: Part) -> Iterator[tuple[str, str]]:
+    """Yield owner and path of every file whose bytes were left at the source, for S3 to copy them."""
+    for batch in _batches(snapshot, place, part, ["run_id", "path", "sha256", "error", "sums"]):
+        for row in batch.to_pylist():
+            # what was written before stores were asked has no such column
+            file = Artifact(row["path"], None, row["sha256"], error=row["error"], sums=row.get("sums") or "")
+            if left_at(file) is not None:
+                yield row["run_id"], file.path
 
 
 def prune(snapshot: Snapshot, blobs: Blobs) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, named, prune
+from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, left, named, prune
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.tool_files import unwritten, write_tool_files
 from mlflow_parity.migrating.journal import Journal
@@ -40,8 +40,11 @@ class Exporter:
         count: Count,
         keep: bool = True,
         scope: str = "",
+        leave: bool = False,
     ) -> None:
         """``keep`` false: bytes are removed while the export goes on, once they are on the target.
+
+        ``leave``: the bytes of files in S3 stay there, for the import to have S3 copy them.
 
         ``scope`` tells what is read of that which belongs to no experiment: read for another one, it is read again.
         """
@@ -49,6 +52,7 @@ class Exporter:
         self._folder = folder
         self._keep = keep
         self._scope = scope
+        self._leave = leave
         self._include_deleted = include_deleted
         self._log = log
         self._count = count
@@ -83,7 +87,7 @@ class Exporter:
         )
         self._folder.set_aside()
         self._folder.clear_parts()
-        self._reader.save_to = self._folder.blobs
+        self._reader.save_to, self._reader.leave = self._folder.blobs, self._leave
         snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)
         self._folder.use(snapshot)
         if self._folder.scope != self._scope:
@@ -96,6 +100,7 @@ class Exporter:
         """Read some experiments with all that is in them, and write the tool's files of them."""
         for experiment in experiments:
             self._forget_emptied(experiment.experiment_id)
+            self._forget_left(experiment.experiment_id)
         capture(
             self._reader,
             self._folder.snapshot,
@@ -113,6 +118,7 @@ class Exporter:
         """Read what belongs to no experiment."""
         if self._keep:
             self._forget_emptied(SERVER)
+        self._forget_left(SERVER)
         capture_objects(self._reader, self._folder.snapshot, SERVER, SERVER_PARTS, "digest", self._count)
 
     def finish(self) -> list[Unread]:
@@ -132,6 +138,13 @@ class Exporter:
         snapshot = self._folder.snapshot
         for part in FILE_PARTS:
             if snapshot.sidecar(place, part) and not is_whole(snapshot, self._folder.blobs, place, part):
+                snapshot.forget(place, part)
+
+    def _forget_left(self, place: str) -> None:
+        """Have those files read that an interrupted migration left in S3, where this one leaves none there."""
+        snapshot = self._folder.snapshot
+        for part in FILE_PARTS if not self._leave else ():
+            if snapshot.sidecar(place, part) and any(True for _ in left(snapshot, place, part)):
                 snapshot.forget(place, part)
 
 

@@ -161,10 +161,12 @@ def _row(one: Extent) -> tuple[str, ...]:
 
 
 def _totals(found: Plan, survey: Survey) -> list[str]:
+    left = survey.left
     counts = listed({plural_of(kind): survey.count(kind) for kind in kinds_at_hand(survey)})
     return [
         f"In all: {counts or 'nothing'}; files of {in_units(survey.size)}",
         f"Disk: the export needs about {in_units(needed_bytes(found.settings, survey))} in {found.settings.work}",
+        *([f"S3: files of {in_units(left)} stay there, and are copied by S3 itself where it does"] if left else []),
         *(["Time: not estimated, as the source could not be probed"] if found.moving is None else found.moving.lines),
     ]
 

@@ -142,6 +142,7 @@ def preflight(
             holds = target is None or target.reader.supports("webhook") is not False
             checked.found += source_findings(survey, renames) + _held(survey, target)
             checked.found += unwritten(survey, holds_webhooks=holds, enable_webhooks=settings.enable_webhooks)
+            survey.leaves = settings.discard_export and target is not None and target.reader.keeps_in_s3
             if export is None:
                 checked.found += disk_findings(settings, survey, free)
     checked.found = ordered(checked.found)

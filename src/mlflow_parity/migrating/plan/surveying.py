@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -116,10 +117,18 @@ class _Look:
             self._folders(f"run {owner}", tree.files)
             extent.files += len(tree.files)
             extent.size += sum(file.size or 0 for file in tree.files)
+            extent.in_s3 += self._in_s3(run.artifact_uri, tree.files)
             self._oddities.files("r", owner, (file.path for file in tree.files if not file.is_folder))
             for file in tree.files:
                 if file.size and (not sample or file.size < (sample[0][1].size or 0)):
                     sample[:] = [(run, file)]
+
+    def _in_s3(self, uri: str | None, files: Iterable[Artifact]) -> int:
+        """Return the bytes of files that a migration may leave where they are; each ``MLmodel`` is read."""
+        # boto3 looks for credentials in the network, too: not where nothing is in S3
+        if not (uri or "").startswith("s3://") or not self._places.with_own_rights:
+            return 0
+        return sum(file.size or 0 for file in files if posixpath.basename(file.path) != "MLmodel")
 
     def _folders(self, owner: str, files: Iterable[Artifact]) -> None:
         for file in files:
@@ -157,6 +166,7 @@ class _Look:
                 self._link("traces whose run", "run", facets.get("run"))
                 self._link("traces whose logged model", "logged_model", facets.get("logged_model"))
         models = [entity for entity in batch if entity.kind == "logged_model"]
+        places = {model.entity_id: model.artifact_uri for model in models}
         for tree in self._reader.entity_files(models, "listing") if models else ():
             owner = f"{extent.experiment.name} / {tree.run_id}"
             if tree.error is not None:
@@ -164,6 +174,7 @@ class _Look:
             self._folders(f"logged model {owner}", tree.files)
             extent.files += len(tree.files)
             extent.size += sum(file.size or 0 for file in tree.files)
+            extent.in_s3 += self._in_s3(places.get(tree.run_id), tree.files)
             self._oddities.files("m", owner, (file.path for file in tree.files if not file.is_folder))
 
     # --- the server
@@ -185,11 +196,13 @@ class _Look:
             self._link("model versions whose logged model", "logged_model", version.facets.get("logged_model"))
         self._trusted_versions(versions)
         loose = [version for version in versions if not self._inside(version)]
+        places = {version.entity_id: version.artifact_uri for version in loose}
         for tree in self._reader.entity_files(loose, "listing") if loose else ():
             if tree.error is not None:
                 self._miss(f"the files of model version {tree.run_id}", tree.error)
             self._folders(f"model version {tree.run_id}", tree.files)
             self.survey.loose += sum(file.size or 0 for file in tree.files)
+            self.survey.loose_in_s3 += self._in_s3(places.get(tree.run_id), tree.files)
 
     # --- places that are named, and will be read with the caller's own rights
 

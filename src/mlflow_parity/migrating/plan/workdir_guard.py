@@ -90,16 +90,19 @@ def free_bytes(folder: Path) -> int:
 
 
 def needed_bytes(settings: Settings, survey: Survey) -> int:
-    """Return what the export takes on the disk at most, as far as listings tell; all records, and files of a batch."""
+    """Return what the export takes on the disk at most, as far as listings tell; all records, and files of a batch.
+
+    What is left in S3 takes none: copied there, or sent on as it is read.
+    """
     points = sum(one.points for one in survey.extents.values())
     objects = sum(survey.objects.values()) + sum(sum(one.objects.values()) for one in survey.extents.values())
     records = points * _POINT + survey.count("run") * _RUN + objects * _OBJECT
     if not settings.discard_export:
         return records + survey.size
-    sizes = [one.size for one in survey.extents.values()]
+    sizes = [one.size - one.in_s3 * survey.leaves for one in survey.extents.values()]
     batch = settings.batch_size
     largest = max((sum(sizes[first : first + batch]) for first in range(0, len(sizes), batch)), default=0)
-    return records + max(largest, survey.loose)
+    return records + max(largest, survey.loose - survey.loose_in_s3 * survey.leaves)
 
 
 def disk_findings(settings: Settings, survey: Survey, free: Callable[[Path], int]) -> list[Notice]:

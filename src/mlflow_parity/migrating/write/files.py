@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,9 @@ from urllib.parse import quote, unquote, urlsplit
 from mlflow_parity.core.errors import ParityError, ReadError
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.sums import Left, left_at
 from mlflow_parity.kinds.logged_images import newer_names
+from mlflow_parity.migrating.write.copying.copies import Copies
 from mlflow_parity.migrating.write.mlmodel import Lookup, Place, rewritten
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers
 from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
@@ -35,7 +37,7 @@ class Uploads:
     """Puts files below an artifact URI of the target; safe to use from many threads.
 
     The target hands that URI out: ``trusted`` are the places in S3 that are written to. ``signed`` says whether
-    it takes files at signed addresses of its store alone.
+    it takes files at signed addresses of its store alone. ``copies`` bring those that were left in the source's S3.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Uploads:
         trusted: TrustedPlaces,
         *,
         signed: Callable[[], bool] = lambda: False,
+        copies: Copies | None = None,
     ) -> None:
         self._writer = writer
+        self._copies = copies
         self._signed = signed
         self._credentials = credentials
         self._blobs = blobs
@@ -82,6 +86,9 @@ class Uploads:
         sent = 0
         put = self._way(uri)
         for file in files:
+            if (left := left_at(file)) is not None:
+                sent += self._copy(uri, file, left, there.get(file.path))
+                continue
             if file.error is not None or file.sha256 is None:
                 raise NotUploaded(f"{file.path}: it could not be read at the source: {file.error or 'no digest'}")
             blob = self._blobs.path(file.sha256)
@@ -105,6 +112,45 @@ class Uploads:
                 raise NotUploaded(f"{file.path}: {error}") from None
             sent += size
         return sent
+
+    def upload_all(
+        self, uri: str, files: Sequence[Artifact], rewrite: Rewrite, there: Mapping[str, Kept]
+    ) -> Iterator[tuple[Artifact, int | NotUploaded]]:
+        """Put the files of one tree below ``uri``; yield each with its size, or why it is not there.
+
+        Those that S3 copies are under way side by side.
+        """
+
+        def one(file: Artifact) -> int:
+            return self.upload(uri, [file], rewrite, there)
+
+        left = [file for file in files if left_at(file)] if self._copies is not None else []
+        if self._copies is not None and left:
+            yield from self._copies.all(left, one, NotUploaded)
+        known = {file.path for file in left}
+        for file in files:
+            if file.path not in known:
+                try:
+                    yield file, one(file)
+                except NotUploaded as error:
+                    yield file, error
+
+    def _copy(self, uri: str, file: Artifact, left: Left, kept: Kept | None) -> int:
+        """Bring a file that was left in the source's S3 to its place; return its size where it was not there yet."""
+        if self._copies is None:
+            why = "its bytes were left in the source's S3, to be copied there"
+            raise NotUploaded(f"{file.path}: {why}; run it with --discard-export, or export again")
+        try:
+            if not uri.startswith("s3://"):
+                put = self._way(uri)
+                self._copies.spooled(file, left, lambda path, size: put(file.path, path, size))
+                return file.size or 0
+            if why := self._trusted.refusal(uri, "written to"):
+                raise NotUploaded(f"its place {why}")
+            bucket, prefix = bucket_and_prefix(uri)
+            return (file.size or 0) if self._copies.to_s3(file, left, bucket, prefix + file.path, kept) else 0
+        except ReadError as error:
+            raise NotUploaded(f"{file.path}: {error}") from None
 
     def put(self, uri: str, path: str, content: bytes) -> None:
         """Put bytes at ``path`` below ``uri``.
@@ -186,10 +232,12 @@ def put_tree(
     models: Lookup,
     *,
     images: bool = False,
+    fresh: bool = False,
 ) -> Put:
     """Put a tree of ``source`` below the place of ``target``; ids in each ``MLmodel`` become the target's.
 
     ``images``: the files are a run's, among them images with names that a proxy cannot store; it gets the newer names.
+    ``fresh``: the owner was just made, so that nothing is there.
     """
     done = Put()
     proxied = urlsplit(target.artifact_uri).scheme == "mlflow-artifacts"
@@ -197,12 +245,13 @@ def put_tree(
     if tree.error is not None:
         done.failed.append(f"its files could not be listed at the source: {tree.error}")
 
-    there = uploads.begin(target.artifact_uri, tree.files)
+    there = {} if fresh else uploads.begin(target.artifact_uri, tree.files)
 
     def rewrite(file: Artifact, content: bytes) -> bytes:
         # one that the snapshot did not keep is too large to be an MLmodel, and is compared byte by byte
         return content if file.content is None else rewritten(content, source, target, runs, models)
 
+    wanted: list[Artifact] = []
     for file in tree.files:
         if file.is_folder:
             done.failed.append(f"folder {file.path!r}: at the source: {file.error}")
@@ -211,11 +260,12 @@ def put_tree(
         if not can_hold(target.artifact_uri, file.path):
             done.impossible.append(f"file {file.path!r}: the target's artifact proxy would store it under another name")
             continue
-        try:
-            done.size += uploads.upload(target.artifact_uri, [file], rewrite, there)
-        except NotUploaded as error:
-            done.failed.append(f"file {error}")
+        wanted.append(file)
+    for _, came in uploads.upload_all(target.artifact_uri, wanted, rewrite, there):
+        if isinstance(came, NotUploaded):
+            done.failed.append(f"file {came}")
         else:
+            done.size += came
             done.files += 1
     return done
 

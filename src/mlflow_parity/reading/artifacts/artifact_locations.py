@@ -223,6 +223,11 @@ class Places:
         """Whether ``s3://`` places are read with the caller's own rights, and not with those of the server."""
         return self._session.location.is_arn or self._credentials.aws.usable
 
+    @property
+    def s3(self) -> Any:
+        """The client that reads ``s3://`` places with the caller's own rights."""
+        return self._credentials.aws.s3
+
     def stores(self, place: Place, shared: SharedListings | None = None) -> Sequence[Store]:
         """Where a place's files may be read, the best first: the server reaches more than the auditor may.
 

@@ -111,6 +111,11 @@ def is_plain(head: Mapping[str, Any]) -> bool:
     return encryption in (None, "AES256") and not named
 
 
+def etag_is_digest(answer: Mapping[str, Any], bucket: str) -> bool:
+    """Whether the ETag in an answer to a write is of the bytes."""
+    return not bucket.endswith(_DIRECTORY_BUCKET) and is_plain(answer)
+
+
 @dataclass(slots=True)
 class _Sampled:
     asked: int = 0

@@ -11,7 +11,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import is_whole, stated_in, text, with_report
+from mlflow_parity.core.sums import Left, is_whole, stated_in, text, with_report
 from mlflow_parity.reading.artifacts import checksums
 from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
@@ -247,6 +247,13 @@ class S3Store:
         if self._reports is None or file.size is None:
             return None
         return self._reports.is_plain(self._bucket, self._prefix + file.path, told.etag, file.size)
+
+    def left(self, file: Artifact, stated: Stated) -> str:
+        """Return checksums that tell where a listed file is, for whoever has S3 copy it; empty: it was not listed."""
+        told = self._told.get(file.path)
+        if told is None or not told.etag.strip('"'):
+            return ""
+        return Left(told.etag.strip('"'), self._bucket, self._prefix + file.path, stated.sha256).on(stated.sums)
 
     def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.

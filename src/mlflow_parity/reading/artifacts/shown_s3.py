@@ -16,7 +16,7 @@ from mlflow_parity.core.errors import ForbiddenRequest, MalformedAnswer, ReadErr
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.reading.artifacts.checksums import Stated
-from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix
+from mlflow_parity.reading.artifacts.s3_store import S3Store, bucket_and_prefix
 from mlflow_parity.reading.artifacts.stores import ServerStore, Store, Way, is_faithful
 
 #: Folders of one tree that the server is asked for; what lies deeper is in the caller's listing alone.
@@ -74,6 +74,10 @@ class ShownStore:
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What the store that was listed states."""
         return self._chosen.stated(file, evidence)
+
+    def left(self, file: Artifact, stated: Stated) -> str:
+        """Where a file is, for whoever has S3 copy it; empty: the server's way to it is not one for that."""
+        return self._chosen.left(file, stated) if isinstance(self._chosen, S3Store) else ""
 
     # --- showing
 

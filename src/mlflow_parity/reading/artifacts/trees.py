@@ -16,6 +16,8 @@ from mlflow_parity.core.sums import is_whole, reported_in, saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
 from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
+from mlflow_parity.reading.artifacts.s3_store import S3Store
+from mlflow_parity.reading.artifacts.shown_s3 import ShownStore
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
@@ -45,6 +47,7 @@ def read_trees(
     sure: Sure | None = None,
     known: KnownHashes | None = None,
     reports: ChecksumReports | None = None,
+    leave: bool = False,
 ) -> Iterator[ArtifactTree]:
     """Yield the tree of each owner, read in ``pool``; at most ``at_once`` trees wait in memory.
 
@@ -53,6 +56,7 @@ def read_trees(
     fetched, to know that they can be had, and an ``MLmodel`` whole. ``save_to`` keeps the bytes of what is hashed.
     ``evidence`` says which checksums that a store states stand for the bytes; of the files in ``sure``, none does, and
     nothing of what is ``known`` of earlier audits or stated by ``reports``.
+    ``leave``: files in S3 but each ``MLmodel`` are not read; they tell where they are, to be copied from there.
     """
 
     def one(owner: T) -> ArtifactTree:
@@ -73,7 +77,8 @@ def read_trees(
                 return ArtifactTree(
                     name,
                     tuple(
-                        _hashed(store, file, depth, redact, save_to, evidence, file.path in read, known, reports)
+                        (leave and _left(store, file))
+                        or _hashed(store, file, depth, redact, save_to, evidence, file.path in read, known, reports)
                         for file in files
                     ),
                 )
@@ -93,6 +98,20 @@ def _to_read(files: Sequence[Artifact], doubted: Collection[str] | None) -> Coll
 def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
     """Return a file as it was listed; what is said of a folder that could not be listed is safe to print."""
     return file if file.error is None else replace(file, error=redact(file.error))
+
+
+def _left(store: Store, file: Artifact) -> Artifact | None:
+    """Return a file whose bytes are left where they are, with all that its store states of them; ``None``: read it."""
+    is_mlmodel = posixpath.basename(file.path) == "MLmodel"
+    if is_mlmodel or file.is_folder or file.size is None or not isinstance(store, (S3Store, ShownStore)):
+        return None
+    try:
+        stated = store.stated(file, "stores")
+    except ReadError:
+        # its ETag alone: what cannot be proved by checksums is sent byte by byte
+        stated = Stated()
+    sums = store.left(file, stated)
+    return Artifact(file.path, file.size, sums=sums) if sums else None
 
 
 def _hashed(

@@ -234,6 +234,15 @@ _MIGRATES: dict[str, object] = {
     ],
     "Resource": ["arn:aws:s3:::BUCKET", "arn:aws:s3:::BUCKET/*"],
 }
+#: What S3 needs to copy files of the source's bucket: both of the same identity.
+_COPIES: list[dict[str, object]] = [
+    {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::SOURCE-BUCKET/*"},
+    {
+        "Effect": "Allow",
+        "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+        "Resource": "arn:aws:s3:::BUCKET/*",
+    },
+]
 _LIFECYCLE: dict[str, object] = {
     "ID": "end-unfinished-uploads",
     "Status": "Enabled",
@@ -292,6 +301,18 @@ def markdown() -> str:
         "",
         "```json",
         json.dumps({"Rules": [_LIFECYCLE]}, indent=2),
+        "```",
+        "",
+        "## What S3 to S3 needs",
+        "",
+        "With `migrate.py run --discard-export` S3 copies files from the source's bucket to the target's. The identity of the",
+        "*target* asks for it (`TARGET_AWS_PROFILE`, …), and needs both rights; a source of another account names that identity",
+        "in its bucket's policy, too. `s3:GetObjectTagging` is not needed: tags of objects are not copied. With SSE-KMS add",
+        "`kms:Decrypt` on the source's key, `kms:GenerateDataKey` and `kms:Decrypt` on the target's. Without these rights the",
+        "files pass through the migrating machine, and one line says so.",
+        "",
+        "```json",
+        json.dumps({"Version": "2012-10-17", "Statement": _COPIES}, indent=2),
         "```",
         "",
         "## Servers with MLflow's own login",

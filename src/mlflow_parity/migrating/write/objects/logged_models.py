@@ -13,6 +13,7 @@ from urllib.parse import quote
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
+from mlflow_parity.core.sums import identity
 from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
@@ -92,7 +93,7 @@ class _Importer:
             if run in self._coming and context.journal.state("run", run) is None and not self._last:
                 # named until then, so that a migration that ends here does not pass for whole
                 raise NotMoved(f"the run {run} that made it is not written yet")
-            files = [[file.path, file.sha256, file.error] for file in tree().files]
+            files = [[file.path, identity(file), file.error] for file in tree().files]
             return digest([model.name, {k: v for k, v in model.facets.items() if k != "times"}, files]).hex()
 
         carry(
@@ -154,6 +155,7 @@ class _Importer:
             Place(owner or "", str(present["info"].get("artifact_uri", ""))),
             lambda source: journal.target("run", source),
             lambda source: journal.target(KIND, source),
+            fresh=known is None,
         )
         context.told(files=put.files, size=put.size)
         problems.failed += put.failed

@@ -60,6 +60,7 @@ class RunWriter:
             known = self.find(run.run_id)
             if known is not None:
                 self._context.journal.created("run", run.run_id, known)
+        fresh = known is None
         if known is None:
             points: set[Any] = set()
             present = self._create(run, tags)
@@ -74,7 +75,7 @@ class RunWriter:
         changed = {key: value for key, value in tags.items() if key in named}
         problems.failed += log(self._writer, target, entries(wanted, new, changed))
         self._log_datasets(run, draft, present, problems)
-        sent = self._put_files(run, present, tree, problems)
+        sent = self._put_files(run, present, tree, problems, fresh=fresh)
         self._end(run, present)
         long = any(len(value) > _SURE for value in (*wanted.values(), *changed.values()))
         if long or (run.inputs and release(self._context.reader.capabilities.version) < _OWN_DATASETS):
@@ -184,7 +185,9 @@ class RunWriter:
             body = {"run_id": run_id, "datasets": datasets[first : first + _DATASETS]}
             self._writer.call("POST", f"{_API}log-inputs", body)
 
-    def _put_files(self, run: Run, present: Run, tree: ArtifactTree, problems: Problems) -> tuple[int, int]:
+    def _put_files(
+        self, run: Run, present: Run, tree: ArtifactTree, problems: Problems, *, fresh: bool
+    ) -> tuple[int, int]:
         journal = self._context.journal
         put = put_tree(
             self._context.uploads,
@@ -194,6 +197,7 @@ class RunWriter:
             lambda source: present.run_id if source == run.run_id else journal.target("run", source),
             lambda source: journal.target("logged_model", source),
             images=True,
+            fresh=fresh,
         )
         problems.failed += put.failed
         problems.impossible += put.impossible

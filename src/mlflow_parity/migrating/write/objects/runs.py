@@ -12,6 +12,7 @@ from pathlib import Path
 from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Experiment, Run
+from mlflow_parity.core.sums import identity
 from mlflow_parity.migrating.exim.drafts import run_draft
 from mlflow_parity.migrating.write.exported import ModelPoints, parents_within
 from mlflow_parity.migrating.write.importing import Import
@@ -145,7 +146,7 @@ def run_digest(folder: Path, tree: ArtifactTree) -> str:
     Raises:
         NotMoved: the run is not in the export.
     """
-    whole = hashlib.sha256(digest([[file.path, file.sha256, file.error] for file in tree.files]))
+    whole = hashlib.sha256(digest([[file.path, identity(file), file.error] for file in tree.files]))
     try:
         with (folder / "run.json").open("rb") as file:
             head = file.read(_PIECE)
