@@ -14,8 +14,10 @@ from support.migrations import migrate_py
 from support.proxy import Exchange, Fault, status
 from support.s3_ends import S3Ends, place, s3_ends
 
+from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.standin.sagemaker import StandIn
 
+LEFT = "its bytes were never here: S3 was to copy them"
 MIB = 1 << 20
 LARGE = bytes(range(256)) * (MIB * 21 // 256) + b"the last part"
 FILES = {
@@ -79,6 +81,35 @@ def test_models_versions_and_what_is_nobodys(ends: S3Ends) -> None:
 
 
 @pytest.mark.long
+def test_the_plan_counts_no_disk_for_them(ends: S3Ends) -> None:
+    """With an export that is kept they take it."""
+    ends.run("large", {"large.bin": bytes(9 * MIB)})
+    told = []
+    for more in ((), ("--discard-export",)):
+        done = migrate_py(ends.folder / "plan", "plan", *ends.arguments, *more, env=ends.environment)
+        assert done.status == 0, done.output[-3000:]
+        told.append([line for line in done.output.splitlines() if line.startswith(("Disk:", "S3:"))])
+    assert "about 9.4 MB" in told[0][0]
+    assert len(told[0]) == 1
+    assert "kB" in told[1][0]
+    assert told[1][1] == "S3: files of 9.4 MB stay there, and are copied by S3 itself where it does"
+
+
+@pytest.mark.long
+def test_a_self_managed_source(ends: S3Ends) -> None:
+    """Its S3 is shown to be the server's own first; then its files are copied as those of an ARN."""
+    ends.run("self-managed", {"a.txt": b"aa", "b.txt": b"bbb"})
+    uri = ends.source.server.uri
+    env = {name: value for name, value in ends.environment.items() if "CUSTOM_ENDPOINT" not in name or "TARGET" in name}
+    arguments = ["run", "--source-uri", uri, "--target-arn", ends.target.arn, "--discard-export", "--no-verify"]
+    done = migrate_py(ends.folder / "work", *arguments, env=env)
+    assert done.status == 0, done.output[-3000:]
+    assert "S3 copied 2 files by itself" in done.output
+    assert ends.objects() == {"a.txt": b"aa", "b.txt": b"bbb"}
+    assert ends.audit().status == 0
+
+
+@pytest.mark.long
 def test_kept_exports_hold_every_byte(ends: S3Ends) -> None:
     """Without ``--discard-export`` nothing is left in S3, also where a run that leaves was interrupted before."""
     ends.run("kept", {"a.txt": b"a", "b.txt": b"bb"})
@@ -126,6 +157,9 @@ def test_no_byte_passes(ends: S3Ends) -> None:
         assert not ends.sent(path)
     whole = ends.audit()
     assert whole.status == 0, whole.output[-3000:]
+    # a folder that does not hold their bytes is no backup
+    damages = {(one.path, one.why) for one in ExportFolder(ends.folder / "work/migration/export").verify()}
+    assert {("small.txt", LEFT), ("large.bin", LEFT)} <= damages
     # a second run does nothing, and a damaged copy is found
     ends.way.seen.clear()
     assert ends.migrate().status == 0

@@ -12,6 +12,7 @@
     │   ├── MalformedAnswer         the server answered, but not with what its API promises
     │   │   ├── Contradiction       two stores that should be one hold different things (reading/artifacts)
     │   │   └── TooLarge            with more than is read of any answer, or than a file was listed with
+    │   ├── NotCopied           a file that was left in S3 did not come to the target (migrating/write)
     │   ├── PlaceNotAllowed         data names a place that nobody allowed to be read (reading/artifacts)
     │   └── DatabaseError           the database beside a server refused a query, or answers no more (reading/database)
     ├── ForbiddenRequest            a request that is not on the read-only allow-list

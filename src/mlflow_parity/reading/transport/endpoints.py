@@ -305,7 +305,7 @@ def markdown() -> str:
         "",
         "## What S3 to S3 needs",
         "",
-        "With `migrate.py run --discard-export` S3 copies files from the source's bucket to the target's. The identity of the",
+        "With `mlflow-parity migrate run --discard-export` S3 copies files from the source's bucket to the target's. The identity of the",
         "*target* asks for it (`TARGET_AWS_PROFILE`, …), and needs both rights; a source of another account names that identity",
         "in its bucket's policy, too. `s3:GetObjectTagging` is not needed: tags of objects are not copied. With SSE-KMS add",
         "`kms:Decrypt` on the source's key, `kms:GenerateDataKey` and `kms:Decrypt` on the target's. Without these rights the",
