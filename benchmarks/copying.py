@@ -148,7 +148,7 @@ def main() -> None:
             f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, moto's S3 server (one "
             f"process), files of {_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, "
             "*tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
-            f"(rounds: {given.rounds}). That one process is what both wait for most: in a real S3 calls side by side do not.",
+            f"(rounds: {given.rounds}). No real S3 was measured.",
             "",
             "| moved | ours | tool | tool / ours | S3 calls a file, ours | tool |",
             "|---|---|---|---|---|---|",
