@@ -147,7 +147,8 @@ def main() -> None:
             f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} by `python -m benchmarks.copying` on {os.cpu_count()} "
             f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, moto's S3 server (one "
             f"process), files of {_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, "
-            "*tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours.",
+            "*tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
+            f"(rounds: {given.rounds}). No real S3 was measured.",
             "",
             "| moved | ours | tool | tool / ours | S3 calls a file, ours | tool |",
             "|---|---|---|---|---|---|",
