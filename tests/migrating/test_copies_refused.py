@@ -137,7 +137,7 @@ def test_killed_and_gone_on_with(ends: S3Ends, kills: int) -> None:
 
 @pytest.mark.long
 def test_both_in_one_bucket(ends: S3Ends) -> None:
-    """The target's own root below that of the source: refused by the preflight, as ever, and nothing is written."""
+    """Both ends in one bucket: a file is copied beside its source, and the marker of a folder is no file."""
     ends.run("one bucket", {"a.txt": b"a", "folder/": b""})
     assert ends.migrate().status == 0
     assert ends.objects() == {"a.txt": b"a"}

@@ -106,11 +106,17 @@ def s3_ends(source: StandIn, target: StandIn, folder: Path) -> Iterator[S3Ends]:
     """Empty both ends, their files too, for the length of a ``with`` block."""
     with emptied(source.server), emptied(target.server), proxying(source.s3.endpoint) as way:
         found = S3Ends(source, target, way, folder)
+
+        def clear_both() -> None:
+            for end in (source, target):
+                clear(found.client(end), end.server.artifacts_root)
+
+        # what tests of other modules left behind
+        clear_both()
         try:
             yield found
         finally:
-            for end in (source, target):
-                clear(found.client(end), end.server.artifacts_root)
+            clear_both()
 
 
 def clear(client: Any, root: str) -> None:
