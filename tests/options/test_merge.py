@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from support.audits import AuditRun, audit
 from support.joined import copied, in_parts, merge
 
+from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.standin.servers import Server
 
@@ -153,6 +155,19 @@ OTHER = {
     "no verdict": ("verdict", "none", "no verdict"),
     "another format": ("format_version", "9", "format"),
 }
+
+
+#: Options that say where something is and how it is read or told, and those of which the report has its own digest.
+NOT_JUDGED = {
+    "source", "target", "workers", "snapshot_dir", "report_dir", "waivers", "recheck", "self_test", "allow_place",
+    "source_artifacts", "target_artifacts", "source_db", "target_db", "stop_after", "subset", "estimate",
+}  # fmt: skip
+
+
+def test_every_option_that_judges_must_be_the_same(parts: list[AuditRun]) -> None:
+    """One part by weak evidence among others is not what the others say; a new option is not forgotten here."""
+    told = {name.removeprefix("--parity-").replace("-", "_") for name in parts[0].report["subset"]["options"]}
+    assert told == {field.name for field in fields(Settings)} - NOT_JUDGED
 
 
 @pytest.mark.parametrize("what", OTHER)
