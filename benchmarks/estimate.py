@@ -10,7 +10,6 @@ import argparse
 import os
 import pty
 import re
-import select
 import shutil
 import sqlite3
 import statistics
@@ -30,6 +29,7 @@ from support.audits import PYTEST  # noqa: E402
 from support.seed import EPOCH, Seeder  # noqa: E402
 from support.seed_traces import trace  # noqa: E402
 from support.servers import copy_database  # noqa: E402
+from support.terminal import pieces  # noqa: E402
 
 from mlflow_parity.standin.servers import Server, clean_environment, serving  # noqa: E402
 
@@ -96,13 +96,7 @@ def watched(command: list[str], folder: Path) -> tuple[list[tuple[float, float]]
         command, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
     ) as run:
         os.close(terminal)
-        while select.select([controller], [], [], 300)[0]:
-            try:
-                piece = os.read(controller, 65_536)
-            except OSError:  # how Linux says that the other end was closed
-                break
-            if not piece:
-                break
+        for piece in pieces(controller, 300):
             now = time.monotonic()
             line = piece.decode("utf-8", "replace")
             text += line

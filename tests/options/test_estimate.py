@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from support.audits import PYTEST, AuditRun, audit
 from support.proxy import Fault, proxying, status
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, copy_database
+from support.terminal import pieces
 
 from mlflow_parity.audit.staged.estimating import foreseeable
 from mlflow_parity.cli import main
@@ -159,13 +159,7 @@ def on_a_terminal(folder: Path, source: str, target: str) -> tuple[int, str]:
         command, cwd=folder, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
     ) as run:
         os.close(terminal)
-        while select.select([controller], [], [], 120)[0]:
-            try:
-                piece = os.read(controller, 65_536)
-            except OSError:  # how Linux says that the other end was closed
-                break
-            if not piece:
-                break
+        for piece in pieces(controller, 120):
             text += piece
         status = run.wait(60)
     os.close(controller)

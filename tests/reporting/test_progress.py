@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.report_samples import unhurried
+from support.terminal import pieces
 
 from mlflow_parity.core.forecast import Amount, Expected
 from mlflow_parity.reporting.progress import Progress
@@ -51,13 +51,7 @@ def on_a_terminal(columns: int) -> str:
     ) as process:
         os.close(terminal)
         written = b""
-        while select.select([controller], [], [], 30)[0]:
-            try:
-                piece = os.read(controller, 65_536)
-            except OSError:  # how Linux says that the other end was closed
-                break
-            if not piece:
-                break
+        for piece in pieces(controller, 30):
             written += piece
         assert process.wait(30) == 0
     os.close(controller)
