@@ -26,6 +26,7 @@ from support.servers import FreshServer, server_of
 
 from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
 from mlflow_parity.reading.database import reader as reader_module
+from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.urls import parse_database
 from mlflow_parity.standin.servers import Server
@@ -312,7 +313,7 @@ def test_rows_that_contradict_are_named_and_never_taken(
     """A damaged database ends in a line that says what is wrong, not in a green audit and not in a traceback."""
     # which histories are read both ways is chance: here those that are altered, or none
     both_ways = "disagree" in said
-    monkeypatch.setattr(reader_module, "_BOTH_WAYS", 1000 if both_ways else 0)
+    monkeypatch.setattr(trust, "_BOTH_WAYS", 1000 if both_ways else 0)
     monkeypatch.setattr(reader_module, "_CHANCE", _Prefers({"odd", "loss"}))
     told: list[str] = []
     try:

@@ -67,7 +67,7 @@ def test_its_length_is_found_by_halving(count: int) -> None:
 
 @pytest.mark.parametrize("options", [{"opaque": True}, {"strict": True}], ids=["of another form", "refused"])
 def test_where_tokens_cannot_be_moved_its_pages_are_turned(options: dict[str, bool]) -> None:
-    """So the length is right all the same, or said to be no more than a beginning."""
+    """The length is right, or is told as *at least* so many."""
     assert Paged(List(3500, **options)).total() == Total(3500)
     assert Paged(List(3500, **options)).total(most_pages=2) == Total(2000, at_least=True)
     assert Paged(List(900, **options)).total(most_pages=2) == Total(900)

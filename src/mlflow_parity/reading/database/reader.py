@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +19,7 @@ from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
 from mlflow_parity.reading.database.schema import columns_of
 from mlflow_parity.reading.database.spans import SpansBeside
-from mlflow_parity.reading.database.trust import check_whole, contradiction, known_experiments
+from mlflow_parity.reading.database.trust import BothWays, check_whole, contradiction, known_experiments
 from mlflow_parity.reading.database.urls import DatabaseUrl
 from mlflow_parity.reading.histories import CAP
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Runs of an experiment about which database and API are asked at once where they seem to disagree.
 _ASKED = 20
-#: Histories of each experiment that are read both ways, experiments of which any are, and runs that are tried for one.
-_BOTH_WAYS, _SHOWN, _TRIED = 2, 200, 3
+#: Runs that are tried beside those of which a history is to be read both ways.
+_TRIED = 3
 _CHANCE = random.SystemRandom()
 
 
@@ -45,8 +44,8 @@ class DatabaseReader:
         self._reader = reader
         self._url = url
         self._known: dict[str, Any] = {}
-        self._shown: Counter[str] = Counter()
-        """Histories that were read both ways and are equal, by experiment."""
+        self._shown = BothWays()
+        """Histories."""
         self._sizes = Sizes()
         self._lock, self._one_at_a_time = Lock(), Lock()
         # before anything is asked of the server: a wrong URL, a wrong password or a missing package show here
@@ -61,12 +60,12 @@ class DatabaseReader:
     @property
     def told(self) -> str:
         """What the report says of it."""
-        read = sum(self._shown.values())
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
         told = (
             f"runs and metric histories of the {self._url.side} were read from its database ({self._url.display}) as "
-            f"they were at {at}, and its list of runs was read by the API after that; {counted(read, 'histories')} of "
-            f"{counted(len(self._shown), 'experiments')} were read by the API too, and are the same"
+            f"they were at {at}, and its list of runs was read by the API after that; "
+            f"{counted(self._shown.count, 'histories')} of {counted(self._shown.places, 'experiments')} were "
+            "read by the API too, and are the same"
         )
         if self._spans is not None and self._spans.read:
             told += (
@@ -162,10 +161,9 @@ class DatabaseReader:
             ReadError: none of those that were tried could be read by the API.
         """
         place = runs[0].experiment_id
-        with self._lock:
-            left = _BOTH_WAYS - self._shown[place]
-            if left <= 0 or (place not in self._shown and len(self._shown) >= _SHOWN):
-                return
+        left = self._shown.left(place)
+        if not left:
+            return
         # those that have ended first; which of them, nobody knows beforehand
         tried = sorted(
             (one for one in runs if one.metrics), key=lambda one: (one.status == "RUNNING", _CHANCE.random())
@@ -178,9 +176,8 @@ class DatabaseReader:
                 problem = why
                 continue
             left -= 1
-            with self._lock:
-                self._shown[place] += 1
-        if problem and not self._shown[place]:
+            self._shown.add(place)
+        if problem and not self._shown.of(place):
             raise ReadError(f"no history of the experiment could be read by the API beside the database: {problem}")
 
     def _contradiction_of(self, run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from threading import Lock
 from typing import Any
@@ -17,11 +17,10 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Entity
 from mlflow_parity.kinds.trace import size_stat
 from mlflow_parity.reading.database.connection import Database
+from mlflow_parity.reading.database.trust import BothWays
 from mlflow_parity.reading.traces.spans import spans_of
 from mlflow_parity.reading.transport.responses import parse
 
-#: Traces of each experiment that are read both ways, and experiments of which any are.
-_BOTH_WAYS, _SHOWN = 2, 200
 _CHANCE = random.SystemRandom()
 #: Ids that MLflow gives to traces. Nothing else is put into a query.
 _TRACE_ID = re.compile(r"[0-9A-Za-z_:/.-]{1,64}")
@@ -47,14 +46,14 @@ class SpansBeside:
         self._there = set(columns.get("spans", ())) >= _COLUMNS
         self._by_api, self._again = by_api, again
         self._lock = Lock()
-        self._shown: Counter[str] = Counter()
+        self._shown = BothWays()
         self.read = 0
         """Traces whose spans came from the database."""
 
     @property
     def shown(self) -> int:
         """How many of them were read by the API too, and are the same."""
-        return sum(self._shown.values())
+        return self._shown.count
 
     def of(self, database: Database, traces: Sequence[Entity]) -> dict[str, list[dict[str, Any]]]:
         """Return the spans of those traces that the database has whole, by trace id; the API tells the others.
@@ -83,10 +82,9 @@ class SpansBeside:
             MalformedAnswer: it tells other spans, though none changed.
         """
         place = traces[0].container
-        with self._lock:
-            left = _BOTH_WAYS - self._shown[place]
-            if left <= 0 or (place not in self._shown and len(self._shown) >= _SHOWN):
-                return True
+        left = self._shown.left(place)
+        if not left:
+            return True
         tried = _CHANCE.sample(traces, min(left, len(traces)))
         for trace, told in zip(tried, self._by_api(list(tried)), strict=True):
             if told.error is not None or told.facets.get("other") != trace.facets.get("other"):
@@ -94,8 +92,7 @@ class SpansBeside:
                 return False
             here = digest(found[trace.entity_id])
             if digest(told.facets["spans"]) == here:
-                with self._lock:
-                    self._shown[place] += 1
+                self._shown.add(place)
             elif self._digest_now(trace.entity_id) == here:
                 raise MalformedAnswer(f"the database and the server disagree on the spans of trace {trace.entity_id}")
         return True

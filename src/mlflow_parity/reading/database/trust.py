@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import pyarrow as pa
 
@@ -15,6 +17,8 @@ from mlflow_parity.reading.database.connection import Database
 #: What the clocks of a server and of its database may differ by, milliseconds.
 _CLOCKS = 300_000
 _SHOWN = 3
+#: What is read both ways of each experiment, and experiments of which any is.
+_BOTH_WAYS, _PLACES = 2, 200
 _EXPERIMENTS = pa.schema(
     [
         ("experiment_id", pa.int64()),
@@ -25,6 +29,40 @@ _EXPERIMENTS = pa.schema(
 )
 #: Tables whose rows belong to a run.
 _OF_RUNS = ("params", "tags", "latest_metrics", "metrics")
+
+
+class BothWays:
+    """Counts what was read by the API too and is the same, by experiment; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._same: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def left(self, place: str) -> int:
+        """Return how many are still to be read of an experiment."""
+        with self._lock:
+            if place not in self._same and len(self._same) >= _PLACES:
+                return 0
+            return max(_BOTH_WAYS - self._same[place], 0)
+
+    def add(self, place: str) -> None:
+        """Count one of an experiment."""
+        with self._lock:
+            self._same[place] += 1
+
+    def of(self, place: str) -> int:
+        """Return how many there were of an experiment."""
+        return self._same[place]
+
+    @property
+    def count(self) -> int:
+        """How many there were in all."""
+        return self._same.total()
+
+    @property
+    def places(self) -> int:
+        """Of how many experiments."""
+        return len(self._same)
 
 
 @dataclass(frozen=True, slots=True)
