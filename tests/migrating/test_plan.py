@@ -164,7 +164,8 @@ def test_one_scope_for_plan_migration_and_audit(scoped: Server, fresh_server: Fr
     assert "In all: 1 experiment, 1 run, 1 logged model, 1 registered model, 1 model version;" in planned.output
     out = "left out: experiments other than sh*; registered models and prompts other than churn; evaluation datasets"
     assert out in planned.output
-    status, output, shown = on_a_terminal(tmp_path, "run", *options, "--work-dir", "work")
+    wide = {"COLUMNS": "200"}  # both sides on one line, and the last line is of both
+    status, output, shown = on_a_terminal(tmp_path, "run", *options, "--work-dir", "work", env=wide)
     assert status == 0, output + shown
     assert names_of(target) == {"experiments": {"store"}, "models": {"churn 2"}, "prompts": set(), "webhooks": set()}
     assert "Migrated: 1 experiment, 1 run, 1 logged model, 1 registered model, 1 model version" in output

@@ -157,13 +157,15 @@ class Progress:
 
     def _show(self) -> None:
         try:
-            while not self._stop.wait(self._interval):
+            ended = False
+            while not ended:
+                ended = self._stop.wait(self._interval)
+                # once more at the end, so that the last counts are never missed by a program that records the terminal;
                 # one column is left free: a terminal wraps when the last one is written
                 line = crop(self.line(), max(self._columns() - 1, 1)).replace("…", "~")
                 self._write("\r" + line.ljust(self._shown))
                 self._shown = len(line)
-            if self._shown:
-                self._write("\r" + " " * self._shown + "\r")
+            self._write("\r" + " " * self._shown + "\r")
         except (OSError, ValueError):
             # the terminal is gone or closed; progress is no reason to end an audit
             return
