@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 from support.audits import audit
+from support.joined import merge
 from support.memory import MemoryReader as ObjectsReader
 from support.memory import Store as Objects
 from support.memory import run_audit
 from support.memory_store import LOCATIONS, MemoryReader, audited, rich_store, same_ids
 from support.proxy import Exchange, Fault, Spoil, proxying
-from support.seed import seed_small
-from support.servers import FreshServer
+from support.seed import Seeder, seed_small
+from support.servers import FreshServer, copy_database
 from support.tool import migrate
 
 from mlflow_parity.__main__ import main
@@ -174,6 +175,39 @@ def test_a_newer_server_is_never_plain_green(fresh_server: FreshServer, tmp_path
         again = audit(tmp_path / "again", front.uri, target.uri, "--parity-recheck", str(red.reports / "report.json"))
         assert again.status == 1, again.output
         assert again.failed() == {"test_releases_are_known"}
+
+
+@pytest.mark.long
+def test_an_accepted_limit_does_not_make_an_empty_part_red(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Each part tells of it, empty ones too: joined they are what the whole is, and as accepted."""
+    source, target = fresh_server(), fresh_server()
+    run = Seeder(source.uri).run(Seeder(source.uri).experiment("one"), "only")
+    Seeder(source.uri).end(run)
+    copy_database(source.database_path, target.database_path)
+    options = ("--parity-profile", "same-store", "--parity-two-servers", "--parity-experiments", "one")
+    waived = ("--parity-waivers", waivers(tmp_path, RELEASE))
+    with proxying(source.uri) as front:
+        front.faults.append(Fault("/version", _version("3.17.9"), 10**6))
+        uris = front.uri, target.uri
+        whole = audit(tmp_path / "whole", *uris, *options, *waived)
+        parts = {
+            name: [
+                audit(tmp_path / name / f"{n}", *uris, *options, *more, "--parity-subset", f"{n}/4")
+                for n in range(1, 5)
+            ]
+            for name, more in (("waived", waived), ("red", ()))
+        }
+    assert whole.status == 0, whole.output
+    assert {part.status for part in parts["waived"]} == {0, 5}
+    assert {part.report["subset"]["rows"] for part in parts["waived"] if part.status == 5} == {1}
+    joined = merge(tmp_path / "joined", [part.reports for part in parts["waived"]])
+    assert joined.status == 0, joined.output
+    assert joined.report["waivers"] == whole.report["waivers"]
+    assert joined.report["waivers"][0]["covered"] == "1"
+    # what was not accepted is red
+    joined = merge(tmp_path / "limited", [part.reports for part in parts["red"]])
+    assert joined.status == 1, joined.output
+    assert "3.17.9, newer than" in joined.report["reasons"][0]
 
 
 def test_kinds_that_a_server_does_not_serve_are_named(fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from support.audits import AuditRun, audit
 from support.joined import copied, in_parts, merge
+from support.seed import Seeder
+from support.servers import FreshServer, copy_database
 
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.files import file_sha256
@@ -292,10 +294,47 @@ def test_more_parts_than_objects(servers: tuple[Server, Server], tmp_path: Path)
     assert {part.status for part in made} == {0, 5}
     assert all(part.report["verdict"] == "red" for part in empty)
     assert "no object of what was selected falls into part" in empty[0].output
+    assert "parts 2, 3, 4 and 5: this is part 1 of 5 (--parity-subset)" in made[0].output
     done = merge(tmp_path / "joined", [part.reports for part in made])
     whole = audit(tmp_path / "whole", servers[0].uri, servers[1].uri, *options)
     assert done.status == whole.status == 0, done.output
     assert done.report["totals"] == whole.report["totals"]
+
+
+def test_an_empty_part_is_red_where_a_users_own_check_fails(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """That nothing was to be compared in it does not say why pytest failed, nor does it make all green."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    seed.end(seed.run(seed.experiment("one"), "only"))
+    copy_database(source.database_path, target.database_path)
+    rule = tmp_path / "own" / "test_own.py"
+    rule.parent.mkdir()
+    rule.write_text(
+        "import os\ndef test_our_rule(parity_source):\n    assert os.environ.get('RULE') != 'broken', 'ours'\n"
+    )
+    options = ("--parity-profile", "same-store", "--parity-two-servers", "--parity-experiments", "one", str(rule))
+
+    def part(number: int, **env: str) -> AuditRun:
+        folder = tmp_path / f"{number}{env.get('RULE', '')}"
+        return audit(folder, source.uri, target.uri, *options, "--parity-subset", f"{number}/4", env=env)
+
+    made = [part(number) for number in range(1, 5)]
+    assert {one.status for one in made} == {0, 5}
+    assert merge(tmp_path / "green", [one.reports for one in made]).status == 0
+    number = next(number for number, one in enumerate(made, 1) if one.status == 5)
+    made[number - 1] = broken = part(number, RULE="broken")
+    [why] = broken.report["reasons"]
+    assert why.startswith("pytest ended with exit status 1 although no object of what was selected falls into part")
+    done = merge(tmp_path / "red", [one.reports for one in made])
+    assert done.status == 1, done.output
+    [reason] = done.report["reasons"]
+    assert reason.startswith(f"part {number} of 4 is red, although its ledger is green: {why}")
+    # nor is a part one in which nothing is where pytest ended before all was done
+    folders = copied(made, tmp_path / "stopped")
+    _altered(folders[number - 1], lambda report: report.update(exit_status=2, reasons=["pytest was interrupted"]))
+    done = merge(tmp_path / "interrupted", folders)
+    assert done.status == 1
+    assert done.report["reasons"][0].endswith("pytest was interrupted")
 
 
 def test_a_snapshot_stands_for_the_source_of_every_part(servers: tuple[Server, Server], tmp_path: Path) -> None:

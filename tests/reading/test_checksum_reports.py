@@ -74,6 +74,19 @@ def test_packed_ones_headers_and_several(tmp_path: Path) -> None:
     assert "2 lines of 2 reports" in reports.notes()[0]
 
 
+def test_reports_are_told_apart_by_their_contents(tmp_path: Path) -> None:
+    """Parts of one audit are those that the same reports stand for, however they are named and in whatever order."""
+    one = report(tmp_path / "1.csv", [GOOD])
+    other = report(tmp_path / "2.csv", [row("bucket", "c", message(b"one", ETAG))])
+    told = []
+    for number, files in enumerate([(one, other), (other, one), (one,), (other,), ()]):
+        (tmp_path / str(number)).mkdir()
+        told.append(opened(tmp_path / str(number), *files).digest)
+    assert told[0] == told[1]
+    assert len(set(told)) == 4
+    assert told[-1] == ""
+
+
 def test_what_is_not_of_the_whole_file_is_left_out_and_counted(tmp_path: Path) -> None:
     """Tasks that failed, checksums of parts, and those that nothing here can compute: they could not be checked."""
     rows = [

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from support.report_samples import HOSTILE, hostile_report, report, reports, unhurried
 
+from mlflow_parity.kinds import contract
 from mlflow_parity.reporting.json_report import render, schema
 from mlflow_parity.reporting.report import FORMAT_VERSION, Report
 
@@ -40,6 +41,11 @@ def test_the_schema_is_closed() -> None:
         return found
 
     assert walk(schema(), "") == 11
+
+
+def test_it_knows_every_kind_that_a_finding_is_of() -> None:
+    """Those of what limits the audit as a whole too: else a part that tells of one is not joined."""
+    assert set(schema()["$defs"]["finding"]["properties"]["kind"]["enum"]) == set(contract.ROWS)
 
 
 @given(reports)

@@ -20,6 +20,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Deleted, State
+from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.pytest_api.report_building import iso, red_reasons
 from mlflow_parity.reporting import joining
@@ -113,12 +114,13 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         "experiment whole (--parity-experiments)"
         for label in joining.contradictions(parts)
     ]
-    green = bool(joined.rows) and all(state.green for state, count in result.totals.items() if count)
+    judged = any(not facet.startswith(f"{SCOPE_KIND} ") for _, facet in joined.cells)
+    green = judged and all(state.green for state, count in result.totals.items() if count)
     for part in parts:
         if part.report["verdict"] != "green" and not part.empty and not _red_rows(part):
             why = next(iter(part.report["reasons"]), "its report does not say why")
             reasons.append(f"{part.subset} is red, although its ledger is green: {why}")
-    if not joined.rows:
+    if not judged:
         reasons.append("nothing was compared in any part")
     elif not green and not reasons:
         reasons.append("the ledger is red")
@@ -213,7 +215,9 @@ def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list
     found, reasons = [], []
     for number, same in enumerate(zip(*lists, strict=True)):
         states = {one["status"] for one in same}
-        covered = sum(int(one["covered"]) for one in same if one["covered"].isdecimal())
+        counts = [int(one["covered"]) for one in same if one["covered"].isdecimal()]
+        # what limits the audit is in every part, and counts once
+        covered = max(counts, default=0) if same[0]["facet"] in SCOPE_FACETS else sum(counts)
         # as an audit of the whole: of other values in one part, or looked at in all and matching nothing
         gone = any(part.get(number) for part in unused) or all(number in part for part in unused)
         status = "expired" if "expired" in states else "used" if covered else "unused" if gone else "not looked at"

@@ -30,7 +30,9 @@ from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
+from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reporting.part_report import NOTHING_RAN
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
 from mlflow_parity.reporting.write import ReportFolder
 
@@ -55,6 +57,7 @@ class Run(Protocol):
     unfound: tuple[str, ...]
     shared: str
     notes: list[str]
+    checksums: ChecksumReports
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -131,7 +134,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     if result.stopped:
         left_out.append(result.stopped)
     partial = bool(left_out)
-    subset = subset_report.block(settings, main.renames, result, partial=partial)
+    subset = subset_report.block(settings, main.renames, result, main.checksums.digest, partial=partial)
     if settings.subset is not None:
         left_out[:0] = subset_report.left_out(settings.subset)
     if snapshot:
@@ -171,10 +174,12 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         reasons = [unwritten, *green, *reasons]
-    if exit_status != 0 and not reasons and settings.subset is not None and result.empty:
-        reasons.append(subset_report.nothing_in(settings.subset))
-    elif exit_status != 0 and not reasons:
-        reasons.append(f"pytest ended with exit status {exit_status} although the ledger is green")
+    if exit_status != 0 and not reasons:
+        nothing = subset_report.nothing_in(settings.subset) if settings.subset is not None and result.empty else ""
+        if nothing and exit_status == NOTHING_RAN:
+            reasons.append(nothing)
+        else:
+            reasons.append(f"pytest ended with exit status {exit_status} although {nothing or 'the ledger is green'}")
     if result.warning and reasons:
         reasons.insert(0, result.warning)
     return Report(

@@ -16,7 +16,8 @@ def left_out(subset: Subset) -> list[str]:
     """Say which parts an audit of this one leaves out; the only part of one leaves out nothing, but is not joined."""
     if subset.of == 1:
         return ["what mlflow-parity merge looks at: this is part 1 of 1 (--parity-subset)"]
-    return [f"parts {subset.others} of {subset.of}: this is {subset} (--parity-subset); join all: mlflow-parity merge"]
+    what = "part" if subset.of == 2 else "parts"
+    return [f"{what} {subset.others}: this is {subset} (--parity-subset); join them all with mlflow-parity merge"]
 
 
 def nothing_in(subset: Subset) -> str:
@@ -24,8 +25,13 @@ def nothing_in(subset: Subset) -> str:
     return f"no object of what was selected falls into {subset}: nothing was compared in it"
 
 
-def block(settings: Settings, renames: Renames | None, result: Result, *, partial: bool) -> Mapping[str, Any] | None:
-    """Return what a report says of its part; ``partial``: a whole audit with the same options would be partial too."""
+def block(
+    settings: Settings, renames: Renames | None, result: Result, checksums: str, *, partial: bool
+) -> Mapping[str, Any] | None:
+    """Return what a report says of its part; ``partial``: a whole audit with the same options would be partial too.
+
+    ``checksums`` is the digest of the checksum reports that were given.
+    """
     subset, share = settings.subset, result.share
     if subset is None or share is None:
         return None
@@ -35,7 +41,7 @@ def block(settings: Settings, renames: Renames | None, result: Result, *, partia
         "rows": sum(result.totals.values()),
         "partial": partial,
         "selection": digest([sorted(result.selection.items), sorted(result.selection.promises)]).hex(),
-        "options": _options(settings, renames),
+        "options": _options(settings, renames, checksums),
         "objects": share.whole.to_dict(),
         "models": {label: sorted(pairs) for label, pairs in sorted(share.models.items())},
         "unused_waivers": [
@@ -44,7 +50,7 @@ def block(settings: Settings, renames: Renames | None, result: Result, *, partia
     }
 
 
-def _options(settings: Settings, renames: Renames | None) -> dict[str, str]:
+def _options(settings: Settings, renames: Renames | None, checksums: str) -> dict[str, str]:
     """Return the options that say what is judged, and how."""
     return {
         "--parity-experiments": ",".join(settings.experiments),
@@ -53,7 +59,7 @@ def _options(settings: Settings, renames: Renames | None) -> dict[str, str]:
         "--parity-include-deleted": str(settings.include_deleted).lower(),
         "--parity-depth": settings.depth,
         "--parity-evidence": settings.evidence,
-        "--parity-checksums": str(bool(settings.checksums)).lower(),
+        "--parity-checksums": checksums,
         "--parity-known-hashes": str(settings.known_hashes).lower(),
         "--parity-profile": settings.profile,
         "--parity-load-models": str(settings.load_models).lower(),

@@ -103,8 +103,8 @@ def _check_window(parts: Sequence[Part], hours: float) -> None:
     if between > timedelta(hours=hours):
         raise UsageProblem(
             f"{WHAT}: {first[2]} was begun {between / timedelta(hours=1):,.1f} hours before {last[2]} was read, more "
-            f"than {hours:g}: what was equal then may not be now; audit them again, or say with --within HOURS that it "
-            "may be so long"
+            f"than {hours:g}: what was equal then may not be now; audit them again, or allow more "
+            "with --within HOURS"
         )
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.subset import MOST_PARTS, SHORT, Subset, Tally
 from mlflow_parity.core.verdict import Finding, Row, State
+from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.reporting.schema_check import fits
 from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
@@ -23,6 +24,8 @@ from mlflow_parity.reporting.write import JSON_NAME
 from mlflow_parity.snapshot.tables import is_bounded
 
 WHAT = "merge"
+#: How pytest ends where there was nothing to judge.
+NOTHING_RAN = 5
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -54,8 +57,10 @@ class Part:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing falls into it."""
-        return self.told["rows"] == 0 and not self.report["findings_total"]
+        """Whether nothing falls into it but what limits every part, and pytest said no more than that."""
+        others = (one for one in self.report["coverage"] if not one["facet"].startswith(f"{SCOPE_KIND} "))
+        nothing = not any(one["findings"] or any(one["counts"].values()) for one in others)
+        return nothing and self.report["exit_status"] == NOTHING_RAN
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the ledger.

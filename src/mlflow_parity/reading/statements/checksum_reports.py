@@ -19,7 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import UsageProblem, no_space
+from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.input_files import Unusable, parsed_json
 from mlflow_parity.core.sums import LENGTHS, WEAK
 from mlflow_parity.core.text import counted
@@ -54,6 +56,8 @@ class ChecksumReports:
 
     def __init__(self, files: Sequence[str], folder: Path, *, with_crc64nvme: bool) -> None:
         self._files = tuple(files)
+        self.digest = ""
+        """Of the contents of all reports, in whatever order they were given; empty: none was."""
         self._kinds = _CHECKED | ({"crc64nvme"} if with_crc64nvme else set())
         self._path = folder / "checksums.sqlite"
         self._lock = Lock()
@@ -102,6 +106,7 @@ class ChecksumReports:
                 for row in self._in(file):
                     self._keep(row, number)
             rows.execute("COMMIT")
+            self.digest = digest(sorted(file_sha256(Path(file).expanduser()) for file in self._files)).hex()
         except (OSError, sqlite3.Error) as error:
             raise no_space(error) or UsageProblem(
                 f"{OPTION}: what the reports state cannot be kept in {self._path.parent}: {error}; set TMPDIR"
