@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from support.copied import kept
-from support.ends import FILES, MIB, MLMODEL, Ends, equal, findings, seeded, two_ends
-from support.proxy import Exchange, Fault, proxying
+from support.ends import FILES, HELD, MIB, MLMODEL, Ends, equal, findings, seeded, two_ends
+from support.proxy import Exchange, Fault, Spoil, proxying
 from support.seed import Seeder
 from support.servers import FreshServer
 
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import counted_by
 from mlflow_parity.standin.sagemaker import StandIn
@@ -31,7 +34,7 @@ def test_no_byte_where_both_stores_state_the_same(ends: Ends) -> None:
     outcome = ends.audit()
     equal(outcome)
     # the content of an MLmodel names ids, which are compared through the pairing
-    assert ends.read() == [MLMODEL, MLMODEL]
+    assert ends.read() == sorted(HELD * 2)
     assert ends.asked()["heads"] == 6
     [row] = [row for row in outcome.rows if row.facet == "artifacts"]
     told = {told: set(paths) for told, paths in row.evidence}
@@ -49,7 +52,7 @@ def test_altered_bytes_are_found_and_proved_by_them(ends: Ends) -> None:
     outcome = ends.audit()
     assert not outcome.green
     assert findings(outcome) == {"of 3.bin": "mismatch"}
-    assert ends.read() == [MLMODEL] * 4 + ["of 3.bin"] * 2
+    assert ends.read() == sorted([*HELD * 2, MLMODEL, MLMODEL, "of 3.bin", "of 3.bin"])
     [finding] = [one for one in outcome.findings if one.facet == "artifacts"]
     for told, content in ((finding.source, FILES["of 3.bin"]), (finding.target, b"x" * 1_000)):
         assert told == f"1000 bytes, sha256 {hashlib.sha256(content).hexdigest()}"
@@ -78,7 +81,7 @@ def test_where_kms_encrypts_the_bytes_are_read(ends: Ends) -> None:
     outcome = ends.audit()
     equal(outcome)
     # of the target's alone: the source states its MD5s
-    assert ends.read() == sorted([*FILES, MLMODEL, MLMODEL])
+    assert ends.read() == sorted([*FILES, MLMODEL, *HELD])
     ends.put("target", "notes.txt", b"other line\n", ServerSideEncryption="aws:kms")
     outcome = ends.audit()
     assert findings(outcome) == {"notes.txt": "mismatch"}
@@ -91,7 +94,7 @@ def test_files_in_parts(ends: Ends) -> None:
     ends.both("alike.bin", content, part=8 * MIB)
     outcome = ends.audit()
     equal(outcome)
-    assert ends.read() == [MLMODEL, MLMODEL]
+    assert ends.read() == sorted(HELD * 2)
     ends.put("source", "other parts.bin", content, part=8 * MIB)
     ends.put("target", "other parts.bin", content, part=6 * MIB)
     ends.put("source", "whole and parts.bin", content)
@@ -101,7 +104,7 @@ def test_files_in_parts(ends: Ends) -> None:
     # nothing changed during the audit: what was read twice was only made sure of
     assert outcome.result is not None
     assert (outcome.result.settled, outcome.result.changes.found) == (0, {})
-    assert set(ends.read()) == {MLMODEL, "other parts.bin", "whole and parts.bin"}
+    assert set(ends.read()) == {*HELD, "other parts.bin", "whole and parts.bin"}
     ends.put("target", "other parts.bin", b"x" + content[1:], part=6 * MIB)
     assert findings(ends.audit()) == {"other parts.bin": "mismatch"}
 
@@ -140,7 +143,7 @@ def test_each_byte_once_where_one_side_is_behind_a_proxy(ends: Ends, fresh_serve
         sent = Counter(one.path for one in rest.seen if "/mlflow-artifacts/artifacts/" in one.path)
         assert set(sent.values()) == {1}
         assert len(sent) == len(FILES) + 2
-        assert ends.read() == [MLMODEL]
+        assert ends.read() == HELD
         assert outcome.result is not None
         assert outcome.result.evidence == {
             "MD5 stated by one store, of the other's bytes": len(FILES),
@@ -159,7 +162,7 @@ def test_snapshots_stand_for_a_side(ends: Ends, tmp_path: Path) -> None:
         folder = kept(ends.source, tmp_path / str(number), ends.env, evidence=evidence)
         outcome = ends.audit(source=folder)
         equal(outcome)
-        assert ends.read() == [MLMODEL]
+        assert ends.read() == HELD
     # the source's is there no more: what differs by what was stated of it cannot be proved, and is red
     ends.put("target", "notes.txt", b"other line\n")
     assert findings(ends.audit(source=folder)) == {"notes.txt": "unverified"}
@@ -174,9 +177,66 @@ def test_thousands_of_files_are_known_by_their_lists(ends: Ends) -> None:
         ends.both(f"many/{number}.bin", b"%d" % number)
     outcome = ends.audit()
     equal(outcome)
-    assert ends.asked()["bytes"] == 2
+    # three of each side, and its MLmodel
+    assert ends.asked()["bytes"] == 8
     assert ends.asked()["heads"] == 6
     assert ends.asked()["lists"] <= 2 * (68 / 4 + 3)
+
+
+def one_etag(etag: str, *paths: str) -> Spoil:
+    """Make a store give one ETag to all files, or to those of some paths; it states no other checksum."""
+
+    def spoil(exchange: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        def entry(found: re.Match[bytes]) -> bytes:
+            if paths and not any(found[0].find(path.encode() + b"</Key>") >= 0 for path in paths):
+                return found[0]
+            return re.sub(b"<ETag>.*?</ETag>", f"<ETag>&quot;{etag}&quot;</ETag>".encode(), found[0])
+
+        if "list-type" in exchange.path:
+            body = re.sub(rb"<Contents>.*?</Contents>", entry, body, flags=re.DOTALL)
+            body = re.sub(rb"<ChecksumAlgorithm>.*?</ChecksumAlgorithm>", b"", body)
+        elif not paths or unquote(exchange.path.partition("?")[0]).endswith(paths):
+            headers = [(name, f'"{etag}"' if name.lower() == "etag" else value) for name, value in headers]
+        length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+        exchange.answer(status, headers, body, length=length if exchange.command == "HEAD" else None)
+
+    return spoil
+
+
+@pytest.mark.parametrize("etag", [f"{0:032x}-1", "d41d8cd98f00b204e9800998ecf8427e", "1" * 32, f"{'1' * 32}-1"])
+def test_a_store_that_gives_all_files_one_etag(ends: Ends, etag: str) -> None:
+    """Files of one size and other bytes are equal by it: MinIO gives zeros to what was put on its disk beside it."""
+    ends.s3.faults.append(Fault("/", one_etag(etag), times=10**9))
+    equal(ends.audit())
+    assert set(ends.read()) == {*FILES, MLMODEL}
+    ends.put("target", "of 3.bin", b"x" * 1_000)
+    assert findings(ends.audit()) == {"of 3.bin": "mismatch"}
+
+
+@pytest.mark.long
+def test_zeros_beside_etags_that_are_digests(ends: Ends) -> None:
+    """Files that MinIO itself has written have true ones: those rest on them, the others are read."""
+    for name in ("put-a.bin", "put-b.bin"):
+        ends.both(name, name.encode())
+    ends.s3.faults.append(Fault("/", one_etag(f"{0:032x}-1", "put-a.bin", "put-b.bin"), times=10**9))
+    equal(ends.audit())
+    assert ends.read() == sorted([*HELD, "put-a.bin", "put-b.bin"] * 2)
+    ends.put("target", "put-b.bin", b"PUT-B.BIN")
+    assert findings(ends.audit()) == {"put-b.bin": "mismatch"}
+
+
+@pytest.mark.long
+def test_one_etag_of_two_sizes_is_found_when_others_were_believed(ends: Ends) -> None:
+    """What was judged by such ETags is not green: the audit ends, and names the bucket."""
+    for name in ("put-a.bin", "put-bc.bin"):
+        ends.both(name, name.encode())
+    ends.s3.faults.append(Fault("/", one_etag("1" * 32, "put-a.bin", "put-bc.bin"), times=10**9))
+    bucket = ends.roots["source"].split("/")[2]
+    with pytest.raises(
+        UsageProblem, match=rf"s3://{bucket} has files of 9 and 10 bytes with one ETag, .1{{32}}.,.*sha256"
+    ):
+        ends.audit(workers=1)
+    equal(ends.audit("sha256"))
 
 
 @pytest.mark.long

@@ -151,8 +151,10 @@ def test_no_byte_passes(ends: S3Ends) -> None:
     assert len(ends.copies) - len(copied) == 3
     assert all(re.fullmatch('"[0-9a-f-]+"', one.headers["x-amz-copy-source-if-match"]) for one in ends.copies)
     read = [one.path for one in ends.calls("GET") if root.partition("//")[2].split("/", 1)[1] in one.path]
-    # the preflight reads the beginning of the smallest file: who may list need not be allowed to read
-    assert {unquote(path.rpartition("/artifacts/")[2]) for path in read} == {"model/MLmodel", "a b/c+d/100%.txt"}
+    # the preflight reads the beginning of the smallest file: who may list need not be allowed to read; three of the
+    # bucket are held against their ETags
+    held = {"model/MLmodel", "a b/c+d/100%.txt", "a%20b/%2e%2e?versionId=1#x.txt"}
+    assert {unquote(path.rpartition("/artifacts/")[2]) for path in read} == held
     for path in ("small.txt", "large.bin", "empty"):
         assert not ends.sent(path)
     whole = ends.audit()

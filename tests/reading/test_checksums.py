@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.proxy import Proxy, proxying
 
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import RequestRefused, UsageProblem
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import prove, sums_of
@@ -24,6 +24,7 @@ from mlflow_parity.reading.artifacts.checksums import (
     BOTO3,
     EtagsOfPlaces,
     Hasher,
+    Held,
     Listed,
     Stated,
     digests_of,
@@ -33,6 +34,7 @@ from mlflow_parity.reading.artifacts.checksums import (
     of_head,
     stated,
 )
+from mlflow_parity.reading.artifacts.held_etags import HeldEtags
 from mlflow_parity.reading.artifacts.s3_store import S3Store
 from mlflow_parity.reading.artifacts.stores import Place
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
@@ -114,8 +116,8 @@ def test_files_that_boto3_put_are_known_without_a_byte(bucket: Bucket) -> None:
     for number in range(8):
         bucket.put(f"{number}.bin", bytes([number]) * 100)
     found = bucket.files()
-    assert bucket.asked()["bytes"] == 0
-    # three of the place are looked at, whether its ETags are digests
+    # three of the bucket are read, and three of the place looked at, whether its ETags are digests
+    assert bucket.asked()["bytes"] == 3
     assert bucket.asked()["head"] == 3
     for number in range(8):
         assert sums_of(found[f"{number}.bin"]).whole == {"md5": hashlib.md5(bytes([number]) * 100).hexdigest()}
@@ -181,7 +183,8 @@ def test_doubted_files_are_read_whatever_is_stated(bucket: Bucket) -> None:
     for evidence in ("stores", "sha256"):
         found = bucket.files(evidence=evidence, sure={"run": {"two.bin"}})
         assert {path for path, file in found.items() if sums_of(file).read} == {"two.bin"}
-        assert bucket.asked()["bytes"] == 1
+        # the first time each is, to hold its ETag against its bytes
+        assert bucket.asked()["bytes"] == (4 if evidence == "stores" else 1)
         # one that has another name there, or was in a folder that could not be listed, may be any
         for doubted in ({"gone.bin"}, None):
             assert all(sums_of(file).read for file in bucket.files(sure={"run": doubted}).values())
@@ -213,7 +216,120 @@ def test_weak_evidence(bucket: Bucket) -> None:
 )  # fmt: skip
 def test_etags(etag: str, told: tuple[str, str]) -> None:
     """A mark of another form is no digest of anything."""
-    assert digests_of(etag) == told
+    assert digests_of(etag) == digests_of(etag, 6 * MIB) == told
+
+
+@pytest.mark.parametrize(
+    ("etag", "size"),
+    [
+        ("0" * 32, 5),
+        (f"{'0' * 32}-1", 5),
+        (f"{'0' * 32}-1", None),
+        (hashlib.md5(b"").hexdigest(), 5),
+        (f"{hashlib.md5(hashlib.md5(b'').digest()).hexdigest()}-1", 5),
+        (MD5, 0),
+        (f"{MD5}-1", 0),
+        # the second of them would be empty, and the first too small
+        (f"{MD5}-2", 5 * MIB),
+        (f"{MD5}-3", 9 * MIB),
+    ],
+)
+def test_etags_that_such_a_file_cannot_have(etag: str, size: int | None) -> None:
+    """Stores that have no digest of a file give all of them one mark, in the form of one."""
+    assert digests_of(f'"{etag}"', size) == ("", "")
+
+
+def test_etags_of_nothing() -> None:
+    """Empty files have the one digest that they can have."""
+    of_part = f"{hashlib.md5(hashlib.md5(b'').digest()).hexdigest()}-1"
+    assert digests_of(f'"{hashlib.md5(b"").hexdigest()}"', 0) == (hashlib.md5(b"").hexdigest(), "")
+    assert digests_of(f'"{of_part}"', 0) == ("", of_part)
+
+
+# --- ETags that are held against bytes
+
+
+def counted(
+    held: HeldEtags, numbers: Iterable[int], *, agrees: bool | None = True, in_parts: bool = False
+) -> Counter[str]:
+    """Have the ETags of files looked at; count what is read for it, and which count."""
+    found = Counter[str]()
+    for number in numbers:
+        etag = hashlib.md5(b"%d" % number).hexdigest()
+
+        def read(etag: str = etag) -> None:
+            found["read"] += 1
+            held.seen("b", "key", etag, agrees=agrees)
+
+        if held.counts("b", etag, 10, in_parts=in_parts, read=read):
+            found["counts"] += 1
+    return found
+
+
+def test_some_files_of_each_bucket_are_read() -> None:
+    """Three before any other counts, and one of a thousand."""
+    held = HeldEtags()
+    assert counted(held, range(3)) == {"read": 3, "counts": 3}
+    found = counted(held, range(20_000))
+    assert found["counts"] == 20_000
+    assert 2 <= found["read"] <= 80
+    # an empty one shows nothing, and rests on nothing
+    assert HeldEtags().counts("b", hashlib.md5(b"").hexdigest(), 0, in_parts=False, read=pytest.fail)
+    # those that are read for their content show it too
+    other = HeldEtags()
+    for number in range(3):
+        other.seen("b", f"{number}/MLmodel", "", agrees=True)
+    assert counted(other, range(3))["counts"] == 3
+
+
+def test_etags_that_are_not_what_they_seem_count_nowhere_in_the_bucket() -> None:
+    """One is enough: which of the others are digests cannot be told."""
+    held = HeldEtags()
+    assert counted(held, range(50), agrees=False) == {"read": 1}
+    assert counted(held, range(50)) == Counter()
+    # nothing that can be computed shows that they are digests: no such file is read for it again and again
+    assert counted(HeldEtags(), range(50), agrees=None) == {"read": 3}
+
+
+def test_what_was_believed_before_does_not_stand() -> None:
+    """An audit does not go on with it: it may have called files equal that are not."""
+    held = HeldEtags()
+    counted(held, range(10))
+    with pytest.raises(UsageProblem, match=r"the ETag of s3://b/run/MLmodel, \"e\", is not the MD5 of its bytes"):
+        held.seen("b", "run/MLmodel", '"e"', agrees=False)
+    held.seen("b", "run/MLmodel", '"e"', agrees=False)
+    assert counted(held, range(10)) == Counter()
+    held = HeldEtags()
+    counted(held, range(100_000))
+    with pytest.raises(UsageProblem, match="s3://b has files of 10 and 11 bytes with one ETag"):
+        held.counts("b", hashlib.md5(b"99999").hexdigest(), 11, in_parts=False, read=lambda: None)
+
+
+def test_a_file_that_cannot_be_read_shows_nothing() -> None:
+    """Its bytes are asked for again where they are judged, and that tells why they do not come."""
+
+    def refused() -> None:
+        raise RequestRefused("no", status=403, code="AccessDenied")
+
+    assert not HeldEtags().counts("b", MD5, 10, in_parts=False, read=refused)
+
+
+@pytest.mark.parametrize("content", [b"", b"whole", bytes(17 * MIB)])
+def test_bytes_that_pass_by_are_held_against_their_etag(content: bytes) -> None:
+    """As one, as one part, and as parts of the sizes that clients cut."""
+    md5 = hashlib.md5(content)
+    cut = b"".join(hashlib.md5(content[at : at + 8 * MIB]).digest() for at in range(0, len(content), 8 * MIB))
+    in_parts = f"{hashlib.md5(cut).hexdigest()}-{len(cut) // 16}" if len(content) > MIB else ""
+    for etag in filter(None, (md5.hexdigest(), f"{hashlib.md5(md5.digest()).hexdigest()}-1", in_parts)):
+        held = Held(f'"{etag}"', len(content))
+        assert held.agrees is (None if content else True)
+        assert b"".join(held.passing(iter([content[: 3 * MIB], content[3 * MIB :]]))) == content
+        assert held.agrees is True
+    # parts of another size are no contradiction
+    for etag, agrees in ((MD5[::-1], False), (f"{MD5[::-1]}-1", False), (f"{MD5}-3", None), ("0" * 32, None)):
+        held = Held(f'"{etag}"', len(content))
+        assert [*held.passing(iter([content]))]
+        assert held.agrees is (agrees if content else None)
 
 
 @pytest.mark.parametrize(

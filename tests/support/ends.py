@@ -22,6 +22,8 @@ FILES: Mapping[str, bytes] = {f"of {number}.bin": bytes([number]) * 1_000 for nu
     "notes.txt": b"first line\n"
 }
 MLMODEL = "model/MLmodel"
+#: What is read of each side whatever is stated: MLmodels for their content, and the first files for their ETags.
+HELD = [MLMODEL, "notes.txt", "of 0.bin"]
 
 
 @dataclass(slots=True)

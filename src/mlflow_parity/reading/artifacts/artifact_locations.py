@@ -270,7 +270,7 @@ class Places:
             return None
 
         def in_s3(own: Place) -> S3Store:
-            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared, reports=self._reports)
+            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared, self._etags, self._reports)
 
         return own_store(self._way, place, server, self._session.location.display, in_s3)
 

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -20,9 +20,16 @@ from typing import Any, NamedTuple
 
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.sums import LENGTHS, WEAK, text
+from mlflow_parity.reading.artifacts.held_etags import HeldEtags
 
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
 _ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
+#: What stores give that have no digest of a file, and the digests of no bytes, whole and as one part.
+_NONE = "0" * 32
+_EMPTY = hashlib.md5(b"", usedforsecurity=False)
+_EMPTY_PART = hashlib.md5(_EMPTY.digest(), usedforsecurity=False)
+#: S3 takes no part that is smaller, but for the last.
+_SMALLEST_PART = 5 << 20
 #: How ``ListObjectsV2`` and ``HeadObject`` call the checksums that are asked for.
 _CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS}
 #: Files of each place whose encryption is looked at: the first ones, and one of so many.
@@ -74,23 +81,80 @@ def listed(item: Mapping[str, Any]) -> Listed:
     return Listed(str(item.get("ETag") or ""), algorithms, stamp)
 
 
-def digests_of(etag: str) -> tuple[str, str]:
-    """Return the MD5 that an ETag is, and that of parts with their number; of each only one is there, or none."""
+def digests_of(etag: str, size: int | None = None) -> tuple[str, str]:
+    """Return the MD5 that an ETag is, and that of parts with their number; of each only one is there, or none.
+
+    None where a file of that ``size`` cannot have it: some stores give all files one ETag.
+    """
     found = _ETAG.fullmatch(etag)
     if found is None:
         return "", ""
     md5, parts = found.groups()
+    if md5 == _NONE:
+        return "", ""
+    if size is not None:
+        empty = (_EMPTY_PART if parts else _EMPTY).hexdigest()
+        if (md5 == empty) != (size == 0) or (int(parts or 1) - 1) * _SMALLEST_PART >= max(size, 1):
+            return "", ""
     return ("", f"{md5}-{parts}") if parts else (md5, "")
+
+
+class Held:
+    """Bytes on their way, and whether an ETag is their digest."""
+
+    def __init__(self, etag: str, size: int | None) -> None:
+        self._size = size
+        self._seen = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._told, self._of_parts = digests_of(etag, size)
+        self._count = int(self._of_parts.partition("-")[2] or 0)
+        self._parts = [_Parts(part) for part in layouts(size or 0) if -(-(size or 0) // part) == self._count]
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether it is one of several parts."""
+        return self._count > 1
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether it can be computed of the bytes."""
+        return bool(self._parts) if self.in_parts else bool(self._told or self._of_parts)
+
+    def passing(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield all pieces."""
+        for piece in pieces:
+            view = memoryview(piece)
+            for parts in self._parts:
+                parts.add(view, self._with)
+            self._md5.update(view)
+            self._seen += view.nbytes
+            yield piece
+
+    def _with(self, some: memoryview) -> Any:
+        found = self._md5.copy()
+        found.update(some)
+        return found
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether it is; ``None``: it is no digest, not all bytes came, or their parts may be of any size."""
+        if self._seen != self._size or not (self._told or self._of_parts):
+            return None
+        if self._told:
+            return self._told == self._md5.hexdigest()
+        if self._count == 1:
+            return self._of_parts == hashlib.md5(self._md5.digest(), usedforsecurity=False).hexdigest() + "-1"
+        return any(parts.end() == self._of_parts for parts in self._parts) or None
 
 
 def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
     """Return the checksums (hex) that ``HeadObject`` tells of the whole file."""
     kind = head.get("ChecksumType")
-    of_parts = bool(digests_of(str(head.get("ETag") or ""))[1])
+    of_parts = (found := _ETAG.fullmatch(str(head.get("ETag") or ""))) is not None and bool(found[2])
     # those of parts end in -N; where nothing says of what it is, a file in parts may have either
     if kind != "FULL_OBJECT" and (kind is not None or of_parts):
         return {}
-    found: dict[str, str] = {}
+    told: dict[str, str] = {}
     for name, (key, _) in _CALLED.items():
         given = head.get(key)
         if not isinstance(given, str) or (name in WEAK and not weak):
@@ -100,8 +164,8 @@ def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
         except (binascii.Error, ValueError):
             continue
         if len(value) == LENGTHS[name]:
-            found[name] = value.hex()
-    return found
+            told[name] = value.hex()
+    return told
 
 
 def is_plain(head: Mapping[str, Any]) -> bool:
@@ -132,6 +196,7 @@ class EtagsOfPlaces:
     """
 
     def __init__(self) -> None:
+        self.held = HeldEtags()
         self._places: dict[tuple[str, bool], _Sampled] = {}
         self._lock = Lock()
 
@@ -195,7 +260,7 @@ def stated(
 
     It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger.
     """
-    md5, parts = digests_of(told.etag)
+    md5, parts = digests_of(told.etag, size)
     if (md5 or parts) and not plain():
         md5 = parts = ""
     if md5:

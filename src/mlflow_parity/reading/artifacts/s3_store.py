@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from mlflow_parity.core.ending import STOPPING
@@ -13,7 +14,15 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import Left, is_whole, stated_in, text, with_report
 from mlflow_parity.reading.artifacts import checksums
-from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated
+from mlflow_parity.reading.artifacts.checksums import (
+    EtagsOfPlaces,
+    Held,
+    Listed,
+    Mark,
+    Stated,
+    etag_is_digest,
+)
+from mlflow_parity.reading.artifacts.held_etags import LARGE
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
@@ -167,22 +176,38 @@ class S3Store:
         """``GetObject``."""
 
         def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
-            def once() -> T:
-                self._sent.pop(file.path, None)
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + file.path)
-                body = answer["Body"]
-                try:
-                    with without_bound():
-                        found = receive(at_most(body.iter_chunks(1 << 20), file.size))
-                finally:
-                    body.close()
-                sent = checksums.listed(answer)
-                self._sent[file.path] = sent.etag, sent.modified
-                return found
-
-            return self._tried("get", once, (file.size or 0) / _SLOWEST)
+            return self._got(file, receive, hold=0 < (file.size or 0) <= LARGE)
 
         return [get_object]
+
+    def _got(self, file: Artifact, receive: Callable[[Iterator[bytes]], T], *, hold: bool) -> T:
+        """Read a file; ``hold`` its ETag against its bytes.
+
+        Raises:
+            ReadError: S3 does not send it.
+            UsageProblem: its ETag is not the digest of its bytes, and others were believed.
+        """
+        key = self._prefix + file.path
+
+        def once() -> tuple[T, str, bool | None]:
+            self._sent.pop(file.path, None)
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            sent = checksums.listed(answer)
+            held = Held(sent.etag, file.size) if hold and etag_is_digest(answer, self._bucket) else None
+            body = answer["Body"]
+            try:
+                with without_bound():
+                    pieces = at_most(body.iter_chunks(1 << 20), file.size)
+                    found = receive(pieces if held is None else held.passing(pieces))
+            finally:
+                body.close()
+            self._sent[file.path] = sent.etag, sent.modified
+            return found, sent.etag, None if held is None else held.agrees
+
+        found, etag, agrees = self._tried("get", once, (file.size or 0) / _SLOWEST)
+        if hold:
+            self._etags.held.seen(self._bucket, key, etag, agrees=agrees)
+        return found
 
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What S3 states of a file that it has listed, without sending it."""
@@ -234,13 +259,17 @@ class S3Store:
             found = checksums.of_head(head()).get("sha256") if "SHA256" in told.algorithms else None
             return Stated(found, text({"sha256": found}, read=False)) if found else Stated()
         place = place_of(self._place.uri, self._place.owner) or ""
-        return checksums.stated(
-            told,
-            file.size,
-            head,
-            lambda: self._etags.are_digests(self._bucket, place, head, told.etag, self._listed_plain(file, told)),
-            weak=evidence == "weak",
-        )
+
+        def counts() -> bool:
+            if not self._etags.are_digests(self._bucket, place, head, told.etag, self._listed_plain(file, told)):
+                return False
+            held = Held(told.etag, file.size)
+            read = partial(self._got, file, _passed_by, hold=True)
+            return self._etags.held.counts(
+                self._bucket, told.etag, file.size or 0, in_parts=held.in_parts, read=read if held.can_tell else None
+            )
+
+        return checksums.stated(told, file.size, head, counts, weak=evidence == "weak")
 
     def _listed_plain(self, file: Artifact, told: Listed) -> bool | None:
         """Whether a file's ETag is of its bytes, as an inventory states it; ``None``: none does."""
@@ -285,6 +314,11 @@ class S3Store:
             time.sleep(_WAIT * tried)
         self._patience.given_up(name, str(failed), silent="timed out" in str(failed) or "time limit" in str(failed))
         raise failed
+
+
+def _passed_by(pieces: Iterator[bytes]) -> None:
+    for _ in pieces:
+        pass
 
 
 def _s3_error(error: Exception) -> ReadError:

@@ -18,7 +18,7 @@ def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str
     told = told if isinstance(told, dict) else answer
     whole, parts = of_head(told), ""
     if etag_is_digest(answer, bucket):
-        md5, parts = digests_of(str(told.get("ETag") or ""))
+        md5, parts = digests_of(str(told.get("ETag") or ""), file.size)
         whole |= {"md5": md5} if md5 else {}
     copy = Artifact(file.path, file.size, whole.get("sha256"), sums=text(whole, [parts] if parts else [], read=False))
     return prove(_stated(file, left), copy, "stores").equal
@@ -26,7 +26,7 @@ def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str
 
 def is_kept(file: Artifact, left: Left, kept: Kept) -> bool:
     """Whether what an earlier run put there is the file; an ETag that is no digest is no other file's."""
-    md5, parts = digests_of(f'"{kept.etag}"')
+    md5, parts = digests_of(f'"{kept.etag}"', kept.size)
     sums = text({"md5": md5} if md5 else {}, [parts] if parts else [], read=False)
     copy = Artifact(file.path, kept.size, sums=sums)
     return kept.size == file.size and prove(_stated(file, left), copy, "stores").equal is True
