@@ -167,6 +167,31 @@ def test_what_was_not_read_is_an_error(servers: tuple[Server, Server], project: 
     assert "2 passed" in run.output
 
 
+@pytest.mark.long
+def test_a_history_of_another_part_is_no_missing_metric(servers: tuple[Server, Server], project: Path) -> None:
+    """The run has the metric, and its points were not read: a rule that asks whether it is there would be wrong."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "from mlflow_parity.pytest_api.own_checks import NotRead\n"
+        "def test_points(parity_experiment):\n"
+        "    unread = 0\n"
+        "    for run in parity_experiment.source.runs:\n"
+        "        with pytest.raises(KeyError):\n"
+        "            run.points('no such metric')\n"
+        "        for key in run.metrics:\n"
+        "            try:\n"
+        "                assert run.points(key)\n"
+        "            except NotRead as error:\n"
+        "                assert f'of run {run.name} was not read: the run is of another part' in str(error)\n"
+        "                unread += 1\n"
+        "    print('not read:', bool(unread))\n"
+    )
+    for number in (1, 2):
+        run = run_own(project, servers, "--parity-subset", f"{number}/2", "-s")
+        assert "3 passed" in run.output, run.output
+        assert "not read: True" in run.output
+
+
 def test_without_an_audit_own_checks_are_refused(project: Path) -> None:
     """A plain pytest run of the repository is told what is missing; it is not green."""
     done = warm.run(["-m", "pytest", str(project)], kind="audit", cwd=project, env=clean_environment())

@@ -152,9 +152,14 @@ class OwnRun:
 
         Raises:
             KeyError: the run has no such metric.
-            NotRead: its history could not be read.
+            NotRead: its history could not be read, or was not, as that of a run of another part.
         """
         _need(self._view, "metrics", self._side)
+        if key in self.record.metrics and key not in self._view.histories(self.run_id):
+            raise NotRead(
+                f"the {self._side}'s history of {key} of run {self.name} was not read: the run is of another part "
+                "(--parity-subset), or the audit stopped before"
+            )
         series = self._view.points(self.run_id, key)
         if series.error is not None:
             raise NotRead(f"the {self._side}'s history of {key} of run {self.name} could not be read: {series.error}")
