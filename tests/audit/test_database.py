@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -45,6 +46,10 @@ def test_the_verdict_is_that_of_the_api(pair: tuple[Server, Server], tmp_path: P
     assert by_database.report["verdict"] == by_api.report["verdict"]
     clean = audit(tmp_path / "green", source.uri, target.uri, *_beside(source, target))
     assert clean.status == 0, clean.output
+    # what the report says of it is known when all was read
+    told = [note for note in clean.report["notes"] if "were read from its database" in note]
+    counts = [re.search(r"([0-9]+) histor\w+ of ([0-9]+) experiments? were read by the API too", note) for note in told]
+    assert [[int(count) > 0 for count in found.groups()] for found in counts if found] == [[True, True]] * 2
     with closing(sqlite3.connect(target.database_path, timeout=30)) as database, database:
         database.execute("UPDATE params SET value = '9' WHERE key = 'depth' AND value = '1'")
         database.execute("UPDATE metrics SET value = value + 1e-12 WHERE key = 'loss' AND step = 3")

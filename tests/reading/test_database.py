@@ -17,6 +17,7 @@ import adbc_driver_postgresql.dbapi
 import pyarrow as pa
 import pymysql
 import pytest
+from support.audits import audit
 from support.databases import differences, opened_beside, read, sql
 from support.mariadb import mariadb
 from support.postgres import Postgres, postgres
@@ -28,6 +29,8 @@ from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
 from mlflow_parity.reading.database import reader as reader_module
 from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.connection import Database
+from mlflow_parity.reading.database.identity import refuse_one_database
+from mlflow_parity.reading.database.trust import BothWays
 from mlflow_parity.reading.database.urls import parse_database
 from mlflow_parity.standin.servers import Server
 
@@ -157,6 +160,28 @@ def test_mariadb_is_read_alike_and_not_written_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_one_database_under_two_names_is_refused(cluster: Postgres, tmp_path: Path) -> None:
+    """What it says of itself is asked: what one of two servers lost would be read from the other's database twice."""
+    alias = f"postgresql://mlflow@database.example:{cluster.port}/mlflow?hostaddr=127.0.0.1"
+    ours = parse_database(cluster.uri(), "source")
+    with pytest.raises(UsageProblem, match=r"same database under two names .*database\.example"):
+        refuse_one_database(ours, parse_database(alias, "target"))
+    # before a server is asked
+    uris = "http://127.0.0.1:9", "http://127.0.0.1:10"
+    done = audit(tmp_path, *uris, "--source-db", cluster.uri(), "--target-db", alias)
+    assert done.status == 4
+    assert "same database under two names" in done.output
+    other = alias.replace("/mlflow?", "/postgres?")
+    refuse_one_database(ours, parse_database(other, "target"))
+    with mariadb() as uri:
+        host = str(urlsplit(uri).hostname)
+        ours = parse_database(uri, "source")
+        with pytest.raises(UsageProblem, match="same database under two names"):
+            refuse_one_database(ours, parse_database(uri.replace(host, "127.1"), "target"))
+        refuse_one_database(ours, parse_database(f"{uri.rpartition('/')[0]}/information_schema", "target"))
+
+
+@pytest.mark.long
 def test_a_write_through_our_own_connection_is_refused(cluster: Postgres, on_postgres: Server) -> None:
     """Even an owner's password cannot make an audit write: the transaction is read-only to the database itself."""
     _refuses_to_write(cluster.uri(), "read-only transaction")
@@ -211,6 +236,56 @@ def test_an_experiment_that_came_since_is_read_by_the_api(fresh_server: FreshSer
         run = seed.run(experiment, "first")
         assert experiment in {one.experiment_id for one in reader.experiments()}
         assert [one.run_id for page in reader.runs(experiment) for one in page] == [run]
+
+
+def test_no_page_is_sure_to_be_believed(seeded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy in which runs of a later page have other points is found where one of them is read by the API too."""
+    with closing(sqlite3.connect(seeded.database_path)) as database:
+        [(other,), *_] = database.execute("SELECT run_uuid FROM latest_metrics WHERE key = 'loss'")
+    change = f"UPDATE metrics SET value = 9 WHERE key = 'loss' AND step < 5 AND run_uuid = '{other}'"
+    with closing(opened_beside(seeded.uri, _altered(_copied(seeded, tmp_path), change))) as reader:
+        runs = [run for one in reader.experiments() for page in reader.runs(one.experiment_id) for run in page]
+        [altered] = [run for run in runs if run.run_id == other]
+        first = [run for run in runs if run.experiment_id == altered.experiment_id and run.metrics and run != altered]
+        assert len(first) >= 2
+        assert all(one.error is None for batch in reader.histories(first) for one in batch)
+        assert "2 histories of 1 experiment were read by the API too" in reader.told
+        monkeypatch.setattr(trust, "_OF_THOUSAND", 1000)
+        monkeypatch.setattr(reader_module, "_CHANCE", _Prefers({"loss"}))
+        with pytest.raises(ReadError, match=f"disagree on the history of 'loss' of run {other}"):
+            [*reader.histories([altered])]
+
+
+def test_how_many_are_read_both_ways() -> None:
+    """Two of what comes first of an experiment, and of pages of a thousand that come after three each."""
+    both = BothWays()
+    assert both.wanted("1", 1_000) == 2
+    both.add("1")
+    assert both.wanted("1", 1_000) == 1
+    both.add("1")
+    assert {both.wanted("1", 1_000) for _ in range(50)} == {3}
+    assert 0 < sum(both.wanted("1", 10) for _ in range(1_000)) < 100
+    assert both.wanted("1", 0) == 0
+    for place in range(2, 201):
+        both.add(str(place))
+    # of more experiments than are read of in any case
+    assert {both.wanted("one more", 1_000) for _ in range(50)} == {3}
+    assert (both.count, both.places) == (201, 200)
+
+
+def test_a_run_that_changed_meanwhile_is_not_called_the_same(fresh_server: FreshServer) -> None:
+    """What the report counts was read both ways and is equal: a point that came since is neither that nor a fault."""
+    server = fresh_server()
+    seed = Seeder(server.uri)
+    run = seed.run("0", "in use")
+    seed.log(run, metrics=[("m", 1.0, EPOCH, 0)])
+    with closing(opened_beside(server.uri, server.database_uri)) as reader:
+        reader.experiments()
+        runs = [one for page in reader.runs("0") for one in page]
+        seed.log(run, metrics=[("m", 2.0, EPOCH, 1)])
+        [[series]] = reader.histories(runs)
+        assert series.values.tolist() == [1.0]
+        assert "0 histories of 0 experiments were read by the API too" in reader.told
 
 
 def _copied(server: Server, folder: Path) -> Path:
@@ -314,6 +389,7 @@ def test_rows_that_contradict_are_named_and_never_taken(
     # which histories are read both ways is chance: here those that are altered, or none
     both_ways = "disagree" in said
     monkeypatch.setattr(trust, "_BOTH_WAYS", 1000 if both_ways else 0)
+    monkeypatch.setattr(trust, "_OF_THOUSAND", 0)
     monkeypatch.setattr(reader_module, "_CHANCE", _Prefers({"odd", "loss"}))
     told: list[str] = []
     try:

@@ -23,6 +23,7 @@ from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.reader import DatabaseReader
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.standin.servers import Server
@@ -214,3 +215,20 @@ def test_a_copy_with_other_spans_is_never_believed(spans: Server, tmp_path: Path
     beside = opened_beside(spans.uri, f"sqlite:///{copy}")
     with closing(beside), pytest.raises(ReadError, match="disagree on the spans of trace tr-"):
         _read(beside)
+
+
+def test_no_page_is_sure_to_be_believed(spans: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read both ways of the first traces says nothing of those of a later page: some of them are, too."""
+    copy = tmp_path / "copy.db"
+    shutil.copyfile(spans.database_path, copy)
+    with closing(opened(spans.uri)) as reader:
+        *first, last = _read(reader).values()
+    with closing(sqlite3.connect(copy)) as database, database:
+        change = 'UPDATE spans SET content = replace(content, \'"name"\', \'"name": "x", "was"\') WHERE trace_id = ?'
+        assert database.execute(change, [last.entity_id]).rowcount
+    with closing(opened_beside(spans.uri, f"sqlite:///{copy}")) as beside:
+        beside.experiments()
+        assert len(beside._spans_of(first)) == len(first)
+        monkeypatch.setattr(trust, "_OF_THOUSAND", 1000)
+        with pytest.raises(ReadError, match=f"disagree on the spans of trace {last.entity_id}"):
+            beside._spans_of([last])

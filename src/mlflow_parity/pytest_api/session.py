@@ -38,6 +38,7 @@ from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import own_way
+from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
@@ -120,6 +121,8 @@ class Main(Shared):
         """
         self.renames = load_renames(self.settings.rename)
         self.checksums.open()
+        if self.settings.source.workspace == self.settings.target.workspace:
+            refuse_one_database(self.settings.source_db, self.settings.target_db)
 
         def open_side(name: SideName) -> Side:
             location = self.settings.source if name == "source" else self.settings.target
@@ -147,8 +150,6 @@ class Main(Shared):
         self.shared = self._shared(self.audit)
         self.notes += shared_credentials(self.settings.source, self.settings.target, os.environ)
         for name, side in self.audit.sides.items():
-            if side.reader is not None and side.reader.told:
-                self.notes.append(side.reader.told)
             if side.reader is not None and (who := side.reader.migration_at_work()):
                 self.notes.append(
                     f"the {name} has the mark of a migration that is at work, or was killed ({who}): audit again when "
@@ -224,6 +225,8 @@ class Main(Shared):
         for known in self.known:
             known.finish()
             self.notes += known.notes(self.redactor)
+        # what was read of a database, and how much of it by the API too, is known by now
+        self.notes += [side.reader.told for side in self.audit.sides.values() if side.reader and side.reader.told]
         self.notes += self.checksums.notes()
         if self.settings.self_test:
             self.result.self_test = self_test(self.audit, self.result)

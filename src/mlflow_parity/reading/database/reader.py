@@ -161,27 +161,31 @@ class DatabaseReader:
             ReadError: none of those that were tried could be read by the API.
         """
         place = runs[0].experiment_id
-        left = self._shown.left(place)
+        with_metrics = [one for one in runs if one.metrics]
+        left = self._shown.wanted(place, len(with_metrics))
         if not left:
             return
         # those that have ended first; which of them, nobody knows beforehand
-        tried = sorted(
-            (one for one in runs if one.metrics), key=lambda one: (one.status == "RUNNING", _CHANCE.random())
-        )[: left + _TRIED]
+        tried = sorted(with_metrics, key=lambda one: (one.status == "RUNNING", _CHANCE.random()))[: left + _TRIED]
         problem = ""
         for run in tried:
             if left <= 0:
                 return
-            if why := self._contradiction_of(run):
-                problem = why
+            why = self._not_shown(run)
+            if why is not None:
+                problem = why or problem
                 continue
             left -= 1
             self._shown.add(place)
         if problem and not self._shown.of(place):
             raise ReadError(f"no history of the experiment could be read by the API beside the database: {problem}")
 
-    def _contradiction_of(self, run: Run) -> str:
-        """Return why a history cannot be read both ways; empty: it was, and is the same, or the run changed."""
+    def _not_shown(self, run: Run) -> str | None:
+        """Return why a history cannot be read both ways; empty: the run changed; ``None``: it was, and is the same.
+
+        Raises:
+            MalformedAnswer: the run did not change, and both hold different points.
+        """
         # one request brings it
         keys = sorted(name for name, point in run.metrics.items() if point.step < CAP) or sorted(run.metrics)
         key = _CHANCE.choice(keys)
@@ -190,9 +194,10 @@ class DatabaseReader:
         if problem := next((series.error for series in by_api if series.error is not None), None):
             return problem
         here = [one for batch in read_histories(self._open(), [run], self._reader.pool) for one in batch]
-        if [*map(series_digest, here)] != [*map(series_digest, by_api)] and not self.contradictions(
-            {run.experiment_id: [run.run_id]}
-        ):
+        if [*map(series_digest, here)] == [*map(series_digest, by_api)]:
+            return None
+        # runs that are listed otherwise are told of as such
+        if not self.contradictions({run.experiment_id: [run.run_id]}):
             now = self._histories_now(run)
             if now is None or [*map(series_digest, now)] == [*map(series_digest, here)]:
                 raise MalformedAnswer(

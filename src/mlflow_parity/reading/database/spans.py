@@ -82,10 +82,10 @@ class SpansBeside:
             MalformedAnswer: it tells other spans, though none changed.
         """
         place = traces[0].container
-        left = self._shown.left(place)
-        if not left:
+        wanted = self._shown.wanted(place, len(traces))
+        if not wanted:
             return True
-        tried = _CHANCE.sample(traces, min(left, len(traces)))
+        tried = _CHANCE.sample(traces, min(wanted, len(traces)))
         for trace, told in zip(tried, self._by_api(list(tried)), strict=True):
             if told.error is not None or told.facets.get("other") != trace.facets.get("other"):
                 # it cannot be read by the API, or the API tells more than the database: as it would be without one

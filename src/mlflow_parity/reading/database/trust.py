@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from mlflow_parity.reading.database.connection import Database
 #: What the clocks of a server and of its database may differ by, milliseconds.
 _CLOCKS = 300_000
 _SHOWN = 3
-#: What is read both ways of each experiment, and experiments of which any is.
-_BOTH_WAYS, _PLACES = 2, 200
+#: What is read both ways of the first batch of each experiment, experiments of which any is, and of later batches so
+#: many of a thousand.
+_BOTH_WAYS, _PLACES, _OF_THOUSAND = 2, 200, 3
+_CHANCE = random.SystemRandom()
 _EXPERIMENTS = pa.schema(
     [
         ("experiment_id", pa.int64()),
@@ -38,12 +41,12 @@ class BothWays:
         self._same: Counter[str] = Counter()
         self._lock = Lock()
 
-    def left(self, place: str) -> int:
-        """Return how many are still to be read of an experiment."""
+    def wanted(self, place: str, batch: int) -> int:
+        """Return how many are to be read of a batch of an experiment: no batch is sure to have none."""
         with self._lock:
-            if place not in self._same and len(self._same) >= _PLACES:
-                return 0
-            return max(_BOTH_WAYS - self._same[place], 0)
+            known = place in self._same
+            left = _BOTH_WAYS - self._same.get(place, 0) if known or len(self._same) < _PLACES else 0
+        return left if left > 0 else min(int(batch * _OF_THOUSAND / 1_000 + _CHANCE.random()), batch)
 
     def add(self, place: str) -> None:
         """Count one of an experiment."""
