@@ -7,7 +7,7 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -207,10 +207,14 @@ class Objects:
 
     # --- comparing
 
-    def compare(self, label: str, family: Family, place: Place) -> Iterator[Outcome]:
-        """Yield the rows of every kind of a family in one place, suspects read once more."""
+    def compare(
+        self, label: str, family: Family, place: Place, kinds: Collection[str] | None = None
+    ) -> Iterator[Outcome]:
+        """Yield the rows of every kind of a family (only ``kinds``) in one place, suspects read once more."""
         own = (BY_NAME["experiment"], BY_NAME["run"]) if family == "experiment" else ()
         for kind in (*own, *of_family(family)):
+            if kinds is not None and kind.name not in kinds:
+                continue
             if not self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
                 continue
             if self.share is not None:
