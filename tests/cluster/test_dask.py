@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 from support.audits import PYTEST, AuditRun, audit
 from support.dask_processes import DaskProcesses
+from support.forwarder import Forwarder
+from support.namespaces import guest_address, namespace, own_address
 
+from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server, clean_environment
 
 pytestmark = pytest.mark.long
@@ -183,3 +189,49 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
         )
         lone.worker({"PYTHONPATH": str(tmp_path / "site")})
         refused("old", _options(lone.address, tmp_path), "0.0.1", "install the same version")
+
+
+def test_no_secret_passes_the_scheduler(servers: tuple[Server, Server], sagemaker_app: StandIn, tmp_path: Path) -> None:
+    """Signed requests and files in S3, all with keys of the workers' own environment; the place is in S3 as well."""
+    app, secret = sagemaker_app, "hunter2-of-the-source"
+    env = {**app.environment(), "SOURCE_MLFLOW_TRACKING_USERNAME": "u", "SOURCE_MLFLOW_TRACKING_PASSWORD": secret}
+    env |= {"AWS_ENDPOINT_URL_S3": app.s3.endpoint, "AWS_REGION": app.location.region}
+    app.s3.create_bucket("cluster-place", app.credentials, app.location.region)
+    whole = audit(tmp_path / "whole", servers[0].uri, app.arn, env=env)
+    assert whole.status == 1, whole.output
+    with DaskProcesses(tmp_path / "cluster") as processes:
+        for _ in range(2):
+            processes.worker(env)
+        with Forwarder(processes.address.removeprefix("tcp://"), keep=True) as way:
+            options = _options(f"tcp://{way.address}", "s3://cluster-place/audits")
+            done = audit(_folder(tmp_path / "audit"), servers[0].uri, app.arn, *options, env=env)
+            told = way.seen
+        printed = processes.log() + done.output + (done.reports / "report.json").read_text()
+    assert done.status == 1, done.output
+    assert done.rows() == whole.rows()
+    # what passes can be read, and no secret is in it
+    assert b"churn" in told
+    keys = app.credentials
+    for hidden in (secret, base64.b64encode(f"u:{secret}".encode()).decode(), keys.secret_key, keys.token or secret):
+        assert hidden.encode() not in told
+        assert hidden not in printed
+    left = app.s3.client(app.credentials, app.location.region).list_objects_v2(Bucket="cluster-place")
+    # the mark of a folder at most, which pyarrow makes
+    assert [one["Key"] for one in left.get("Contents", []) if one["Size"] or not one["Key"].endswith("/")] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes network namespaces")
+def test_workers_on_machines_of_their_own(broken: tuple[Server, Server], whole: AuditRun, tmp_path: Path) -> None:
+    """Two network namespaces, each with its own loopback: nothing is reached but by an address of a network."""
+    with contextlib.ExitStack() as stack:
+        names = [stack.enter_context(namespace(number)) for number in range(2)]
+        hosts = [own_address(number) for number in range(2)]
+        # both servers, and the scheduler, under an address that this process and both namespaces have
+        ways = [stack.enter_context(Forwarder(server.uri.removeprefix("http://"), host=hosts[0])) for server in broken]
+        ends = [f"http://{way.address}" for way in ways]
+        processes = stack.enter_context(DaskProcesses(tmp_path / "cluster", host=hosts[0]))
+        for number, name in enumerate(names):
+            processes.worker(within=["ip", "netns", "exec", name], host=guest_address(number))
+        done = audit(_folder(tmp_path / "audit"), *ends, *_options(processes.address, tmp_path / "place"))
+    assert done.status == 1, done.output
+    assert [replace(row, note="") for row in done.rows()] == [replace(row, note="") for row in whole.rows()]

@@ -10,7 +10,7 @@ from mlflow_parity.core.errors import UsageProblem
 _LIVE = "what workers read stays with them"
 _WHOLE = "estimated is an audit of everything in scope; leave one of them out"
 #: For each option what cannot be given beside it, and why. ``engine`` is given where it is another one than threads.
-_EXCLUDED: Mapping[str, Mapping[str, str]] = {
+EXCLUDED: Mapping[str, Mapping[str, str]] = {
     "subset": {
         "self-test": "--parity-self-test plants its faults in all that was read; make it with an audit of the whole, "
         "or of one experiment",
@@ -45,7 +45,7 @@ def check(values: Mapping[str, str], is_given: Callable[[str], bool]) -> None:
     Raises:
         UsageProblem: one line for the first two that do.
     """
-    for option, others in _EXCLUDED.items():
+    for option, others in EXCLUDED.items():
         if not is_given(option):
             continue
         name = f"--parity-{option}" + (f" {values[option]}" if option == "engine" else "")

@@ -15,7 +15,7 @@ from mlflow_parity.kinds.check_registry import Selection
 JOB = "job.json"
 WAIVERS, RENAMES = "waivers.toml", "rename.toml"
 #: Settings that are of the process that gives shards out.
-_NOT_SENT = ("source", "target", "source_db", "target_db", "recheck", "waivers", "rename", "subset", "snapshot_dir")
+NOT_SENT = ("source", "target", "source_db", "target_db", "recheck", "waivers", "rename", "subset", "snapshot_dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Write it down."""
-        sent = {one.name: getattr(self.settings, one.name) for one in fields(Settings) if one.name not in _NOT_SENT}
+        sent = {one.name: getattr(self.settings, one.name) for one in fields(Settings) if one.name not in NOT_SENT}
         write_json(
             path,
             {
