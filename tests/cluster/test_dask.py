@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from support import warm
 from support.audits import PYTEST, AuditRun, audit
 from support.dask_processes import DaskProcesses
 from support.forwarder import Forwarder
@@ -112,6 +114,24 @@ def test_workers_say_what_one_process_says(
     # workers that are kept are used again, with other lists
     again = audit(_folder(tmp_path / "b"), broken[0].uri, broken[1].uri, *_options(cluster.address, place))
     assert again.rows() == whole.rows()
+
+
+def test_own_checks_are_told_what_was_not_read(broken: tuple[Server, Server], tmp_path: Path) -> None:
+    """Histories stay with the workers: a check that asks for them is no pass. Lists and the ledger are there."""
+    (tmp_path / "test_own.py").write_text(
+        "def test_points(parity_pairs):\n"
+        "    for pair in parity_pairs:\n"
+        "        [pair.source.points(key) for key in pair.source.metrics]\n"
+        "def test_lists(parity_pairs, parity_audit):\n"
+        "    assert {pair.source.run_id for pair in parity_pairs} <= {row.source_id for row in parity_audit.rows()}\n"
+    )
+    ends = ("--source-uri", broken[0].uri, "--target-uri", broken[1].uri, "--parity-report-dir", "reports")
+    command = [*PYTEST, *ends, "--parity-engine", "dask", "test_own.py"]
+    done = warm.run(command, kind="audit", cwd=tmp_path, env=clean_environment(), timeout=300)
+    assert done.returncode == 1, done.stdout
+    assert "NotRead" in done.stdout
+    assert re.search(r"FAILED test_own.py::test_points\[", done.stdout)
+    assert not re.search(r"FAILED test_own.py::test_lists", done.stdout)
 
 
 def test_workers_that_are_started_here(broken: tuple[Server, Server], whole: AuditRun, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256, make_folder, put, temporary
+from mlflow_parity.core.files import file_sha256, make_folder, make_inside, put, temporary
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
 _S3 = "s3://"
@@ -42,7 +42,9 @@ class SharedPlace:
         try:
             if self._files is None:
                 target = Path(self._root, name)
-                make_folder(target.parent)
+                make_folder(Path(self._root))
+                # whoever is let into the place is let into what this audit puts there
+                make_inside(target.parent)
                 made = temporary(target)
                 try:
                     shutil.copyfile(local, made)
