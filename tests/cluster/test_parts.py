@@ -23,6 +23,7 @@ from mlflow_parity.core.subset import Subset, Tally
 from mlflow_parity.core.verdict import Finding, Row, State
 
 SHARD = Shard("7", "churn – Übung")
+SOURCE: Any = type("Source", (), {"experiment_id": SHARD.experiment_id, "name": SHARD.label})
 COUNTS: dict[Any, dict[str, int]] = {
     side: {"points": 3, "files": 1, "bytes": 9, "requests": 2} for side in ("source", "target")
 }
@@ -246,5 +247,18 @@ def test_rows_come_in_the_order_of_one_audit(tmp_path: Path) -> None:
         writer.end(Sums(whole=whole, waivers=WAIVERS, counts=COUNTS))
         parts[shard] = tmp_path / str(number)
     gathered = _do(Files(lambda shard, _: [parts[shard]]), list(parts))
-    source: Any = type("Source", (), {"experiment_id": SHARD.experiment_id})
-    assert list(gathered.rows(source)) == [*rows(), late, lists]
+    assert list(gathered.rows(SOURCE, {})) == [*rows(), late, lists]
+
+
+def test_what_the_lists_name_has_a_row(tmp_path: Path) -> None:
+    """A worker that looked at another list than this process: one object of either side is enough."""
+    gathered = _do(Files(lambda *_: [written(tmp_path / "good", rows())]), [SHARD])
+    known = {one.row.source_id or "" for one in rows()} | {one.row.target_id or "" for one in rows()}
+    assert list(gathered.rows(SOURCE, {"run": known})) == rows()
+    # of what changed meanwhile a worker says so
+    assert list(gathered.rows(SOURCE, {"run": {*known, "1" * 32}})) == rows()
+    for lost in ("e" * 32, "0"):
+        with pytest.raises(UsageProblem, match=f"has no row of 1 run that the lists name .{lost}"):
+            list(gathered.rows(SOURCE, {"run": {*known, lost}}))
+    with pytest.raises(UsageProblem, match="has no row of 2 traces"):
+        list(gathered.rows(SOURCE, {"trace": {"tr-1", "tr-2"}}))

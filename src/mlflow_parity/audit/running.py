@@ -129,8 +129,9 @@ class Audit:
         for item, source, pair in selected.sources:
             if self._gathered is not None:
                 # of itself the lists told everything
-                record(item, objects.compare(item.label, "experiment", self._place(source, pair), ("experiment",)))
-                recorder.judged(item, self._gathered.rows(source))
+                place = self._place(source, pair)
+                record(item, objects.compare(item.label, "experiment", place, ("experiment",)))
+                recorder.judged(item, self._gathered.rows(source, objects.listed(place)))
                 continue
             self._reach(experiments.looks, source, None if pair is None else pair.target)
             record(item, objects.compare(item.label, "experiment", self._place(source, pair)))

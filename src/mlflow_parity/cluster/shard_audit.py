@@ -180,6 +180,7 @@ class ShardAudit(Audit):
         result = Result(self.selection)
         looks = self._looks(self._parts)
         looks.scratch = self._scratch / f"shard {self._begun}"
+        looks.scratch.mkdir(parents=True)
         self._begun += 1
         objects = self._opened(looks, result, lists.selected, lists.objects.links)
         self._read_shard(source, pair)

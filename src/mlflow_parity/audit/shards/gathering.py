@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
@@ -17,12 +17,17 @@ from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import MOST_PARTS, Subset, Tally, contradicting
+from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Row
 
 #: Runs of one side above which an experiment is split.
 LARGE = 5_000
 #: Parts of an experiment for each process, at most: each of them goes through the whole list.
 _EACH = 4
+
+
+#: Ids of objects on either side, by kind.
+Listed = Mapping[str, Collection[str]]
 
 
 class Cluster(Protocol):
@@ -125,12 +130,34 @@ class Gathered:
                 return False
         return found == first and not contradicting(reader.sums.models for reader in readers)
 
-    def rows(self, source: Experiment) -> Iterator[Judged]:
-        """Yield the rows of an experiment in the order of one audit; those that are of no object once."""
+    def rows(self, source: Experiment, listed: Listed) -> Iterator[Judged]:
+        """Yield the rows of an experiment in the order of one audit; those that are of no object once.
+
+        ``listed`` are the objects of both sides, by kind, that the lists of this process name.
+
+        Raises:
+            UsageProblem: one of them has no row.
+        """
+        readers = self._parts[source.experiment_id]
+        left = {kind: {*map(self.clean, ids)} for kind, ids in listed.items()}
+        for judged in self._joined(readers):
+            row = judged.row
+            if row.source_id is None and row.target_id is None:
+                left.pop(row.kind, None)  # a list that could not be read says so, and is red
+            elif row.kind in left:
+                left[row.kind] -= {row.source_id, row.target_id}
+            yield judged
+        changed = {self.clean(change.identity) for reader in readers for change in reader.sums.changes}
+        for kind, ids in left.items():
+            if lost := sorted(ids - changed):
+                raise UsageProblem(
+                    f"what workers gave of {source.name} has no row of {counted(len(lost), kind + 's')} that the lists "
+                    f"name ({lost[0]}); audit again"
+                )
+
+    def _joined(self, readers: Sequence[PartReader]) -> Iterator[Judged]:
         seen: set[Row] = set()
-        for placed in merge(
-            *(reader.rows() for reader in self._parts[source.experiment_id]), key=lambda one: one.order
-        ):
+        for placed in merge(*(reader.rows() for reader in readers), key=lambda one: one.order):
             row = placed.judged.row
             if placed.place == LAST:
                 if row in seen:
