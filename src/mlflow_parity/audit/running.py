@@ -343,7 +343,7 @@ class Audit:
             reader.lists()
             stages = self._plan(reader, result.selection)
             if staged:
-                stages.ahead()
+                stages.ahead(sparsely=shared)
                 self._stages = stages
                 if self._gathered is not None:
                     self._share_out(self._gathered, reader, result.selection, frozenset(stages.noted))

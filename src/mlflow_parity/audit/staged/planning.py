@@ -17,7 +17,7 @@ from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, KINDS
-from mlflow_parity.snapshot import SERVER
+from mlflow_parity.snapshot import FILES_PART, SERVER
 from mlflow_parity.snapshot.wanted import Wanted
 
 
@@ -55,13 +55,23 @@ class Stages:
         self.reader.server(self.wanted)
         self.reader.end()
 
-    def ahead(self) -> None:
-        """Read the places in which objects are told apart by what they hold: nothing is paired before."""
-        names = {place for kind, place in self.noted if KINDS[kind].family == "experiment"}
+    def ahead(self, *, sparsely: bool = False) -> None:
+        """Read the places in which objects are told apart by what they hold: nothing is paired before.
+
+        ``sparsely``: no more of them than that, as others read the rest.
+        """
+        apart = {kind for kind, _ in self.noted if KINDS[kind].family == "experiment"}
+        names = {place for kind, place in self.noted if kind in apart}
         places = self.reader.places
-        self.reader.more(
-            self.wanted, {name: [one for one in places[name] if one.experiment_id in names] for name in SIDES}
-        )
+        chosen: dict[SideName, list[Experiment]] = {
+            name: [one for one in places[name] if one.experiment_id in names] for name in SIDES
+        }
+        if sparsely:
+            parts = {part for kind in apart for part in (KINDS[kind].part, FILES_PART.get(kind)) if part is not None}
+            wanted = Wanted(whole=frozenset(self.noted))
+            self.reader.more(dict.fromkeys(SIDES, wanted), chosen, frozenset(parts))
+        else:
+            self.reader.more(self.wanted, chosen)
         if any(place == SERVER for _, place in self.noted):
             self.reader.server(self.wanted)
 
