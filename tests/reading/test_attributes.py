@@ -56,7 +56,7 @@ class Bucket:
             done.append({"PartNumber": number, "ETag": sent["ETag"], **known})
         self.client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
         if tell:
-            self.parts.learn(path, content, part, algorithm)
+            self.parts.learn(f"parts/{key['Key']}", content, part, algorithm)
 
     def files(self, evidence: Evidence = "stores", sure: Sure | None = None) -> dict[str, Artifact]:
         """What is read of them."""

@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(slots=True)
 class ToldParts:
-    """Parts that were sent, by the ends of their keys; ``spoil`` may alter what is told of them."""
+    """Parts that were sent, by bucket and key; ``spoil`` may alter what is told of them."""
 
     proxy: Proxy
     page: int = 1_000
@@ -53,7 +53,7 @@ class ToldParts:
         self.proxy.faults.append(Fault("?attributes", self._answer, times=10**9))
 
     def learn(self, path: str, content: bytes, part: int, algorithm: str = "") -> None:
-        """Take in what was sent in parts of a size; without an algorithm S3 tells no more than their number."""
+        """Take in what was sent to ``bucket/key`` in parts; without an algorithm S3 tells no more than their number."""
         pieces = [content[start : start + part] for start in range(0, len(content), part)]
         made = _MADE.get(algorithm)
         self.parts[path] = [
@@ -68,7 +68,7 @@ class ToldParts:
         return sorted(unquote(path.rpartition("/artifacts/")[2]) for path in paths)
 
     def _answer(self, exchange: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        path = unquote(exchange.path.partition("?")[0]).rpartition("/artifacts/")[2]
+        path = unquote(exchange.path.partition("?")[0]).strip("/")
         parts = self.parts.get(path)
         if status != 200 or parts is None:
             exchange.answer(status, headers, body)

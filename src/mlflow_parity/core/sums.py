@@ -269,6 +269,12 @@ def alike(one: Artifact, other: Artifact) -> bool:
     return bool(both) or not (ours.parts and theirs.parts) or not ours.parts.isdisjoint(theirs.parts)
 
 
+def as_stated(sums: str) -> str:
+    """Return checksums as if a store stated them of bytes that nobody read."""
+    words = sums.split()[:_MOST]
+    return " ".join([_STATED, *(word for word in words if word.partition("=")[0] in (*LENGTHS, PARTS))])
+
+
 def of_other_bytes(words: str) -> str:
     """Return checksums as they could be of other bytes."""
     found = []
@@ -304,7 +310,7 @@ def differ(before: Artifact, now: Artifact) -> bool:
     if said and not ours.read:
         # a store that states what is not so has not changed for that
         told = {word.partition("=")[0]: word.partition("=")[2] for word in (one.removeprefix(REPORTED) for one in said)}
-        theirs = Sums(False, told, frozenset(told.get(PARTS, "").split()))
+        theirs = Sums(False, told, frozenset(one.partition("=")[2] for one in said if one.startswith(f"{PARTS}=")))
         if PARTS in told and ours.parts and "md5" not in ours.whole and ours.parts.isdisjoint(theirs.parts):
             return True
     return any(ours.whole[kind] != theirs.whole[kind] for kind in ours.whole.keys() & theirs.whole.keys())
