@@ -231,3 +231,28 @@ def test_a_target_that_changes_between_the_looks(cut: Cut) -> None:
     assert sent
     assert not outcome.green
     assert set(findings(outcome)) == {"large.bin"}
+
+
+@pytest.mark.long
+def test_files_of_logged_models(cut: Cut, sagemaker_app: StandIn, sagemaker_server: StandIn) -> None:
+    """Models are the largest files: those of a suspect that a store alone has called other are read, and no others."""
+    for side, uri in (("source", sagemaker_server.server.uri), ("target", sagemaker_app.server.uri)):
+        seed = Seeder(uri)
+        found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "evidence"})
+        body = {"experiment_id": found["experiment"]["experiment_id"], "name": "forest"}
+        info = seed.call("POST", "logged-models", body)["model"]["info"]
+        done = {"model_id": info["model_id"], "status": "LOGGED_MODEL_READY"}
+        seed.call("PATCH", f"logged-models/{info['model_id']}", done)
+        cut.ends.roots[side] = info["artifact_uri"]
+        cut.ends.put(side, "small.bin", b"small")
+    cut.put("source", LARGE, MINE)
+    cut.put("target", LARGE, COPY)
+    outcome = cut.ends.audit()
+    [row] = [row for row in outcome.rows if (row.kind, row.facet) == ("logged_model", "files")]
+    assert row.state.value == "match", outcome.reasons
+    assert dict(row.evidence) == {BY_PARTS: ("large.bin",), "MD5 stated by both stores": ("small.bin",)}
+    assert (cut.read(), cut.read("small.bin")) == (1, 0)
+    cut.put("target", LARGE[:-1] + b"x", COPY)
+    outcome = cut.ends.audit()
+    assert {one.key: one.state.value for one in outcome.findings if one.facet == "files"} == {"large.bin": "mismatch"}
+    assert (cut.read(), cut.read("small.bin")) == (2, 0)
