@@ -238,6 +238,8 @@ def _outside_places(audit: Audit) -> _Outside:
             continue
         if reader.own_way is not None:
             notes.append(f"files of the {name} were {reader.own_way}")
+        if reader.attributes.note:
+            notes.append(f"{name}: {reader.attributes.note}")
         trusted = reader.trusted
         if trusted.used:
             notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")

@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -19,7 +19,9 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from mlflow_parity.core.errors import ReadError, UsageProblem
+from mlflow_parity.core.parts import MOST_PARTS, Split, even
 from mlflow_parity.core.sums import LENGTHS, WEAK, text
+from mlflow_parity.reading.artifacts.attributes import Attributes, composites
 
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
 _ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
@@ -31,7 +33,6 @@ _FIRST, _EACH = 3, 1_000
 _DIRECTORY_BUCKET = "--x-s3"
 #: Sizes of parts: boto3 and the AWS CLI (doubled until there are few enough), and MLflow's own clients and proxy.
 BOTO3, MLFLOW = 8 << 20, 10 << 20
-_MOST_PARTS = 10_000
 
 
 class Mark(NamedTuple):
@@ -189,48 +190,77 @@ class EtagsOfPlaces:
 
 
 def stated(
-    told: Listed, size: int | None, head: Callable[[], Mapping[str, Any]], plain: Callable[[], bool], *, weak: bool
+    told: Listed,
+    size: int | None,
+    head: Callable[[], Mapping[str, Any]],
+    plain: Callable[[], bool],
+    ask: Callable[[int], Attributes | None] = lambda _: None,
+    *,
+    weak: bool,
 ) -> Stated:
-    """Return what S3 states of a file that a list tells; ``head`` asks for it alone.
+    """Return what S3 states of a file that a list tells; ``head`` asks for it alone, ``ask`` for its so many parts.
 
-    It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger.
+    It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger; for its
+    parts, too, where it has others than those that are computed of all bytes anyway.
     """
     md5, parts = digests_of(told.etag)
+    count = int(parts.rpartition("-")[2] or 1)
     if (md5 or parts) and not plain():
         md5 = parts = ""
     if md5:
         return Stated(None, text({"md5": md5}, read=False))
     wanted = {called for kind, (_, called) in _CALLED.items() if weak or kind not in WEAK}
     whole: dict[str, str] = {}
-    if told.algorithms & wanted:
+    of_parts: list[str] = [parts] if parts else []
+    found = None
+    # what S3 keeps of parts it keeps with their checksums
+    if count > 1 and told.algorithms and (told.algorithms & wanted or count not in _counts(size or 0)):
+        found = ask(count)
+    if found is not None:
+        whole = of_head({**found.checksum, "ETag": told.etag}, weak=weak)
+        whole |= {"crc32": found.crc32} if weak and found.crc32 and not whole else {}
+        of_parts += found.parts
+    if told.algorithms & wanted and not (whole or (found is not None and found.parts)):
         answer = head()
         # changed since it was listed: its bytes tell more
         if str(answer.get("ETag")) != told.etag or answer.get("ContentLength") != size:
             return Stated()
         whole = of_head(answer, weak=weak)
-    return Stated(whole.get("sha256"), text(whole, [parts] if parts else [], read=False))
+        of_parts += composites(answer, count) if count > 1 else []
+    sums = text(whole, of_parts, read=False)
+    split = "" if found is None else found.split
+    return Stated(whole.get("sha256"), f"{sums} {split}" if sums and split else sums)
+
+
+def _counts(size: int) -> set[int]:
+    return {-(-size // part) for part in layouts(size)}
 
 
 def layouts(size: int) -> list[int]:
     """Return the sizes of parts in which a file of so many bytes is sent, where it is sent in several."""
     boto3 = BOTO3
-    while size > boto3 * _MOST_PARTS:
+    while size > boto3 * MOST_PARTS:
         boto3 *= 2
     return [part for part in (boto3, MLFLOW) if size > part]
 
 
 class _Parts:
-    """The MD5 of the MD5s of parts of one size; the first part is that of the whole file so far."""
+    """The checksum of the checksums of parts; the MD5 of the first part is that of the whole file so far."""
 
-    def __init__(self, part: int) -> None:
-        self._part = part
+    def __init__(self, split: Split, kind: str) -> None:
+        self._sizes = split.sizes()
+        self._kind = kind
         self._done: list[bytes] = []
-        self._now: Any = None
+        self._part: int | None = next(self._sizes, None)
+        self._now: Any = None if kind == "md5" else self._new()
         self._filled = 0
+
+    def _new(self) -> Any:
+        return hashlib.new(self._kind, usedforsecurity=False)
 
     def add(self, piece: memoryview, whole: Callable[[memoryview], Any]) -> None:
         """Take a piece; ``whole`` returns the MD5 of all that came before with the beginning of it."""
-        while piece.nbytes:
+        while piece.nbytes and self._part is not None:
             room = self._part - self._filled
             some, piece = piece[:room], piece[room:]
             if self._now is not None:
@@ -238,27 +268,35 @@ class _Parts:
             self._filled += some.nbytes
             if self._filled == self._part:
                 self._done.append((whole(some) if self._now is None else self._now).digest())
-                self._now, self._filled = hashlib.md5(usedforsecurity=False), 0
+                self._now, self._filled, self._part = self._new(), 0, next(self._sizes, None)
+        # more came than the parts are
+        self._filled += piece.nbytes
 
     def end(self) -> str:
-        """Return it with the number of parts; empty: it was one."""
-        digests = [*self._done, *([self._now.digest()] if self._filled and self._now else [])]
-        if len(digests) < 2:
+        """Return it with the number of parts; empty: it was one, or the bytes are not all parts."""
+        if self._part is not None or self._filled or len(self._done) < 2:
             return ""
-        return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+        whole = self._new()
+        whole.update(b"".join(self._done))
+        return f"{'' if self._kind == 'md5' else self._kind + ':'}{whole.hexdigest()}-{len(self._done)}"
 
 
 class Hasher:
-    """All checksums of a stream of bytes, in one pass; ``also``: those that only reports of checksums know."""
+    """All checksums of a stream of bytes, in one pass.
 
-    def __init__(self, expected: int | None, *, also: bool = False) -> None:
+    ``also``: those that only reports of checksums know; ``splits``: parts that the other side's store has.
+    """
+
+    def __init__(self, expected: int | None, *, also: bool = False, splits: Collection[Split] = ()) -> None:
         self._sha1 = hashlib.sha1(usedforsecurity=False) if also else None
         self._crc32 = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = _crc64nvme()
         self._crc_value = 0
-        self._parts = [_Parts(part) for part in layouts(expected or 0)]
+        usual = [Split(even(expected or 0, part)) for part in layouts(expected or 0)]
+        wanted = {(split.runs, kind) for split in (*usual, *splits) for kind in split.kinds}
+        self._parts = [_Parts(Split(runs), kind) for runs, kind in sorted(wanted)]
         self.size = 0
 
     def update(self, piece: bytes) -> None:
