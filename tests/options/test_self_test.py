@@ -26,12 +26,16 @@ from support.seed_objects import seed_objects
 from support.self_tests import judged, of_facets, read
 from support.servers import FreshServer
 
+import mlflow_parity.comparing.file_evidence as file_evidence
 import mlflow_parity.comparing.object_fields as of_objects
 import mlflow_parity.comparing.objects as comparing_objects
 from mlflow_parity.audit import objects as audit_objects
 from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
+from mlflow_parity.core.sums import Proof, prove, sums_of
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND, contract
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
@@ -165,12 +169,12 @@ def test_a_store_that_went_on_is_seen_through(restored: Pair) -> None:
 
 @pytest.mark.long
 def test_listing_says_what_it_cannot_see(migrated: Pair) -> None:
-    """Without bytes three classes of each kind of file are beyond the audit; a size is not."""
+    """Without bytes six classes of each kind of file are beyond the audit; a size is not."""
     files = [("run", "artifacts"), ("logged_model", "files"), ("model_version", "files")]
     faults = [fault for kind, facet in files for fault in of_facets(kind, facet)]
     done = judged(*migrated, faults=faults, depth="listing")
     beyond = {(one.kind, one.fault) for one in done.test.of("depth")}
-    names = {"one byte altered", "an MLmodel altered", "an MLmodel that names another run"}
+    names = {"one byte altered", "an MLmodel altered", "an MLmodel that names another run", *STATED}
     assert beyond == {(kind, name) for kind, _ in files for name in names}
     assert all("listing compares no bytes" in one.note for one in done.test.of("depth"))
     seen = {(one.kind, one.fault) for one in done.test.of("found")}
@@ -245,6 +249,43 @@ def test_a_bound_waiver_hides_nothing(migrated: Pair, tmp_path: Path) -> None:
     done = judged(*migrated, faults=of_facets("run", "params"), waivers=path)
     assert {one.state for one in done.test.faults} == {"found"}
     assert done.test.of("hidden") == ()
+
+
+# --- what stores state
+
+#: Files that nobody read.
+STATED = (
+    "other bytes by a checksum that its store states",
+    "other bytes of which its store states nothing",
+    "other bytes sent to its store in other parts",
+)
+
+
+def test_an_audit_that_rests_on_stores_sees_other_bytes(migrated: Pair) -> None:
+    """Of runs and of all that has files: what a store states otherwise, or not at all, is never green."""
+    kinds = {"run", "logged_model", "model_version"}
+    faults = [fault for fault in FAULTS if fault.name in STATED]
+    assert {fault.kind for fault in faults} == kinds | {"trace"}
+    for evidence in ("stores", "weak", "sha256"):
+        done = judged(*migrated, faults=faults, evidence=evidence)
+        assert {(one.kind, one.fault) for one in done.test.of("found")} == {
+            (kind, name) for kind in kinds for name in STATED
+        }
+        # of attachments this server tells no size: they are not said to be as they are on the source
+        assert {(one.kind, one.fault, one.state) for one in done.test.faults if one.kind == "trace"} == {
+            ("trace", name, "nothing") for name in STATED
+        }
+
+
+def test_an_audit_that_believes_stores_blindly_is_missed(migrated: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes a file for equal as its store was asked for it, whatever was answered."""
+
+    def blind(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
+        return Proof(True, "md5") if not sums_of(copy).read else prove(mine, copy, evidence)
+
+    monkeypatch.setattr(file_evidence, "prove", blind)
+    done = judged(*migrated, faults=of_facets("run", "artifacts"))
+    assert {one.fault for one in done.test.of("missed")} == {*STATED}
 
 
 # --- a blind audit

@@ -21,19 +21,16 @@ from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import prove, sums_of
 from mlflow_parity.reading.artifacts.checksums import (
-    BOTO3,
     EtagsOfPlaces,
     Hasher,
-    Held,
     Listed,
     Stated,
-    digests_of,
     is_plain,
-    layouts,
     listed,
     of_head,
     stated,
 )
+from mlflow_parity.reading.artifacts.etags import BOTO3, Held, digests_of, layouts
 from mlflow_parity.reading.artifacts.held_etags import HeldEtags
 from mlflow_parity.reading.artifacts.s3_store import S3Store
 from mlflow_parity.reading.artifacts.stores import Place

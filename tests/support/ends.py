@@ -46,9 +46,11 @@ class Ends:
             return
         upload = {**key, "UploadId": self.client.create_multipart_upload(**key, **more)["UploadId"]}
         parts = []
+        sums = {name: value for name, value in more.items() if name == "ChecksumAlgorithm"}
         for number, start in enumerate(range(0, len(content), part), 1):
-            sent = self.client.upload_part(**upload, PartNumber=number, Body=content[start : start + part])
-            parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+            sent = self.client.upload_part(**upload, PartNumber=number, Body=content[start : start + part], **sums)
+            told = {name: value for name, value in sent.items() if sums and name.startswith("Checksum")}
+            parts.append({"PartNumber": number, "ETag": sent["ETag"], **told})
         self.client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
     def both(self, path: str, content: bytes, **more: Any) -> None:
@@ -70,13 +72,21 @@ class Ends:
         )
 
     def asked(self) -> Counter[str]:
-        """What S3 was asked for: lists, heads and bytes."""
+        """What S3 was asked for: lists, heads, attributes and bytes."""
         kinds = {"HEAD": "heads", "GET": "bytes"}
-        return Counter("lists" if "list-type" in one.query else kinds[one.method] for one in self.s3.seen)
+        queries = {"list-type": "lists", "attributes": "attributes"}
+        return Counter(
+            next((name for query, name in queries.items() if query in one.query), kinds[one.method])
+            for one in self.s3.seen
+        )
 
     def read(self) -> list[str]:
         """Names of the files whose bytes were asked for."""
-        paths = [one.path for one in self.s3.seen if one.method == "GET" and "list-type" not in one.query]
+        paths = [
+            one.path
+            for one in self.s3.seen
+            if one.method == "GET" and not ("list-type" in one.query or "attributes" in one.query)
+        ]
         return sorted(unquote(path.rpartition("/artifacts/")[2]) for path in paths)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Resolved, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
@@ -31,6 +32,7 @@ class NoObjects:
     #: It names no place.
     trusted = TrustedPlaces((), list)
     own_way: OwnWay | None = None
+    attributes = AttributesOfBuckets()
 
     def probe(
         self,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow_parity.audit import second_look as changes
+from mlflow_parity.audit.bytes_of_one import BytesOfOne
 from mlflow_parity.audit.second_look import Change, SecondList, listed_now
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment, Resolved
-from mlflow_parity.core.scope import Depth
+from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.base import Kind
@@ -175,23 +176,52 @@ class Looks:
     def _files_again(self, kind: Kind, place: Place, red: Sequence[Outcome]) -> bool:
         """Read the files of suspects once more, their bytes whatever a store states of them."""
         done = False
-        for name, where in place.sides:
+        doubts = self._files_in_doubt(kind, place, red)
+        for name in doubts.order:
+            where = dict(place.sides)[name]
             if where is None or not self.sides[name].live:
                 continue
             now = self.now(name, where)
             if now.problem(kind.part) is not None:
                 continue
             listed = {key.entity_id for key in now.keys(kind.name)}
-            suspects = {row.source_id if name == "source" else row.target_id for row in (one.row for one in red)}
-            wanted = sorted(one for one in suspects if one is not None and one in listed)
+            doubted = doubts.doubted[name]
+            wanted = sorted(one for one in doubted if one in listed)
             try:
-                trees = self.sides[name].files_again(now.entities(kind.name, wanted), self.depth)
+                trees = self.sides[name].files_again(now.entities(kind.name, wanted), self.depth, doubted)
             except ReadError as error:
                 self.notes.append(f"files of suspect {kind.plural} could not be read again from the {name}: {error}")
                 continue
+            doubts.read(name, trees.get)
             self._renewed[name, where] = now.with_files(kind.name, trees)
             done |= bool(trees)
         return done
+
+    def _files_in_doubt(self, kind: Kind, place: Place, red: Sequence[Outcome]) -> BytesOfOne:
+        """Return the files of suspects whose bytes decide: of one that a store alone has said to differ, no others."""
+        doubts = BytesOfOne(self._evidence)
+        sides = {name: where for name, where in place.sides if where is not None}
+        views = {name: self.now(name, where) for name, where in sides.items()}
+        readable = all(view.problem(FILES_PART[kind.name]) is None for view in views.values())
+        by_store: list[Outcome] = []
+        for outcome in red:
+            if readable and outcome.row.facet == FILES[kind.name] and self._rests_on_stores(outcome):
+                by_store.append(outcome)
+                continue
+            for side, identity in ids_of(outcome.row):
+                doubts.all_of(side, identity)
+        for outcome in by_store:
+            ids = {side: identity for side, identity in ids_of(outcome.row) if side in views}
+            known = {side: {key.entity_id for key in views[side].keys(kind.name)} for side in ids}
+            there = {side: identity for side, identity in ids.items() if identity in known[side]}
+            trees = {side: views[side].files(kind.name, identity) for side, identity in there.items()}
+            doubts.add(ids, trees, _doubted(outcome))
+        return doubts
+
+    @property
+    def _evidence(self) -> Evidence:
+        read = (side.reader.evidence for side in self.sides.values() if side.reader is not None)
+        return next(read, "stores")
 
     def _objects_again(self, kind: Kind, place: Place, part: Part) -> bool:
         """Read a part of a place once more, once per audit."""
@@ -223,11 +253,15 @@ class Looks:
             if reason:
                 doubts.append(f"{side}: {reason}")
         done = False
-        for side, where in place.sides if red or any(moved.values()) else ():
+        files = self._artifacts_in_doubt(place, red)
+        for name, ids in moved.items():
+            for run_id in ids:
+                files.all_of(name, run_id)
+        for side in files.order if red or any(moved.values()) else ():
+            where = dict(place.sides)[side]
             if where is None:
                 continue
             metrics: dict[str, set[str]] = {run_id: {""} for run_id in moved[side]}
-            trees: dict[str, Collection[str] | None] = dict.fromkeys(moved[side])
             suspects = set(moved[side])
             for outcome in red:
                 suspect = outcome.row.source_id if side == "source" else outcome.row.target_id
@@ -236,15 +270,13 @@ class Looks:
                 suspects.add(suspect)
                 if outcome.row.facet == "metrics" and outcome.differences:
                     metrics.setdefault(suspect, set()).update(found.key for found in outcome.differences)
-                if outcome.row.facet == "artifacts" and outcome.differences:
-                    trees.setdefault(suspect, _doubted(outcome))
             view = self._of_runs(side, where, fresh=False)
             try:
                 now = self.sides[side].fresh(
                     view,
                     suspects,
                     metrics,
-                    trees,
+                    files.doubted[side],
                     self.depth,
                     include_deleted=self.include_deleted,
                     parts=self.parts,
@@ -256,9 +288,24 @@ class Looks:
                     doubts.append(f"{side}: {len(moved[side])} changed since and could not be read again: {error}")
                 continue
             if now is not None:
+                files.read(side, now.artifacts)
                 self._runs[side, True] = where, now
                 done = True
         return done
+
+    def _artifacts_in_doubt(self, place: Place, red: Sequence[Outcome]) -> BytesOfOne:
+        """Return the files of suspect runs whose bytes decide."""
+        doubts = BytesOfOne(self._evidence)
+        where = {side: one for side, one in place.sides if one is not None}
+        for outcome in red:
+            if outcome.row.facet != "artifacts" or not outcome.differences:
+                continue
+            ids = {side: identity for side, identity in ids_of(outcome.row) if side in where}
+            views = {side: self._of_runs(side, where[side], fresh=False) for side in ids}
+            there = {side: run_id for side, run_id in ids.items() if views[side].problem("artifacts") is None}
+            trees = {side: views[side].artifacts(run_id) for side, run_id in there.items()}
+            doubts.add(ids, trees, _doubted(outcome))
+        return doubts
 
     # --- between both looks
 

@@ -244,16 +244,15 @@ class Side:
         capture_objects(self.reader, again, place, parts, depth, uncounted, wanted=self._wanted)
         return again.objects(place)
 
-    def files_again(self, entities: Sequence[Entity], depth: Depth) -> dict[str, ArtifactTree]:
-        """Read the files of objects again, their bytes whatever a store states; none of a snapshot's.
+    def files_again(self, entities: Sequence[Entity], depth: Depth, doubted: Sure) -> dict[str, ArtifactTree]:
+        """Read the files of objects again, of those ``doubted`` the bytes whatever a store states; no snapshot's.
 
         Raises:
             ReadError: when the server does not answer any more.
         """
         if self.reader is None or not entities:
             return {}
-        every: Sure = dict.fromkeys(entity.entity_id for entity in entities)
-        return {tree.run_id: tree for tree in self.reader.entity_files(entities, depth, sure=every)}
+        return {tree.run_id: tree for tree in self.reader.entity_files(entities, depth, sure=doubted)}
 
     def view(self, experiment: Experiment) -> SnapshotView:
         """Return one experiment as it was read."""

@@ -2,8 +2,9 @@
 
 As text they are words: ``read md5=… parts=…-3 crc64nvme=…``. ``read`` says that the bytes were read and every checksum
 is theirs, ``stated`` that a store says so. ``parts`` is the MD5 of the MD5s of so many parts, which S3 makes of a
-file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes. The
-SHA-256 has a field of its own. ``said:md5=…`` is what the store states of bytes that were read all the same.
+file that was sent in parts: equal ones mean equal parts, different ones may mean other parts of the same bytes;
+``parts=sha256:…-3`` is the SHA-256 of their SHA-256s. The SHA-256 of the file has a field of its own. ``said:md5=…``
+is what the store states of bytes that were read all the same.
 ``known:2026-11-20`` says that an earlier audit has read the bytes, and that nothing about the file tells of a change;
 ``reported:sha256=…`` what a checksum report states of a file that is there as it was then.
 ``left=ETAG@BUCKET/KEY@SHA256`` says that nobody read the bytes: they are to be copied from there (:class:`Left`).
@@ -35,10 +36,12 @@ NAMES: Mapping[str, str] = {
     "md5": "MD5",
     "crc64nvme": "CRC64NVME",
     PARTS: "MD5 of parts",
+    f"{PARTS}:sha256": "SHA-256 of parts",
+    f"{PARTS}:sha1": "SHA-1 of parts",
     "crc32": "CRC32",
     "crc32c": "CRC32C",
 }
-_ETAG = re.compile("[0-9a-f]{32}-[1-9][0-9]{0,4}")
+_OF_PARTS = re.compile("([0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64})-[1-9][0-9]{0,4}")
 _HEX = re.compile("[0-9a-f]+")
 _DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _SINCE = re.compile(_KNOWN + f"({_DAY})")
@@ -73,7 +76,7 @@ class Sums:
     whole: Mapping[str, str]
     """Checksums of the whole file (hex), by kind."""
     parts: frozenset[str]
-    """MD5s of MD5s of parts, each with the number of parts."""
+    """MD5s of MD5s of parts, each with the number of parts; those of others begin with their kind."""
     since: str = ""
     """The day on which an earlier audit has read the bytes; empty: none has, or they were read now."""
     reported: frozenset[str] = frozenset()
@@ -85,9 +88,14 @@ class Sums:
 
     def __str__(self) -> str:
         """Return which there are, for people."""
-        kinds = [kind for kind in LENGTHS if kind in self.whole] + [PARTS] * bool(self.parts)
+        kinds = [kind for kind in LENGTHS if kind in self.whole] + sorted({*map(_of_parts, self.parts)})
         whose = "" if self.read else f" (known since {self.since})" if self.since else " (stated)"
         return ", ".join(NAMES[kind] for kind in kinds) + whose if kinds else "none"
+
+
+def _of_parts(one: str) -> str:
+    of, colon, _ = one.rpartition(":")
+    return f"{PARTS}{colon}{of}"
 
 
 def text(whole: Mapping[str, str], parts: Collection[str] = (), *, read: bool) -> str:
@@ -114,7 +122,7 @@ def sums_of(file: Artifact) -> Sums:
                 whole[kind] = value
                 reported.add(kind)
             continue
-        if kind == PARTS and _ETAG.fullmatch(value):
+        if kind == PARTS and _OF_PARTS.fullmatch(value):
             parts.add(value)
         elif kind in LENGTHS and kind != "sha256" and len(value) == 2 * LENGTHS[kind] and _HEX.fullmatch(value):
             whole[kind] = value
@@ -233,8 +241,8 @@ def prove(mine: Artifact, copy: Artifact, evidence: Evidence) -> Proof:
     strong = next((kind for kind in both if kind not in WEAK), None)
     if strong is not None:
         return _proof(True, strong, ours, theirs)
-    if ours.parts & theirs.parts:
-        return _proof(True, PARTS, ours, theirs)
+    if common := ours.parts & theirs.parts:
+        return _proof(True, min(map(_of_parts, common)), ours, theirs)
     if both and evidence == "weak":
         return _proof(True, both[0], ours, theirs)
     return Proof(None)
@@ -259,6 +267,12 @@ def alike(one: Artifact, other: Artifact) -> bool:
     if any(ours.whole[kind] != theirs.whole[kind] for kind in both):
         return False
     return bool(both) or not (ours.parts and theirs.parts) or not ours.parts.isdisjoint(theirs.parts)
+
+
+def as_stated(sums: str) -> str:
+    """Return checksums as if a store stated them of bytes that nobody read."""
+    words = sums.split()[:_MOST]
+    return " ".join([_STATED, *(word for word in words if word.partition("=")[0] in (*LENGTHS, PARTS))])
 
 
 def of_other_bytes(words: str) -> str:
@@ -296,7 +310,7 @@ def differ(before: Artifact, now: Artifact) -> bool:
     if said and not ours.read:
         # a store that states what is not so has not changed for that
         told = {word.partition("=")[0]: word.partition("=")[2] for word in (one.removeprefix(REPORTED) for one in said)}
-        theirs = Sums(False, told, frozenset(told.get(PARTS, "").split()))
+        theirs = Sums(False, told, frozenset(one.partition("=")[2] for one in said if one.startswith(f"{PARTS}=")))
         if PARTS in told and ours.parts and "md5" not in ours.whole and ours.parts.isdisjoint(theirs.parts):
             return True
     return any(ours.whole[kind] != theirs.whole[kind] for kind in ours.whole.keys() & theirs.whole.keys())

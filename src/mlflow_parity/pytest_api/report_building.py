@@ -243,6 +243,8 @@ def _outside_places(audit: Audit) -> _Outside:
             continue
         if reader.own_way is not None:
             notes.append(f"files of the {name} were {reader.own_way}")
+        if reader.attributes.note:
+            notes.append(f"{name}: {reader.attributes.note}")
         trusted = reader.trusted
         if trusted.used:
             notes.append(f"read outside of the {name}'s own artifact root, as allowed: {', '.join(trusted.used)}")
@@ -346,7 +348,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         capabilities=dict(snapshot.origin.capabilities),
         read_from=iso(snapshot.created),
         read_to=iso(snapshot.finished or snapshot.created),
-        requests=0 if side.reader is None else side.reader.requests,
+        requests=0 if side.reader is None else side.reader.requests + counts["requests"],
         resumed_parts=side.resumed_parts,
         resumed_from="" if side.resumed_from is None else iso(side.resumed_from),
         experiments=counts["experiments"],
@@ -354,7 +356,8 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         points=counts["points"],
         artifacts=counts["files"],
         artifact_bytes=counts["bytes"],
-        snapshot_digest=snapshot.digest,
+        # what workers read stays with them
+        snapshot_digest="" if audit.is_shared and side.live else snapshot.digest,
         snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
         objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),

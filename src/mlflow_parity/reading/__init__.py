@@ -10,6 +10,7 @@ from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Exper
 from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
+    from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
     from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
     from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
@@ -32,6 +33,7 @@ class Reader(Protocol):
     location: Location
     trusted: TrustedPlaces
     own_way: OwnWay | None
+    attributes: AttributesOfBuckets
     evidence: Evidence
     """Which checksums that stores state stand for the bytes of files."""
 

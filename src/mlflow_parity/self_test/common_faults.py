@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import SAME_STORE, Depth
-from mlflow_parity.core.sums import alike, of_other_bytes
+from mlflow_parity.core.sums import PARTS, alike, as_stated, of_other_bytes
 from mlflow_parity.kinds import FILES
 from mlflow_parity.self_test.changes import TEXT, altered, renamed, without
 from mlflow_parity.self_test.fault import MADE_UP, Fault, Scene
@@ -169,6 +169,9 @@ def file_faults(kind: str, facet: str) -> list[Fault]:
         fault("one too many", _extra, ""),
         fault("an empty one where there is none", _empty, ""),
         fault("one byte altered", _one_byte, "a file", "digest"),
+        fault("other bytes by a checksum that its store states", _stated(_altered), "a file", "digest"),
+        fault("other bytes of which its store states nothing", _stated(_silent), "a file", "digest"),
+        fault("other bytes sent to its store in other parts", _stated(_in_other_parts), "a file", "digest"),
         fault("one byte short", _short, "a file that is not empty"),
         fault("a name in another case", _renamed(TEXT["in another case"]), "a file with letters in its name"),
         fault("a name in another Unicode form", _renamed(TEXT["in another Unicode form"]), "a file name with accents"),
@@ -223,6 +226,28 @@ def _one_byte(scene: Scene, files: dict[str, Artifact]) -> bool:
             files[file.path] = _altered(file)
             return True
     return False
+
+
+def _stated(change: Callable[[Artifact], Artifact]) -> Callable[[Scene, dict[str, Artifact]], bool]:
+    """A file whose bytes nobody read: all that is known of it is what a store states, and that is changed."""
+
+    def plant(scene: Scene, files: dict[str, Artifact]) -> bool:
+        for file in _plain(scene, files):
+            if file.size and (file.sha256 or file.sums):
+                files[file.path] = change(replace(file, sums=as_stated(file.sums), content=None))
+                return True
+        return False
+
+    return plant
+
+
+def _silent(file: Artifact) -> Artifact:
+    return replace(file, sha256=None, sums=as_stated(""))
+
+
+def _in_other_parts(file: Artifact) -> Artifact:
+    md5 = hashlib.md5(f"{file.path} in parts".encode(), usedforsecurity=False).hexdigest()
+    return replace(file, sha256=None, sums=f"{as_stated('')} {PARTS}={md5}-2")
 
 
 def _short(scene: Scene, files: dict[str, Artifact]) -> bool:

@@ -239,7 +239,10 @@ def policy_of(location: Location, statements: Sequence[Mapping[str, Any]]) -> Po
 
 def s3_action_of(method: str, path: str) -> str:
     """Return the action of a call to S3 with the bucket in the path; empty for what is no reading."""
+    path, _, query = path.partition("?")
     key = path.strip("/").partition("/")[2]
     if method == "GET" and not key:
         return "s3:ListBucket"
+    if method == "GET" and "attributes" in {one.partition("=")[0] for one in query.split("&")}:
+        return "s3:GetObjectAttributes"
     return "s3:GetObject" if method in ("GET", "HEAD") and key else ""

@@ -6,17 +6,18 @@ hold (files, spans), all of that kind in that place are read first, so that they
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_parity.audit.looks import Looks
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.staged.reading import SidesReader, Wants
+from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, KINDS
-from mlflow_parity.snapshot import SERVER
+from mlflow_parity.snapshot import FILES_PART, SERVER
 from mlflow_parity.snapshot.wanted import Wanted
 
 
@@ -24,9 +25,17 @@ def wants(objects: Objects, share: Share | None) -> Wants:
     """Return what is read of each side; ``objects`` are paired, and noted where contents tell them apart."""
     if share is None:
         return dict.fromkeys(SIDES, Wanted(lambda _: True))
-    origins = {kind: {copy: original for original, copy in objects.links.of(kind).items()} for kind in BY_NAME}
-    whole = frozenset(objects.noted or ())
+    return wanted_of(share, origins_of(objects.links), frozenset(objects.noted or ()))
+
+
+def wanted_of(share: Share, origins: Mapping[str, Mapping[str, str]], whole: frozenset[tuple[str, str]]) -> Wants:
+    """Return what of each side falls into a part, by ids of the source (``origins`` of the target's)."""
     return {"source": Wanted(share.takes, {}, whole), "target": Wanted(share.takes, origins, whole)}
+
+
+def origins_of(links: ObjectLinks) -> dict[str, dict[str, str]]:
+    """Return the source's ids by those of their copies, for each kind."""
+    return {kind: {copy: original for original, copy in links.of(kind).items()} for kind in BY_NAME}
 
 
 @dataclass(slots=True)
@@ -46,13 +55,23 @@ class Stages:
         self.reader.server(self.wanted)
         self.reader.end()
 
-    def ahead(self) -> None:
-        """Read the places in which objects are told apart by what they hold: nothing is paired before."""
-        names = {place for kind, place in self.noted if KINDS[kind].family == "experiment"}
+    def ahead(self, *, sparsely: bool = False) -> None:
+        """Read the places in which objects are told apart by what they hold: nothing is paired before.
+
+        ``sparsely``: no more of them than that, as others read the rest.
+        """
+        apart = {kind for kind, _ in self.noted if KINDS[kind].family == "experiment"}
+        names = {place for kind, place in self.noted if kind in apart}
         places = self.reader.places
-        self.reader.more(
-            self.wanted, {name: [one for one in places[name] if one.experiment_id in names] for name in SIDES}
-        )
+        chosen: dict[SideName, list[Experiment]] = {
+            name: [one for one in places[name] if one.experiment_id in names] for name in SIDES
+        }
+        if sparsely:
+            parts = {part for kind in apart for part in (KINDS[kind].part, FILES_PART.get(kind)) if part is not None}
+            wanted = Wanted(whole=frozenset(self.noted))
+            self.reader.more(dict.fromkeys(SIDES, wanted), chosen, frozenset(parts))
+        else:
+            self.reader.more(self.wanted, chosen)
         if any(place == SERVER for _, place in self.noted):
             self.reader.server(self.wanted)
 

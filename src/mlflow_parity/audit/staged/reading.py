@@ -82,18 +82,28 @@ class SidesReader:
         self._begin()
         self._both(dict.fromkeys(SIDES, LISTS), self.places, self.parts, finish=False)
 
-    def more(self, wanted: Wants, places: Places) -> None:
-        """Read what is wanted of some experiments, each once."""
+    def go_on(self, roots: Mapping[SideName, Path]) -> None:
+        """Go on where the lists were read already, into these folders."""
+        self._roots.update(roots)
+
+    def more(self, wanted: Wants, places: Places, parts: frozenset[Part] | None = None) -> None:
+        """Read what is wanted of some experiments (only ``parts`` of it), each once."""
         left = {name: [one for one in places[name] if (name, one.experiment_id) not in self._read] for name in SIDES}
         self._read |= {(name, one.experiment_id) for name in SIDES for one in left[name]}
         if any(left.values()):
-            self._both(wanted, left, self.parts - set(SERVER_PARTS), finish=False)
+            chosen = self.parts if parts is None else self.parts & parts
+            self._both(wanted, left, chosen - set(SERVER_PARTS), finish=False)
 
     def server(self, wanted: Wants) -> None:
         """Read what is wanted of what belongs to no experiment, once."""
         if ("source", SERVER) not in self._read:
             self._read.add(("source", SERVER))
             self._both(wanted, {"source": [], "target": []}, self.parts & set(SERVER_PARTS), finish=False)
+
+    @property
+    def roots(self) -> dict[SideName, Path]:
+        """Where what is read of each server is kept."""
+        return dict(self._roots)
 
     def end(self) -> None:
         """Seal what was read."""

@@ -15,6 +15,7 @@ from mlflow_parity.core.records import STORAGE, Capabilities, Entity, Run
 from mlflow_parity.kinds.attachments import FOLDER, named
 from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
+from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
 from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces
 from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.own_way import OwnWay, own_store
@@ -71,6 +72,8 @@ class Places:
         self._s3_patience = Patience(SECONDS, REST)
         self._seen = Seen()
         self._etags = EtagsOfPlaces()
+        #: What S3 is asked of files in parts.
+        self.attributes = AttributesOfBuckets()
         self._reports = reports
         self._sends: bool | None = None
 
@@ -249,7 +252,7 @@ class Places:
             if around is not None and not self._trusted.covers(around):
                 shared = None
             client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience, shared, self._etags, self._reports)
+            own = S3Store(client, place, self._s3_patience, shared, self._etags, self._reports, self.attributes)
             if is_arn:
                 return [own]
             told = str(client.meta.endpoint_url), self._session.location.display
@@ -270,7 +273,15 @@ class Places:
             return None
 
         def in_s3(own: Place) -> S3Store:
-            return S3Store(self._credentials.aws.s3, own, self._s3_patience, shared, self._etags, self._reports)
+            return S3Store(
+                self._credentials.aws.s3,
+                own,
+                self._s3_patience,
+                shared,
+                self._etags,
+                self._reports,
+                attributes=self.attributes,
+            )
 
         return own_store(self._way, place, server, self._session.location.display, in_s3)
 

@@ -9,9 +9,8 @@ import base64
 import binascii
 import hashlib
 import importlib
-import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -19,26 +18,18 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from mlflow_parity.core.errors import ReadError, UsageProblem
+from mlflow_parity.core.parts import Split, even
 from mlflow_parity.core.sums import LENGTHS, WEAK, text
+from mlflow_parity.reading.artifacts.attributes import Attributes, composites
+from mlflow_parity.reading.artifacts.etags import ETAG, Parts, digests_of, layouts
 from mlflow_parity.reading.artifacts.held_etags import HeldEtags
 
-#: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
-_ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
-#: What stores give that have no digest of a file, and the digests of no bytes, whole and as one part.
-_NONE = "0" * 32
-_EMPTY = hashlib.md5(b"", usedforsecurity=False)
-_EMPTY_PART = hashlib.md5(_EMPTY.digest(), usedforsecurity=False)
-#: S3 takes no part that is smaller, but for the last.
-_SMALLEST_PART = 5 << 20
 #: How ``ListObjectsV2`` and ``HeadObject`` call the checksums that are asked for.
 _CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS}
 #: Files of each place whose encryption is looked at: the first ones, and one of so many.
 _FIRST, _EACH = 3, 1_000
 #: Buckets of S3 Express: their ETags are no digests.
 _DIRECTORY_BUCKET = "--x-s3"
-#: Sizes of parts: boto3 and the AWS CLI (doubled until there are few enough), and MLflow's own clients and proxy.
-BOTO3, MLFLOW = 8 << 20, 10 << 20
-_MOST_PARTS = 10_000
 
 
 class Mark(NamedTuple):
@@ -81,76 +72,10 @@ def listed(item: Mapping[str, Any]) -> Listed:
     return Listed(str(item.get("ETag") or ""), algorithms, stamp)
 
 
-def digests_of(etag: str, size: int | None = None) -> tuple[str, str]:
-    """Return the MD5 that an ETag is, and that of parts with their number; of each only one is there, or none.
-
-    None where a file of that ``size`` cannot have it: some stores give all files one ETag.
-    """
-    found = _ETAG.fullmatch(etag)
-    if found is None:
-        return "", ""
-    md5, parts = found.groups()
-    if md5 == _NONE:
-        return "", ""
-    if size is not None:
-        empty = (_EMPTY_PART if parts else _EMPTY).hexdigest()
-        if (md5 == empty) != (size == 0) or (int(parts or 1) - 1) * _SMALLEST_PART >= max(size, 1):
-            return "", ""
-    return ("", f"{md5}-{parts}") if parts else (md5, "")
-
-
-class Held:
-    """Bytes on their way, and whether an ETag is their digest."""
-
-    def __init__(self, etag: str, size: int | None) -> None:
-        self._size = size
-        self._seen = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._told, self._of_parts = digests_of(etag, size)
-        self._count = int(self._of_parts.partition("-")[2] or 0)
-        self._parts = [_Parts(part) for part in layouts(size or 0) if -(-(size or 0) // part) == self._count]
-
-    @property
-    def in_parts(self) -> bool:
-        """Whether it is one of several parts."""
-        return self._count > 1
-
-    @property
-    def can_tell(self) -> bool:
-        """Whether it can be computed of the bytes."""
-        return bool(self._parts) if self.in_parts else bool(self._told or self._of_parts)
-
-    def passing(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield all pieces."""
-        for piece in pieces:
-            view = memoryview(piece)
-            for parts in self._parts:
-                parts.add(view, self._with)
-            self._md5.update(view)
-            self._seen += view.nbytes
-            yield piece
-
-    def _with(self, some: memoryview) -> Any:
-        found = self._md5.copy()
-        found.update(some)
-        return found
-
-    @property
-    def agrees(self) -> bool | None:
-        """Whether it is; ``None``: it is no digest, not all bytes came, or their parts may be of any size."""
-        if self._seen != self._size or not (self._told or self._of_parts):
-            return None
-        if self._told:
-            return self._told == self._md5.hexdigest()
-        if self._count == 1:
-            return self._of_parts == hashlib.md5(self._md5.digest(), usedforsecurity=False).hexdigest() + "-1"
-        return any(parts.end() == self._of_parts for parts in self._parts) or None
-
-
 def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
     """Return the checksums (hex) that ``HeadObject`` tells of the whole file."""
     kind = head.get("ChecksumType")
-    of_parts = (found := _ETAG.fullmatch(str(head.get("ETag") or ""))) is not None and bool(found[2])
+    of_parts = (found := ETAG.fullmatch(str(head.get("ETag") or ""))) is not None and bool(found[2])
     # those of parts end in -N; where nothing says of what it is, a file in parts may have either
     if kind != "FULL_OBJECT" and (kind is not None or of_parts):
         return {}
@@ -254,76 +179,68 @@ class EtagsOfPlaces:
 
 
 def stated(
-    told: Listed, size: int | None, head: Callable[[], Mapping[str, Any]], plain: Callable[[], bool], *, weak: bool
+    told: Listed,
+    size: int | None,
+    head: Callable[[], Mapping[str, Any]],
+    plain: Callable[[], bool],
+    ask: Callable[[int], Attributes | None] = lambda _: None,
+    *,
+    weak: bool,
 ) -> Stated:
-    """Return what S3 states of a file that a list tells; ``head`` asks for it alone.
+    """Return what S3 states of a file that a list tells; ``head`` asks for it alone, ``ask`` for its so many parts.
 
-    It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger.
+    It is asked for where its ETag is no MD5 of the whole file, and the list names a checksum that is stronger; for its
+    parts, too, where it has others than those that are computed of all bytes anyway.
     """
     md5, parts = digests_of(told.etag, size)
+    count = int(parts.rpartition("-")[2] or 1)
     if (md5 or parts) and not plain():
         md5 = parts = ""
     if md5:
         return Stated(None, text({"md5": md5}, read=False))
     wanted = {called for kind, (_, called) in _CALLED.items() if weak or kind not in WEAK}
     whole: dict[str, str] = {}
-    if told.algorithms & wanted:
+    of_parts: list[str] = [parts] if parts else []
+    found = None
+    # what S3 keeps of parts it keeps with their checksums
+    if count > 1 and told.algorithms and (told.algorithms & wanted or count not in _counts(size or 0)):
+        found = ask(count)
+    if found is not None:
+        whole = of_head({**found.checksum, "ETag": told.etag}, weak=weak)
+        whole |= {"crc32": found.crc32} if weak and found.crc32 and not whole else {}
+        of_parts += found.parts
+    if told.algorithms & wanted and not (whole or (found is not None and found.parts)):
         answer = head()
         # changed since it was listed: its bytes tell more
         if str(answer.get("ETag")) != told.etag or answer.get("ContentLength") != size:
             return Stated()
         whole = of_head(answer, weak=weak)
-    return Stated(whole.get("sha256"), text(whole, [parts] if parts else [], read=False))
+        of_parts += composites(answer, count) if count > 1 else []
+    sums = text(whole, of_parts, read=False)
+    split = "" if found is None else found.split
+    return Stated(whole.get("sha256"), f"{sums} {split}" if sums and split else sums)
 
 
-def layouts(size: int) -> list[int]:
-    """Return the sizes of parts in which a file of so many bytes is sent, where it is sent in several."""
-    boto3 = BOTO3
-    while size > boto3 * _MOST_PARTS:
-        boto3 *= 2
-    return [part for part in (boto3, MLFLOW) if size > part]
-
-
-class _Parts:
-    """The MD5 of the MD5s of parts of one size; the first part is that of the whole file so far."""
-
-    def __init__(self, part: int) -> None:
-        self._part = part
-        self._done: list[bytes] = []
-        self._now: Any = None
-        self._filled = 0
-
-    def add(self, piece: memoryview, whole: Callable[[memoryview], Any]) -> None:
-        """Take a piece; ``whole`` returns the MD5 of all that came before with the beginning of it."""
-        while piece.nbytes:
-            room = self._part - self._filled
-            some, piece = piece[:room], piece[room:]
-            if self._now is not None:
-                self._now.update(some)
-            self._filled += some.nbytes
-            if self._filled == self._part:
-                self._done.append((whole(some) if self._now is None else self._now).digest())
-                self._now, self._filled = hashlib.md5(usedforsecurity=False), 0
-
-    def end(self) -> str:
-        """Return it with the number of parts; empty: it was one."""
-        digests = [*self._done, *([self._now.digest()] if self._filled and self._now else [])]
-        if len(digests) < 2:
-            return ""
-        return f"{hashlib.md5(b''.join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"
+def _counts(size: int) -> set[int]:
+    return {-(-size // part) for part in layouts(size)}
 
 
 class Hasher:
-    """All checksums of a stream of bytes, in one pass; ``also``: those that only reports of checksums know."""
+    """All checksums of a stream of bytes, in one pass.
 
-    def __init__(self, expected: int | None, *, also: bool = False) -> None:
+    ``also``: those that only reports of checksums know; ``splits``: parts that the other side's store has.
+    """
+
+    def __init__(self, expected: int | None, *, also: bool = False, splits: Collection[Split] = ()) -> None:
         self._sha1 = hashlib.sha1(usedforsecurity=False) if also else None
         self._crc32 = 0
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._crc = _crc64nvme()
         self._crc_value = 0
-        self._parts = [_Parts(part) for part in layouts(expected or 0)]
+        usual = [Split(even(expected or 0, part)) for part in layouts(expected or 0)]
+        wanted = {(split.runs, kind) for split in (*usual, *splits) for kind in split.kinds}
+        self._parts = [Parts(Split(runs), kind) for runs, kind in sorted(wanted)]
         self.size = 0
 
     def update(self, piece: bytes) -> None:

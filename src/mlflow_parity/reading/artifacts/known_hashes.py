@@ -43,7 +43,7 @@ _FORGOTTEN, _NOTED = 180 * 86_400.0, 86_400.0
 #: Known files that are read all the same: the first small ones of each audit and side, and one of so many others.
 _FIRST, _SMALL, _EACH = 3, 1 << 20, 1_000
 #: What is kept beside the SHA-256, and how long it may be.
-_SUMS, _LONGEST = re.compile("read( (md5|crc64nvme|parts)=[0-9a-f-]+)*"), 1_000
+_SUMS, _LONGEST = re.compile("read( (md5|crc64nvme|parts)=(sha1:|sha256:)?[0-9a-f-]+)*"), 1_000
 
 
 class KnownHashes:

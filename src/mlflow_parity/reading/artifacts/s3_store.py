@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,14 +14,9 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.sums import Left, is_whole, stated_in, text, with_report
 from mlflow_parity.reading.artifacts import checksums
-from mlflow_parity.reading.artifacts.checksums import (
-    EtagsOfPlaces,
-    Held,
-    Listed,
-    Mark,
-    Stated,
-    etag_is_digest,
-)
+from mlflow_parity.reading.artifacts.attributes import ASKED, Attributes, AttributesOfBuckets, unknown_call
+from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated, etag_is_digest
+from mlflow_parity.reading.artifacts.etags import Held
 from mlflow_parity.reading.artifacts.held_etags import LARGE
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stores import Place, Way
@@ -72,6 +67,7 @@ class S3Store:
         shared: SharedListings | None = None,
         etags: EtagsOfPlaces | None = None,
         reports: ChecksumReports | None = None,
+        attributes: AttributesOfBuckets | None = None,
     ) -> None:
         self._client = client
         self._place = place
@@ -83,6 +79,7 @@ class S3Store:
         """ETag and time of what was sent last, by path."""
         self._etags = etags or EtagsOfPlaces()
         self._reports = reports
+        self._attributes = attributes
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
@@ -269,7 +266,32 @@ class S3Store:
                 self._bucket, told.etag, file.size or 0, in_parts=held.in_parts, read=read if held.can_tell else None
             )
 
-        return checksums.stated(told, file.size, head, counts, weak=evidence == "weak")
+        in_parts = partial(self._in_parts, file, told)
+        return checksums.stated(told, file.size, head, counts, in_parts, weak=evidence == "weak")
+
+    def _in_parts(self, file: Artifact, told: Listed, count: int) -> Attributes | None:
+        """Return what S3 tells of a file's parts; ``None``: nothing that can be used."""
+        if self._attributes is None or file.size is None:
+            return None
+
+        def page(after: int | None) -> Mapping[str, Any]:
+            more = {} if after is None else {"PartNumberMarker": after}
+            key = {"Bucket": self._bucket, "Key": self._prefix + file.path}
+
+            def once() -> Mapping[str, Any]:
+                try:
+                    # nothing depends on it: it is not waited for as for files
+                    with until(time.monotonic() + REST):
+                        found: Mapping[str, Any] = self._client.get_object_attributes(**key, **ASKED, **more)
+                except Exception as error:
+                    if (unknown := unknown_call(error)) is not None:
+                        raise unknown from None
+                    raise
+                return found
+
+            return self._tried("attributes", once, tries=1)
+
+        return self._attributes.of(self._bucket, page, told.etag, file.size, count)
 
     def _listed_plain(self, file: Artifact, told: Listed) -> bool | None:
         """Whether a file's ETag is of its bytes, as an inventory states it; ``None``: none does."""
@@ -284,7 +306,7 @@ class S3Store:
             return ""
         return Left(told.etag.strip('"'), self._bucket, self._prefix + file.path, stated.sha256).on(stated.sums)
 
-    def _tried(self, name: str, once: Callable[[], T], more: float = 0.0) -> T:
+    def _tried(self, name: str, once: Callable[[], T], more: float = 0.0, tries: int = _TRIES) -> T:
         """Try again what breaks off: botocore has tried often to get an answer, and leaves its body to us.
 
         Raises:
@@ -309,7 +331,7 @@ class S3Store:
                 self._patience.answered(name)
                 raise failed from None
             patient = patient and not STOPPING.is_set()
-            if not patient or tried == _TRIES or time.monotonic() > deadline:
+            if not patient or tried == tries or time.monotonic() > deadline:
                 break
             time.sleep(_WAIT * tried)
         self._patience.given_up(name, str(failed), silent="timed out" in str(failed) or "time limit" in str(failed))

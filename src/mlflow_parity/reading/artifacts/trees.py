@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
+from mlflow_parity.core.parts import Split
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.sums import is_whole, reported_in, saying
@@ -23,7 +24,8 @@ from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 
 T = TypeVar("T")
-#: Files whose bytes are to be read, by the name of their tree; ``None``: all of it.
+#: Files whose bytes are to be read, by the name of their tree; ``None``: all of it. A mapping also tells in which parts
+#: the other side's store has each: checksums of these are computed, too.
 Sure = Mapping[str, Collection[str] | None]
 #: Largest ``MLmodel`` that is kept, and largest other text that is kept at depth ``full``.
 _MLMODEL = 1 << 20
@@ -78,7 +80,18 @@ def read_trees(
                     name,
                     tuple(
                         (leave and _left(store, file))
-                        or _hashed(store, file, depth, redact, save_to, evidence, file.path in read, known, reports)
+                        or _hashed(
+                            store,
+                            file,
+                            depth,
+                            redact,
+                            save_to,
+                            evidence,
+                            file.path in read,
+                            known,
+                            reports,
+                            splits=_splits(read, file.path),
+                        )
                         for file in files
                     ),
                 )
@@ -93,6 +106,12 @@ def _to_read(files: Sequence[Artifact], doubted: Collection[str] | None) -> Coll
     """Return the paths of files whose bytes are read whatever is stated; all where a doubted one is not among them."""
     paths = {file.path for file in files}
     return paths if doubted is None or not paths.issuperset(doubted) else doubted
+
+
+def _splits(read: Collection[str], path: str) -> Collection[Split]:
+    """Return in which parts the other side's store has a file whose bytes are read."""
+    found: Collection[Split] = read.get(path, ()) if isinstance(read, Mapping) else ()
+    return found
 
 
 def _named(file: Artifact, redact: Callable[[str], str]) -> Artifact:
@@ -124,6 +143,7 @@ def _hashed(
     sure: bool = False,
     known: KnownHashes | None = None,
     reports: ChecksumReports | None = None,
+    splits: Collection[Split] = (),
 ) -> Artifact:
     """Return a file with what its store states of its bytes; else hash it by streaming, trying every way to read it."""
     if file.is_folder:
@@ -152,7 +172,7 @@ def _hashed(
         for _ in range(_TRIES_OF_OTHER):
             began = time.time()
             try:
-                hashed, content = way(_receiver(keep, file.size, save_to, also=bool(stated.around)))
+                hashed, content = way(_receiver(keep, file.size, save_to, also=bool(stated.around), splits=splits))
             except TooLarge as error:
                 reason = str(error)
                 if file.size is None:
@@ -194,7 +214,12 @@ def _touched(store: Store, file: Artifact, redact: Callable[[str], str]) -> Arti
 
 
 def _receiver(
-    keep: int, expected: int | None, save_to: Blobs | None = None, *, also: bool = False
+    keep: int,
+    expected: int | None,
+    save_to: Blobs | None = None,
+    *,
+    also: bool = False,
+    splits: Collection[Split] = (),
 ) -> Callable[[Iterator[bytes]], tuple[Hasher, bytes | None]]:
     """Return what hashes a stream: gives all its checksums and, up to ``keep`` bytes, itself."""
 
@@ -209,7 +234,7 @@ def _receiver(
         return found
 
     def receive(pieces: Iterator[bytes]) -> tuple[Hasher, bytes | None]:
-        hasher = Hasher(expected, also=also)
+        hasher = Hasher(expected, also=also, splits=splits)
         kept: bytearray | None = bytearray() if keep else None
         for piece in pieces:
             hasher.update(piece)

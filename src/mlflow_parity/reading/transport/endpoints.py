@@ -17,8 +17,15 @@ USABLE = "--parity-usable"
 SERVER_SERVICE = "sagemaker-mlflow"
 #: What an audit needs of S3 where artifacts are ``s3://`` URIs.
 S3_ACTIONS = ("s3:GetObject", "s3:ListBucket")
+#: What saves reading there: without it the audit is as complete, and may read more.
+S3_OPTIONAL = ("s3:GetObjectAttributes",)
 #: S3's own operations (``error.operation_name`` of botocore), with the action that allows each.
-_S3_OPERATIONS = {"ListObjectsV2": "s3:ListBucket", "GetObject": "s3:GetObject", "HeadObject": "s3:GetObject"}
+_S3_OPERATIONS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "GetObjectAttributes": S3_OPTIONAL[0],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +280,11 @@ def markdown() -> str:
         "",
         f"With `{USABLE}` a managed server needs {' and '.join(f'`{one}`' for one in actions(USABLE))} beside these.",
         "",
+        f"`{S3_OPTIONAL[0]}` on `arn:aws:s3:::BUCKET/*` is optional, with `s3:GetObject`. With it S3 tells in which parts large files",
+        "were sent, and the checksums of the parts: fewer of them are read (`GetObjectAttributes`, once for such a file whose",
+        "parts are of no usual size, or have checksums that prove something). Without it the audit finds the same, may read",
+        "more, and says once that the right is missing; services that do not know the call are not asked again.",
+        "",
         "Where the table has no action, none is documented, or an ARN is never asked for it (its files are read from S3). A",
         "server that does not have such an API (404) is read without it, histories key by key; one that refuses it (403) may",
         "hold what cannot be seen, and that is `unverified`. With SSE-KMS on the bucket add `kms:Decrypt` on its key.",
@@ -330,7 +342,7 @@ def markdown() -> str:
             for endpoint in ALLOWED
         ),
         "",
-        "And from S3: `ListObjectsV2`, `HeadObject`, `GetObject`.",
+        "And from S3: `ListObjectsV2`, `HeadObject`, `GetObject`, `GetObjectAttributes`.",
     ]
     return "\n".join(lines) + "\n"
 

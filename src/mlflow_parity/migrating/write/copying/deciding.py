@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.sums import WEAK, Left, sums_of
-from mlflow_parity.reading.artifacts.checksums import layouts
+from mlflow_parity.reading.artifacts.etags import layouts
 
 #: ``whole``: ``CopyObject``. ``parts``: ``UploadPartCopy`` in an upload of parts. ``stream``: read here, and sent on.
 Way = Literal["whole", "parts", "stream"]

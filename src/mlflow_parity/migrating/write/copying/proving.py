@@ -9,7 +9,8 @@ from typing import Any
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.sums import Left, prove, text
 from mlflow_parity.migrating.write.s3_leftovers import Kept
-from mlflow_parity.reading.artifacts.checksums import digests_of, etag_is_digest, of_head
+from mlflow_parity.reading.artifacts.checksums import etag_is_digest, of_head
+from mlflow_parity.reading.artifacts.etags import digests_of
 
 
 def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str) -> bool | None:

@@ -15,7 +15,8 @@ from mlflow_parity.migrating.write.copying.deciding import part_size, parts_of, 
 from mlflow_parity.migrating.write.copying.proving import contradicts
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS
 from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
-from mlflow_parity.reading.artifacts.checksums import BOTO3, Hasher, layouts, with_crc64nvme
+from mlflow_parity.reading.artifacts.checksums import Hasher, with_crc64nvme
+from mlflow_parity.reading.artifacts.etags import BOTO3, layouts
 
 #: Pieces in which bytes pass.
 _PIECE = 1 << 20
