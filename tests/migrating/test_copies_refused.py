@@ -62,7 +62,7 @@ def test_a_copy_that_is_not_proved_is_sent(ends: S3Ends) -> None:
     def other(exchange: Exchange, answered: int, headers: list[tuple[str, str]], content: bytes) -> None:
         if exchange.headers.get("x-amz-copy-source"):
             content = content.replace(b"<ETag>", b"<Was>").replace(b"</ETag>", b"</Was>")
-            content = content.replace(b"</CopyObjectResult>", b'<ETag>"%s"</ETag></CopyObjectResult>' % (b"0" * 32))
+            content = content.replace(b"</CopyObjectResult>", b'<ETag>"%s"</ETag></CopyObjectResult>' % (b"1" * 32))
         exchange.answer(answered, headers, content)
 
     ends.way.faults.append(Fault("/artifacts/", other, times=100_000))
