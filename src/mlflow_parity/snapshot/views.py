@@ -310,6 +310,12 @@ class PlaceObjects:
         """What pairing needs of every object of a kind."""
         return self._table(kind).keys(kind)
 
+    def rest(self) -> None:
+        """Keep nothing but keys in memory; what is asked for later is read again."""
+        for table in self._tables.values():
+            table.rest()
+        self._trees.clear()
+
     def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Entity]:
         """Whole records, in the order asked for."""
         return self._table(kind).entities(kind, entity_ids)
