@@ -7,11 +7,13 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
+from mlflow_parity.audit.outcomes import Outcomes
 from mlflow_parity.audit.second_look import GONE, Changes
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.usable import Usable
@@ -220,21 +222,21 @@ class Objects:
                 if self.share is not None:
                     self.share.keep()
                 continue
-            first = list(self._rows(label, kind, place, fresh=False))
+            first = Outcomes(self._rows(label, kind, place, fresh=False), self.looks.scratch)
             doubts: list[str] = []
-            final = first
-            if self.looks.read_again(kind, place, first, doubts):
+            final: Iterable[Outcome] = first
+            if self.looks.read_again(kind, place, first.red, doubts):
                 if self.share is not None:
                     self.share.start()
-                again = list(self._rows(label, kind, place, fresh=True))
-                for change in self.looks.changed(label, kind, place, [*first, *again]):
+                again = Outcomes(self._rows(label, kind, place, fresh=True), self.looks.scratch)
+                for change in self.looks.changed(label, kind, place, [*first.red, *again.red]):
                     self.changes.add(change)
-                final = [self.changes.settle(outcome) for outcome in again]
-                if all(ids_of(outcome.row) for outcome in again):
-                    final += self._unseen(first, again)
+                unseen = [*self._unseen(first, again)] if all(ids_of(outcome.row) for outcome in again) else []
+                final = chain(map(self.changes.settle, again), unseen)
                 if kind in own:
                     # that a store alone did not prove it is no difference
-                    self.settled += max(_red(first) - _red(again) - max(_unproved(first) - _unproved(again), 0), 0)
+                    settled = len(first.red) - len(again.red) - max(_unproved(first.red) - _unproved(again.red), 0)
+                    self.settled += max(settled, 0)
             if self.share is not None:
                 self.share.keep()
             yield from final
@@ -242,14 +244,15 @@ class Objects:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
                 yield from unread_rows(label, kind.name, asked, "; ".join(doubts), note=f"target {place.target}")
 
-    def _unseen(self, first: Sequence[Outcome], again: Sequence[Outcome]) -> Iterator[Outcome]:
+    def _unseen(self, first: Outcomes, again: Outcomes) -> Iterator[Outcome]:
         """Yield what was red at first and is neither judged again nor known to have gone: it stays red."""
-        judged = {(side, one) for row in (outcome.row for outcome in again) for side, one in ids_of(row)}
-        for outcome in first:
+        suspects = {one for outcome in first.red for one in ids_of(outcome.row)}
+        judged = {one for outcome in again for one in ids_of(outcome.row) if one in suspects}
+        for outcome in first.red:
             row = outcome.row
             known = [self.changes.found.get((side, row.kind, one)) for side, one in ids_of(row)]
             gone = any(change is not None and GONE in change.facets for change in known)
-            if ids_of(row) and not row.state.green and not gone and judged.isdisjoint(ids_of(row)):
+            if ids_of(row) and not gone and judged.isdisjoint(ids_of(row)):
                 yield outcome
 
     def none(self, label: str, family: Family) -> Iterator[Outcome]:
@@ -314,10 +317,6 @@ def _unproved(outcomes: Sequence[Outcome]) -> int:
         for one in outcomes
         if one.differences
     )
-
-
-def _red(outcomes: Sequence[Outcome]) -> int:
-    return sum(not outcome.row.state.green for outcome in outcomes)
 
 
 def _in_order() -> list[Kind]:
