@@ -96,8 +96,9 @@ class IdMap(MutableMapping[str, str]):
         self._settle()
         return len(self._keys) + sum(self._at(key) is None for key in self._rest)
 
-    def _at(self, key: str) -> int | None:
-        wanted = packed(key)
+    def _at(self, key: object) -> int | None:
+        # what is asked for may come from anywhere, as a dict is asked whether it has a ``None``
+        wanted = packed(key) if isinstance(key, str) else None
         if wanted is None or not len(self._keys):
             return None
         # of the same type: else all keys would be copied for it
