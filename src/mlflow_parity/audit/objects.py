@@ -228,10 +228,11 @@ class Objects:
             if self.looks.read_again(kind, place, first.red, doubts):
                 if self.share is not None:
                     self.share.start()
-                again = Outcomes(self._rows(label, kind, place, fresh=True), self.looks.scratch)
+                judged = _Judged(first.red)
+                again = Outcomes(judged.seen(self._rows(label, kind, place, fresh=True)), self.looks.scratch)
                 for change in self.looks.changed(label, kind, place, [*first.red, *again.red]):
                     self.changes.add(change)
-                unseen = [*self._unseen(first, again)] if all(ids_of(outcome.row) for outcome in again) else []
+                unseen = [*self._unseen(first.red, judged)] if judged.all_named else []
                 final = chain(map(self.changes.settle, again), unseen)
                 if kind in own:
                     # that a store alone did not prove it is no difference
@@ -244,15 +245,13 @@ class Objects:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
                 yield from unread_rows(label, kind.name, asked, "; ".join(doubts), note=f"target {place.target}")
 
-    def _unseen(self, first: Outcomes, again: Outcomes) -> Iterator[Outcome]:
+    def _unseen(self, red: Sequence[Outcome], judged: _Judged) -> Iterator[Outcome]:
         """Yield what was red at first and is neither judged again nor known to have gone: it stays red."""
-        suspects = {one for outcome in first.red for one in ids_of(outcome.row)}
-        judged = {one for outcome in again for one in ids_of(outcome.row) if one in suspects}
-        for outcome in first.red:
+        for outcome in red:
             row = outcome.row
             known = [self.changes.found.get((side, row.kind, one)) for side, one in ids_of(row)]
             gone = any(change is not None and GONE in change.facets for change in known)
-            if ids_of(row) and not gone and judged.isdisjoint(ids_of(row)):
+            if ids_of(row) and not gone and judged.ids.isdisjoint(ids_of(row)):
                 yield outcome
 
     def none(self, label: str, family: Family) -> Iterator[Outcome]:
@@ -309,6 +308,23 @@ class Objects:
         for place in places:
             counts.update(self.view(side, place).counts())
         return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
+
+
+class _Judged:
+    """Which of the suspects were judged again, told while the rows go by."""
+
+    def __init__(self, red: Iterable[Outcome]) -> None:
+        self._suspects = {one for outcome in red for one in ids_of(outcome.row)}
+        self.ids: set[tuple[SideName, str]] = set()
+        self.all_named = True
+
+    def seen(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Pass rows on."""
+        for outcome in outcomes:
+            ids = ids_of(outcome.row)
+            self.all_named &= bool(ids)
+            self.ids.update(one for one in ids if one in self._suspects)
+            yield outcome
 
 
 def _unproved(outcomes: Sequence[Outcome]) -> int:
