@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.memory_store import RunData, Store, audited, experiment, run_id, same_ids
 
 from mlflow_parity.audit import outcomes as waiting
 from mlflow_parity.audit.outcomes import Outcomes
@@ -38,6 +39,33 @@ def test_all_come_back(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [*map(id, kept.red)] == [*map(id, red)]
     assert [id(one) for one in kept if not one.row.state.green] == [*map(id, red)]
     assert not [*tmp_path.iterdir()]
+
+
+def test_an_audit_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its rows wait in memory or on disk: those that differ, those that are lost, and all that are equal."""
+    store = Store({"1": experiment(1, "one"), "2": experiment(2, "two")})
+    for number in range(40):
+        place = f"mlflow-artifacts:/1/{run_id(number)}/artifacts"
+        store.add(
+            RunData(run_id(number), str(number % 2 + 1), f"run {number}", params={"p": "1"}, artifact_uri=place,
+                    metrics={"m": [(1, 5, float(number)), (0, 4, 1.0)], "n": [(1, 5, 1.0)]})
+        )  # fmt: skip
+    target = same_ids(store)
+    for number in (3, 8, 9):
+        target.runs[run_id(number)].params["p"] = "2"
+    target.runs[run_id(11)].metrics["m"][1] = (0, 4, 7.0)
+    del target.runs[run_id(20)]
+    before = audited(tmp_path / "memory", store, target)
+    monkeypatch.setattr(waiting, "MOST", 5)
+    monkeypatch.setattr(waiting, "_TOGETHER", 7)
+    after = audited(tmp_path / "disk", store, target)
+    assert after.ledger.rows == before.ledger.rows
+    assert after.result.findings == before.result.findings
+    assert after.result.totals == before.result.totals
+    assert {(facet, name) for facet, _, _, name in after.found} >= {
+        ("params", "run 3"), ("params", "run 8"), ("params", "run 9"), ("metrics", "run 11"), ("presence", "run 20")
+    }  # fmt: skip
+    assert after.states("params") == {State.MATCH: 36, State.MISMATCH: 3, State.MISSING: 1}
 
 
 def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
