@@ -7,12 +7,13 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
-from mlflow_parity.core.scope import DEPTHS, EVIDENCE, PROFILES
+from mlflow_parity.core.scope import DEPTHS, ENGINES, EVIDENCE, PROFILES
 
 if TYPE_CHECKING:
     import pytest
@@ -162,6 +163,15 @@ OPTIONS: tuple[Option, ...] = (
         "Audit part N of T, the objects that the hash of their id puts there; mlflow-parity merge joins all T",
         "N/T",
     ),
+    Option(
+        "engine",
+        "choice",
+        "threads",
+        "What reads and compares: threads of this process, or dask: workers of a Dask cluster (extra: dask)",
+        choices=ENGINES,
+    ),
+    Option("dask-scheduler", "text", None, "Scheduler of the cluster; without it workers are started here", "ADDRESS"),
+    Option("dask-dir", "text", None, "Folder or s3:// URI that this process and all workers read and write", "PLACE"),
     Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
@@ -228,6 +238,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         UsageProblem: one line for the first thing that is wrong.
     """
     # not above: in other people's runs of pytest this module is all that is loaded
+    from mlflow_parity.audit.exclusions import check, check_cluster
     from mlflow_parity.audit.settings import Settings
     from mlflow_parity.reading.artifacts.own_way import own_way
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
@@ -243,6 +254,9 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     evidence = values.get("evidence", "stores")
     if evidence not in EVIDENCE:
         raise UsageProblem(f"--parity-evidence: {evidence!r} is not one of {', '.join(EVIDENCE)}")
+    engine = values.get("engine", "threads")
+    if engine not in ENGINES:
+        raise UsageProblem(f"--parity-engine: {engine!r} is not one of {', '.join(ENGINES)}")
     source = in_workspace(_side("source", values, env), "source", env)
     target = in_workspace(_side("target", values, env), "target", env)
     settings = Settings(
@@ -271,11 +285,16 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         source_artifacts=values.get("source-artifacts", ""),
         target_artifacts=values.get("target-artifacts", ""),
         subset=_subset(values),
-        stop_after=_stop_after(values),
-        estimate=_estimate(values),
+        stop_after=_count("stop-after", values, most=1_000_000_000) if "stop-after" in values else None,
+        estimate=_flag("estimate", values),
         known_hashes=_flag("known-hashes", values),
         checksums=_names(values.get("checksums", "")),
+        engine=next(name for name in ENGINES if name == engine),
+        dask_scheduler=values.get("dask-scheduler", ""),
+        dask_dir=values.get("dask-dir", ""),
     )
+    check(values, partial(_is_given, values=values))
+    check_cluster(settings)
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
     if settings.source.is_same_as(settings.target):
@@ -292,15 +311,6 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     return settings
 
 
-#: What needs the whole, by option, and why no part can do it.
-_NO_SUBSET = {
-    "self-test": "plants its faults in all that was read; make it with an audit of the whole, or of one experiment",
-    "recheck": "judges again what was red, which is little; give it without parts",
-    "snapshot-dir": "keeps snapshots, and one of a part could stand for no server; `mlflow-parity snapshot` makes a "
-    "whole one, which every part can be audited from",
-}
-
-
 def _subset(values: Mapping[str, str]) -> Subset | None:
     from mlflow_parity.core.subset import MOST_PARTS, Subset
 
@@ -312,34 +322,13 @@ def _subset(values: Mapping[str, str]) -> Subset | None:
         raise UsageProblem(
             f"--parity-subset: {text!r} is not a part: give N/T, part N of T, with 1 <= N <= T <= {MOST_PARTS:,}"
         )
-    for name, why in _NO_SUBSET.items():
-        given = _flag(name, values) if BY_NAME[name].kind == "flag" else values.get(name)
-        if given:
-            raise UsageProblem(f"--parity-subset and --parity-{name} exclude each other: --parity-{name} {why}")
     return found
 
 
-def _stop_after(values: Mapping[str, str]) -> int | None:
-    if "stop-after" not in values:
-        return None
-    if _flag("self-test", values):
-        raise UsageProblem(
-            "--parity-stop-after and --parity-self-test exclude each other: what is not compared any more cannot show "
-            "that faults would be seen; leave one of them out"
-        )
-    return _count("stop-after", values, most=1_000_000_000)
-
-
-def _estimate(values: Mapping[str, str]) -> bool:
-    if not _flag("estimate", values):
-        return False
-    for name in ("subset", "stop-after", "self-test"):
-        if values.get(name, "false") != "false":
-            raise UsageProblem(
-                f"--parity-estimate and --parity-{name} exclude each other: estimated is an audit of everything in "
-                "scope; leave one of them out"
-            )
-    return True
+def _is_given(name: str, values: Mapping[str, str]) -> bool:
+    if name == "engine":
+        return values.get(name, "threads") != "threads"
+    return _flag(name, values) if BY_NAME[name].kind == "flag" else bool(values.get(name))
 
 
 def _check_folders(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,31 @@ def _compared(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int,
             name: theirs["sides"][side][name] for name in read
         }
     assert ours["scope"] == theirs["scope"]
+    _by_workers(folder / "cluster", servers, pair, of, whole)
     for part in parts:
         assert part.report["scope"]["partial"]
         assert f"part {part.report['subset']['part']} of {of}" in part.output
+
+
+def _by_workers(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int, whole: AuditRun) -> None:
+    """Audit with the workers of a cluster; ``of``: into how many parts experiments are split."""
+    folder.mkdir(parents=True)
+    if of > 1:
+        (folder / "conftest.py").write_text("from mlflow_parity.audit.shards import gathering\n\ngathering.LARGE = 4\n")
+    done = audit(folder, servers[0].uri, servers[1].uri, *MANY, *OPTIONS[pair], "--parity-engine", "dask")
+    assert done.status == whole.status, done.output
+    ours, theirs = done.report, whole.report
+    assert done.rows() == whole.rows()
+    assert ours["findings"] == theirs["findings"]
+    # and all else that is told of both sides, but for what only one process keeps, and what was suspected at first
+    own = {"created", "timings", "command", "ledger_digest"}
+    of_side = {"requests", "read_from", "read_to", "snapshot_digest"}
+    for report in (ours, theirs):
+        for name in own:
+            report.pop(name)
+        for side, name in product(("source", "target"), of_side):
+            report["sides"][side].pop(name)
+        report["notes"] = [note for note in report["notes"] if "second look" not in note]
+    for side in ("source", "target"):
+        assert ours["sides"][side] == theirs["sides"][side]
+    assert ours == theirs

@@ -164,15 +164,15 @@ class Experiments:
         for name in ("runs", "points", "files", "bytes"):
             self.result.counts[side][name] += int(counts.get(name, 0))
 
-    def look_again(self, selected: Selected) -> None:
+    def look_again(self, selected: Selected, *, runs: bool = True) -> None:
         """List experiments and runs of both servers once more: which came, ended, changed or went since they were read.
 
-        Experiments that did are named at once, runs when they were read again.
+        Experiments that did are named at once, ``runs`` when they were read again.
         """
         for name in SIDES:
             if self.sides[name].live:
                 self._list_again(name)
-        if not self.result.selection.facets("run"):
+        if not runs or not self.result.selection.facets("run"):
             return
         ids: dict[SideName, list[str]] = {
             "source": [source.experiment_id for source, _ in selected.linked],

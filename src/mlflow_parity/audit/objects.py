@@ -7,7 +7,7 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -209,10 +209,14 @@ class Objects:
 
     # --- comparing
 
-    def compare(self, label: str, family: Family, place: Place) -> Iterator[Outcome]:
-        """Yield the rows of every kind of a family in one place, suspects read once more."""
+    def compare(
+        self, label: str, family: Family, place: Place, kinds: Collection[str] | None = None
+    ) -> Iterator[Outcome]:
+        """Yield the rows of every kind of a family (only ``kinds``) in one place, suspects read once more."""
         own = (BY_NAME["experiment"], BY_NAME["run"]) if family == "experiment" else ()
         for kind in (*own, *of_family(family)):
+            if kinds is not None and kind.name not in kinds:
+                continue
             if not self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
                 continue
             if self.share is not None:
@@ -293,6 +297,25 @@ class Objects:
 
     def _release(self, side: SideName) -> tuple[int, int]:
         return release(self.looks.sides[side].snapshot.origin.version)
+
+    def listed(self, place: Place) -> dict[str, set[str]]:
+        """Return the ids, on either side, of all that is judged of an experiment's place beside itself, by kind."""
+        found: dict[str, set[str]] = {}
+        for kind in (BY_NAME["run"], *of_family("experiment")):
+            if "presence" not in self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
+                continue
+            views = [
+                self.looks.view(kind, side, where, fresh=False) for side, where in place.sides if where is not None
+            ]
+            if any(view.problem(kind.part) is not None for view in views):
+                continue
+            found[kind.name] = {
+                key.entity_id
+                for view in views
+                for key in keys_of(view, kind.name)
+                if kind.name != "run" or self.links.include_deleted or not key.deleted
+            }
+        return found
 
     def is_held(self, place: Place, family: Family = "experiment") -> bool:
         """Whether the source has objects of the selected kinds in a place; a list that was not read may hold some."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -14,19 +14,20 @@ from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looks import Looks, Place
 from mlflow_parity.audit.model_loading import loading
 from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
+from mlflow_parity.audit.shards.gathering import Cluster, Gathered
+from mlflow_parity.audit.shards.job import JOB, Job, files_of
 from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
 from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
-from mlflow_parity.audit.test_items import NONE, Item, ItemState
+from mlflow_parity.audit.test_items import NONE, Item
 from mlflow_parity.audit.usable import Usable, keeps_spans
-from mlflow_parity.audit.waivers.waived_values import told
-from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers, waivable
+from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.comparing.explain import Explainer, cleaned, shown
 from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.comparing.stopping import Stop
 from mlflow_parity.core.errors import ReadError, UsageProblem
@@ -34,7 +35,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.text import cleaner
-from mlflow_parity.core.verdict import Finding, State
+from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
 from mlflow_parity.pairing.by_kind import ExperimentPair
@@ -52,8 +53,11 @@ class Audit:
         open_side: Callable[[SideName], Side],
         redact: Callable[[str], str] | None = None,
         waivers: WaiverFile | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.settings = settings
+        self._gathered = None if cluster is None else Gathered(cluster, cleaner(redact or Redactor()))
+        """What other processes judge; ``None``: this one judges everything."""
         self._redact = redact or Redactor()
         self._scratch = scratch
         # before anything is asked of a server: a malformed file ends the audit at once
@@ -74,6 +78,11 @@ class Audit:
         self._looking: Looks | None = None
         self.objects: Objects | None = None
         """Everything that was paired, once it was; kept for ``--parity-self-test`` alone."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes judge most of it."""
+        return self._gathered is not None
 
     def close(self) -> None:
         """Release the connections of both sides."""
@@ -112,15 +121,18 @@ class Audit:
                 "--parity-experiments and --parity-include-deleted"
             )
         experiments.leave_out(selected)
-        experiments.look_again(selected)
-        explainer = Explainer()
-
-        def record(item: Item, outcomes: Iterable[Outcome]) -> None:
-            state = result.states.setdefault(item.key, ItemState(item))
-            for outcome in outcomes:
-                self._record(outcome, state, result, explainer, sink)
-
+        if self._gathered is not None:
+            self._gathered.work(selected, self.sides, progress)
+        experiments.look_again(selected, runs=self._gathered is None)
+        recorder = self._recorder(result, sink)
+        record = recorder.outcomes
         for item, source, pair in selected.sources:
+            if self._gathered is not None:
+                # of itself the lists told everything
+                place = self._place(source, pair)
+                record(item, objects.compare(item.label, "experiment", place, ("experiment",)))
+                recorder.judged(item, self._gathered.rows(source, objects.listed(place)))
+                continue
             self._reach(experiments.looks, source, None if pair is None else pair.target)
             record(item, objects.compare(item.label, "experiment", self._place(source, pair)))
         for item, target, note, kind in selected.surplus:
@@ -135,10 +147,12 @@ class Audit:
             record(item, self._compare_other(item, objects))
         for item, outcome in late(self.scope, selected, objects):
             record(item, [outcome])
-        self._limits(selected, result, explainer, sink)
+        self._limits(selected, recorder)
         if self._stages is not None:
             self._stages.reader.end()
             experiments.count_again(selected)
+        if self._gathered is not None:
+            self._gathered.finish(result, self._waivers)
         result.stopped = "" if self.stop is None else self.stop.told
         result.notes += objects.notes
         result.settled = objects.settled
@@ -153,7 +167,7 @@ class Audit:
                 replace(used, status="not looked at") if used.status == "unused" else used for used in result.waivers
             )
         result.waivers_digest = self.waiver_file.digest
-        result.explained = explainer.calls
+        result.explained += recorder.explainer.calls
         result.timings["comparing"] = time.monotonic() - began
         return result
 
@@ -178,11 +192,15 @@ class Audit:
         else:
             self._stages.place(source, target)
 
-    def _limits(self, selected: Selected, result: Result, explainer: Explainer, sink: RowSink) -> None:
+    def _recorder(self, result: Result, sink: RowSink) -> Recorder:
+        return Recorder(result, sink, self._waivers, self.settings.max_findings, self._redact, self.stop)
+
+    def _limits(self, selected: Selected, recorder: Recorder) -> None:
         """Judge what limits the audit as a whole, whatever was selected."""
-        state = result.states.setdefault(SCOPE_ITEM.key, ItemState(SCOPE_ITEM))
+        result = recorder.result
+        recorder.outcomes(SCOPE_ITEM, ())
         for limit in limit_rows(self.sides):
-            outcome = self._record(limit, state, result, explainer, sink)
+            outcome = recorder.outcome(SCOPE_ITEM, limit)
             result.limited[outcome.row.state] += 1
             if outcome.row.state is State.WAIVED:
                 told = "; ".join(difference.note for difference in outcome.differences)
@@ -317,7 +335,8 @@ class Audit:
         links = links_read(result.selection)
         reader = SidesReader(self.sides, self.settings, self._scratch, progress, selected, parts, links)
         # a snapshot that is kept is of everything, and is taken up again
-        staged = self.stop is not None and self.settings.snapshot_dir is None
+        shared = self._gathered is not None
+        staged = shared or (self.stop is not None and self.settings.snapshot_dir is None)
         if self.share is None and not staged:
             reader.whole()
         else:
@@ -326,6 +345,8 @@ class Audit:
             if staged:
                 stages.ahead()
                 self._stages = stages
+                if self._gathered is not None:
+                    self._share_out(self._gathered, reader, result.selection, frozenset(stages.noted))
             else:
                 stages.everything()
         result.notes += reader.notes
@@ -337,6 +358,16 @@ class Audit:
                 except ReadError as error:
                     result.notes.append(f"objects outside this audit could not be counted on the {name}: {error}")
 
+    def _share_out(
+        self, gathered: Gathered, reader: SidesReader, selection: Selection, noted: frozenset[tuple[str, str]]
+    ) -> None:
+        """Give other processes what they need to judge shards: the lists, and what is wanted."""
+        snapshots = {str(name): self.sides[name].snapshot.digest for name in SIDES if not self.sides[name].live}
+        job = Job(self.settings, selection, noted, {"waivers": self.waiver_file.digest, **snapshots})
+        path = self._scratch / JOB
+        job.write(path)
+        gathered.open(files_of(self.settings, reader.roots, path))
+
     def _plan(self, reader: SidesReader, selection: Selection) -> Stages:
         """Pair everything by its lists alone, and say what is read of it."""
         experiments = Experiments(self._looks(reader.parts), self.scope, Result(selection))
@@ -346,48 +377,3 @@ class Audit:
         objects = self._objects(experiments, reader.selected, links, experiments.result)
         self._noted = None
         return Stages(reader, wants(objects, self.share), noted)
-
-    def _record(
-        self, outcome: Outcome, state: ItemState, result: Result, explainer: Explainer, sink: RowSink
-    ) -> Outcome:
-        """Write one row down, after the waivers; return what became of it."""
-        outcome = self._waivers.apply(outcome)
-        row = outcome.row
-        if self.stop is not None:
-            self.stop.see(row)
-        sink.add(row)
-        result.totals[row.state] += 1
-        result.evidence.update({told: len(paths) for told, paths in row.evidence})
-        if (row.kind, row.facet) == ("run", "presence") and row.paired_by:
-            result.paired_by[row.paired_by] += 1
-        facet = f"{row.kind} {row.facet}"
-        state.cell(facet).add(row)
-        kept = state.findings.setdefault(facet, [])
-        for difference in outcome.differences:
-            if difference.state.green or len(kept) >= self.settings.max_findings:
-                continue
-            bound = (
-                ()
-                if difference.state not in waivable(row.kind) or row.facet == "presence"
-                else (told(difference.source, self._redact), told(difference.target, self._redact))
-            )
-            # before anything is cut short: half a secret could not be recognised
-            difference = cleaned(difference, self._redact)
-            kept.append(
-                Finding(
-                    experiment=row.experiment,
-                    kind=row.kind,
-                    name=row.name,
-                    source_id=row.source_id,
-                    target_id=row.target_id,
-                    facet=row.facet,
-                    key=difference.key,
-                    state=difference.state,
-                    rule=difference.rule,
-                    source=shown(difference.source),
-                    target=shown(difference.target),
-                    explanation=explainer(difference),
-                    bound=bound,
-                )
-            )
-        return outcome

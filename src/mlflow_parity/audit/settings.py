@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.scope import Depth, Evidence, Profile
+from mlflow_parity.core.scope import Depth, Engine, Evidence, Profile
 from mlflow_parity.core.subset import Subset
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
@@ -55,6 +55,11 @@ class Settings:
     """Reports of checksums that S3 Batch Operations have computed."""
     known_hashes: bool = False
     """Whether files are not read again that an earlier audit has read; what is known is kept in ``snapshot_dir``."""
+    engine: Engine = "threads"
+    dask_scheduler: str = ""
+    """Address of a cluster's scheduler; empty: workers are started on this machine."""
+    dask_dir: str = ""
+    """Folder or ``s3://`` URI through which this process and the workers give each other files."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

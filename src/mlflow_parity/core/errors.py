@@ -20,6 +20,7 @@
     ├── NotMoved                    one object is not on the target, and why
     ├── NotUploaded                 the same of one file (migrating/write)
     ├── NotRead                     a user's own check asks for what the audit did not read (pytest_api)
+    ├── ClusterFailed               the workers of a cluster, or its scheduler, are gone (cluster)
     ├── DemoFailed                  a step of the demo failed (migrating)
     └── ServerFailed                a server of the demo or the tests did not start (standin)
 

@@ -11,6 +11,9 @@ DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
 #: What may prove that two files are equal: checksums that stores state too, the SHA-256 of the bytes alone, or a CRC32.
 Evidence = Literal["stores", "sha256", "weak"]
 EVIDENCE: tuple[Evidence, ...] = ("stores", "sha256", "weak")
+#: What reads and compares: threads of one process, or workers of a Dask cluster.
+Engine = Literal["threads", "dask"]
+ENGINES: tuple[Engine, ...] = ("threads", "dask")
 #: Kinds of move: :mod:`mlflow_parity.kinds.profiles` says what each is.
 Profile = Literal["export-import", "same-store"]
 PROFILES: tuple[Profile, ...] = ("export-import", "same-store")

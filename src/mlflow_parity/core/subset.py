@@ -86,38 +86,59 @@ class Tally:
         }
 
 
+#: Kind, ids of both sides and facet of a row; no facet: the rows of all.
+_Row = tuple[str, "str | None", "str | None", str]
+
+
 class Share:
     """What one part takes of the objects that are compared, while all of them are counted.
 
     ``clean`` is what ids pass on their way into the ledger, as they are counted from there again.
     """
 
-    def __init__(self, subset: Subset, clean: Any) -> None:
+    def __init__(self, subset: Subset, clean: Any, *, ordered: bool = False) -> None:
         self.subset = subset
+        self.places: dict[_Row, int] = {}
+        """Where rows of this part that were kept last stand among all of their kind, where that is asked for."""
         self.whole = Tally()
         """What all parts together must hold."""
         self.models: dict[str, set[str]] = {}
         """Pairs of ids that ``MLmodel`` files name, each as two short digests, by experiment."""
         self._clean = clean
-        self._pending = Tally()
-        self._learned: list[tuple[str, str]] = []
+        self._ordered = ordered
+        self.start()
 
     def start(self) -> None:
         """Begin to count what is judged now; what was counted and not kept is dropped: it is judged again."""
-        self._pending, self._learned = Tally(), []
+        self._pending = Tally()
+        self._learned: list[tuple[str, str]] = []
+        self._counted = 0
+        self._places: dict[_Row, int] = {}
 
     def keep(self) -> None:
         """Keep what was counted since the start."""
         self.whole.take_in(self._pending)
         for label, pair in self._learned:
             self.models.setdefault(label, set()).add(pair)
+        self.places = self._places
         self.start()
 
     def count(self, kind: str, facets: Sequence[str], source: str | None, target: str | None) -> bool:
         """Count an object for all parts; return whether it falls into this one."""
-        cleaned = [None if one is None else self._clean(one) for one in (source, target)]
-        self._pending.add([f"{kind} {facet}" for facet in facets], kind, *cleaned)
-        return self.subset.holds_row(*cleaned)
+        ours, theirs = (None if one is None else self._clean(one) for one in (source, target))
+        self._pending.add([f"{kind} {facet}" for facet in facets], kind, ours, theirs)
+        self._counted += 1
+        taken = self.subset.holds_row(ours, theirs)
+        if taken and self._ordered:
+            self._places.setdefault((kind, ours, theirs, facets[0] if len(facets) == 1 else ""), self._counted)
+        return taken
+
+    def place(self, kind: str, facet: str, source: str | None, target: str | None) -> int | None:
+        """Return where a row stands among all of its kind; ``None``: it is of nothing that was counted last."""
+        ours, theirs = (None if one is None else self._clean(one) for one in (source, target))
+        # those of a pair stand together
+        together = self.places.get((kind, ours, theirs, ""))
+        return self.places.get((kind, ours, theirs, facet)) if together is None else together
 
     def takes(self, identity: str) -> bool:
         """Whether an object with this id (the source's, where it has one) falls into the part."""
@@ -144,3 +165,16 @@ def _short(*texts: str) -> str:
 
 #: Letters of one of the two digests of a pair.
 SHORT = 18
+
+
+def contradicting(parts: Iterable[Iterable[str]]) -> bool:
+    """Whether one id stands for several in pairs of different parts; what contradicts itself in one was named there."""
+    ways: tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]] = ({}, {})
+    found = False
+    for number, pairs in enumerate(parts):
+        for pair in pairs:
+            ours, theirs = pair[:SHORT], pair[SHORT:]
+            for way, one, other in ((ways[0], ours, theirs), (ways[1], theirs, ours)):
+                known, by = way.setdefault(one, (other, number))
+                found |= known != other and by != number
+    return found

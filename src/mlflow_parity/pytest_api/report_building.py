@@ -341,7 +341,7 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         capabilities=dict(snapshot.origin.capabilities),
         read_from=iso(snapshot.created),
         read_to=iso(snapshot.finished or snapshot.created),
-        requests=0 if side.reader is None else side.reader.requests,
+        requests=0 if side.reader is None else side.reader.requests + counts["requests"],
         resumed_parts=side.resumed_parts,
         resumed_from="" if side.resumed_from is None else iso(side.resumed_from),
         experiments=counts["experiments"],
@@ -349,7 +349,8 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         points=counts["points"],
         artifacts=counts["files"],
         artifact_bytes=counts["bytes"],
-        snapshot_digest=snapshot.digest,
+        # what workers read stays with them
+        snapshot_digest="" if audit.is_shared and side.live else snapshot.digest,
         snapshot_path=str(snapshot.root) if audit.settings.snapshot_dir or not side.live else None,
         objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),

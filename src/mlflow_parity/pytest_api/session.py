@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity.audit.limits import WHY, held_by_both
-from mlflow_parity.audit.renames import RenamedReader, Renames, load_renames
+from mlflow_parity.audit.opening import open_server
+from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
@@ -34,10 +35,8 @@ from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, sel
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
-from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
-from mlflow_parity.reading.artifacts.own_way import own_way
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
@@ -48,6 +47,7 @@ from mlflow_parity.self_test.run import self_test
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
+    from mlflow_parity.cluster.dask_cluster import DaskCluster
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
 
@@ -91,6 +91,8 @@ class Main(Shared):
         """What the inventory has to say for the report."""
         self.known: list[KnownHashes] = []
         """What earlier audits have read of the files of each live side, where that is asked for."""
+        self.cluster: DaskCluster | None = None
+        """Workers that judge; ``None``: this process does."""
         self.checksums = ChecksumReports(settings.checksums, self.folder, with_crc64nvme=with_crc64nvme())
 
     @property
@@ -126,23 +128,14 @@ class Main(Shared):
             renames = self.renames if name == "target" and self.renames else Renames()
             if location.kind == "snapshot":
                 return Side(name, location, None, renames.digest)
-            way = own_way(name, location, getattr(self.settings, f"{name}_artifacts"))
-            database = self.settings.source_db if name == "source" else self.settings.target_db
-            reader: Reader = open_reader(
-                location,
-                name,
-                self.settings.workers,
-                self.settings.allow_place,
-                way,
-                database,
-                self._known(name),
-                self.checksums or None,
-            )
-            if renames:
-                reader = RenamedReader(reader, renames)
+            reader = open_server(self.settings, name, renames, self._known(name), self.checksums or None)
             return Side(name, location, reader, renames.digest)
 
-        self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor)
+        if self.settings.engine == "dask":
+            from mlflow_parity.cluster.dask_cluster import DaskCluster
+
+            self.cluster = DaskCluster(self.settings, self.folder, self.redactor)
+        self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor, cluster=self.cluster)
         self._items = self.audit.inventory()
         self.shared = self._shared(self.audit)
         self.notes += shared_credentials(self.settings.source, self.settings.target, os.environ)
@@ -338,6 +331,8 @@ class Main(Shared):
         for known in self.known:
             known.close()
         self.checksums.close()
+        if self.cluster is not None:
+            self.cluster.close()
         self._scratch.close()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.redaction import MASK
-from mlflow_parity.core.subset import SHORT, Tally
+from mlflow_parity.core.subset import Tally, contradicting
 from mlflow_parity.core.verdict import Cell, Row
 from mlflow_parity.reporting.part_report import WHAT, Part, expected
 from mlflow_parity.reporting.report import SIDES
@@ -204,23 +204,5 @@ def _check_report(part: Part, cells: Mapping[tuple[str, str], Cell], count: int,
 
 def contradictions(parts: Sequence[Part]) -> list[str]:
     """Return the experiments in whose ``MLmodel`` files one id stands for several, of which no part sees both."""
-    wrong = []
     labels = dict.fromkeys(label for part in parts for label in part.told["models"])
-    for label in labels:
-        ways: tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]] = ({}, {})
-        pairs = ((pair, n) for n, part in enumerate(parts) for pair in part.told["models"].get(label, ()))
-        if any(_contradicts(ways, pair[:SHORT], pair[SHORT:], number) for pair, number in pairs):
-            wrong.append(label)
-    return wrong
-
-
-def _contradicts(
-    ways: tuple[dict[str, tuple[str, int]], dict[str, tuple[str, int]]], ours: str, theirs: str, part: int
-) -> bool:
-    """Remember that two ids stand for each other; true where another part says that one of them stands for another."""
-    found = False
-    for way, one, other in ((ways[0], ours, theirs), (ways[1], theirs, ours)):
-        known, by = way.setdefault(one, (other, part))
-        # what contradicts itself within a part was named there
-        found |= known != other and by != part
-    return found
+    return [label for label in labels if contradicting(part.told["models"].get(label, ()) for part in parts)]

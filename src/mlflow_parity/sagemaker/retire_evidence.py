@@ -28,6 +28,8 @@ _GREEN = frozenset(state.value for state in State if state.green)
 #: A clock may be ahead of another by so much.
 _SKEW = timedelta(minutes=5)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+#: An audit in parts, and one by workers, keep no digest of what was read.
+_WHOLE = "audit again, everything by one process (no parts, no --parity-engine dask)"
 _AUDIT = (
     "audit all of it: without --parity-experiments, --parity-exclude-experiments, -k and --parity-recheck, with bytes"
 )
@@ -273,7 +275,7 @@ def _not_whole(evidence: Evidence) -> list[Notice]:
         why = f"mlflow-parity {evidence.tool_version} judged by another contract than this version's"
         found.append(refusal("the report is of another version", why, "audit again with this version"))
     if not re.fullmatch(r"[0-9a-f]{64}", evidence.source_digest):
-        found.append(refusal("the report has no digest of the source", "its state cannot be compared", "audit again"))
+        found.append(refusal("the report has no digest of the source", "its state cannot be compared", _WHOLE))
     return found
 
 
@@ -287,7 +289,7 @@ def _too_old(evidence: Evidence, now: datetime, max_age: timedelta, *, delete: b
         why = f"it was made at {evidence.created:%Y-%m-%d %H:%M} UTC, which is yet to come"
         found.append(refusal("the report's age cannot be told", why, "set the clock right, and audit again"))
     if not re.fullmatch(r"[0-9a-f]{64}", evidence.target_digest):
-        found.append(refusal("the report has no digest of the target", "its state cannot be compared", "audit again"))
+        found.append(refusal("the report has no digest of the target", "its state cannot be compared", _WHOLE))
     if delete and evidence.target_resumed:
         why = (
             f"{evidence.target_resumed} parts of the target were read by an earlier, interrupted audit, of unknown age"

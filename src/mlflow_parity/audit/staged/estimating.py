@@ -101,11 +101,11 @@ def after_of(probed: Probed) -> float:
 def foreseeable(settings: Settings, live: Collection[str]) -> bool:
     """Whether the time left can be told: not of a part, nor where an interrupted audit left something to go on with.
 
-    Nor where no list says how long it takes: models that are loaded, searches of people's clients.
+    Nor where no list says how long it takes: models that are loaded, searches of people's clients; nor of workers.
     """
     if settings.subset is not None or settings.stop_after is not None or not live:
         return False
-    if settings.load_models or settings.usable:
+    if settings.load_models or settings.usable or settings.engine != "threads":
         return False
     if settings.snapshot_dir is None:
         return True

@@ -6,13 +6,14 @@ hold (files, spans), all of that kind in that place are read first, so that they
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_parity.audit.looks import Looks
 from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.staged.reading import SidesReader, Wants
+from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, KINDS
@@ -24,9 +25,17 @@ def wants(objects: Objects, share: Share | None) -> Wants:
     """Return what is read of each side; ``objects`` are paired, and noted where contents tell them apart."""
     if share is None:
         return dict.fromkeys(SIDES, Wanted(lambda _: True))
-    origins = {kind: {copy: original for original, copy in objects.links.of(kind).items()} for kind in BY_NAME}
-    whole = frozenset(objects.noted or ())
+    return wanted_of(share, origins_of(objects.links), frozenset(objects.noted or ()))
+
+
+def wanted_of(share: Share, origins: Mapping[str, Mapping[str, str]], whole: frozenset[tuple[str, str]]) -> Wants:
+    """Return what of each side falls into a part, by ids of the source (``origins`` of the target's)."""
     return {"source": Wanted(share.takes, {}, whole), "target": Wanted(share.takes, origins, whole)}
+
+
+def origins_of(links: ObjectLinks) -> dict[str, dict[str, str]]:
+    """Return the source's ids by those of their copies, for each kind."""
+    return {kind: {copy: original for original, copy in links.of(kind).items()} for kind in BY_NAME}
 
 
 @dataclass(slots=True)

@@ -82,6 +82,10 @@ class SidesReader:
         self._begin()
         self._both(dict.fromkeys(SIDES, LISTS), self.places, self.parts, finish=False)
 
+    def go_on(self, roots: Mapping[SideName, Path]) -> None:
+        """Go on where the lists were read already, into these folders."""
+        self._roots.update(roots)
+
     def more(self, wanted: Wants, places: Places) -> None:
         """Read what is wanted of some experiments, each once."""
         left = {name: [one for one in places[name] if (name, one.experiment_id) not in self._read] for name in SIDES}
@@ -94,6 +98,11 @@ class SidesReader:
         if ("source", SERVER) not in self._read:
             self._read.add(("source", SERVER))
             self._both(wanted, {"source": [], "target": []}, self.parts & set(SERVER_PARTS), finish=False)
+
+    @property
+    def roots(self) -> dict[SideName, Path]:
+        """Where what is read of each server is kept."""
+        return dict(self._roots)
 
     def end(self) -> None:
         """Seal what was read."""

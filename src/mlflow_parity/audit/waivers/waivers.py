@@ -262,6 +262,21 @@ class WaiverBook:
         )
         return replace(row, state=state, findings=findings, note=f"{row.note}; {told}" if row.note else told)
 
+    def counts(self) -> dict[str, dict[int, int]]:
+        """Return what was noticed of each waiver, by its number."""
+        return {
+            "covered": {number: count for number, count in enumerate(self._covered) if count},
+            "unread": dict.fromkeys(sorted(self._unread), 1),
+            "other_values": dict.fromkeys(sorted(self._other_values), 1),
+        }
+
+    def take_in(self, counts: Mapping[str, Mapping[int, int]]) -> None:
+        """Add what another book of the same file has noticed; ``IndexError``: of a waiver that is not in it."""
+        for number, count in counts["covered"].items():
+            self._covered[number] += count
+        self._unread.update(counts["unread"])
+        self._other_values.update(counts["other_values"])
+
     def close(self, looked_at: Callable[[Waiver], bool]) -> tuple[Used, ...]:
         """Return what became of each waiver, in the order of the file.
 

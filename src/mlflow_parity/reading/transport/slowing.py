@@ -52,6 +52,16 @@ class Limiter:
                 self.limit = max(1, self.limit // 2)
                 self.lowest = min(self.lowest, self.limit)
 
+    @property
+    def throttles(self) -> int:
+        """How often the limit was lowered."""
+        return self._era
+
+    def slow_down(self) -> None:
+        """Lower the limit, as the server asked another process for less."""
+        with self._changed:
+            self.throttled(self._era)
+
     def answered(self) -> None:
         """The server answered in good order."""
         with self._changed:

@@ -1,0 +1,1 @@
+"""What workers of a cluster judge."""
