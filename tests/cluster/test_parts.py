@@ -141,6 +141,7 @@ ALTERED: dict[str, Callable[[list[Any]], list[Any]]] = {
     "a change of other fields": _set((-1, "changes"), [{"side": "source"}]),
     "no counts": _set((-1, "counts"), {}),
     "counts below nothing": _set((-1, "counts", "source", "points"), -1),
+    "places that are none": _set((-1, "places"), {"source": {"refused": "x"}}),
     "waivers that are none": _set((-1, "waivers"), {"covered": {"x": 1}}),
     "rows that it does not have": _set((-1, "rows"), 41),
 }

@@ -17,7 +17,8 @@ DASK = {**BASE, "engine": "dask"}
 #: A value of each option that a flag or a count would not be.
 GIVEN = {
     "snapshot-dir": "kept", "subset": "1/2", "stop-after": "1", "source-db": "postgresql://a/x",
-    "target-db": "postgresql://b/y", "checksums": "report.csv", "recheck": "report.json",
+    "target-db": "postgresql://b/y", "checksums": "report.csv", "source-artifacts": "s3://a", "target-artifacts": "s3://b",
+    "recheck": "report.json",
 }  # fmt: skip
 
 

@@ -33,6 +33,8 @@ EXCLUDED: Mapping[str, Mapping[str, str]] = {
         "source-db": "one transaction cannot be read by several machines; leave one of them out",
         "target-db": "one transaction cannot be read by several machines; leave one of them out",
         "checksums": "the reports are files of this machine; leave one of them out",
+        "source-artifacts": "what proves that way is told of one process; leave one of them out",
+        "target-artifacts": "what proves that way is told of one process; leave one of them out",
         "load-models": "models are loaded by this process; load them in an audit without workers",
         "usable": "searches are asked by this process; ask them in an audit without workers",
     },

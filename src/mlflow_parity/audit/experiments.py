@@ -16,6 +16,7 @@ from mlflow_parity.comparing.links import Links, take_in
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.unpaired import Held, is_default, surplus_experiment, unread_rows
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.id_map import IdMap
 from mlflow_parity.core.keys import RunKey
 from mlflow_parity.core.records import REPLACED_TAG, Experiment
 from mlflow_parity.core.verdict import Deleted, Row, State
@@ -79,9 +80,9 @@ class Experiments:
 
     def links(self, selected: Selected) -> Links:
         """Pair the runs of every experiment once, so that links across experiments can be followed."""
-        pairs: dict[str, str] = {}
+        # they stay as long as the audit goes on
+        pairs, known = IdMap(), IdMap()
         copies: dict[str, set[str]] = {}
-        known: dict[str, str] = {}
         replaced: set[str] = set()
         kept = Kept()
         if "runs" in self.looks.parts:
@@ -100,7 +101,7 @@ class Experiments:
                     continue
                 keys = ours.run_keys()
                 kept.add_source(keys)
-                known.update({key.entity_id: key.lifecycle_stage for key in keys})
+                known.update((key.entity_id, key.lifecycle_stage) for key in keys)
                 self.result.source_runs += sum(self.settings.include_deleted or not key.deleted for key in keys)
                 if theirs is None:
                     self.deleted.add("source", keys)

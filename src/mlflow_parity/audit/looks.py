@@ -75,6 +75,8 @@ class Looks:
     _experiments: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
     _runs: dict[tuple[SideName, bool], tuple[str, ExperimentView]] = field(default_factory=dict)
     _objects: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
+    _in_use: dict[SideName, str] = field(default_factory=dict)
+    """The experiment whose objects were asked for last."""
     _again: dict[tuple[SideName, str], dict[Part, PlaceObjects | None]] = field(default_factory=dict)
     _renewed: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
 
@@ -85,6 +87,12 @@ class Looks:
         found = self._objects.get((side, place))
         if found is None:
             found = self._objects[side, place] = self.sides[side].snapshot.objects(place)
+        if place != SERVER:
+            before, self._in_use[side] = self._in_use.get(side, place), place
+            # of one experiment at a time: memory must not grow with their number
+            for views in (self._objects, self._renewed) if before != place else ():
+                if (side, before) in views:
+                    views[side, before].rest()
         return found
 
     def forget(self, side: SideName, place: str) -> None:
@@ -106,6 +114,9 @@ class Looks:
             return found[1]
         if fresh:
             return self._of_runs(side, place, fresh=False)
+        # each holds all runs of its experiment
+        self._runs.pop((side, False), None)
+        self._runs.pop((side, True), None)
         view = self.sides[side].view(self.experiment(side, place))
         self._runs[side, False] = place, view
         return view

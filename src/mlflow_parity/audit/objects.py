@@ -7,11 +7,13 @@ before anything is compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
+from mlflow_parity.audit.outcomes import Outcomes
 from mlflow_parity.audit.second_look import GONE, Changes
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.usable import Usable
@@ -224,21 +226,22 @@ class Objects:
                 if self.share is not None:
                     self.share.keep()
                 continue
-            first = list(self._rows(label, kind, place, fresh=False))
+            first = Outcomes(self._rows(label, kind, place, fresh=False), self.looks.scratch)
             doubts: list[str] = []
-            final = first
-            if self.looks.read_again(kind, place, first, doubts):
+            final: Iterable[Outcome] = first
+            if self.looks.read_again(kind, place, first.red, doubts):
                 if self.share is not None:
                     self.share.start()
-                again = list(self._rows(label, kind, place, fresh=True))
-                for change in self.looks.changed(label, kind, place, [*first, *again]):
+                judged = _Judged(first.red)
+                again = Outcomes(judged.seen(self._rows(label, kind, place, fresh=True)), self.looks.scratch)
+                for change in self.looks.changed(label, kind, place, [*first.red, *again.red]):
                     self.changes.add(change)
-                final = [self.changes.settle(outcome) for outcome in again]
-                if all(ids_of(outcome.row) for outcome in again):
-                    final += self._unseen(first, again)
+                unseen = [*self._unseen(first.red, judged)] if judged.all_named else []
+                final = chain(map(self.changes.settle, again), unseen)
                 if kind in own:
                     # that a store alone did not prove it is no difference
-                    self.settled += max(_red(first) - _red(again) - max(_unproved(first) - _unproved(again), 0), 0)
+                    settled = len(first.red) - len(again.red) - max(_unproved(first.red) - _unproved(again.red), 0)
+                    self.settled += max(settled, 0)
             if self.share is not None:
                 self.share.keep()
             yield from final
@@ -246,14 +249,13 @@ class Objects:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
                 yield from unread_rows(label, kind.name, asked, "; ".join(doubts), note=f"target {place.target}")
 
-    def _unseen(self, first: Sequence[Outcome], again: Sequence[Outcome]) -> Iterator[Outcome]:
+    def _unseen(self, red: Sequence[Outcome], judged: _Judged) -> Iterator[Outcome]:
         """Yield what was red at first and is neither judged again nor known to have gone: it stays red."""
-        judged = {(side, one) for row in (outcome.row for outcome in again) for side, one in ids_of(row)}
-        for outcome in first:
+        for outcome in red:
             row = outcome.row
             known = [self.changes.found.get((side, row.kind, one)) for side, one in ids_of(row)]
             gone = any(change is not None and GONE in change.facets for change in known)
-            if ids_of(row) and not row.state.green and not gone and judged.isdisjoint(ids_of(row)):
+            if ids_of(row) and not gone and judged.ids.isdisjoint(ids_of(row)):
                 yield outcome
 
     def none(self, label: str, family: Family) -> Iterator[Outcome]:
@@ -331,16 +333,29 @@ class Objects:
         return Counter({kind.plural: counts[kind.plural] for kind in KINDS.values() if counts[kind.plural]})
 
 
+class _Judged:
+    """Which of the suspects were judged again, told while the rows go by."""
+
+    def __init__(self, red: Iterable[Outcome]) -> None:
+        self._suspects = {one for outcome in red for one in ids_of(outcome.row)}
+        self.ids: set[tuple[SideName, str]] = set()
+        self.all_named = True
+
+    def seen(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        """Pass rows on."""
+        for outcome in outcomes:
+            ids = ids_of(outcome.row)
+            self.all_named &= bool(ids)
+            self.ids.update(one for one in ids if one in self._suspects)
+            yield outcome
+
+
 def _unproved(outcomes: Sequence[Outcome]) -> int:
     return sum(
         one.row.state is State.UNVERIFIED and all(found.note.startswith(UNPROVED) for found in one.differences)
         for one in outcomes
         if one.differences
     )
-
-
-def _red(outcomes: Sequence[Outcome]) -> int:
-    return sum(not outcome.row.state.green for outcome in outcomes)
 
 
 def _in_order() -> list[Kind]:

@@ -152,7 +152,7 @@ class Audit:
             self._stages.reader.end()
             experiments.count_again(selected)
         if self._gathered is not None:
-            self._gathered.finish(result, self._waivers)
+            self._gathered.finish(result, self._waivers, self.sides)
         result.stopped = "" if self.stop is None else self.stop.told
         result.notes += objects.notes
         result.settled = objects.settled

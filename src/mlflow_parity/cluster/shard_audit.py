@@ -155,6 +155,13 @@ class ShardAudit(Audit):
         items = {source.experiment_id: (item, source, pair) for item, source, pair in selected.sources}
         self._lists = _Known(selected, objects, origins_of(objects.links), items)
 
+    def _readers(self) -> list[tuple[SideName, Reader]]:
+        return [(name, side.reader) for name, side in self.sides.items() if side.reader is not None]
+
+    def _told(self) -> list[str]:
+        """Return what is to be said of the reading itself."""
+        return [f"{name}: {reader.attributes.note}" for name, reader in self._readers() if reader.attributes.note]
+
     def limiters(self) -> dict[SideName, Limiter]:
         """Return what limits the requests to each server."""
         # no part of what readers promise: a snapshot, or a reader of a test, has none
@@ -204,11 +211,12 @@ class ShardAudit(Audit):
                     whole=self.share.whole,
                     models=frozenset(self.share.models.get(clean(item.label), ())),
                     changes=tuple(result.changes.found.values()),
-                    notes=tuple(objects.notes),
+                    notes=(*objects.notes, *self._told()),
                     settled=objects.settled,
                     explained=recorder.explainer.calls,
                     waivers=waivers.counts(),
                     counts=self._counts(source, pair),
+                    places={name: reader.trusted.counted() for name, reader in self._readers()},
                 )
             )
         finally:

@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from mlflow_parity.core.id_map import IdSet
 from mlflow_parity.core.scope import Profile
 
 if TYPE_CHECKING:
@@ -21,9 +24,9 @@ if TYPE_CHECKING:
 class Kept:
     """Counts how many run ids of the source are on the target, and how many only in its source tags."""
 
-    source: set[str] = field(default_factory=set)
-    target: set[str] = field(default_factory=set)
-    named: set[str] = field(default_factory=set)
+    source: IdSet = field(default_factory=IdSet)
+    target: IdSet = field(default_factory=IdSet)
+    named: IdSet = field(default_factory=IdSet)
     """Run ids that source tags of target runs name."""
 
     def add_source(self, runs: Iterable[RunKey]) -> None:
@@ -33,7 +36,7 @@ class Kept:
     def add_target(self, runs: Iterable[RunKey]) -> None:
         """Take in runs of the target."""
         for run in runs:
-            self.target.add(run.entity_id)
+            self.target.update((run.entity_id,))
             self.named.update(one for one in run.origins if one != run.entity_id)
 
     def warning(self, profile: Profile) -> str:
@@ -41,8 +44,10 @@ class Kept:
 
         It says what most runs (more than half) show. It never changes the verdict by itself.
         """
-        total, same = len(self.source), len(self.source & self.target)
-        imported = len((self.source & self.named) - self.target)
+        source, target = self.source.sorted(), self.target.sorted()
+        total, same = len(source), len(np.intersect1d(source, target, assume_unique=True))
+        left = np.setdiff1d(source, target, assume_unique=True)
+        imported = len(np.intersect1d(left, self.named.sorted(), assume_unique=True))
         if profile == "export-import" and 2 * same > total:
             return (
                 f"the ids of {same:,} of {total:,} runs are the same: this looks like same-store; "

@@ -20,8 +20,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from mlflow_parity.core.arrow_memory import use_system_memory
 from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
 from mlflow_parity.kinds import KINDS
+
+# before anything in here loads Arrow
+use_system_memory()
 
 #: What is read and stored separately: ``runs`` is always needed, the others when a check asks for them.
 Part = str

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mlflow_parity import kinds
 from mlflow_parity.core.digests import combine, digest
+from mlflow_parity.core.errors import SnapshotError
 from mlflow_parity.core.keys import ObjectKey
 from mlflow_parity.core.records import Entity
 from mlflow_parity.kinds.base import OTHER
@@ -135,20 +136,25 @@ class ObjectsWriter:
 
 
 class ObjectsTable:
-    """One part, opened for pairing and comparing."""
+    """One part, opened for pairing and comparing.
+
+    Each experiment has some, as long as an audit goes on: so the file is open only while rows are read from it.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = pq.ParquetFile(path)
+        self._path = path
         self._rows: dict[tuple[str, str], tuple[int, int]] = {}
         self._groups: dict[int, pa.Table] = {}
         self._keys: dict[str, list[ObjectKey]] = {}
-        for group in range(self._file.num_row_groups):
-            table = self._file.read_row_group(group, columns=_KEY_COLUMNS)
-            for number, row in enumerate(table.to_pylist()):
-                self._rows[row["kind"], row["id"]] = (group, number)
-                self._keys.setdefault(row["kind"], []).append(
-                    ObjectKey(entity_id=row["id"], **{name: row[name] for name in _KEY_COLUMNS if name != "id"})
-                )
+        self._file_id = _file_id(path)
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=_KEY_COLUMNS)
+                for number, row in enumerate(table.to_pylist()):
+                    self._rows[row["kind"], row["id"]] = (group, number)
+                    self._keys.setdefault(row["kind"], []).append(
+                        ObjectKey(entity_id=row["id"], **{name: row[name] for name in _KEY_COLUMNS if name != "id"})
+                    )
 
     def keys(self, kind: str) -> list[ObjectKey]:
         """What pairing needs of every object of a kind."""
@@ -165,14 +171,31 @@ class ObjectsTable:
     def _group(self, group: int) -> pa.Table:
         table = self._groups.pop(group, None)
         if table is None:
-            table = self._file.read_row_group(group)
+            with self._opened() as file:
+                table = file.read_row_group(group)
         self._groups[group] = table
         while len(self._groups) > _GROUPS_KEPT:
             self._groups.pop(next(iter(self._groups)))
         return table
 
+    def rest(self) -> None:
+        """Keep no rows in memory; those that are asked for are read again."""
+        self._groups.clear()
+
     def everything(self) -> Iterator[Entity]:
         """Every object, streamed by row group."""
-        for group in range(self._file.num_row_groups):
-            for row in self._file.read_row_group(group).to_pylist():
-                yield row_object(row)
+        with self._opened() as file:
+            for group in range(file.num_row_groups):
+                for row in file.read_row_group(group).to_pylist():
+                    yield row_object(row)
+
+    def _opened(self) -> pq.ParquetFile:
+        if _file_id(self._path) != self._file_id:
+            # rows are found by their numbers: those of another file are of other objects
+            raise SnapshotError(f"snapshot: {self._path.name} was replaced while it was compared; repeat the audit")
+        return pq.ParquetFile(self._path)
+
+
+def _file_id(path: Path) -> tuple[int, int, int]:
+    told = path.stat()
+    return told.st_ino, told.st_size, told.st_mtime_ns

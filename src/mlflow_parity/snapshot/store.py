@@ -262,7 +262,8 @@ class Snapshot:
             )
         if "error" not in sidecar and sidecar["files"].keys() != _files(part):
             raise SnapshotError(f"snapshot: {path.name} of experiment {experiment_id} is damaged; make it again")
-        return sidecar
+        # equal, and there already: views that stay as long as an audit goes on keep no second one
+        return recorded if self._ours and recorded is not None else sidecar
 
     def listed(self, experiment_id: str) -> dict[str, schemas.Listed] | None:
         """Return what the list of an experiment's runs told of each; ``None`` where it was not read."""

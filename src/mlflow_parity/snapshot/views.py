@@ -50,7 +50,7 @@ class SnapshotView(ExperimentView):
         self._sidecars = {part: snapshot.check(experiment.experiment_id, part) for part in own}
         self._runs: pa.Table | None = None
         self._rows: dict[str, int] = {}
-        self._histories: dict[str, dict[str, HistoryKey]] | None = None
+        self._histories: Histories | None = None
         self._artifacts: Trees | None = None
         self._points: PointGroups | None = None
 
@@ -120,12 +120,8 @@ class SnapshotView(ExperimentView):
     def histories(self, run_id: str) -> Mapping[str, HistoryKey]:
         """Size and digest of each metric history of a run."""
         if self._histories is None:
-            self._histories = {}
-            table = pq.read_table(self._folder / "metrics.parquet")
-            columns = (table.column(name).to_pylist() for name in ("run_id", "key", "points", "digest", "error", "row"))
-            for run, key, points, digest, error, row in zip(*columns, strict=True):
-                self._histories.setdefault(run, {})[key] = HistoryKey(points, digest, error, row)
-        return self._histories.get(run_id, {})
+            self._histories = Histories(self._folder / "metrics.parquet")
+        return self._histories.of(run_id)
 
     def points(self, run_id: str, key: str) -> Series:
         """One whole history, read from the row groups that hold it."""
@@ -182,6 +178,32 @@ class SnapshotView(ExperimentView):
         if self._artifacts is None:
             self._artifacts = Trees(self._folder / "artifacts.parquet")
         return self._artifacts.tree(run_id)
+
+
+class Histories:
+    """Size and digest of every history of one part, in columns: as objects they take twice the memory."""
+
+    def __init__(self, path: Path) -> None:
+        table = pq.read_table(path)
+        runs = table.column("run_id").combine_chunks().dictionary_encode(null_encoding="encode")
+        codes = runs.indices.to_numpy()
+        self._runs = {run_id: code for code, run_id in enumerate(runs.dictionary.to_pylist())}
+        # those of a run lie scattered; they stay in the order in which they were read
+        self._ends = np.cumsum(np.bincount(codes, minlength=len(self._runs))).tolist()
+        table = table.take(pa.array(np.argsort(codes, kind="stable")))
+        keys = table.column("key").combine_chunks().dictionary_encode(null_encoding="encode")
+        names = keys.dictionary.to_pylist()
+        # of each name one text
+        self._columns = [[names[code] for code in keys.indices.to_pylist()]]
+        self._columns += [table.column(name).to_pylist() for name in ("points", "digest", "error", "row")]
+
+    def of(self, run_id: str) -> dict[str, HistoryKey]:
+        """Return those of a run, by key."""
+        code = self._runs.get(run_id)
+        if code is None:
+            return {}
+        some = slice(self._ends[code - 1] if code else 0, self._ends[code])
+        return {key: HistoryKey(*told) for key, *told in zip(*(column[some] for column in self._columns), strict=True)}
 
 
 class PointGroups:
@@ -309,6 +331,12 @@ class PlaceObjects:
     def keys(self, kind: str) -> list[ObjectKey]:
         """What pairing needs of every object of a kind."""
         return self._table(kind).keys(kind)
+
+    def rest(self) -> None:
+        """Keep nothing but keys in memory; what is asked for later is read again."""
+        for table in self._tables.values():
+            table.rest()
+        self._trees.clear()
 
     def entities(self, kind: str, entity_ids: Sequence[str]) -> list[Entity]:
         """Whole records, in the order asked for."""

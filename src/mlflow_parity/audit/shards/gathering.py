@@ -165,7 +165,7 @@ class Gathered:
                 seen.add(row)
             yield placed.judged
 
-    def finish(self, result: Result, waivers: WaiverBook) -> None:
+    def finish(self, result: Result, waivers: WaiverBook, sides: Mapping[SideName, Side]) -> None:
         """Add to the result what was noticed beside the rows.
 
         Raises:
@@ -175,15 +175,18 @@ class Gathered:
             sums = reader.sums
             for change in sums.changes:
                 result.changes.add(change)
-            result.notes += sums.notes
+            result.notes += [note for note in sums.notes if note not in result.notes]
             result.settled += sums.settled
             result.explained += sums.explained
             try:
                 waivers.take_in(sums.waivers)
             except IndexError:
                 raise UsageProblem(f"what a worker gave of {reader.shard} is of other waivers; audit again") from None
-            for side in SIDES:
-                result.counts[side].update({name: sums.counts[side][name] for name in COUNTED})
+            for name in SIDES:
+                result.counts[name].update({one: sums.counts[name][one] for one in COUNTED})
+                server = sides[name].reader
+                if server is not None and name in sums.places:
+                    server.trusted.take_in(sums.places[name])
 
 
 def _runs(side: Side, experiment: Experiment | None) -> int:

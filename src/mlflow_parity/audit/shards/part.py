@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,8 @@ class Sums:
     explained: int = 0
     waivers: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     counts: Mapping[SideName, Mapping[str, int]] = field(default_factory=dict)
+    places: Mapping[SideName, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Places outside of each server's own artifact root that were met."""
 
 
 class PartWriter:
@@ -271,6 +273,11 @@ def _sums(value: dict[str, Any]) -> Sums:
             for name in ("covered", "unread", "other_values")
         },
         counts={side: {name: _number(value["counts"][side][name]) for name in COUNTED} for side in SIDES},
+        places={
+            side: {name: _strings(value["places"][side][name]) for name in ("refused", "used", "others")}
+            for side in SIDES
+            if side in value["places"]
+        },
     )
 
 

@@ -14,6 +14,7 @@ from mlflow_parity.audit.objects import Objects
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.staged.reading import SidesReader, Wants
 from mlflow_parity.comparing.links import ObjectLinks
+from mlflow_parity.core.id_map import IdMap
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, KINDS
@@ -33,9 +34,9 @@ def wanted_of(share: Share, origins: Mapping[str, Mapping[str, str]], whole: fro
     return {"source": Wanted(share.takes, {}, whole), "target": Wanted(share.takes, origins, whole)}
 
 
-def origins_of(links: ObjectLinks) -> dict[str, dict[str, str]]:
+def origins_of(links: ObjectLinks) -> dict[str, Mapping[str, str]]:
     """Return the source's ids by those of their copies, for each kind."""
-    return {kind: {copy: original for original, copy in links.of(kind).items()} for kind in BY_NAME}
+    return {kind: IdMap((copy, original) for original, copy in links.of(kind).items()) for kind in BY_NAME}
 
 
 @dataclass(slots=True)

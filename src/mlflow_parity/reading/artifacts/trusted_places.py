@@ -8,7 +8,7 @@ every other place is refused, and remembered so that it can be listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -152,6 +152,16 @@ class TrustedPlaces:
     def others(self) -> tuple[str, ...]:
         """Places outside of the server's own root that the server read with its own rights."""
         return self._told(self._others)
+
+    def counted(self) -> dict[str, list[str]]:
+        """Return what :meth:`take_in` takes."""
+        return {"refused": [*self.refused], "used": [*self.used], "others": [*self.others]}
+
+    def take_in(self, places: Mapping[str, Sequence[str]]) -> None:
+        """Add what was noticed by another process that reads the same server."""
+        for name, noted in (("refused", self._refused), ("used", self._used), ("others", self._others)):
+            with self._lock:
+                noted.update(dict.fromkeys(places[name]))
 
     def _told(self, places: dict[str, None]) -> tuple[str, ...]:
         with self._lock:
