@@ -13,7 +13,7 @@ from mlflow_parity.audit.second_look import Change, SecondList, listed_now
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.core.records import Experiment, Resolved
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import FILES
@@ -356,35 +356,6 @@ def _doubted(outcome: Outcome) -> set[str]:
     """Return the paths of files whose bytes decide; the content of an ``MLmodel`` is always read."""
     states = (State.MISMATCH, State.UNVERIFIED)
     return {one.key for one in outcome.differences if one.state in states and not one.rule.endswith(".mlmodel")}
-
-
-@dataclass(slots=True)
-class Aliases:
-    """What the target says of the aliases of registered models and prompts; those of all are asked for at once."""
-
-    looks: Looks
-    answers: dict[str, list[Resolved]] | None = None
-    """By name; ``None``: not asked yet."""
-
-    def ask(self, name: str, aliases: Iterable[str]) -> list[Resolved]:
-        """Ask for aliases now; nothing where a snapshot stands for the target."""
-        reader = self.looks.sides["target"].reader
-        return [] if reader is None else list(reader.resolve([(name, alias) for alias in sorted(aliases)]))
-
-    def of(self, name: str, _: Iterable[str]) -> list[Resolved]:
-        """Return what was answered for one registered model or prompt."""
-        if self.answers is None:
-            wanted: set[tuple[str, str]] = set()
-            for side in SIDES:
-                view = self.looks.objects(side, SERVER)
-                for kind in ("registered_model", "prompt") if view.problem("registry") is None else ():
-                    for entity in view.entities(kind, [key.entity_id for key in view.keys(kind)]):
-                        wanted.update((entity.entity_id, alias) for alias in entity.facets.get("aliases") or {})
-            reader = self.looks.sides["target"].reader
-            self.answers = {}
-            for answer in reader.resolve(sorted(wanted)) if reader is not None else ():
-                self.answers.setdefault(answer.name, []).append(answer)
-        return self.answers.get(name, [])
 
 
 def ids_of(row: Row) -> list[tuple[SideName, str]]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from mlflow_parity.audit.looks import Aliases, Looks, Place, ids_of, keys_of
+from mlflow_parity.audit.aliases import Aliases
+from mlflow_parity.audit.looks import Looks, Place, ids_of, keys_of
 from mlflow_parity.audit.outcomes import Outcomes
 from mlflow_parity.audit.second_look import GONE, Changes
 from mlflow_parity.audit.side import SIDES, SideName
