@@ -18,6 +18,7 @@ import mlflow
 import pytest
 from support import warm
 from support.audits import PYTEST, AuditRun, audit
+from support.certificates import certificate
 from support.dask_processes import DaskProcesses
 from support.forwarder import Forwarder
 from support.namespaces import guest_address, namespace, own_address
@@ -255,3 +256,25 @@ def test_workers_on_machines_of_their_own(broken: tuple[Server, Server], whole: 
         done = audit(_folder(tmp_path / "audit"), *ends, *_options(processes.address, tmp_path / "place"))
     assert done.status == 1, done.output
     assert [replace(row, note="") for row in done.rows()] == [replace(row, note="") for row in whole.rows()]
+
+
+def test_workers_behind_tls(broken: tuple[Server, Server], whole: AuditRun, tmp_path: Path) -> None:
+    """With Dask's own configuration of certificates; who has none is refused in one line."""
+    file = str(certificate(tmp_path))
+    names = ("CA_FILE", "CLIENT__CERT", "SCHEDULER__CERT", "WORKER__CERT")
+    config = {f"DASK_DISTRIBUTED__COMM__TLS__{name}": file for name in names}
+    with DaskProcesses(tmp_path / "cluster", protocol="tls", config=config) as processes:
+        for _ in range(2):
+            processes.worker()
+        assert processes.address.startswith("tls://")
+        options = _options(processes.address, tmp_path / "place")
+        done = audit(_folder(tmp_path / "audit"), broken[0].uri, broken[1].uri, *options, env=config)
+        plain = audit(_folder(tmp_path / "plain"), broken[0].uri, broken[1].uri, *options)
+        lost = {**config, "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(tmp_path / "gone.pem")}
+        gone = audit(_folder(tmp_path / "gone"), broken[0].uri, broken[1].uri, *options, env=lost)
+    assert done.rows() == whole.rows()
+    for refused in (plain, gone):
+        assert refused.status == 4, refused.output
+        assert "no Dask scheduler answers" in refused.output
+        assert "Traceback" not in refused.output
+    assert "no certificates are configured" in plain.output

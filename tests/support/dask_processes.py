@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,19 +20,23 @@ _SECONDS = 60.0
 class DaskProcesses:
     """One scheduler and its workers, each in a process of its own that can be killed."""
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        protocol: str = "tcp",
+        config: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.logs: list[Path] = []
         self.workers: list[subprocess.Popen[bytes]] = []
         self._config = dict(config or {})
         told = folder / "scheduler.json"
-        self.scheduler = self._start(
-            "scheduler", ["--host", host, "--port", "0", "--no-dashboard", "--scheduler-file", str(told)], {}
-        )
+        arguments = ["--host", f"{protocol}://{host}", "--port", "0", "--no-dashboard", "--scheduler-file", str(told)]
+        self.scheduler = self._start("scheduler", arguments, {})
         self._wait(told.exists, "the scheduler has not started")
-        import json
-
         self._wait(lambda: bool(told.read_text()), "the scheduler has no address")
         self.address: str = json.loads(told.read_text())["address"]
 

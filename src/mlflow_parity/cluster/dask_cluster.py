@@ -143,6 +143,12 @@ class DaskCluster:
         try:
             if address and not _ADDRESS.match(address):
                 raise ValueError("it does not begin with tcp:// or tls://")
+            if (
+                address.startswith("tls://")
+                and distributed.Security().get_connection_args("client")["ssl_context"] is None
+            ):
+                # it would fail in a thread of its own, with a traceback
+                raise ValueError("no certificates are configured")
             if not address:
                 self._local = distributed.LocalCluster(
                     n_workers=max(1, min(os.cpu_count() or 1, self._settings.workers)),
@@ -153,7 +159,7 @@ class DaskCluster:
                     host="127.0.0.1",
                 )
             self._client = distributed.Client(address or self._local, timeout=_CONNECT, set_as_default=False)
-        except (OSError, ValueError, TimeoutError, RuntimeError) as error:
+        except (OSError, ValueError, TypeError, LookupError, TimeoutError, RuntimeError) as error:
             raise UsageProblem(
                 f"--parity-dask-scheduler: {self._redact(address) or 'no workers could be started here'}: no Dask "
                 f"scheduler answers ({self._redact(_line(error))}); give the address that `dask scheduler` prints, as "
