@@ -18,8 +18,8 @@ from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.schema import among
 from mlflow_parity.reading.histories import drained, missing
 
-#: Points that are asked for at once: a table of so many takes less than 20 MB.
-POINTS = 250_000
+#: Points that are asked for at once: a table of so many takes less than 7 MB.
+POINTS = 80_000
 #: Points that are kept of such a table: where there are more, it is asked for in halves.
 _MOST = 2 * POINTS
 #: Tables at once: one is put in order while the next one comes.
