@@ -21,6 +21,8 @@ pytestmark = pytest.mark.long
 
 SAME = ("--parity-profile", "same-store", "--parity-two-servers")
 OPTIONS: dict[Pair, tuple[str, ...]] = {"migrated": (), "restored": SAME}
+#: Every experiment is split, into one part for each worker.
+SPLIT = "from mlflow_parity.audit.shards import gathering\n\ngathering.LARGE, gathering._EACH = 4, 1\n"
 MANY = ("--parity-max-findings", "1000")
 
 
@@ -84,7 +86,7 @@ def _by_workers(folder: Path, servers: tuple[Server, Server], pair: Pair, of: in
     """Audit with the workers of a cluster; ``of``: into how many parts experiments are split."""
     folder.mkdir(parents=True)
     if of > 1:
-        (folder / "conftest.py").write_text("from mlflow_parity.audit.shards import gathering\n\ngathering.LARGE = 4\n")
+        (folder / "conftest.py").write_text(SPLIT)
     done = audit(folder, servers[0].uri, servers[1].uri, *MANY, *OPTIONS[pair], "--parity-engine", "dask")
     assert done.status == whole.status, done.output
     ours, theirs = done.report, whole.report
