@@ -153,7 +153,7 @@ def test_an_altered_part_is_one_line(tmp_path: Path, what: str) -> None:
     path = written(tmp_path / "part", rows())
     _lines(path, ALTERED[what])
     with pytest.raises(UsageProblem, match=LINE) as caught:
-        PartReader(path, SHARD, clean).check()
+        list(PartReader(path, SHARD, clean).rows())
     assert "\n" not in str(caught.value)
 
 
@@ -181,7 +181,7 @@ def test_objects_of_another_part(tmp_path: Path) -> None:
     shard = replace(SHARD, subset=Subset(1, 2))
     path = written(tmp_path / "part", rows(), shard)
     with pytest.raises(UsageProblem, match="objects of another part"):
-        PartReader(path, shard, clean).check()
+        list(PartReader(path, shard, clean).rows())
 
 
 class Files:

@@ -55,6 +55,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "evaluation_dataset": ("trace",),
     "review_queue": ("trace",),
 }
+#: What is judged of an experiment beside itself.
+IN_EXPERIMENTS: tuple[Kind, ...] = (BY_NAME["run"], *of_family("experiment"))
 _LINK_FACETS = frozenset({"model_inputs", "model_outputs"})
 
 
@@ -302,7 +304,7 @@ class Objects:
     def listed(self, place: Place) -> dict[str, set[str]]:
         """Return the ids, on either side, of all that is judged of an experiment's place beside itself, by kind."""
         found: dict[str, set[str]] = {}
-        for kind in (BY_NAME["run"], *of_family("experiment")):
+        for kind in IN_EXPERIMENTS:
             if "presence" not in self.facets[kind.name] or (place.deleted and kind.part == "scorers"):
                 continue
             views = [

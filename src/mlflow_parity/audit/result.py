@@ -42,6 +42,13 @@ class Reading(Protocol):
         ...
 
 
+class Silent:
+    """Tells nobody what was read."""
+
+    def add(self, side: SideName, **counts: int) -> None:
+        """Say nothing."""
+
+
 @dataclass(slots=True)
 class Result:
     """What an audit found; reports are made from it."""

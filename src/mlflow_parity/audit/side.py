@@ -154,7 +154,11 @@ class Side:
         if finish:
             self.finish()
         else:
-            self.snapshot.record()
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write down what was read so far, so that it can be taken up again."""
+        self.snapshot.record()
 
     def finish(self) -> None:
         """Seal what was read; what is read from now on is read again."""

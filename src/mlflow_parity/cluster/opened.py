@@ -68,7 +68,7 @@ def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:
             )
         return found
 
-    audit = ShardAudit(
+    return ShardAudit(
         settings,
         scratch,
         side,
@@ -77,4 +77,3 @@ def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:
         redact,
         waivers,
     )
-    return audit

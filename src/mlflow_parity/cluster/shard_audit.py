@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
-from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.objects import IN_EXPERIMENTS, Objects
 from mlflow_parity.audit.recording import Judged, Recorder
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
@@ -23,24 +23,19 @@ from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds import BY_NAME, of_family
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.slowing import Limiter
 from mlflow_parity.snapshot import Part
-from mlflow_parity.snapshot.capture import Count, capture
-from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import Snapshot
-from mlflow_parity.snapshot.wanted import Wanted
 
 #: Kinds of which a shard is, in their order; experiments themselves are judged by whoever gave the shards out.
-KINDS_OF_SHARD = tuple(kind.name for kind in (BY_NAME["run"], *of_family("experiment")))
+KINDS_OF_SHARD = tuple(kind.name for kind in IN_EXPERIMENTS)
 #: What would be taken for read when the next shard of the same experiment is.
 _OF_RUNS: tuple[Part, ...] = ("metrics", "artifacts")
 
@@ -61,53 +56,18 @@ class ListedSide(Side):
         """No names: registered models and prompts are in no shard."""
         return {"model": [], "prompt": []}
 
-    def read(
-        self,
-        root: Path,
-        experiments: Sequence[Experiment],
-        parts: Collection[Part],
-        depth: Depth,
-        *,
-        include_deleted: bool,
-        count: Count,
-        model_links: bool = False,
-        asked: Asked | None = None,
-        wanted: Wanted | None = None,
-        finish: bool = True,
-    ) -> None:
-        """Read what is wanted; the manifest stays what it was, as nobody takes this snapshot up again."""
-        assert self.reader is not None
-        self._wanted, self._model_links = wanted, model_links
-        for experiment in experiments:
-            for part in _OF_RUNS:
-                self.snapshot.forget(experiment.experiment_id, part)
-        capture(
-            self.reader,
-            self.snapshot,
-            experiments,
-            parts,
-            depth,
-            include_deleted=include_deleted,
-            count=count,
-            model_links=model_links,
-            wanted=wanted,
-        )
+    def forget(self, experiment: Experiment) -> None:
+        """Forget what hangs on an experiment's runs, of which the next shard needs others."""
+        for part in _OF_RUNS:
+            self.snapshot.forget(experiment.experiment_id, part)
+
+    def _keep(self) -> None:
+        """Leave the manifest as it is: nobody takes this snapshot up again."""
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Takes the latest row."""
-
-    row: Row | None = None
-
+class _Unkept:
     def add(self, row: Row) -> None:
-        """Take a row."""
-        self.row = row
-
-
-class _Silent:
-    def add(self, side: SideName, **counts: int) -> None:
-        """Tell nobody: what was read is told with the shard."""
+        """Keep no row: it is written with its findings."""
 
 
 @dataclass(slots=True)
@@ -194,9 +154,8 @@ class ShardAudit(Audit):
         looks.list_runs(
             {"source": [source.experiment_id], "target": [] if pair is None else [pair.target.experiment_id]}
         )
-        rows = _Rows()
         waivers = WaiverBook(self.waiver_file.waivers)
-        recorder = Recorder(result, rows, waivers, self.settings.max_findings, self._redact)
+        recorder = Recorder(result, _Unkept(), waivers, self.settings.max_findings, self._redact)
         writer = PartWriter(path, shard, clean)
         try:
             for number, kind in enumerate(KINDS_OF_SHARD):
@@ -238,10 +197,15 @@ class ShardAudit(Audit):
         assert self.share is not None
         lists = self._lists
         reader = SidesReader(
-            self.sides, self.settings, self._scratch, _Silent(), lists.selected, self._parts, links_read(self.selection)
+            self.sides, self.settings, self._scratch, Silent(), lists.selected, self._parts, links_read(self.selection)
         )
         reader.go_on({name: side.snapshot.root for name, side in self.sides.items()})
         copies = [] if pair is None else [pair.target]
+        for name, experiments in zip(SIDES, ([source], copies), strict=True):
+            side = self.sides[name]
+            if isinstance(side, ListedSide):
+                for experiment in experiments:
+                    side.forget(experiment)
         reader.more(wanted_of(self.share, lists.origins, self._whole), {"source": [source], "target": copies})
 
     def _counts(self, source: Experiment, pair: ExperimentPair | None) -> dict[SideName, dict[str, int]]:

@@ -45,7 +45,7 @@ class Slowing:
             threading.Thread(target=self._watch, name="parity-slowing", daemon=True).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._ended.set()
 
     def _watch(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def _judged(place: str, audit: str, checksum: str, connections: int, shard: Shar
         opened.audit.judge(shard, local)
         # another try of the same shard has another name, so that neither is half of the other
         name = f"{audit}/{new_name()}"
-        return {"name": name, "checksum": shared.put(local, name), "pid": os.getpid()}
+        return {"name": name, "checksum": shared.put(local, name)}
     finally:
         local.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
 from mlflow_parity.audit.objects import Objects
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.side import SideName
@@ -31,11 +31,6 @@ class Verdicts:
     def add(self, row: Row) -> None:
         """Append one row."""
         self.rows.append(row)
-
-
-class _Silent:
-    def add(self, side: SideName, **counts: int) -> None:
-        """Tell nobody."""
 
 
 class Trial(Audit):
@@ -61,7 +56,7 @@ class Trial(Audit):
         self.scope.moved = self._moved
         chosen = tuple(item.key for item in items if item.family == family)
         verdicts = Verdicts()
-        verdicts.waivers = self.run(Selection(tuple(promises), chosen), verdicts, _Silent()).waivers
+        verdicts.waivers = self.run(Selection(tuple(promises), chosen), verdicts, Silent()).waivers
         return verdicts
 
     def _limits(self, *_: object) -> None:

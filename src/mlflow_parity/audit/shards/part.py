@@ -137,21 +137,11 @@ class PartReader:
         assert self._sums is not None
         return self._sums
 
-    def check(self) -> Sums:
-        """Read everything once, so that nothing of a damaged part is taken.
-
-        Raises:
-            UsageProblem: it is no part, not of this shard, cut, or contradicts itself.
-        """
-        for _ in self.rows():
-            pass
-        return self.sums
-
     def rows(self) -> Iterator[Placed]:
         """Yield the rows in order.
 
         Raises:
-            UsageProblem: as :meth:`check`.
+            UsageProblem: it is no part, not of this shard, cut, or contradicts itself.
         """
         try:
             yield from self._rows()

@@ -59,7 +59,7 @@ class Stages:
     def ahead(self, *, sparsely: bool = False) -> None:
         """Read the places in which objects are told apart by what they hold: nothing is paired before.
 
-        ``sparsely``: no more of them than that, as others read the rest.
+        ``sparsely``: only what tells them apart, as workers read the rest.
         """
         apart = {kind for kind, _ in self.noted if KINDS[kind].family == "experiment"}
         names = {place for kind, place in self.noted if kind in apart}

@@ -183,7 +183,7 @@ class _Bucket:
 
 @dataclass(slots=True)
 class AttributesOfBuckets:
-    """Asks for what is told of files, and no more where it is refused or leads to nothing; for many threads."""
+    """Asks for what is told of files, and stops where it is refused or leads to nothing; for many threads."""
 
     refused: dict[str, None] = field(default_factory=dict)
     """Buckets in which the right to it is missing."""
