@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -83,7 +84,8 @@ class DaskCluster:
             archive.unlink(missing_ok=True)
         distributed = _distributed()
         for side in ("source", "target"):
-            distributed.Variable(variable_of(self._audit, side), client=self._client).set("")
+            variable = distributed.Variable(variable_of(self._audit, side), client=self._client)
+            self._asked(partial(variable.set, ""))
         return len(versions)
 
     def work(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Path]]:
@@ -175,7 +177,7 @@ class DaskCluster:
                     f"--parity-dask-scheduler: {self._where} has no workers; start some with: dask worker ADDRESS"
                 )
             time.sleep(_LOOK)
-        answers: Mapping[str, Any] = self._client.run(worker.version, on_error="return")
+        answers: Mapping[str, Any] = self._asked(partial(self._client.run, worker.version, on_error="return"))
         return {
             name: answer if isinstance(answer, str) else f"not at all ({self._redact(_line(answer))})"
             for name, answer in answers.items()
@@ -187,20 +189,31 @@ class DaskCluster:
         Raises:
             ClusterFailed: the scheduler does not tell.
         """
+        if self._client.status != "running":
+            raise self._gone(f"the connection is {self._client.status}")
+        return len(self._asked(self._client.nthreads))
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        """Return what the scheduler answers.
+
+        Raises:
+            ClusterFailed: it is gone.
+        """
         try:
-            if self._client.status == "running":
-                return len(self._client.nthreads())
-            why = f"the connection is {self._client.status}"
+            return question()
         except Exception as error:
-            why = _line(error)
-        raise ClusterFailed(
+            raise self._gone(_line(error)) from None
+
+    def _gone(self, why: str) -> ClusterFailed:
+        return ClusterFailed(
             f"{self._where}: the scheduler is gone ({self._redact(why)}); {_NO_VERDICT}: start it and its workers, and "
             "audit again"
         )
 
     def _submit(self, shard: Shard) -> Any:
         self._submitted += 1
-        return self._client.submit(
+        submit = partial(
+            self._client.submit,
             worker.judge,
             self._place,
             self._audit,
@@ -210,11 +223,12 @@ class DaskCluster:
             key=f"mlflow-parity-{self._audit}-{self._submitted}",
             pure=False,
         )
+        return self._asked(submit)
 
     def _taken(self, shard: Shard, future: Any) -> Path:
         """Return what was written of a shard, from the shared place."""
         if future.status == "error":
-            error = future.exception()
+            error = self._asked(future.exception)
             if type(error).__name__ == "KilledWorker":
                 raise ClusterFailed(
                     f"{self._where}: workers died again and again while they judged {shard} (out of memory?); "
@@ -226,7 +240,7 @@ class DaskCluster:
         if future.status != "finished":
             self._workers()
             raise ClusterFailed(f"{self._where}: {shard} was given up ({future.status}); {_NO_VERDICT}: audit again")
-        answer = future.result()
+        answer = self._asked(future.result)
         future.release()
         return self._fetched(shard, answer)
 
