@@ -294,7 +294,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         dask_dir=values.get("dask-dir", ""),
     )
     check(values, partial(_is_given, values=values))
-    check_cluster(settings)
+    ends = {"source": settings.source, "target": settings.target}
+    check_cluster(settings.engine, settings.dask_scheduler, settings.dask_dir, ends)
     own_way("source", source, settings.source_artifacts)
     own_way("target", target, settings.target_artifacts)
     if settings.source.is_same_as(settings.target):

@@ -20,19 +20,9 @@ from support.proxy import Fault, proxying
 from support.seed import EPOCH, Seeder
 from support.seed_objects import HOOK
 from support.seed_traps import seed_traps
-from support.servers import FreshServer
+from support.servers import FreshServer, counts_of
 
 from mlflow_parity.standin.servers import Server, clean_environment
-
-#: Tables of a server in which a second run would leave traces, if it made anything twice.
-_TABLES = ("experiments", "runs", "metrics", "params", "tags", "inputs", "logged_models", "registered_models",
-           "model_versions", "trace_info", "assessments", "scorer_versions", "evaluation_dataset_records",
-           "webhooks")  # fmt: skip
-
-
-def _counts(server: Server) -> dict[str, int]:
-    with closing(sqlite3.connect(server.database_path, timeout=30)) as database:
-        return {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES}
 
 
 def _run(source: Server, target: Server) -> list[str]:
@@ -123,10 +113,10 @@ def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path, kills
     assert "GREEN" in done.output
     found = AuditRun(done.status, done.output, folder / "reports").rows()
     assert {row.kind for row in found if row.facet == "presence"} >= _KINDS
-    assert _counts(target) == _counts(undisturbed)
+    assert counts_of(target) == counts_of(undisturbed)
     again = migrate_py(folder, *_run(source, target), "--no-verify")
     assert again.status == 0, again.output[-4000:]
-    assert _counts(target) == _counts(undisturbed)
+    assert counts_of(target) == counts_of(undisturbed)
 
 
 @pytest.mark.long
@@ -176,14 +166,14 @@ def test_what_is_new(fresh_server: FreshServer, tmp_path: Path) -> None:
     seed.log(going, metrics=[("loss", 1.0, EPOCH, 0)])
     seed.artifact(going, "notes.txt", b"first\n")
     assert migrate_py(tmp_path, *_run(source, target)).status == 0
-    before = _counts(target)
+    before = counts_of(target)
     seed.log(going, params={"late": "1"}, metrics=[("loss", 0.5, EPOCH + 1, 1)])
     seed.artifact(going, "notes.txt", b"second\n")
     seed.end(going)
     seed.end(seed.run(experiment, "came later"))
     done = migrate_py(tmp_path, *_run(source, target))
     assert done.status == 0, done.output[-4000:]
-    after = _counts(target)
+    after = counts_of(target)
     assert {name: after[name] - before[name] for name in ("runs", "metrics", "params")} == {
         "runs": 1,
         "metrics": 1,

@@ -80,8 +80,8 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
 
     for place in ("s3://", "s3://*", "s3://bucket/a/../b", "s3://Bucket!/x"):
         with pytest.raises(UsageProblem, match="--parity-dask-dir"):
-            SharedPlace(place)
-    shared = SharedPlace(str(tmp_path / "new" / "place"))
+            SharedPlace(place, "--parity-dask-dir")
+    shared = SharedPlace(str(tmp_path / "new" / "place"), "--parity-dask-dir")
     (tmp_path / "file").write_bytes(b"content")
     checksum = shared.put(tmp_path / "file", "audit/one")
     shared.get("audit/one", tmp_path / "copy", checksum)

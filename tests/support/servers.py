@@ -105,3 +105,15 @@ def copy_database(source: Path, target: Path) -> None:
     """Overwrite the SQLite database ``target`` with ``source``; servers may be running on both."""
     with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(target, timeout=30)) as new:
         old.backup(new)
+
+
+#: Tables of a server in which a second run would leave traces, if it made anything twice.
+_TABLES = ("experiments", "runs", "metrics", "params", "tags", "inputs", "logged_models", "registered_models",
+           "model_versions", "trace_info", "assessments", "scorer_versions", "evaluation_dataset_records",
+           "webhooks")  # fmt: skip
+
+
+def counts_of(server: Server) -> dict[str, int]:
+    """Return how many rows there are in each table of a server with SQLite."""
+    with closing(sqlite3.connect(server.database_path, timeout=30)) as database:
+        return {table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES}

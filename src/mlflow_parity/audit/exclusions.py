@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import Location
 
 _LIVE = "what workers read stays with them"
 _WHOLE = "estimated is an audit of everything in scope; leave one of them out"
@@ -57,27 +57,30 @@ def check(values: Mapping[str, str], is_given: Callable[[str], bool]) -> None:
                 raise UsageProblem(f"{name} and {flag} exclude each other: {why}")
 
 
-def check_cluster(settings: Settings) -> None:
+def check_cluster(
+    engine: str, scheduler: str, place: str, ends: Mapping[str, Location | None], option: str = "--parity-"
+) -> None:
     """Look whether what workers need is there, and nothing of it a secret.
+
+    ``option`` is what stands before the names of the options, ``ends`` are both sides, where they are known.
 
     Raises:
         UsageProblem: one line for what is missing or must not be given.
     """
-    cluster = settings.dask_scheduler or settings.dask_dir
-    if settings.engine != "dask":
-        if cluster:
-            name = "--parity-dask-scheduler" if settings.dask_scheduler else "--parity-dask-dir"
-            raise UsageProblem(f"{name} is of --parity-engine dask, which is missing; add it")
+    if engine != "dask":
+        if scheduler or place:
+            name = "dask-scheduler" if scheduler else "dask-dir"
+            raise UsageProblem(f"{option}{name} is of {option}engine dask, which is missing; add it")
         return
-    if settings.dask_scheduler and not settings.dask_dir:
+    if scheduler and not place:
         raise UsageProblem(
-            "--parity-dask-scheduler: workers on other machines need a place that all of them read and write; add "
-            "--parity-dask-dir with a folder that is mounted everywhere, or an s3:// URI"
+            f"{option}dask-scheduler: workers on other machines need a place that all of them read and write; add "
+            f"{option}dask-dir with a folder that is mounted everywhere, or an s3:// URI"
         )
-    for side, location in (("source", settings.source), ("target", settings.target)):
-        if location.secrets:
+    for side, location in ends.items():
+        if location is not None and location.secrets:
             raise UsageProblem(
-                f"--parity-engine dask: the {side}'s address holds a password, which is not sent to workers; set "
+                f"{option}engine dask: the {side}'s address holds a password, which is not sent to workers; set "
                 f"{side.upper()}_MLFLOW_TRACKING_USERNAME and {side.upper()}_MLFLOW_TRACKING_PASSWORD here and on the "
                 "workers"
             )

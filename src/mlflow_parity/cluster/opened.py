@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from mlflow_parity import __version__
 from mlflow_parity.audit.opening import open_server
 from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.settings import Settings
@@ -15,18 +11,11 @@ from mlflow_parity.audit.shards.job import JOB, RENAMES, WAIVERS
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.cluster.shard_audit import ListedSide, ShardAudit
+from mlflow_parity.cluster.told import location_of, read_told, settings_of
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.kinds.check_registry import Selection
-
-
-def _location(told: Mapping[str, Any]) -> Location:
-    return Location(**{**told, "userinfo": None})
-
-
-def _lists(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:
@@ -35,20 +24,12 @@ def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:
     Raises:
         UsageProblem: it is of another version, or what it needs is not on this machine.
     """
-    try:
-        told = json.loads((folder / JOB).read_text(encoding="utf-8"))
-        version = told["version"]
-    except (OSError, ValueError, TypeError, KeyError):
-        raise UsageProblem("what workers were given is damaged; audit again") from None
-    if version != __version__:
-        raise UsageProblem(
-            f"a worker has mlflow-parity {__version__}, and the audit is of {version}; install the same everywhere"
-        )
+    told = read_told(folder / JOB, "audit again")
     redact = Redactor.from_environment()
     settings = Settings(
-        source=_location(told["source"]),
-        target=_location(told["target"]),
-        **{**_lists(told["settings"]), "workers": workers, "snapshot_dir": None},
+        source=location_of(told["source"]),
+        target=location_of(told["target"]),
+        **{**settings_of(told["settings"]), "workers": workers, "snapshot_dir": None},
     )
     renames = load_renames(str(folder / RENAMES)) if (folder / RENAMES).exists() else Renames()
     waivers = load_waivers(str(folder / WAIVERS) if (folder / WAIVERS).exists() else None)

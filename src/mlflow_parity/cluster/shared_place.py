@@ -16,20 +16,23 @@ from mlflow_parity.core.files import file_sha256, make_folder, make_inside, put,
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
 _S3 = "s3://"
-_OPTION = "--parity-dask-dir"
 
 
 class SharedPlace:
-    """Files by their names in a folder, or below a prefix in S3 (with the caller's own credentials)."""
+    """Files by their names in a folder, or below a prefix in S3 (with the caller's own credentials).
 
-    def __init__(self, place: str) -> None:
+    ``option`` is the one that names it.
+    """
+
+    def __init__(self, place: str, option: str) -> None:
         self.place = place
+        self._option = option
         self._files: Any = None
         if not place.startswith(_S3):
             self._root = str(Path(place).expanduser().absolute())
             return
         # as with --parity-allow-place: one bucket, and a prefix
-        given_places(place, _OPTION)
+        given_places(place, option)
         self._root = place.removeprefix(_S3).rstrip("/")
         self._files = _s3()
 
@@ -74,7 +77,7 @@ class SharedPlace:
             raise self._problem("read", error) from None
         if file_sha256(local) != checksum:
             raise UsageProblem(
-                f"{_OPTION}: {self.place}: {name} is not what was written there: it was cut or altered; audit again"
+                f"{self._option}: {self.place}: {name} is not what was written there: it was cut or altered; try again"
             )
 
     def clear(self, name: str) -> None:
@@ -88,8 +91,8 @@ class SharedPlace:
     def _problem(self, what: str, error: OSError) -> UsageProblem:
         why = error.strerror or str(error).splitlines()[0]
         return UsageProblem(
-            f"{_OPTION}: {self.place} cannot be {what} ({why}); give a folder or s3:// URI that this process and all "
-            "workers may read and write"
+            f"{self._option}: {self.place} cannot be {what} ({why}); give a folder or s3:// URI that this process and "
+            "all workers may read and write"
         )
 
 
@@ -113,9 +116,16 @@ def packed(files: Mapping[str, Path], archive: Path) -> None:
 
 
 def unpacked(archive: Path, folder: Path) -> None:
-    """Take an archive apart."""
-    with zipfile.ZipFile(archive) as packing:
-        packing.extractall(folder)
+    """Take an archive apart.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packing:
+            packing.extractall(folder)
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from None
 
 
 def new_name() -> str:

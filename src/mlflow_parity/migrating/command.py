@@ -19,7 +19,7 @@ from mlflow_parity.migrating.demo import run_demo
 from mlflow_parity.migrating.exim.tool import require_extras
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.migration import Migration
-from mlflow_parity.migrating.settings import add_arguments, settings_of
+from mlflow_parity.migrating.settings import add_arguments, add_cluster_arguments, settings_of
 from mlflow_parity.sagemaker.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.sagemaker.apps import create_app_for
 
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
             step.add_argument("--from-export", action="store_true", help="Audit against the export, not the source")
         if name == "run":
             step.add_argument("--no-verify", action="store_true", help="Leave the audit for later")
+            add_cluster_arguments(step)
         if name in ("run", "plan"):
             step.add_argument(
                 "--create-app", metavar="NAME", help="Make a SageMaker MLflow App first, and migrate to it"

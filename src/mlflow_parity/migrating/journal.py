@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS objects (
     PRIMARY KEY (kind, source_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS targets ON objects (kind, target_id);
+CREATE INDEX IF NOT EXISTS places ON objects (place);
 CREATE TABLE IF NOT EXISTS doubts (
     kind TEXT NOT NULL, source_id TEXT NOT NULL, PRIMARY KEY (kind, source_id)
 ) WITHOUT ROWID;
@@ -46,6 +47,38 @@ CREATE TABLE IF NOT EXISTS doubts (
 _FOUND_BY_NAME = (
     "experiment", "registered_model", "prompt", "prompt_version", "evaluation_dataset", "webhook", "scorer"
 )  # fmt: skip
+
+
+_CHANGE = "UPDATE objects SET"
+
+
+def _change(what: str) -> str:
+    return f"{_CHANGE} {what}, changed = :now WHERE kind = :kind AND source_id = :id"
+
+
+#: All that can be noted of an object, each as a statement.
+NOTES = {
+    "begin": (
+        "INSERT INTO objects VALUES (:kind, :id, NULL, 'begun', :place, :name, NULL, NULL, :now, '') "
+        "ON CONFLICT (kind, source_id) DO UPDATE SET state = 'begun', reason = NULL, place = excluded.place, "
+        "name = excluded.name, changed = excluded.changed"
+    ),
+    "making": _change("origin = 'made'"),
+    "not-made": _change("origin = ''"),
+    "doubt": "INSERT OR IGNORE INTO doubts VALUES (:kind, :id)",
+    "created": _change("origin = CASE origin WHEN '' THEN 'made' ELSE origin END, target_id = :value"),
+    "found": _change(
+        "origin = CASE WHEN target_id = :value THEN origin WHEN target_id IS NULL AND origin = 'made' THEN 'made' "
+        "ELSE 'adopted' END, target_id = :value"
+    ),
+    "adopted": _change("origin = 'adopted', target_id = :value"),
+    "done": _change("state = 'done', reason = NULL, digest = :value"),
+    "digested": _change("digest = :value"),
+    "failed": _change("state = 'failed', reason = :value"),
+    "unmovable": _change("state = 'unmovable', reason = :value"),
+    "again": _change("state = 'begun', reason = NULL, digest = NULL"),
+    "forget": "DELETE FROM objects WHERE kind = :kind AND source_id = :id",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +204,12 @@ class Journal:
 
     def begin(self, kind: str, source_id: str, *, place: str = "", name: str = "") -> None:
         """Note that an object is about to be made, or gone on with; its target id stays."""
-        self._write(
-            "INSERT INTO objects VALUES (?, ?, NULL, 'begun', ?, ?, NULL, NULL, ?, '') ON CONFLICT (kind, source_id) "
-            "DO UPDATE SET state = 'begun', reason = NULL, place = excluded.place, name = excluded.name, "
-            "changed = excluded.changed",
-            (kind, source_id, place, name, time.time()),
-        )
+        self.note("begin", kind, source_id, place=place, name=name)
 
     @contextmanager
     def making(self, kind: str, source_id: str) -> Iterator[None]:
         """Note that it is not on the target and a request is about to make it: what is found after a kill is ours."""
-        self._change(kind, source_id, "origin = ?1", "made")
+        self.note("making", kind, source_id)
         try:
             yield
         except ParityError as error:
@@ -189,56 +217,75 @@ class Journal:
             if not isinstance(error, TransportError) and not (
                 isinstance(error, RequestRefused) and error.status >= 500
             ):
-                self._change(kind, source_id, "origin = ?1", "")
+                self.note("not-made", kind, source_id)
             raise
 
     def doubt(self, kind: str, source_id: str) -> None:
         """Note that a request to make it ended without an answer of the server: a second one may come to be, late."""
-        self._write("INSERT OR IGNORE INTO doubts VALUES (?, ?)", (kind, source_id))
+        self.note("doubt", kind, source_id)
 
     def created(self, kind: str, source_id: str, target_id: str) -> None:
         """Note what it became on the target, right after it was made, or found by what only we write.
 
         What was adopted stays adopted.
         """
-        change = "origin = CASE origin WHEN '' THEN 'made' ELSE origin END, target_id = ?1"
-        self._change(kind, source_id, change, target_id)
+        self.note("created", kind, source_id, target_id)
 
     def found(self, kind: str, source_id: str, target_id: str) -> None:
         """Note a target object of its name: ours, if the journal knows it or it was about to be made, else adopted."""
-        change = (
-            "origin = CASE WHEN target_id = ?1 THEN origin WHEN target_id IS NULL AND origin = 'made' THEN 'made' "
-            "ELSE 'adopted' END, target_id = ?1"
-        )
-        self._change(kind, source_id, change, target_id)
+        self.note("found", kind, source_id, target_id)
 
     def adopted(self, kind: str, source_id: str, target_id: str) -> None:
         """Note a target object that somebody else made."""
-        self._change(kind, source_id, "origin = 'adopted', target_id = ?1", target_id)
+        self.note("adopted", kind, source_id, target_id)
 
     def done(self, kind: str, source_id: str, digest: str | None = None) -> None:
         """Note that it is whole; ``digest`` of the source object tells a later run whether it changed since."""
-        self._change(kind, source_id, "state = 'done', reason = NULL, digest = ?1", digest)
+        self.note("done", kind, source_id, digest)
 
     def digested(self, kind: str, source_id: str, digest: str) -> None:
         """Note which state of the source object was written, whatever else is to be said of it."""
-        self._change(kind, source_id, "digest = ?1", digest)
+        self.note("digested", kind, source_id, digest)
 
     def failed(self, kind: str, source_id: str, reason: str) -> None:
         """Note why it could not be moved this time."""
-        self._change(kind, source_id, "state = 'failed', reason = ?1", reason)
+        self.note("failed", kind, source_id, reason)
 
     def unmovable(self, kind: str, source_id: str, reason: str) -> None:
         """Note that MLflow's API cannot write it."""
-        self._change(kind, source_id, "state = 'unmovable', reason = ?1", reason)
+        self.note("unmovable", kind, source_id, reason)
 
     def again(self, kind: str, source_id: str) -> None:
         """Say that an object is to be gone on with, as if it had not been done; its target id stays."""
-        self._change(kind, source_id, "state = 'begun', reason = NULL, digest = ?1", None)
+        self.note("again", kind, source_id)
 
     def forget(self, kind: str, source_id: str) -> None:
         """Drop an object, so that it is moved again."""
-        self._write("DELETE FROM objects WHERE kind = ? AND source_id = ?", (kind, source_id))
+        self.note("forget", kind, source_id)
+
+    def note(
+        self, what: str, kind: str, source_id: str, value: str | None = None, *, place: str = "", name: str = ""
+    ) -> None:
+        """Write one of :data:`NOTES` of an object; ``value`` is what it says beside.
+
+        Raises:
+            KeyError: it changes an object that was not begun.
+            NoSpace: the disk takes nothing any more.
+        """
+        values = {"kind": kind, "id": source_id, "value": value, "place": place, "name": name, "now": time.time()}
+        with self._lock, _on_disk(), closing(self._file.execute(NOTES[what], values)) as cursor:
+            if cursor.rowcount != 1 and NOTES[what].startswith(_CHANGE):
+                raise KeyError(f"{kind} {source_id} was not begun")
+
+    def take_in(self, entries: Iterable[Entry], doubts: Iterable[tuple[str, str]]) -> None:
+        """Take in what another journal says; it stands for what is known of the same objects here."""
+        with self._lock, _on_disk():
+            self._file.execute("BEGIN IMMEDIATE")
+            self._file.executemany(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(astuple, entries)
+            )
+            self._file.executemany("INSERT OR IGNORE INTO doubts VALUES (?, ?)", doubts)
+            self._file.execute("COMMIT")
 
     # --- what is known
 
@@ -319,29 +366,16 @@ class Journal:
                 return
             after = rows[-1][:2]
 
+    def doubts(self) -> list[tuple[str, str]]:
+        """Return kind and source id of every object of which :meth:`doubt` was told."""
+        with self._lock:
+            return [(kind, one) for kind, one in self._file.execute("SELECT kind, source_id FROM doubts").fetchall()]
+
     def counts(self) -> dict[tuple[str, State], int]:
         """Return how many objects there are by kind and state."""
         with self._lock:
             rows = self._file.execute("SELECT kind, state, count(*) FROM objects GROUP BY kind, state").fetchall()
         return {(kind, state): count for kind, state, count in rows}
-
-    def _change(self, kind: str, source_id: str, change: str, value: str | None) -> None:
-        with (
-            self._lock,
-            _on_disk(),
-            closing(
-                self._file.execute(
-                    f"UPDATE objects SET {change}, changed = ?2 WHERE kind = ?3 AND source_id = ?4",  # noqa: S608 - our own text
-                    (value, time.time(), kind, source_id),
-                )
-            ) as cursor,
-        ):
-            if cursor.rowcount != 1:
-                raise KeyError(f"{kind} {source_id} was not begun")
-
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._lock, _on_disk():
-            self._file.execute(statement, values)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.notice import migrate_command, notices_text
 from mlflow_parity.core.text import counted, visible
+from mlflow_parity.migrating.batches import batches, moved
 from mlflow_parity.migrating.exim.tool import tool_log
 from mlflow_parity.migrating.export.exporting import Exporter, discard, unread
 from mlflow_parity.migrating.export.tool_files import write_tool_files
@@ -228,7 +229,7 @@ class Migration(Ends):
     def _export(self) -> list[Unread]:
         exporter, experiments = self._exporter()
         say(f"Reading {counted(len(experiments), 'experiments')} of {self.source.location.display}")
-        for batch in self._batches(experiments):
+        for batch in batches(experiments, self.settings.batch_size):
             exporter.batch(batch)
         exporter.server()
         return exporter.finish()
@@ -244,7 +245,7 @@ class Migration(Ends):
         experiments = context.experiments
         say(f"Writing {counted(len(experiments), 'experiments')} to {context.writer.location.display}")
         with PausedWebhooks(context):
-            for batch in self._batches(experiments):
+            for batch in batches(experiments, self.settings.batch_size):
                 self.mark.confirm()
                 for experiment in batch:
                     write_tool_files(self.folder, experiment, self._tool_log)
@@ -297,13 +298,7 @@ class Migration(Ends):
             progressed.batches = [one for one in progressed.batches if self.folder.snapshot.sidecar(one, "runs")]
             progressed.exported = False
             discard(self.folder, self.journal, progressed.batches)
-            say(f"Moving {counted(len(experiments), 'experiments')} in batches of {self.settings.batch_size}")
-            for batch in self._batches(experiments):
-                if all(one.experiment_id in progressed.batches for one in batch):
-                    continue
-                exporter.batch(batch)
-                self.mark.confirm()
-                import_batch(context, batch)
+            for batch in moved(self, exporter, experiments, progressed.batches):
                 progressed.batches += [one.experiment_id for one in batch]
                 self.work.save(progressed)
                 discard(self.folder, self.journal, progressed.batches)
@@ -344,11 +339,6 @@ class Migration(Ends):
         self.progress.expect("source", len(experiments))
         exporter.begin(experiments)
         return exporter, experiments
-
-    def _batches(self, experiments: Sequence[Experiment]) -> Iterator[Sequence[Experiment]]:
-        size = self.settings.batch_size
-        for first in range(0, len(experiments), size):
-            yield experiments[first : first + size]
 
     def _bind(self) -> None:
         origin = self.folder.snapshot.origin

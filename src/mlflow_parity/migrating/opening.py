@@ -54,6 +54,10 @@ class Ends:
     ) -> None:
         self._stack.close()
 
+    def say(self, line: str) -> None:
+        """Say what is to be known at once."""
+        say(line)
+
     # --- what a step needs
 
     @cached_property
@@ -140,7 +144,7 @@ class Ends:
             lambda: self.source.places.s3,
             target,
             self.folder.blobs.root,
-            lambda line: say(self.settings.redactor(line)),
+            lambda line: self.say(self.settings.redactor(line)),
             workers=self.settings.workers,
         )
         self._stack.callback(copies.close)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mlflow_parity.audit.exclusions import check_cluster
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
 from mlflow_parity.core.records import Experiment
@@ -45,6 +46,12 @@ class Settings:
     allow_place: tuple[str, ...] = ()
     """Places in S3, beside the servers' own, that are read and written with the migrator's rights."""
     enable_webhooks: bool = False
+    engine: str = "threads"
+    """What moves experiments: threads of this process, or ``dask``: the workers of a cluster."""
+    dask_scheduler: str = ""
+    """Address of its scheduler; empty: workers are started on this machine."""
+    dask_dir: str = ""
+    """Folder or ``s3://`` URI that this process and all workers read and write."""
 
     @property
     def redactor(self) -> Redactor:
@@ -116,6 +123,19 @@ def add_arguments(parser: argparse.ArgumentParser, *, source: bool, target: bool
     )
 
 
+def add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say who does the work."""
+    add = parser.add_argument
+    add(
+        "--engine",
+        choices=("threads", "dask"),
+        default="threads",
+        help="What moves and audits: threads of this process, or dask: workers of a Dask cluster (extra: dask)",
+    )
+    add("--dask-scheduler", metavar="ADDRESS", help="Scheduler of the cluster; without it workers are started here")
+    add("--dask-dir", metavar="PLACE", help="Folder or s3:// URI that this process and all workers read and write")
+
+
 def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Settings:
     """Validate the arguments.
 
@@ -151,7 +171,20 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         accept_hidden=args.accept_hidden,
         enable_webhooks=getattr(args, "enable_webhooks", False),
         allow_place=given_places("\n".join(args.allow_place or ()), MIGRATE_OPTION),
+        **_cluster(args, {"source": source, "target": target}),
     )
+
+
+def _cluster(args: argparse.Namespace, ends: Mapping[str, Location | None]) -> dict[str, str]:
+    """Return what the options say of workers, for the steps that have them."""
+    engine, scheduler, place = (getattr(args, name, None) or "" for name in ("engine", "dask_scheduler", "dask_dir"))
+    check_cluster(engine, scheduler, place, ends, "--")
+    if engine == "dask" and not args.discard_export:
+        raise UsageProblem(
+            "--engine dask: workers keep nothing of what they moved, so no export is kept; add --discard-export (an "
+            "export to keep is made by `export`, on this machine)"
+        )
+    return {"engine": engine or "threads", "dask_scheduler": scheduler, "dask_dir": place}
 
 
 def needed(settings: Settings, *, source: bool = False, target: bool = False) -> None:

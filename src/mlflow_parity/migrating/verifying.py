@@ -44,6 +44,16 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
         arguments += ["--parity-rename", str(settings.rename.expanduser().absolute())]
     for place in settings.allow_place:
         arguments += [AUDIT_OPTION, place]
+    if settings.engine == "dask":
+        arguments += ["--parity-engine", "dask"]
+        # the audit runs in a folder of its own
+        place = (
+            settings.dask_dir
+            if "://" in settings.dask_dir or not settings.dask_dir
+            else str(Path(settings.dask_dir).expanduser().absolute())
+        )
+        given = {"--parity-dask-scheduler": settings.dask_scheduler, "--parity-dask-dir": place}
+        arguments += [text for option, value in given.items() if value for text in (option, value)]
     return [
         *arguments,
         "--parity-report-dir",

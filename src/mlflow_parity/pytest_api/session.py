@@ -48,6 +48,7 @@ from mlflow_parity.self_test.run import self_test
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
+    from mlflow_parity.audit.shards.part import Shard
     from mlflow_parity.cluster.dask_cluster import DaskCluster
 
 _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTALL)
@@ -92,7 +93,7 @@ class Main(Shared):
         """What the inventory has to say for the report."""
         self.known: list[KnownHashes] = []
         """What earlier audits have read of the files of each live side, where that is asked for."""
-        self.cluster: DaskCluster | None = None
+        self.cluster: DaskCluster[Shard] | None = None
         """Workers that judge; ``None``: this process does."""
         self.checksums = ChecksumReports(settings.checksums, self.folder, with_crc64nvme=with_crc64nvme())
 
@@ -135,9 +136,9 @@ class Main(Shared):
             return Side(name, location, reader, renames.digest)
 
         if self.settings.engine == "dask":
-            from mlflow_parity.cluster.dask_cluster import DaskCluster
+            from mlflow_parity.cluster.judging import judging_cluster
 
-            self.cluster = DaskCluster(self.settings, self.folder, self.redactor)
+            self.cluster = judging_cluster(self.settings, self.folder, self.redactor)
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor, cluster=self.cluster)
         self._items = self.audit.inventory()
         self.shared = self._shared(self.audit)

@@ -56,6 +56,7 @@ class Exporter:
         self._include_deleted = include_deleted
         self._log = log
         self._count = count
+        reader.save_to, reader.leave = folder.blobs, leave
 
     def begin(self, experiments: Sequence[Experiment]) -> Snapshot:
         """Start the snapshot of these experiments, or take up the unfinished one that is there.
@@ -87,7 +88,6 @@ class Exporter:
         )
         self._folder.set_aside()
         self._folder.clear_parts()
-        self._reader.save_to, self._reader.leave = self._folder.blobs, self._leave
         snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)
         self._folder.use(snapshot)
         if self._folder.scope != self._scope:

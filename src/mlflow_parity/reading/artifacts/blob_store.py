@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_parity.core.files import make_inside
+from mlflow_parity.core.files import make_inside, put, temporary
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -47,6 +48,18 @@ class Blobs:
             return self.is_whole(sha256)
         except OSError:
             return False
+
+    def take(self, file: Path) -> bool:
+        """Move a file here that is named by its digest; false: its bytes are others."""
+        if not _DIGEST.fullmatch(file.name) or not Blobs(file.parent.parent).holds(file.name):
+            return False
+        place = self.path(file.name)
+        make_inside(place.parent)
+        # it may come from another disk
+        made = temporary(place)
+        shutil.move(file, made)
+        put(made, place)
+        return True
 
     def open(self) -> Blob:
         """Begin to keep a file whose digest is not known yet."""

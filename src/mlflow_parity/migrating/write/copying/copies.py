@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -134,6 +134,18 @@ class Copies:
                 raise self._failed(error) from None
             put(Path(kept.name), file.size or 0)
         self._count("streamed")
+
+    def taken_out(self) -> dict[str, int]:
+        """Return how many files came which way since this was asked last."""
+        with self._lock:
+            found = dict(self._done)
+            self._done.clear()
+        return found
+
+    def take_in(self, counts: Mapping[str, int]) -> None:
+        """Count what others have brought."""
+        with self._lock:
+            self._done.update(counts)
 
     @property
     def told(self) -> str:

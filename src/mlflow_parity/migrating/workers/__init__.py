@@ -1,0 +1,1 @@
+"""Workers of a Dask cluster that move experiments, and the one journal that all of them write."""

@@ -1,0 +1,52 @@
+"""What ``migrate.py run`` says to options of a cluster that do not go together: one line, before anything is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.migrating.command import parser
+from mlflow_parity.migrating.settings import Settings, settings_of
+from mlflow_parity.migrating.verifying import audit_arguments
+
+_ENDS = ["--source-uri", "http://127.0.0.1:1", "--target-uri", "http://127.0.0.1:2"]
+_DASK = ["--engine", "dask"]
+_AT = ["--dask-scheduler", "tcp://127.0.0.1:8786"]
+
+
+def _settings(*options: str) -> Settings:
+    return settings_of(parser().parse_args(["run", *_ENDS, *options]), {})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (_DASK, "add --discard-export"),
+        ([*_DASK, "--keep-export"], "add --discard-export"),
+        (_AT, "--dask-scheduler is of --engine dask, which is missing"),
+        (["--dask-dir", "/mnt/shared"], "--dask-dir is of --engine dask, which is missing"),
+        ([*_DASK, *_AT, "--discard-export"], "add --dask-dir with a folder"),
+        (
+            [*_DASK, "--discard-export", "--target-uri", "http://u:hunter2@127.0.0.1:2"],
+            "TARGET_MLFLOW_TRACKING_PASSWORD here and on the workers",
+        ),
+    ],
+)
+def test_what_does_not_go_together(options: list[str], said: str) -> None:
+    """Who named a scheduler and no engine would wait for one machine; an export that is promised must be kept."""
+    with pytest.raises(UsageProblem, match="dask") as refused:
+        _settings(*options)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_the_audit_that_follows_has_the_same_workers() -> None:
+    """Moved by many machines and audited by one it would take longer to audit than to move."""
+    settings = _settings(*_DASK, *_AT, "--dask-dir", "s3://bucket/place", "--discard-export")
+    arguments = audit_arguments(settings, settings.reports)
+    at = arguments.index("--parity-engine")
+    assert arguments[at : at + 6] == [
+        "--parity-engine", "dask", "--parity-dask-scheduler", "tcp://127.0.0.1:8786",
+        "--parity-dask-dir", "s3://bucket/place",
+    ]  # fmt: skip
+    assert "--parity-engine" not in audit_arguments(_settings(), settings.reports)
