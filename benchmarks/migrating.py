@@ -21,6 +21,7 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 
 from support.postgres import Postgres, postgres  # noqa: E402
 
+from benchmarks.contenders import contender  # noqa: E402
 from benchmarks.results import write_part  # noqa: E402
 from benchmarks.seed_sql import fill  # noqa: E402
 from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
@@ -62,14 +63,25 @@ def _command(arguments: list[str], folder: Path, uri: str | None = None) -> floa
     return time.monotonic() - began
 
 
-def _target(cluster: Postgres, folder: Path, name: str, source: str, ours: bool) -> tuple[float, tuple[int, int, int]]:
-    """Migrate into an empty server; return the seconds and what arrived."""
+def _target(
+    cluster: Postgres, folder: Path, name: str, source: str, log: Path | None = None
+) -> tuple[float, tuple[int, int, int]]:
+    """Migrate into an empty server; return the seconds and what arrived. ``log`` gets what ours wrote.
+
+    Who is named ``ours…`` is ``migrate.py``, ``memory…`` sends what ``log`` holds, all others are the plain tool.
+    """
     work = folder / name
     work.mkdir()
     with serving(work / "server", database=cluster.create_database(name), workers=2) as target:
-        if ours:
-            command = [str(_ROOT / "migrate.py"), "run", "--source-uri", source, "--target-uri", target.uri]
-            seconds = _command([*command, "--no-verify", "--work-dir", str(work / "migration")], work)
+        ends = ["--source-uri", source, "--target-uri", target.uri]
+        if name.startswith("ours") and log is not None:
+            more = ["--no-verify", "--work-dir", str(work / "migration")]
+            seconds = float(contender("moving", "run", *ends, *more, target=target.uri, log=log)["seconds"])
+        elif name.startswith("ours"):
+            command = [str(_ROOT / "migrate.py"), "run", *ends, "--no-verify", "--work-dir", str(work / "migration")]
+            seconds = _command(command, work)
+        elif name.startswith("memory"):
+            seconds = float(contender("writing", target.uri, log=log)["seconds"])
         else:
             threads = ["--use-threads", "True"]
             export = ["-m", "mlflow_export_import.bulk.export_all", "--output-dir", str(work / "export"), *threads]
@@ -83,27 +95,36 @@ def measure(runs: int, rounds: int) -> list[str]:
     """Measure; return the lines of the table."""
     with tempfile.TemporaryDirectory() as scratch, postgres() as cluster:
         folder = Path(scratch)
+        log = folder / "written.json"
         with serving(folder / "source", database=cluster.create_database("source"), workers=2) as source:
             fill(
                 cluster.dsn("source"), experiments=4, runs=runs, metrics=20, steps=50, artifact_root="mlflow-artifacts:"
             )
             _add_files(cluster.dsn("source"), Path(source.artifacts_root))
             expected = (runs, runs * 1000, runs * _FILES)
-            own, plain, ratios = [], [], []
+            # what is recorded is not measured
+            _target(cluster, folder, "ours", source.uri, log)
+            own, plain, memory = [], [], []
             for number in range(rounds):
-                seconds, moved = _target(cluster, folder, f"ours{number}", source.uri, ours=True)
-                if moved != expected:
-                    raise RuntimeError(f"migrate.py moved {moved} of {expected}")
-                tool, tools = _target(cluster, folder, f"tool{number}", source.uri, ours=False)
-                own.append(seconds)
-                plain.append(tool)
-                ratios.append(tool / seconds)
-                print(f"ours {seconds:.1f} s {moved}, tool {tool:.1f} s {tools}", flush=True)
+                times = {}
+                for who in ("ours", "memory", "tool"):
+                    times[who], moved = _target(
+                        cluster, folder, f"{who}{number}", source.uri, log if who == "memory" else None
+                    )
+                    if who != "tool" and moved != expected:
+                        raise RuntimeError(f"{who}: {moved} of {expected} arrived")
+                own.append(times["ours"])
+                plain.append(times["tool"] / times["ours"])
+                memory.append(times["ours"] / times["memory"])
+                print(f"{times}, the tool moved {moved}", flush=True)
     return [
         f"| {expected[0]:,} runs, {expected[1]:,} points, {expected[2]:,} files | {sorted(own)[rounds // 2]:.1f} s | "
-        f"{sorted(plain)[rounds // 2]:.1f} s | **{sorted(ratios)[rounds // 2]:.1f} ×** "
-        f"({min(ratios):.1f}–{max(ratios):.1f}) | {tools[0]:,} runs, {tools[1]:,} points, {tools[2]:,} files |"
+        f"**{_middle(plain)}** | **{_middle(memory)}** | {moved[0]:,} runs, {moved[1]:,} points, {moved[2]:,} files |"
     ]
+
+
+def _middle(ratios: list[float]) -> str:
+    return f"{sorted(ratios)[len(ratios) // 2]:.2f} × ({min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def main() -> None:
@@ -119,9 +140,10 @@ def main() -> None:
             f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} by `python -m benchmarks.migrating` on {os.cpu_count()} "
             f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, two workers each for source "
             "and target. *Ours* is `migrate.py run` without the audit, *tool* is `export-all` and `import-all` with "
-            "threads; both in turn, the ratio is that of neighbours.",
+            "threads, *memory* a client that sends the writing requests of ours again from memory, eight runs at once; "
+            "all in turn, ratios are those of neighbours.",
             "",
-            "| moved by ours | ours | tool | tool / ours | moved by the tool |",
+            "| moved by ours | ours | tool / ours | ours / memory | moved by the tool |",
             "|---|---|---|---|---|",
             *rows,
             "",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from datetime import datetime, timezone
@@ -20,24 +18,12 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 
 from support.postgres import postgres  # noqa: E402
 
+from benchmarks.contenders import contender  # noqa: E402
 from benchmarks.objects import HEADING  # noqa: E402
 from benchmarks.seed_sql import fill  # noqa: E402
-from mlflow_parity.standin.servers import clean_environment, serving  # noqa: E402
+from mlflow_parity.standin.servers import serving  # noqa: E402
 
 _CONNECTIONS = 8
-
-
-def contender(name: str, *arguments: object, **options: object) -> dict[str, Any]:
-    """Run one contender in a process of its own and return its figures."""
-    command = [sys.executable, "-m", "benchmarks.contenders", name, *map(str, arguments)]
-    for option, value in options.items():
-        command += [f"--{option}", str(value)]
-    answer = subprocess.run(command, cwd=_ROOT, env=clean_environment(), capture_output=True, text=True, timeout=3600)
-    if answer.returncode:
-        raise RuntimeError(f"{name} failed:\n{answer.stderr[-3000:]}")
-    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    print(name, *arguments[1:], {key: value for key, value in figures.items() if key != "digest"}, flush=True)
-    return figures
 
 
 def measure(workers: int, given: argparse.Namespace) -> tuple[list[str], dict[str, Any]]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from support import warm
 from support.audits import audit
 from support.looking import state
 from support.migrations import ROOT, migrate_py
-from support.proxy import Fault, proxying
+from support.proxy import Fault, proxying, status
 from support.seed import Seeder, pairs
 from support.seed_traces import trace
 from support.servers import FreshServer
@@ -261,3 +261,25 @@ def test_of_many_that_begin_at_once_one_may_go_on(fresh_server: FreshServer, ver
         Seeder(target.uri).call("POST", "registered-models/create", {"name": MIGRATION_MARK})
         assert [one.code for one in winner.hold(take_over=True)] == ["target.at-work"]
         assert _is_marked(target)
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}", b'{"run": 7}', b'{"run": {"info": {}}}'])
+def test_an_answer_that_does_not_tell_what_was_made(source: Server, fresh_server: FreshServer, answer: bytes) -> None:
+    """The run was made all the same: it is looked for, and not made a second time."""
+    target = fresh_server()
+    with proxying(target.uri) as proxy:
+        proxy.faults.append(Fault("runs/create", status(200, body=answer)))
+        writer, _ = open_writer(parse_location(proxy.uri, option="--target-uri"))
+        body = {"experiment_id": "0", "run_name": "once", "start_time": 1}
+
+        def made(told: dict[str, Any]) -> str:
+            return str(told["run"]["info"]["run_id"])
+
+        def find() -> str | None:
+            found = Seeder(target.uri).call("POST", "runs/search", {"experiment_ids": ["0"]}).get("runs", [])
+            return None if not found else str(found[0]["info"]["run_id"])
+
+        with closing(writer):
+            assert writer.create("/api/2.0/mlflow/runs/create", body, find=find, made=made) == find()
+        assert sum(proxy.spoilt.values()) == 1
+    assert _runs(target) == ["once"]

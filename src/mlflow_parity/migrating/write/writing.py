@@ -100,7 +100,12 @@ class Writer(Session):
         last: ReadError | None = None
         for _ in range(_TRIES_OF_CREATE):
             try:
-                return made(self.call(method, path, body, tries=1))
+                answer = self.call(method, path, body, tries=1)
+                try:
+                    return made(answer)
+                except (KeyError, TypeError, ValueError):
+                    # it may have been made all the same
+                    raise MalformedAnswer(f"{self.location.display}: {path}: the answer does not tell its id") from None
             except RequestRefused as error:
                 # a server error may come after the object was made
                 if error.status < 500:
