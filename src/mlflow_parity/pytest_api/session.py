@@ -318,8 +318,8 @@ class Main(Shared):
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
-            digest = file_sha256(self.ledger)
-            self.written = self.reports.finish(replace(report, ledger_digest=digest), self.ledger)
+            report = replace(report, ledger_digest=file_sha256(self.ledger))
+            self.written = self.reports.finish(report, self.ledger)
         except (OSError, ParityError) as error:
             # what was found is known all the same, and is shown; without evidence it is not green
             problem = error if isinstance(error, ParityError) else no_space(error) or error
