@@ -210,6 +210,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         sides={name: _side_report(audit, result, name) for name in SIDES},
         warning=result.warning,
         reasons=tuple(reasons),
+        in_common=result.in_common,
         exit_status=exit_status,
         contract_digest=contract.digest(),
         coverage=coverage,

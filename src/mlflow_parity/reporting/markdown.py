@@ -27,7 +27,8 @@ def render(report: Report, *, report_dir: str | None, redact: Callable[[str], st
     head = f"# mlflow-parity: {clean.verdict.upper() if clean.verdict != 'none' else 'NO VERDICT'}"
     if clean.scope.partial:
         head += " (partial)"
-    parts = [[head], _figures(clean), _list(clean.reasons, "more reasons"), _sides(clean), _table(clean)]
+    parts = [[head], _figures(clean), _list(clean.reasons, "more reasons"), _in_common(clean)]
+    parts += [_sides(clean), _table(clean)]
     parts += [_findings(clean), _left_out(clean), _end(clean, None if report_dir is None else redact(report_dir))]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
@@ -95,6 +96,10 @@ def _figures(report: Report) -> list[str]:
 def _list(lines: Iterable[str], more: str) -> list[str]:
     every = [f"- {text(line)}" for line in lines]
     return every if len(every) <= _LINES else [*every[: _LINES - 1], f"- … and {len(every) - _LINES + 1:,} {more}"]
+
+
+def _in_common(report: Report) -> list[str]:
+    return ["In common:", "", *_list(report.in_common, "more")] if report.in_common else []
 
 
 def _sides(report: Report) -> list[str]:
