@@ -1,4 +1,4 @@
-"""The command ``mlflow-parity``: audits, migrations, snapshots, parts joined, drafts of waivers."""
+"""The command ``mlflow-parity``: audits, migrations, snapshots, parts joined, drafts of waivers, signatures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.pytest_api import merge_command, snapshot_command
+from mlflow_parity.signing import command as signing_command
 
 _DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, and migrate it so."
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("--from", dest="report", required=True, metavar="REPORT", help="A report.json")
     waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
     waive.set_defaults(main=_waive)
+    signing_command.add_parsers(subparsers)
     return parser
 
 

@@ -24,9 +24,10 @@ from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.reporting.evidence import evidence_of
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
 from mlflow_parity.sagemaker import app_command
-from mlflow_parity.sagemaker.retire_evidence import evidence_of, judge, parse_age
+from mlflow_parity.sagemaker.retire_evidence import judge, parse_age
 from mlflow_parity.standin.sagemaker import StandIn
 
 DAY = timedelta(days=1)

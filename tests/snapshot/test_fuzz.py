@@ -29,8 +29,8 @@ from mlflow_parity.core.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
+from mlflow_parity.reporting.evidence import evidence_of
 from mlflow_parity.reporting.waiver_drafts import draft, read_report
-from mlflow_parity.sagemaker.retire_evidence import evidence_of
 
 EXAMPLES = int(os.environ.get("MLFLOW_PARITY_EXAMPLES", "40"))
 FUZZ = settings(

@@ -5,11 +5,13 @@ Whatever else a path leads to (a folder, a pipe that nobody writes to, a device 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,26 @@ def content_of(path: str | os.PathLike[str], most: int) -> bytes:
     Raises:
         Unusable: it is not there, no regular file, too large, or cannot be read.
     """
+    content = bytearray()
+    for piece in _pieces(path, most):
+        content += piece
+    return bytes(content)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 (hex) of a file of any size, whose bytes are held in pieces.
+
+    Raises:
+        Unusable: it is not there, no regular file, or cannot be read.
+    """
+    whole = hashlib.sha256()
+    for piece in _pieces(path):
+        whole.update(piece)
+    return whole.hexdigest()
+
+
+def _pieces(path: str | os.PathLike[str], most: int | None = None) -> Iterator[bytes]:
+    """Yield a file in pieces: a buffer of the most that there may be would be made at once."""
     try:
         # without waiting for one who writes into a pipe
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -56,20 +78,19 @@ def content_of(path: str | os.PathLike[str], most: int) -> bytes:
             raise Unusable("is a folder, not a file")
         if not stat.S_ISREG(found.st_mode):
             raise Unusable("is a pipe or a device; write what it gives into a file")
-        if found.st_size > most:
+        if most is not None and found.st_size > most:
             raise Unusable(f"has {found.st_size:,} bytes; at most {most // _MIB:,} MiB are read")
+        read = 0
         with os.fdopen(handle, "rb", closefd=False) as file:
-            # in pieces: a buffer of the most that there may be would be made at once
-            content = bytearray()
-            while len(content) <= most and (piece := file.read(_MIB)):
-                content += piece
+            while piece := file.read(_MIB):
+                read += len(piece)
+                if most is not None and read > most:
+                    raise Unusable(f"grows while it is read; at most {most // _MIB:,} MiB are read")
+                yield piece
     except OSError as error:
         raise Unusable(f"cannot be read: {error.strerror or error}") from None
     finally:
         os.close(handle)
-    if len(content) > most:
-        raise Unusable(f"grows while it is read; at most {most // _MIB:,} MiB are read")
-    return bytes(content)
 
 
 def parsed_toml(content: bytes) -> dict[str, Any]:

@@ -96,6 +96,27 @@ def recount(report: Mapping[str, Any], path: str, what: str) -> str:
     Raises:
         UsageProblem: the ledger is another's, or cannot be read; or the report is damaged.
     """
+    if found := contradiction(report, path, what):
+        return found
+    bad: Counter[str] = Counter()
+    judged = 0
+    # the ledger says the same, row by row
+    for row in report["coverage"]:
+        for state, count in row["counts"].items():
+            judged += int(count)
+            if state not in _GREEN:
+                bad[str(state)] += int(count)
+    if any(bad.values()):
+        return f"its ledger holds {', '.join(f'{count:,} {state}' for state, count in sorted(bad.items()) if count)}"
+    return "" if judged else "its ledger is empty"
+
+
+def contradiction(report: Mapping[str, Any], path: str, what: str) -> str:
+    """Return how a report at ``path`` contradicts its ledger, green or red; empty: they agree.
+
+    Raises:
+        UsageProblem: as :func:`recount`.
+    """
     ledger = ledger_of(report, path, what)
     if ledger is None:
         return "the ledger.parquet from which its figures are counted is not beside it"
@@ -111,13 +132,7 @@ def recount(report: Mapping[str, Any], path: str, what: str) -> str:
         found, said = sum(rows.values()), sum(told.values())
         facets = sorted({facet for facet, _ in {*rows, *told} if _of(rows, facet) != _of(told, facet)})
         return f"its ledger says otherwise ({found:,} rows, the report {said:,}): {', '.join(facets[:3])}"
-    bad: Counter[str] = Counter()
-    for (_, state), count in rows.items():
-        if state not in _GREEN:
-            bad[state] += count
-    if bad:
-        return f"its ledger holds {', '.join(f'{count:,} {state}' for state, count in sorted(bad.items()))}"
-    return "" if rows else "its ledger is empty"
+    return ""
 
 
 def _of(counts: Mapping[tuple[str, str], int], facet: str) -> dict[str, int]:

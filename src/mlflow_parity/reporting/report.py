@@ -18,7 +18,7 @@ FORMAT_VERSION = "1"
 #: ``none``: the audit is under way, or did not finish.
 Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
-SIDES = ("source", "target")
+SIDES: tuple[SideName, ...] = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
 _CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "evidence", "kind", "state"})
 _T = TypeVar("_T")

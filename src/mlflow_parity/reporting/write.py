@@ -19,6 +19,9 @@ from mlflow_parity.reporting.report import Report
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 LEDGER_NAME = "ledger.parquet"
+#: What ``attest`` puts beside them.
+CONTRACT_NAME = "attested-contract.md"
+ATTESTATION_NAME = "attestation.json"
 
 
 def prepare_directory(directory: str | os.PathLike[str]) -> Path:
@@ -116,7 +119,9 @@ class ReportFolder:
             self.problem = str(error)
 
     def _set_aside(self) -> str | None:
-        standing = [self.path / name for name in FILES if os.path.lexists(self.path / name)]
+        # an attestation goes with its report
+        names = (*FILES, CONTRACT_NAME, ATTESTATION_NAME)
+        standing = [self.path / name for name in names if os.path.lexists(self.path / name)]
         without = without_verdict(self.path / JSON_NAME)
         if without is not None and not (self.path / LEDGER_NAME).exists():
             # nothing to keep; but what it says of the report before it stays true

@@ -66,6 +66,10 @@ def add_retire_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     parser.add_argument("--leave-deleted", action="store_true", help="What is in the server's trash may be lost")
     parser.add_argument("--waivers", type=Path, metavar="FILE", help="Waivers of the report that are accepted here too")
     parser.add_argument("--rename", type=Path, metavar="FILE", help="New names by which the report was made")
+    text = "Demand this envelope of attest, over exactly this report"
+    parser.add_argument("--attestation", type=Path, metavar="FILE", help=text)
+    text = "Public key of who signed it (PEM; needs the extra [sign])"
+    parser.add_argument("--attestation-key", type=Path, metavar="PUBLIC.pem", help=text)
     parser.add_argument("--yes", action="store_true", help="Do it; without this nothing is changed")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
     text = "Read this bucket or folder too, as the audit did: data of the server names it"
@@ -134,6 +138,8 @@ def _list(args: argparse.Namespace) -> int:
 def _retire(args: argparse.Namespace) -> int:
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
+    if (args.attestation is None) != (args.attestation_key is None):
+        raise UsageProblem("--attestation: an envelope and --attestation-key prove something together only; give both")
     wish = Wish(
         server_location(args.source_arn, os.environ),
         args.report,
@@ -143,6 +149,8 @@ def _retire(args: argparse.Namespace) -> int:
         workers=args.workers,
         waivers=args.waivers,
         rename=args.rename,
+        attestation=args.attestation,
+        attestation_key=args.attestation_key,
         allow_place=given_places("\n".join(args.allow_place or ()), MIGRATE_OPTION),
     )
     return retire(wish, yes=args.yes, limit=_seconds(args.timeout), told=partial(print, flush=True))

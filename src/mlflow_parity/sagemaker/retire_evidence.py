@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
-from mlflow_parity.audit.renames import NOTE
 from mlflow_parity.audit.waivers.waivers import WaiverFile
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, migrate_command
-from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth
-from mlflow_parity.core.scope import Evidence as FileEvidence
-from mlflow_parity.core.sums import is_borrowed
-from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import contract
 from mlflow_parity.kinds.check_registry import collected
+from mlflow_parity.reporting.evidence import Evidence
 
 #: One reason against retiring a server: what, why, and the fix.
 refusal = partial(Notice, "error", "retire")
-_GREEN = frozenset(state.value for state in State if state.green)
 #: A clock may be ahead of another by so much.
 _SKEW = timedelta(minutes=5)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -33,53 +25,6 @@ _WHOLE = "audit again, everything by one process (no parts, no --parity-engine d
 _AUDIT = (
     "audit all of it: without --parity-experiments, --parity-exclude-experiments, -k and --parity-recheck, with bytes"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What a report says, as far as retiring its source rests on it.
-
-    ``counts`` is what was read of the source, by kind; ``totals`` are the states as told, ``counted`` as its coverage
-    adds up; ``experiments`` are the names that the coverage has.
-    """
-
-    created: datetime
-    tool_version: str
-    contract_digest: str
-    verdict: str
-    exit_status: int | None
-    reasons: tuple[str, ...]
-    source: str
-    source_kind: str
-    source_digest: str
-    target: str
-    target_kind: str
-    target_resumed: int
-    depth: Depth
-    checks: frozenset[str]
-    only: tuple[str, ...]
-    excluded: tuple[str, ...]
-    include_deleted: bool
-    partial: bool
-    left_out: tuple[str, ...]
-    objects: int
-    verified: int
-    totals: Mapping[str, int]
-    counted: Mapping[str, int]
-    counts: Mapping[str, int]
-    experiments: frozenset[str]
-    answered: Mapping[str, tuple[str, tuple[str, ...]]]
-    """By side: another endpoint than the ARN's own (empty: that), and the connections without TLS that is verified."""
-    target_digest: str
-    target_counts: Mapping[str, int]
-    waivers: int
-    waivers_digest: str
-    renamed: str
-    """The note of the renames by which it was made; empty: there were none."""
-    files: FileEvidence = "sha256"
-    """What could prove that files are equal: the digests of both sides are of that."""
-    borrowed: tuple[str, ...] = ()
-    """What proves that files are equal, and neither a store says nor was read in that audit."""
 
 
 def parse_age(text: str) -> timedelta:
@@ -92,70 +37,6 @@ def parse_age(text: str) -> timedelta:
     if found is None or int(found[1]) == 0:
         raise UsageProblem(f"--max-age: {text!r} is not an age; give for instance 30m, 24h or 2d")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def evidence_of(content: Mapping[str, Any], path: str) -> Evidence:
-    """Take out of a report what is needed.
-
-    Raises:
-        UsageProblem: parts of it are not there, or of another type.
-    """
-    try:
-        scope, source, target = content["scope"], content["sides"]["source"], content["sides"]["target"]
-        counted: Counter[str] = Counter()
-        for row in content["coverage"]:
-            counted.update({str(state): int(count) for state, count in row["counts"].items()})
-        return Evidence(
-            created=datetime.strptime(content["created"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
-            tool_version=str(content["tool_version"]),
-            contract_digest=str(content["contract_digest"]),
-            verdict=str(content["verdict"]),
-            exit_status=content["exit_status"],
-            reasons=_texts(content["reasons"]),
-            source=str(source["location"]),
-            source_kind=str(source["kind"]),
-            source_digest=str(source["snapshot_digest"]),
-            target=str(target["location"]),
-            target_kind=str(target["kind"]),
-            target_resumed=int(target["resumed_parts"]),
-            depth=DEPTHS[DEPTHS.index(scope["depth"])],
-            checks=frozenset(_texts(scope["checks"])),
-            only=_texts(scope["experiments"]),
-            excluded=_texts(scope["excluded"]),
-            include_deleted=scope["include_deleted"] is True,
-            partial=scope["partial"] is not False,
-            left_out=_texts(scope["left_out"]),
-            objects=int(content["objects"]),
-            verified=int(content["verified"]),
-            totals={str(state): int(count) for state, count in content["totals"].items() if count},
-            counted={state: count for state, count in counted.items() if count},
-            counts=_counts(source),
-            experiments=frozenset(str(row["experiment"]) for row in content["coverage"]),
-            answered={
-                side: (str(content["sides"][side]["endpoint"]), _texts(content["sides"][side]["tls_not_verified"]))
-                for side in ("source", "target")
-            },
-            target_digest=str(target["snapshot_digest"]),
-            target_counts=_counts(target),
-            waivers=len(_texts(content["waivers"])),
-            waivers_digest=str(content["waivers_digest"]),
-            files=EVIDENCE[EVIDENCE.index(scope.get("evidence", "sha256"))],
-            borrowed=tuple(told for told in content.get("evidence", {}) if is_borrowed(str(told))),
-            renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UsageProblem(f"--report: {path} is damaged: parts of the report are not there; audit again") from None
-
-
-def _counts(side: Mapping[str, Any]) -> dict[str, int]:
-    counts = {name: int(side[name]) for name in ("experiments", "runs", "points", "artifacts")}
-    return {**counts, **{str(name): int(count) for name, count in side["objects"].items()}}
-
-
-def _texts(given: object) -> tuple[str, ...]:
-    if not isinstance(given, list):
-        raise TypeError("not a list")
-    return tuple(str(item) for item in given)
 
 
 def judge(
@@ -238,18 +119,16 @@ def _waived(evidence: Evidence, waivers: WaiverFile | None, now: datetime) -> li
 def _not_green(evidence: Evidence) -> list[Notice]:
     """Count again instead of believing the first line."""
     found = []
-    bad = {state: count for state, count in evidence.counted.items() if state not in _GREEN}
-    if evidence.verdict != "green" or evidence.reasons or evidence.exit_status != 0 or bad:
+    if not evidence.is_green:
         more = f" (and {len(evidence.reasons) - 1} more)" if len(evidence.reasons) > 1 else ""
-        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(bad.items()))
+        counts = ", ".join(f"{count:,} {state}" for state, count in sorted(evidence.bad.items()))
         why = f"{evidence.reasons[0]}{more}" if evidence.reasons else counts or f"exit status {evidence.exit_status}"
         fix = f"`{migrate_command()} repair --report …` moves what is missing; then audit again"
         found.append(refusal("the report is not green", why, fix))
-    if evidence.totals != evidence.counted or sum(evidence.counted.values()) != evidence.objects:
+    if not evidence.adds_up:
         why = "its coverage does not add up to its totals"
         found.append(refusal("the report contradicts itself", why, "audit again"))
-    left = max(evidence.counted.get("unverified", 0), evidence.objects - evidence.verified)
-    if left or not evidence.objects:
+    if (left := evidence.unverified) or not evidence.objects:
         why = f"{left:,} of {evidence.objects:,} were not verified" if evidence.objects else "nothing was compared"
         found.append(refusal("coverage is not 100 %", why, "fix what kept them from being read, and audit again"))
     return found

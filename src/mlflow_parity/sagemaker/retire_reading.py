@@ -19,8 +19,8 @@ from mlflow_parity.core.text import visible
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.auth import SideName
+from mlflow_parity.reporting.evidence import Evidence
 from mlflow_parity.reporting.progress import Progress
-from mlflow_parity.sagemaker.retire_evidence import Evidence
 from mlflow_parity.sagemaker.retire_lists import Lists
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import LISTS, SERVER_LISTS, incomplete, told, unlisted

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
@@ -22,14 +21,13 @@ from mlflow_parity.kinds import plural_of
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable
 from mlflow_parity.reporting.earlier import recount
+from mlflow_parity.reporting.evidence import Evidence, evidence_of
 from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 from mlflow_parity.sagemaker.control_plane import App, ControlPlane, Told, TrackingServer, open_control
-from mlflow_parity.sagemaker.retire_evidence import Evidence, another, evidence_of, in_words, judge, refusal
+from mlflow_parity.sagemaker.retire_evidence import another, in_words, judge, refusal
 from mlflow_parity.sagemaker.retire_lists import Lists
 from mlflow_parity.sagemaker.retire_reading import State, read_state, read_target
-
-if TYPE_CHECKING:
-    pass
+from mlflow_parity.signing.checking import check
 
 #: Seconds for which a stop or a deletion is waited for.
 LIMIT = 2700.0
@@ -41,7 +39,10 @@ FRESH = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be retired, and how; ``leave_deleted``: what is in the server's trash may be lost."""
+    """What is to be retired, and how; ``leave_deleted``: what is in the server's trash may be lost.
+
+    ``attestation`` is an envelope that the key must have signed over the report, where that is demanded.
+    """
 
     server: Location
     report: Path
@@ -51,6 +52,8 @@ class Wish:
     workers: int = 8
     waivers: Path | None = None
     rename: Path | None = None
+    attestation: Path | None = None
+    attestation_key: Path | None = None
     allow_place: tuple[str, ...] = ()
 
     @property
@@ -167,6 +170,7 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
         examined.refusals.append(refusal("the report is without its ledger", why, fix))
     elif contradiction := recount(report, str(wish.report), "--report"):
         examined.refusals.append(refusal("the report is not what its ledger says", contradiction, "audit again"))
+    examined.refusals += _not_attested(wish)
     if evidence.renamed != (renames.note if renames else ""):
         why = f"the report says: {evidence.renamed}" if evidence.renamed else "the report was made without new names"
         fix = "pass the file of that audit with --rename" if evidence.renamed else "leave --rename out"
@@ -205,6 +209,29 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     if waived := evidence.totals.get("waived"):
         examined.notes.append(f"{waived:,} of them are waived: they differ, and somebody signed for it")
     return examined
+
+
+def _not_attested(wish: Wish) -> list[Notice]:
+    """Refuse a report that is not, byte for byte, the one that an envelope was signed over."""
+    if wish.attestation is None or wish.attestation_key is None:
+        return []
+    try:
+        check(wish.attestation, wish.attestation_key, wish.report, words=_WORDS.__getitem__)
+    except UsageProblem as error:
+        fix = "give the files as they were attested, or audit and attest again"
+        return [refusal("the report is not proved by --attestation", str(error), fix)]
+    return []
+
+
+#: How the options of ``verify`` are called here.
+_WORDS = {
+    "ENVELOPE": "--attestation",
+    "--key": "--attestation-key",
+    "--report-dir": "--report",
+    "--waivers": "--waivers",
+    "--snapshot-source": "--report",
+    "--snapshot-target": "--report",
+}
 
 
 def _target(evidence: Evidence, environ: Mapping[str, str], examined: Examined) -> Location | None:
