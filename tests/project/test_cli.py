@@ -59,7 +59,7 @@ def test_version_and_help(command: list[str], name: str, tmp_path: Path) -> None
     assert bare.stderr == shown.stderr == ""
     assert bare.stdout == f"{version}\n{shown.stdout}"
     assert shown.stdout.startswith(f"usage: {name} ")
-    for each in ("audit", "migrate", "snapshot", "waive"):
+    for each in ("audit", "migrate", "snapshot", "waive", "attest", "verify"):
         assert f"\n    {each} " in shown.stdout
     assert "usage" in _run(*command, "unknown", cwd=tmp_path, status=2).stderr
 

@@ -39,6 +39,7 @@ FIXED = {
     "requests": "2.33",
     "urllib3": "2.7",
     "mlflow": "3.5",
+    "cryptography": "46.0.5",
 }
 
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.attested import keys
 from support.aws_names import under_own_names, without_endpoint
 from support.migrations import migrate_py
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
 from support.servers import copy_database, emptied
 
+from mlflow_parity.__main__ import main as parity
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import UsageProblem
@@ -501,6 +503,38 @@ def test_waivers_are_named_here_too(proof: Proof, retire: Retire, tmp_path: Path
     )
     status, output = retire("--waivers", str(late), report=report)
     assert (status, "a waiver has expired: its last day was 2020-01-01" in output) == (1, True), output
+
+
+@pytest.mark.long
+def test_an_attestation_can_be_demanded(proof: Proof, retire: Retire, tmp_path: Path) -> None:
+    """Then only a report that the key signed, byte for byte, lets the server be stopped."""
+    private, public = keys(tmp_path)
+    reports = tmp_path / "reports"
+    shutil.copytree(proof.report.parent, reports)
+    report, envelope = reports / "report.json", reports / "attestation.json"
+    demand = ("--attestation", str(envelope), "--attestation-key", str(public))
+    status, output = retire(*demand, "--yes", report=report)
+    assert (status, "refused: the report is not proved by --attestation: --attestation: " in output) == (1, True), (
+        output
+    )
+    assert parity(["attest", "--report-dir", str(reports), "--key", str(private)]) == 0
+    status, output = retire(*demand, report=report)
+    assert status == 3, output
+    # what says the same is not what was signed
+    whole = report.read_bytes()
+    for path, content in ((report, whole + b"\n"), (reports / "report.html", b"green")):
+        before = path.read_bytes()
+        path.write_bytes(content)
+        status, output = retire(*demand, "--yes", report=report)
+        assert (status, "is not the file that was attested" in output) == (1, True), output
+        path.write_bytes(before)
+    (tmp_path / "other").mkdir()
+    _, stranger = keys(tmp_path / "other")
+    status, output = retire(*demand[:3], str(stranger), "--yes", report=report)
+    assert (status, "--attestation-key" in output) == (1, True), output
+    status, output = retire(*demand[:2], "--yes", report=report)
+    assert (status, "give both" in output) == (2, True), output
+    assert proof.old.plane.servers[proof.name].status == "Created"
 
 
 @pytest.mark.long

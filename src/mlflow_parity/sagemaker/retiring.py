@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
@@ -170,7 +171,7 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
         examined.refusals.append(refusal("the report is without its ledger", why, fix))
     elif contradiction := recount(report, str(wish.report), "--report"):
         examined.refusals.append(refusal("the report is not what its ledger says", contradiction, "audit again"))
-    examined.refusals += _not_attested(wish)
+    examined.refusals += _not_attested(wish, report)
     if evidence.renamed != (renames.note if renames else ""):
         why = f"the report says: {evidence.renamed}" if evidence.renamed else "the report was made without new names"
         fix = "pass the file of that audit with --rename" if evidence.renamed else "leave --rename out"
@@ -211,15 +212,17 @@ def examine(wish: Wish, server: TrackingServer, environ: Mapping[str, str], told
     return examined
 
 
-def _not_attested(wish: Wish) -> list[Notice]:
+def _not_attested(wish: Wish, report: Mapping[str, Any]) -> list[Notice]:
     """Refuse a report that is not, byte for byte, the one that an envelope was signed over."""
     if wish.attestation is None or wish.attestation_key is None:
         return []
+    what = "the report is not proved by --attestation"
     try:
-        check(wish.attestation, wish.attestation_key, wish.report, words=_WORDS.__getitem__)
+        checked = check(wish.attestation, wish.attestation_key, wish.report, words=_WORDS.__getitem__)
     except UsageProblem as error:
-        fix = "give the files as they were attested, or audit and attest again"
-        return [refusal("the report is not proved by --attestation", str(error), fix)]
+        return [refusal(what, str(error))]
+    if checked.audited.report != report:
+        return [refusal(what, "it was altered while it was read", "audit and attest again")]
     return []
 
 
@@ -228,9 +231,6 @@ _WORDS = {
     "ENVELOPE": "--attestation",
     "--key": "--attestation-key",
     "--report-dir": "--report",
-    "--waivers": "--waivers",
-    "--snapshot-source": "--report",
-    "--snapshot-target": "--report",
 }
 
 

@@ -17,7 +17,7 @@ KMS = "awskms:"
 #: A key of any kind is smaller.
 _MOST = 1 << 20
 _RSA = 2048
-KINDS = "Ed25519, ECDSA on P-256 and RSA"
+KINDS = "Ed25519, ECDSA on P-256, P-384 or P-521, and RSA"
 
 
 def need_library(what: str) -> None:

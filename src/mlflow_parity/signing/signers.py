@@ -31,10 +31,7 @@ def open_signer(text: str) -> Signer:
 
     private = _private(text)
     public = accepted(private.public_key(), f"--key: {text}")
-    try:
-        return CryptoSigner(private, public)
-    except ValueError:
-        raise UsageProblem(f"--key: {text} is of a kind with which no file signs; {KINDS} do") from None
+    return CryptoSigner(private, public)
 
 
 def _private(text: str) -> Any:
