@@ -531,7 +531,7 @@ def test_an_attestation_can_be_demanded(proof: Proof, retire: Retire, tmp_path: 
     (tmp_path / "other").mkdir()
     _, stranger = keys(tmp_path / "other")
     status, output = retire(*demand[:3], str(stranger), "--yes", report=report)
-    assert (status, "--attestation-key" in output) == (1, True), output
+    assert (status, "is signed by the key" in output) == (1, True), output
     status, output = retire(*demand[:2], "--yes", report=report)
     assert (status, "give both" in output) == (2, True), output
     assert proof.old.plane.servers[proof.name].status == "Created"

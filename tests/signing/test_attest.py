@@ -228,6 +228,8 @@ def test_a_report_that_contradicts_itself_is_not_signed(red: Case, tmp_path: Pat
     assert "add up" in told(totals={"match": 1})
     assert "damaged" in told(sides={"source": {"location": "x"}, "target": {"location": "x"}})
     assert "has no verdict" in told(verdict="none")
+    assert "no statement of an audit" in told(waivers_digest="x")
+    (red.reports / "attested-contract.md").unlink()
     assert "another contract" in told(contract_digest="0" * 64)
     path.write_text(whole)
     rows = list(read_rows(ledger))
@@ -247,6 +249,7 @@ def test_what_is_there_is_not_overwritten(green: Case, tmp_path: Path, capsys: S
     assert "never overwritten" in refused(green.attest(private, "-o", str(other)), capsys)
     assert "never overwritten" in refused(green.attest(private, "--public-key", str(other)), capsys)
     assert other.read_text() == "mine"
+    assert "cannot write" in refused(green.attest(private, "-o", str(tmp_path / "none" / "new.json")), capsys)
     assert not green.envelope.exists()
     assert main(green.attest(private, "--public-key", str(public))) == 0
     assert "never overwritten" in refused(green.attest(private), capsys)

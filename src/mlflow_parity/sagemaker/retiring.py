@@ -218,7 +218,7 @@ def _not_attested(wish: Wish, report: Mapping[str, Any]) -> list[Notice]:
         return []
     what = "the report is not proved by --attestation"
     try:
-        checked = check(wish.attestation, wish.attestation_key, wish.report, words=_WORDS.__getitem__)
+        checked = check(wish.attestation, wish.attestation_key, wish.report, words=lambda name: _WORDS.get(name, name))
     except UsageProblem as error:
         return [refusal(what, str(error))]
     if checked.audited.report != report:

@@ -21,7 +21,7 @@ from mlflow_parity.signing.checking import Audited, check, manifest_sha256, read
 from mlflow_parity.signing.envelope import encoded, public_of, signed
 from mlflow_parity.signing.keys import public_pem
 from mlflow_parity.signing.signers import PASSWORD, open_signer
-from mlflow_parity.signing.statement import FILES, SNAPSHOTS, WAIVERS, outcome, statement
+from mlflow_parity.signing.statement import FILES, SNAPSHOTS, WAIVERS, outcome, parsed, statement
 
 _ATTEST = "Sign what an audit found, green or red: an in-toto Statement in a DSSE envelope (needs the extra [sign])"
 _VERIFY = "Check such an envelope, its report, ledger and snapshots, offline (needs the extra [sign])"
@@ -79,17 +79,23 @@ def _attest(args: argparse.Namespace) -> int:
     if os.path.lexists(output):
         raise UsageProblem(f"-o: {output} exists and is never overwritten; give another name")
     snapshots, notes = _snapshots(args, audited)
+    manifests = {
+        SNAPSHOTS[side]: manifest_sha256(place, audited, side, f"--snapshot-{side}")
+        for side, place in snapshots.items()
+    }
     _put(folder / CONTRACT_NAME, contract.markdown().encode(), "--report-dir")
     subjects = {name: _sha256(folder / name) for name in FILES}
     if [subjects[JSON_NAME], subjects[LEDGER_NAME]] != [before, audited.report["ledger_digest"]]:
         raise UsageProblem(f"--report-dir: {folder} is being written to; wait until the audit has ended")
-    for side, place in snapshots.items():
-        subjects[SNAPSHOTS[side]] = manifest_sha256(place, audited, side, f"--snapshot-{side}")
+    subjects |= manifests
     if evidence.waivers_digest:
         subjects[WAIVERS] = evidence.waivers_digest
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     told = statement(audited.report, evidence, subjects, attested=now, version=__version__)
-    envelope = signed(encoded(told), signer)
+    payload = encoded(told)
+    # a report that somebody else made may hold what no statement may
+    parsed(payload, f"--report-dir: {report}")
+    envelope = signed(payload, signer)
     if args.public_key is not None:
         _put(args.public_key, public_pem(public_of(signer)), "--public-key")
     _put(output, envelope, "-o")

@@ -99,7 +99,9 @@ def opened(path: Path, key: SSlibKey, what: str = "ENVELOPE") -> bytes:
     if raw != _text(payload, PAYLOAD_TYPE, keyid, signature):
         refuse("is altered: attest writes an envelope in one way, byte for byte, and this is another")
     if keyid != key.keyid:
-        refuse(f"is signed by the key {_shown(keyid[:16])}, not by that of --key ({key.keyid[:16]})", "give its key")
+        refuse(
+            f"is signed by the key {_shown(keyid[:16])}, and the one given is {key.keyid[:16]}", "give its public key"
+        )
     try:
         Envelope(payload, PAYLOAD_TYPE, {keyid: Signature(keyid, signature.hex())}).verify([key], 1)
     except VerificationError:

@@ -124,7 +124,7 @@ def parsed(payload: bytes, what: str) -> Statement:
         if result not in ("PASSED", "WARNED", "FAILED"):
             raise ValueError("no result")
     except (Unusable, KeyError, TypeError, ValueError, AttributeError):
-        raise UsageProblem(f"{what} holds no statement of an audit, although it is signed; attest again") from None
+        raise UsageProblem(f"{what} holds what is no statement of an audit; audit and attest again") from None
     if unknown := sorted(subjects.keys() - {*FILES, *SNAPSHOTS.values(), WAIVERS}):
         raise UsageProblem(
             f"{what} is about {_shown(unknown[0])}, too, which this version does not know; use the one that wrote it"
