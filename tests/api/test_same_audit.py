@@ -1,11 +1,10 @@
-"""``mlflow_parity.audit`` is the command's audit: the same ledger, report and exit status, of a red and a green pair."""
+"""``mlflow_parity.audit`` is the command's audit: the same ledger and report, of a red and a green pair."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|[\d,.]+ s\b")
 @pytest.fixture(scope="module", params=["green", "faults"])
 def both(
     request: pytest.FixtureRequest, servers: tuple[Server, Server], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[AuditRun, AuditReport]]:
+) -> tuple[AuditRun, AuditReport]:
     """The command's audit and ours of the same pair, each in a folder of its own."""
     source, target = servers
     folder = tmp_path_factory.mktemp("same")
@@ -46,7 +45,7 @@ def both(
         (folder / "r").rename(folder / "command-reports")
         ours = mlflow_parity.audit(source=source.uri, target=target.uri, report_dir=folder / "r")
     assert ours.verdict == ("green" if request.param == "green" else "red")
-    yield AuditRun(command.status, command.output, folder / "command-reports"), ours
+    return AuditRun(command.status, command.output, folder / "command-reports"), ours
 
 
 def _lasting(report: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ pytest is started, which could not run within another run of pytest, or twice wi
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,19 +41,17 @@ def audit(
         ParityError: one line why there is no result: a server cannot be read, a snapshot is damaged, a disk is full.
     """
     say = Saying(audit_names())
-    with in_one_line(say):
-        values = audit_values({"source": source, "target": target, **given})
-        if not options.is_active(values):
-            raise UsageProblem("the audit compares two servers: give source and target")
-        if options.is_estimate(values):
-            raise UsageProblem(
-                "estimate: an estimate compares nothing, so it has no report; run `mlflow-parity audit "
-                "--parity-estimate`"
-            )
-        return _audited(values, say)
+    return in_one_line(say, lambda: _audited({"source": source, "target": target, **given}, say))
 
 
-def _audited(values: dict[str, str], say: Saying) -> AuditReport:
+def _audited(given: Mapping[str, Any], say: Saying) -> AuditReport:
+    values = audit_values(given)
+    if not options.is_active(values):
+        raise UsageProblem("the audit compares two servers: give source and target")
+    if options.is_estimate(values):
+        raise UsageProblem(
+            "estimate: an estimate compares nothing, so it has no report; run `mlflow-parity audit --parity-estimate`"
+        )
     end = guard_logs(say.redact)
     try:
         found = begun(values, say.redact)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from mlflow_parity.api.given import in_python
 from mlflow_parity.core.errors import ParityError, ReadError, no_space
 from mlflow_parity.core.redaction import Redactor, defect
+
+_T = TypeVar("_T")
 
 
 class Saying:
@@ -31,13 +33,14 @@ class Saying:
         return known.with_traceback(None)
 
 
-@contextmanager
-def in_one_line(say: Saying) -> Iterator[None]:
-    """Let an error out as one line; being interrupted stays what it is, without our frames' arguments behind it."""
+def in_one_line(say: Saying, work: Callable[[], _T]) -> _T:
+    """Do it, and let an error out as one line; being interrupted stays what it is, with nothing of ours behind it.
+
+    No context manager: what is raised at the end of one has what came before it as its context.
+    """
     ended: BaseException
     try:
-        yield
-        return
+        return work()
     except KeyboardInterrupt:
         ended = KeyboardInterrupt()
     except Exception as error:

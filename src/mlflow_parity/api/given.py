@@ -115,7 +115,6 @@ def parsed(parser: Parser, given: Mapping[str, Any]) -> argparse.Namespace:
     """
     given = _with_ends(given)
     actions = {python_name(one.option_strings[-1]): one for one in parser._actions if one.option_strings}
-    del actions["help"]
     refuse_unknown(given, [*actions, *(end for end in _ENDS if f"{end}_uri" in actions)])
     arguments = []
     for name, value in given.items():

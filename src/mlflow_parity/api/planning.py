@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -117,24 +118,28 @@ def plan(
         UsageProblem: one line for the first thing that is wrong with what was given, or for a missing extra.
         ParityError: one line why there is no plan.
     """
-    from mlflow_parity.migrating.exim.tool import require_extras
-    from mlflow_parity.migrating.settings import add_arguments, settings_of
+    from mlflow_parity.migrating.settings import add_arguments
 
-    parser = Parser(prog="plan", add_help=True)
+    parser = Parser(prog="plan", add_help=False)
     add_arguments(parser, source=True, target=True)
     say = Saying([one.dest for one in parser._actions])
-    with in_one_line(say):
-        require_extras("plan")
-        from mlflow_parity.migrating.migration import Migration
-        from mlflow_parity.migrating.plan.planning import plan_document, plan_text
+    return in_one_line(say, lambda: _planned(parsed(parser, {"source": source, "target": target, **given}), say))
 
-        settings = settings_of(parsed(parser, {"source": source, "target": target, **given}))
-        say.redact = settings.redactor
-        end = guard_logs(say.redact)
-        try:
-            with Migration(settings) as migration:
-                found, path = migration.planned()
-                text = plan_text(found, say.redact)
-                return MigrationPlan(plan_document(found, say.redact), text, path.absolute())
-        finally:
-            end()
+
+def _planned(args: argparse.Namespace, say: Saying) -> MigrationPlan:
+    from mlflow_parity.migrating.exim.tool import require_extras
+    from mlflow_parity.migrating.settings import settings_of
+
+    require_extras("plan")
+    from mlflow_parity.migrating.migration import Migration
+    from mlflow_parity.migrating.plan.planning import plan_document, plan_text
+
+    settings = settings_of(args)
+    say.redact = settings.redactor
+    end = guard_logs(say.redact)
+    try:
+        with Migration(settings) as migration:
+            found, path = migration.planned()
+            return MigrationPlan(plan_document(found, say.redact), plan_text(found, say.redact), path.absolute())
+    finally:
+        end()

@@ -95,10 +95,11 @@ def snapshot(
         UsageProblem: one line for the first thing that is wrong with what was given.
         ParityError: one line why there is no snapshot: the server cannot be read, or a disk is full.
     """
-    parser = Parser(prog="snapshot", add_help=True)
+    parser = Parser(prog="snapshot", add_help=False)
     add_arguments(parser)
     say = Saying(["to", *(name for one in parser._actions for name in (one.dest, one.dest.removeprefix("parity_")))])
-    with in_one_line(say):
+
+    def read() -> SnapshotTaken:
         if folder is None:
             raise UsageProblem("no folder is given; add folder=, where the snapshot is to be")
         args = parsed(parser, {"source": source, **given})
@@ -109,3 +110,5 @@ def snapshot(
                 return SnapshotTaken(take(args, text_of("folder", folder), partial(progress.add, "source")))
         finally:
             end()
+
+    return in_one_line(say, read)
