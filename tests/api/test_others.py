@@ -36,13 +36,16 @@ def test_a_snapshot_stands_for_its_server(servers: tuple[Server, Server], tmp_pa
     assert found.green, found.reasons
 
 
-def test_a_plan_is_the_command_s(servers: tuple[Server, Server], tmp_path: Path) -> None:
+def test_a_plan_is_the_command_s(
+    servers: tuple[Server, Server], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """All that ``plan.json`` of the command holds, but for the time that it estimates; nothing is printed."""
     source, target = servers
     done = migrate_py(tmp_path / "theirs", "plan", "--source-uri", source.uri, "--target-uri", target.uri)
     found = mlflow_parity.migrate.plan(
         source=source.uri, target=target.uri, work_dir=tmp_path / "theirs" / "migration", report_dir=tmp_path / "ours"
     )
+    assert tuple(capfd.readouterr()) == ("", "")
     theirs = json.loads((tmp_path / "theirs" / "reports" / "plan.json").read_text(encoding="utf-8"))
     ours = found.to_dict()
     assert json.loads(found.path.read_text(encoding="utf-8")) == ours

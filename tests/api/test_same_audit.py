@@ -17,6 +17,7 @@ from support.seed import Seeder
 import mlflow_parity
 from mlflow_parity.api import AuditReport
 from mlflow_parity.plugin import checks_folder
+from mlflow_parity.pytest_api import session
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.standin.servers import Server
 
@@ -88,6 +89,17 @@ def test_the_ledger_is_the_command_s(both: tuple[AuditRun, AuditReport]) -> None
     assert (len(red) > 0) is (not ours.green)
     assert len(ours.to_pandas("findings")) == ours.findings.num_rows == len(ours.to_dict()["findings"])
     assert int(ours.to_pandas("coverage")["failed"].sum()) == len(red)
+
+
+def test_a_check_that_fails_is_red_although_the_ledger_is_green(
+    servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the command: a promise of which nothing was compared is none that is kept."""
+    monkeypatch.setattr(session, "not_green_checks", lambda _: ("params[churn]",))
+    snapshot = mlflow_parity.snapshot(source=servers[0].uri, folder=tmp_path / "kept")
+    found = mlflow_parity.audit(source=snapshot, target=servers[0].uri, report_dir=tmp_path / "r", profile="same-store")
+    assert (found.verdict, found.green, found.exit_status) == ("red", False, 1)
+    assert found.reasons == ("pytest ended with exit status 1 although the ledger is green",)
 
 
 def test_each_check_only_asks_the_ledger() -> None:

@@ -71,7 +71,7 @@ def _run(main: Main) -> AuditReport:
     try:
         main.take_inventory()
         main.run(main.every_check(), terminal())
-        status = main.finish(int(pytest.ExitCode.OK))
+        status = main.finish(main.status_of_checks())
     except KeyboardInterrupt:
         main.ends("the audit was interrupted", int(pytest.ExitCode.INTERRUPTED))
         raise

@@ -34,7 +34,7 @@ from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
-from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
+from mlflow_parity.pytest_api.report_building import TITLES, build_report, not_green_checks, on_neither_side
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.database.identity import refuse_one_database
@@ -248,6 +248,14 @@ class Main(Shared):
             for share in shares(name, self.items)
             if recheck is None or recheck.wants([f"{name}[{one.id}]" for one in share.items])
         ]
+
+    def status_of_checks(self) -> int:
+        """Return what pytest would end with after all checks: they ask the ledger, and fail where it is not green.
+
+        A check fails, too, where nothing was compared of what it promises although there is an object of it.
+        """
+        red = self.result is not None and not_green_checks(self.result)
+        return int(pytest.ExitCode.TESTS_FAILED if red else pytest.ExitCode.OK)
 
     def _collected(self) -> tuple[str, ...]:
         return collected(
