@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,3 +131,36 @@ def test_ctrl_c_ends_it(servers: tuple[Server, Server], tmp_path: Path) -> None:
     assert told == {"behind": ["None", "None"], "open": [], "threads": ["MainThread"]}
     report = json.loads((tmp_path / "r" / "report.json").read_text(encoding="utf-8"))
     assert (report["verdict"], report["reasons"]) == ("none", ["no verdict: the audit was interrupted"])
+
+
+def test_a_terminal_shows_a_line(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """On stderr, as the command does on a terminal, and it is cleared at the end; stdout is the program's own."""
+    source, target = servers
+    program = "import sys, mlflow_parity; print(mlflow_parity.audit(*sys.argv[1:], report_dir='r').verdict)"
+    mine, theirs = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        # a terminal whose last user is gone is an error on Linux
+        with suppress(OSError):
+            while piece := os.read(mine, 65_536):
+                shown.append(piece)
+
+    reader = threading.Thread(target=read)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, source.uri, target.uri],
+            cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=theirs, text=True,
+        )  # fmt: skip
+        os.close(theirs)
+        reader.start()
+        out, _ = process.communicate(timeout=120)
+        reader.join(30)
+    finally:
+        os.close(mine)
+    text = b"".join(shown).decode()
+    assert out == "green\n"
+    assert "reading" in text
+    assert "source " in text
+    assert text.endswith("\r")
+    assert "\n" not in text
