@@ -127,6 +127,9 @@ OPTIONS: tuple[Option, ...] = (
         "FILE",
     ),
     Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
+    Option(
+        "summary", "text", None, "Markdown summary of the audit, for a CI job; GitHub Actions gets it unasked", "FILE"
+    ),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
     Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
     Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
@@ -274,6 +277,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         workers=_count("workers", values, most=64),
         snapshot_dir=values.get("snapshot-dir"),
         report_dir=values["report-dir"],
+        summary=values.get("summary", ""),
         max_findings=_count("max-findings", values, most=100_000),
         evidence=next(name for name in EVIDENCE if name == evidence),
         profile=next(name for name in PROFILES if name == profile),

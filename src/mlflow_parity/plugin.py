@@ -346,29 +346,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     main = session.config.stash.get(_MAIN, None)
     if main is None:
         return (yield)
+    from mlflow_parity.pytest_api import showing
+
     with _usage_errors(main.redactor, main):
         session.exitstatus = status = main.finish(int(exitstatus))
+        showing.in_junit(main, session.config)
     try:
         return (yield)
     finally:
         if session.exitstatus == 0:
             session.exitstatus = status
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            _show_verdict(main, reporter, int(session.exitstatus))
-
-
-def _show_verdict(main: Main, reporter: pytest.TerminalReporter, exit_status: int) -> None:
-    """Print the verdict, or that there is none."""
-    if main.report is None:
-        # bad input, or a defect, is said by itself
-        if main.no_verdict and exit_status not in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
-            reporter.write_line(f"mlflow-parity: no verdict: {main.redactor(main.no_verdict)}")
-        return
-    from mlflow_parity.reporting.terminal import summary_lines
-
-    green = main.report.verdict == "green"
-    reporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
-    where = main.written_to if main.written else None
-    for line in summary_lines(main.report, report_dir=where, redact=main.redactor):
-        reporter.write_line(line)
+        showing.show(main, session.config, int(session.exitstatus))

@@ -110,7 +110,12 @@ def test_no_secret_is_in_it(servers: tuple[Server, Server], tmp_path: Path) -> N
     """The password of an address is in no text of the object, and in no file; another audit's ledger is not its own."""
     source, target = (one.uri.replace("http://", f"http://me:{SECRET}@") for one in servers)
     found = mlflow_parity.audit(
-        source, target, report_dir=tmp_path / "r", experiments=["*"], snapshot_dir=tmp_path / "s"
+        source,
+        target,
+        report_dir=tmp_path / "r",
+        experiments=["*"],
+        snapshot_dir=tmp_path / "s",
+        summary=tmp_path / "summary.md",
     )
     assert found.green, found.reasons
     texts = (repr(found), found._repr_html_(), json.dumps(found.to_dict()), str(found.findings), str(vars(found)))
@@ -125,6 +130,7 @@ def test_no_secret_is_in_it(servers: tuple[Server, Server], tmp_path: Path) -> N
     found.paths["ledger.parquet"].write_bytes(b"PAR1 of somebody else")
     with pytest.raises(UsageProblem, match="is not this audit's ledger any more"):
         _ = found.ledger
+    assert "GREEN" in (tmp_path / "summary.md").read_text(encoding="utf-8")
 
 
 def test_where_nothing_was_compared_there_is_no_verdict(fresh_server: FreshServer, tmp_path: Path) -> None:

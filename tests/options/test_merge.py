@@ -163,7 +163,7 @@ OTHER = {
 NOT_JUDGED = {
     "source", "target", "workers", "snapshot_dir", "report_dir", "waivers", "recheck", "self_test", "allow_place",
     "source_artifacts", "target_artifacts", "source_db", "target_db", "stop_after", "subset", "estimate",
-    "engine", "dask_scheduler", "dask_dir",
+    "engine", "dask_scheduler", "dask_dir", "summary",
 }  # fmt: skip
 
 

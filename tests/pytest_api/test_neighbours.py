@@ -33,12 +33,13 @@ NEIGHBOURS = (
     "pytest-clarity==1.0.1", "pytest-cov==7.1.0", "pytest-custom-exit-code==0.3.0", "pytest-dependency==0.6.1",
     "pytest-django==4.14.0", "pytest-env==1.8.5", "pytest-flask==1.3.0", "pytest-forked==1.7.5",
     "pytest-freezer==0.4.9", "pytest-html==4.2.0", "pytest-httpserver==1.2.0", "pytest-httpx==0.36.2",
-    "pytest-instafail==0.5.0", "pytest-json-report==1.5.0", "pytest-metadata==3.1.1", "pytest-mock==3.17.0",
-    "pytest-order==1.5.0", "pytest-ordering==0.6", "pytest-parallel==0.1.1", "pytest-picked==0.5.1",
-    "pytest-profiling==1.8.1", "pytest-random-order==1.2.0", "pytest-randomly==5.1.0", "pytest-repeat==0.9.4",
-    "pytest-reportlog==1.0.0", "pytest-rerunfailures==16.7", "pytest-retry==1.7.0", "pytest-socket==0.8.1",
-    "pytest-split==0.11.0", "pytest-subtests==0.15.0", "pytest-sugar==1.1.1", "pytest-timeout==2.4.0",
-    "pytest-tornasync==0.6.0.post2", "pytest-unordered==0.8.0", "pytest-xdist==3.8.0", "syrupy==7.0.2",
+    "pytest-instafail==0.5.0", "pytest-json-ctrf==0.6.1", "pytest-json-report==1.5.0", "pytest-metadata==3.1.1",
+    "pytest-mock==3.17.0", "pytest-order==1.5.0", "pytest-ordering==0.6", "pytest-parallel==0.1.1",
+    "pytest-picked==0.5.1", "pytest-profiling==1.8.1", "pytest-random-order==1.2.0", "pytest-randomly==5.1.0",
+    "pytest-repeat==0.9.4", "pytest-reportlog==1.0.0", "pytest-rerunfailures==16.7", "pytest-retry==1.7.0",
+    "pytest-socket==0.8.1", "pytest-split==0.11.0", "pytest-subtests==0.15.0", "pytest-sugar==1.1.1",
+    "pytest-timeout==2.4.0", "pytest-tornasync==0.6.0.post2", "pytest-unordered==0.8.0", "pytest-xdist==3.8.0",
+    "syrupy==7.0.2",
 )  # fmt: skip
 #: What the package itself requires.
 _OURS = ("boto3", "deepdiff", "jinja2", "numpy", "orjson", "pyarrow", "pytest", "pyyaml", "requests", "urllib3",
@@ -274,6 +275,17 @@ def test_never_green_beside(
     assert "parity: GREEN" not in done.output
     report = done.reports / "report.json"
     assert not report.exists() or done.report["verdict"] in ("none", "red")
+
+
+def test_ctrf_names_what_failed(neighbours: Neighbours, both: Pairs, tmp_path: Path) -> None:
+    """Each failing check and experiment is a failed test there, with the text that says what is wrong."""
+    done = _audit(neighbours, both.uris["red"], tmp_path / "red", "--ctrf", "ctrf.json")
+    assert done.status == 1, done.output
+    results = json.loads((tmp_path / "red" / "ctrf.json").read_text(encoding="utf-8"))["results"]
+    failed = [one for one in results["tests"] if one["status"] == "failed"]
+    assert len(failed) == results["summary"]["failed"] >= 2
+    assert {one["name"].rpartition("::")[2].partition("[")[0] for one in failed} == done.failed()
+    assert all("check failed:" in json.dumps(one) for one in failed)
 
 
 def test_a_share_of_the_checks_is_partial(neighbours: Neighbours, both: Pairs, tmp_path: Path) -> None:

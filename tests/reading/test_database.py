@@ -187,6 +187,38 @@ def test_a_write_through_our_own_connection_is_refused(cluster: Postgres, on_pos
     _refuses_to_write(cluster.uri(), "read-only transaction")
 
 
+def test_a_table_is_not_read_whole_for_some_runs(cluster: Postgres) -> None:
+    """PostgreSQL guesses from a sample how many rows a run has; of a million runs it guesses far too many."""
+    cluster.create_database("guessing")
+    with closing(adbc_driver_postgresql.dbapi.connect(cluster.dsn("guessing"), autocommit=True)) as connection:
+        with connection.cursor() as cursor:
+            for statement in (
+                "CREATE TABLE metrics AS SELECT md5((n / 5)::text) AS run_uuid, n AS step "
+                "FROM generate_series(0, 99999) n",
+                "CREATE INDEX ON metrics (run_uuid)",
+                "ALTER TABLE metrics ALTER COLUMN run_uuid SET (n_distinct = 10)",
+                "ANALYZE metrics",
+            ):
+                cursor.execute(statement)
+        database = Database(parse_database(cluster.uri("guessing"), "--source-db"))
+        ids = [hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest() for number in range(0, 20_000, 100)]
+        query = f"SELECT step FROM metrics WHERE run_uuid IN ({', '.join(map(repr, ids))})"
+        found = database.table(query, pa.schema([("step", pa.int64())]))
+        database.close()
+        assert found.num_rows == 5 * len(ids)
+        with connection.cursor() as cursor:
+            # what a backend has counted is told a moment after it has ended
+            cursor.execute("SELECT pg_sleep(1.5)")
+            cursor.fetchall()
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.fetchall()
+            cursor.execute("SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'metrics'")
+            [(whole, by_index)] = cursor.fetchall()
+    # one for the index to be made, one for the sample
+    assert whole <= 2
+    assert by_index > 0
+
+
 def test_a_write_to_a_file_through_our_own_connection_is_refused(fresh_server: FreshServer) -> None:
     """The same of SQLite."""
     _refuses_to_write(fresh_server().database_uri, "readonly database")

@@ -62,6 +62,11 @@ class AuditReport:
         return self._report.reasons
 
     @property
+    def in_common(self) -> tuple[str, ...]:
+        """What the runs that differ have in common, a line each: a hint of the cause."""
+        return self._report.in_common
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """What was not compared, one line each."""
         return self._report.scope.left_out

@@ -23,6 +23,7 @@ from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.redaction import guard_logs
 from mlflow_parity.pytest_api.beginning import begun
 from mlflow_parity.pytest_api.session import Main
+from mlflow_parity.pytest_api.showing import write_summary
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME
 
 
@@ -74,6 +75,7 @@ def _run(main: Main) -> AuditReport:
         status = main.finish(main.status_of_checks())
     except KeyboardInterrupt:
         main.ends("the audit was interrupted", int(pytest.ExitCode.INTERRUPTED))
+        write_summary(main)
         raise
     except Exception as error:
         problem = error if isinstance(error, ParityError) else no_space(error)
@@ -81,11 +83,14 @@ def _run(main: Main) -> AuditReport:
             main.ends(str(problem), problem.exit_status)
         else:
             main.ends("internal error (a bug in mlflow-parity)", int(pytest.ExitCode.INTERNAL_ERROR))
+        write_summary(main)
         raise
+    problems = write_summary(main)
     assert main.reports is not None
     report, written = main.report, main.written
     if report is None:
         # what was selected is on neither side, or nothing was
         report = replace(main.reports.without_verdict, exit_status=status)
         written = {name: main.reports.path / name for name in (JSON_NAME, HTML_NAME)}
+    report = replace(report, notes=(*report.notes, *problems))
     return AuditReport(report.redacted(main.redactor), {name: path.absolute() for name, path in written.items()})

@@ -62,6 +62,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     explained: int = 0
+    in_common: tuple[str, ...] = ()
+    """What the runs that differ have in common, a line each."""
     source_runs: int = 0
     warning: str = ""
     """One line when the move looks like one of the other profile."""

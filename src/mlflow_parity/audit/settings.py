@@ -60,6 +60,8 @@ class Settings:
     """Address of a cluster's scheduler; empty: workers are started on this machine."""
     dask_dir: str = ""
     """Folder or ``s3://`` URI through which this process and the workers give each other files."""
+    summary: str = ""
+    """File for a summary in Markdown."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from mlflow_parity.core.verdict import Deleted, State
 from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.kinds.check_registry import Selection
 from mlflow_parity.pytest_api.report_building import iso, red_reasons
-from mlflow_parity.reporting import joining
+from mlflow_parity.reporting import joining, markdown
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.part_report import WHAT, Part, load_part
 from mlflow_parity.reporting.report import SIDES, CoverageRow, Report, Scope, SideReport, unfinished
@@ -79,6 +80,10 @@ def main(args: argparse.Namespace) -> int:
     where = str(next(iter(written.values())).parent)
     for line in summary_lines(report, report_dir=where, redact=redact):
         print(line)
+    if markdown.is_wanted("", os.environ):
+        page = markdown.render(report, report_dir=where, redact=redact)
+        for problem in markdown.write(page, "", os.environ):
+            print(redact(problem), file=sys.stderr)
     if reports.problem:
         print(reports.problem, file=sys.stderr)
     return int(report.exit_status or 0)

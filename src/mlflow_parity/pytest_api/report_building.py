@@ -32,6 +32,7 @@ from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.part_report import NOTHING_RAN
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
 from mlflow_parity.reporting.write import ReportFolder
@@ -83,6 +84,8 @@ def begin(
     if settings is not None:
         ends: dict[SideName, Location] = {"source": settings.source, "target": settings.target}
         sides = {name: begun(name, place, os.environ) for name, place in ends.items()}
+        if settings.summary:
+            markdown.check(settings.summary)
     report = unfinished(__version__, iso(time.time()), sides, command)
     if folder is not None and folder.path == Path(directory):
         folder.begin(report, redactor)
@@ -207,6 +210,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         sides={name: _side_report(audit, result, name) for name in SIDES},
         warning=result.warning,
         reasons=tuple(reasons),
+        in_common=result.in_common,
         exit_status=exit_status,
         contract_digest=contract.digest(),
         coverage=coverage,

@@ -40,6 +40,7 @@ from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
+from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
 from mlflow_parity.reporting.report import Report
@@ -224,6 +225,9 @@ class Main(Shared):
             if terminal.isatty:
                 progress.foresee(foresee(self.audit.probes(selection)))
             self.result = self.audit.run(selection, ledger, progress)
+        pairing = self.audit.scope.pairing
+        sources = [*(pair.source for pair in pairing.pairs), *pairing.missing]
+        self.result.in_common = in_common(self.ledger, self.audit.sides["source"].snapshot, sources)
         for known in self.known:
             known.finish()
             self.notes += known.notes(self.redactor)

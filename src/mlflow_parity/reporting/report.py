@@ -149,6 +149,8 @@ class Report:
     warning: str = ""
     """The first line of every format: that the move looks like one of the other profile; empty when it does not."""
     reasons: tuple[str, ...] = ()
+    in_common: tuple[str, ...] = ()
+    """What the runs that differ have in common, a line each: a hint of the cause."""
     exit_status: int | None = None
     contract_digest: str = ""
     coverage: tuple[CoverageRow, ...] = ()

@@ -19,6 +19,7 @@ SUMMARY_LINES = 25
 MESSAGE_LINES = 39
 COLUMNS = 120
 _REASONS = 3
+_IN_COMMON = 2
 _WORST = 3
 _WAIVERS = 3
 _CHANGED = 3
@@ -51,6 +52,7 @@ def summary_lines(
     for line in report.deleted:
         head += textwrap.wrap(line, COLUMNS, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
     head += _capped([f"  why: {visible(reason)}" for reason in report.reasons], _REASONS, "more reasons")
+    head += _capped([f"  in common: {visible(line)}" for line in report.in_common], _IN_COMMON, "more, see report.html")
     head += _waiver_lines(report)
     changed = [f"  changed during the audit: {visible(line)}" for line in report.changed]
     head += _capped(changed, _CHANGED, "more that changed")
