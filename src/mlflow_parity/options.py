@@ -200,14 +200,14 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def raw_values(
-    config: pytest.Config, environ: Mapping[str, str] | None = None, given: Namespace | None = None
+    config: pytest.Config | None, environ: Mapping[str, str] | None = None, given: Namespace | None = None
 ) -> dict[str, str]:
     """Collect what was given, as text: flag before environment variable before ini before default.
 
-    ``given`` are the flags while pytest has not yet put them into ``config``.
+    ``given`` are the flags while pytest has not yet put them into ``config``; without one there is no ini file.
     """
     env = os.environ if environ is None else environ
-    flags = config.option if given is None else given
+    flags = config.option if given is None and config is not None else given
     values: dict[str, str] = {}
     for option in OPTIONS:
         value = getattr(flags, option.dest, None)
@@ -215,7 +215,7 @@ def raw_values(
             values[option.name] = ",".join(value) if isinstance(value, list) else str(value)
         elif env.get(option.environment):
             values[option.name] = env[option.environment]
-        elif ini := str(config.getini(option.ini)):
+        elif config is not None and (ini := str(config.getini(option.ini))):
             values[option.name] = ini
         elif option.default is not None:
             values[option.name] = option.default

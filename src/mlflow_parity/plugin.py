@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,38 +80,19 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(options.NO_SIDES)
         return
     from mlflow_parity.core.redaction import Redactor, guard_debug_file, guard_logs
-    from mlflow_parity.pytest_api import report_building, session
+    from mlflow_parity.pytest_api import session
+    from mlflow_parity.pytest_api.beginning import begun
 
     redactor = Redactor.from_environment()
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     written = worker is None and _writes(config.option, values)
     reports = config.stash.get(_REPORTS, None)
-    if reports is not None and values.get("recheck"):
-        values["recheck"] = reports.now(values["recheck"])
     if worker is not None and worker[_RECHECK]:
         values["recheck"] = worker[_RECHECK]
+    selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
     with _usage_errors(redactor):
-        try:
-            settings = options.resolve(values)
-            if values.get("recheck"):
-                from mlflow_parity.reporting.earlier import load_recheck
-
-                settings = replace(settings, recheck=load_recheck(values["recheck"], settings))
-        except ParityError as error:
-            if written:
-                # what may be wrong with that folder is not what has to be said first
-                with suppress(ParityError):
-                    reports = report_building.begin(values["report-dir"], redactor, folder=reports)
-                    reports.ends(str(error), error.exit_status)
-            raise
-        redactor = Redactor.from_environment(also=settings.secrets)
-        selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
-        if written:
-            command = report_building.command_line(values, settings, selected)
-            reports = report_building.begin(settings.report_dir, redactor, settings, command, folder=reports)
-            if settings.recheck is not None:
-                values["recheck"] = reports.now(values["recheck"])
-                settings = replace(settings, recheck=replace(settings.recheck, path=values["recheck"]))
+        found = begun(values, redactor, selected=selected, written=written, reports=reports)
+    settings, redactor = found.settings, found.redactor
     config.add_cleanup(guard_logs(redactor))
     guard_debug_file(config.trace.root, redactor)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
@@ -124,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from mlflow_parity.core.ending import on_sigterm
 
-    main = session.Main(settings, redactor, report_building.command_line(values, settings, selected), reports)
+    main = session.Main(settings, redactor, found.command, found.reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
     config.add_cleanup(main.close)
     config.add_cleanup(on_sigterm())
@@ -235,14 +215,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(_SCOPE, items if each else [None], ids=names, indirect=True)
     if _FIXTURE not in metafunc.fixturenames:
         return
-    from mlflow_parity.audit.test_items import bundles
-    from mlflow_parity.kinds.check_registry import BY_NAME, OWNERS
+    from mlflow_parity.audit.test_items import shares
 
-    name = metafunc.function.__name__.removeprefix("test_")
-    family = BY_NAME[name].family if name in BY_NAME else "experiment"
-    # what is on the target only is judged once, by the check that owns it
-    shares = bundles([one for one in shared.items if one.family == family and (name in OWNERS or not one.surplus)])
-    metafunc.parametrize(_FIXTURE, shares, ids=[share.id for share in shares], indirect=True)
+    found = shares(metafunc.function.__name__.removeprefix("test_"), shared.items)
+    metafunc.parametrize(_FIXTURE, found, ids=[share.id for share in found], indirect=True)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,7 +21,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Cell, Finding, State
 from mlflow_parity.kinds import CONTAINERS
 from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import NAMES, Promise
+from mlflow_parity.kinds.check_registry import BY_NAME, NAMES, OWNERS, Promise
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
 _LONGEST = 60
@@ -103,6 +103,15 @@ def bundles(items: Sequence[Item]) -> list[Bundle]:
         size = -(-len(chosen) // MOST)
         found += [Bundle(tuple(chosen[start : start + size])) for start in range(0, len(chosen), size or 1)]
     return found
+
+
+def shares(check: str, items: Iterable[Item]) -> list[Bundle]:
+    """Return what each test item of a check stands for; a check that is none of ours is of experiments.
+
+    What is on the target only is judged once, by the check that owns it.
+    """
+    family = BY_NAME[check].family if check in BY_NAME else "experiment"
+    return bundles([one for one in items if one.family == family and (check in OWNERS or not one.surplus)])
 
 
 #: Id of the item that stands for a family of which neither side has any.

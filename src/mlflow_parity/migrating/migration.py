@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlflow_parity.core.notice import Notice
     from mlflow_parity.core.records import Experiment
     from mlflow_parity.migrating.outcome import Outcome
+    from mlflow_parity.migrating.plan.planning import Plan
     from mlflow_parity.migrating.repair.audit_findings import Damaged
     from mlflow_parity.reporting.write import ReportFolder
     from mlflow_parity.snapshot.incomplete import Unread
@@ -53,19 +54,24 @@ class Migration(Ends):
     # --- the steps
 
     def plan(self) -> int:
-        """Say what would move and what stands in the way; return the exit status. The work folder stays as it is."""
+        """Say what would move and what stands in the way; return the exit status."""
+        found, file = self.planned()
+        for line in plan_text(found, self.settings.redactor):
+            say(line)
+        say(f"All of it: {visible(str(file))}")
+        return found.status
+
+    def planned(self) -> tuple[Plan, Path]:
+        """Return what would move and what stands in the way, and the file of it. The work folder stays as it is."""
         needed(self.settings, source=True)
         journal = None
         if self.settings.target is not None and self.settings.journal_path().exists():
             journal = Journal(self.settings.journal_path())
             self._stack.callback(journal.close)
         found = plan(self.settings, renames=self.renames, journal=journal, standing=self._standing("run"))
-        redact, file = self.settings.redactor, self.settings.reports / "plan.json"
-        write_plan(found, file, redact)
-        for line in plan_text(found, redact):
-            say(line)
-        say(f"All of it: {visible(str(file))}")
-        return found.status
+        file = self.settings.reports / "plan.json"
+        write_plan(found, file, self.settings.redactor)
+        return found, file
 
     def export(self) -> int:
         """Read the source whole; return the exit status."""

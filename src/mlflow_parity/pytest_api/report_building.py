@@ -104,7 +104,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     # what one would not guess comes first: the terminal's line may have no room for every facet
     left_out: list[str] = []
     recheck = settings.recheck
-    not_green = _not_green(result)
+    not_green = not_green_checks(result)
     if recheck is not None:
         left_out.append(f"everything that was green in {recheck.title}: this is a recheck of the rest")
     if settings.depth == "listing":
@@ -325,7 +325,7 @@ def red_reasons(result: Result) -> list[str]:
     return reasons
 
 
-def _not_green(result: Result) -> tuple[str, ...]:
+def not_green_checks(result: Result) -> tuple[str, ...]:
     """Return the checks whose part of the ledger is not green, as ``promise[item id]``."""
     selected = [PROMISES[name] for name in result.selection.promises]
     return tuple(

@@ -23,7 +23,7 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.staged.estimating import estimate, foresee
-from mlflow_parity.audit.test_items import Bundle, bundles, save_items
+from mlflow_parity.audit.test_items import Bundle, bundles, save_items, shares
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.files import file_sha256, write_json
 from mlflow_parity.core.redaction import Redactor
@@ -34,7 +34,7 @@ from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
-from mlflow_parity.pytest_api.report_building import TITLES, build_report, on_neither_side
+from mlflow_parity.pytest_api.report_building import TITLES, build_report, not_green_checks, on_neither_side
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.database.identity import refuse_one_database
@@ -66,6 +66,14 @@ class Terminal:
     write: Callable[[str], object]
     isatty: bool
     columns: int
+    bar: Callable[[], Progress] | None = None
+    """Shows it in another way than by a line."""
+
+    def progress(self) -> Progress:
+        """Return what shows it there."""
+        if self.bar is not None:
+            return self.bar()
+        return Progress(self.write, isatty=self.isatty, columns=lambda: int(self.columns))
 
 
 class Main(Shared):
@@ -208,7 +216,7 @@ class Main(Shared):
         selection = self.selection(list(node_ids))
         if self.audit is None or not selection.items or not selection.promises:
             return
-        progress = Progress(terminal.write, isatty=terminal.isatty, columns=lambda: int(terminal.columns))
+        progress = terminal.progress()
         for side, experiments in self.audit.sizes(selection).items():
             progress.expect(side, experiments)
         for known in self.known:
@@ -235,6 +243,31 @@ class Main(Shared):
         write_json(self.folder / SELECTED, {"checks": sorted(self.selected)})
         own_checks.save(self.folder, self.audit, self.result, self.ledger)
 
+    def every_check(self) -> list[str]:
+        """Return the node ids of all checks that pytest collects by itself, for whoever audits without pytest."""
+        recheck = self.settings.recheck
+        return [
+            f"::test_{name}[{share.id}]"
+            for name in self._collected()
+            for share in shares(name, self.items)
+            if recheck is None or recheck.wants([f"{name}[{one.id}]" for one in share.items])
+        ]
+
+    def status_of_checks(self) -> int:
+        """Return what pytest would end with after all checks: they ask the ledger, and fail where it is not green.
+
+        A check fails, too, where nothing was compared of what it promises although there is an object of it.
+        """
+        red = self.result is not None and not_green_checks(self.result)
+        return int(pytest.ExitCode.TESTS_FAILED if red else pytest.ExitCode.OK)
+
+    def _collected(self) -> tuple[str, ...]:
+        return collected(
+            snapshot=self.settings.target.kind == "snapshot",
+            load_models=self.settings.load_models,
+            usable=self.settings.usable,
+        )
+
     def selection(self, node_ids: Sequence[str]) -> Selection:
         """Return which promises and items the collected node ids stand for."""
         promises: list[str] = []
@@ -244,11 +277,7 @@ class Main(Shared):
         for family in families:
             for one in bundles([item for item in self.items if item.family == family]):
                 known[family, one.id] = one
-        every = collected(
-            snapshot=self.settings.target.kind == "snapshot",
-            load_models=self.settings.load_models,
-            usable=self.settings.usable,
-        )
+        every = self._collected()
         ran: set[str] = set()
         tests: set[str] = set()
         for node_id in node_ids:
@@ -322,7 +351,7 @@ class Main(Shared):
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
-            report = replace(report, ledger_digest=file_sha256(self.ledger))
+            report = replace(report, ledger_digest=file_sha256(self.ledger), earlier=self.reports.earlier)
             self.written = self.reports.finish(report, self.ledger)
         except (OSError, ParityError) as error:
             # what was found is known all the same, and is shown; without evidence it is not green

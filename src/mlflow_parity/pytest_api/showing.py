@@ -22,7 +22,7 @@ _SAID = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
 def show(main: Main, config: pytest.Config, exit_status: int) -> None:
     """Print the verdict, or that there is none, and write the summary."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    problems = _write_summary(main)
+    problems = write_summary(main)
     if reporter is None:
         return
     if main.report is not None:
@@ -40,7 +40,8 @@ def _folder(main: Main) -> str | None:
     return main.written_to if main.written else None
 
 
-def _write_summary(main: Main) -> list[str]:
+def write_summary(main: Main) -> list[str]:
+    """Write the summary of a CI job, where one is wanted; return what is wrong with its file."""
     path = main.settings.summary
     if not markdown.is_wanted(path, os.environ):
         return []

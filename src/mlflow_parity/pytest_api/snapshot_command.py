@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.audit.side import Side, prepare_folder, uncounted
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.locations import custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import DEPTHS
 from mlflow_parity.core.text import counted, visible
@@ -19,6 +20,7 @@ from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.artifacts.own_way import own_way
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS
+from mlflow_parity.snapshot.capture import Count
 from mlflow_parity.snapshot.incomplete import incomplete, told
 from mlflow_parity.snapshot.schema import Asked
 
@@ -28,10 +30,16 @@ _HELP = "Read one server whole into a folder that can stand for it in later audi
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("snapshot", help=_HELP, description=f"{_HELP}.")
+    add_arguments(parser)
+    parser.add_argument("--to", required=True, metavar="DIR", help="Folder; the snapshot is DIR/source")
+    parser.set_defaults(main=main)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which server is read, and how."""
     location = parser.add_mutually_exclusive_group(required=True)
     location.add_argument("--source-uri", metavar="URI", help="http(s):// tracking server or ARN")
     location.add_argument("--source-arn", metavar="ARN", help="ARN of a SageMaker MLflow App or tracking server")
-    parser.add_argument("--to", required=True, metavar="DIR", help="Folder; the snapshot is DIR/source")
     parser.add_argument("--workers", type=int, default=8, metavar="N", help="Connections (default: 8)")
     parser.add_argument(
         "--parity-depth", choices=DEPTHS, default="digest", help="How artifacts are read (default: digest)"
@@ -45,17 +53,47 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="PLACE",
         help="Read here what the server keeps behind its proxy: the URI or folder of its artifacts",
     )
-    parser.set_defaults(main=main)
 
 
-def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What was read of a server into a folder; texts are free of secrets."""
+
+    location: str
+    root: Path
+    digest: str
+    counts: Mapping[str, int]
+    """By what is counted, in the plural."""
+    notes: tuple[str, ...]
+    unread: tuple[str, ...]
+    """What could not be read, one line each: an audit would call it unverified."""
+
+    @property
+    def summary(self) -> str:
+        """What there is of it, in one line."""
+        read = ", ".join(counted(count, plural) for plural, count in self.counts.items())
+        return f"snapshot of {self.location}: {read}"
+
+
+def main(args: argparse.Namespace) -> int:
     """Take the snapshot; return 0 when everything was read and 1 when something could not be.
-
-    Deleted experiments and runs are read too, so that every later audit finds what its scope names. An interrupted
-    snapshot is taken up again; a finished one is kept beside the new one.
 
     Raises:
         ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
+    """
+    taken = take(args, args.to)
+    for line in (*taken.notes, taken.summary, taken.root, f"digest {taken.digest}"):
+        print(line)
+    for line in taken.unread:
+        print(f"not read: {line}", file=sys.stderr)
+    return 1 if taken.unread else 0
+
+
+def location_of(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Location:
+    """Return which server is meant.
+
+    Raises:
+        UsageProblem: it cannot be one.
     """
     env = os.environ if environ is None else environ
     custom = custom_endpoint("source", env)
@@ -66,6 +104,19 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     location = in_workspace(location, "source", env)
     if location.kind == "snapshot":
         raise UsageProblem("--source-uri: a folder is a snapshot already; give a server")
+    return location
+
+
+def take(args: argparse.Namespace, folder: str, count: Count = uncounted) -> Taken:
+    """Read a server whole into ``folder``; ``count`` is told what was read.
+
+    Deleted experiments and runs are read too, so that every later audit finds what its scope names. An interrupted
+    snapshot is taken up again; a finished one is kept beside the new one.
+
+    Raises:
+        ParityError: when the location is wrong, the server does not answer or the folder cannot be used.
+    """
+    location = location_of(args)
     if not 1 <= args.workers <= 64:
         raise UsageProblem(f"--workers: {args.workers} is out of range; give a whole number from 1 to 64")
     allowed = given_places("\n".join(getattr(args, "parity_allow_place", None) or ()), AUDIT_OPTION)
@@ -74,7 +125,7 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
     try:
         side = Side("source", location, reader)
         experiments = side.experiments()
-        root, note = prepare_folder(args.to, "source", Path(args.to))
+        root, note = prepare_folder(folder, "source", Path(folder))
         side.read(
             root,
             experiments,
@@ -82,30 +133,21 @@ def main(args: argparse.Namespace, environ: Mapping[str, str] | None = None) -> 
             args.parity_depth,
             include_deleted=True,
             model_links=True,
-            count=uncounted,
+            count=count,
             asked=Asked(args.parity_depth, True),
         )
     finally:
         reader.close()
-    unread = _unread(side)
-    if note is not None:
-        print(note)
+    redact = Redactor.from_environment(also=location.secrets)
+    notes = [] if note is None else [note]
     if way is not None:
         # it may quote what a cloud's library said
-        print(visible(Redactor.from_environment(also=location.secrets)(f"files were {way}")))
-    print(_summary(side, root))
-    for line in unread:
-        print(f"not read: {line}", file=sys.stderr)
-    return 1 if unread else 0
+        notes.append(visible(redact(f"files were {way}")))
+    unread = [visible(redact(line)) for line in told(incomplete(side.snapshot, include_deleted=True))]
+    return Taken(location.display, root, side.snapshot.digest, _counts(side), tuple(notes), tuple(unread))
 
 
-def _unread(side: Side) -> list[str]:
-    """Say what could not be read, one line each; what an audit would call unverified later."""
-    redact = Redactor.from_environment(also=side.location.secrets)
-    return [visible(redact(line)) for line in told(incomplete(side.snapshot, include_deleted=True))]
-
-
-def _summary(side: Side, root: Path) -> str:
+def _counts(side: Side) -> dict[str, int]:
     runs = points = files = objects = 0
     for experiment in side.experiments():
         counts = side.view(experiment).counts()
@@ -114,12 +156,10 @@ def _summary(side: Side, root: Path) -> str:
         files += int(counts.get("files", 0))
         objects += sum(side.snapshot.objects(experiment.experiment_id).counts().values())
     objects += sum(side.snapshot.objects(SERVER).counts().values())
-    counts = {
+    return {
         "experiments": len(side.experiments()),
         "runs": runs,
         "metric points": points,
         "files": files,
         "other objects": objects,
     }
-    read = ", ".join(counted(count, plural) for plural, count in counts.items())
-    return f"snapshot of {side.location.display}: {read}\n{root}\ndigest {side.snapshot.digest}"

@@ -66,7 +66,7 @@ MEANINGS: Mapping[State, str] = {
 def render(report: Report) -> str:
     """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8."""
     if report.verdict == "none":
-        return _template("no_verdict.html.j2").render(report=report, command=_command(report))
+        return template("no_verdict.html.j2").render(report=report, command=_command(report))
     cells = report.by_experiment()
     order = experiment_order(cells)
     by_facet = report.by_facet()
@@ -80,7 +80,7 @@ def render(report: Report) -> str:
     hidden = order[len(shown) :]
     outside = _outside(report)
     shown_sections, left_out = sections(report, order)
-    document = _template().render(
+    document = template().render(
         report=report,
         done=percent(report.verified, report.objects),
         bar=_bar(report),
@@ -121,8 +121,9 @@ def _command(report: Report) -> str:
     return shorten(visible(shlex.join(report.command)), _MAX_COMMAND)
 
 
-@lru_cache(maxsize=2)
-def _template(name: str = "report.html.j2") -> Template:
+@lru_cache(maxsize=4)
+def template(name: str = "report.html.j2") -> Template:
+    """Return a template of this folder, which escapes and makes visible whatever it prints."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(

@@ -145,6 +145,24 @@ class LedgerWriter:
         self._file.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
 
+def checked_dataset(path: str | os.PathLike[str]) -> Any:
+    """Return a ledger as a dataset of Arrow, which reads no rows yet.
+
+    Raises:
+        UsageProblem: when there is no ledger of this format at ``path``.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    try:
+        dataset = ds.dataset(os.fspath(path), format="parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
+    if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
+        raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+    return dataset
+
+
 def read_rows(
     path: str | os.PathLike[str],
     experiment: str | None = None,
@@ -164,12 +182,7 @@ def read_rows(
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    try:
-        dataset = ds.dataset(os.fspath(path), format="parquet")
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UsageProblem(f"cannot read the ledger {path}: {_one_line(error)}; run the audit again") from error
-    if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
-        raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+    dataset = checked_dataset(path)
     clean = cleaner(redact)
     wanted: Any = None
     if experiment is not None:
@@ -213,9 +226,7 @@ def read_objects(path: str | os.PathLike[str], experiments: Collection[str]) -> 
     found: dict[tuple[str, str, str], set[str]] = {}
     columns = ["experiment", "kind", "name", "source_id", "target_id"]
     try:
-        dataset = ds.dataset(os.fspath(path), format="parquet")
-        if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
-            raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+        dataset = checked_dataset(path)
         wanted = ds.field("experiment").isin(pa.array(list(experiments), pa.string()))
         for batch in dataset.scanner(columns=columns, filter=wanted).to_batches():
             # an object has a row for each of its facets
@@ -234,14 +245,11 @@ def count_states(path: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
         UsageProblem: when there is no ledger of this format at ``path``.
     """
     import pyarrow as pa
-    import pyarrow.dataset as ds
 
     found: dict[tuple[str, str], int] = {}
     columns = ["kind", "facet", "state"]
     try:
-        dataset = ds.dataset(os.fspath(path), format="parquet")
-        if (dataset.schema.metadata or {}).get(_FORMAT_KEY) != FORMAT:
-            raise UsageProblem(f"{path} is not a ledger of format {FORMAT.decode()}; run the audit again")
+        dataset = checked_dataset(path)
         for batch in dataset.scanner(columns=columns).to_batches():
             counted = pa.Table.from_batches([batch]).group_by(columns).aggregate([([], "count_all")])
             for row in counted.to_pylist():

@@ -151,13 +151,18 @@ class ReportFolder:
         """Whether another run began in this folder since."""
         return self._mark is not None and (self.path / JSON_NAME).exists() and _mark(self.path) != self._mark
 
+    @property
+    def without_verdict(self) -> Report:
+        """What stands there while there is no verdict."""
+        return self._unfinished
+
     def ends(self, reason: str, exit_status: int | None = None) -> None:
         """Say why there is no verdict, now that it is known."""
         if self.lost:
             return
-        told = replace(self._unfinished, reasons=(f"no verdict: {reason}",), exit_status=exit_status)
+        self._unfinished = replace(self._unfinished, reasons=(f"no verdict: {reason}",), exit_status=exit_status)
         try:
-            self._write(told)
+            self._write(self._unfinished)
         except (NoSpace, UsageProblem) as error:
             # what stands there says that the run did not finish, which is true
             self.problem = str(error)

@@ -173,6 +173,13 @@ def _totals(found: Plan, survey: Survey) -> list[str]:
 
 def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
     """Write the plan to a JSON file, at once or not at all."""
+    document = plan_document(found, redact)
+    make_folder(path.parent)
+    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())
+
+
+def plan_document(found: Plan, redact: Redactor) -> dict[str, Any]:
+    """Return all of the plan as plain values, without secrets."""
     settings, survey = found.settings, found.survey
     ends = {"source": settings.source, "target": settings.target}
     document: dict[str, Any] = {
@@ -210,5 +217,4 @@ def write_plan(found: Plan, path: Path, redact: Redactor) -> None:
             }
             for one in survey.extents.values()
         ]
-    make_folder(path.parent)
-    write_file(path, (json_safe(json.dumps(document, indent=1, ensure_ascii=False)) + "\n").encode())
+    return document
