@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -71,8 +72,9 @@ def measure(cluster: Postgres, load: Load, scratch: Path, *, databases: bool) ->
         serving(scratch / "source", database=cluster.create_database(f"{name}s"), workers=2) as source,
         serving(scratch / "target", database=cluster.create_database(f"{name}t"), workers=2) as target,
     ):
-        fill(cluster.dsn(f"{name}s"), "source", load, Path(source.artifacts_root))
-        fill(cluster.dsn(f"{name}t"), "target", load, Path(target.artifacts_root))
+        ends = (("source", f"{name}s", source), ("target", f"{name}t", target))
+        with ThreadPoolExecutor(2) as both:
+            list(both.map(lambda end: fill(cluster.dsn(end[1]), end[0], load, Path(end[2].artifacts_root)), ends))
         plant(cluster.dsn(f"{name}t"), load, Path(target.artifacts_root))
         command = [
             sys.executable,
@@ -163,7 +165,8 @@ def main() -> None:
     with postgres() as cluster:
         for runs in sizes or (1_000, 10_000, 100_000):
             with tempfile.TemporaryDirectory(prefix="parity-bench-") as temporary:
-                load = Load(runs, max(2, runs // 500))
+                # with more of them there would be more test items than anybody wants
+                load = Load(runs, min(500, max(2, runs // 500)))
                 done.append(measure(cluster, load, Path(temporary), databases=given.databases))
                 shutil.rmtree(temporary, ignore_errors=True)
     text = "\n".join(
