@@ -131,6 +131,22 @@ def test_nothing_in_common(source: Source, red: Callable[[int], bool]) -> None:
     assert source.told(red) == []
 
 
+@pytest.mark.parametrize("start", [2**63 - 1, -(2**63), None])
+def test_a_time_that_is_no_date(source: Source, tmp_path: Path, start: int | None) -> None:
+    """A run may be said to have been started at any number, or at none: no date, and no verdict lost for it."""
+    snapshot = Snapshot.create(tmp_path / "snapshot", Origin("http://here", "http", "3.17.2", {}), _EXPERIMENTS[:1])
+    home = snapshot.home("0")
+    home.folder.mkdir(parents=True)
+    writer = RunsWriter(home)
+    writer.add([replace(_run(number), start_time=start if number < 10 else _FIRST) for number in range(40)])
+    writer.finish()
+    with LedgerWriter(tmp_path / "ledger.parquet") as ledger:
+        for number in range(10):
+            ledger.add(Row("exp 0", "run", "r", f"{number:032x}", None, "presence", State.MISSING))
+    [line] = in_common(tmp_path / "ledger.parquet", snapshot, _EXPERIMENTS[:1])
+    assert line.startswith("all 10 runs that differ were started on or ")
+
+
 def test_what_could_not_be_read_is_not_counted(source: Source, tmp_path: Path) -> None:
     """Runs of an experiment whose list was not read are in no figure; without any nothing is said."""
     gone = replace(_EXPERIMENTS[0], experiment_id="99", name="unread")

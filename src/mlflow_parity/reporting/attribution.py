@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ _NEARLY_ALL, _FEWER = 0.9, 0.6
 _LINES = 4
 #: Different tags of runs that differ which are counted at once.
 _TAGS = 50_000
-_DAY = 24 * 3600 * 1000
+_DAY, _EPOCH = 24 * 3600 * 1000, date(1970, 1, 1).toordinal()
+#: Days since then that have a date: a run may be said to have been started at any 64-bit number.
+_DAYS = date.min.toordinal() - _EPOCH, date.max.toordinal() - _EPOCH
 _MB = 1 << 20
 #: Sizes of files (bytes) and lengths of histories (points) at which something may have given way.
 _SIZES = ((5 << 30, "5 GiB"), (1 << 30, "1 GiB"), (100 * _MB, "100 MiB"), (10 * _MB, "10 MiB"), (_MB, "1 MiB"))
@@ -140,7 +142,7 @@ def _times(source: Snapshot, experiments: Iterable[Experiment], red: pa.Array) -
     every, found = Counter[int](), Counter[int]()
     for experiment in experiments:
         for table in _batches(source, experiment, "runs", ["run_id", "start_time"]):
-            days = np.floor_divide(pc.fill_null(table["start_time"], 0).to_numpy(), _DAY)
+            days = np.floor_divide(pc.fill_null(table["start_time"], 0).to_numpy(), _DAY).clip(*_DAYS)
             mask = _is_red(table, red).to_numpy()
             every.update(days.tolist())
             found.update(days[mask].tolist())
@@ -155,8 +157,7 @@ def _times(source: Snapshot, experiments: Iterable[Experiment], red: pa.Array) -
         # one in fifty may be elsewhere, if that leaves out much
         first, most = ordered[0], _but_one_in_fifty(ordered, found)
         day = first if 4 * beyond(first, every) <= 5 * beyond(most, every) else most
-        date = datetime.fromtimestamp(day * _DAY / 1000, timezone.utc)
-        what = f"were started {words} {date:%Y-%m-%d}"
+        what = f"were started {words} {date.fromordinal(day + _EPOCH).isoformat()}"
         yield _Shared(what, "that differ", beyond(day, found), all_red, beyond(day, every), whole)
 
 
