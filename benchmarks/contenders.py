@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+#: A request that wrote: method, path, body, its type, and what was answered where something was made.
+_Write = tuple[str, str, bytes, str, str]
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -161,7 +163,7 @@ def writing(uri: str, log: Path, workers: int) -> dict[str, Any]:
         info = answer.get("run", {}).get("info", {})
         return (answer["experiment_id"],) if "experiment_id" in answer else (info["run_id"],) if info else ()
 
-    def send(request: tuple[str, str, bytes, str, str]) -> None:
+    def send(request: _Write) -> None:
         method, path, content, kind, told = request
         headers = {"Content-Type": kind} if kind else {}
         answer = pool.request(method, uri + now(path.encode()).decode(), body=now(content), headers=headers)
@@ -175,15 +177,15 @@ def writing(uri: str, log: Path, workers: int) -> dict[str, Any]:
         (method, path, base64.b64decode(body), kind, told)
         for method, path, body, kind, told in json.loads(log.read_text())
     ]
-    first: list[tuple[str, str, bytes, str, str]] = []
-    by_run: dict[str, list[tuple[str, str, bytes, str, str]]] = {}
+    first: list[_Write] = []
+    by_run: dict[str, list[_Write]] = {}
     known = {one for request in sent if request[1].endswith("runs/create") and request[4] for one in ids(request[4])}
     for request in sent:
         where = request[1].encode() + request[2] + request[4].encode()
         run = next((found.decode() for found in named.findall(where) if found.decode() in known), "")
         (by_run.setdefault(run, []) if run else first).append(request)
 
-    def each(requests: list[tuple[str, str, bytes, str, str]]) -> None:
+    def each(requests: list[_Write]) -> None:
         for request in requests:
             send(request)
 

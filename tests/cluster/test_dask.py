@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +36,6 @@ gathering.LARGE = 1
 dask_cluster._NOBODY = 3.0
 dask_cluster._CONNECT = 3
 """
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
-    """A scheduler and two workers, each a process."""
-    with DaskProcesses(tmp_path_factory.mktemp("cluster")) as processes:
-        for _ in range(2):
-            processes.worker()
-        yield processes
 
 
 @pytest.fixture(scope="module")

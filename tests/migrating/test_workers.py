@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -39,15 +38,6 @@ def source(module_server: FreshServer) -> Server:
     hook = {"name": "hook", "url": HOOK, "events": events, "status": "DISABLED"}
     Seeder(server.uri).call("POST", "webhooks", hook)
     return server
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
-    """A scheduler and two workers, each a process."""
-    with DaskProcesses(tmp_path_factory.mktemp("cluster")) as processes:
-        for _ in range(2):
-            processes.worker()
-        yield processes
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from mlflow_parity.standin.http import S3, s3_server
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn, new_credentials, stand_in
 from mlflow_parity.standin.servers import Server
 from support import warm
+from support.dask_processes import DaskProcesses
 from support.pairs import Migration
 from support.servers import FreshServer, ServerPool, empty, keep_pristine
 from support.sharing import lead
@@ -114,6 +115,15 @@ def servers(migration: Migration, module_server: FreshServer) -> tuple[Server, S
     migration.lay("source", source)
     migration.lay("target", target)
     return source, target
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
+    """A scheduler and two workers, each a process."""
+    with DaskProcesses(tmp_path_factory.mktemp("cluster")) as processes:
+        for _ in range(2):
+            processes.worker()
+        yield processes
 
 
 @pytest.fixture(scope="session")

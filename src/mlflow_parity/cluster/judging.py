@@ -14,7 +14,6 @@ from mlflow_parity.cluster import worker
 from mlflow_parity.cluster.dask_cluster import DaskCluster, Given, Words
 from mlflow_parity.cluster.opened import open_job
 from mlflow_parity.cluster.shard_audit import ShardAudit
-from mlflow_parity.cluster.shared_place import SharedPlace
 from mlflow_parity.core.subset import Subset
 from mlflow_parity.reading.transport.slowing import Limiter
 
@@ -34,7 +33,7 @@ def judging_cluster(settings: Settings, scratch: Path, redact: Callable[[str], s
 
 def judge(place: str, job: str, checksum: str, connections: int, shard: Mapping[str, Any]) -> dict[str, Any]:
     """Judge a shard, in a worker; as :func:`~mlflow_parity.cluster.worker.do`."""
-    return worker.do(_opened, SharedPlace(place, _WORDS.place), job, checksum, connections, shard)
+    return worker.do(_opened, worker.Job(place, _WORDS.place, job, checksum, connections), shard)
 
 
 def told_of(shard: Shard) -> dict[str, Any]:
@@ -58,6 +57,6 @@ class _Judging:
 
 
 def _opened(opening: worker.Opening) -> _Judging:
-    audit = open_job(opening.files, opening.scratch, opening.connections)
+    audit = open_job(opening.files, opening.scratch, opening.job.connections)
     audit.learn()
     return _Judging(audit)

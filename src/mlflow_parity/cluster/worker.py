@@ -38,16 +38,26 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """What a job is opened with: its name, the folders of its files and for its own, the shared place, how many
-    connections to each server this process may have.
+class Job:
+    """What a worker is told of a job: its name, which is that of its folder in the shared place, and the SHA-256 of its
+    files; how many connections to each server this process may have. ``option`` is the one that names the place.
     """
 
-    job: str
+    place: str
+    option: str
+    name: str
+    checksum: str
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a job is opened with: the shared place, and the folders of the job's files and of what is read."""
+
+    job: Job
+    shared: SharedPlace
     files: Path
     scratch: Path
-    shared: SharedPlace
-    connections: int
 
 
 @dataclass(slots=True)
@@ -70,23 +80,15 @@ _TURN = threading.Lock()
 _open: list[_Open] = []
 
 
-def do(
-    opener: Callable[[Opening], Work],
-    shared: SharedPlace,
-    job: str,
-    checksum: str,
-    connections: int,
-    piece: Mapping[str, Any],
-) -> dict[str, Any]:
+def do(opener: Callable[[Opening], Work], job: Job, piece: Mapping[str, Any]) -> dict[str, Any]:
     """Do a piece of work; return under which name what came of it is, and its checksum, or why there is none.
 
-    ``job`` is the name of the job's folder in the ``shared`` place, ``checksum`` that of its files, ``connections`` how
-    many to each server this process may have. Nothing that is given or returned is a secret.
+    Nothing that is given or returned is a secret.
     """
     redact = Redactor.from_environment()
     try:
         with _TURN:
-            return _done(opener, shared, job, checksum, connections, piece)
+            return _done(opener, job, piece)
     except ReadError as error:
         return {"unread": redact(str(error))}
     except ParityError as error:
@@ -101,27 +103,21 @@ def version() -> str:
     return __version__
 
 
-def _done(
-    opener: Callable[[Opening], Work],
-    shared: SharedPlace,
-    job: str,
-    checksum: str,
-    connections: int,
-    piece: Mapping[str, Any],
-) -> dict[str, Any]:
-    opened = _opened(opener, shared, job, checksum, connections)
+def _done(opener: Callable[[Opening], Work], job: Job, piece: Mapping[str, Any]) -> dict[str, Any]:
+    shared = SharedPlace(job.place, job.option)
+    opened = _opened(opener, job, shared)
     local = opened.scratch.folder / "part"
     try:
         opened.work.do(piece, local)
         # another try of the same piece has another name, so that neither is half of the other
-        name = f"{job}/{new_name()}"
+        name = f"{job.name}/{new_name()}"
         return {"name": name, "checksum": shared.put(local, name)}
     finally:
         local.unlink(missing_ok=True)
 
 
-def _opened(opener: Callable[[Opening], Work], shared: SharedPlace, job: str, checksum: str, connections: int) -> _Open:
-    if _open and _open[0].name == job:
+def _opened(opener: Callable[[Opening], Work], job: Job, shared: SharedPlace) -> _Open:
+    if _open and _open[0].name == job.name:
         return _open[0]
     while _open:
         _open.pop().close()
@@ -129,14 +125,14 @@ def _opened(opener: Callable[[Opening], Work], shared: SharedPlace, job: str, ch
     try:
         files = scratch.folder / "lists"
         archive = scratch.folder / LISTS
-        shared.get(f"{job}/{LISTS}", archive, checksum)
+        shared.get(f"{job.name}/{LISTS}", archive, job.checksum)
         unpacked(archive, files)
         archive.unlink()
-        work = opener(Opening(job, files, scratch.folder / "read", shared, connections))
+        work = opener(Opening(job, shared, files, scratch.folder / "read"))
     except BaseException:
         scratch.close()
         raise
-    _open.append(_Open(job, work, scratch, Slowing(job, work.limiters())))
+    _open.append(_Open(job.name, work, scratch, Slowing(job.name, work.limiters())))
     return _open[0]
 
 

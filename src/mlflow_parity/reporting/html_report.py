@@ -84,7 +84,7 @@ def render(report: Report) -> str:
         report=report,
         done=percent(report.verified, report.objects),
         bar=_bar(report),
-        not_green=sum(count for state, count in report.totals.items() if not State(state).green),
+        not_green=report.failed,
         facets=facets,
         facets_hidden=len(red) - len(facets),
         kinds=_by_kind(by_facet),

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import SEVERITY, Finding, State
-from mlflow_parity.reporting.report import SIDES, Report, experiment_order, percent
+from mlflow_parity.reporting.report import SIDES, Report, percent
 
 #: GitHub Actions shows what a step appends to the file that this variable names, up to 1 MiB.
 GITHUB = "GITHUB_STEP_SUMMARY"
@@ -84,10 +84,9 @@ def _cannot(path: str, error: Exception) -> str:
 def _figures(report: Report) -> list[str]:
     if not report.objects:
         return ["Nothing was compared."]
-    red = sum(count for state, count in report.totals.items() if not State(state).green)
     done = percent(report.verified, report.objects)
     lines = [
-        f"Compared **{report.verified:,} of {report.objects:,}** ({done}) · **{red:,} failed** · "
+        f"Compared **{report.verified:,} of {report.objects:,}** ({done}) · **{report.failed:,} failed** · "
         f"{counted(report.findings_total, 'differences')}"
     ]
     return [text(report.warning), "", *lines] if report.warning else lines
@@ -114,12 +113,9 @@ def _sides(report: Report) -> list[str]:
 
 def _table(report: Report) -> list[str]:
     """Return the rows that are wrong, by experiment or model and facet."""
-    red = [row for row in report.coverage if not row.cell.green]
+    red = report.red_rows
     if not red:
         return []
-    cells = report.by_experiment()
-    place = {name: number for number, name in enumerate(experiment_order(cells))}
-    red.sort(key=lambda row: (place[row.experiment], SEVERITY.index(row.worst)))
     states = [state for state in SEVERITY if not state.green and any(row.cell.counts[state] for row in red)]
     heads = " | ".join(state.value for state in states)
     rows = [f"| in | what | compared | {heads} |", f"|---|---|--:|{'--:|' * len(states)}"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlflow_parity.core.verdict import SEVERITY, State
 from mlflow_parity.reporting.html_report import SIGNS, template
-from mlflow_parity.reporting.report import Report, experiment_order
+from mlflow_parity.reporting.report import Report
 
 #: Lines that a block has room for; the report has all.
 _REASONS = 8
@@ -15,14 +15,10 @@ _CELLS = 20
 
 def render(report: Report, path: str) -> str:
     """Return the block of a report that is redacted already; ``path``: where the whole is, empty if nowhere."""
-    rank = {name: number for number, name in enumerate(experiment_order(report.by_experiment()))}
-    red = sorted(
-        (row for row in report.coverage if not row.cell.green),
-        key=lambda row: (rank[row.experiment], SEVERITY.index(row.worst), row.facet),
-    )
+    red = report.red_rows
     return template("notebook.html.j2").render(
         report=report,
-        failed=sum(count for state, count in report.totals.items() if not State(state).green),
+        failed=report.failed,
         reasons=report.reasons[:_REASONS],
         more_reasons=len(report.reasons[_REASONS:]),
         red=[

@@ -217,6 +217,18 @@ class Report:
         return sum(row.verified for row in self.coverage)
 
     @property
+    def failed(self) -> int:
+        """Objects × facets that are not green."""
+        return sum(count for state, count in self.totals.items() if not State(state).green)
+
+    @property
+    def red_rows(self) -> list[CoverageRow]:
+        """The rows of the coverage that are not green: the experiments that are worst first, and of each its facets."""
+        place = {name: number for number, name in enumerate(experiment_order(self.by_experiment()))}
+        red = [row for row in self.coverage if not row.cell.green]
+        return sorted(red, key=lambda row: (place[row.experiment], SEVERITY.index(row.worst), row.facet))
+
+    @property
     def deleted(self) -> tuple[str, ...]:
         """What was left out for being deleted, a sentence for each side; none where deleted objects are in scope."""
         if self.scope.include_deleted:

@@ -175,14 +175,13 @@ def _default_explanation(state: State) -> str:
 
 
 def _verdict_line(report: Report) -> str:
-    red = sum(count for state, count in report.totals.items() if not State(state).green)
     what = f"partial: part {report.subset['part']} of {report.subset['of']}" if report.subset else "partial"
     verdict = f"parity: {report.verdict.upper()}{f' ({what})' if report.scope.partial else ''}"
     if not report.objects:
         return f"{verdict}  nothing was compared"
     return (
         f"{verdict}  verified {percent(report.verified, report.objects)} ({report.verified:,} of "
-        f"{report.objects:,} comparisons), {red:,} failed, {counted(report.findings_total, 'differences')}"
+        f"{report.objects:,} comparisons), {report.failed:,} failed, {counted(report.findings_total, 'differences')}"
     )
 
 

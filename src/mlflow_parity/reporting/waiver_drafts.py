@@ -272,9 +272,9 @@ def write_draft(report: str, output: str) -> int:
         with open(output, "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageProblem(f"-o: {output} exists and is never overwritten; give another name") from None
+        raise UsageProblem(f"-o: {output} exists and is never overwritten; pass a different name") from None
     except OSError as error:
-        raise UsageProblem(f"-o: cannot write {output}: {error.strerror or error}; give another name") from None
+        raise UsageProblem(f"-o: cannot write {output}: {error.strerror or error}; pass a different name") from None
     return text.count("\n[[waiver]]\n")
 
 

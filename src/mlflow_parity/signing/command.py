@@ -77,7 +77,7 @@ def _attest(args: argparse.Namespace) -> int:
             f"that audited ({evidence.tool_version}), or audit again"
         )
     if os.path.lexists(output):
-        raise UsageProblem(f"-o: {output} exists and is never overwritten; give another name")
+        raise UsageProblem(f"-o: {output} exists and is never overwritten; pass a different name")
     snapshots, notes = _snapshots(args, audited)
     manifests = {
         SNAPSHOTS[side]: manifest_sha256(place, audited, side, f"--snapshot-{side}")
@@ -148,7 +148,7 @@ def _put(path: Path, content: bytes, what: str) -> None:
     except OSError as error:
         if (full := no_space(error)) is not None:
             raise full from None
-        raise UsageProblem(f"{what}: cannot write {path}: {error.strerror or error}; give another name") from None
+        raise UsageProblem(f"{what}: cannot write {path}: {error.strerror or error}; pass a different name") from None
 
 
 def _verify(args: argparse.Namespace) -> int:

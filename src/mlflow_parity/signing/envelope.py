@@ -39,7 +39,7 @@ def signed(payload: bytes, signer: Signer) -> bytes:
     try:
         envelope.verify([public], 1)
     except VerificationError:
-        raise UsageProblem("--key: what it signed does not fit its own public key; give another key") from None
+        raise UsageProblem("--key: what it signed does not fit its own public key; pass a different key") from None
     (signature,) = envelope.signatures.values()
     return _text(payload, PAYLOAD_TYPE, public.keyid, bytes.fromhex(signature.signature))
 

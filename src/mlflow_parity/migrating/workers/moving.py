@@ -14,7 +14,7 @@ from typing import Any
 from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster import worker
 from mlflow_parity.cluster.asking import Asking
-from mlflow_parity.cluster.shared_place import SharedPlace, packed
+from mlflow_parity.cluster.shared_place import packed
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import make_inside, write_json
 from mlflow_parity.migrating.export.exporting import Exporter, discard
@@ -40,11 +40,11 @@ PLACE_OPTION = "--dask-dir"
 
 def move(place: str, job: str, checksum: str, connections: int, piece: Mapping[str, Any]) -> dict[str, Any]:
     """Move some experiments, in a worker; as :func:`~mlflow_parity.cluster.worker.do`."""
-    return worker.do(_opened, SharedPlace(place, PLACE_OPTION), job, checksum, connections, piece)
+    return worker.do(_opened, worker.Job(place, PLACE_OPTION, job, checksum, connections), piece)
 
 
 def _opened(opening: worker.Opening) -> Mover:
-    settings, leave = read_job(opening.files, opening.scratch, opening.connections)
+    settings, leave = read_job(opening.files, opening.scratch, opening.job.connections)
     return Mover(settings, opening, leave=leave)
 
 
@@ -54,8 +54,7 @@ class Mover(Ends):
     def __init__(self, settings: Settings, opening: worker.Opening, *, leave: bool) -> None:
         super().__init__(settings)
         self._shared = opening.shared
-        self._job = opening.job
-        self._scratch = opening.scratch
+        self._job = opening.job.name
         self._counts: dict[SideName, Counter[str]] = {"source": Counter(), "target": Counter()}
         self._counting = Lock()
         self._said: list[str] = []
