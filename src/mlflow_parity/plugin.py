@@ -337,6 +337,19 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
         main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let pytest's own list of what failed say first what is wrong: it cuts each line at the terminal's width."""
+    report = yield
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if report.failed and crash is not None and _FIXTURE in getattr(item, "fixturenames", ()):
+        from mlflow_parity.reporting.check_message import short
+
+        if crash.message.startswith("Failed: parity: "):
+            crash.message = short(crash.message)
+    return report
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
     """Write the reports; nothing but a green ledger may exit 0, whatever another plugin makes of the exit status.

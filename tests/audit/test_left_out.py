@@ -99,6 +99,6 @@ def test_every_sentence() -> None:
         sides={"source": side(outside={}), "target": side(outside={}, deleted=Deleted(0, 0, 0))},
     )
     unknown = "deleted runs and experiments on the source: not looked at"
-    assert f"  {unknown}" in summary_lines(made)
+    assert f"  left out: {unknown}" in summary_lines(made)
     assert unknown in render_html(made)
     assert "Nothing was found" not in render_html(made)

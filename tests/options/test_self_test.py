@@ -474,7 +474,7 @@ def test_a_blind_audit_is_red(migrated: Pair, tmp_path: Path) -> None:
     assert done.red_rows() == []
     [reason] = done.report["reasons"]
     assert reason.startswith("self-test: the audit did not see run status: another one, planted in ")
-    assert f"  why: {reason}"[:60] in done.output
+    assert f"  - {reason}"[:60] in done.output
     assert "1 MISSED" in done.output
 
 

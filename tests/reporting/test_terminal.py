@@ -14,45 +14,68 @@ from support.report_samples import FACETS, cell, findings, hostile_report, repor
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import width
 from mlflow_parity.core.verdict import Finding, State
+from mlflow_parity.reporting.check_message import check_message, short
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
-from mlflow_parity.reporting.terminal import check_message, summary_lines
+from mlflow_parity.reporting.terminal import LAST_LINES, summary_lines
 
 _ACTS = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
-def assert_printable(lines: list[str]) -> None:
-    """Every line can be printed as it is and fits into 120 columns."""
+def assert_printable(lines: list[str], columns: int = 120) -> None:
+    """Every line can be printed as it is and fits into the terminal."""
     for line in lines:
         assert not _ACTS.search(line), line
-        assert width(line) <= 120, line
+        assert width(line) <= columns, line
         line.encode("utf-8")
 
 
-@given(reports, texts)
+@given(reports, texts, st.sampled_from((60, 80, 120)))
 @settings(unhurried, max_examples=150)
-def test_the_summary_is_short_and_safe(made: Report, directory: str) -> None:
-    """Any report is summed up in at most 25 printable lines; verdict first, reports and next step last."""
-    lines = summary_lines(made, report_dir=directory)
+def test_the_summary_is_short_and_safe(made: Report, directory: str, columns: int) -> None:
+    """Any report is summed up in at most 25 printable lines; the last ten are enough by themselves."""
+    lines = summary_lines(made, report_dir=directory, columns=columns)
     assert len(lines) <= 25
-    assert_printable(lines)
-    assert lines[0].startswith("parity: RED")
-    assert lines[-2].startswith("  reports: ")
-    assert lines[-1].startswith("  next: ")
+    assert_printable(lines, columns)
+    last = summary_lines(made, report_dir=directory, columns=columns, verbosity=-1)
+    assert len(last) <= LAST_LINES
+    assert lines[-len(last) :] == last
+    assert last[0].startswith("parity: RED")
+    assert last[-2].startswith("  report: ")
+    assert last[-1].startswith("  next: ")
+    assert len(summary_lines(made, report_dir=directory, columns=columns, verbosity=1)) >= len(lines)
 
 
 def test_the_summary_of_a_red_audit() -> None:
-    """Verdict with coverage, both sides, reasons, one line per facet, the worst experiments, what next."""
+    """Both sides, what is most affected, each facet that is wrong; then verdict, causes, left out, what next."""
     lines = summary_lines(report(), report_dir="out")
     text = "\n".join(lines)
-    assert lines[0] == (
-        "parity: RED (partial)  verified 99.9 % (50,232 of 50,235 comparisons), 778 failed, 731 differences"
-    )
-    assert "  partial: not compared: deleted experiments and runs (--parity-include-deleted)" in lines
-    assert "  why: 55 runs of experiment churn are missing on the target" in lines
-    assert '  most affected: "churn": 770 missing' in lines
+    verdict = lines.index("parity: RED (partial) · compared 50,232 of 50,235 · 778 failed · 731 differences")
+    assert len(lines) - verdict <= LAST_LINES
+    after = lines[verdict:]
+    assert "  left out: deleted experiments and runs (--parity-include-deleted)" in "\n".join(after)
+    assert "  - 55 runs of experiment churn are missing on the target" in after
+    assert '  most affected: "churn": 770 missing' in lines[:verdict]
     assert "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL" in text
-    assert "  reports: out/report.html, report.json, ledger.parquet" in lines
-    assert len(lines) == 25
+    assert after[-2] == "  report: out/report.html (beside it report.json, ledger.parquet)"
+    assert len(lines) <= 25
+
+
+def test_only_what_is_wrong_has_a_line() -> None:
+    """A red table has no green facet, and none of which only objects without a copy are red; ``-v`` has them all."""
+    coverage = (
+        CoverageRow("e", "run presence", cell(match=3, missing=1)),
+        CoverageRow("e", "run params", cell(match=3, missing=1)),
+        CoverageRow("e", "run metrics", cell(match=2, mismatch=1, missing=1)),
+        CoverageRow("e", "trace spans", cell(match=5)),
+    )
+    made = report(coverage=coverage, findings=())
+    first = [line.strip().split("  ")[0] for line in summary_lines(made)]
+    assert "run presence" in first
+    assert "run metrics" in first
+    assert "1 other facet" in first
+    assert not {"run params", "trace spans"} & set(first)
+    every = [line.strip().split("  ")[0] for line in summary_lines(made, verbosity=1)]
+    assert {row.facet for row in coverage} <= set(every)
 
 
 def test_what_was_taken_over_is_told() -> None:
@@ -67,10 +90,11 @@ def test_facets_without_room_are_summed_up() -> None:
     """The facets of the table and the line that sums up the rest count every object."""
     lines = summary_lines(report())
     start = next(number for number, line in enumerate(lines) if line.startswith("  facet "))
-    rows = [line for line in lines[start + 1 :] if not line.startswith(("  most affected", "  reports", "  next"))]
+    end = next(number for number, line in enumerate(lines) if line.startswith("parity: "))
+    rows = lines[start + 1 : end]
     assert "other facets" in rows[-1]
-    totals = [int(re.split(r"  +", row.strip())[1].replace(",", "")) for row in rows]
-    assert sum(totals) == report().objects
+    totals = [int(row.split(" of ")[1].split()[0].replace(",", "")) for row in rows]
+    assert sum(totals) == sum(cell.total for cell in report().by_facet().values() if not cell.green)
 
 
 def test_the_summary_of_a_green_audit() -> None:
@@ -85,15 +109,17 @@ def test_the_summary_of_a_green_audit() -> None:
         scope=Scope(facets=FACETS, include_deleted=True),
     )
     lines = summary_lines(made)
-    assert lines[0].startswith("parity: GREEN  verified 100 % (119 of 119 comparisons), 0 failed")
-    assert sum(line.split()[0] in FACETS for line in lines) == len(FACETS)
-    assert lines[-1] == "  next: sign report.html and keep it with ledger.parquet"
+    assert "parity: GREEN · compared 119 of 119 · 0 failed" in lines
+    assert sum(line.strip().startswith(tuple(FACETS)) for line in lines) > 5
+    every = summary_lines(made, verbosity=1)
+    assert sum(line.split()[0] in FACETS for line in every) == len(FACETS)
+    assert lines[-1] == "  next: sign report.html (mlflow-parity attest), keep ledger.parquet"
 
 
 def test_nothing_compared_says_so() -> None:
     """An empty audit shows no percentage that could be taken for success."""
     lines = summary_lines(report(coverage=(), findings=(), findings_total=0))
-    assert lines[0] == "parity: RED (partial)  nothing was compared"
+    assert "parity: RED (partial) · nothing was compared" in lines
     assert "%" not in "\n".join(lines)
 
 
@@ -240,3 +266,10 @@ def test_hostile_names_are_text() -> None:
     lines = summary_lines(hostile_report())
     assert_printable(lines)
     assert "\\x1b[2J" in "\n".join(lines)
+
+
+def test_the_line_of_pytests_own_list_says_the_fact_first() -> None:
+    """pytest cuts it at the terminal's width: the states stand before the name."""
+    found = Finding("a: b", "run", "r", "1", "2", "params", "k", State.MISMATCH, "", "a", "b")
+    text = "\n".join(message([found], what='experiment "a: b"', counts=Counter({State.MISMATCH: 1, State.MATCH: 6})))
+    assert short(f"Failed: {text}") == '1 mismatch, 6 match; 1 difference (experiment "a: b")'

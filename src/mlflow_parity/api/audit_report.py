@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from mlflow_parity.api.tables import frame_of, table_of
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
-from mlflow_parity.core.text import counted, crop, visible
+from mlflow_parity.core.text import crop, visible
 from mlflow_parity.core.verdict import SEVERITY
 from mlflow_parity.reporting.ledger import checked_dataset
 from mlflow_parity.reporting.notebook_block import render
@@ -142,12 +142,7 @@ class AuditReport:
     def __repr__(self) -> str:
         """Return two lines: the verdict with its counts, and why, or where the report is."""
         report = self._report
-        partial = " (partial)" if report.scope.partial else ""
-        verdict = "NO VERDICT" if self.verdict == "none" else f"{self.verdict.upper()}{partial}"
-        first = f"mlflow-parity: {verdict}"
-        if report.objects:
-            first += f": compared {report.verified:,} of {report.objects:,} · {report.failed:,} failed"
-            first += f" · {counted(report.findings_total, 'differences')}"
+        first = f"mlflow-parity: {report.title}" + (f" · {report.figures}" if report.objects else "")
         why = "; ".join(self.reasons[:2])
         more = [why] if why else []
         more += [f"report: {self.paths[HTML_NAME]}"] if HTML_NAME in self.paths else []

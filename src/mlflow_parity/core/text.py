@@ -173,6 +173,11 @@ def shorten(text: str, columns: int) -> str:
     return _head(text, room - width(tail)) + middle + tail
 
 
+def quoted(text: str, columns: int = 60) -> str:
+    """Return a name, visible and in quotes, of which no more than so many columns are shown."""
+    return f'"{shorten(visible(text), columns)}"'
+
+
 def shorten_pair(source: str, target: str, columns: int) -> tuple[str, str]:
     """Shorten two visible values so that where they first differ can be seen."""
     short = shorten(source, columns), shorten(target, columns)

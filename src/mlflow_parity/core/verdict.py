@@ -152,6 +152,11 @@ class Deleted:
     inside: int | None
     at_least: bool = False
 
+    @property
+    def none(self) -> bool:
+        """Whether all was looked at, and nothing is there."""
+        return self.runs == 0 and self.experiments == 0
+
     def told(self, side: str) -> str:
         """Return it in one sentence."""
         counts = ((self.runs, "run"), (self.experiments, "experiment"))

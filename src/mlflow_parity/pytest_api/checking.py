@@ -16,7 +16,7 @@ from mlflow_parity.core.files import read_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.check_registry import BY_NAME, NAMES, PROMISES, Promise
-from mlflow_parity.reporting.terminal import check_message
+from mlflow_parity.reporting.check_message import check_message
 
 #: Renders a failed promise as text for a person, under 40 lines; the texts are its sentence and the test item's id.
 Message = Callable[[Promise, str, Item, Judgement, str], str]

@@ -23,7 +23,8 @@ from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Deleted, State
 from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.pytest_api.report_building import iso, red_reasons
+from mlflow_parity.pytest_api.reasons import red_reasons
+from mlflow_parity.pytest_api.report_building import iso
 from mlflow_parity.reporting import joining, markdown
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.part_report import WHAT, Part, load_part

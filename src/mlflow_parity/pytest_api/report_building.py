@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,13 +20,13 @@ from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import is_weak
 from mlflow_parity.core.text import counted
-from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, LIVE, SCOPE_KIND, contract, plural_of
+from mlflow_parity.kinds import KINDS, LIVE, contract
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
+from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
@@ -273,56 +271,6 @@ def on_neither_side(result: Result) -> list[str]:
         and not any(kind.plural in result.not_served[side] for side in SIDES)
         and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
     ]
-
-
-#: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
-_REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")
-_PHRASES = {
-    State.MISSING: "missing on the target",
-    State.EXTRA: "on the target only",
-    State.DUPLICATE: "on the target more than once",
-    State.AMBIGUOUS: "not to be told apart",
-    State.MISMATCH: "different",
-    State.UNVERIFIED: "not verified: they could not be read, or changed meanwhile",
-}
-
-
-def _limits(result: Result) -> list[str]:
-    """Say what limits the audit as a whole and was not accepted: its sentence, once."""
-    return [one.explanation for one in result.findings if one.kind == SCOPE_KIND]
-
-
-def red_reasons(result: Result) -> list[str]:
-    """Say why the ledger is red: what limits all, then objects, then the facets of those that have a copy."""
-    sums: dict[str, Counter[State]] = {}
-    for item_state in result.states.values():
-        for facet, cell in item_state.cells.items():
-            sums.setdefault(facet, Counter()).update(cell.counts)
-    reasons = _limits(result)
-    refused: dict[str, dict[str, None]] = {}
-    for finding in result.findings:
-        found = _REFUSED.match(finding.explanation)
-        if found is not None and finding.name.startswith("(all "):
-            # one cause, one line: every facet of every kind that this user may not list says the same
-            refused.setdefault(found["side"], {})[found["what"]] = None
-            sums[f"{finding.kind} {finding.facet}"][finding.state] -= 1
-    for side, kinds in refused.items():
-        reasons.append(f"status 403: the {side}'s {', '.join(kinds)} could not be read by this user")
-    for kind in contract.FACETS:
-        for state, phrase in _PHRASES.items():
-            count = sums.get(f"{kind} presence", Counter())[state]
-            if count:
-                reasons.append(f"{counted(count, plural_of(kind))} {'are' if count > 1 else 'is'} {phrase}")
-    for facet, counts in sums.items():
-        kind, _, name = facet.partition(" ")
-        if kind == SCOPE_KIND:
-            continue
-        # the facets of an object without a copy are in the same state as the object, which was said above
-        told = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
-        for state, phrase in _PHRASES.items():
-            if counts[state] and name != "presence" and state not in told:
-                reasons.append(f"{name} of {counted(counts[state], plural_of(kind))}: {phrase}")
-    return reasons
 
 
 def not_green_checks(result: Result) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mlflow_parity.core.text import visible
 from mlflow_parity.reporting import markdown
-from mlflow_parity.reporting.terminal import summary_lines
+from mlflow_parity.reporting.terminal import COLUMNS, summary_lines
 from mlflow_parity.reporting.write import HTML_NAME
 
 if TYPE_CHECKING:
@@ -28,7 +29,13 @@ def show(main: Main, config: pytest.Config, exit_status: int) -> None:
     if main.report is not None:
         green = main.report.verdict == "green"
         reporter.section("mlflow-parity", sep="=", green=green, red=not green, bold=True)
-        for line in summary_lines(main.report, report_dir=_folder(main), redact=main.redactor):
+        # what goes into a file or the log of a job is not 80 columns wide, whatever pytest takes it for
+        known = sys.stdout.isatty() or os.environ.get("COLUMNS")
+        columns = config.get_terminal_writer().fullwidth if known else COLUMNS
+        verbosity = config.get_verbosity()
+        for line in summary_lines(
+            main.report, report_dir=_folder(main), redact=main.redactor, columns=columns, verbosity=verbosity
+        ):
             reporter.write_line(line)
     elif main.no_verdict and exit_status not in _SAID:
         reporter.write_line(f"mlflow-parity: no verdict: {main.redactor(main.no_verdict)}")

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlflow_parity.core.records import EXIM_PREFIX, Experiment
-from mlflow_parity.core.text import shorten, visible
+from mlflow_parity.core.text import quoted
 from mlflow_parity.core.verdict import State
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.store import Snapshot
@@ -126,7 +126,7 @@ def _places(source: Snapshot, experiments: Iterable[Experiment], red: pa.Array) 
     counts = [(one.name, *_counts(source, one, red)) for one in experiments]
     every, found = sum(count for _, count, _ in counts), sum(count for _, _, count in counts)
     for name, inside, here in counts:
-        yield _Shared(f"are in the experiment {_quoted(name)}", "that differ", here, found, inside, every)
+        yield _Shared(f"are in the experiment {quoted(name)}", "that differ", here, found, inside, every)
 
 
 def _counts(source: Snapshot, experiment: Experiment, red: pa.Array) -> tuple[int, int]:
@@ -193,7 +193,7 @@ def _tags(source: Snapshot, experiments: Sequence[Experiment], red: pa.Array) ->
             for tags in table["tags"].to_pylist():
                 every.update(wanted.intersection(map(tuple, tags)))
     for key, value in sorted(wanted):
-        what = f"have the tag {_quoted(key)} = {_quoted(value)}"
+        what = f"have the tag {quoted(key)} = {quoted(value)}"
         yield _Shared(what, "that differ", found[key, value], all_red, every[key, value], whole)
 
 
@@ -242,7 +242,3 @@ def _maxima(source: Snapshot, experiment: Experiment, part: Part, column: str) -
         return pa.table({"run_id": pa.array([], pa.string()), "most": pa.array([], pa.int64())})
     whole = pa.concat_tables(parts).group_by("run_id").aggregate([(f"{column}_max", "max")])
     return pa.table({"run_id": whole["run_id"], "most": whole[f"{column}_max_max"]})
-
-
-def _quoted(text: str) -> str:
-    return f'"{shorten(visible(text), 60)}"'

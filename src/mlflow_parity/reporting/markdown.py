@@ -10,7 +10,7 @@ from pathlib import Path
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import SEVERITY, Finding, State
-from mlflow_parity.reporting.report import SIDES, Report, percent
+from mlflow_parity.reporting.report import SIDES, Report
 
 #: GitHub Actions shows what a step appends to the file that this variable names, up to 1 MiB.
 GITHUB = "GITHUB_STEP_SUMMARY"
@@ -24,10 +24,12 @@ _SPECIAL = re.compile(r"[\\`*_{}\[\]<>()#+!|~&@$:.=-]")
 def render(report: Report, *, report_dir: str | None, redact: Callable[[str], str]) -> str:
     """Return the page; ``report_dir`` is where the reports were written, ``None``: they could not be."""
     clean = report.redacted(redact)
-    head = f"# mlflow-parity: {clean.verdict.upper() if clean.verdict != 'none' else 'NO VERDICT'}"
-    if clean.scope.partial:
-        head += " (partial)"
-    parts = [[head], _figures(clean), _list(clean.reasons, "more reasons"), _in_common(clean)]
+    parts = [
+        [f"# mlflow-parity: {clean.title}"],
+        _figures(clean),
+        _list(clean.reasons, "more reasons"),
+        _in_common(clean),
+    ]
     parts += [_sides(clean), _table(clean)]
     parts += [_findings(clean), _left_out(clean), _end(clean, None if report_dir is None else redact(report_dir))]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -82,14 +84,8 @@ def _cannot(path: str, error: Exception) -> str:
 
 
 def _figures(report: Report) -> list[str]:
-    if not report.objects:
-        return ["Nothing was compared."]
-    done = percent(report.verified, report.objects)
-    lines = [
-        f"Compared **{report.verified:,} of {report.objects:,}** ({done}) · **{report.failed:,} failed** · "
-        f"{counted(report.findings_total, 'differences')}"
-    ]
-    return [text(report.warning), "", *lines] if report.warning else lines
+    told = f"**{text(report.figures)}**"
+    return [text(report.warning), "", told] if report.warning else [told]
 
 
 def _list(lines: Iterable[str], more: str) -> list[str]:
@@ -156,7 +152,7 @@ def _finding(one: Finding) -> str:
 
 
 def _left_out(report: Report) -> list[str]:
-    told = [*report.scope.left_out, *report.deleted]
+    told = report.not_compared
     return ["Left out:", "", *_list(told, "more that were left out")] if told else []
 
 

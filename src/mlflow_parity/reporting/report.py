@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Evidence
+from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import SEVERITY, Cell, Deleted, Finding, State
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName
@@ -220,6 +221,33 @@ class Report:
     def failed(self) -> int:
         """Objects × facets that are not green."""
         return sum(count for state, count in self.totals.items() if not State(state).green)
+
+    @property
+    def title(self) -> str:
+        """The verdict in words: ``RED (partial)``, ``GREEN (partial: part 1 of 2)``, ``NO VERDICT``."""
+        if self.verdict == "none":
+            return "NO VERDICT"
+        what = f"partial: part {self.subset['part']} of {self.subset['of']}" if self.subset else "partial"
+        return f"{self.verdict.upper()}{f' ({what})' if self.scope.partial else ''}"
+
+    @property
+    def figures(self) -> str:
+        """What was compared and what failed, two words for two figures; in all formats alike."""
+        if not self.objects:
+            return "nothing was compared"
+        told = f"compared {self.verified:,} of {self.objects:,} · {self.failed:,} failed"
+        return told + (f" · {counted(self.findings_total, 'differences')}" if self.findings_total else "")
+
+    @property
+    def not_compared(self) -> tuple[str, ...]:
+        """What was left out, a line each: what limits a partial audit, and deleted objects that are there."""
+        found = self.scope.left_out if self.scope.partial else ()
+        if self.scope.partial and not found:
+            found = ("see report.html",)
+        if self.scope.include_deleted:
+            return found
+        sides = (self.sides[name].deleted for name in SIDES)
+        return (*found, *(line for line, known in zip(self.deleted, sides, strict=True) if not (known and known.none)))
 
     @property
     def red_rows(self) -> list[CoverageRow]:
