@@ -19,7 +19,7 @@ from support.seed import Seeder, seed_small
 from support.seed_objects import Objects, Upload, seed_objects
 from support.servers import FreshServer, emptied
 
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
@@ -209,13 +209,6 @@ class _Rows(list[Row]):
         self.append(row)
 
 
-class _Silent:
-    """No progress line."""
-
-    def add(self, side: SideName, **_: int) -> None:
-        """Nothing."""
-
-
 @contextmanager
 def _audited(rights: Rights, folder: Path) -> Iterator[tuple[Result, _Rows]]:
     source = parse_location(str(rights.source), option="--source-uri")
@@ -234,7 +227,7 @@ def _audited(rights: Rights, folder: Path) -> Iterator[tuple[Result, _Rows]]:
     try:
         items = running.inventory()
         rows = _Rows()
-        yield running.run(select(_PROMISES, [item.key for item in items]), rows, _Silent()), rows
+        yield running.run(select(_PROMISES, [item.key for item in items]), rows, Silent()), rows
     finally:
         running.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mlflow_parity.audit.recording import Judged
+from mlflow_parity.audit.result import Silent
 from mlflow_parity.audit.second_look import Change
 from mlflow_parity.audit.shards.gathering import Gathered
 from mlflow_parity.audit.shards.part import LAST, UNCOUNTED, PartReader, PartWriter, Shard, Sums
@@ -201,13 +202,6 @@ class Files:
             self.asked.append(shard)
             for path in self._give(shard, self.asked.count(shard)):
                 yield shard, path
-
-
-class Silent:
-    """Tells nobody."""
-
-    def add(self, side: str, **counts: int) -> None:
-        """Count nothing."""
 
 
 def _do(cluster: Files, shards: Sequence[Shard]) -> Gathered:

@@ -18,6 +18,7 @@ from support.seed_objects import seed_objects
 from support.seed_spans import EXPERIMENT, written
 from support.servers import FreshServer, copy_database, server_of
 
+from mlflow_parity.audit.result import Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
@@ -311,13 +312,6 @@ class _Rows(list[Row]):
         self.append(row)
 
 
-class _Silent:
-    """No progress line."""
-
-    def add(self, side: SideName, **_: int) -> None:
-        """Nothing."""
-
-
 @pytest.mark.long
 def test_pairs_are_those_of_now(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Answers are judged by the pairs of now: by those of the first look a good copy would be red."""
@@ -344,7 +338,7 @@ def test_pairs_are_those_of_now(fresh_server: FreshServer, tmp_path: Path) -> No
     try:
         items = running.inventory()
         chosen = select(["experiment_is_usable"], [item.key for item in items])
-        assert running.run(chosen, _Rows(), _Silent()).green
+        assert running.run(chosen, _Rows(), Silent()).green
         assert running.objects is not None
         ask = running.objects.ask
         assert ask is not None

@@ -191,3 +191,43 @@ def test_without_a_forecast_nothing_is_said_of_the_time() -> None:
     assert progress.left() is None
     progress.add("target", runs=10)
     assert progress.left() is not None
+
+
+@given(
+    st.integers(0, 10**7), st.integers(0, 10**9), st.integers(0, 10**8), st.integers(0, 10**6), st.integers(1, 10**4)
+)
+@unhurried
+def test_both_sides_and_the_time_left_fit_a_terminal(
+    runs: int, points: int, files: int, objects: int, experiments: int
+) -> None:
+    """79 columns are enough for any real size: what says least goes first."""
+    now = [0.0]
+    progress = Progress(lambda text: None, isatty=False, clock=lambda: now[0])
+    progress.left = lambda: 4000.0  # type: ignore[method-assign]
+    for side in ("source", "target"):
+        progress.expect(side, experiments)
+        progress.add(side, experiments=experiments, runs=runs, points=points, artifacts=files, size=9, objects=objects)
+    now[0] = 700.0
+    line = progress.line(79)
+    assert len(line) <= 79
+    assert line.startswith("reading, 67 min left: source ")
+    assert line.count(f"{experiments:,}/{experiments:,}") == 2
+    assert line.count(" runs") in (0, 2)
+    assert len(progress.line()) >= len(line)
+
+
+def test_what_comes_after_reading_is_told() -> None:
+    """Pairing, comparing, looking at both ends: a name, how far it is, and the time left once it can be told."""
+    now, rows = [0.0], [0]
+    progress = Progress(lambda text: None, isatty=False, clock=lambda: now[0])
+    progress.add("source", runs=1)
+    progress.phase("pairing")
+    now[0] = 7.0
+    assert progress.line(79) == "pairing, 7 s so far"
+    progress.phase("comparing", 61, lambda: f"{rows[0]:,} rows")
+    assert progress.line(79) == "comparing 0/61, 0 rows"
+    rows[0], now[0] = 1234, 8.0
+    progress.step()
+    assert progress.line(79) == "comparing 1/61, 1,234 rows"
+    now[0] = 17.0
+    assert progress.line(79) == "comparing 1/61, 1,234 rows, 10 min left"

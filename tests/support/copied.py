@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName, uncounted
@@ -29,7 +29,7 @@ from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.standin.servers import Server
-from support.memory import Silent, Sink
+from support.memory import Sink
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
 from support.servers import FreshServer, ServerPool, copy_database

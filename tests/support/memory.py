@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mlflow_parity.audit.renames import RenamedReader, Renames
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
@@ -217,13 +217,6 @@ class Sink:
     def add(self, row: Row) -> None:
         """Append one row."""
         self.rows.append(row)
-
-
-class Silent:
-    """No progress."""
-
-    def add(self, side: SideName, **counts: int) -> None:
-        """Ignore."""
 
 
 @dataclass(slots=True)

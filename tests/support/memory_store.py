@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
@@ -446,7 +446,7 @@ class Rows:
         return [row for row in self.rows if not row.state.green]
 
 
-class Progress:
+class Progress(Silent):
     """Sums what was read."""
 
     def __init__(self) -> None:

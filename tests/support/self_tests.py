@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.audit.side import Side, uncounted
@@ -18,7 +18,7 @@ from mlflow_parity.self_test.fault import Fault
 from mlflow_parity.self_test.faults import FAULTS
 from mlflow_parity.self_test.run import self_test
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
-from support.memory import Silent, Sink
+from support.memory import Sink
 
 #: What every audit of snapshots checks.
 CHECKS = collected(snapshot=True)

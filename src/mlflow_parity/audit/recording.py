@@ -34,6 +34,8 @@ class Recorder:
     redact: Callable[[str], str]
     stop: Stop | None = None
     explainer: Explainer = field(default_factory=Explainer)
+    rows: int = 0
+    """Rows that were taken in."""
 
     def outcomes(self, item: Item, outcomes: Iterable[Outcome]) -> None:
         """Take in what was found of an item, if only that nothing was."""
@@ -44,6 +46,7 @@ class Recorder:
     def outcome(self, item: Item, outcome: Outcome) -> Outcome:
         """Take in one row with its differences; return what became of it."""
         outcome = self.waivers.apply(outcome)
+        self.rows += 1
         kept = self._take(item, outcome.row)
         for difference in outcome.differences:
             if difference.state.green or len(kept) >= self.most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,11 +42,25 @@ class Reading(Protocol):
         """Add to what was read."""
         ...
 
+    def phase(self, name: str, total: int = 0, count: Callable[[], str] | None = None) -> None:
+        """Say what is done from now on, in so many steps (0: not known); ``count`` says how far it is beside them."""
+        ...
+
+    def step(self) -> None:
+        """Count one step of it."""
+        ...
+
 
 class Silent:
     """Tells nobody what was read."""
 
     def add(self, side: SideName, **counts: int) -> None:
+        """Say nothing."""
+
+    def phase(self, name: str, total: int = 0, count: Callable[[], str] | None = None) -> None:
+        """Say nothing."""
+
+    def step(self) -> None:
         """Say nothing."""
 
 

@@ -105,6 +105,9 @@ class Audit:
         selected = self.scope.selected(selection)
         parts = parts_read(selection)
         self._read(selected, parts, result, progress)
+        staged = self._stages is not None
+        if not staged:
+            progress.phase("pairing")
         result.timings["reading"] = time.monotonic() - began
         began = time.monotonic()
         experiments = Experiments(self._looks(parts), self.scope, result)
@@ -123,10 +126,16 @@ class Audit:
         experiments.leave_out(selected)
         if self._gathered is not None:
             self._gathered.work(selected, self.sides, progress)
+        if not staged:
+            progress.phase("looking at both ends")
         experiments.look_again(selected, runs=self._gathered is None)
         recorder = self._recorder(result, sink)
+        if not staged:
+            places = len(selected.sources) + len(selected.surplus) + len(selected.others)
+            progress.phase("comparing", places, lambda: f"{recorder.rows:,} rows")
         record = recorder.outcomes
         for item, source, pair in selected.sources:
+            progress.step()
             if self._gathered is not None:
                 # of itself the lists told everything
                 place = self._place(source, pair)
@@ -136,6 +145,7 @@ class Audit:
             self._reach(experiments.looks, source, None if pair is None else pair.target)
             record(item, objects.compare(item.label, "experiment", self._place(source, pair)))
         for item, target, note, kind in selected.surplus:
+            progress.step()
             self._reach(experiments.looks, None, target)
             record(item, self._shared(experiments.surplus(target, note, kind)))
         for item in selected.gone:
@@ -143,7 +153,10 @@ class Audit:
             result.notes.append(f"not on the target any more: {item.label}")
         if selected.others:
             self._reach(experiments.looks)
+        if staged:
+            progress.phase("comparing", len(selected.others), lambda: f"{recorder.rows:,} rows")
         for item in selected.others:
+            progress.step()
             record(item, self._compare_other(item, objects))
         for item, outcome in late(self.scope, selected, objects):
             record(item, [outcome])

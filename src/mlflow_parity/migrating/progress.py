@@ -44,7 +44,7 @@ class MigrationProgress(Progress):
         for side in _VERBS:
             self.expect(side, len(survey.extents))
 
-    def line(self) -> str:
+    def line(self, columns: int | None = None) -> str:
         """Return the current line: the side that is under way, then the other one, if it has begun."""
         with self._lock:
             sides = [(verb, self._sides[side]) for side, verb in _VERBS.items() if side in self._sides]

@@ -15,6 +15,10 @@ from mlflow_parity.core.text import crop, duration, short, visible
 from mlflow_parity.reporting.report import SIDES
 
 _P = TypeVar("_P", bound="Progress")
+#: Steps by which a line is made to fit.
+_TERSE = 5
+#: Seconds of a phase before the time left is told.
+_SOON = 2.0
 
 
 @dataclass(slots=True)
@@ -68,6 +72,8 @@ class Progress:
         self._read: dict[str, Forecast] = {}
         self._expected: dict[str, Expected] = {}
         self._reading = self._started
+        self._phase, self._done, self._of, self._since = "", 0, 0, self._started
+        self._count: Callable[[], str] | None = None
 
     def __enter__(self: _P) -> _P:
         self._started = self._reading = self._clock()
@@ -122,6 +128,20 @@ class Progress:
         with self._lock:
             self._expected, self._reading = dict(expected), self._clock()
 
+    def phase(self, name: str, total: int = 0, count: Callable[[], str] | None = None) -> None:
+        """Say what is done from now on, when all was read: ``total`` steps of it, 0: nobody knows how many.
+
+        ``count`` says beside the steps how far it is: one of them may take long.
+        """
+        with self._lock:
+            self._phase, self._done, self._of, self._since = name, 0, total, self._clock()
+            self._count = count
+
+    def step(self) -> None:
+        """Count one step of the phase."""
+        with self._lock:
+            self._done += 1
+
     def left(self) -> float | None:
         """Return the seconds that are left; ``None``: not known yet, or not foreseen."""
         with self._lock:
@@ -129,15 +149,34 @@ class Progress:
                 return None
             return time_left({side: (self._read[side], one) for side, one in self._expected.items()}, self._clock())
 
-    def line(self) -> str:
-        """Return the current line: ASCII, both sides, counts and the rate that says most."""
+    def line(self, columns: int | None = None) -> str:
+        """Return the current line: ASCII, both sides, counts and the rate that says most, as far as there is room."""
+        if self._phase:
+            return self._phase_line()
         seconds = max(self._clock() - self._started, 1e-3)
         left = self.left()
         # first, as the end of a long line is cut off
         head = "reading " if left is None else f"reading, {_told(left)} left: "
         with self._lock:
             names = [*(name for name in SIDES if name in self._sides), *(n for n in self._sides if n not in SIDES)]
-            return head + " | ".join(f"{visible(name)} {_of(self._sides[name], seconds)}" for name in names)
+            sides = [(visible(name), self._sides[name]) for name in names]
+            line = ""
+            for terse in range(_TERSE + 1):
+                line = head + " | ".join(f"{name} {_of(side, seconds, terse)}" for name, side in sides)
+                if columns is None or len(line) <= columns:
+                    break
+            return line
+
+    def _phase_line(self) -> str:
+        with self._lock:
+            if not self._of:
+                return f"{self._phase}, {_told(self._clock() - self._since)} so far"
+            done, seconds = min(self._done, self._of), self._clock() - self._since
+            # too little was done to tell
+            left = seconds * (self._of - done) / done if done and seconds >= _SOON else None
+            counted = "" if self._count is None else f", {self._count()}"
+            told = "" if left is None else f", {_told(left)} left"
+            return f"{self._phase} {done:,}/{self._of:,}{counted}{told}"
 
     def close(self) -> None:
         """Stop, and clear the line."""
@@ -162,7 +201,8 @@ class Progress:
                 ended = self._stop.wait(self._interval)
                 # once more at the end, so that the last counts are never missed by a program that records the terminal;
                 # one column is left free: a terminal wraps when the last one is written
-                line = crop(self.line(), max(self._columns() - 1, 1)).replace("…", "~")
+                columns = max(self._columns() - 1, 1)
+                line = crop(self.line(columns), columns).replace("…", "~")
                 self._write("\r" + line.ljust(self._shown))
                 self._shown = len(line)
             self._write("\r" + " " * self._shown + "\r")
@@ -179,15 +219,22 @@ def _told(left: float) -> str:
     return f"{minutes} min {seconds:02} s"
 
 
-def _of(side: SideCounts, seconds: float) -> str:
+def _of(side: SideCounts, seconds: float, terse: int) -> str:
+    """Return the counts of a side; the more ``terse``, the less of them: experiments are left in the end."""
     done = f"{side.experiments:,}" + (f"/{side.total:,}" if side.total is not None else "")
-    parts = [f"{done} exp", f"{side.runs:,} runs"]
-    if side.points:
+    if terse == _TERSE:
+        return f"{done} exp"
+    parts = [f"{done} exp" if terse < _TERSE - 1 else done]
+    parts.append(f"{side.runs:,} runs" if terse < 2 else f"{short(side.runs)} runs")
+    if side.points and terse < 3:
         parts.append(f"{short(side.points)} points")
-    if side.objects:
+    if side.objects and terse < 2:
         parts.append(f"{short(side.objects)} objects")
-    if side.artifacts:
-        parts.append(f"{side.artifacts:,} files {side.size / 1e6:,.1f} MB")
+    if side.artifacts and terse < 3:
+        size = f" {side.size / 1e6:,.1f} MB" if terse < 2 else ""
+        parts.append(f"{short(side.artifacts) if size == '' else f'{side.artifacts:,}'} files{size}")
+    if terse:
+        return ", ".join(parts)
     if side.points:
         parts.append(f"{short(side.points / seconds)} points/s")
     elif side.artifacts:
