@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.audits import audit
+from support.copied import QUICK
 from support.logins import guarded
 from support.proxy import Exchange, Fault, Proxy, Spoil, page, proxying, status
 from support.seed import Seeder
@@ -17,6 +21,9 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.migrating.command import main
 from mlflow_parity.migrating.write.writing import open_writer
 from mlflow_parity.reading import open_reader
+from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.endpoints import VERSION
+from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.standin.servers import Server
 
 _PAGE = b"<html><head><title>x</title></head></html>"
@@ -139,3 +146,39 @@ def test_what_people_paste_is_turned_into_what_would_do(given: str, fix: str) ->
         parse_location(given, option="--source-uri")
     assert str(raised.value).endswith((fix, f"{fix} (or https://)"))
     assert "pw" not in str(raised.value)
+
+
+def _said_of(uri: str) -> str:
+    location = parse_location(uri, option="--source-uri")
+    session = Session(location, credentials(location, "source", {}), limits=QUICK)
+    with pytest.raises(ReadError) as raised:
+        session.ask(VERSION)
+    return str(raised.value)
+
+
+def test_a_connection_that_does_not_come_about_ends_in_the_fix() -> None:
+    """Nothing listens, no such host, and a port that speaks TLS and is asked without: each says what to do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = _said_of(f"http://127.0.0.1:{port}")
+    assert told.endswith(f"nothing listens at 127.0.0.1:{port}: start the server, or correct host and port"), told
+    told = _said_of("http://nobody.invalid:5000")
+    assert told.endswith("there is no host nobody.invalid here: correct the name, or enter its network (VPN, DNS)"), (
+        told
+    )
+    with socket.create_server(("127.0.0.1", 0)) as hangs_up:
+        port = hangs_up.getsockname()[1]
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    peer, _ = hangs_up.accept()
+                    # a port that speaks TLS takes a plain request for a broken record, and closes
+                    peer.recv(10)
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+                    peer.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        told = _said_of(f"http://127.0.0.1:{port}")
+    assert told.endswith(f"it may speak TLS: pass https://127.0.0.1:{port}"), told

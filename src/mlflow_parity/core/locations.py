@@ -29,6 +29,9 @@ ENDPOINT_VARIABLE = "SAGEMAKER_MLFLOW_CUSTOM_ENDPOINT"
 DEFAULT_WORKSPACE = "default"
 #: Names of this very machine.
 _LOOPBACK = ("127.0.0.1", "::1")
+_DATABRICKS = ("databricks", "databricks-uc", "uc")
+_STORAGE = ("s3", "s3a", "gs", "wasbs", "abfss", "az", "hdfs", "dbfs", "mlflow-artifacts")
+_DATABASES = ("postgresql", "postgres", "mysql", "mariadb", "mssql", "sqlite")
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}(/[A-Za-z0-9._/-]*)?")
 _WORKSPACE = re.compile(r"[A-Za-z0-9._-]{1,255}")
 #: Partitions that the sagemaker-mlflow plugin serves (facts: anything else is refused by it).
@@ -203,21 +206,44 @@ def parse_location(text: str, *, option: str, custom_endpoint: str | None = None
         return parse_arn(text, option=option, custom_endpoint=custom_endpoint)
     if re.match(r"https?://", text, re.IGNORECASE):
         return _parse_http(text, option)
-    if "://" in text or text in ("databricks", "uc"):
-        scheme = text.split("://")[0]
-        raise LocationError(
-            f"{option}: cannot read {scheme!r} locations; start `mlflow server --backend-store-uri …` on that "
-            "store and give its http:// address, or give an ARN or a snapshot directory"
-        )
     path = Path(text).expanduser()
+    if "://" in text or text in _DATABRICKS:
+        raise LocationError(f"{option}: {_of_scheme(text.partition('://')[0].lower())}")
     if not path.exists() and _HOST_AND_PORT.fullmatch(text):
         raise LocationError(f"{option}: {_shown(text)} has no scheme; give http://{text} (or https://)")
+    if path.name == "mlruns" or (path.is_dir() and any(path.glob("*/meta.yaml"))):
+        raise LocationError(
+            f"{option}: {_shown(text)} is a file store, of which no API tells; serve it and give the address: "
+            f"`mlflow server --backend-store-uri {_shown(text)}`, then http://127.0.0.1:5000"
+        )
+    if path.is_file():
+        raise LocationError(
+            f"{option}: {_shown(text)} is a file; give an http(s):// tracking server, an ARN, or the directory of a "
+            "snapshot (a database: `mlflow server --backend-store-uri sqlite:///FILE`, then its http:// address)"
+        )
     if not path.is_dir():
         raise LocationError(
             f"{option}: no such snapshot directory: {_shown(text)}; give an http(s):// tracking server, an ARN, "
             "or the directory of a snapshot"
         )
     return Location("snapshot", str(path))
+
+
+def _of_scheme(scheme: str) -> str:
+    """Say why a location of this scheme cannot be read, and what would do; nothing else of it is shown."""
+    if scheme in _DATABRICKS:
+        return (
+            f"{scheme!r} is a Databricks workspace, which is no MLflow server with an open API; export it to an MLflow "
+            "server with mlflow-export-import, and give the address of that"
+        )
+    if scheme in _STORAGE:
+        return f"{scheme!r} is where artifacts are, without runs; give the http(s):// address or ARN of the server"
+    database = scheme.partition("+")[0] in _DATABASES
+    option = " (beside it --source-db or --target-db reads a PostgreSQL or MySQL database)" if database else ""
+    return (
+        f"cannot read {scheme!r} locations; start `mlflow server --backend-store-uri …` on that store and give its "
+        f"http:// address{option}, or give an ARN or a snapshot directory"
+    )
 
 
 def _parse_http(text: str, option: str) -> Location:

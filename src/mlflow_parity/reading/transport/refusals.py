@@ -24,6 +24,9 @@ _SIGN_IN = f"pass credentials that it takes ({_VARIABLES}; {_FRONT}), or an addr
 _TAKEN = re.compile(r"1062, .{0,3}Duplicate entry '(.*?)' for key|Failed to set tags with given within \d+ retries")
 #: Stands in every refusal of such a row.
 TAKEN = "the target's database (MySQL or MariaDB) takes it for one that it has"
+_NO_NAME = re.compile("Name or service not known|name resolution|nodename nor servname|No address associated")
+_NO_WAY = re.compile("unreachable|No route to host|ConnectTimeout|onnection timed out")
+_CUT = re.compile("reset by peer|without response|BadStatusLine")
 _LIMITS = "nginx: client_max_body_size"
 
 
@@ -110,13 +113,28 @@ def too_large(length: str) -> Told:
     )
 
 
-def unreached(why: str, endpoint: str) -> str:
-    """Return what to do about a connection that could not be made; empty: nothing that the reason tells."""
+def unreached(why: str, endpoint: str, *, new: bool) -> tuple[str, bool]:
+    """Return what to do about a connection that could not be made (empty: the reason tells nothing), and if it lasts.
+
+    ``new``: MLflow never answered so far; what has answered and does not now is tried again and needs no advice.
+    """
+    parts = urlsplit(endpoint)
     if "CERTIFICATE_VERIFY_FAILED" in why:
-        return f"set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its authority ({_FRONT})"
+        return f"set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its authority ({_FRONT})", True
     if "WRONG_VERSION_NUMBER" in why or "record layer failure" in why:
-        return f"it speaks no TLS: pass http://{urlsplit(endpoint).netloc}"
-    return ""
+        return f"it speaks no TLS: pass http://{parts.netloc}", True
+    if not new:
+        return "", False
+    if "Connection refused" in why:
+        return f"nothing listens at {parts.netloc}: start the server, or correct host and port", False
+    if _NO_NAME.search(why):
+        return f"there is no host {parts.hostname} here: correct the name, or enter its network (VPN, DNS)", False
+    if _NO_WAY.search(why):
+        way = f"no way leads to {parts.netloc} from here"
+        return f"{way}: enter its network (VPN), or open firewall and security group", False
+    if parts.scheme == "http" and _CUT.search(why):
+        return f"it may speak TLS: pass https://{parts.netloc}", False
+    return "", False
 
 
 def _prefix(endpoint: str) -> str:

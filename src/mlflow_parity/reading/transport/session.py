@@ -330,12 +330,13 @@ class Session:
                     prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
                 )
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
-            fix = unreached(str(error), self.location.endpoint)
-            if fix or isinstance(error, requests.exceptions.InvalidURL):
+            why = f"{type(error).__name__} {error}"
+            fix, lasts = unreached(why, self.location.endpoint, new=not self._is_mlflow)
+            if lasts or isinstance(error, requests.exceptions.InvalidURL):
                 raise TransportError(self._line(endpoint, reason(error)), fix=fix) from None
             # a proxy that takes no body of this size may just hang up
             broke = size > _LARGE_BODY and isinstance(error, requests.ConnectionError)
-            raise Again(reason(error), fix=too_large(str(size)).fix if broke else "") from None
+            raise Again(reason(error), fix=too_large(str(size)).fix if broke else fix) from None
 
     def _permit(self, endpoint: Endpoint, method: str, path: str) -> None:
         """Refuse what is not on the allow-list; ``path`` is the one that would be sent."""
