@@ -97,6 +97,8 @@ def _left_out(report: Report, columns: int, *, more: bool) -> list[str]:
     told = [visible(line) for line in report.not_compared]
     if more:
         return _fitted([f"  left out: {line}" for line in told], _MANY, columns, "")
+    if len(told) == _LEFT_OUT:
+        return _fitted([f"  left out: {line}" for line in told], _LEFT_OUT, columns, "")
     first, others = told[:1], told[1:]
     count = f" (and {len(others):,} more, see report.html)" if others else ""
     room = _LEFT_OUT * columns - 2 * len("  left out: ") - width(count)
