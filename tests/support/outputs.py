@@ -31,7 +31,7 @@ COLUMNS = 100
 #: Sizes of the pictures, by the name that their files end with.
 SIZES: Mapping[str, tuple[int, int]] = {"1400": (1400, 1000), "390": (390, 1400)}
 #: The section of an audit's output that comes last; what is before it is in the file alone.
-_SUMMARY = re.compile(r"^=+ mlflow-parity =+$", re.MULTILINE)
+_SUMMARY = re.compile(r"=+ mlflow-parity =+$")
 #: Lines of a plan or a migration that the page shows.
 _MOST = 40
 _COLOURS = 48
@@ -148,11 +148,11 @@ def page(texts: Mapping[str, str]) -> str:
 
 def _part(text: str) -> str:
     """Return what the page shows of an output: the command, and what a person looks at."""
-    lines = text.splitlines(keepends=True)
-    summary = _SUMMARY.search(text)
-    if lines[0].startswith("$ mlflow-parity audit") and summary is not None:
-        return f"{lines[0]}…\n{text[summary.start() :]}"
-    return "".join(lines[:_MOST]) + ("…\n" if len(lines) > _MOST else "")
+    command, *lines = text.splitlines(keepends=True)
+    if command.startswith("$ mlflow-parity audit"):
+        begins = [number for number, line in enumerate(lines) if _SUMMARY.match(line)]
+        return "".join([command, "…\n", *lines[begins[-1] if begins else -_MOST :]])
+    return "".join([command, *lines[:_MOST], *(["…\n"] if len(lines) > _MOST else [])])
 
 
 _PAGE = """# Real outputs
