@@ -32,7 +32,7 @@ COLUMNS = 100
 SIZES: Mapping[str, tuple[int, int]] = {"1400": (1400, 1000), "390": (390, 1400)}
 #: The section of an audit's output that comes last; what is before it is in the file alone.
 _SUMMARY = re.compile(r"=+ mlflow-parity =+$")
-#: Lines of a plan or a migration that the page shows.
+#: Lines of a plan that the page shows, and of an audit without that section.
 _MOST = 40
 _COLOURS = 48
 # as long as what they stand for, so that lines break where they did
@@ -152,7 +152,9 @@ def _part(text: str) -> str:
     if command.startswith("$ mlflow-parity audit"):
         begins = [number for number, line in enumerate(lines) if _SUMMARY.match(line)]
         return "".join([command, "…\n", *lines[begins[-1] if begins else -_MOST :]])
-    return "".join([command, *lines[:_MOST], *(["…\n"] if len(lines) > _MOST else [])])
+    if command.startswith("$ mlflow-parity migrate plan") and len(lines) > _MOST:
+        lines[_MOST:] = ["…\n"]
+    return "".join([command, *lines])
 
 
 _PAGE = """# Real outputs
@@ -185,7 +187,7 @@ The head of `report.html`, on a desk and on a telephone:
 
 ## With mlflow-parity: migrated, and green
 
-The migration ends in an audit of its own. Exit status 0; [all of it](outputs/run.txt):
+The migration ends in an audit of its own. Exit status 0 ([as a file](outputs/run.txt)):
 
 {run}
 
