@@ -223,8 +223,8 @@ def test_only_the_contract_excuses(reason: str, expected: bool) -> None:
 def test_what_a_repair_leaves_alone_is_not_nothing() -> None:
     """The end of the account is true beside the objects that are named below it."""
 
-    def last(**given: int) -> str:
-        return outcome_text(Outcome(Counter(run=3)), Redactor(), **given)[-1]
+    def last(alone: int = 0) -> str:
+        return outcome_text(Outcome(Counter(run=3)), Redactor(), alone=alone)[-1]
 
     assert last() == "Nothing was left behind."
     assert last(alone=1) == "Everything but 1 object that is left alone, see below."
