@@ -250,7 +250,7 @@ def retry_command(settings: Settings, step: str) -> str:
 def _end(side: str, location: Location | None) -> list[str]:
     if location is None:
         return []
-    return [f"--{side}-{'arn' if location.is_arn else 'uri'}", location.address]
+    return [location.option(side), location.address]
 
 
 # --- how it is told
