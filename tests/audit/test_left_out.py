@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,10 @@ def _counted(done: AuditRun, name: str) -> Deleted:
     return Deleted(**done.report["sides"][name]["deleted"])
 
 
+def _line(sentence: str) -> str:
+    return f"  left out: {re.sub(' (was|were) left out', '', sentence)}"
+
+
 def test_what_is_deleted_is_counted(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """In terminal, JSON and HTML, above what is to be signed; the audit is green and whole."""
     done = audit(tmp_path, pair[0].uri, pair[1].uri)
@@ -52,7 +57,7 @@ def test_what_is_deleted_is_counted(pair: tuple[Server, Server], tmp_path: Path)
     assert _counted(done, "target") == Deleted(1, 0, 0)
     lines = done.output.splitlines()
     sign = next(number for number, line in enumerate(lines) if "sign report.html" in line)
-    assert lines.index(f"  left out: {RUNS}") < lines.index(f"  left out: {ONE}") < sign
+    assert lines.index(_line(RUNS)) < lines.index(_line(ONE)) < sign
     assert not done.report["scope"]["partial"]
     assert {RUNS, ONE} <= set(done.report["scope"]["left_out"])
     page = (done.reports / "report.html").read_text(encoding="utf-8")

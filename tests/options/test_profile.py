@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -268,7 +269,7 @@ def test_the_wrong_profile_is_named_first(servers: tuple[Server, Server], tmp_pa
 
 def _after_the_verdict(run: AuditRun) -> str:
     """Return what stands below the verdict, in one line."""
-    _, _, below = run.output.partition("\nparity: ")
+    below = re.split("\nparity: (?:RED|GREEN)", run.output)[-1]
     return " ".join(below.partition("\n")[2].replace("  - ", "").split())
 
 

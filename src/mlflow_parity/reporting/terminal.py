@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Sequence
@@ -94,7 +95,8 @@ def _last_lines(report: Report, report_dir: str | None, columns: int, *, more: b
 
 def _left_out(report: Report, columns: int, *, more: bool) -> list[str]:
     """Return what was not compared, in two lines if it need not be each in its own."""
-    told = [visible(line) for line in report.not_compared]
+    # said once in a line
+    told = [re.sub(" (was|were) left out: ", ": ", visible(line), count=1) for line in report.not_compared]
     if more:
         return _fitted([f"  left out: {line}" for line in told], _MANY, columns, "")
     if len(told) == _LEFT_OUT:
