@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +21,8 @@ _DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (4: bad input or an unreachable server, in one line)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     # these have options of their own, --help too
     if given and (command := _PASSED_ON.get(given[0])):
         return command(given[1:])
@@ -64,6 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     waive.set_defaults(main=_waive)
     signing_command.add_parsers(subparsers)
     return parser
+
+
+def _complete() -> None:
+    """Tell a shell what may follow, and end; without argcomplete nothing is told."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    from mlflow_parity.migrating.command import parser as migrate_parser
+    from mlflow_parity.options import OPTIONS
+
+    parser = _parser()
+    [commands] = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    audit = commands.choices["audit"]
+    for option in OPTIONS:
+        audit.add_argument(option.flag, choices=option.choices or None, help=option.help)
+    commands.choices["migrate"] = migrate_parser()
+    argcomplete.autocomplete(parser)
 
 
 def _audit(arguments: Sequence[str]) -> int:
