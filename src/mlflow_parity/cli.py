@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
+from mlflow_parity.core.text import json_safe
 from mlflow_parity.pytest_api import merge_command, snapshot_command
 from mlflow_parity.signing import command as signing_command
 
@@ -66,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
     waive.set_defaults(main=_waive)
     signing_command.add_parsers(subparsers)
+    text = "Show the audits that folders of reports keep, and what is newly wrong"
+    history = subparsers.add_parser(
+        "history",
+        help=text,
+        description=f"{text}. docs/upgrade.md uses it.",
+        epilog="Exit status: 0 nothing is wrong in the newest audits that was not before; 1 something is; 4 bad input.",
+    )
+    history.add_argument("folders", nargs="*", default=["reports"], metavar="DIR", help="Default: reports")
+    history.add_argument("--json", action="store_true", help="Print all of it as JSON")
+    history.set_defaults(main=_history)
     return parser
 
 
@@ -109,6 +121,17 @@ def _waive(args: argparse.Namespace) -> int:
     entries = "entry" if count == 1 else "entries"
     print(f"{args.output}: {count} {entries}; fill in reason and owner of each, or remove it")
     return 0
+
+
+def _history(args: argparse.Namespace) -> int:
+    from mlflow_parity.reporting.history import history_document, history_text, pairs_of
+
+    pairs = pairs_of(args.folders)
+    if args.json:
+        print(json_safe(json.dumps(history_document(pairs), indent=1, ensure_ascii=False)))
+    else:
+        print("\n".join(history_text(pairs)))
+    return int(any(audits[-1].is_worse for audits in pairs.values()))
 
 
 if __name__ == "__main__":

@@ -336,6 +336,7 @@ def test_upgrade(tmp_path: Path) -> None:
         run = _run_named(server.uri, "shop 0")
         with _changed(server.database_path, "UPDATE metrics SET value = 1.6 WHERE run_uuid = ? AND step = 0", run):
             assert "test_metric_histories[shop]" in shell.step()
+        assert "mismatch: metrics of run shop 0" in shell.step()
         shutil.copytree(tmp_path / "server", tmp_path / "restored")
         with server_of("newest", tmp_path / "restored") as restored:
             shell.variables |= {"ORIGINAL": server.uri, "RESTORED": restored.uri}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import counted_by
-from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, visible, width
+from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, State
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.check_message import inside
@@ -205,10 +205,8 @@ def _facet_lines(report: Report, room: int, columns: int, *, more: bool) -> list
         rows.append(_facet_row(f"{counted(len(others), 'other facets')}", rest, states))
     if len(rows) + 1 > room:
         return []
-    table = _table([_heads(states, short=False), *rows])
-    if width(table[0]) > columns:
-        table = _table([_heads(states, short=True), *rows])
-    return table
+    lines = table([_heads(states, short=False), *rows])
+    return lines if width(lines[0]) <= columns else table([_heads(states, short=True), *rows])
 
 
 def _is_wrong(facet: str, cells: dict[str, Cell]) -> bool:
@@ -226,17 +224,6 @@ def _heads(states: Sequence[State], *, short: bool) -> list[str]:
 def _facet_row(name: str, cell: Cell, states: Sequence[State]) -> list[str]:
     by_state = [f"{cell.counts[state]:,}" if cell.counts[state] else "-" for state in states]
     return [shorten(visible(name), _FACET), f"{cell.verified:,} of {cell.total:,}", *by_state]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Set rows of cells: the first column to the left, numbers to the right."""
-    sizes = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        blanks = [" " * (size - width(text)) for text, size in zip(row, sizes, strict=True)]
-        cells = [row[0] + blanks[0], *(blank + text for blank, text in zip(blanks[1:], row[1:], strict=True))]
-        lines.append("  " + "  ".join(cells))
-    return lines
 
 
 def _worst_lines(report: Report, *, more: bool) -> list[str]:
