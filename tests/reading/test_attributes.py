@@ -235,7 +235,8 @@ def test_a_store_that_sends_something_else(bucket: Bucket, body: bytes) -> None:
 
     bucket.proxy.faults.insert(0, Fault("?attributes", other, times=10**9))
     found = bucket.files()
-    assert 1 <= len(bucket.parts.asked()) <= 3
+    # botocore tried it 3 times, older ones 5
+    assert 1 <= len(bucket.parts.asked()) <= 5
     assert {path: len(sums_of(file).parts) for path, file in found.items()} == dict.fromkeys(found, 1)
     assert bucket.attributes.note == ""
 
