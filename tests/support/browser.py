@@ -13,20 +13,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
+from mlflow_parity.reporting.html_report import script_hash
 
 _VOID = {"meta", "br", "link", "img", "input"}
 _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "span", "p"),
     *("h1", "h2", "h3", "b", "small", "a", "bdi", "ul", "li", "dl", "dt", "dd", "pre", "code", "br"),
     *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary"),
+    *("svg", "title", "desc", "rect", "text", "script", "label", "input", "select", "option", "button", "h4"),
 }
 _ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "id", "style", "scope", "href", "open", "dir"),
-    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"),
+    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden", "hidden", "rel", "target"),
+    *("for", "type", "value", "autocomplete"),
+    *("x", "y", "rx", "width", "height", "viewbox", "transform", "text-anchor"),
 }
+#: A page of the MLflow UI: an address without credentials, and one of its routes with names as an address has them.
+_UI = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~%/-]*)?/#/[A-Za-z0-9._~%/?=&-]+")
+_SCRIPT = files("mlflow_parity.reporting").joinpath("report.js").read_text(encoding="utf-8")
 _CHROMIUM = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -45,6 +54,8 @@ class Page(HTMLParser):
     tags: list[str] = field(default_factory=list)
     attributes: list[tuple[str, str, str]] = field(default_factory=list)
     unclosed: list[str] = field(default_factory=list)
+    links: list[dict[str, str]] = field(default_factory=list)
+    scripts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -55,6 +66,8 @@ class Page(HTMLParser):
         """Note a tag and its attributes."""
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "a":
+            self.links.append({name: value or "" for name, value in attrs})
         if tag not in _VOID:
             self.unclosed.append(tag)
 
@@ -65,8 +78,10 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Collect the title and the text."""
         inside = self.unclosed[-1] if self.unclosed else ""
-        if inside == "title":
+        if self.unclosed[-2:] == ["head", "title"]:
             self.title += data
+        elif inside == "script":
+            self.scripts.append(data)
         elif inside == "style":
             self.css += data
         else:
@@ -80,14 +95,24 @@ class Page(HTMLParser):
 
 
 def assert_inert(page: Page) -> None:
-    """Only the tags and attributes of our template, no script, no link but to an anchor of the page itself."""
+    """Only the tags and attributes of our template, our own script, and links into the page and to a server's UI."""
     assert set(page.tags) <= _TAGS, set(page.tags) - _TAGS
     assert {name for _, name, _ in page.attributes} <= _ATTRIBUTES
+    # the one script is the one that is shipped, and the only one that the page's own policy lets run
+    assert page.tags.count("script") == len(page.scripts) <= 1
+    allowed = re.findall(r"script-src ([^;]*);", page.source[:2_000])
+    assert allowed == [f"'{script_hash(script)}'" for script in page.scripts]
+    assert page.scripts in ([], [_SCRIPT])
     anchors = {value for _, name, value in page.attributes if name == "id"}
+    for link in page.links:
+        if link["href"].startswith("#"):
+            assert link["href"][1:] in anchors
+        else:
+            assert _UI.fullmatch(link["href"]), link
+            assert link["rel"] == "noopener noreferrer"
     for tag, name, value in page.attributes:
         if name == "href":
             assert tag == "a"
-            assert value.removeprefix("#") in anchors
         if name == "style":
             assert re.fullmatch(r"width:[0-9.]+%", value)
         if name == "class":
