@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(options.NO_SIDES)
         return
     from mlflow_parity.core.redaction import Redactor, guard_debug_file, guard_logs
-    from mlflow_parity.pytest_api import session
+    from mlflow_parity.pytest_api import refused_options, session
     from mlflow_parity.pytest_api.beginning import begun
 
     redactor = Redactor.from_environment()
@@ -91,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
         values["recheck"] = worker[_RECHECK]
     selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
     with _usage_errors(redactor):
+        refused_options.refuse(config)
         found = begun(values, redactor, selected=selected, written=written, reports=reports)
     settings, redactor = found.settings, found.redactor
     config.add_cleanup(guard_logs(redactor))
@@ -235,15 +236,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         snapshot=settings.target.kind == "snapshot", load_models=settings.load_models, usable=settings.usable
     )
     unjudged = tuple(f"test_{one.name}[" for one in PROMISES if one.name not in names)
-    kept = []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         ours = item.path.parent == checks_folder()
-        if ours and item.name.startswith(unjudged):
-            continue
         # a recheck is of our own checks alone: others have no earlier verdict
-        if recheck is None or (ours and recheck.wants(checks_of(item, _FIXTURE))):
-            kept.append(item)
+        wanted = recheck is None or (ours and recheck.wants(checks_of(item, _FIXTURE)))
+        (kept if wanted and not (ours and item.name.startswith(unjudged)) else left).append(item)
     items[:] = kept
+    if left:
+        # so that pytest's own count says how many of those that it collected are run
+        config.hook.pytest_deselected(items=left)
 
 
 @pytest.fixture

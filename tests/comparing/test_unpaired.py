@@ -136,13 +136,10 @@ def test_duplicates_and_extra_ones_are_told_apart() -> None:
     )  # fmt: skip
     assert rows[1][-1][0][-1] == "a further copy (name); the model version is paired with none"
     gap = "nobody knows it; the source has a gap at number {}: that version was deleted there".format
+    made = "model version m/{0}, made 1970-01-01T00:00:00.00{0}+00:00".format
     assert [(one[4], one[-1][0][4], one[-1][0][-1]) for one in rows[2:]] == [
-        ("m/2", "model version m/2, made at 2 ms", gap(2)), ("m/3", "model version m/3, made at 3 ms",
-         "nobody knows it"),
-        ("m/4", "model version m/4, made at 4 ms", gap(4)), ("m/5", "model version m/5, made at 5 ms",
-         "nobody knows it"),
-        ("m/6", "model version m/6, made at 6 ms", "nobody knows it"),
-    ]  # fmt: skip
+        (f"m/{number}", made(number), gap(number) if number in (2, 4) else "nobody knows it") for number in range(2, 7)
+    ]
     alone: Pairing[Any] = Pairing(extra=[(_object("model_version", "m/2", number=2), "why")])
     assert _rows("model_version", alone)[0][-1][0][-1] == "why"
     assert rows[2][:4] == ("presence", "extra", "m/2", None)
@@ -178,9 +175,9 @@ def test_only_a_deleted_copy_that_a_repair_replaced_is_excused() -> None:
         (_run(created=None), "FINISHED run, active, started unknown"),
         (_run(created=1_700_000_000_123, status="FAILED", lifecycle_stage="deleted"),
          "FAILED run, deleted, started 2023-11-14T22:13:20.123+00:00"),
-        (_run(created=10**18), f"FINISHED run, active, started {10**18} ms"),
+        (_run(created=10**18), f"FINISHED run, active, started at {10**18} ms"),
         (_object("trace", "t"), "trace t"),
-        (_object("trace", "t", name="", created=5), "trace (unnamed), made at 5 ms"),
+        (_object("trace", "t", name="", created=5), "trace (unnamed), made 1970-01-01T00:00:00.005+00:00"),
     ],
 )  # fmt: skip
 def test_which_object_it_was(item: Any, said: str) -> None:
@@ -189,10 +186,12 @@ def test_which_object_it_was(item: Any, said: str) -> None:
     assert found[0][3] == said
 
 
-def test_an_experiment_needs_no_description() -> None:
-    """Its name says it."""
-    [(*_, found)] = _rows("experiment", Pairing(missing=[an_experiment()]))
-    assert found[0][3] is None
+def test_an_experiment_is_described_too() -> None:
+    """By name, stage and time: two experiments of one name are told apart by these."""
+    [(*_, found)] = _rows("experiment", Pairing(missing=[an_experiment(creation_time=5)]))
+    assert found[0][3] == "experiment e, active, made 1970-01-01T00:00:00.005+00:00"
+    [(*_, found)] = _rows("experiment", Pairing(missing=[an_experiment(creation_time=None)]))
+    assert found[0][3] == "experiment e, active"
 
 
 def test_rows_name_runs_and_objects_by_what_people_call_them() -> None:
@@ -267,9 +266,10 @@ def test_what_an_experiment_holds(held: Held, nothing: bool, said: str) -> None:
 def test_only_an_empty_default_is_every_servers_own(experiment: Any, held: Held, found: tuple[str, str, str]) -> None:
     """Every other experiment that the target has beside is one too many; one that was not read is no pass."""
     [one] = surplus_experiment(experiment, held, "why", State.EXTRA)
+    said = f"experiment {experiment.name}, active, made 1970-01-01T00:00:00.005+00:00"
     assert _plain(one) == (
         "presence", found[0], experiment.name, None, experiment.experiment_id, "", "",
-        [("", found[0], found[1], None, None, found[2])],
+        [("", found[0], found[1], None, None if found[0] == "expected" else said, found[2])],
     )  # fmt: skip
     assert one.row.experiment == experiment.name
     assert (one.row.kind, one.row.findings) == ("experiment", int(found[0] != "expected"))

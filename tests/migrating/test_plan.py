@@ -92,8 +92,14 @@ def test_a_plan_tells_all_and_touches_nothing(module_server: FreshServer, tmp_pa
     assert re.search(r"Requests: about \d+ to the source \(.+\) and \d+ to the target \(.+\): an estimate", text)
     assert "Time: about" in text
     assert "Not in the estimate: " in text
-    assert "webhook: the secret: no server exposes it" in text
-    assert "All of it: reports/plan.json" in text
+    # first what stands in the way, or what was found; last, and in ten lines, what the contract lets differ
+    parts = [text.index(head) for head in ("What was found", "What would move", "What stays behind or differs")]
+    assert parts == sorted(parts)
+    last = text[parts[-1] :].strip().splitlines()
+    assert 5 < len(last) <= 11
+    assert "  run: links of metric points to logged models and datasets (the audit cannot see it)" in last
+    assert any("rules of the contract (experiments" in line for line in last)
+    assert last[-1] == "  each with its reason: reports/plan.json"
 
 
 def _seed_scope(server: Server) -> None:

@@ -234,11 +234,10 @@ def _audit(neighbours: Neighbours, uris: tuple[str, str], folder: Path, *argumen
         # all are there, and pytest-randomly puts the checks in another order
         (),
         ("-n", "2", "--reruns", "1", "--timeout", "600", "--force-sugar"),
-        ("-n", "2", "--count", "2"),
         ("--workers", "2"),
         ("--tests-per-worker", "2", "--retries", "1", "--disable-socket"),
         ("--profile", "--benchmark-only", "--suppress-tests-failed-exit-code", "--suppress-no-test-exit-code"),
-        ("--random-order", "--count", "2", "--instafail", "--json-report", "--html=x.html", "--alluredir=allure"),
+        ("--random-order", "--instafail", "--json-report", "--html=x.html", "--alluredir=allure"),
     ],
     ids=lambda arguments: " ".join(arguments) or "loaded",
 )
@@ -256,10 +255,6 @@ def test_a_verdict_stays(neighbours: Neighbours, both: Pairs, tmp_path: Path, ar
 @pytest.mark.parametrize(
     ("arguments", "statuses"),
     [
-        # each check "exits with status 3" there; see NEIGHBOURS
-        (("--forked",), {1}),
-        # no check can end in time, nor can pytest-timeout itself
-        (("--timeout", "0.001"), {1, 3}),
         # nothing was selected, and that is no success
         (("-k", "nothing", "--suppress-no-test-exit-code"), {5}),
         (("--picked",), {5}),
@@ -275,6 +270,27 @@ def test_never_green_beside(
     assert "parity: GREEN" not in done.output
     report = done.reports / "report.json"
     assert not report.exists() or done.report["verdict"] in ("none", "red")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--count", "2"), "--count 2: an audit judges each check once"),
+        (("--forked",), "--forked: a check cannot tell from a process of its own"),
+        (("--timeout", "0.001"), "--timeout 0.001: no check ends in 0.001 s; give at least 1"),
+        (("-o", "timeout=0.001"), "no check ends in 0.001 s"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_stand_beside_is_refused(
+    neighbours: Neighbours, both: Pairs, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    """In one line, before anything is read."""
+    done = _audit(neighbours, both.uris["green"], tmp_path / "green", *arguments)
+    assert done.status == 4, done.output
+    [line] = [line for line in done.output.splitlines() if line.startswith("ERROR: ")]
+    assert says in line
+    assert done.report["verdict"] == "none"
 
 
 def test_ctrf_names_what_failed(neighbours: Neighbours, both: Pairs, tmp_path: Path) -> None:

@@ -140,6 +140,6 @@ def _planned(args: argparse.Namespace, say: Saying) -> MigrationPlan:
     try:
         with Migration(settings) as migration:
             found, path = migration.planned()
-            return MigrationPlan(plan_document(found, say.redact), plan_text(found, say.redact), path.absolute())
+            return MigrationPlan(plan_document(found, say.redact), plan_text(found, say.redact, path), path.absolute())
     finally:
         end()

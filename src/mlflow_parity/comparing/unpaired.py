@@ -133,18 +133,25 @@ def _gaps(pairing: Pairing[Any]) -> Callable[[Any], str]:
 def _described(item: Any) -> str | None:
     """Say in a few words which object this is, beside its name and id."""
     if isinstance(item, RunKey):
-        started = "unknown"
-        if item.created is not None:
-            try:
-                moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=item.created)
-                started = moment.isoformat(timespec="milliseconds")
-            except OverflowError:
-                started = f"{item.created} ms"
-        return f"{item.status} run, {item.lifecycle_stage}, started {started}"
+        return f"{item.status} run, {item.lifecycle_stage}, started {_moment(item.created)}"
+    if isinstance(item, Experiment):
+        made = "" if item.creation_time is None else f", made {_moment(item.creation_time)}"
+        return f"experiment {item.name}, {item.lifecycle_stage}{made}"
     if not isinstance(item, ObjectKey):
         return None
-    made = "" if item.created is None else f", made at {item.created} ms"
+    made = "" if item.created is None else f", made {_moment(item.created)}"
     return f"{BY_NAME[item.kind].singular} {item.name or '(unnamed)'}{made}"
+
+
+def _moment(milliseconds: int | None) -> str:
+    """Return a time as people read it; a server may say any number."""
+    if milliseconds is None:
+        return "unknown"
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return f"at {milliseconds} ms"
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _why_missing(item: Any, links: ObjectLinks, *, cannot: bool, same_store: bool) -> str:
@@ -213,7 +220,7 @@ def surplus_experiment(experiment: Experiment, held: Held, note: str, kind: Stat
         difference = Difference("", State.EXPECTED, f"{_RULE}.default", note="every server makes it")
     else:
         state = State.UNVERIFIED if is_default(experiment) and held.nothing else kind
-        difference = Difference("", state, _RULE, note=f"{note}; {held}")
+        difference = Difference("", state, _RULE, target=_described(experiment), note=f"{note}; {held}")
     name, state = experiment.name, difference.state
     row = Row(name, "experiment", name, None, experiment.experiment_id, "presence", state)
     yield outcome(row, [difference])

@@ -22,6 +22,11 @@ class Unmovable:
     rule: str
 
     @property
+    def is_expected(self) -> bool:
+        """Whether the contract lets it differ: the audit stays green."""
+        return BY_ID[self.rule].treatment == "expected"
+
+    @property
     def verdict(self) -> str:
         """What the audit makes of it."""
         said = {"expected": "the audit expects it", "not compared": "the audit cannot see it"}

@@ -56,9 +56,8 @@ class Migration(Ends):
     def plan(self) -> int:
         """Say what would move and what stands in the way; return the exit status."""
         found, file = self.planned()
-        for line in plan_text(found, self.settings.redactor):
+        for line in plan_text(found, self.settings.redactor, file):
             say(line)
-        say(f"All of it: {visible(str(file))}")
         return found.status
 
     def planned(self) -> tuple[Plan, Path]:

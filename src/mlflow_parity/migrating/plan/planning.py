@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from mlflow_parity.core.notice import Notice, notices_json
 from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import EXPORT_IMPORT
-from mlflow_parity.core.text import crop, json_safe, listed, short, visible, width
+from mlflow_parity.core.text import counted, crop, json_safe, listed, short, visible, width
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 #: Experiments that the terminal shows, the largest first; the file has all.
 _SHOWN = 40
 _NAME = 44
+#: Things that no request writes which the terminal names, and columns of a line.
+_UNMOVED, _COLUMNS = 5, 100
 _FORMAT = "mlflow-parity-plan"
 #: Rules for what only the plain tool or a repair changes, and for objects that no import made.
 _NOT_OURS = frozenset(
@@ -104,37 +108,46 @@ def differing(kinds: Sequence[str]) -> tuple[Rule, ...]:
 # --- how it is told
 
 
-def plan_text(found: Plan, redact: Redactor) -> list[str]:
-    """Return the lines for the terminal."""
-    survey = found.survey
-    lines = []
-    if survey is not None:
-        lines += ["What would move", *_table(survey), *_totals(found, survey)]
-    if found.rules:
-        lines += ["", "What may differ afterwards, as the contract says (docs/contract.md)"]
-        lines += _grouped(found.rules)
-    if found.unmovable:
-        lines += ["", "What cannot be moved through MLflow's API, where there is any"]
-        lines += [
-            f"  {one.kind.replace('_', ' ')}: {one.what}: {one.reason} ({one.verdict})" for one in found.unmovable
-        ]
-    lines += ["", "What stands in the way" if found.checked.blocked else "What was found"]
-    return [visible(redact(line)) for line in lines] + notices_text(found.checked.found, redact)
+def plan_text(found: Plan, redact: Redactor, file: Path) -> list[str]:
+    """Return the lines for the terminal: what stands in the way, what would move, and in ten lines what stays behind.
+
+    ``file`` has the plan whole.
+    """
+    lines = ["What stands in the way" if found.checked.blocked else "What was found"]
+    lines += notices_text(found.checked.found, redact)
+    told: list[str] = []
+    if found.survey is not None:
+        told += ["", "What would move", *_table(found.survey), *_totals(found, found.survey)]
+    if found.rules or found.unmovable:
+        told += ["", "What stays behind or differs afterwards, by the contract (docs/contract.md)"]
+        told += [*_unmoved(found.unmovable), *_differing(found.rules), f"  each with its reason: {file}"]
+    return lines + [visible(redact(line)) for line in told]
 
 
-def _grouped(rules: Sequence[Rule]) -> list[str]:
-    """Return a line for each reason; the conditions, which the audit verifies, stand in the file."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for rule in rules:
-        groups.setdefault(rule.reason, {}).setdefault(rule.field, []).append(plural_of(rule.kind))
-    return [
-        f"  {'; '.join(f'{field} ({_list(kinds)})' for field, kinds in fields.items())}: {reason}"
-        for reason, fields in groups.items()
-    ]
+def _unmoved(unmovable: Sequence[Unmovable]) -> list[str]:
+    """Name what no request of MLflow writes: first what the audit reports or cannot see."""
+    worst = [one for one in unmovable if not one.is_expected]
+    shown = worst[:_UNMOVED]
+    lines = [f"  {one.kind.replace('_', ' ')}: {one.what} ({one.verdict})" for one in shown]
+    left = len(unmovable) - len(shown)
+    return lines + ([f"  and {counted(left, 'more things')} that no request writes"] if left else [])
 
 
-def _list(kinds: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(kinds))
+def _differing(rules: Sequence[Rule]) -> list[str]:
+    """Say in a line or two of how many rules the audit will make use, by kind: ids, times and what servers make."""
+    kinds = Counter(plural_of(rule.kind) for rule in rules)
+    if not kinds:
+        return []
+    told = f"what servers make by themselves (ids, times, …) may differ: {counted(len(rules), 'rules')} of the contract"
+    every = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    return textwrap.wrap(
+        f"{told} ({every})",
+        _COLUMNS,
+        initial_indent="  ",
+        subsequent_indent="    ",
+        max_lines=4,
+        placeholder=" …",
+    )
 
 
 def _table(survey: Survey) -> list[str]:
