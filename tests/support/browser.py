@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,10 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape, unescape
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +144,61 @@ def opened(path: Path, scratch: Path) -> Page:
         check=True,
     )
     return Page(done.stdout.decode("utf-8"))
+
+
+def ran(path: Path, scratch: Path, code: str, *flags: str, width: int = 1400) -> Any:
+    """Return what the body of an async function returns that runs in the loaded page, so many pixels wide.
+
+    Not the page's own policy is looked at here (:func:`opened` does), but what the page is and does.
+    """
+    browser = _chromium()
+    if browser is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium found to open the report in")
+    document = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
+    script = (
+        f"(async () => {{ {code} }})().catch((error) => String(error)).then((result) => {{"
+        "const output = document.createElement('pre'); output.id = 'result';"
+        "output.textContent = JSON.stringify(result); parent.document.body.append(output); });"
+    )
+    # a window of Chromium is at least 500 wide, a frame is as narrow as a phone
+    inside = escape(document.replace("</body>", f"<script>{script}</script></body>"))
+    frame = f'<iframe style="border:0" width="{width}" height="1000" srcdoc="{inside}"></iframe>'
+    altered = scratch / f"ran-{path.name}"
+    altered.write_text(f"<!DOCTYPE html><meta charset=utf-8><body style='margin:0'>{frame}</body>", encoding="utf-8")
+    profile = f"--user-data-dir={scratch / ('profile-' + path.stem)}"
+    done = subprocess.run(
+        [
+            browser,
+            *_CHROMIUM,
+            profile,
+            *flags,
+            "--window-size=1500,1050",
+            "--virtual-time-budget=60000",
+            "--dump-dom",
+            altered.as_uri(),
+        ],
+        capture_output=True,
+        timeout=180,
+        check=True,
+    )
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout.decode("utf-8"), re.DOTALL)
+    assert found is not None, "the page did not get to the end of its script"
+    return json.loads(unescape(found[1]))
+
+
+def axe(path: Path, scratch: Path, *, width: int, dark: bool) -> dict[str, list[str]]:
+    """Return what axe-core finds wrong with a page, all of it unfolded: the elements by the name of the rule."""
+    engine = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    code = (
+        f"if (matchMedia('(prefers-color-scheme: dark)').matches !== {str(dark).lower()}) return 'other colours';"
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; });"
+        f"{engine}; const found = await window.axe.run();"
+        "return Object.fromEntries(found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]));"
+    )
+    colours = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    found = ran(path, scratch, code, colours, width=width)
+    assert isinstance(found, dict), found
+    return found
 
 
 def load_seconds(path: Path, scratch: Path) -> float:

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 #: Rows and columns of their own; one more of each holds the rest.
-MAX_ROWS, MAX_RED, MAX_COLUMNS = 24, 10, 15
+MAX_ROWS, MAX_RED, MAX_COLUMNS = 24, 9, 13
+#: Rows in order that have a place of their own behind those that failed.
+_GREEN_ROWS = 6
 #: Cells that the text beside the picture names.
 _TOLD = 40
-_WIDE, _HIGH = 68, 28
+_WIDE, _HIGH = 60, 28
 #: Columns of a name, and units of the picture that one takes at most.
 _NAME, _LETTER = 32, 7.6
 #: Shares of a cell's objects from which it is darker.
@@ -57,9 +59,11 @@ def heat_map(report: Report) -> HeatMap | None:
     if not report.objects:
         return None
     order = experiment_order(by_experiment)
-    rest = len(order) - MAX_ROWS
+    failed = sum(not cell.green for cell in by_experiment.values())
+    most = min(MAX_ROWS, failed + _GREEN_ROWS) if failed else MAX_ROWS
+    rest = len(order) - most
     # one row for the rest takes as much room as the one that would be the rest
-    own = order if rest <= 1 else order[:MAX_ROWS]
+    own = order if rest <= 1 else order[:most]
     row_of = {name: number for number, name in enumerate(own)}
     rows = [_cropped(name) for name in own]
     if len(own) < len(order):
