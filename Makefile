@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check changelog fuzz bench detection coverage mutants clean
+.PHONY: demo test test-all check changelog docs fuzz bench detection coverage outputs mutants clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -27,12 +27,17 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src migrate.py tests benchmarks
 	$(BIN)/mypy --strict checks
+	$(BIN)/mypy --strict docs/site_hook.py
 	$(BIN)/lint-imports --no-logo >/dev/null || $(BIN)/lint-imports
 	PYTHONPATH=tests $(BIN)/python -m support.advisories
 
 # what changes/ says of the next release
 changelog: $(VENV)/.ready-dev
 	$(BIN)/towncrier build --draft --version next
+
+# the pages as a site, in site/; a warning fails it (MkDocs, and what links lead to)
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # the parsers of all that a user gives, with as many damaged and made-up inputs as wanted
 EXAMPLES ?= 5000
@@ -57,6 +62,10 @@ coverage: $(VENV)/.ready-dev
 	PYTHONPATH=tests $(BIN)/python -m completeness.coverage > docs/coverage.new
 	mv docs/coverage.new docs/coverage.md
 
+# what docs/outputs.md shows: what the commands print for a real pair, and pictures of its reports (needs Chromium)
+outputs: $(VENV)/.ready-dev
+	PYTHONPATH=tests $(BIN)/python -m support.outputs
+
 # alters our own pairing, comparing and the contract's conditions, one place at a time: a test must notice each (about half
 # an hour on two free cores; not in CI). ONLY=comparing/trees: of those modules or functions alone
 mutants: $(VENV)/.ready-dev
@@ -64,7 +73,7 @@ mutants: $(VENV)/.ready-dev
 	PYTHONPATH=tests $(BIN)/python -m support.mutants $(ONLY)
 
 clean:
-	rm -rf $(VENV) demo-work
+	rm -rf $(VENV) demo-work site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -84,7 +93,10 @@ $(VENV)/.ready-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.ready-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,.[dev])
-	@touch $(VENV)/.ready-demo
+	@touch $(VENV)/.ready-demo $(VENV)/.ready-docs
+
+$(VENV)/.ready-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.[docs])
 
 # a comma that $(call) does not take for its own
 , := ,

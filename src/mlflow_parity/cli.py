@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,6 +13,7 @@ from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
+from mlflow_parity.core.text import json_safe
 from mlflow_parity.pytest_api import merge_command, snapshot_command
 from mlflow_parity.signing import command as signing_command
 
@@ -20,6 +23,8 @@ _DESCRIPTION = "Prove that an MLflow tracking server was migrated without loss, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (4: bad input or an unreachable server, in one line)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     # these have options of their own, --help too
     if given and (command := _PASSED_ON.get(given[0])):
         return command(given[1:])
@@ -63,7 +68,35 @@ def _parser() -> argparse.ArgumentParser:
     waive.add_argument("-o", "--output", default="waivers.toml", metavar="FILE", help="Default: waivers.toml")
     waive.set_defaults(main=_waive)
     signing_command.add_parsers(subparsers)
+    text = "Show the audits that folders of reports keep, and what is newly wrong"
+    history = subparsers.add_parser(
+        "history",
+        help=text,
+        description=f"{text}. docs/upgrade.md uses it.",
+        epilog="Exit status: 0 nothing is wrong in the newest audits that was not before; 1 something is; 4 bad input.",
+    )
+    history.add_argument("folders", nargs="*", default=["reports"], metavar="DIR", help="Default: reports")
+    history.add_argument("--json", action="store_true", help="Print all of it as JSON")
+    history.set_defaults(main=_history)
     return parser
+
+
+def _complete() -> None:
+    """Tell a shell what may follow, and end; without argcomplete nothing is told."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    from mlflow_parity.migrating.command import parser as migrate_parser
+    from mlflow_parity.options import OPTIONS
+
+    parser = _parser()
+    [commands] = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    audit = commands.choices["audit"]
+    for option in OPTIONS:
+        audit.add_argument(option.flag, choices=option.choices or None, help=option.help)
+    commands.choices["migrate"] = migrate_parser()
+    argcomplete.autocomplete(parser)
 
 
 def _audit(arguments: Sequence[str]) -> int:
@@ -88,6 +121,17 @@ def _waive(args: argparse.Namespace) -> int:
     entries = "entry" if count == 1 else "entries"
     print(f"{args.output}: {count} {entries}; fill in reason and owner of each, or remove it")
     return 0
+
+
+def _history(args: argparse.Namespace) -> int:
+    from mlflow_parity.reporting.history import history_document, history_text, pairs_of
+
+    pairs = pairs_of(args.folders)
+    if args.json:
+        print(json_safe(json.dumps(history_document(pairs), indent=1, ensure_ascii=False)))
+    else:
+        print("\n".join(history_text(pairs)))
+    return int(any(audits[-1].is_worse for audits in pairs.values()))
 
 
 if __name__ == "__main__":

@@ -276,32 +276,45 @@ def _own(request: pytest.FixtureRequest) -> OwnChecks:
 
 @pytest.fixture
 def parity_source(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
-    """What was read of the source, for own checks."""
+    """What was read of the source, for own checks: ``.experiments`` (names), ``.experiment(name)``; read-only.
+
+    A test that asks for it and for no ``parity_experiment`` runs once, on all that is in scope.
+    """
     return _own(request).source
 
 
 @pytest.fixture
 def parity_target(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
-    """What was read of the target, for own checks."""
+    """What was read of the target, for own checks: ``.experiments`` (names), ``.experiment(name)``; read-only.
+
+    A test that asks for it and for no ``parity_experiment`` runs once, on all that is in scope.
+    """
     return _own(request).target
 
 
 @pytest.fixture
 def parity_experiment(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnComparison:
-    """One source experiment and its copy, for own checks: one test for each experiment in scope."""
+    """One source experiment and its copy, for own checks: one test for each experiment in scope.
+
+    ``.name``, ``.source``, ``.target`` (``None``: it is missing), ``.pairs``. What could not be read is an error
+    (``NotRead``), never empty.
+    """
     assert parity_scope is not None
     return _own(request).comparison(parity_scope)
 
 
 @pytest.fixture
 def parity_pairs(parity_experiment: OwnComparison) -> list[OwnPair]:
-    """The runs of the experiment with their copies, for own checks."""
+    """The runs of the experiment with their copies, for own checks: ``.source``, ``.target``, ``.by``.
+
+    A run without a copy is in no pair; the ledger has it.
+    """
     return list(parity_experiment.pairs)
 
 
 @pytest.fixture
 def parity_audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnAudit:
-    """Verdict, counts and ledger of the audit so far, for own checks."""
+    """What the audit found so far, for own checks: ``.green``, ``.totals``, ``.rows(experiment)`` of its ledger."""
     return _own(request).audit
 
 

@@ -87,7 +87,7 @@ def test_a_notebook(cells: list[Any], request: pytest.FixtureRequest, tmp_path: 
     for number, verdict in ((1, "GREEN"), (3, "RED")):
         data = _shown(cells[number])
         assert f">{verdict}</b>" in data["text/html"]
-        assert data["text/plain"].splitlines()[0].startswith(f"mlflow-parity: {verdict}: compared ")
+        assert data["text/plain"].splitlines()[0].startswith(f"mlflow-parity: {verdict} · compared ")
         bars = [one for one in cells[number] if one.output_type == "display_data"]
         assert bool(bars) is ("no tqdm" not in request.node.name)
         streams = [one for one in cells[number] if one.output_type == "stream"]

@@ -62,10 +62,12 @@ print(json.dumps({
 }))
 """
 _ENDED = """
-import json, sys, threading, time
+import json, signal, sys, threading, time
 import psutil
 import mlflow_parity
 
+# what a shell starts in the background ignores it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 source, target = sys.argv[1:]
 try:
     mlflow_parity.audit(source=source, target=target, report_dir="r", workers=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +17,10 @@ from support.proxy import Fault, Proxy, proxying, status
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
+from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.kinds.contract import BY_ID
 from mlflow_parity.migrating.known_losses import UNMOVABLE, by_contract, is_by_contract
+from mlflow_parity.migrating.outcome import Outcome, outcome_text
 from mlflow_parity.standin.servers import Server
 
 REFUSED = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no scorers today"}'
@@ -112,12 +115,12 @@ def test_the_plan_names_what_cannot_be_moved(moved: _Moved) -> None:
         ("limit.file-name", "'one / odd file / 100%25 #1.txt'"),
     ):
         assert name in found[code], found
-    assert "model version: a status that is not READY: MLflow's API makes versions READY (the audit expects it)" in (
-        moved.planned.output
-    )
-    assert "the proxy stores them under other names; the findings name them (the audit reports it)" in (
-        moved.planned.output
-    )
+    told = {(one["kind"], one["what"]): one["reason"] for one in moved.plan["unmovable"]}
+    assert told["model_version", "a status that is not READY"] == "MLflow's API makes versions READY"
+    odd = "files with # or %xx in their names, into a target with proxied artifacts"
+    assert told["run", odd] == "the proxy stores them under other names; the findings name them"
+    # the terminal names what the audit will report
+    assert f"  run: {odd} (the audit reports it)" in moved.planned.output
 
 
 @pytest.mark.long
@@ -215,3 +218,14 @@ def test_everything_unmovable_is_in_the_contract() -> None:
 def test_only_the_contract_excuses(reason: str, expected: bool) -> None:
     """An object is whole only if each thing that it lacks is the contract's."""
     assert is_by_contract(reason) is expected
+
+
+def test_what_a_repair_leaves_alone_is_not_nothing() -> None:
+    """The end of the account is true beside the objects that are named below it."""
+
+    def last(alone: int = 0) -> str:
+        return outcome_text(Outcome(Counter(run=3)), Redactor(), alone=alone)[-1]
+
+    assert last() == "Nothing was left behind."
+    assert last(alone=1) == "Everything but 1 object that is left alone, see below."
+    assert last(alone=2) == "Everything but 2 objects that are left alone, see below."

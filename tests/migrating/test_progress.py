@@ -57,6 +57,19 @@ def test_counts_bytes_rates_and_time_left() -> None:
     assert all(line.endswith("\n") for line in written)
 
 
+def test_what_is_there_already_counts() -> None:
+    """A run that goes on after an interruption begins with what it has written, and its rate is of what it writes."""
+    clock = _Clock()
+    progress = MigrationProgress(lambda _: None, isatty=False, clock=clock)
+    progress.whole(_survey(), 150)
+    progress.add("target", experiments=0)
+    clock.now += 10
+    progress.add("target", runs=25, points=2_500, artifacts=50, size=25_000_000)
+    # half of what was left took 10 s
+    assert progress.line().startswith("written 175/200 runs, 2,500 points 250/s, 50 files 25.0/200.0 MB")
+    assert progress.line().endswith(", 10 s left")
+
+
 def test_without_a_survey_there_is_no_time_left() -> None:
     """A plain export knows how many experiments there are, and no more."""
     clock = _Clock()

@@ -135,6 +135,10 @@ def test_every_kind_is_mended_and_what_is_not_ours_is_left(moved: Moved) -> None
     assert all(row[1] == "sweep-0" or "of the target's own" in row[1] for row in red), sorted(red)
     assert done.status == 1
     assert f"left alone: run sweep-0 ({foreign})" in done.output
+    # one verdict, never beside words that nothing is left, and how a human ends the rest
+    assert done.output.count("parity: RED") == 1
+    assert "Nothing was left behind" not in done.output
+    assert "accept it: mlflow-parity waive --from reports/repair/report.json" in done.output
     assert _runs(moved.target.uri, foreign)["info"]["lifecycle_stage"] == "active"
     # ours was whole: it was neither deleted nor made again
     assert ids("run")[original] == kept

@@ -19,6 +19,8 @@ from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.standin.servers import Server, clean_environment
 
+#: The command as pip installs it: argcomplete asks no other.
+COMMAND_FILE = str(Path(sys.executable).parent / "mlflow-parity")
 _MODULE = [sys.executable, "-m", "mlflow_parity"]
 _NO_SIDES = f"ERROR: {options.NO_SIDES}\n"
 
@@ -175,3 +177,25 @@ def test_demo_without_the_stand_in_is_one_line(tmp_path: Path) -> None:
     fix = 'moto is not installed; run: pip install "mlflow-parity[migrate,standin]"'
     assert done.stderr == f"mlflow-parity migrate: {fix}\n"
     assert not (tmp_path / "demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("mlflow-parity mi", {"migrate"}),
+        ("mlflow-parity migrate re", {"repair", "retire"}),
+        ("mlflow-parity migrate run --engine ", {"threads", "dask"}),
+        ("mlflow-parity audit --parity-depth ", {"listing", "digest", "full"}),
+        ("mlflow-parity audit --source-u", {"--source-uri"}),
+        ("mlflow-parity nothing-like-it", set()),
+    ],
+)
+def test_a_shell_is_told_what_may_follow(tmp_path: Path, typed: str, offered: set[str]) -> None:
+    """As argcomplete's script in a shell asks: commands, their commands, options, and values."""
+    told = tmp_path / "told"
+    # what that script sets
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(told)}
+    asked |= {"COMP_LINE": typed, "COMP_POINT": str(len(typed)), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+    done = _run(COMMAND_FILE, cwd=tmp_path, env=asked)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert {one.strip() for one in told.read_text().split("\n")} - {""} == offered

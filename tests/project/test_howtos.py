@@ -266,6 +266,21 @@ def test_readme(fresh_server: FreshServer, sagemaker_app: StandIn, tmp_path: Pat
     shell.done()
 
 
+def test_from_the_guide(fresh_server: FreshServer, sagemaker_app: StandIn, tmp_path: Path) -> None:
+    """The steps that are commands: planned, moved to an App, and audited."""
+    old = fresh_server()
+    _seed(old.uri)
+    shell = Shell("docs/from-the-guide.md", tmp_path / "shell")
+    shell.variables = {**sagemaker_app.environment("TARGET_"), "OLD": old.uri, "APP": sagemaker_app.arn}
+    with emptied(sagemaker_app.server):
+        shell.step()
+        assert not (shell.folder / "migration").exists()
+        assert "GREEN" in shell.step()
+        assert "GREEN" in shell.step()
+    assert (shell.folder / "accepted" / "report.html").exists()
+    shell.done()
+
+
 def test_self_test(fresh_server: FreshServer, tmp_path: Path) -> None:
     """The audit of a migration proves that it sees."""
     old, new = fresh_server(), fresh_server()
@@ -321,6 +336,7 @@ def test_upgrade(tmp_path: Path) -> None:
         run = _run_named(server.uri, "shop 0")
         with _changed(server.database_path, "UPDATE metrics SET value = 1.6 WHERE run_uuid = ? AND step = 0", run):
             assert "test_metric_histories[shop]" in shell.step()
+        assert "mismatch: metrics of run shop 0" in shell.step()
         shutil.copytree(tmp_path / "server", tmp_path / "restored")
         with server_of("newest", tmp_path / "restored") as restored:
             shell.variables |= {"ORIGINAL": server.uri, "RESTORED": restored.uri}

@@ -87,6 +87,31 @@ def test_the_example_passes_on_a_good_migration(
     assert "loads" not in facets
 
 
+def test_a_deleted_experiment_beside_is_out_of_scope(servers: tuple[Server, Server], project: Path) -> None:
+    """``experiments`` are those that the audit is about: the example passes beside one in the trash."""
+    seed = Seeder(servers[0].uri)
+    gone = seed.experiment("abandoned")
+    seed.delete_experiment(gone)
+    try:
+        run = run_own(project, servers, "-k", "same_names")
+        assert run.status == 0, run.output
+        assert "1 passed" in run.output
+        # in scope it is missing on the target, and the rule is broken
+        run = run_own(project, servers, "-k", "same_names", "--parity-include-deleted")
+        assert run.status == 1
+        assert run.failed() == {"test_experiments_have_the_same_names"}
+        (project / "test_release_rules.py").write_text(
+            "def test_scope(parity_source, parity_target):\n"
+            "    assert parity_source.experiments == parity_target.experiments == ['shop']\n"
+        )
+        run = run_own(project, servers, "--parity-experiments", "shop")
+        assert run.status == 0, run.output
+    finally:
+        seed.call("POST", "experiments/restore", {"experiment_id": gone})
+        seed.call("POST", "experiments/update", {"experiment_id": gone, "new_name": f"was {gone}"})
+        seed.delete_experiment(gone)
+
+
 def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], project: Path) -> None:
     """What only a server itself can tell is not judged by an own check either; ids like ours make no difference."""
     (project / "test_release_rules.py").write_text(

@@ -215,7 +215,7 @@ def test_what_is_refused_is_one_line_for_each_cause(source: Guarded, copy: tuple
     ]
     assert told
     assert all(": status 403 Permission denied (http://" in text for text in told)
-    assert f"why: {line}" in done.output
+    assert f"  - {line}" in done.output
     explained = [text for text in done.output.splitlines() if "gateway guardrails could not be read" in text]
     assert explained
     assert all("status 403" in text for text in explained)

@@ -221,6 +221,21 @@ def load_seconds(path: Path, scratch: Path) -> float:
     return min(took)
 
 
+def pictured(path: Path, scratch: Path, width: int, height: int) -> bytes:
+    """Return a PNG of the top of a page, as a real Chromium shows it in a window of that size.
+
+    Raises:
+        RuntimeError: there is no Chromium.
+    """
+    browser = _chromium()
+    if browser is None:
+        raise RuntimeError("no Chromium found")
+    made, profile = scratch / f"{width}.png", f"--user-data-dir={scratch / 'profile-of-pictures'}"
+    window = ["--hide-scrollbars", f"--window-size={width},{height}", f"--screenshot={made}"]
+    subprocess.run([browser, *_CHROMIUM, profile, *window, path.as_uri()], capture_output=True, timeout=120, check=True)
+    return made.read_bytes()
+
+
 @contextmanager
 def listening() -> Iterator[tuple[str, list[str]]]:
     """Run a server on the loopback interface that notes every path asked for."""

@@ -35,6 +35,7 @@ _LONGEST = (
     "migrating/test_preflight", "options/test_exit_status", "options/test_waivers", "options/test_report_dir",
     "audit/test_live_source", "migrating/test_twice", "comparing/test_access", "migrating/test_repairing",
     "project/test_package", "reporting/test_html_report", "audit/test_versions", "reading/test_unknown",
+    "project/test_outputs",
 )  # fmt: skip
 
 

@@ -118,10 +118,11 @@ class Audit:
         nothing = not self.scope.has_sources and self.settings.recheck is None
         unseen = result.source_runs == 0 and (selection.facets("run") or nothing)
         if unseen and not self._holds_objects(selected, objects):
+            end = self.sides["source"].location
             raise UsageProblem(
-                f"the source ({self.sides['source'].location.display}) has no run, trace, model or other object in "
-                "scope of the selected checks; an empty source proves nothing: check --source-uri, "
-                "--parity-experiments and --parity-include-deleted"
+                f"the source ({end.display}) has no run, trace, model or other object in scope of the selected checks; "
+                f"an empty source proves nothing: check {end.option('source')}, --parity-experiments and "
+                "--parity-include-deleted"
             )
         experiments.leave_out(selected)
         if self._gathered is not None:

@@ -110,9 +110,10 @@ class Scope:
         # much hangs on no experiment, and a server may well have nothing else: what it has of that is known once read
         held = any(item.family not in _NAMED or (item.id != NONE and not item.surplus) for item in others)
         if not sources and (self.settings.experiments or self.settings.exclude_experiments or not held):
+            place = self._sides["source"].location
             raise UsageProblem(
-                f"the source ({self._sides['source'].location.display}) has no experiment in scope; an empty source "
-                "proves nothing: check --source-uri, --parity-experiments and --parity-exclude-experiments"
+                f"the source ({place.display}) has no experiment in scope; an empty source proves nothing: check "
+                f"{place.option('source')}, --parity-experiments and --parity-exclude-experiments"
             )
         self.items = item_ids(sources, surplus) + others + (SCOPE_ITEM,)
         if self.settings.recheck is not None:

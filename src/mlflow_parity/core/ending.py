@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -51,9 +52,16 @@ def on_sigterm() -> Callable[[], None]:
     return end
 
 
-def run(command: Sequence[str], env: Mapping[str, str], folder: Path) -> int:
-    """Run a command in a folder, return its exit status; where this process is ended so is that, and waited for."""
-    process = subprocess.Popen(command, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL)
+def run(command: Sequence[str], env: Mapping[str, str], folder: Path, output: Path | None = None) -> int:
+    """Run a command in a folder, return its exit status; where this process is ended so is that, and waited for.
+
+    ``output`` is the file that takes what it prints; ``None``: the terminal does.
+    """
+    with ExitStack() as stack:
+        file = None if output is None else stack.enter_context(output.open("wb"))
+        process = subprocess.Popen(
+            command, env=dict(env), cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file and subprocess.STDOUT
+        )
     try:
         return process.wait()
     except BaseException as ended:

@@ -74,6 +74,10 @@ class Location:
         """Whether requests must be signed."""
         return self.kind in ("app", "tracking-server")
 
+    def option(self, side: str) -> str:
+        """Return the option that takes it as the source or the target."""
+        return f"--{side}-{'arn' if self.is_arn else 'uri'}"
+
     @property
     def display(self) -> str:
         """The location as it may be printed: no credentials."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 #: Everything that moves the cursor, turns the text around, or cannot be seen: controls (ANSI escapes begin
@@ -209,6 +209,22 @@ def _head(text: str, columns: int) -> str:
 
 def _tail(text: str, columns: int) -> str:
     return _head(text[-columns:][::-1], columns)[::-1] if columns > 0 else ""
+
+
+def table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Set rows of visible cells below each other: the first ``left`` columns to the left, all others to the right.
+
+    >>> table([("name", "runs"), ("a", "1,000")])
+    ['  name   runs', '  a     1,000']
+    """
+    sizes = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        blanks = [" " * (size - width(text)) for text, size in zip(row, sizes, strict=True)]
+        cells = zip(row, blanks, strict=True)
+        told = (text + blank if number < left else blank + text for number, (text, blank) in enumerate(cells))
+        lines.append("  " + "  ".join(told))
+    return lines
 
 
 def taken_for_one(names: Iterable[str]) -> list[tuple[str, ...]]:

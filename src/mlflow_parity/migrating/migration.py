@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from mlflow_parity.migrating.outcome import Outcome
     from mlflow_parity.migrating.plan.planning import Plan
     from mlflow_parity.migrating.repair.audit_findings import Damaged
-    from mlflow_parity.reporting.write import ReportFolder
     from mlflow_parity.snapshot.incomplete import Unread
 
 
@@ -50,6 +49,9 @@ _REFUSED = 4
 
 class Migration(Ends):
     """One call of ``migrate``: its steps."""
+
+    _alone = 0
+    """Objects that a repair left alone."""
 
     # --- the steps
 
@@ -97,7 +99,7 @@ class Migration(Ends):
         """Export, import and, with ``check``, audit; return the exit status."""
         needed(self.settings, source=True, target=True)
         if check:
-            self._begin_reports(self.settings.reports)
+            begin_reports(self.settings, self.settings.reports)
         if self._hindered("run", exported=self._progressed.exported):
             return 2
         status, lost = self._ended("run", self._discarding if self.settings.discard_export else self._keeping)
@@ -107,7 +109,7 @@ class Migration(Ends):
     def verify(self, *, from_export: bool) -> int:
         """Audit; return 0 when it is green, 2 when it was refused, else 1."""
         needed(self.settings, source=not from_export, target=True)
-        self._begin_reports(self.settings.reports)
+        begin_reports(self.settings, self.settings.reports)
         status, lacking = self._audit(from_export=from_export)
         if lacking:
             self._complain(lacking)
@@ -121,7 +123,7 @@ class Migration(Ends):
         target, again = self.settings.target, self.settings.reports / "repair"
         damaged = read_damage(report, target)
         # it may be that of an earlier repair
-        report = Path(self._begin_reports(again).now(str(report)))
+        report = Path(begin_reports(self.settings, again).now(str(report)))
         options = as_judged(report, include_deleted=self.settings.include_deleted)
         if not self.folder.exists:
             raise UsageProblem(f"--work-dir: {self.settings.work} holds no export; give the folder of the migration")
@@ -133,10 +135,16 @@ class Migration(Ends):
         if damaged.found and self._is_one_server():
             return 2
         status, left, lacking = 1, damaged.left, ""
+        # the first audit says what is to be replaced: only where it is the last one is it the verdict
+        outputs: list[Path | None] = [None, self.settings.logs / "audit.log"]
+        last: Path | None = None
 
         def audit() -> tuple[int, Damaged | None]:
-            nonlocal lacking
-            status, lacking = self._audit(from_export=not live, more=options, reports=again, rechecked=report)
+            nonlocal lacking, last
+            last = outputs.pop()
+            status, lacking = self._audit(
+                from_export=not live, more=options, reports=again, rechecked=report, output=last
+            )
             status = min(status, 1)
             judged = status and (again / "ledger.parquet").exists()
             return status, read_damage(again / "report.json", target) if judged else None
@@ -146,6 +154,9 @@ class Migration(Ends):
             if live:
                 self._anew()
             status, left, unread = repair(self.importing, damaged, self._import, audit, say)
+            if last is not None:
+                print(last.read_text(encoding="utf-8", errors="replace"), end="", flush=True)
+            self._alone = len(left)
             return unread
 
         if damaged.found:
@@ -159,9 +170,6 @@ class Migration(Ends):
         return 1 if lacking else status
 
     # --- what they consist of
-
-    def _begin_reports(self, reports: Path) -> ReportFolder:
-        return begin_reports(self.settings, reports)
 
     def _standing(self, step: str) -> list[Notice]:
         """Why what is in the work folder must not be replaced by this step."""
@@ -192,7 +200,8 @@ class Migration(Ends):
         if blocked:
             say("Nothing was written.")
         elif checked.survey is not None:
-            self.progress.whole(checked.survey)
+            written = {} if journal is None else journal.counts()
+            self.progress.whole(checked.survey, written.get(("run", "done"), 0))
         return blocked
 
     def _is_one_server(self) -> bool:
@@ -219,6 +228,7 @@ class Migration(Ends):
         more: Sequence[str] = (),
         reports: Path | None = None,
         rechecked: Path | None = None,
+        output: Path | None = None,
     ) -> tuple[int, str]:
         source = self.settings.source
         if from_export or source is None:
@@ -226,7 +236,7 @@ class Migration(Ends):
         # the audit has a line of its own
         self.progress.close()
         say("Auditing")
-        return verify(self.settings, source, more, reports=reports, rechecked=rechecked)
+        return verify(self.settings, source, more, reports=reports, rechecked=rechecked, output=output)
 
     def _complain(self, text: str) -> None:
         print(visible(self.settings.redactor(f"{migrate_command()}: {text}")), file=sys.stderr, flush=True)
@@ -253,7 +263,7 @@ class Migration(Ends):
             for batch in batches(experiments, self.settings.batch_size):
                 self.mark.confirm()
                 for experiment in batch:
-                    write_tool_files(self.folder, experiment, self._tool_log)
+                    write_tool_files(self.folder, experiment, self.settings.logs / "export.log")
                 with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
                     import_batch(context, batch)
             self.mark.confirm()
@@ -323,10 +333,6 @@ class Migration(Ends):
         """Whether every experiment of the export is on the target."""
         return {one.experiment_id for one in self.folder.snapshot.experiments} <= set(batches)
 
-    @property
-    def _tool_log(self) -> Path:
-        return self.settings.logs / "export.log"
-
     def _exporter(self, *, leave: bool = False) -> tuple[Exporter, list[Experiment]]:
         _ = self.work
         self.source.wanted, self.source.others = in_model_scope(self.settings), others_in_scope(self.settings)
@@ -334,7 +340,7 @@ class Migration(Ends):
             self.source,
             self.folder,
             include_deleted=self.settings.include_deleted,
-            log=self._tool_log,
+            log=self.settings.logs / "export.log",
             keep=not self.settings.discard_export,
             count=partial(self.progress.add, "source"),
             scope=json.dumps([self.settings.models, others_in_scope(self.settings)]),
@@ -379,7 +385,7 @@ class Migration(Ends):
             self.release(self.mark)
         redact, file = self.settings.redactor, self.settings.work / "outcome.json"
         write_outcome(outcome, self.settings, step, file, redact)
-        for line in outcome_text(outcome, redact, file):
+        for line in outcome_text(outcome, redact, file, alone=self._alone):
             say(line)
         return outcome.status
 

@@ -16,7 +16,7 @@ from mlflow_parity.core.files import write as write_file
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.text import json_safe, listed, visible
+from mlflow_parity.core.text import counted, json_safe, listed, visible
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.settings import Settings, in_scope, others_in_scope
@@ -250,14 +250,17 @@ def retry_command(settings: Settings, step: str) -> str:
 def _end(side: str, location: Location | None) -> list[str]:
     if location is None:
         return []
-    return [f"--{side}-{'arn' if location.is_arn else 'uri'}", location.address]
+    return [location.option(side), location.address]
 
 
 # --- how it is told
 
 
-def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None) -> list[str]:
-    """Return the lines for the terminal: counts, what was not moved, how to try again."""
+def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None, alone: int = 0) -> list[str]:
+    """Return the lines for the terminal: counts, what was not moved, how to try again.
+
+    ``alone``: objects that a repair left alone, which are named below.
+    """
     moved = listed({plural_of(kind): count for kind, count in outcome.moved.items()})
     lines = [f"Migrated: {moved or 'nothing'}"]
     if outcome.noted:
@@ -286,6 +289,9 @@ def outcome_text(outcome: Outcome, redact: Redactor, file: Path | None = None) -
         )
     if not outcome.unmoved:
         end = "Everything else was migrated." if outcome.by_hand else "Nothing was left behind."
+        if alone:
+            verb = "is" if alone == 1 else "are"
+            end = f"Everything but {counted(alone, 'objects')} that {verb} left alone, see below."
         return [visible(redact(line)) for line in [*lines, end]]
     lines.append(f"Not moved: {len(outcome.unmoved):,}")
     lines += [_told(one) for one in outcome.unmoved[:_SHOWN]]

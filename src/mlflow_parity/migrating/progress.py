@@ -37,10 +37,12 @@ class MigrationProgress(Progress):
     ) -> None:
         super().__init__(write, isatty=isatty, columns=columns, interval=interval, sparse=sparse, clock=clock)
         self._total: Work | None = None
+        self._there = 0
 
-    def whole(self, survey: Survey) -> None:
-        """Say how much there is in all, to read and to write."""
+    def whole(self, survey: Survey, there: int = 0) -> None:
+        """Say how much there is in all, to read and to write; ``there``: runs that an earlier call has written."""
         self._total = work_of(survey)
+        self._there = min(there, self._total.runs)
         for side in _VERBS:
             self.expect(side, len(survey.extents))
 
@@ -53,25 +55,28 @@ class MigrationProgress(Progress):
             # who waits for the other does not get slower
             times = [self._clock(), *(found.latest for _, found in begun[1:])]
             told = [
-                f"{verb} {_line(found, now, self._total)}" for (verb, found), now in zip(begun, times, strict=False)
+                f"{verb} {_line(found, now, self._total, self._there if verb == _VERBS['target'] else 0)}"
+                for (verb, found), now in zip(begun, times, strict=False)
             ]
             return " | ".join(told) or "beginning"
 
 
-def _line(found: SideCounts, now: float, total: Work | None) -> str:
+def _line(found: SideCounts, now: float, total: Work | None, there: int) -> str:
     seconds = max(now - (now if found.first is None else found.first), 1e-3)
     parts = []
     if found.experiments:
         parts.append(f"{found.experiments:,}{'' if not found.total else f'/{found.total:,}'} exp")
     rate = "" if found.points or found.size else f" {short(found.runs / seconds)}/s"
-    parts.append(f"{found.runs:,}{'' if total is None else f'/{total.runs:,}'} runs{rate}")
+    # a run that was written in part is written again, and was there before
+    runs = found.runs if total is None else max(found.runs, min(found.runs + there, total.runs))
+    parts.append(f"{runs:,}{'' if total is None else f'/{total.runs:,}'} runs{rate}")
     if found.points:
         parts.append(f"{short(found.points)} points {short(found.points / seconds)}/s")
     if found.artifacts or found.size:
         of = f"/{total.size / 1e6:,.1f}" if total is not None and total.size else ""
         size = f"{found.size / 1e6:,.1f}{of} MB {found.size / 1e6 / seconds:,.1f}/s"
         parts.append(f"{found.artifacts:,} files {size}")
-    left = None if total is None else _left(found, total, seconds)
+    left = None if total is None else _left(found, total, seconds, there)
     if left is not None:
         parts.append(f"{duration(left)} left")
     if found.objects:
@@ -79,12 +84,16 @@ def _line(found: SideCounts, now: float, total: Work | None) -> str:
     return ", ".join(parts)
 
 
-def _left(found: SideCounts, total: Work, seconds: float) -> float | None:
+def _left(found: SideCounts, total: Work, seconds: float, there: int) -> float | None:
     """Return the seconds that are left if it goes on like this; ``None`` where that cannot be told yet."""
+    # of the files and objects as much is taken to be there as of the runs
+    runs = total.runs - there
+    share = runs / total.runs if total.runs else 1.0
+    files, size, objects = (int(share * count) for count in (total.files, total.size, total.objects))
     # how many points there are is known from those that came so far
-    points = found.points * total.runs // found.runs if found.runs else 0
+    points = found.points * runs // found.runs if found.runs else 0
     done = Work(found.runs, found.points, found.artifacts, found.size, found.objects).cost
-    whole = Work(total.runs, max(points, found.points), total.files, total.size, total.objects).cost
+    whole = Work(runs, max(points, found.points), files, size, objects).cost
     # too little was done to tell, or more than was known of
     if whole <= 0 or done < whole / 100 or done > whole or seconds < 1:
         return None

@@ -14,6 +14,7 @@ from mlflow_parity import __version__
 from mlflow_parity.audit.settings import left_out_by_names
 from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import make_folder
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.scratch import Scratch
@@ -90,12 +91,13 @@ def verify(
     reports: Path | None = None,
     rechecked: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    output: Path | None = None,
 ) -> tuple[int, str]:
     """Audit ``source`` (the server, or the export's snapshot) against the target; return the exit status (0: green).
 
     With it comes why a green audit does not prove all that the migration's scope names (empty: it does). What the audit
-    prints is not held back. ``reports`` is another folder than that of the settings, ``rechecked`` the report of which
-    only the red part is judged again.
+    prints goes to the terminal, or to the file ``output``. ``reports`` is another folder than that of the settings,
+    ``rechecked`` the report of which only the red part is judged again.
     """
     assert settings.target is not None
     own = {}
@@ -107,8 +109,10 @@ def verify(
     begin_reports(settings, folder)
     if rechecked is not None:
         more = [*more, "--parity-recheck", str(rechecked.absolute())]
+    if output is not None:
+        make_folder(output.parent)
     began = _now()
-    status = run_audit(audit_arguments(settings, folder, more), os.environ if environ is None else environ, own)
+    status = run_audit(audit_arguments(settings, folder, more), os.environ if environ is None else environ, own, output)
     return status, _lacking(settings, source, folder, rechecked, began) if status == 0 else ""
 
 
@@ -249,7 +253,9 @@ def _checkout() -> list[str]:
     return [str(Path(__file__).resolve().parent.parent.parent)]
 
 
-def run_audit(arguments: Sequence[str], environ: Mapping[str, str], own: Mapping[str, str]) -> int:
+def run_audit(
+    arguments: Sequence[str], environ: Mapping[str, str], own: Mapping[str, str], output: Path | None = None
+) -> int:
     """Run pytest with our plugin and ``arguments``, in which paths are absolute; return its exit status.
 
     It runs in an empty folder, by an empty ini file, without any ``conftest.py`` and without other plugins.
@@ -260,4 +266,4 @@ def run_audit(arguments: Sequence[str], environ: Mapping[str, str], own: Mapping
         alone = ["-c", str(ini), "--rootdir", str(folder), "--confcutdir", str(folder), "--noconftest"]
         command = [sys.executable, "-m", "pytest", *alone, "-p", "mlflow_parity.plugin", *arguments]
         env = audit_environment(environ, own, Path.cwd())
-        return run(command, env, folder)
+        return run(command, env, folder, output)

@@ -73,8 +73,19 @@ def save(folder: Path, audit: Audit, result: Result, ledger: Path) -> None:
             "green": result.green,
             "totals": {str(state): count for state, count in result.totals.items()},
             "copies": {pair.source.experiment_id: pair.target.experiment_id for pair in audit.scope.pairing.pairs},
+            "scope": {name: [one.experiment_id for one in found] for name, found in _in_scope(audit).items()},
         },
     )
+
+
+def _in_scope(audit: Audit) -> dict[str, list[Experiment]]:
+    """Return the experiments of each side that the audit is about."""
+    pairing = audit.scope.pairing
+    alike = [(sources, targets) for sources, targets, _ in pairing.ambiguous]
+    ours = [*(pair.source for pair in pairing.pairs), *pairing.missing, *(one for some, _ in alike for one in some)]
+    theirs = [pair.target for pair in (*pairing.pairs, *pairing.duplicates)]
+    theirs += [*(one for one, _ in pairing.extra), *(one for _, some in alike for one in some)]
+    return {"source": ours, "target": theirs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,20 +252,25 @@ class OwnSide:
     name: str
     _snapshot: Snapshot
     _deleted: bool
+    _scope: frozenset[str]
+    """Ids of the experiments that the audit is about."""
     _open: dict[str, OwnExperiment] = field(default_factory=dict)
 
     @property
     def experiments(self) -> list[str]:
-        """Names of all its experiments, deleted ones included."""
-        return [item.name for item in self._snapshot.experiments]
+        """Names of its experiments in the scope of the audit (deleted ones with ``--parity-include-deleted``)."""
+        return [item.name for item in self._snapshot.experiments if item.experiment_id in self._scope]
 
     def experiment(self, name: str) -> OwnExperiment:
-        """Return an experiment by its name.
+        """Return an experiment by its name; of one out of scope nothing was read.
 
         Raises:
             KeyError: the side has none of that name.
         """
-        found = next((item for item in self._snapshot.experiments if item.name == name), None)
+        named = [item for item in self._snapshot.experiments if item.name == name]
+        # a deleted one may have the name of one that is there
+        named.sort(key=lambda item: item.experiment_id not in self._scope)
+        found = next(iter(named), None)
         if found is None:
             raise KeyError(f"the {self.name} has no experiment named {name}")
         return self._of(found)
@@ -313,7 +329,8 @@ class OwnChecks:
         deleted = shared.settings.include_deleted
         self._copies: Mapping[str, str] = content["copies"]
         self.source, self.target = (
-            OwnSide(name, Snapshot.open(Path(content["sides"][name])), deleted) for name in ("source", "target")
+            OwnSide(name, Snapshot.open(Path(content["sides"][name])), deleted, frozenset(content["scope"][name]))
+            for name in ("source", "target")
         )
         self.audit = OwnAudit(content["green"], content["totals"], Path(content["ledger"]), shared.redactor)
 

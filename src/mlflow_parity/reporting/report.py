@@ -241,13 +241,16 @@ class Report:
     @property
     def not_compared(self) -> tuple[str, ...]:
         """What was left out, a line each: what limits a partial audit, and deleted objects that are there."""
-        found = self.scope.left_out if self.scope.partial else ()
+        found = [*self.scope.left_out] if self.scope.partial else []
         if self.scope.partial and not found:
-            found = ("see report.html",)
+            found.append("see report.html")
         if self.scope.include_deleted:
-            return found
-        sides = (self.sides[name].deleted for name in SIDES)
-        return (*found, *(line for line, known in zip(self.deleted, sides, strict=True) if not (known and known.none)))
+            return tuple(found)
+        # an audit's own list may name them already, those that are none too
+        sides = [self.sides[name].deleted for name in SIDES]
+        told = zip(self.deleted, sides, strict=True)
+        there = [line for line, known in told if known is None or not known.none]
+        return (*(line for line in found if line not in self.deleted), *there)
 
     @property
     def red_rows(self) -> list[CoverageRow]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Sequence
 
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import counted_by
-from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, visible, width
+from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, State
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.check_message import inside
@@ -94,9 +95,12 @@ def _last_lines(report: Report, report_dir: str | None, columns: int, *, more: b
 
 def _left_out(report: Report, columns: int, *, more: bool) -> list[str]:
     """Return what was not compared, in two lines if it need not be each in its own."""
-    told = [visible(line) for line in report.not_compared]
+    # said once in a line
+    told = [re.sub(" (was|were) left out: ", ": ", visible(line), count=1) for line in report.not_compared]
     if more:
         return _fitted([f"  left out: {line}" for line in told], _MANY, columns, "")
+    if len(told) == _LEFT_OUT:
+        return _fitted([f"  left out: {line}" for line in told], _LEFT_OUT, columns, "")
     first, others = told[:1], told[1:]
     count = f" (and {len(others):,} more, see report.html)" if others else ""
     room = _LEFT_OUT * columns - 2 * len("  left out: ") - width(count)
@@ -201,10 +205,8 @@ def _facet_lines(report: Report, room: int, columns: int, *, more: bool) -> list
         rows.append(_facet_row(f"{counted(len(others), 'other facets')}", rest, states))
     if len(rows) + 1 > room:
         return []
-    table = _table([_heads(states, short=False), *rows])
-    if width(table[0]) > columns:
-        table = _table([_heads(states, short=True), *rows])
-    return table
+    lines = table([_heads(states, short=False), *rows])
+    return lines if width(lines[0]) <= columns else table([_heads(states, short=True), *rows])
 
 
 def _is_wrong(facet: str, cells: dict[str, Cell]) -> bool:
@@ -222,17 +224,6 @@ def _heads(states: Sequence[State], *, short: bool) -> list[str]:
 def _facet_row(name: str, cell: Cell, states: Sequence[State]) -> list[str]:
     by_state = [f"{cell.counts[state]:,}" if cell.counts[state] else "-" for state in states]
     return [shorten(visible(name), _FACET), f"{cell.verified:,} of {cell.total:,}", *by_state]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Set rows of cells: the first column to the left, numbers to the right."""
-    sizes = [max(width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        blanks = [" " * (size - width(text)) for text, size in zip(row, sizes, strict=True)]
-        cells = [row[0] + blanks[0], *(blank + text for blank, text in zip(blanks[1:], row[1:], strict=True))]
-        lines.append("  " + "  ".join(cells))
-    return lines
 
 
 def _worst_lines(report: Report, *, more: bool) -> list[str]:

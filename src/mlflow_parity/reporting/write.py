@@ -78,6 +78,8 @@ def _unusable(path: Path, error: Exception) -> ParityError:
 
 #: The files of a report, in the order in which they go and come: a program believes the first.
 FILES = (JSON_NAME, HTML_NAME, LEDGER_NAME)
+#: How the folder begins that takes the report before.
+EARLIER = "earlier-"
 #: A report without a verdict is smaller than that.
 _SMALL = 1_000_000
 Redact = Callable[[str], str]
@@ -133,7 +135,7 @@ class ReportFolder:
             return None
         try:
             written = time.gmtime(os.lstat(standing[0]).st_mtime)
-            self._aside = _new_folder(self.path, f"earlier-{time.strftime('%Y-%m-%dT%H-%M-%SZ', written)}")
+            self._aside = _new_folder(self.path, f"{EARLIER}{time.strftime('%Y-%m-%dT%H-%M-%SZ', written)}")
             for file in standing:
                 os.replace(file, self._aside / file.name)
         except OSError as error:
@@ -180,7 +182,7 @@ class ReportFolder:
         """
         if self.lost:
             stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
-            self.path = _new_folder(self.path, f"earlier-{stamp}")
+            self.path = _new_folder(self.path, f"{EARLIER}{stamp}")
         return write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger)
 
     def _write(self, report: Report) -> None:

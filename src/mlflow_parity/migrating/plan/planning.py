@@ -17,7 +17,7 @@ from mlflow_parity.core.notice import Notice, notices_json
 from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import EXPORT_IMPORT
-from mlflow_parity.core.text import counted, crop, json_safe, listed, short, visible, width
+from mlflow_parity.core.text import counted, crop, json_safe, listed, short, table, visible
 from mlflow_parity.kinds import KINDS, plural_of
 from mlflow_parity.kinds.base import Rule
 from mlflow_parity.kinds.contract import RULES
@@ -154,13 +154,7 @@ def _table(survey: Survey) -> list[str]:
     extents = sorted(survey.extents.values(), key=lambda one: (-one.size, -one.points, -one.runs, one.experiment.name))
     head = ("experiment", "runs", "metrics", "points ≤", "files", "size", "models", "traces", "scorers")
     rows: list[tuple[str, ...]] = [head, *(_row(one) for one in extents[:_SHOWN])]
-    widths = [max(width(row[column]) for row in rows) for column in range(len(head))]
-    lines = []
-    for name, *cells in rows:
-        filled = name + " " * (widths[0] - width(name))
-        lines.append(
-            "  ".join(["", filled, *(f"{cell:>{size}}" for cell, size in zip(cells, widths[1:], strict=True))])
-        )
+    lines = table(rows)
     if len(extents) > _SHOWN:
         lines.append(f"  and {len(extents) - _SHOWN:,} smaller experiments")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -176,6 +177,12 @@ def left_text(left: Iterable[Left], settings: Settings) -> list[str]:
     """Return the lines that say what a repair left as it is, and how to audit again what nobody could judge."""
     once = {(one.kind, one.identity or one.why): one for one in left}.values()
     lines = [f"left alone: {one.kind} {one.name} ({one.identity or '-'}): {one.why}" for one in once]
+    if once:
+        report = shlex.quote(str(settings.reports / "repair" / "report.json"))
+        lines.append(
+            "What is left alone is for a human: make it equal by hand, or delete it on the target, and audit again; or "
+            f"accept it: mlflow-parity waive --from {report}"
+        )
     if any(AGAIN in one.why for one in once):
         lines.append(f"To audit again: {retry_command(settings, 'verify')}")
     return [visible(settings.redactor(line)) for line in lines]
