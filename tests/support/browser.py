@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,22 +12,33 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from html import escape, unescape
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mlflow_parity.reporting.html_report import script_hash
 
 _VOID = {"meta", "br", "link", "img", "input"}
 _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "span", "p"),
     *("h1", "h2", "h3", "b", "small", "a", "bdi", "ul", "li", "dl", "dt", "dd", "pre", "code", "br"),
     *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary"),
+    *("svg", "title", "desc", "rect", "text", "script", "label", "input", "select", "option", "button", "h4"),
 }
 _ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "id", "style", "scope", "href", "open", "dir"),
-    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden"),
+    *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden", "hidden", "rel", "target"),
+    *("for", "type", "value", "autocomplete"),
+    *("x", "y", "rx", "width", "height", "viewbox", "transform", "text-anchor"),
 }
+#: A page of the MLflow UI: an address without credentials, and one of its routes with names as an address has them.
+_UI = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~%/-]*)?/#/[A-Za-z0-9._~%/?=&-]+")
+_SCRIPT = files("mlflow_parity.reporting").joinpath("report.js").read_text(encoding="utf-8")
 _CHROMIUM = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -45,6 +57,8 @@ class Page(HTMLParser):
     tags: list[str] = field(default_factory=list)
     attributes: list[tuple[str, str, str]] = field(default_factory=list)
     unclosed: list[str] = field(default_factory=list)
+    links: list[dict[str, str]] = field(default_factory=list)
+    scripts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -55,6 +69,8 @@ class Page(HTMLParser):
         """Note a tag and its attributes."""
         self.tags.append(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "a":
+            self.links.append({name: value or "" for name, value in attrs})
         if tag not in _VOID:
             self.unclosed.append(tag)
 
@@ -65,8 +81,10 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Collect the title and the text."""
         inside = self.unclosed[-1] if self.unclosed else ""
-        if inside == "title":
+        if self.unclosed[-2:] == ["head", "title"]:
             self.title += data
+        elif inside == "script":
+            self.scripts.append(data)
         elif inside == "style":
             self.css += data
         else:
@@ -80,14 +98,24 @@ class Page(HTMLParser):
 
 
 def assert_inert(page: Page) -> None:
-    """Only the tags and attributes of our template, no script, no link but to an anchor of the page itself."""
+    """Only the tags and attributes of our template, our own script, and links into the page and to a server's UI."""
     assert set(page.tags) <= _TAGS, set(page.tags) - _TAGS
     assert {name for _, name, _ in page.attributes} <= _ATTRIBUTES
+    # the one script is the one that is shipped, and the only one that the page's own policy lets run
+    assert page.tags.count("script") == len(page.scripts) <= 1
+    allowed = re.findall(r"script-src ([^;]*);", page.source[:2_000])
+    assert allowed == [f"'{script_hash(script)}'" for script in page.scripts]
+    assert page.scripts in ([], [_SCRIPT])
     anchors = {value for _, name, value in page.attributes if name == "id"}
+    for link in page.links:
+        if link["href"].startswith("#"):
+            assert link["href"][1:] in anchors
+        else:
+            assert _UI.fullmatch(link["href"]), link
+            assert link["rel"] == "noopener noreferrer"
     for tag, name, value in page.attributes:
         if name == "href":
             assert tag == "a"
-            assert value.removeprefix("#") in anchors
         if name == "style":
             assert re.fullmatch(r"width:[0-9.]+%", value)
         if name == "class":
@@ -116,6 +144,61 @@ def opened(path: Path, scratch: Path) -> Page:
         check=True,
     )
     return Page(done.stdout.decode("utf-8"))
+
+
+def ran(path: Path, scratch: Path, code: str, *flags: str, width: int = 1400) -> Any:
+    """Return what the body of an async function returns that runs in the loaded page, so many pixels wide.
+
+    Not the page's own policy is looked at here (:func:`opened` does), but what the page is and does.
+    """
+    browser = _chromium()
+    if browser is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no Chromium found to open the report in")
+    document = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
+    script = (
+        f"(async () => {{ {code} }})().catch((error) => String(error)).then((result) => {{"
+        "const output = document.createElement('pre'); output.id = 'result';"
+        "output.textContent = JSON.stringify(result); parent.document.body.append(output); });"
+    )
+    # a window of Chromium is at least 500 wide, a frame is as narrow as a phone
+    inside = escape(document.replace("</body>", f"<script>{script}</script></body>"))
+    frame = f'<iframe style="border:0" width="{width}" height="1000" srcdoc="{inside}"></iframe>'
+    altered = scratch / f"ran-{path.name}"
+    altered.write_text(f"<!DOCTYPE html><meta charset=utf-8><body style='margin:0'>{frame}</body>", encoding="utf-8")
+    profile = f"--user-data-dir={scratch / ('profile-' + path.stem)}"
+    done = subprocess.run(
+        [
+            browser,
+            *_CHROMIUM,
+            profile,
+            *flags,
+            "--window-size=1500,1050",
+            "--virtual-time-budget=60000",
+            "--dump-dom",
+            altered.as_uri(),
+        ],
+        capture_output=True,
+        timeout=180,
+        check=True,
+    )
+    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout.decode("utf-8"), re.DOTALL)
+    assert found is not None, "the page did not get to the end of its script"
+    return json.loads(unescape(found[1]))
+
+
+def axe(path: Path, scratch: Path, *, width: int, dark: bool) -> dict[str, list[str]]:
+    """Return what axe-core finds wrong with a page, all of it unfolded: the elements by the name of the rule."""
+    engine = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    code = (
+        f"if (matchMedia('(prefers-color-scheme: dark)').matches !== {str(dark).lower()}) return 'other colours';"
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; });"
+        f"{engine}; const found = await window.axe.run();"
+        "return Object.fromEntries(found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]));"
+    )
+    colours = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    found = ran(path, scratch, code, colours, width=width)
+    assert isinstance(found, dict), found
+    return found
 
 
 def load_seconds(path: Path, scratch: Path) -> float:

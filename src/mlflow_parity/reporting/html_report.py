@@ -1,42 +1,33 @@
-"""The report as one HTML file: no script, no outside asset, safe to open and to print."""
+"""The report as one HTML file: one small script that it works without, no outside asset, safe to open and to print."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.sums import counted_by
-from mlflow_parity.core.text import shorten, visible
+from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import SEVERITY, Cell, State
-from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order, percent
+from mlflow_parity.reporting import heat_map
+from mlflow_parity.reporting.differences import OPEN_LIST, shown_parts
+from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order
+from mlflow_parity.reporting.tables import MAX_COUNTED, MAX_NAME, by_kind, rows_shown, states_of
+from mlflow_parity.reporting.ui_links import Ids, Pages, how_reached
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from mlflow_parity.core.text import distinct, shorten_pair
-from mlflow_parity.core.verdict import Finding
-
-#: Bytes of HTML that the rows of the coverage table may take; the rest is summarised. With the differences
-#: and the lists the file stays below 10 MB whatever the servers hold.
-MAX_TABLE_BYTES = 3_000_000
-#: Facets with something wrong that have a column of their own, at most; facets that are counted by kind.
-MAX_FACETS = 60
-MAX_COUNTED = 500
 _MAX_LINES = 80
 #: Names in one list of the scope: there are fewer facets and checks.
 _MAX_ITEMS = 500
 _MAX_TEXT = 800
-_MAX_NAME = 160
 _MAX_COMMAND = 20_000
-#: Markup around one state of one cell, one cell and one row.
-_STATE_BYTES, _CELL_BYTES, _ROW_BYTES = 130, 90, 290
 
 #: One sign per state, so that colour is never the only difference.
 SIGNS: Mapping[State, str] = {
@@ -63,58 +54,75 @@ MEANINGS: Mapping[State, str] = {
 }
 
 
-def render(report: Report) -> str:
-    """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8."""
+def render(report: Report, experiments: Ids | None = None) -> str:
+    """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8.
+
+    ``experiments`` are the ids of the experiments by name, as the ledger has them: pages of traces and logged models
+    are below those of their experiments.
+    """
     if report.verdict == "none":
         return template("no_verdict.html.j2").render(report=report, command=_command(report))
     cells = report.by_experiment()
     order = experiment_order(cells)
     by_facet = report.by_facet()
-    red = [facet for facet, cell in by_facet.items() if not cell.green]
-    facets = red[:MAX_FACETS]
-    grid: dict[str, dict[str, Cell]] = {}
-    for row in report.coverage:
-        cell = grid.setdefault(row.experiment, {}).setdefault(row.facet, Cell())
-        cell.counts.update(row.cell.counts)
-    shown = order[: _rows_that_fit(order, cells, grid, facets)]
-    hidden = order[len(shown) :]
+    rows, hidden = rows_shown(report, order, cells)
     outside = _outside(report)
-    shown_sections, left_out = sections(report, order)
+    parts, left_out = shown_parts(report, order, Pages(report, experiments or {}))
+    picture = heat_map.heat_map(report)
+    anchors: dict[str, str] = {}
+    for section in (section for part in parts for section in part.sections):
+        anchors.setdefault(section.name, section.anchor)
+    script = _script()
     document = template().render(
         report=report,
-        done=percent(report.verified, report.objects),
         bar=_bar(report),
-        not_green=report.failed,
-        facets=facets,
-        facets_hidden=len(red) - len(facets),
-        kinds=_by_kind(by_facet),
+        kinds=by_kind(by_facet),
         kinds_hidden=max(len(by_facet) - MAX_COUNTED, 0),
         whole=_sum(cells.values()),
+        picture=None if picture is None else heat_map.drawn(picture),
+        colours=heat_map.legend(),
         states_in_order=[state for state in SEVERITY if state.green],
-        by_facet=by_facet,
-        experiments=[(name, cells[name], grid[name]) for name in shown],
-        anchors={section.name: section.anchor for section in shown_sections},
+        red_rows=[row for row in rows if not row.cell.green],
+        green_rows=[row for row in rows if row.cell.green],
+        anchors=anchors,
         hidden=len(hidden),
         hidden_red=sum(not cells[name].green for name in hidden),
-        sections=shown_sections,
+        parts=parts,
+        states_found=[state for state in SEVERITY if any(one.state is state for one in report.findings)],
+        open_list=OPEN_LIST,
         left_out=left_out,
         not_kept=max(report.findings_total - len(report.findings), 0),
         command=_command(report),
         facts=_facts(report),
         side_rows=_side_rows(report.sides["source"], report.sides["target"]),
+        sizes={name: _sizes(report.sides[name]) for name in SIDES},
+        signed_addresses=[(name, command) for name in SIDES if (command := how_reached(report.sides[name]))],
         outside=outside,
         looked_outside=any(report.sides[name].outside for name in SIDES),
         # a partial audit names what was left out in a place of its own
         not_part=outside if report.scope.partial else [*report.scope.left_out, *outside],
         waivers=[", ".join(f"{key}: {text}" for key, text in waiver.items()) for waiver in report.waivers],
         states=[(state, SIGNS[state], MEANINGS[state], report.totals[state.value]) for state in SEVERITY],
-        cell_states=_cell_states,
+        cell_states=states_of,
         signs=SIGNS,
-        percent=percent,
         max_lines=_MAX_LINES,
         max_items=_MAX_ITEMS,
+        script=script,
+        script_hash=script_hash(script),
     )
     return document if document.endswith("\n") else document + "\n"
+
+
+def _script() -> Markup:
+    """Return the page's one script, as it is shipped; the policy of the page lets no other run."""
+    from markupsafe import Markup
+
+    return Markup(files("mlflow_parity.reporting").joinpath("report.js").read_text(encoding="utf-8"))  # noqa: S704
+
+
+def script_hash(script: str) -> str:
+    """Return what a Content-Security-Policy calls a script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 
 def _command(report: Report) -> str:
@@ -136,7 +144,8 @@ def template(name: str = "report.html.j2") -> Template:
     )
     environment.filters["number"] = lambda number: f"{number:,}"
     environment.filters["block"] = _block
-    environment.filters["name"] = lambda name: shorten(visible(name), _MAX_NAME)
+    environment.filters["line"] = lambda text: shorten(visible(text), _MAX_TEXT)
+    environment.filters["name"] = lambda name: shorten(visible(name), MAX_NAME)
     source = files("mlflow_parity.reporting").joinpath(name).read_text(encoding="utf-8")
     return environment.from_string(source)
 
@@ -163,35 +172,11 @@ def _size(number: int) -> str:
     return f"{size:,.1f} TB"
 
 
-def _by_kind(by_facet: Mapping[str, Cell]) -> list[tuple[str, int, list[tuple[str, Cell]]]]:
-    """Return each kind of object, how many there are of it, and its facets in the contract's order."""
-    kinds: dict[str, list[tuple[str, Cell]]] = {}
-    for name in list(by_facet)[:MAX_COUNTED]:
-        kind, _, facet = name.rpartition(" ")
-        kinds.setdefault(kind.replace("_", " ") or "object", []).append((facet, by_facet[name]))
-    return [(kind, max(cell.total for _, cell in those), those) for kind, those in kinds.items()]
-
-
 def _sum(cells: Iterable[Cell]) -> Cell:
     whole = Cell()
     for cell in cells:
         whole.counts.update(cell.counts)
     return whole
-
-
-def _rows_that_fit(
-    order: Sequence[str], cells: Mapping[str, Cell], grid: Mapping[str, Mapping[str, Cell]], facets: Sequence[str]
-) -> int:
-    """Return how many rows of the coverage table there is room for (at least one)."""
-    spent = 0
-    for number, name in enumerate(order):
-        states = sum(state.green for state, count in cells[name].counts.items() if count)
-        states += sum(len(_cell_states(grid[name][facet])) for facet in facets if facet in grid[name])
-        text = len(escape(shorten(visible(name), _MAX_NAME)).encode())
-        spent += _ROW_BYTES + text + _CELL_BYTES * len(facets) + _STATE_BYTES * states
-        if spent > MAX_TABLE_BYTES:
-            return max(number, 1)
-    return len(order)
 
 
 def _bar(report: Report) -> list[tuple[State, float]]:
@@ -200,12 +185,6 @@ def _bar(report: Report) -> list[tuple[State, float]]:
     shares = [(state, max(100 * count / report.objects, 1.0)) for state, count in present]
     whole = sum(share for _, share in shares)
     return [(state, round(100 * share / whole, 2)) for state, share in shares]
-
-
-def _cell_states(cell: Cell) -> list[tuple[State, int]]:
-    """Return what one cell says: the states not green, worst first, or how many are in order."""
-    red = [(state, cell.counts[state]) for state in SEVERITY if cell.counts[state] and not state.green]
-    return red or [(state, cell.counts[state]) for state in SEVERITY if cell.counts[state]]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -263,6 +242,13 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
     return [(label, first, second) for (label, first), (_, second) in pairs]
 
 
+def _sizes(side: SideReport) -> str:
+    """Return how much a side holds, in one line."""
+    files_read = f"{counted(side.artifacts, 'artifact files')} of {_size(side.artifact_bytes)}"
+    counts = (counted(side.experiments, "experiments"), counted(side.runs, "runs"))
+    return " · ".join((*counts, counted(side.points, "metric points"), files_read))
+
+
 def _told(value: object) -> str:
     if value is None:
         return "unknown"
@@ -279,101 +265,3 @@ def _outside(report: Report) -> list[str]:
             elif count:
                 lines.append(f"{kind}: {count:,} on {name}")
     return lines
-
-
-#: Bytes of HTML that the differences may take.
-MAX_FINDING_BYTES = 4_000_000
-#: Objects whose differences are unfolded at once.
-OPEN_GROUPS = 40
-_MAX_VALUE = 2_000
-_MAX_EXPLANATION = 4_000
-#: Markup around one difference and its group, generously.
-_FRAME_BYTES = 900
-
-
-@dataclass(slots=True)
-class Shown:
-    """One finding, ready to print."""
-
-    finding: Finding
-    source: str | None
-    target: str | None
-    explanation: str
-    size: int
-
-
-@dataclass(slots=True)
-class Group:
-    """The findings of one object."""
-
-    first: Finding
-    unfolded: bool
-    items: list[Shown] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Section:
-    """The findings of one experiment."""
-
-    name: str
-    anchor: str
-    groups: list[Group] = field(default_factory=list)
-
-
-def sections(report: Report, order: Sequence[str]) -> tuple[list[Section], int]:
-    """Group the findings by experiment and object, worst first, as many as the budget of bytes allows."""
-    rank = {name: number for number, name in enumerate(order)}
-    # a finding of an experiment without coverage comes first: it is not in the table
-    ordered = sorted(
-        report.findings,
-        key=lambda finding: (
-            rank.get(finding.experiment, -1),
-            finding.experiment,
-            finding.kind != "experiment",
-            finding.name,
-            finding.source_id or "",
-            finding.target_id or "",
-            SEVERITY.index(finding.state),
-            finding.facet,
-            finding.key,
-        ),
-    )
-    found: list[Section] = []
-    groups: dict[tuple[str, str, str, str | None, str | None], Group] = {}
-    spent = shown = 0
-    for item in _fitting(ordered):
-        spent += item.size
-        if spent > MAX_FINDING_BYTES:
-            break
-        shown += 1
-        finding = item.finding
-        if not found or found[-1].name != finding.experiment:
-            found.append(Section(finding.experiment, f"experiment-{len(found) + 1}"))
-        identity = (finding.experiment, finding.kind, finding.name, finding.source_id, finding.target_id)
-        group = groups.get(identity)
-        if group is None:
-            group = groups[identity] = Group(finding, unfolded=len(groups) < OPEN_GROUPS)
-            found[-1].groups.append(group)
-        group.items.append(item)
-    return found, len(ordered) - shown
-
-
-def _fitting(findings: Sequence[Finding]) -> Iterator[Shown]:
-    for finding in findings:
-        source, target = distinct(finding.source, finding.target, multiline=True)
-        if source is not None and target is not None:
-            source, target = shorten_pair(source, target, _MAX_VALUE)
-        elif source is not None:
-            source = shorten(source, _MAX_VALUE)
-        elif target is not None:
-            target = shorten(target, _MAX_VALUE)
-        explanation = shorten(visible(finding.explanation, multiline=True), _MAX_EXPLANATION)
-        texts = (source, target, explanation, *(visible(text or "")[:_MAX_VALUE] for text in _names(finding)))
-        size = _FRAME_BYTES + sum(len(escape(text or "").encode("utf-8")) for text in texts)
-        yield Shown(finding, source, target, explanation, size)
-
-
-def _names(finding: Finding) -> tuple[str | None, ...]:
-    # the experiment's and the run's names are printed for each group, so they are counted twice
-    ids = (finding.source_id, finding.target_id)
-    return finding.experiment, finding.name, finding.experiment, finding.facet, finding.key, finding.rule, *ids

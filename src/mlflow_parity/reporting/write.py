@@ -15,6 +15,7 @@ from mlflow_parity.core.files import drop_dead, make_folder, replacing, share, t
 from mlflow_parity.core.input_files import Unusable, json_of
 from mlflow_parity.reporting import html_report, json_report
 from mlflow_parity.reporting.report import Report
+from mlflow_parity.reporting.ui_links import experiment_ids
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"
@@ -52,7 +53,8 @@ def write_reports(
         UsageProblem: one line saying why the directory cannot be used.
     """
     clean = report.redacted(redact)
-    documents = {JSON_NAME: json_report.render(clean), HTML_NAME: html_report.render(clean)}
+    page = html_report.render(clean, experiment_ids(ledger) if clean.findings else None)
+    documents = {JSON_NAME: json_report.render(clean), HTML_NAME: page}
     path = prepare_directory(directory)
     names = [*documents, *([LEDGER_NAME] if ledger is not None else [])]
     try:
