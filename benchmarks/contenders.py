@@ -233,6 +233,7 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
     """Compare two snapshots, as an audit does after reading."""
     import tempfile
 
+    from mlflow_parity.audit.result import Silent
     from mlflow_parity.audit.running import Audit
     from mlflow_parity.audit.side import Side
     from mlflow_parity.core.locations import parse_location
@@ -252,12 +253,6 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
 
         def add(self, row: object) -> None:
             self.count += 1
-
-    class Silent:
-        """Shows no progress."""
-
-        def add(self, side: str, **counts: int) -> None:
-            return
 
     with tempfile.TemporaryDirectory() as scratch:
         audit = Audit(settings, Path(scratch), lambda name: Side(name, locations[name], None))
