@@ -45,6 +45,8 @@ settings.load_profile("tests")
 standin_servers.launch = warm.launch
 # two threads of MLflow's client that write spans of one trace at once may lose one, on a busy machine
 os.environ.update(standin_servers.AT_ONCE)
+# workers of xdist say 80, and audits that are started here would take it for the width of a terminal
+os.environ.pop("COLUMNS", None)
 # before there are workers
 lead()
 
