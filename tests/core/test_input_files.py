@@ -174,7 +174,8 @@ def test_a_table_that_unpacks_to_gigabytes(
     assert path.stat().st_size < MOST / 500
     _resealed(tmp_path / "bomb", "1", part, name)
     before = peak_mb()
-    with pytest.raises(SnapshotError, match=rf"{name} has [0-9,]+ bytes and unpacks to more than [0-9,]+ MiB") as caught:
+    says = rf"{name} has [0-9,]+ bytes and unpacks to more than [0-9,]+ MiB"
+    with pytest.raises(SnapshotError, match=says) as caught:
         _opened(tmp_path / "bomb")
     assert "\n" not in str(caught.value)
     # a migration opens its export so, and takes one part after the other

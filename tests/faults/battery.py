@@ -63,6 +63,7 @@ _NORMAL = (
     (re.compile(r"127\.0\.0\.1:\d+"), "<server>"),
     # 1700000… are the seed's own times
     (re.compile(r"\b1(?!700000)\d{12}\b"), "<time>"),
+    (re.compile(r"\b20(?!23-11-14)\d\d-\d\d-\d\dT[0-9:.]{12}\+00(:00|…)"), "<time>"),
     (re.compile(r"mlflow-artifacts:/\d+/"), "mlflow-artifacts:/<experiment>/"),
     # where an id begins as the other does, which chance decides
     (re.compile(r"character \d+(?=: '<run>…)"), "character <n>"),
