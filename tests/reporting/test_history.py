@@ -90,6 +90,38 @@ def test_nothing_new_is_0_though_red(kept: Path, tmp_path: Path, capsys: pytest.
     assert _told(capsys, str(folder / "earlier-0")) == (0, _told(capsys, str(folder / "earlier-0"))[1])
 
 
+def test_a_row_that_gets_worse_is_new(
+    servers: tuple[Server, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was red before does not hide what is added to it; fewer differences are nothing new."""
+    source, target = servers
+    seed = Seeder(target.uri)
+    run = _run(target, "sweep-1")
+
+    def audited() -> tuple[int, str]:
+        done = audit(tmp_path, source.uri, target.uri)
+        assert done.status == 1, done.output
+        return _told(capsys, str(tmp_path / "reports"))
+
+    seed.log(run, tags={"surplus": "1"})
+    try:
+        assert audited()[0] == 1
+        assert audited()[0] == 0
+        seed.log(run, tags={"worse": "1"})
+        try:
+            status, text = audited()
+        finally:
+            seed.call("POST", "runs/delete-tag", {"run_id": run, "key": "worse"})
+        assert status == 1
+        assert "New in the newest since the one before: 1 row that is not green" in text
+        [named] = [line for line in text.splitlines() if line.startswith("  mismatch: tags of run sweep-1 (")]
+        assert named.endswith(", 2 differences, 1 before")
+        status, text = audited()
+        assert (status, "Nothing is wrong in the newest that was not before." in text) == (0, True)
+    finally:
+        seed.call("POST", "runs/delete-tag", {"run_id": run, "key": "surplus"})
+
+
 def test_json_has_all_of_it(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Counts, versions, times, what is new by facet: for a chart of one's own."""
     status, text = _told(capsys, str(kept), "--json")

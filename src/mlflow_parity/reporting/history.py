@@ -1,7 +1,8 @@
 """Audits over time: the reports that a folder keeps, and what is wrong in the newest that was not in the one before.
 
 Each audit leaves the report before it in a folder beside its own (``earlier-…``): a folder of reports is its history.
-What is new is counted in the ledgers, row by row; nothing is guessed from counts.
+What is new is counted in the ledgers, row by row: a row that was not red before, or one with more differences than it
+had. A ledger counts the differences of a row: others in the place of as many are not told apart.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _reports(folders: Iterable[str]) -> Iterator[Path]:
 
 def _compare(audits: Sequence[Audited]) -> None:
     """Fill in what is new in each audit since the latest one before it that has a verdict."""
-    before: set[int] | None = set()
+    before: Counter[int] | None = Counter()
     last: Audited | None = None
     for one in audits:
         if one.verdict == "none":
@@ -113,9 +114,9 @@ def _compare(audits: Sequence[Audited]) -> None:
         one.first = last is None
         one.same_scope = last is None or _scope(last) == _scope(one)
         if now is not None and before is not None:
-            new = now - before
-            one.new, one.gone = len(new), len(before - now)
-            _name(one, new)
+            new = {key for key, count in now.items() if key not in before or count > before[key]}
+            one.new, one.gone = len(new), len(before.keys() - now.keys())
+            _name(one, new, before)
         before, last = now, one
 
 
@@ -124,14 +125,18 @@ def _scope(one: Audited) -> list[Any]:
     return [scope.get(name) for name in _SCOPE]
 
 
-def _red(one: Audited) -> set[int] | None:
-    """Return the rows that are not green, as numbers; ``None``: there is no ledger, or there are too many."""
+def _red(one: Audited) -> Counter[int] | None:
+    """Return the differences of each row that is not green; ``None``: there is no ledger, or there are too many."""
+    red: Counter[int] = Counter()
     if not one.failed:
-        return set()
+        return red
     ledger = ledger_of(one.report, str(one.path), WHAT)
     if ledger is None or one.failed > MOST:
         return None
-    return {hash(_key(row)) for row in read_rows(ledger) if not row.state.green}
+    for row in read_rows(ledger):
+        if not row.state.green:
+            red[hash(_key(row))] += row.findings
+    return red
 
 
 def _key(row: Row) -> tuple[str, ...]:
@@ -142,19 +147,20 @@ def _key(row: Row) -> tuple[str, ...]:
     return row.kind, identity, place, row.facet, row.state.value
 
 
-def _name(one: Audited, new: set[int]) -> None:
+def _name(one: Audited, new: set[int], before: Counter[int]) -> None:
     if not new:
         return
     ledger = ledger_of(one.report, str(one.path), WHAT)
     assert ledger is not None
     for row in read_rows(ledger):
-        if not row.state.green and hash(_key(row)) in new:
+        if not row.state.green and (key := hash(_key(row))) in new:
             one.by_facet[f"{row.kind} {row.facet}"] += 1
             if len(one.named) < _NAMED:
                 identity = row.source_id or row.target_id or "-"
                 where = f" of {row.experiment}" if row.experiment != row.name else ""
                 name = f"{singular_of(row.kind)} {row.name or '(unnamed)'} ({identity}){where}"
-                one.named.append(f"{row.state.value}: {row.facet.replace('_', ' ')} of {name}")
+                more = f", {counted(row.findings, 'differences')}, {before[key]:,} before" if key in before else ""
+                one.named.append(f"{row.state.value}: {row.facet.replace('_', ' ')} of {name}{more}")
 
 
 # --- how it is told
