@@ -1,4 +1,4 @@
-"""An audit of up to 100,000 runs with 5,000,000 metric points: `python -m benchmarks.load [--databases] [RUNS ...]`.
+"""An audit of up to 1,000,000 runs with 50,000,000 metric points: `python -m benchmarks.load [--databases] [RUNS ...]`.
 
 Two real servers on PostgreSQL, read by their API or, with `--databases`, with their databases beside it; the target is a migrated copy in which faults are planted. The verdict's counts must be
 exactly those of what was written and planted, or nothing is measured. A part of RESULTS.md.
@@ -64,18 +64,25 @@ class Measured:
 def measure(cluster: Postgres, load: Load, scratch: Path, *, databases: bool) -> Measured:
     """Fill two servers, audit them and check every count; ``databases``: with their databases beside the API.
 
+    What ``scratch`` holds already, with its databases in ``cluster``, is not filled again.
+
     Raises:
         AssertionError: a count of the verdict is not what was written, or a limit does not hold.
     """
     name = f"load{load.runs}"
+    filled = scratch / "filled"
+    there = filled.exists()
+    uris = [cluster.uri(one) if there else cluster.create_database(one) for one in (f"{name}s", f"{name}t")]
     with (
-        serving(scratch / "source", database=cluster.create_database(f"{name}s"), workers=2) as source,
-        serving(scratch / "target", database=cluster.create_database(f"{name}t"), workers=2) as target,
+        serving(scratch / "source", database=uris[0], workers=2) as source,
+        serving(scratch / "target", database=uris[1], workers=2) as target,
     ):
-        ends = (("source", f"{name}s", source), ("target", f"{name}t", target))
-        with ThreadPoolExecutor(2) as both:
-            list(both.map(lambda end: fill(cluster.dsn(end[1]), end[0], load, Path(end[2].artifacts_root)), ends))
-        plant(cluster.dsn(f"{name}t"), load, Path(target.artifacts_root))
+        if not there:
+            ends = (("source", f"{name}s", source), ("target", f"{name}t", target))
+            with ThreadPoolExecutor(2) as both:
+                list(both.map(lambda end: fill(cluster.dsn(end[1]), end[0], load, Path(end[2].artifacts_root)), ends))
+            plant(cluster.dsn(f"{name}t"), load, Path(target.artifacts_root))
+            filled.write_text(f"{load.runs} runs\n", encoding="utf-8")
         command = [
             sys.executable,
             "-c",
@@ -159,14 +166,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=int, nargs="*", help="numbers of runs (default: 1000 10000 100000)")
     parser.add_argument("--databases", action="store_true", help="read the databases beside the API")
+    parser.add_argument("--data", type=Path, help="keep what was filled in this folder, and use what it holds")
     given = parser.parse_args()
     sizes = given.runs
+    kept: Path | None = given.data
     done: list[Measured] = []
-    with postgres() as cluster:
+    with postgres(None if kept is None else kept.absolute() / "postgresql") as cluster:
         for runs in sizes or (1_000, 10_000, 100_000):
+            # with more of them there would be more test items than anybody wants
+            load = Load(runs, min(500, max(2, runs // 500)))
+            if kept is not None:
+                done.append(measure(cluster, load, kept.absolute() / str(runs), databases=given.databases))
+                continue
             with tempfile.TemporaryDirectory(prefix="parity-bench-") as temporary:
-                # with more of them there would be more test items than anybody wants
-                load = Load(runs, min(500, max(2, runs // 500)))
                 done.append(measure(cluster, load, Path(temporary), databases=given.databases))
                 shutil.rmtree(temporary, ignore_errors=True)
     text = "\n".join(

@@ -42,10 +42,14 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run a cluster with an empty database ``mlflow`` for the length of a ``with`` block."""
+def postgres(kept: Path | None = None) -> Iterator[Postgres]:
+    """Run a cluster with an empty database ``mlflow`` for the length of a ``with`` block.
+
+    ``kept`` is a folder in which it stays afterwards, and from which it goes on if it is there.
+    """
     binaries = _binaries()
-    folder = Path(tempfile.mkdtemp(prefix="mlflow-parity-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="mlflow-parity-pg-")) if kept is None else kept
+    folder.mkdir(parents=True, exist_ok=True)
     data, log = folder / "data", folder / "log"
     # PostgreSQL refuses to run as root
     user = _unprivileged() if os.geteuid() == 0 else None
@@ -53,16 +57,18 @@ def postgres() -> Iterator[Postgres]:
         shutil.chown(folder, user.pw_uid, user.pw_gid)
     identity = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     env = {**os.environ, "HOME": str(folder)}
+    there = data.exists()
     try:
-        subprocess.run(
-            [str(binaries / "initdb"), "-D", str(data), "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--locale=C"],
-            check=True,
-            capture_output=True,
-            timeout=120,
-            cwd=folder,
-            env=env,
-            **identity,  # type: ignore[call-overload]
-        )
+        if not there:
+            subprocess.run(
+                [str(binaries / "initdb"), "-D", str(data), "-U", "mlflow", "-A", "trust", "-E", "UTF8", "--locale=C"],
+                check=True,
+                capture_output=True,
+                timeout=120,
+                cwd=folder,
+                env=env,
+                **identity,  # type: ignore[call-overload]
+            )
         port = free_port()
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"]
         command += ["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]
@@ -80,12 +86,14 @@ def postgres() -> Iterator[Postgres]:
         try:
             cluster = Postgres(port, folder, binaries)
             _wait(cluster, process, log)
-            cluster.create_database("mlflow")
+            if not there:
+                cluster.create_database("mlflow")
             yield cluster
         finally:
             stop_group(process)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(cluster: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
