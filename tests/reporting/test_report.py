@@ -11,7 +11,7 @@ from support.report_samples import cell, findings, report, reports, side, unhurr
 
 from mlflow_parity.core.redaction import MASK, Redactor
 from mlflow_parity.core.verdict import SEVERITY, Finding, State
-from mlflow_parity.reporting.report import CoverageRow, Report, Scope, experiment_order, percent
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope, experiment_order
 
 
 def green(**changes: Any) -> Report:
@@ -72,13 +72,6 @@ def test_totals_add_up(made: Report) -> None:
     for cells in (made.by_facet(), made.by_experiment()):
         assert sum(found.total for found in cells.values()) == made.objects
         assert sum(found.findings for found in cells.values()) == sum(row.findings for row in made.coverage)
-
-
-@given(st.integers(0, 10**12), st.integers(0, 10**12))
-@unhurried
-def test_percent_is_rounded_down(part: int, whole: int) -> None:
-    """100 % is only said when nothing is left; nothing of nothing is 0 %."""
-    assert (percent(part, whole) == "100 %") is (0 < whole <= part)
 
 
 def test_experiments_come_worst_first() -> None:

@@ -96,8 +96,7 @@ class AuditReport:
         """One row for each facet of each experiment: how many objects are in which state."""
         rows = []
         for row in self._report.coverage:
-            failed = sum(count for state, count in row.cell.counts.items() if not state.green)
-            told = {"worst": row.worst.value, "total": row.total, "verified": row.verified, "failed": failed}
+            told = {"worst": row.worst.value, "total": row.total, "verified": row.verified, "failed": row.cell.failed}
             counts = {state.value: row.cell.counts[state] for state in SEVERITY}
             rows.append({"experiment": row.experiment, "facet": row.facet, "findings": row.findings, **told, **counts})
         return table_of((*_NAMES, *_COUNTS), rows, texts=_NAMES)

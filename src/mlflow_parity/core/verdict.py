@@ -125,6 +125,11 @@ class Cell:
         return self.total - self.counts[State.UNVERIFIED]
 
     @property
+    def failed(self) -> int:
+        """Objects that are not in a green state."""
+        return sum(count for state, count in self.counts.items() if not state.green)
+
+    @property
     def green(self) -> bool:
         """Whether every object is in a green state."""
         return all(state.green for state, count in self.counts.items() if count)

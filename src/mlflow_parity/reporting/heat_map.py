@@ -46,7 +46,7 @@ class HeatMap:
         if not red:
             return f"{len(self.rows):,} rows, {len(self.columns):,} columns. Nothing failed."
         told = [
-            f"{self.rows[row]}, {self.columns[column]}: {_failed(cell):,} of {cell.total:,} failed"
+            f"{self.rows[row]}, {self.columns[column]}: {cell.failed:,} of {cell.total:,} failed"
             for (row, column), cell in red[:_TOLD]
         ]
         more = f" And {len(red) - _TOLD:,} more cells." if len(red) > _TOLD else ""
@@ -82,7 +82,7 @@ def _columns(by_facet: Mapping[str, Cell]) -> tuple[list[str], dict[str, int]]:
 
     def rank(facet: str) -> tuple[bool, bool, int]:
         cell = by_facet[facet]
-        return not cell.counts[State.MISMATCH], not facet.endswith("presence"), -_failed(cell)
+        return not cell.counts[State.MISMATCH], not facet.endswith("presence"), -cell.failed
 
     red = sorted((facet for facet, cell in by_facet.items() if not cell.green), key=rank)
     own = red[:MAX_RED]
@@ -105,10 +105,6 @@ def _columns(by_facet: Mapping[str, Cell]) -> tuple[list[str], dict[str, int]]:
             names.append(_OTHERS)
         column_of.update(dict.fromkeys(kinds[kind], len(names) - 1))
     return names, column_of
-
-
-def _failed(cell: Cell) -> int:
-    return sum(count for state, count in cell.counts.items() if not state.green)
 
 
 def _cropped(name: str) -> str:
@@ -158,7 +154,7 @@ def _cell(cell: Cell | None, across: int, down: int) -> Markup:
 
 
 def _tone(cell: Cell) -> tuple[str, str]:
-    failed = _failed(cell)
+    failed = cell.failed
     if not failed:
         return "good", f"✓ {_number(cell.total)}"
     if failed == cell.counts[State.UNVERIFIED]:

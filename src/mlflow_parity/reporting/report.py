@@ -220,7 +220,7 @@ class Report:
     @property
     def failed(self) -> int:
         """Objects × facets that are not green."""
-        return sum(count for state, count in self.totals.items() if not State(state).green)
+        return sum(row.cell.failed for row in self.coverage)
 
     @property
     def title(self) -> str:
@@ -323,23 +323,12 @@ def unfinished(
     )
 
 
-def percent(part: int, whole: int) -> str:
-    """Return ``part`` of ``whole`` in per cent, rounded *down*: 100 % is said only when it is all."""
-    if whole <= 0:
-        return "0 %"
-    if part >= whole:
-        return "100 %"
-    tenths = max(part, 0) * 1000 // whole
-    return f"{tenths // 10}.{tenths % 10} %"
-
-
 def experiment_order(cells: Mapping[str, Cell]) -> list[str]:
     """Return the experiments worst first: by worst state, then by objects not green, findings and name."""
 
     def rank(name: str) -> tuple[int, int, int, str]:
         cell = cells[name]
-        red = sum(count for state, count in cell.counts.items() if not state.green)
-        return SEVERITY.index(cell.worst), -red, -cell.findings, name
+        return SEVERITY.index(cell.worst), -cell.failed, -cell.findings, name
 
     return sorted(cells, key=rank)
 

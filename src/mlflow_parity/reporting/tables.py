@@ -41,11 +41,6 @@ class RowShown:
     more: int
     """Cells there is no room for."""
 
-    @property
-    def failures(self) -> int:
-        """Comparisons that failed."""
-        return sum(count for state, count in self.cell.counts.items() if not state.green)
-
 
 def rows_shown(report: Report, order: Sequence[str], cells: Mapping[str, Cell]) -> tuple[list[RowShown], list[str]]:
     """Return the experiments there is room for, in this order, and the names of all others."""
