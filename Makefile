@@ -6,7 +6,7 @@ TESTS ?= tests
 # where it is set, each of many processes would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check changelog docs fuzz bench detection coverage outputs mutants clean
+.PHONY: demo test test-all check changelog docs fuzz bench detection coverage outputs scorecard mutants clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -65,6 +65,10 @@ coverage: $(VENV)/.ready-dev
 # what docs/outputs.md shows: what the commands print for a real pair, and pictures of its reports (needs Chromium)
 outputs: $(VENV)/.ready-dev
 	PYTHONPATH=tests $(BIN)/python -m support.outputs
+
+# what each public way to move a server keeps and loses
+scorecard: $(VENV)/.ready-dev
+	PYTHONPATH=tests $(BIN)/python -m support.scorecard
 
 # alters our own pairing, comparing and the contract's conditions, one place at a time: a test must notice each (about half
 # an hour on two free cores; not in CI). ONLY=comparing/trees: of those modules or functions alone
