@@ -40,25 +40,31 @@ def migrated(module_server: FreshServer, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("pair", OPTIONS)
 def test_joined_parts_say_what_the_whole_says(migrated: tuple[Server, Server], tmp_path: Path, pair: Pair) -> None:
-    """Else parts would lose a fault that an audit of the whole finds, or name one that is none."""
+    """Else parts would lose a fault that an audit of the whole finds, or name one that is none.
+
+    Of the restored pair, which differs in how objects are paired, each experiment is in two parts and no workers judge.
+    """
     if pair == "restored":
         lay(*migrated)
     else:
         clean = _whole(tmp_path / "clean", migrated, pair)
         assert clean.status == 0
-        _compared(tmp_path / "clean", migrated, pair, 1, clean)
+        _compared(tmp_path / "clean", migrated, pair, 1, clean, workers=False)
     with kept(migrated[1], tmp_path / "kept"):
         plant([fault for fault in FAULTS if fault.pair == pair], migrated[1])
         broken = _whole(tmp_path / "broken", migrated, pair)
         assert broken.status == 1
-        _compared(tmp_path / "broken", migrated, pair, 3, broken)
+        both = pair == "migrated"
+        _compared(tmp_path / "broken", migrated, pair, 3 if both else 2, broken, workers=both)
 
 
 def _whole(folder: Path, servers: tuple[Server, Server], pair: Pair) -> AuditRun:
     return audit(folder / "whole", servers[0].uri, servers[1].uri, *MANY, *OPTIONS[pair])
 
 
-def _compared(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int, whole: AuditRun) -> None:
+def _compared(
+    folder: Path, servers: tuple[Server, Server], pair: Pair, of: int, whole: AuditRun, *, workers: bool
+) -> None:
     parts = in_parts(folder, servers, of, *MANY, *OPTIONS[pair])
     joined = merge(folder / "joined", [part.reports for part in parts])
     assert joined.status == whole.status, joined.output
@@ -76,17 +82,17 @@ def _compared(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int,
             name: theirs["sides"][side][name] for name in read
         }
     assert ours["scope"] == theirs["scope"]
-    _by_workers(folder / "cluster", servers, pair, of, whole)
+    if workers:
+        _by_workers(folder / "cluster", servers, pair, whole)
     for part in parts:
         assert part.report["scope"]["partial"]
         assert f"part {part.report['subset']['part']} of {of}" in part.output
 
 
-def _by_workers(folder: Path, servers: tuple[Server, Server], pair: Pair, of: int, whole: AuditRun) -> None:
-    """Audit with the workers of a cluster; ``of``: into how many parts experiments are split."""
+def _by_workers(folder: Path, servers: tuple[Server, Server], pair: Pair, whole: AuditRun) -> None:
+    """Audit with the workers of a cluster, every experiment split."""
     folder.mkdir(parents=True)
-    if of > 1:
-        (folder / "conftest.py").write_text(SPLIT)
+    (folder / "conftest.py").write_text(SPLIT)
     done = audit(folder, servers[0].uri, servers[1].uri, *MANY, *OPTIONS[pair], "--parity-engine", "dask")
     assert done.status == whole.status, done.output
     ours, theirs = done.report, whole.report

@@ -18,7 +18,7 @@ def cards(server_pool: ServerPool) -> dict[str, Card]:
 
 @pytest.mark.long
 def test_the_page_is_what_make_scorecard_writes(cards: dict[str, Card]) -> None:
-    """Every figure of what is kept, and every exit status; which of the others are lost hangs on random ids."""
+    """Which kinds came whole by which way, how many objects there are, and every exit status."""
     kept = scorecard.fixed(scorecard.PAGE.read_text(encoding="utf-8"))
     dump, store = scorecard.dump_card(), scorecard.store_card()
     assert kept == scorecard.fixed(scorecard.page(cards, dump, store))
@@ -47,13 +47,21 @@ def test_only_what_loses_nothing_is_green(cards: dict[str, Card]) -> None:
 
 
 def test_what_chance_decides_is_not_compared() -> None:
-    """How many are whole counts, and how many are not; whether those are lost or altered is not the same each time."""
+    """That a kind did not come whole counts, and how many there are; which of them are harmed does not."""
     line = "| runs | 2 kept, **3 altered**, **2 lost** | **6 lost** | 7 kept |"
-    assert scorecard.fixed(f"{line}\n- 2 runs are missing") == "| runs | 2 kept, 5 harmed | 6 harmed | 7 kept |"
+    assert scorecard.fixed(f"{line}\n- 2 runs are missing") == (
+        "| runs | of 7 some are harmed | of 6 some are harmed | 7 kept |"
+    )
     assert scorecard.fixed(line.replace("**3 altered**, **2 lost**", "**4 altered**, **1 lost**, **1 extra**")) == (
         scorecard.fixed(line)
     )
-    assert scorecard.fixed(line.replace("2 kept", "1 kept").replace("2 lost", "3 lost")) != scorecard.fixed(line)
+    assert scorecard.fixed(line.replace("2 kept", "1 kept").replace("2 lost", "3 lost")) == scorecard.fixed(line)
+    for other in (
+        line.replace("2 lost", "1 lost"),
+        line.replace("**6 lost**", "6 kept"),
+        line.replace("7 kept", "6 kept"),
+    ):
+        assert scorecard.fixed(other) != scorecard.fixed(line)
 
 
 def test_fates_are_counted_once() -> None:
