@@ -1,4 +1,4 @@
-"""``docs/outputs.md`` shows what the commands print today (``make outputs`` writes it anew), with small pictures."""
+"""``docs/outputs.md`` shows what the commands print today, and its pictures are small (``make outputs`` makes both)."""
 
 from __future__ import annotations
 

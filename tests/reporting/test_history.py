@@ -154,7 +154,7 @@ def test_what_cannot_be_told_is_no_pass(kept: Path, tmp_path: Path, capsys: pyte
 
 
 def test_a_narrower_audit_is_marked(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it did not look at is gone from its ledger, and not mended: the table says so."""
+    """A difference that it did not look for counts as gone, but is not fixed: the table says so."""
     folder = tmp_path / "kept"
     shutil.copytree(kept, folder)
     report = json.loads((folder / "report.json").read_text())

@@ -18,7 +18,7 @@ from typing import Any
 
 from mlflow_parity.core.files import read_json, write_json
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.verdict import Cell, Finding, State
+from mlflow_parity.core.verdict import WITHOUT_COUNTERPART, Cell, Finding, State
 from mlflow_parity.kinds import CONTAINERS
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME, NAMES, OWNERS, Promise
@@ -174,10 +174,6 @@ def item_ids(sources: Iterable[Experiment], surplus: Iterable[Experiment]) -> tu
     return tuple(items)
 
 
-#: States of an object without a counterpart: all its facets have them too.
-_WITHOUT_COUNTERPART = (State.MISSING, State.AMBIGUOUS)
-
-
 @dataclass(slots=True)
 class ItemState:
     """What the audit found for one experiment: a cell per facet, and the findings that were kept."""
@@ -206,7 +202,7 @@ class ItemState:
             cell = self.cells[facet]
             counts.update(cell.counts)
             total += cell.findings
-            for state in _WITHOUT_COUNTERPART:
+            for state in WITHOUT_COUNTERPART:
                 named = self._named(promise.kind, facet, state, named_by)
                 follows.update({(name, state): count for name, count in named.items() if count})
                 if facet != f"{promise.kind} presence":

@@ -174,7 +174,7 @@ def shorten(text: str, columns: int) -> str:
 
 
 def quoted(text: str, columns: int = 60) -> str:
-    """Return a name, visible and in quotes, of which no more than so many columns are shown."""
+    """Return a name in quotes: made visible, and shortened to so many columns."""
     return f'"{shorten(visible(text), columns)}"'
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -44,6 +44,20 @@ SEVERITY: tuple[State, ...] = (
     State.EXPECTED,
     State.MATCH,
 )
+
+
+#: States of an object without a counterpart: all its facets have them too.
+WITHOUT_COUNTERPART = (State.MISSING, State.AMBIGUOUS)
+
+
+def follows(facet: str, known: Container[str]) -> frozenset[State]:
+    """Return the states in which a facet only says again what the presence of its objects says.
+
+    ``facet`` and the ``known`` ones are ``kind facet``.
+    """
+    kind, _, name = facet.partition(" ")
+    is_told = name != "presence" and f"{kind} presence" in known
+    return frozenset(WITHOUT_COUNTERPART) if is_told else frozenset()
 
 
 def worst(states: Iterable[State]) -> State:

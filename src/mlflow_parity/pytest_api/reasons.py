@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mlflow_parity.audit.result import Result
 from mlflow_parity.core.text import counted, listed, noun
-from mlflow_parity.core.verdict import Cell, Finding, State
+from mlflow_parity.core.verdict import Cell, Finding, State, follows
 from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, contract, family_of, plural_of
 
 #: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
@@ -110,13 +110,12 @@ def _facet_reasons(sums: Mapping[str, Counter[State]], named: Mapping[_Place, _N
         kind, _, facet = place.partition(" ")
         if kind == SCOPE_KIND or facet == "presence":
             continue
-        # the facets of an object without a copy are in the same state as the object, which was said above
-        follows = {State.MISSING, State.AMBIGUOUS} if f"{kind} presence" in sums else set()
-        whole = counts.total() - sum(counts[state] for state in follows | {State.EXTRA})
+        said = follows(place, sums)
+        whole = counts.total() - sum(counts[state] for state in said | {State.EXTRA})
         if counts[State.UNVERIFIED] <= sums.get(f"{kind} presence", Counter())[State.UNVERIFIED]:
-            follows |= {State.UNVERIFIED}
+            said |= {State.UNVERIFIED}
         for state in _FACET:
-            if counts[state] > 0 and state not in follows:
+            if counts[state] > 0 and state not in said:
                 found = named.get(_place(kind, facet, state), _Named())
                 of = 0 if state is State.EXTRA else whole
                 told = (kind, state, counts[state], of, found.told(counts[state], kind), found.cause)

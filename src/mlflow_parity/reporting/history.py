@@ -81,8 +81,7 @@ def pairs_of(folders: Iterable[str]) -> dict[tuple[str, str], list[Audited]]:
             raise UsageProblem(
                 f"{WHAT}: {path} is damaged, or of a later version: parts of it are not as they are here"
             )
-        ends = (str(report["sides"][side]["location"]) for side in SIDES)
-        source, target = ends
+        source, target = (str(report["sides"][side]["location"]) for side in SIDES)
         found.setdefault((source, target), []).append(Audited(path, report))
     for audits in found.values():
         audits.sort(key=lambda one: str(one.report["created"]))
@@ -110,13 +109,16 @@ def _compare(audits: Sequence[Audited]) -> None:
     for one in audits:
         if one.verdict == "none":
             continue
-        now = _red(one)
+        # its digest is that of the report; what has nothing red is not read
+        ledger = ledger_of(one.report, str(one.path), WHAT) if one.failed else None
+        now = _red(one, ledger)
         one.first = last is None
         one.same_scope = last is None or _scope(last) == _scope(one)
         if now is not None and before is not None:
             new = {key for key, count in now.items() if key not in before or count > before[key]}
             one.new, one.gone = len(new), len(before.keys() - now.keys())
-            _name(one, new, before)
+            if ledger is not None and new:
+                _name(one, ledger, new, before)
         before, last = now, one
 
 
@@ -125,12 +127,11 @@ def _scope(one: Audited) -> list[Any]:
     return [scope.get(name) for name in _SCOPE]
 
 
-def _red(one: Audited) -> Counter[int] | None:
+def _red(one: Audited, ledger: Path | None) -> Counter[int] | None:
     """Return the differences of each row that is not green; ``None``: there is no ledger, or there are too many."""
     red: Counter[int] = Counter()
     if not one.failed:
         return red
-    ledger = ledger_of(one.report, str(one.path), WHAT)
     if ledger is None or one.failed > MOST:
         return None
     for row in read_rows(ledger):
@@ -147,11 +148,8 @@ def _key(row: Row) -> tuple[str, ...]:
     return row.kind, identity, place, row.facet, row.state.value
 
 
-def _name(one: Audited, new: set[int], before: Counter[int]) -> None:
-    if not new:
-        return
-    ledger = ledger_of(one.report, str(one.path), WHAT)
-    assert ledger is not None
+def _name(one: Audited, ledger: Path, new: set[int], before: Counter[int]) -> None:
+    """Count the new rows by facet, and name the first."""
     for row in read_rows(ledger):
         if not row.state.green and (key := hash(_key(row))) in new:
             one.by_facet[f"{row.kind} {row.facet}"] += 1

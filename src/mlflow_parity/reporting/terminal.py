@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import counted_by
 from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table, visible, width
-from mlflow_parity.core.verdict import SEVERITY, Cell, State
+from mlflow_parity.core.verdict import SEVERITY, Cell, State, follows
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.check_message import inside
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order
@@ -50,8 +50,8 @@ def summary_lines(
     last = _last_lines(report, None if report_dir is None else clean(report_dir), columns, more=more)
     head = [] if verbosity < 0 else _details(report, columns, more=more)
     room = _MANY if more else SUMMARY_LINES - len(head) - len(last)
-    table = [] if verbosity < 0 else _facet_lines(report, room, columns, more=more)
-    return [crop(line, columns) for line in [*head, *table, *last]]
+    facets = [] if verbosity < 0 else _facet_lines(report, room, columns, more=more)
+    return [crop(line, columns) for line in [*head, *facets, *last]]
 
 
 def _details(report: Report, columns: int, *, more: bool) -> list[str]:
@@ -109,10 +109,6 @@ def _left_out(report: Report, columns: int, *, more: bool) -> list[str]:
 
 def _fitted(found: Sequence[str], most: int, columns: int, rest: str) -> list[str]:
     """Return each text in one or two lines, as many as fit into ``most``; a last line counts the others."""
-    wrapped = [
-        textwrap.wrap(line, columns, subsequent_indent="    ", break_on_hyphens=False, max_lines=2, placeholder=" …")
-        for line in found
-    ]
     if len(found) > most:
         # as many as can be are named: each in one line
         kept = [crop(line, columns) for line in found[: most - 1]]
@@ -120,7 +116,10 @@ def _fitted(found: Sequence[str], most: int, columns: int, rest: str) -> list[st
     # the first ones say most, and have the second line
     spare = most - len(found)
     lines: list[str] = []
-    for line, parts in zip(found, wrapped, strict=True):
+    for line in found:
+        parts = textwrap.wrap(
+            line, columns, subsequent_indent="    ", break_on_hyphens=False, max_lines=2, placeholder=" …"
+        )
         if len(parts) > 1 and spare > 0:
             lines += parts
             spare -= 1
@@ -211,9 +210,8 @@ def _facet_lines(report: Report, room: int, columns: int, *, more: bool) -> list
 
 def _is_wrong(facet: str, cells: dict[str, Cell]) -> bool:
     """Whether a facet is not green by itself, and not only as its objects have no copy."""
-    kind, _, name = facet.partition(" ")
-    follows = {State.MISSING, State.AMBIGUOUS} if name != "presence" and f"{kind} presence" in cells else set()
-    return any(count for state, count in cells[facet].counts.items() if not state.green and state not in follows)
+    said = follows(facet, cells)
+    return any(count for state, count in cells[facet].counts.items() if not state.green and state not in said)
 
 
 def _heads(states: Sequence[State], *, short: bool) -> list[str]:
