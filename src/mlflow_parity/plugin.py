@@ -1,4 +1,4 @@
-"""pytest hooks and fixtures, nothing else; heavy imports happen inside, only when an audit was asked for."""
+"""pytest hooks, nothing else; heavy imports happen inside, only when an audit was asked for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ import pytest
 
 from mlflow_parity import options
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
+from mlflow_parity.pytest_api import fixtures
+from mlflow_parity.pytest_api.fixtures import SHARED as _SHARED
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit.test_items import Item
-    from mlflow_parity.pytest_api.checking import Audited, Shared
-    from mlflow_parity.pytest_api.own_checks import OwnAudit, OwnChecks, OwnComparison, OwnPair, OwnSide
     from mlflow_parity.pytest_api.session import Main
     from mlflow_parity.reporting.write import ReportFolder
 
 _FOLDER, _RECHECK = "mlflow_parity_folder", "mlflow_parity_recheck"
-_SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _MAIN: pytest.StashKey[Main] = pytest.StashKey()
 _FIXTURE = "parity_audited"
 _SCOPE = "parity_scope"
-_OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 _REPORTS: pytest.StashKey[ReportFolder] = pytest.StashKey()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the options."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the options and the fixtures."""
     options.add_options(parser)
+    pluginmanager.register(fixtures, "mlflow-parity-fixtures")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -247,75 +245,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         # so that pytest's own count says how many of those that it collected are run
         config.hook.pytest_deselected(items=left)
-
-
-@pytest.fixture
-def parity_audited(request: pytest.FixtureRequest) -> Audited:
-    """One experiment after the audit: its part of the ledger, for one check to judge."""
-    from mlflow_parity.pytest_api.checking import STATES, load
-
-    shared = request.config.stash[_SHARED]
-    return load(shared.folder / STATES, request.param, request.function, shared.message, shared.selected)
-
-
-@pytest.fixture
-def parity_scope(request: pytest.FixtureRequest) -> Item | None:
-    """The experiment that an own check is about (``None``: all in scope); the fixtures below ask for it."""
-    item: Item | None = request.param
-    return item
-
-
-def _own(request: pytest.FixtureRequest) -> OwnChecks:
-    from mlflow_parity.pytest_api.own_checks import OwnChecks
-
-    stash = request.config.stash
-    if _OWN not in stash:
-        stash[_OWN] = OwnChecks(stash[_SHARED])
-    return stash[_OWN]
-
-
-@pytest.fixture
-def parity_source(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
-    """What was read of the source, for own checks: ``.experiments`` (names), ``.experiment(name)``; read-only.
-
-    A test that asks for it and for no ``parity_experiment`` runs once, on all that is in scope.
-    """
-    return _own(request).source
-
-
-@pytest.fixture
-def parity_target(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnSide:
-    """What was read of the target, for own checks: ``.experiments`` (names), ``.experiment(name)``; read-only.
-
-    A test that asks for it and for no ``parity_experiment`` runs once, on all that is in scope.
-    """
-    return _own(request).target
-
-
-@pytest.fixture
-def parity_experiment(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnComparison:
-    """One source experiment and its copy, for own checks: one test for each experiment in scope.
-
-    ``.name``, ``.source``, ``.target`` (``None``: it is missing), ``.pairs``. What could not be read is an error
-    (``NotRead``), never empty.
-    """
-    assert parity_scope is not None
-    return _own(request).comparison(parity_scope)
-
-
-@pytest.fixture
-def parity_pairs(parity_experiment: OwnComparison) -> list[OwnPair]:
-    """The runs of the experiment with their copies, for own checks: ``.source``, ``.target``, ``.by``.
-
-    A run without a copy is in no pair; the ledger has it.
-    """
-    return list(parity_experiment.pairs)
-
-
-@pytest.fixture
-def parity_audit(request: pytest.FixtureRequest, parity_scope: Item | None) -> OwnAudit:
-    """What the audit found so far, for own checks: ``.green``, ``.totals``, ``.rows(experiment)`` of its ledger."""
-    return _own(request).audit
 
 
 @pytest.hookimpl(tryfirst=True)

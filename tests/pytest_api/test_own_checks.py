@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from support.tool import migrate
 
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.cli import main
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.migrating.repair.audit_findings import read_damage
 from mlflow_parity.pytest_api import own_checks
 from mlflow_parity.standin.servers import Server, clean_environment
 
@@ -71,15 +74,19 @@ def project(tmp_path: Path) -> Path:
 def test_the_example_passes_on_a_good_migration(
     workers: tuple[str, ...], servers: tuple[Server, Server], project: Path
 ) -> None:
-    """Four checks of each of three experiments (Default is one) and two of the whole; the ledger is complete."""
+    """Four checks of each of three experiments (Default is one), one of two (it has no run) and two of the whole."""
     run = run_own(project, servers, *workers)
     assert run.status == 0, run.output
     passed = {line.split("::")[-1] for line in run.output.splitlines() if line.startswith("PASSED ")}
-    assert len(passed) == 3 * 4 + 2
+    assert len(passed) == 3 * 4 + 2 + 2
     assert "test_the_best_run_is_the_same[experiment=shop]" in passed
     assert "test_nothing_is_unverified[whole-audit]" in passed
     assert run.report["verdict"] == "green"
     assert run.report["sides"]["source"]["points"] == 30
+    own = [row for row in run.rows() if row.facet == "own:owner"]
+    assert [row.state.value for row in own] == ["match"] * 6
+    assert "run own:owner" in run.report["scope"]["facets"]
+    assert sum(one["total"] for one in run.report["coverage"] if one["facet"] == "run own:owner") == 6
     assert {row.facet for row in run.rows() if row.kind == "run"} >= {"params", "metrics", "artifacts", "times"}
     # as the shipped checks judge it: nobody asked for its loading
     facets = {row.facet for row in run.rows() if row.kind == "model_version"}
@@ -127,6 +134,130 @@ def test_own_checks_of_a_snapshot_as_target(servers: tuple[Server, Server], proj
     run = run_own(project, servers, "--target-uri", snapshot)
     assert run.status == 0, run.output
     assert not [row for row in run.rows() if row.facet in ("loads", "resolves")]
+
+
+_RULES = """
+import pytest
+def test_cards(parity_experiment, parity_pairs, parity_record):
+    for number, pair in enumerate(parity_pairs):
+        parity_record(pair, "card", number != 1, key="card.md", source={"pages": [1, 2]}, target={"pages": [1, 3]},
+                      explanation="another edition, token=hunter2hunter2")
+    for run in parity_experiment.target.runs:
+        parity_record(run, "approved", True)
+def test_experiments(parity_experiment, parity_record):
+    parity_record(parity_experiment, "known", "unverified" if parity_experiment.name == "shop" else "match",
+                  explanation="nobody could be asked")
+"""
+
+
+@pytest.mark.long(but=("workers0",))
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_own_rows_stand_in_the_report(workers: tuple[str, ...], servers: tuple[Server, Server], project: Path) -> None:
+    """What a rule records is in ledger, coverage, counts and findings, and makes its test and the verdict red."""
+    (project / "test_release_rules.py").write_text(_RULES)
+    run = run_own(project, servers, *workers)
+    assert run.status == 1, run.output
+    assert run.failed() == {"test_cards", "test_experiments"}
+    states = Counter((row.kind, row.facet, row.state.value) for row in run.rows() if row.facet.startswith("own:"))
+    assert states == {
+        ("run", "own:card", "match"): 4,
+        ("run", "own:card", "mismatch"): 2,
+        ("run", "own:approved", "match"): 6,
+        ("experiment", "own:known", "match"): 2,
+        ("experiment", "own:known", "unverified"): 1,
+    }
+    card = next(row for row in run.rows() if row.facet == "own:card")
+    assert card.note.endswith("test_release_rules.py::test_cards")
+    assert card.source_id
+    assert card.target_id
+    assert card.paired_by
+    assert card.source_id != card.target_id
+    # of what is on one side only nothing is claimed of the other
+    assert all(row.source_id is None for row in run.rows() if row.facet == "own:approved")
+    report = run.report
+    assert report["verdict"] == "red"
+    assert report["totals"]["mismatch"] == 2
+    assert report["totals"]["unverified"] == 1
+    assert report["objects"] == sum(report["totals"].values()) == len(list(run.rows()))
+    assert report["findings_total"] == 3
+    assert {one["facet"] for one in report["findings"]} == {"own:card", "own:known"}
+    found = next(one for one in report["findings"] if one["facet"] == "own:card")
+    assert found["key"] == "card.md"
+    assert "root['card.md']['pages'][1]" in found["explanation"]
+    assert "hunter2" not in run.output + str(report)
+    assert "2 of 6 runs differ in own:card: " in run.output
+    assert '1 of 3 experiments has own:known that is not verified (nobody could be asked): "shop"' in run.output
+    page = (run.reports / "report.html").read_text(encoding="utf-8")
+    assert "own:card" in page
+    # the same rules once more say the same: nothing is kept from run to run
+    assert len(list(run_own(project, servers, *workers).rows())) == report["objects"]
+
+
+def test_own_rows_are_not_for_everything(
+    servers: tuple[Server, Server], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test that records nothing is skipped; bad names, states and objects are refused; waivers and repair know it."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "from mlflow_parity.core.errors import UsageProblem\n"
+        "def test_nothing(parity_experiment, parity_record):\n"
+        "    pass\n"
+        "def test_refused(parity_source, parity_record):\n"
+        "    shop = parity_source.experiment('shop')\n"
+        "    for of, facet, state in ((shop, 'My rule', True), (shop, 'x' * 41, True), (shop, 'x', 'waived'),\n"
+        "                             (shop, 'x', 'missing'), (shop, 'x', 1), ('shop', 'x', True)):\n"
+        "        with pytest.raises(UsageProblem):\n"
+        "            parity_record(of, facet, state)\n"
+        "    parity_record(shop, 'x', False, source=1, target=object())\n"
+    )
+    run = run_own(project, servers)
+    assert run.status == 1, run.output
+    assert run.failed() == {"test_refused"}
+    assert "3 skipped" in run.output
+    assert [(row.facet, row.name, row.state.value) for row in run.red_rows()] == [("own:x", "shop", "mismatch")]
+    assert "parity_record was not called: nothing was judged here" in run.output
+    report = str(run.reports / "report.json")
+    assert main(["waive", "--from", report]) == 4
+    assert "none by an own check" in capsys.readouterr().err
+    damaged = read_damage(Path(report), parse_location(servers[1].uri, option="--target-uri"))
+    assert damaged.found == []
+    assert [one.why.partition(" (")[0] for one in damaged.left] == ["own:x is a rule of an own check"]
+    waivers = project / "waivers.toml"
+    waivers.write_text(
+        '[[waiver]]\nobject = ["shop", "experiment", "shop"]\nfacet = "own:x"\nreason = "r"\nowner = "o"\n'
+        "expires = 2099-01-01\n"
+    )
+    refused = run_own(project, servers, "--parity-waivers", str(waivers))
+    assert refused.status == 4
+    assert "own:x is a rule of an own check and cannot be waived; change the check" in refused.output
+    part = run_own(project, servers, "--parity-subset", "1/2")
+    assert part.status == 1
+    assert "rows of own checks are not joined with those of other parts (--parity-subset)" in part.output
+
+
+def test_a_rerun_replaces_what_was_recorded(servers: tuple[Server, Server], project: Path) -> None:
+    """A test that another plugin runs again has recorded once."""
+    (project / "test_release_rules.py").write_text(
+        "from pathlib import Path\n"
+        "def test_flaky(parity_pairs, parity_record):\n"
+        "    again = Path('again')\n"
+        "    first = not again.exists()\n"
+        "    again.touch()\n"
+        "    for pair in parity_pairs:\n"
+        "        parity_record(pair, 'flaky', not first)\n"
+    )
+    # as pytest-rerunfailures does it
+    (project / "conftest.py").write_text(
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    runtestprotocol(item, nextitem=nextitem, log=False)\n"
+        "    item._initrequest()\n"
+        "    runtestprotocol(item, nextitem=nextitem)\n"
+        "    return True\n"
+    )
+    run = run_own(project, servers, "-k", "shop")
+    assert run.status == 0, run.output
+    assert [row.state.value for row in run.rows() if row.facet == "own:flaky"] == ["match"] * 3
 
 
 @pytest.mark.long(but=("workers0",))
@@ -243,6 +374,13 @@ def test_node_ids_tell_what_is_needed() -> None:
 def test_the_page_names_every_fixture() -> None:
     """``docs/own-checks.md`` and the example use what there is."""
     page = (EXAMPLE.parent.parent / "own-checks.md").read_text(encoding="utf-8")
-    for name in ("parity_source", "parity_target", "parity_experiment", "parity_pairs", "parity_audit"):
+    for name in (
+        "parity_source",
+        "parity_target",
+        "parity_experiment",
+        "parity_pairs",
+        "parity_audit",
+        "parity_record",
+    ):
         assert f"`{name}`" in page
     assert os.path.exists(EXAMPLE / "test_release_rules.py")

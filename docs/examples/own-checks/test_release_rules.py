@@ -27,6 +27,13 @@ def test_every_model_card_came_along(parity_pairs):
             assert pair.target.artifacts["card.md"].sha256 == pair.source.artifacts["card.md"].sha256
 
 
+def test_the_owner_is_kept(parity_pairs, parity_record):
+    """Whose a run is stands in the report as a row of its own, ``own:owner``."""
+    for pair in parity_pairs:
+        ours, theirs = (run.tags.get("team") for run in (pair.source, pair.target))
+        parity_record(pair, "owner", ours == theirs, key="team", source=ours, target=theirs)
+
+
 def test_no_run_is_without_a_team(parity_experiment):
     """On the new server each run says whose it is: a rule of ours that the source need not have kept."""
     assert [run.name for run in parity_experiment.target.runs if "team" not in run.tags] == []

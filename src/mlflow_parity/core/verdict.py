@@ -46,6 +46,10 @@ SEVERITY: tuple[State, ...] = (
 )
 
 
+#: How the facets begin that a user's own checks record.
+OWN_FACET = "own:"
+
+
 #: States of an object without a counterpart: all its facets have them too.
 WITHOUT_COUNTERPART = (State.MISSING, State.AMBIGUOUS)
 

@@ -131,7 +131,13 @@ class OwnRun:
 
     record: Run
     _view: SnapshotView
-    _side: str
+    side: str
+    """``source`` or ``target``."""
+
+    @property
+    def experiment_id(self) -> str:
+        """The id of its experiment on its own server."""
+        return self._view.experiment.experiment_id
 
     @property
     def run_id(self) -> str:
@@ -165,15 +171,15 @@ class OwnRun:
             KeyError: the run has no such metric.
             NotRead: its history could not be read, or was not, as that of a run of another part.
         """
-        _need(self._view, "metrics", self._side)
+        _need(self._view, "metrics", self.side)
         if key in self.record.metrics and key not in self._view.histories(self.run_id):
             raise NotRead(
-                f"the {self._side}'s history of {key} of run {self.name} was not read: the run is of another part "
+                f"the {self.side}'s history of {key} of run {self.name} was not read: the run is of another part "
                 "(--parity-subset), or the audit stopped before"
             )
         series = self._view.points(self.run_id, key)
         if series.error is not None:
-            raise NotRead(f"the {self._side}'s history of {key} of run {self.name} could not be read: {series.error}")
+            raise NotRead(f"the {self.side}'s history of {key} of run {self.name} could not be read: {series.error}")
         columns = (column.tolist() for column in (series.steps, series.timestamps, series.values))
         return [MetricPoint(*point) for point in zip(*columns, strict=True)]
 
@@ -184,13 +190,13 @@ class OwnRun:
         Raises:
             NotRead: they could not be listed, or one of them could not be read.
         """
-        _need(self._view, "artifacts", self._side)
+        _need(self._view, "artifacts", self.side)
         tree = self._view.artifacts(self.run_id)
         errors = [tree.error, *(file.error for file in tree.files)]
         problem = next((error for error in errors if error is not None), None)
         if problem is not None:
-            raise NotRead(f"the {self._side}'s artifacts of run {self.name} could not be read: {problem}")
-        return {file.path: OwnFile(file, self._side) for file in tree.files}
+            raise NotRead(f"the {self.side}'s artifacts of run {self.name} could not be read: {problem}")
+        return {file.path: OwnFile(file, self.side) for file in tree.files}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,8 @@ class OwnExperiment:
 
     record: Experiment
     _view: SnapshotView
-    _side: str
+    side: str
+    """``source`` or ``target``."""
     _deleted: bool
 
     @property
@@ -219,10 +226,10 @@ class OwnExperiment:
         Raises:
             NotRead: they could not be listed.
         """
-        _need(self._view, "runs", self._side)
+        _need(self._view, "runs", self.side)
         runs = [run for run in self._view.all_runs() if self._deleted or run.lifecycle_stage != "deleted"]
         runs.sort(key=lambda run: (run.start_time or 0, run.run_id))
-        return [OwnRun(run, self._view, self._side) for run in runs]
+        return [OwnRun(run, self._view, self.side) for run in runs]
 
     def run(self, name: str) -> OwnRun:
         """Return the run with a name.
@@ -232,7 +239,7 @@ class OwnExperiment:
         """
         found = [run for run in self.runs if run.name == name]
         if len(found) != 1:
-            raise KeyError(f"{len(found)} runs of {self.name} on the {self._side} are named {name}")
+            raise KeyError(f"{len(found)} runs of {self.name} on the {self.side} are named {name}")
         return found[0]
 
 
@@ -328,6 +335,12 @@ class OwnChecks:
         content = read_json(shared.folder / FILE)
         deleted = shared.settings.include_deleted
         self._copies: Mapping[str, str] = content["copies"]
+        self._items = {
+            "source": {
+                one.experiment_id: one for one in shared.items if one.family == "experiment" and not one.surplus
+            },
+            "target": {one.experiment_id: one for one in shared.items if one.family == "experiment" and one.surplus},
+        }
         self.source, self.target = (
             OwnSide(name, Snapshot.open(Path(content["sides"][name])), deleted, frozenset(content["scope"][name]))
             for name in ("source", "target")
@@ -340,6 +353,20 @@ class OwnChecks:
         copy = self._copies.get(item.experiment_id)
         target = None if copy is None else self.target._by_id(copy)
         return OwnComparison(item.name, source, target, () if target is None else self._pairs(item, source, target))
+
+    def item_of(self, side: str, experiment_id: str) -> Item:
+        """Return what ledger and tests know an experiment of one side by.
+
+        Raises:
+            NotRead: it is out of the audit's scope.
+        """
+        found = self._items[side].get(experiment_id)
+        if found is None and side == "target":
+            origin = next((one for one, copy in self._copies.items() if copy == experiment_id), "")
+            found = self._items["source"].get(origin)
+        if found is None:
+            raise NotRead(f"experiment {experiment_id} of the {side} is out of the scope of this audit")
+        return found
 
     def _pairs(self, item: Item, source: OwnExperiment, target: OwnExperiment) -> list[OwnPair]:
         """Take the pairs from the ledger, so that they are those that were judged."""

@@ -20,6 +20,7 @@ from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import is_weak
 from mlflow_parity.core.text import counted
+from mlflow_parity.core.verdict import OWN_FACET
 from mlflow_parity.kinds import KINDS, LIVE, contract
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
@@ -195,11 +196,14 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             depth=settings.depth,
             evidence=next((side.reader.evidence for side in audit.sides.values() if side.reader), settings.evidence),
             profile=settings.profile,
-            facets=tuple(
-                f"{kind} {facet}"
-                for kind, facets in contract.FACETS.items()
-                for facet in facets
-                if facet in result.selection.facets(kind)
+            facets=(
+                *(
+                    f"{kind} {facet}"
+                    for kind, facets in contract.FACETS.items()
+                    for facet in facets
+                    if facet in result.selection.facets(kind)
+                ),
+                *dict.fromkeys(row.facet for row in coverage if row.facet.partition(" ")[2].startswith(OWN_FACET)),
             ),
             checks=result.selection.promises,
             partial=partial or subset is not None,

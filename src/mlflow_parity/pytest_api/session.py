@@ -28,11 +28,12 @@ from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.files import file_sha256, write_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scratch import Scratch
-from mlflow_parity.core.text import visible
+from mlflow_parity.core.text import counted, visible
+from mlflow_parity.core.verdict import OWN_FACET
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
-from mlflow_parity.pytest_api import own_checks
+from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import TITLES, build_report, not_green_checks, on_neither_side
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
@@ -225,9 +226,7 @@ class Main(Shared):
             if terminal.isatty:
                 progress.foresee(foresee(self.audit.probes(selection)))
             self.result = self.audit.run(selection, ledger, progress)
-        pairing = self.audit.scope.pairing
-        sources = [*(pair.source for pair in pairing.pairs), *pairing.missing]
-        self.result.in_common = in_common(self.ledger, self.audit.sides["source"].snapshot, sources)
+        self.result.in_common = self._in_common(self.audit)
         for known in self.known:
             known.finish()
             self.notes += known.notes(self.redactor)
@@ -242,6 +241,18 @@ class Main(Shared):
             state.save(self.folder / STATES)
         write_json(self.folder / SELECTED, {"checks": sorted(self.selected)})
         own_checks.save(self.folder, self.audit, self.result, self.ledger)
+
+    def _in_common(self, audit: Audit) -> tuple[str, ...]:
+        """Return what the runs that differ have in common."""
+        pairing = audit.scope.pairing
+        sources = [*(pair.source for pair in pairing.pairs), *pairing.missing]
+        return in_common(self.ledger, audit.sides["source"].snapshot, sources)
+
+    def _take_in_own_rows(self, audit: Audit, result: Result) -> None:
+        """Add what own checks have recorded, which may be what is red."""
+        if (rows := own_rows.take_in(self, result, self.ledger)) > 0:
+            self.notes.append(f"{counted(rows, 'rows')} by own checks (parity_record), named {OWN_FACET}…")
+            result.in_common = self._in_common(audit)
 
     def every_check(self) -> list[str]:
         """Return the node ids of all checks that pytest collects by itself, for whoever audits without pytest."""
@@ -346,6 +357,7 @@ class Main(Shared):
             elif not self.no_verdict:
                 self.ends(_STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
+        self._take_in_own_rows(self.audit, self.result)
         if exit_status == 0 and (not self.result.green or self.unfound):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1

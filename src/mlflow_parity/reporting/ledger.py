@@ -145,6 +145,31 @@ class LedgerWriter:
         self._file.write_batch(pa.RecordBatch.from_pydict(columns, schema=self._schema))
 
 
+def append(path: Path, more: Path) -> None:
+    """Put the rows of a second ledger behind those of the first, which is there, whole, at any time.
+
+    Raises:
+        NoSpace: when the disk is full.
+        UsageProblem: when the file cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    made: Path | None = None
+    try:
+        made = temporary(path)
+        with pq.ParquetWriter(made, _schema(), compression="zstd", use_dictionary=_DICTIONARY) as writer:
+            for one in (path, more):
+                with pq.ParquetFile(one) as file:
+                    for group in range(file.num_row_groups):
+                        writer.write_table(file.read_row_group(group))
+        put(made, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if made is not None:
+            made.unlink(missing_ok=True)
+
+
 def checked_dataset(path: str | os.PathLike[str]) -> Any:
     """Return a ledger as a dataset of Arrow, which reads no rows yet.
 

@@ -18,6 +18,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.redaction import MASK
 from mlflow_parity.core.scope import DEPTHS, PROFILES
+from mlflow_parity.core.verdict import OWN_FACET
 from mlflow_parity.reporting.ledger import read_objects
 from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.reporting.write import LEDGER_NAME
@@ -69,9 +70,11 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
     """
     expires = (today or date.today()) + timedelta(days=DAYS)
     entries: dict[_Difference, list[Bound]] = {}
-    refused = hidden = 0
+    refused = hidden = own = 0
     for finding in report["findings"]:
-        if finding["state"] not in {state.value for state in waivable(finding["kind"])}:
+        if finding["facet"].startswith(OWN_FACET):
+            own += 1
+        elif finding["state"] not in {state.value for state in waivable(finding["kind"])}:
             refused += 1
         elif any(MASK in finding[name] for name in ("experiment", "name", "key")):
             hidden += 1  # what is redacted in the report cannot be named
@@ -80,7 +83,9 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
             one = _Difference(entity_id=entity_id, **{name: finding[name] for name in _KEYS})
             entries.setdefault(one, []).append(_bound(finding))
     if not entries:
-        raise UsageProblem("the report has no difference that could be waived (mismatch, missing or extra)")
+        raise UsageProblem(
+            "the report has no difference that could be waived (mismatch, missing or extra; none by an own check)"
+        )
     if known is not None and any(one.entity_id not in known.get(_place(one), ()) for one in entries):
         known = None  # the ledger of another audit
     kept = len(report["findings"])
@@ -90,6 +95,8 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
     ]
     if refused:
         lines.append(f"# {refused:,} differences cannot be waived (duplicate, ambiguous or unverified).")
+    if own:
+        lines.append(f"# {own:,} differences were found by own checks, and are not waived: change the check.")
     if hidden:
         lines.append(f"# {hidden:,} differences have a name that is redacted in the report: write them by hand.")
     if report["findings_total"] > kept:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import visible
-from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.core.verdict import OWN_FACET, Row, State
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.reporting.earlier import missing_options
@@ -110,6 +110,7 @@ def gather(rows: Iterable[Row]) -> Damaged:
     facets: dict[Key, set[str]] = defaultdict(set)
     lists: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     unpaired: dict[Key, Left] = {}
+    own: dict[tuple[str, str, str], Left] = {}
     unread: set[Key] = set()
     ambiguous: set[Key] = set()
     for row in rows:
@@ -120,6 +121,11 @@ def gather(rows: Iterable[Row]) -> Damaged:
             continue
         if row.facet == "usable":
             # what a search misses lacks something itself, and has rows of its own
+            continue
+        if row.facet.startswith(OWN_FACET):
+            identity = str(row.source_id or row.target_id)
+            why = f"{row.facet} is a rule of an own check ({row.note}), and nothing that a repair knows"
+            own.setdefault((row.kind, identity, row.facet), Left(row.kind, identity, row.name or row.experiment, why))
             continue
         if row.source_id is None:
             why = "it is only on the target: the source has no such object, so it is not ours to delete"
@@ -148,7 +154,7 @@ def gather(rows: Iterable[Row]) -> Damaged:
         for (kind, name, place), parts in lists.items()
     ]
     left += [Left(*key, names[key][1], UNREAD) for key in sorted(states) if not states[key] & _WRONG]
-    left += unpaired.values()
+    left += [*unpaired.values(), *own.values()]
     return Damaged(found, left, frozenset(unread), tuple(unpaired.values()))
 
 
