@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.browser import axe, opened, ran
+from support.curve_samples import sample
 from support.report_samples import cell, hostile_report, report
 
 from mlflow_parity.reporting.html_report import render
@@ -22,7 +23,7 @@ def _green() -> Report:
 
 def _written(made: Report, folder: Path) -> Path:
     path = folder / "report.html"
-    path.write_text(render(made), encoding="utf-8")
+    path.write_text(render(made, curves={("a1" * 16, "b2" * 16, "val/accuracy"): sample()}), encoding="utf-8")
     return path
 
 

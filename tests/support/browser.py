@@ -28,13 +28,28 @@ _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section", "div", "span", "p"),
     *("h1", "h2", "h3", "b", "small", "a", "bdi", "ul", "li", "dl", "dt", "dd", "pre", "code", "br"),
     *("table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "details", "summary"),
-    *("svg", "title", "desc", "rect", "text", "script", "label", "input", "select", "option", "button", "h4"),
+    *(
+        "svg",
+        "title",
+        "desc",
+        "rect",
+        "polyline",
+        "circle",
+        "text",
+        "script",
+        "label",
+        "input",
+        "select",
+        "option",
+        "button",
+        "h4",
+    ),
 }
 _ATTRIBUTES = {
     *("lang", "charset", "http-equiv", "content", "name", "class", "id", "style", "scope", "href", "open", "dir"),
     *("role", "tabindex", "aria-label", "aria-labelledby", "aria-hidden", "hidden", "rel", "target"),
     *("for", "type", "value", "autocomplete"),
-    *("x", "y", "rx", "width", "height", "viewbox", "transform", "text-anchor"),
+    *("points", "cx", "cy", "r", "x", "y", "rx", "width", "height", "viewbox", "transform", "text-anchor"),
 }
 #: A page of the MLflow UI: an address without credentials, and one of its routes with names as an address has them.
 _UI = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~%/-]*)?/#/[A-Za-z0-9._~%/?=&-]+")

@@ -85,6 +85,13 @@ def _unread(run: Run, histories: Mapping[str, HistoryKey], side: str) -> list[Di
     return found
 
 
+def differing_points(ours: Series, theirs: Series) -> tuple[Counter[_Point], Counter[_Point]]:
+    """Return the points (step, time in ms, bits of the value) that only one side has, but for what rules allow."""
+    only_ours, only_theirs, kept = _multiset_difference(series_matrix(ours), series_matrix(theirs))
+    _apply_rules(only_ours, only_theirs, kept)
+    return only_ours, only_theirs
+
+
 def _compare_points(
     source: HistoryView, target: HistoryView, source_id: str, target_id: str, key: str
 ) -> list[Difference]:
@@ -166,7 +173,7 @@ def _apply_rules(only_ours: Counter[_Point], only_theirs: Counter[_Point], kept:
 def _image(point: _Point) -> tuple[str, _Point] | None:
     """Return what a SQL store makes of a point, and by which rule; ``None`` where it keeps it as it is."""
     step, timestamp, bits = point
-    value = _double(bits)
+    value = value_of(bits)
     if value in (float("inf"), float("-inf")):
         return "run.metrics.infinity", (step, timestamp, _bits(_LARGEST if value > 0 else -_LARGEST))
     if value == 0.0 and bits != 0:
@@ -185,11 +192,12 @@ def _shown(points: Counter[_Point], where: list[tuple[int, int]]) -> dict[str, o
                 occurrence = seen[step, timestamp]
                 seen[step, timestamp] += 1
                 name = f"step {step} at {timestamp} ms" + (f" #{occurrence + 1}" if occurrence else "")
-                shown[name] = _double(bits)
+                shown[name] = value_of(bits)
     return shown
 
 
-def _double(bits: int) -> float:
+def value_of(bits: int) -> float:
+    """Return the value that a point's bits stand for."""
     value: float = struct.unpack("<d", struct.pack("<q", bits))[0]
     return value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,13 +32,16 @@ from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting import markdown
+from mlflow_parity.reporting.curves import Curves, Key, curves_of
 from mlflow_parity.reporting.part_report import NOTHING_RAN
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
 from mlflow_parity.reporting.write import ReportFolder
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
+    from mlflow_parity.core.verdict import Finding
     from mlflow_parity.reporting.report import SideReport
+    from mlflow_parity.snapshot.views import SnapshotView
 
 TITLES: dict[Family, str] = {
     "experiment": "experiments",
@@ -231,6 +234,20 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         subset=subset,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
+
+
+def drawn_histories(audit: Audit, findings: Iterable[Finding]) -> dict[Key, Curves]:
+    """Return the metric histories of some findings, as far as this process has them."""
+    ours, theirs = (audit.sides[name].snapshot for name in SIDES)
+
+    def places(experiment: str) -> Iterator[tuple[SnapshotView, SnapshotView]]:
+        for pair in audit.scope.pairing.pairs:
+            if pair.source.name == experiment:
+                views = ours.view(pair.source), theirs.view(pair.target)
+                if not any(view.problem("metrics") for view in views):
+                    yield views
+
+    return curves_of(findings, places)
 
 
 @dataclass(frozen=True, slots=True)

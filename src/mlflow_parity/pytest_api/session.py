@@ -35,7 +35,13 @@ from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
-from mlflow_parity.pytest_api.report_building import TITLES, build_report, not_green_checks, on_neither_side
+from mlflow_parity.pytest_api.report_building import (
+    TITLES,
+    build_report,
+    drawn_histories,
+    not_green_checks,
+    on_neither_side,
+)
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.database.identity import refuse_one_database
@@ -364,7 +370,7 @@ class Main(Shared):
         report = build_report(self, self.audit, self.result, exit_status)
         try:
             report = replace(report, ledger_digest=file_sha256(self.ledger), earlier=self.reports.earlier)
-            self.written = self.reports.finish(report, self.ledger)
+            self.written = self.reports.finish(report, self.ledger, drawn_histories(self.audit, report.findings))
         except (OSError, ParityError) as error:
             # what was found is known all the same, and is shown; without evidence it is not green
             problem = error if isinstance(error, ParityError) else no_space(error) or error

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import TYPE_CHECKING
 
 from mlflow_parity.core.text import distinct, shorten, shorten_pair, visible
 from mlflow_parity.core.verdict import SEVERITY, Finding, State
+from mlflow_parity.reporting.curves import Curves, Key, drawn
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.ui_links import Page, Pages
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 #: Bytes of HTML that the differences may take.
 MAX_FINDING_BYTES = 4_000_000
@@ -40,6 +45,8 @@ class Shown:
     explanation: str
     size: int
     links: tuple[tuple[str, Page], ...] = ()
+    curves: tuple[Markup, Markup] | None = None
+    """A metric's history on both sides, drawn."""
 
 
 @dataclass(slots=True)
@@ -93,7 +100,9 @@ def part_of(finding: Finding) -> str:
     return OBJECTS if whole and finding.state is not State.MISMATCH else ALTERED
 
 
-def shown_parts(report: Report, order: Sequence[str], pages: Pages) -> tuple[list[PartShown], int]:
+def shown_parts(
+    report: Report, order: Sequence[str], pages: Pages, curves: Mapping[Key, Curves]
+) -> tuple[list[PartShown], int]:
     """Group the findings by what is wrong, experiment and object, worst first; return how many there is no room for."""
     rank = {name: number for number, name in enumerate(order)}
     # a finding of an experiment without coverage comes first: it is not in the table
@@ -115,7 +124,7 @@ def shown_parts(report: Report, order: Sequence[str], pages: Pages) -> tuple[lis
     parts: list[PartShown] = []
     groups: dict[tuple[str | None, ...], Group] = {}
     spent = shown = sections = 0
-    for item in _fitting(ordered, pages):
+    for item in _fitting(ordered, pages, curves):
         spent += item.size
         if spent > MAX_FINDING_BYTES:
             break
@@ -137,7 +146,7 @@ def shown_parts(report: Report, order: Sequence[str], pages: Pages) -> tuple[lis
     return parts, len(ordered) - shown
 
 
-def _fitting(findings: Sequence[Finding], pages: Pages) -> Iterator[Shown]:
+def _fitting(findings: Sequence[Finding], pages: Pages, curves: Mapping[Key, Curves]) -> Iterator[Shown]:
     for finding in findings:
         source, target = distinct(finding.source, finding.target, multiline=True)
         if source is not None and target is not None:
@@ -153,7 +162,12 @@ def _fitting(findings: Sequence[Finding], pages: Pages) -> Iterator[Shown]:
         size += sum(
             len(page.path) + len(page.href or "") for _, page in (*links, *pages.experiment(finding.experiment))
         )
-        yield Shown(finding, source, target, explanation, size, links)
+        history = (
+            curves.get((finding.source_id, finding.target_id, finding.key)) if finding.facet == "metrics" else None
+        )
+        pictures = None if history is None else drawn(history)
+        size += sum(map(len, pictures or ()))
+        yield Shown(finding, source, target, explanation, size, links, pictures)
 
 
 def _names(finding: Finding) -> tuple[str | None, ...]:

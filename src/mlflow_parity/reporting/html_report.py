@@ -14,6 +14,7 @@ from mlflow_parity.core.sums import counted_by
 from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import SEVERITY, Cell, State
 from mlflow_parity.reporting import heat_map
+from mlflow_parity.reporting.curves import Curves, Key
 from mlflow_parity.reporting.differences import OPEN_LIST, shown_parts
 from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order
 from mlflow_parity.reporting.tables import MAX_COUNTED, MAX_NAME, by_kind, rows_shown, states_of
@@ -54,11 +55,11 @@ MEANINGS: Mapping[State, str] = {
 }
 
 
-def render(report: Report, experiments: Ids | None = None) -> str:
+def render(report: Report, experiments: Ids | None = None, curves: Mapping[Key, Curves] | None = None) -> str:
     """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8.
 
     ``experiments`` are the ids of the experiments by name, as the ledger has them: pages of traces and logged models
-    are below those of their experiments.
+    are below those of their experiments; ``curves`` are drawn beside the findings that they are of.
     """
     if report.verdict == "none":
         return template("no_verdict.html.j2").render(report=report, command=_command(report))
@@ -67,7 +68,7 @@ def render(report: Report, experiments: Ids | None = None) -> str:
     by_facet = report.by_facet()
     rows, hidden = rows_shown(report, order, cells)
     outside = _outside(report)
-    parts, left_out = shown_parts(report, order, Pages(report, experiments or {}))
+    parts, left_out = shown_parts(report, order, Pages(report, experiments or {}), curves or {})
     picture = heat_map.heat_map(report)
     anchors: dict[str, str] = {}
     for section in (section for part in parts for section in part.sections):

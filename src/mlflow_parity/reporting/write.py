@@ -14,6 +14,7 @@ from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, no_spa
 from mlflow_parity.core.files import drop_dead, make_folder, replacing, share, temporary
 from mlflow_parity.core.input_files import Unusable, json_of
 from mlflow_parity.reporting import html_report, json_report
+from mlflow_parity.reporting.curves import Curves, Key
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.ui_links import experiment_ids
 
@@ -41,7 +42,11 @@ def prepare_directory(directory: str | os.PathLike[str]) -> Path:
 
 
 def write_reports(
-    report: Report, directory: str | os.PathLike[str], redact: Callable[[str], str], ledger: Path | None = None
+    report: Report,
+    directory: str | os.PathLike[str],
+    redact: Callable[[str], str],
+    ledger: Path | None = None,
+    curves: Mapping[Key, Curves] | None = None,
 ) -> dict[str, Path]:
     """Write ``report.json``, ``report.html`` and a copy of ``ledger`` to ``directory``; return their paths by name.
 
@@ -53,7 +58,7 @@ def write_reports(
         UsageProblem: one line saying why the directory cannot be used.
     """
     clean = report.redacted(redact)
-    page = html_report.render(clean, experiment_ids(ledger) if clean.findings else None)
+    page = html_report.render(clean, experiment_ids(ledger) if clean.findings else None, curves)
     documents = {JSON_NAME: json_report.render(clean), HTML_NAME: page}
     path = prepare_directory(directory)
     names = [*documents, *([LEDGER_NAME] if ledger is not None else [])]
@@ -171,8 +176,8 @@ class ReportFolder:
             # what stands there says that the run did not finish, which is true
             self.problem = str(error)
 
-    def finish(self, report: Report, ledger: Path) -> dict[str, Path]:
-        """Write the reports with their ledger and return their paths by file name.
+    def finish(self, report: Report, ledger: Path, curves: Mapping[Key, Curves] | None = None) -> dict[str, Path]:
+        """Write the reports with their ledger and return their paths by file name; the page shows ``curves``.
 
         Where another run began in this folder meanwhile they go beside its own, into a folder of their own.
 
@@ -183,7 +188,7 @@ class ReportFolder:
         if self.lost:
             stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
             self.path = _new_folder(self.path, f"{EARLIER}{stamp}")
-        return write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger)
+        return write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger, curves)
 
     def _write(self, report: Report) -> None:
         write_reports(report, self.path, self._redact)
