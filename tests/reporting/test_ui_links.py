@@ -13,8 +13,11 @@ import mlflow
 import pytest
 from botocore import xform_name
 from support.browser import Page as Parsed
-from support.browser import assert_inert
+from support.browser import assert_inert, visited
 from support.report_samples import HOSTILE, report, side
+from support.seed import Seeder
+from support.seed_traces import trace
+from support.servers import FreshServer
 
 from mlflow_parity.core.verdict import Finding, Row, State
 from mlflow_parity.reporting.html_report import render
@@ -22,6 +25,7 @@ from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.ui_links import Ids, Pages, experiment_ids, how_reached
 
+_PROMPT = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
 _IDS: Ids = {"churn": {"source": "7", "target": "9"}}
 _OBJECTS = {
     "experiment": ("7", "/experiments/:experimentId"),
@@ -188,3 +192,42 @@ def test_ids_of_experiments_come_from_the_ledger(tmp_path: Path) -> None:
         "twice": {"source": "3", "target": ""},
     }
     assert experiment_ids(None) == {}
+
+
+@pytest.mark.long
+def test_each_link_opens_the_object_s_page_on_a_live_ui(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Chromium opens what the report links to, on a real server, and finds the object there by its name."""
+    server = fresh_server()
+    seed = Seeder(server.uri)
+    experiment = seed.experiment("Links of a report")
+    run = seed.run(experiment, "quiet-otter-77")
+    seed.end(run)
+    spans = trace(seed, experiment, "ask", run=run, inputs="what is the tallest mountain?")
+    body = {"experiment_id": experiment, "name": "boosted-trees", "model_type": "m", "source_run_id": run}
+    model = seed.call("POST", "logged-models", body)["model"]["info"]["model_id"]
+    for name, tags in (("ranker of shop", []), ("greet warmly", _PROMPT)):
+        seed.call("POST", "registered-models/create", {"name": name, "tags": tags})
+        told: dict[str, object] = {"source": f"runs:/{run}/m", "run_id": run, "description": "first of its kind"}
+        if tags:
+            told = {"source": "dummy-source", "tags": [*tags, {"key": "mlflow.prompt.text", "value": "Say hello"}]}
+        seed.call("POST", "model-versions/create", {"name": name, **told})
+    found = {
+        "experiment": (experiment, "Links of a report"),
+        "run": (run, "quiet-otter-77"),
+        "logged_model": (model, "boosted-trees"),
+        "trace": (spans, "what is the tallest mountain?"),
+        "registered_model": ("ranker of shop", "ranker of shop"),
+        "model_version": ("ranker of shop/1", "first of its kind"),
+        "prompt": ("greet warmly", "Say hello"),
+        "prompt_version": ("greet warmly/1", "Say hello"),
+    }
+    pages = Pages(between(server.uri, server.uri), {"churn": {"source": experiment, "target": experiment}})
+    shown = {}
+    for kind, (identity, text) in found.items():
+        [(_, page)] = pages.of(finding(kind, identity))
+        assert page.href is not None
+        shown[kind] = text in Parsed(visited(page.href, tmp_path, 20_000)).words
+    assert shown == dict.fromkeys(found, True)
+    # of one that is not there no page has the name
+    [(_, page)] = pages.of(finding("run", "f" * 32))
+    assert "quiet-otter-77" not in visited(page.href or "", tmp_path, 20_000)
