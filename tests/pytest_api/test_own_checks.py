@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import warm
-from support.audits import PYTEST, AuditRun
+from support.audits import PYTEST, AuditRun, audit
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 from support.tool import migrate
@@ -220,8 +220,11 @@ def test_own_rows_are_not_for_everything(
     assert main(["waive", "--from", report]) == 4
     assert "none by an own check" in capsys.readouterr().err
     damaged = read_damage(Path(report), parse_location(servers[1].uri, option="--target-uri"))
-    assert damaged.found == []
-    assert [one.why.partition(" (")[0] for one in damaged.left] == ["own:x is a rule of an own check"]
+    assert (damaged.found, damaged.left) == ([], [])
+    assert [one.why.partition(" (")[0] for one in damaged.own] == ["own:x is a rule of an own check"]
+    refused = run_own(project, servers, "--parity-recheck", report, "--parity-report-dir", "again")
+    assert refused.status == 4
+    assert "was found by own checks alone (own:x), and a recheck runs none" in " ".join(refused.output.split())
     waivers = project / "waivers.toml"
     waivers.write_text(
         '[[waiver]]\nobject = ["shop", "experiment", "shop"]\nfacet = "own:x"\nreason = "r"\nowner = "o"\n'
@@ -232,9 +235,79 @@ def test_own_rows_are_not_for_everything(
     assert "own:x is a rule of an own check and cannot be waived; change the check" in refused.output
     part = run_own(project, servers, "--parity-subset", "1/2")
     assert part.status == 1
-    assert "rows of own checks are not joined with those of other parts (--parity-subset)" in part.output
+    assert "merge does not join rows of own checks, so they cannot be in a part (--parity-subset)" in part.output
 
 
+@pytest.mark.long
+def test_one_object_and_facet_is_one_row(servers: tuple[Server, Server], project: Path) -> None:
+    """Whatever is recorded, by how many tests; values that JSON cannot hold and odd ways to the fixture included."""
+    (project / "test_release_rules.py").write_text(
+        "import numpy as np\n"
+        "import pytest\n"
+        "from mlflow_parity.pytest_api.own_checks import NotRead\n"
+        "@pytest.mark.parametrize('again', [1, 2])\n"
+        "def test_keys(parity_pairs, parity_record, again):\n"
+        "    for pair in parity_pairs:\n"
+        "        for key in ('a', 'b'):\n"
+        "            parity_record(pair, 'keys', np.bool_(key == 'a' and again == 1), key=key,\n"
+        "                          source=pair.source.params.keys(), target={(1, 2): pair})\n"
+        "def test_other(parity_experiment, parity_source, request):\n"
+        "    record = request.getfixturevalue('parity_record')\n"
+        "    with pytest.raises(NotRead, match='search/ranking of the source is no part of this audit'):\n"
+        "        record(parity_source.experiment('search/ranking'), 'other', True)\n"
+        "    record(parity_experiment, 'other', False, explanation='\\x1b[2J cleared')\n"
+    )
+    run = run_own(project, servers, "-k", "shop")
+    assert run.status == 1, run.output
+    assert "3 failed" in run.output
+    assert "\x1b[2J" not in run.output
+    own = [(row.facet, row.state.value, row.findings) for row in run.rows() if row.facet.startswith("own:")]
+    assert own == [("own:keys", "mismatch", 3)] * 3 + [("own:other", "mismatch", 1)]
+    assert "3 of 3 runs differ in own:keys" in run.output
+
+
+@pytest.mark.long
+def test_who_ends_pytest_ends_no_row(servers: tuple[Server, Server], project: Path) -> None:
+    """A test that records what is wrong and then ends the whole run with status 0 has recorded it."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def test_gone(parity_experiment, parity_record):\n"
+        "    parity_record(parity_experiment, 'late', False)\n"
+        "    pytest.exit('enough', returncode=0)\n"
+    )
+    run = run_own(project, servers, "-k", "shop")
+    assert run.status == 1, run.output
+    assert [(row.facet, row.name) for row in run.red_rows()] == [("own:late", "shop")]
+
+
+@pytest.mark.long
+def test_a_recheck_is_not_green_over_own_rows(servers: tuple[Server, Server], project: Path) -> None:
+    """What an own check found is not judged again: after all else is in order the recheck says so, and is red."""
+    (project / "test_release_rules.py").write_text(
+        "def test_mine(parity_experiment, parity_record):\n    parity_record(parity_experiment, 'mine', False)\n"
+    )
+    seed = Seeder(servers[1].uri)
+    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
+    late = {"run_id": runs[0]["info"]["run_id"], "key": "late"}
+    seed.log(late["run_id"], tags={"late": "1"})
+    try:
+        first = run_own(project, servers, "--parity-experiments", "shop")
+    finally:
+        seed.call("POST", "runs/delete-tag", late)
+    assert {row.facet for row in first.red_rows()} == {"tags", "own:mine"}
+    report = str(first.reports / "report.json")
+    again = audit(
+        project / "again", servers[0].uri, servers[1].uri, "--parity-experiments", "shop", "--parity-recheck", report
+    )
+    assert again.status == 1, again.output
+    assert again.red_rows() == []
+    told = " ".join(again.output.split())
+    assert "own:mine of report.json" in told
+    assert "was not green, and a recheck runs no own check" in told
+
+
+@pytest.mark.long
 def test_a_rerun_replaces_what_was_recorded(servers: tuple[Server, Server], project: Path) -> None:
     """A test that another plugin runs again has recorded once."""
     (project / "test_release_rules.py").write_text(

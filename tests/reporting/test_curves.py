@@ -20,21 +20,25 @@ from mlflow_parity.reporting.curves import MOST, compared, drawn
 from mlflow_parity.reporting.html_report import render
 
 
+def parsed(picture: str) -> ElementTree.Element:
+    """Return a picture without the words below it."""
+    return ElementTree.fromstring(str(picture).partition("</svg>")[0] + "</svg>")
+
+
 def test_the_point_that_differs_is_marked_on_both_sides() -> None:
     """The mark stands where the line goes, in the scale of both."""
     made = sample()
-    assert made.axis == "step"
+    assert made.axis == "step 0 to 49"
     assert made.source.marks == ((20.0, 1 / 21),)
     assert made.target.marks == ((20.0, 0.9),)
     assert (made.source.points, made.source.only_here) == (50, 1)
     for picture in drawn(made):
-        tree = ElementTree.fromstring(picture)
+        tree = parsed(picture)
         [circle] = tree.iter("circle")
         line = [tuple(map(float, one.split(","))) for one in next(tree.iter("polyline")).attrib["points"].split()]
         assert (float(circle.attrib["cx"]), float(circle.attrib["cy"])) in line
         assert len(line) == 50
-        assert tree.attrib["aria-label"].endswith(" only")
-    assert [one.text for one in ElementTree.fromstring(drawn(made)[0]).iter("text")] == ["1", "0.02", "step 0 to 49"]
+    assert [one.text for one in parsed(drawn(made)[0]).iter("text")] == ["1", "0.02", "step 0 to 49"]
 
 
 def test_what_the_contract_lets_differ_is_no_difference() -> None:
@@ -50,11 +54,16 @@ def test_points_of_one_step_are_laid_out_by_time_or_order() -> None:
     ours = [(0, EPOCH + 10 * number, float(number)) for number in range(6)]
     made = compared(series(ours), series(ours[:-1]))
     assert made is not None
-    assert (made.axis, made.source.marks) == ("ms", ((EPOCH + 50.0, 5.0),))
+    assert (made.axis, made.source.marks) == (f"ms {EPOCH} to {EPOCH + 50}", ((EPOCH + 50.0, 5.0),))
     same = [(0, EPOCH, float(number)) for number in range(6)]
     made = compared(series(same), series(same[:-1]))
     assert made is not None
-    assert (made.axis, made.source.marks) == ("point", ((5.0, 5.0),))
+    assert (made.axis, made.source.marks) == ("point 1 to 6", ((6.0, 5.0),))
+    # of equal values only as many are ringed as there are too many
+    last = (0, EPOCH, 1.0)
+    made = compared(series([(0, EPOCH, 0.0)] * 3 + [last]), series([(0, EPOCH, 0.0)] * 2 + [last]))
+    assert made is not None
+    assert (len(made.source.marks), made.target.marks) == (1, ())
 
 
 def test_a_long_history_keeps_its_ends_and_its_peaks() -> None:
@@ -75,6 +84,19 @@ _POINTS = st.lists(
 )
 
 
+def test_what_is_not_drawn_is_said() -> None:
+    """More points than are ringed, and those that are not finite, stand in words below the curve."""
+    ours = [(step, EPOCH, float(step)) for step in range(500)]
+    made = compared(series(ours), series([(step, EPOCH, step + 0.5) for step in range(500)]))
+    assert made is not None
+    assert made.source.told("source") == "500 points, 500 on the source only (39 ringed)"
+    made = compared(series([(0, EPOCH, math.nan), (9, EPOCH, 1.0)]), series([(9, EPOCH, 1.0)]))
+    assert made is not None
+    assert made.source.told("source") == "2 points, 1 on the source only (0 ringed); 1 not finite, not drawn"
+    assert made.axis == "step 0 to 9"
+    assert "1 not finite, not drawn" in drawn(made)[0]
+
+
 @given(_POINTS, _POINTS)
 @unhurried
 def test_any_two_histories_can_be_drawn(
@@ -85,7 +107,7 @@ def test_any_two_histories_can_be_drawn(
     if made is None:
         return
     for curve, picture in zip((made.source, made.target), drawn(made), strict=True):
-        tree = ElementTree.fromstring(picture)
+        tree = parsed(picture)
         across, down = map(float, tree.attrib["viewBox"].split()[2:])
         places = next(tree.iter("polyline")).attrib["points"].split()
         assert len(places) == curve.points - curve.not_finite
@@ -104,7 +126,7 @@ def test_the_page_draws_them_and_stays_inert() -> None:
     assert_inert(page)
     assert page.unclosed == []
     assert document.count('<svg class="curve"') == 2
-    assert "Source: 50 points, 1 of them on the source only" in document
+    assert "50 points, 1 on the source only" in page.words
     assert '<svg class="curve"' not in render(report())
 
 
@@ -125,9 +147,9 @@ def test_an_audit_draws_what_differs(fresh_server: FreshServer, tmp_path: Path) 
     found = audit(tmp_path, servers[0].uri, servers[1].uri, "--parity-max-findings", "100")
     assert found.status == 1
     document = (found.reports / "report.html").read_text(encoding="utf-8")
-    pictures = re.findall(r'<svg class="curve".*?</svg>', document)
+    pictures = re.findall(r'<svg class="curve".*?</p>', document, re.DOTALL)
     assert len(pictures) == 2 * MOST
-    marks = [(one.attrib["cx"], one.attrib["cy"]) for one in ElementTree.fromstring(pictures[1]).iter("circle")]
+    marks = [(one.attrib["cx"], one.attrib["cy"]) for one in parsed(pictures[1]).iter("circle")]
     assert len(marks) == 1
-    assert "Target: 10 points, 1 of them on the target only" in pictures[1]
+    assert "10 points, 1 on the target only" in pictures[1]
     assert "curves" not in found.report

@@ -84,6 +84,8 @@ class Recheck:
     checks: frozenset[str]
     covered: bool = False
     """Whether its scope and names are those of the report, or wider, so that what is not listed now is gone."""
+    own: tuple[str, ...] = ()
+    """Facets of own checks that were not green there: a recheck runs no own check, so nothing is known of them."""
 
     def wants(self, checks: Iterable[str]) -> bool:
         """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""

@@ -147,7 +147,7 @@ class Migration(Ends):
             )
             status = min(status, 1)
             judged = status and (again / "ledger.parquet").exists()
-            return status, read_damage(again / "report.json", target) if judged else None
+            return status, read_damage(again / "report.json", target, needed=False) if judged else None
 
         def repaired() -> list[Unread]:
             nonlocal status, left
@@ -156,14 +156,14 @@ class Migration(Ends):
             status, left, unread = repair(self.importing, damaged, self._import, audit, say)
             if last is not None:
                 print(last.read_text(encoding="utf-8", errors="replace"), end="", flush=True)
-            self._alone = len(left)
+            self._alone = len(left) + len(damaged.own)
             return unread
 
         if damaged.found:
             status = max(self._ended("run" if live else "import", repaired)[0], status)
         else:
             say("Nothing is known to be missing, doubled or different: nothing was written.")
-        for line in left_text(left, self.settings):
+        for line in left_text([*left, *damaged.own], self.settings):
             say(line)
         if lacking:
             self._complain(lacking)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Where a session keeps the inventory and the states.
 SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
+_ROWS: pytest.StashKey[OwnRows] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -96,6 +97,7 @@ def parity_record(request: pytest.FixtureRequest, parity_scope: Item | None) -> 
     from mlflow_parity.pytest_api.own_rows import OwnRows
 
     with OwnRows(_own(request), request.config.stash[SHARED], request.node.nodeid) as rows:
+        request.node.stash[_ROWS] = rows
         yield rows
 
 
@@ -103,6 +105,7 @@ def parity_record(request: pytest.FixtureRequest, parity_scope: Item | None) -> 
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """A test that has passed fails by the rows that it has recorded."""
     yield
-    recorded = getattr(item, "funcargs", {}).get("parity_record")
-    if recorded is not None:
-        recorded.end()
+    # by whatever name and way the test came to it
+    rows = item.stash.get(_ROWS, None)
+    if rows is not None:
+        rows.end()

@@ -71,6 +71,7 @@ def save(folder: Path, audit: Audit, result: Result, ledger: Path) -> None:
             "sides": {name: str(side.snapshot.root.resolve()) for name, side in audit.sides.items()},
             "ledger": str(ledger.resolve()),
             "green": result.green,
+            "selected": list(result.selection.items),
             "totals": {str(state): count for state, count in result.totals.items()},
             "copies": {pair.source.experiment_id: pair.target.experiment_id for pair in audit.scope.pairing.pairs},
             "scope": {name: [one.experiment_id for one in found] for name, found in _in_scope(audit).items()},
@@ -335,6 +336,8 @@ class OwnChecks:
         content = read_json(shared.folder / FILE)
         deleted = shared.settings.include_deleted
         self._copies: Mapping[str, str] = content["copies"]
+        self._origins = {copy: source for source, copy in self._copies.items()}
+        self._selected = frozenset(content["selected"])
         self._items = {
             "source": {
                 one.experiment_id: one for one in shared.items if one.family == "experiment" and not one.surplus
@@ -358,14 +361,16 @@ class OwnChecks:
         """Return what ledger and tests know an experiment of one side by.
 
         Raises:
-            NotRead: it is out of the audit's scope.
+            NotRead: it is out of the audit's scope, or was not selected.
         """
         found = self._items[side].get(experiment_id)
         if found is None and side == "target":
-            origin = next((one for one, copy in self._copies.items() if copy == experiment_id), "")
-            found = self._items["source"].get(origin)
-        if found is None:
-            raise NotRead(f"experiment {experiment_id} of the {side} is out of the scope of this audit")
+            found = self._items["source"].get(self._origins.get(experiment_id, ""))
+        if found is None or found.key not in self._selected:
+            raise NotRead(
+                f"experiment {found.name if found else experiment_id} of the {side} is no part of this audit, so no "
+                "row can be of it: select it too (-k, --parity-experiments), or ask for no parity_experiment"
+            )
         return found
 
     def _pairs(self, item: Item, source: OwnExperiment, target: OwnExperiment) -> list[OwnPair]:

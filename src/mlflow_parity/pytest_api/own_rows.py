@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,10 +17,10 @@ import pytest
 
 from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.waivers.waivers import WaiverBook
-from mlflow_parity.comparing.difference import Difference, outcome
+from mlflow_parity.comparing.difference import Difference, facet_state, outcome
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import make_folder
-from mlflow_parity.core.text import counted
+from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import OWN_FACET, Row, State
 from mlflow_parity.pytest_api.own_checks import OwnChecks, OwnComparison, OwnExperiment, OwnPair, OwnRun
 from mlflow_parity.reporting.ledger import LedgerWriter, append
@@ -35,18 +37,8 @@ STATES = (State.MATCH, State.MISMATCH, State.UNVERIFIED)
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 #: Rows that the message of a test names.
 _NAMED = 5
-
-
-@dataclass(slots=True)
-class _Line:
-    """One row as a process writes it down."""
-
-    item: str
-    row: dict[str, Any]
-    key: str
-    source: Any
-    target: Any
-    explanation: str
+#: What tells a row from others.
+_KEYS = ("item", "facet", "kind", "source_id", "target_id")
 
 
 class OwnRows:
@@ -61,8 +53,8 @@ class OwnRows:
     def __init__(self, checks: OwnChecks, shared: Shared, node_id: str) -> None:
         if shared.settings.subset is not None:
             raise UsageProblem(
-                "parity_record: rows of own checks are not joined with those of other parts (--parity-subset): leave "
-                "this test out (--deselect), and run it in an audit of the whole"
+                "parity_record: merge does not join rows of own checks, so they cannot be in a part (--parity-subset): "
+                "leave this test out (--deselect), and run it in an audit of the whole"
             )
         self._checks = checks
         self._redact = shared.redactor
@@ -75,7 +67,8 @@ class OwnRows:
 
     def __enter__(self) -> OwnRows:
         make_folder(self._path.parent)
-        self._file = self._path.open("w", encoding="utf-8")
+        # each line at once: a session may end within a test, and its rows count all the same
+        self._file = self._path.open("w", encoding="utf-8", buffering=1)
         return self
 
     def __exit__(
@@ -108,31 +101,36 @@ class OwnRows:
         __tracebackhide__ = True
         if not isinstance(facet, str) or not _NAME.fullmatch(facet):
             raise UsageProblem(
-                f"parity_record: {facet!r} cannot name a rule: up to 40 of a-z, 0-9, _, . and -, with a letter or "
-                "digit first, as in 'model-card'"
+                f"parity_record: {self._shown(facet)} cannot name a rule: up to 40 of a-z, 0-9, _, . and -, with a "
+                "letter or digit first, as in 'model-card'"
             )
-        found = _state(state)
-        item, row = self._row(of, f"{OWN_FACET}{facet}", found)
-        line = _Line(item.key, {**row, "state": found.value}, str(key), source, target, str(explanation))
+        found = _state(state, self._redact)
+        item, kind, name, ids, by = self._object(of)
+        told = {"experiment": item.label, "name": name, "paired_by": by, "test": self._test, "state": found.value}
+        told |= {"key": str(key), "source": _plain(source), "target": _plain(target), "explanation": str(explanation)}
+        row = [item.key, f"{OWN_FACET}{facet}", kind, ids.get("source"), ids.get("target"), told]
         assert self._file is not None
-        self._file.write(json.dumps(asdict(line), default=repr) + "\n")
+        self._file.write(json.dumps(row) + "\n")
         self._rows += 1
         if not found.green:
             self._red += 1
             if len(self._told) < _NAMED:
-                name = row["name"] or row["source_id"] or row["target_id"]
-                # before anything is cut short: half a secret could not be recognised
-                ours, theirs, more, name, key = map(
-                    self._redact, (repr(source), repr(target), str(explanation), str(name), str(key))
-                )
-                values = f": source {ours:.80}, target {theirs:.80}" if (source, target) != (None, None) else ""
-                what = f"{facet} {key}".strip()
+                values = ""
+                if source is not None or target is not None:
+                    values = f": source {self._shown(told['source'])}, target {self._shown(told['target'])}"
+                more = f" ({self._shown(explanation, 160)})" if explanation else ""
+                what = f"{facet} {self._shown(key)}".strip()
                 self._told.append(
-                    f"{found.value} {what} of {row['kind']} {name}{values}{f' ({more:.160})' if more else ''}"
+                    f"{found.value} {what} of {kind} {self._shown(name or 'without a name')}{values}{more}"
                 )
 
-    def _row(self, of: object, facet: str, state: State) -> tuple[Item, dict[str, Any]]:
-        """Return whose the row is, and its fields."""
+    def _shown(self, value: object, most: int = 80) -> str:
+        """Return a value for a line of the terminal; before it is cut, as half a secret could not be recognised."""
+        text = value if isinstance(value, str) else repr(value)
+        return shorten(visible(self._redact(text)), most)
+
+    def _object(self, of: object) -> tuple[Item, str, str, Mapping[str, str], str]:
+        """Return whose a row is: the item, kind, name and ids by side of its object, and how that was paired."""
         if isinstance(of, OwnPair):
             item, kind, name = self._checks.item_of(of.source.side, of.source.experiment_id), "run", of.source.name
             ids = {"source": of.source.run_id, "target": of.target.run_id}
@@ -150,17 +148,7 @@ class OwnRows:
                 f"parity_record: the first argument is a {type(of).__name__}; give a pair of parity_pairs, a run, an "
                 "experiment, or parity_experiment itself"
             )
-        return item, {
-            "experiment": item.label,
-            "kind": kind,
-            "name": name,
-            "source_id": ids.get("source"),
-            "target_id": ids.get("target"),
-            "facet": facet,
-            "paired_by": by,
-            "findings": int(not state.green),
-            "note": self._test,
-        }
+        return item, kind, name, ids, by
 
     def end(self) -> None:
         """Fail the test where a row is not green; skip it where there is none, as then it has shown nothing."""
@@ -175,42 +163,83 @@ class OwnRows:
             pytest.fail("\n".join([said, *(f"  {one}" for one in others)]), pytrace=False)
 
 
-def _state(state: object) -> State:
-    if isinstance(state, bool):
+def _state(state: object, redact: Callable[[str], str]) -> State:
+    # NumPy's, too
+    if isinstance(state, bool) or type(state).__name__ in ("bool_", "bool"):
         return State.MATCH if state else State.MISMATCH
     names = [one.value for one in STATES]
     text = state.value if isinstance(state, State) else state
-    if text not in names:
-        raise UsageProblem(f"parity_record: {text!r} is no state of an own check; give True, False, {', '.join(names)}")
+    if not isinstance(text, str) or text not in names:
+        shown = shorten(visible(redact(repr(text))), 80)
+        raise UsageProblem(f"parity_record: {shown} is no state of an own check; give True, False, {', '.join(names)}")
     return State(text)
 
 
-def take_in(shared: Shared, result: Result, ledger: Path) -> int:
-    """Add to the result and to its ledger what own checks have recorded; return how many rows that were."""
+def _plain(value: object) -> Any:
+    """Return a value as JSON can hold it, or how Python shows it."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)
+    return value
+
+
+def take_in(shared: Shared, result: Result, ledger: Path) -> tuple[int, int]:
+    """Add to the result and to its ledger what own checks have recorded; return how many rows, and how many are red.
+
+    What was said more than once of one facet of one object is one row.
+    """
     if not (shared.folder / FOLDER).is_dir():
-        return 0
+        return 0, 0
     items = {item.key: item for item in shared.items}
     more = shared.folder / "own-rows.parquet"
+    red = 0
     with LedgerWriter(more, redact=shared.redactor) as writer:
         recorder = Recorder(result, writer, WaiverBook(), shared.settings.max_findings, shared.redactor)
-        for line in _lines(shared.folder / FOLDER):
-            row = Row(**{**line.row, "state": State(line.row["state"])})
-            found = [] if row.state.green else [_difference(line, row)]
-            recorder.outcome(items[line.item], outcome(row, found))
+        try:
+            for item, row, found in _rows(shared.folder):
+                judged = recorder.outcome(items[item], outcome(row, found))
+                red += not judged.row.state.green
+        except sqlite3.Error as error:
+            raise UsageProblem(
+                f"rows of own checks could not be sorted: {error}; set TMPDIR to a larger place"
+            ) from None
     if recorder.rows:
         append(ledger, more)
         result.explained += recorder.explainer.calls
-    return recorder.rows
+    return recorder.rows, red
 
 
-def _difference(line: _Line, row: Row) -> Difference:
-    return Difference(line.key, row.state, row.facet, line.source, line.target, line.explanation)
+def _rows(folder: Path) -> Iterator[tuple[str, Row, list[Difference]]]:
+    """Yield the key of the item, the row and what differs, object by object; on disk, as there may be many."""
+    with closing(sqlite3.connect(folder / "own-rows.sqlite")) as database:
+        columns = (*_KEYS, "told")
+        database.execute(f"CREATE TABLE rows ({', '.join(columns)})")
+        database.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * len(columns))})", _lines(folder / FOLDER))  # noqa: S608
+        ordered = database.execute(f"SELECT * FROM rows ORDER BY {', '.join(_KEYS)}, rowid")  # noqa: S608
+        for (item, facet, kind, source_id, target_id), group in groupby(ordered, key=lambda one: one[:5]):
+            every = [json.loads(one[-1]) for one in group]
+            found = [_difference(one, facet) for one in every if one["state"] != State.MATCH.value]
+            row = Row(
+                experiment=every[0]["experiment"], kind=kind, name=every[0]["name"], source_id=source_id,
+                target_id=target_id, facet=facet, state=facet_state(found), paired_by=every[0]["paired_by"],
+                note=", ".join(dict.fromkeys(one["test"] for one in every)),
+            )  # fmt: skip
+            yield item, row, found
 
 
-def _lines(folder: Path) -> Iterator[_Line]:
+def _difference(told: Mapping[str, Any], facet: str) -> Difference:
+    # deepdiff explains what has a key
+    return Difference(
+        told["key"] or facet, State(told["state"]), facet, told["source"], told["target"], told["explanation"]
+    )
+
+
+def _lines(folder: Path) -> Iterator[list[Any]]:
     """Yield what was recorded, test by test; the last line of a process that was killed may be half of one."""
     for path in sorted(folder.glob("*.jsonl")):
         with path.open(encoding="utf-8") as lines:
             for text in lines:
                 if text.endswith("\n"):
-                    yield _Line(**json.loads(text))
+                    *fields, told = json.loads(text)
+                    yield [*fields, json.dumps(told)]

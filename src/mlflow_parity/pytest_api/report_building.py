@@ -32,6 +32,7 @@ from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting import markdown
+from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.curves import Curves, Key, curves_of
 from mlflow_parity.reporting.part_report import NOTHING_RAN
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
@@ -40,6 +41,7 @@ from mlflow_parity.reporting.write import ReportFolder
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
     from mlflow_parity.core.verdict import Finding
+    from mlflow_parity.pairing.by_kind import ExperimentPair
     from mlflow_parity.reporting.report import SideReport
     from mlflow_parity.snapshot.views import SnapshotView
 
@@ -176,6 +178,9 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         names = ", ".join(main.unfound[:5])
         what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
         reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
+    if recheck is not None and recheck.own:
+        what = f"{', '.join(recheck.own)} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
+        reasons.insert(0, f"{what}, and a recheck runs no own check: run them again without --parity-recheck")
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         reasons = [unwritten, *green, *reasons]
@@ -236,16 +241,26 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     )
 
 
+def shared_by_differing_runs(audit: Audit, ledger: Path) -> tuple[str, ...]:
+    """Return what the runs that differ have in common, a line each."""
+    pairing = audit.scope.pairing
+    sources = [*(pair.source for pair in pairing.pairs), *pairing.missing]
+    return in_common(ledger, audit.sides["source"].snapshot, sources)
+
+
 def drawn_histories(audit: Audit, findings: Iterable[Finding]) -> dict[Key, Curves]:
     """Return the metric histories of some findings, as far as this process has them."""
     ours, theirs = (audit.sides[name].snapshot for name in SIDES)
 
+    by_name: dict[str, list[ExperimentPair]] = {}
+    for pair in audit.scope.pairing.pairs:
+        by_name.setdefault(pair.source.name, []).append(pair)
+
     def places(experiment: str) -> Iterator[tuple[SnapshotView, SnapshotView]]:
-        for pair in audit.scope.pairing.pairs:
-            if pair.source.name == experiment:
-                views = ours.view(pair.source), theirs.view(pair.target)
-                if not any(view.problem("metrics") for view in views):
-                    yield views
+        for pair in by_name.get(experiment, ()):
+            views = ours.view(pair.source), theirs.view(pair.target)
+            if not any(view.problem("metrics") for view in views):
+                yield views
 
     return curves_of(findings, places)
 

@@ -41,13 +41,13 @@ from mlflow_parity.pytest_api.report_building import (
     drawn_histories,
     not_green_checks,
     on_neither_side,
+    shared_by_differing_runs,
 )
 from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
-from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Progress
 from mlflow_parity.reporting.report import Report
@@ -232,7 +232,7 @@ class Main(Shared):
             if terminal.isatty:
                 progress.foresee(foresee(self.audit.probes(selection)))
             self.result = self.audit.run(selection, ledger, progress)
-        self.result.in_common = self._in_common(self.audit)
+        self.result.in_common = shared_by_differing_runs(self.audit, self.ledger)
         for known in self.known:
             known.finish()
             self.notes += known.notes(self.redactor)
@@ -248,17 +248,17 @@ class Main(Shared):
         write_json(self.folder / SELECTED, {"checks": sorted(self.selected)})
         own_checks.save(self.folder, self.audit, self.result, self.ledger)
 
-    def _in_common(self, audit: Audit) -> tuple[str, ...]:
-        """Return what the runs that differ have in common."""
-        pairing = audit.scope.pairing
-        sources = [*(pair.source for pair in pairing.pairs), *pairing.missing]
-        return in_common(self.ledger, audit.sides["source"].snapshot, sources)
-
-    def _take_in_own_rows(self, audit: Audit, result: Result) -> None:
-        """Add what own checks have recorded, which may be what is red."""
-        if (rows := own_rows.take_in(self, result, self.ledger)) > 0:
-            self.notes.append(f"{counted(rows, 'rows')} by own checks (parity_record), named {OWN_FACET}…")
-            result.in_common = self._in_common(audit)
+    def _take_in_own_rows(self, audit: Audit, result: Result) -> Exception | None:
+        """Add what own checks have recorded, which may be what is red; return why it could not be."""
+        try:
+            rows, red = own_rows.take_in(self, result, self.ledger)
+            if rows:
+                self.notes.append(f"{counted(rows, 'rows')} by own checks (parity_record), named {OWN_FACET}…")
+            if red:
+                result.in_common = shared_by_differing_runs(audit, self.ledger)
+        except (OSError, ParityError) as error:
+            return error
+        return None
 
     def every_check(self) -> list[str]:
         """Return the node ids of all checks that pytest collects by itself, for whoever audits without pytest."""
@@ -363,12 +363,15 @@ class Main(Shared):
             elif not self.no_verdict:
                 self.ends(_STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
-        self._take_in_own_rows(self.audit, self.result)
-        if exit_status == 0 and (not self.result.green or self.unfound):
+        lost = self._take_in_own_rows(self.audit, self.result)
+        recheck = self.settings.recheck
+        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own)):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
+            if lost is not None:
+                raise lost
             report = replace(report, ledger_digest=file_sha256(self.ledger), earlier=self.reports.earlier)
             self.written = self.reports.finish(report, self.ledger, drawn_histories(self.audit, report.findings))
         except (OSError, ParityError) as error:

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.comparing.histories import HistoryView, differing_points, value_of
+from mlflow_parity.core.digests import series_matrix
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Finding, State
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Curves of one page, and points of a history that is drawn at most.
 MOST, LONGEST = 24, 200_000
+#: Findings that are looked at for them, and experiments: the tables of each are loaded.
+_TRIED, _PLACES = 200, 12
 #: Parts of a long history: of each its least and its greatest value are drawn. Points that are marked.
 _PARTS, _MARKS = 100, 40
 _WIDE, _HIGH, _LEFT, _TOP, _DEEP = 420, 130, 8, 18, 92
@@ -38,10 +42,17 @@ class Curve:
     only_here: int
     not_finite: int
 
+    def told(self, side: str) -> str:
+        """Return what the picture shows, and what it does not."""
+        words = f"{counted(self.points, 'points')}, {self.only_here:,} on the {side} only"
+        if len(self.marks) < self.only_here:
+            words += f" ({len(self.marks):,} ringed)"
+        return words + (f"; {self.not_finite:,} not finite, not drawn" if self.not_finite else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The two histories of a metric; ``axis`` says what goes to the right: ``step``, ``ms`` or ``point``."""
+    """The two histories of a metric; ``axis`` says what goes to the right, from where to where."""
 
     source: Curve
     target: Curve
@@ -62,19 +73,23 @@ def curves_of(findings: Iterable[Finding], places: Places) -> dict[Key, Curves]:
     What is not there any more, as workers read it, or too long has none: its finding says it in words all the same.
     """
     found: dict[Key, Curves] = {}
-    views: dict[str, list[tuple[HistoryView, HistoryView]]] = {}
-    for one in findings:
+    views: list[tuple[HistoryView, HistoryView]] = []
+    opened: list[str] = []
+    wanted = (one for one in findings if (one.kind, one.facet, one.state) == ("run", "metrics", State.MISMATCH))
+    for one in islice(wanted, _TRIED):
         if len(found) >= MOST:
             break
-        if (one.kind, one.facet, one.state) != ("run", "metrics", State.MISMATCH):
-            continue
         if one.source_id is None or one.target_id is None:
             continue
         try:
-            if one.experiment not in views:
-                # views hold tables of a whole experiment
-                views = {one.experiment: [*places(one.experiment)]}
-            made = _curves(views[one.experiment], one.source_id, one.target_id, one.key)
+            if opened[-1:] != [one.experiment]:
+                if len(opened) >= _PLACES:
+                    break
+                opened.append(one.experiment)
+                # one at a time, as they hold tables of a whole experiment
+                views = []
+                views = [*places(one.experiment)]
+            made = _curves(views, one.source_id, one.target_id, one.key)
         except (ParityError, OSError):
             continue
         if made is not None:
@@ -89,7 +104,7 @@ def _curves(
         ours, theirs = source.histories(source_id).get(key), target.histories(target_id).get(key)
         if ours is None or theirs is None or ours.error or theirs.error:
             continue
-        if max(ours.points, theirs.points) > LONGEST:
+        if max(ours.points, theirs.points) > LONGEST or (ours.points, ours.digest) == (theirs.points, theirs.digest):
             return None
         return compared(source.points(source_id, key), target.points(target_id, key))
     return None
@@ -100,28 +115,38 @@ def compared(ours: Series, theirs: Series) -> Curves | None:
     only = differing_points(ours, theirs)
     if not any(only):
         return None
-    axis = "point"
-    for name in ("step", "ms"):
-        values = [column for one in (ours, theirs) for column in (one.steps if name == "step" else one.timestamps)]
-        if len(values) and min(values) != max(values):
-            axis = name
-            break
-    return Curves(_curve(ours, only[0], axis), _curve(theirs, only[1], axis), axis)
+    matrices = [series_matrix(one).tolist() for one in (ours, theirs)]
+    # by step, else by time, else in order
+    across = [[row[0] for row in rows] for rows in matrices]
+    name = "step"
+    if _ends(across)[0] == _ends(across)[1]:
+        across, name = [[row[1] for row in rows] for rows in matrices], "ms"
+    if _ends(across)[0] == _ends(across)[1]:
+        across, name = [list(range(1, len(rows) + 1)) for rows in matrices], "point"
+    low, high = _ends(across)
+    source, target = (_curve(rows, at, one) for rows, at, one in zip(matrices, across, only, strict=True))
+    return Curves(source, target, f"{name} {low} to {high}")
 
 
-def _curve(series: Series, only: Counter[tuple[int, int, int]], axis: str) -> Curve:
-    across = {"step": series.steps.tolist(), "ms": series.timestamps.tolist()}.get(axis, range(len(series.values)))
-    every = [(float(x), float(y)) for x, y in zip(across, series.values.tolist(), strict=True)]
-    finite = [point for point in every if math.isfinite(point[1])]
-    marks = []
-    if axis != "point":
-        at = ((float(step if axis == "step" else time), value_of(bits)) for step, time, bits in sorted(only))
-        marks = [point for point in at if math.isfinite(point[1])]
-    else:
-        wanted = {value_of(bits) for _, _, bits in only}
-        marks = [point for point in finite if point[1] in wanted]
-    step = max(-(-len(marks) // _MARKS), 1)
-    return Curve(tuple(_reduced(finite)), tuple(marks[::step]), len(every), only.total(), len(every) - len(finite))
+def _ends(across: list[list[int]]) -> tuple[int, int]:
+    values = [value for one in across for value in one]
+    return min(values), max(values)
+
+
+def _curve(rows: list[list[int]], across: list[int], only: Counter[tuple[int, int, int]]) -> Curve:
+    """Return one side; ``rows`` are step, time and bits of the value, ``across`` where each stands."""
+    finite: list[Point] = []
+    marks: list[Point] = []
+    left = Counter(only)
+    for (step, time, bits), x in zip(rows, across, strict=True):
+        point = float(x), value_of(bits)
+        seen = math.isfinite(point[1])
+        finite += [point] * seen
+        if left[step, time, bits] > 0:
+            left[step, time, bits] -= 1
+            marks += [point] * seen
+    every = max(-(-len(marks) // _MARKS), 1)
+    return Curve(tuple(_reduced(finite)), tuple(marks[::every]), len(rows), only.total(), len(rows) - len(finite))
 
 
 def _reduced(points: list[Point]) -> list[Point]:
@@ -141,8 +166,8 @@ def drawn(curves: Curves) -> tuple[Markup, Markup]:
     across = _scale([x for x, _ in every])
     up = _scale([y for _, y in every])
     return (
-        _drawn("Source", curves.source, curves.axis, across, up),
-        _drawn("Target", curves.target, curves.axis, across, up),
+        _drawn(curves.source, "source", curves.axis, across, up),
+        _drawn(curves.target, "target", curves.axis, across, up),
     )
 
 
@@ -157,27 +182,24 @@ def _share(value: float, scale: tuple[float, float]) -> float:
     return (value / 2 - low) / ((high - low) or 1.0)
 
 
-def _drawn(side: str, curve: Curve, axis: str, across: tuple[float, float], up: tuple[float, float]) -> Markup:
+def _drawn(curve: Curve, side: str, axis: str, across: tuple[float, float], up: tuple[float, float]) -> Markup:
     from markupsafe import Markup
 
     def at(point: Point) -> tuple[float, float]:
         wide, high = _WIDE - 2 * _LEFT, _DEEP
         return round(_LEFT + wide * _share(point[0], across), 1), round(_TOP + high * (1 - _share(point[1], up)), 1)
 
-    words = f"{side}: {counted(curve.points, 'points')}, {curve.only_here:,} of them on the {side.lower()} only"
-    words += f", {curve.not_finite:,} not finite and not drawn" if curve.not_finite else ""
-    line = " ".join(f"{x},{y}" for x, y in map(at, curve.line))
-    dots = [*curve.line] if len(curve.line) == 1 else []
+    # what is a point by itself is no line
+    dots = curve.line if len(curve.line) == 1 else ()
     parts = [
-        Markup('<svg class="curve" role="img" aria-label="{}" viewBox="0 0 {} {}">').format(words, _WIDE, _HIGH),
-        Markup('<polyline points="{}"></polyline>').format(line),
+        # the words below it say the same
+        Markup('<svg class="curve" aria-hidden="true" viewBox="0 0 {} {}">').format(_WIDE, _HIGH),
+        Markup('<polyline points="{}"></polyline>').format(" ".join(f"{x},{y}" for x, y in map(at, curve.line))),
         *(Markup('<circle class="dot" cx="{}" cy="{}" r="2"></circle>').format(*at(point)) for point in dots),
         *(Markup('<circle cx="{}" cy="{}" r="3"></circle>').format(*at(point)) for point in curve.marks),
         Markup('<text x="{}" y="12">{:.6g}</text>').format(_LEFT, up[1]),
         Markup('<text x="{}" y="{}">{:.6g}</text>').format(_LEFT, _HIGH - 4, up[0]),
-        Markup('<text x="{}" y="{}" text-anchor="end">{} {:.15g} to {:.15g}</text>').format(
-            _WIDE - _LEFT, _HIGH - 4, axis, *across
-        ),
-        Markup("</svg>"),
+        Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(_WIDE - _LEFT, _HIGH - 4, axis),
+        Markup('</svg>\n<p class="soft">{}</p>').format(curve.told(side)),
     ]
     return Markup("").join(parts)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.settings import Settings
 from collections import Counter
 
-from mlflow_parity.core.verdict import State
+from mlflow_parity.core.verdict import OWN_FACET, State
 from mlflow_parity.reporting.ledger import count_states
 
 
@@ -49,9 +49,21 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
         raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
+    own = tuple(
+        dict.fromkeys(
+            one["facet"].partition(" ")[2]
+            for one in report["coverage"]
+            if one["facet"].partition(" ")[2].startswith(OWN_FACET) and not _GREEN.issuperset(one["counts"])
+        )
+    )
+    if own and not checks:
+        raise UsageProblem(
+            f"--parity-recheck: what was not green in {path} was found by own checks alone ({', '.join(own)}), and a "
+            "recheck runs none: run them again without --parity-recheck"
+        )
     if not checks:
         raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
-    return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings))
+    return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings), own)
 
 
 def _covers(report: Mapping[str, Any], settings: Settings) -> bool:

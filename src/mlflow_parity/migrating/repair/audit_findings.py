@@ -67,6 +67,8 @@ class Left:
     identity: str
     name: str
     why: str
+    own: str = ""
+    """The facet, where an own check says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +81,16 @@ class Damaged:
     """Source objects that may be whole: nothing is known to be wrong, and something could not be judged."""
     unpaired: tuple[Left, ...] = ()
     """Target objects of which the source has none, as far as the audit can tell."""
+    own: tuple[Left, ...] = ()
+    """What own checks say, which no repair knows or judges again."""
 
 
-def read_damage(report: Path, target: Location) -> Damaged:
+def read_damage(report: Path, target: Location, *, needed: bool = True) -> Damaged:
     """Return what an audit found, object by object, from the ledger beside its report.
 
     Raises:
         UsageProblem: it is no report or has no verdict, is of other servers, its ledger is gone or another's, or
-            nothing in it is red.
+            nothing in it is red although that is ``needed``.
     """
     content = read_report(str(report), "--report")
     # a snapshot may have stood for the source
@@ -97,7 +101,7 @@ def read_damage(report: Path, target: Location) -> Damaged:
     if ledger is None:
         raise UsageProblem(f"--report: there is no ledger.parquet beside {report}; audit again, and give that report")
     damaged = gather(read_rows(ledger))
-    if not damaged.found and not damaged.left:
+    if needed and not (damaged.found or damaged.left or damaged.own):
         raise UsageProblem(f"--report: {report} has nothing that is not green: there is nothing to repair")
     return damaged
 
@@ -125,7 +129,9 @@ def gather(rows: Iterable[Row]) -> Damaged:
         if row.facet.startswith(OWN_FACET):
             identity = str(row.source_id or row.target_id)
             why = f"{row.facet} is a rule of an own check ({row.note}), and nothing that a repair knows"
-            own.setdefault((row.kind, identity, row.facet), Left(row.kind, identity, row.name or row.experiment, why))
+            own.setdefault(
+                (row.kind, identity, row.facet), Left(row.kind, identity, row.name or row.experiment, why, row.facet)
+            )
             continue
         if row.source_id is None:
             why = "it is only on the target: the source has no such object, so it is not ours to delete"
@@ -154,8 +160,8 @@ def gather(rows: Iterable[Row]) -> Damaged:
         for (kind, name, place), parts in lists.items()
     ]
     left += [Left(*key, names[key][1], UNREAD) for key in sorted(states) if not states[key] & _WRONG]
-    left += [*unpaired.values(), *own.values()]
-    return Damaged(found, left, frozenset(unread), tuple(unpaired.values()))
+    left += unpaired.values()
+    return Damaged(found, left, frozenset(unread), tuple(unpaired.values()), tuple(own.values()))
 
 
 def container_of(kind: str, identity: str) -> Key:
@@ -181,9 +187,9 @@ def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
 
 def left_text(left: Iterable[Left], settings: Settings) -> list[str]:
     """Return the lines that say what a repair left as it is, and how to audit again what nobody could judge."""
-    once = {(one.kind, one.identity or one.why): one for one in left}.values()
+    once = {(one.kind, one.identity or one.why, one.own): one for one in left}.values()
     lines = [f"left alone: {one.kind} {one.name} ({one.identity or '-'}): {one.why}" for one in once]
-    if once:
+    if not all(one.own for one in once):
         report = shlex.quote(str(settings.reports / "repair" / "report.json"))
         lines.append(
             "What is left alone is for a human: make it equal by hand, or delete it on the target, and audit again; or "
