@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import pytest
+
 from mlflow_parity import __version__
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.running import Audit
@@ -50,6 +52,12 @@ TITLES: dict[Family, str] = {
     "model": "registered models",
     "prompt": "prompts",
     "server": "server-level objects",
+}
+
+#: Why there is no verdict, by pytest's exit status.
+STOPPED = {
+    int(pytest.ExitCode.TESTS_FAILED): "a check could not be collected",
+    int(pytest.ExitCode.INTERRUPTED): "pytest was interrupted before the audit was done",
 }
 
 

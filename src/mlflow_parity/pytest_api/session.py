@@ -36,6 +36,7 @@ from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, sel
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import (
+    STOPPED,
     TITLES,
     build_report,
     drawn_histories,
@@ -361,7 +362,7 @@ class Main(Shared):
                 exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED)
                 self.ends(self.nothing_ran, exit_status)
             elif not self.no_verdict:
-                self.ends(_STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
+                self.ends(STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
         lost = self._take_in_own_rows(self.audit, self.result)
         recheck = self.settings.recheck
@@ -392,10 +393,3 @@ class Main(Shared):
         if self.cluster is not None:
             self.cluster.close()
         self._scratch.close()
-
-
-#: Why there is no verdict, by pytest's exit status.
-_STOPPED = {
-    int(pytest.ExitCode.TESTS_FAILED): "a check could not be collected",
-    int(pytest.ExitCode.INTERRUPTED): "pytest was interrupted before the audit was done",
-}
