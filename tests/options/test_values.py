@@ -503,6 +503,8 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
         "mlflow_parity.core.scope",
         "mlflow_parity.options",
         "mlflow_parity.plugin",
+        "mlflow_parity.pytest_api",
+        "mlflow_parity.pytest_api.fixtures",
     }
 
 
