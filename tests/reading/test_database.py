@@ -283,7 +283,7 @@ def test_no_page_is_sure_to_be_believed(seeded: Server, tmp_path: Path, monkeypa
         assert all(one.error is None for batch in reader.histories(first) for one in batch)
         assert "2 histories of 1 experiment were read by the API too" in reader.told
         monkeypatch.setattr(trust, "_OF_THOUSAND", 1000)
-        monkeypatch.setattr(reader_module, "_CHANCE", _Prefers({"loss"}))
+        monkeypatch.setattr(reader_module, "_CHANCE", _Prefers(frozenset({"loss"})))
         with pytest.raises(ReadError, match=f"disagree on the history of 'loss' of run {other}"):
             [*reader.histories([altered])]
 
@@ -382,7 +382,8 @@ def _loose(table: str) -> str:
 class _Prefers(random.Random):
     """Chance that takes one of these names where there is one."""
 
-    def __init__(self, names: set[str]) -> None:
+    # until Python 3.10 what is given to the class is a seed too, and no set can be one
+    def __init__(self, names: frozenset[str]) -> None:
         super().__init__()
         self.names = names
 
@@ -422,7 +423,7 @@ def test_rows_that_contradict_are_named_and_never_taken(
     both_ways = "disagree" in said
     monkeypatch.setattr(trust, "_BOTH_WAYS", 1000 if both_ways else 0)
     monkeypatch.setattr(trust, "_OF_THOUSAND", 0)
-    monkeypatch.setattr(reader_module, "_CHANCE", _Prefers({"odd", "loss"}))
+    monkeypatch.setattr(reader_module, "_CHANCE", _Prefers(frozenset({"odd", "loss"})))
     told: list[str] = []
     try:
         with closing(opened_beside(seeded.uri, _altered(_copied(seeded, tmp_path), statement))) as reader:
