@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,20 @@ def run_own(folder: Path, servers: tuple[Server, Server], *arguments: str) -> Au
     command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri, *arguments]
     done = warm.run(command, kind="audit", cwd=folder, env=clean_environment())
     return AuditRun(done.returncode, done.stdout + done.stderr, folder / "reports")
+
+
+@contextmanager
+def a_late_tag(server: Server) -> Iterator[None]:
+    """One run of the experiment "shop" has a tag too many."""
+    seed = Seeder(server.uri)
+    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
+    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
+    late = {"run_id": runs[0]["info"]["run_id"], "key": "late"}
+    seed.log(late["run_id"], tags={"late": "1"})
+    try:
+        yield
+    finally:
+        seed.call("POST", "runs/delete-tag", late)
 
 
 @pytest.fixture
@@ -286,15 +302,8 @@ def test_a_recheck_is_not_green_over_own_rows(servers: tuple[Server, Server], pr
     (project / "test_release_rules.py").write_text(
         "def test_mine(parity_experiment, parity_record):\n    parity_record(parity_experiment, 'mine', False)\n"
     )
-    seed = Seeder(servers[1].uri)
-    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
-    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
-    late = {"run_id": runs[0]["info"]["run_id"], "key": "late"}
-    seed.log(late["run_id"], tags={"late": "1"})
-    try:
+    with a_late_tag(servers[1]):
         first = run_own(project, servers, "--parity-experiments", "shop")
-    finally:
-        seed.call("POST", "runs/delete-tag", late)
     assert {row.facet for row in first.red_rows()} == {"tags", "own:mine"}
     report = str(first.reports / "report.json")
     again = audit(
@@ -354,15 +363,8 @@ def test_a_red_ledger_is_red_whatever_own_checks_say(servers: tuple[Server, Serv
     """A check that passes cannot hide a difference in what it did not look at."""
     (project / "test_release_rules.py").unlink()
     (project / "test_mine.py").write_text("def test_params(parity_pairs):\n    assert len(parity_pairs) in (0, 3)\n")
-    seed = Seeder(servers[1].uri)
-    found = seed.call("GET", "experiments/get-by-name", {"experiment_name": "shop"})["experiment"]
-    runs = seed.call("POST", "runs/search", {"experiment_ids": [found["experiment_id"]]})["runs"]
-    late = {"run_id": runs[0]["info"]["run_id"], "key": "late"}
-    seed.log(late["run_id"], tags={"late": "1"})
-    try:
+    with a_late_tag(servers[1]):
         run = run_own(project, servers)
-    finally:
-        seed.call("POST", "runs/delete-tag", late)
     assert run.status == 1, run.output
     assert "3 passed" in run.output
     assert {found[:3] for found in run.findings()} == {("tags", "late", "extra")}

@@ -21,7 +21,7 @@ default_permission = NO_PERMISSIONS
 database_uri = sqlite:///{folder}/auth.db
 admin_username = {admin[0]}
 admin_password = {admin[1]}
-# else each request hashes the password anew, which is most of its time
+# else each request hashes the password again, which is most of its time
 auth_cache_ttl_seconds = 600
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """

@@ -87,9 +87,17 @@ def _unread(run: Run, histories: Mapping[str, HistoryKey], side: str) -> list[Di
 
 def differing_points(ours: Series, theirs: Series) -> tuple[Counter[_Point], Counter[_Point]]:
     """Return the points (step, time in ms, bits of the value) that only one side has, but for what rules allow."""
-    only_ours, only_theirs, kept = _multiset_difference(series_matrix(ours), series_matrix(theirs))
-    _apply_rules(only_ours, only_theirs, kept)
+    only_ours, only_theirs, _ = _judged(series_matrix(ours), series_matrix(theirs))
     return only_ours, only_theirs
+
+
+def _judged(
+    ours: NDArray[np.int64], theirs: NDArray[np.int64]
+) -> tuple[Counter[_Point], Counter[_Point], Counter[str]]:
+    """Return the points that only one side has, but for what rules allow, and how many each rule covers."""
+    only_ours, only_theirs, kept = _multiset_difference(ours, theirs)
+    rules = _apply_rules(only_ours, only_theirs, kept)
+    return only_ours, only_theirs, rules
 
 
 def _compare_points(
@@ -97,8 +105,7 @@ def _compare_points(
 ) -> list[Difference]:
     ours = series_matrix(source.points(source_id, key))
     theirs = series_matrix(target.points(target_id, key))
-    only_ours, only_theirs, kept = _multiset_difference(ours, theirs)
-    rules = _apply_rules(only_ours, only_theirs, kept)
+    only_ours, only_theirs, rules = _judged(ours, theirs)
     found = [
         Difference(key, State.EXPECTED, rule, note=f"{count} point{'s' * (count != 1)}")
         for rule, count in sorted(rules.items())

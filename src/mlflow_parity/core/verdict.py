@@ -50,6 +50,11 @@ SEVERITY: tuple[State, ...] = (
 OWN_FACET = "own:"
 
 
+def is_own(facet: str) -> bool:
+    """Whether a facet, with or without its kind before it, is one that a user's own checks recorded."""
+    return facet.rpartition(" ")[2].startswith(OWN_FACET)
+
+
 #: States of an object without a counterpart: all its facets have them too.
 WITHOUT_COUNTERPART = (State.MISSING, State.AMBIGUOUS)
 

@@ -44,7 +44,7 @@ _KEYS = ("item", "facet", "kind", "source_id", "target_id")
 class OwnRows:
     """The value of the fixture ``parity_record``: adds rows to the ledger for one test.
 
-    ``node_id`` is that of the test; a test that is run again writes its rows anew.
+    ``node_id`` is that of the test; a test that is run again replaces its rows.
 
     Raises:
         UsageProblem: the audit is one part of several.

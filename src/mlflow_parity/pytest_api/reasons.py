@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mlflow_parity.audit.result import Result
 from mlflow_parity.core.text import counted, listed, noun
-from mlflow_parity.core.verdict import OWN_FACET, Cell, Finding, State, follows
+from mlflow_parity.core.verdict import Cell, Finding, State, follows, is_own
 from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, contract, family_of, plural_of
 
 #: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
@@ -114,7 +114,7 @@ def _facet_reasons(sums: Mapping[str, Counter[State]], named: Mapping[_Place, _N
         whole = counts.total() - sum(counts[state] for state in said | {State.EXTRA})
         hidden = sums.get(f"{kind} presence", Counter())[State.UNVERIFIED]
         # what a rule of one's own could not judge has a cause of its own
-        if counts[State.UNVERIFIED] <= hidden and not facet.startswith(OWN_FACET):
+        if counts[State.UNVERIFIED] <= hidden and not is_own(facet):
             said |= {State.UNVERIFIED}
         for state in _FACET:
             if counts[state] > 0 and state not in said:

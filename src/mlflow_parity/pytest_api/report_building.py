@@ -22,7 +22,7 @@ from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.sums import is_weak
 from mlflow_parity.core.text import counted
-from mlflow_parity.core.verdict import OWN_FACET
+from mlflow_parity.core.verdict import is_own
 from mlflow_parity.kinds import KINDS, LIVE, contract
 from mlflow_parity.kinds.base import Family
 from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
@@ -219,7 +219,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
                     for facet in facets
                     if facet in result.selection.facets(kind)
                 ),
-                *dict.fromkeys(row.facet for row in coverage if row.facet.partition(" ")[2].startswith(OWN_FACET)),
+                *dict.fromkeys(row.facet for row in coverage if is_own(row.facet)),
             ),
             checks=result.selection.promises,
             partial=partial or subset is not None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow_parity.audit.settings import Settings
 from collections import Counter
 
-from mlflow_parity.core.verdict import OWN_FACET, State
+from mlflow_parity.core.verdict import State, is_own
 from mlflow_parity.reporting.ledger import count_states
 
 
@@ -53,7 +53,7 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
         dict.fromkeys(
             one["facet"].partition(" ")[2]
             for one in report["coverage"]
-            if one["facet"].partition(" ")[2].startswith(OWN_FACET) and not _GREEN.issuperset(one["counts"])
+            if is_own(one["facet"]) and not _GREEN.issuperset(one["counts"])
         )
     )
     if own and not checks:

@@ -18,7 +18,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.files import file_sha256
 from mlflow_parity.core.redaction import MASK
 from mlflow_parity.core.scope import DEPTHS, PROFILES
-from mlflow_parity.core.verdict import OWN_FACET
+from mlflow_parity.core.verdict import is_own
 from mlflow_parity.reporting.ledger import read_objects
 from mlflow_parity.reporting.report import FORMAT_VERSION
 from mlflow_parity.reporting.write import LEDGER_NAME
@@ -72,7 +72,7 @@ def draft(report: Mapping[str, Any], today: date | None = None, known: Known | N
     entries: dict[_Difference, list[Bound]] = {}
     refused = hidden = own = 0
     for finding in report["findings"]:
-        if finding["facet"].startswith(OWN_FACET):
+        if is_own(finding["facet"]):
             own += 1
         elif finding["state"] not in {state.value for state in waivable(finding["kind"])}:
             refused += 1

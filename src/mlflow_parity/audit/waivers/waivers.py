@@ -18,7 +18,7 @@ from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.verdict import OWN_FACET, Row, State
+from mlflow_parity.core.verdict import Row, State, is_own
 from mlflow_parity.kinds import SCOPE_KIND, contract
 
 #: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
@@ -367,7 +367,7 @@ def _entry(entry: Any, where: str) -> Waiver:
         thing[3] if len(thing) == 4 else "*",
         values,
     )
-    if waiver.facet.startswith(OWN_FACET):
+    if is_own(waiver.facet):
         raise UsageProblem(f"{where}: {waiver.facet} is a rule of an own check and cannot be waived; change the check")
     if not waiver.kinds:
         kinds = [kind for kind in contract.ROWS if _fits(kind, waiver.kind)]

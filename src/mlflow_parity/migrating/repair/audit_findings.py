@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.text import visible
-from mlflow_parity.core.verdict import OWN_FACET, Row, State
+from mlflow_parity.core.verdict import Row, State, is_own
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.outcome import retry_command
 from mlflow_parity.reporting.earlier import missing_options
@@ -126,7 +126,7 @@ def gather(rows: Iterable[Row]) -> Damaged:
         if row.facet == "usable":
             # what a search misses lacks something itself, and has rows of its own
             continue
-        if row.facet.startswith(OWN_FACET):
+        if is_own(row.facet):
             identity = str(row.source_id or row.target_id)
             why = f"{row.facet} is a rule of an own check ({row.note}), and nothing that a repair knows"
             own.setdefault(
