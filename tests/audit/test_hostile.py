@@ -105,12 +105,16 @@ def assert_sane(output: str, *, colour: bool = False) -> None:
 
 
 def claiming(claimed: Mapping[str, Sequence[str]]) -> Spoil:
-    """Name files of runs (by id) that no disk has."""
+    """Name files of runs (by id) that no disk has, and the runs in the listing of each experiment's place."""
 
     def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], content: bytes) -> None:
         names = next((names for run, names in claimed.items() if run in exchange.path), None)
         if names is not None and "path=" in exchange.path:
             files = [{"path": name, "is_dir": False, "file_size": 3} for name in names]
+            content = json.dumps({"files": files}).encode()
+        elif re.search(r"path=\d+$", exchange.path):
+            # else a place that does not name them may be believed
+            files = [*json.loads(content).get("files", []), *({"path": run, "is_dir": True} for run in claimed)]
             content = json.dumps({"files": files}).encode()
         exchange.answer(code, headers, content)
 
