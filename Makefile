@@ -12,7 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.ready-demo
 	$(BIN)/python migrate.py demo
 
-RUN_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# three workers on two cores: with two, both cores wait for servers a seventh of the time
+RUN_TESTS = $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # what guards the verdict: an audit and a migration of each server version, every class of faults, kills; .ci/bare runs the demo
 test: $(VENV)/.ready-dev

@@ -131,7 +131,7 @@ def test_a_right_that_is_missing_costs_bytes_alone(cut: Cut, tmp_path: Path) -> 
     ],
 )
 def test_what_contradicts_itself_is_never_green(cut: Cut, old: str, new: str) -> None:
-    """Of an answer that does not come to the file nothing is used: both sides are read, a fault is found as ever."""
+    """Of an answer that does not come to the file nothing is used: both sides are read."""
     cut.put("source", LARGE, 8 * MIB)
     cut.put("target", LARGE, COPY)
     # the source is cut as all bytes are anyway: only what is told of the target could save its bytes
@@ -140,8 +140,16 @@ def test_what_contradicts_itself_is_never_green(cut: Cut, old: str, new: str) ->
     equal(outcome)
     assert cut.read() == 2
     assert set(cut.told.asked()) == {"large.bin"}
+
+
+@pytest.mark.long
+def test_a_fault_is_found_beside_what_contradicts_itself(cut: Cut) -> None:
+    """As both sides are read then."""
+    cut.put("source", LARGE, 8 * MIB)
     cut.put("target", b"x" + LARGE[1:], COPY)
+    cut.told.spoil = lambda text: text.replace("<PartsCount>5</PartsCount>", "<PartsCount>4</PartsCount>")
     assert findings(cut.ends.audit()) == {"large.bin": "mismatch"}
+    assert cut.read() == 2
 
 
 @pytest.mark.long

@@ -13,16 +13,15 @@ from faults.battery import lay
 from support.audits import audit
 from support.environments import LAID_OVER
 from support.servers import FreshServer
-from support.stocked import stock
+from support.stocked import ARCHIVED, move_archive, stock
 
 from completeness.releases import NEWEST, RELEASES
 from mlflow_parity.standin.servers import Server
 
-_ARCHIVED = "mlflow.trace.archiveLocation"
 _PLACES = {
     "run": "SELECT artifact_uri FROM runs",
     "logged_model": "SELECT artifact_location FROM logged_models",
-    "trace": f"SELECT value FROM trace_tags WHERE key IN ('mlflow.artifactLocation', '{_ARCHIVED}')",
+    "trace": f"SELECT value FROM trace_tags WHERE key IN ('mlflow.artifactLocation', '{ARCHIVED}')",
 }
 #: What a release keeps in files beside those of runs: attachments since MLflow 3, archives of traces since 3.17.
 _KEPT = {
@@ -76,13 +75,6 @@ def _nameless(said: Iterable[tuple[str, str, str]], facets: set[str]) -> Counter
     return Counter((kind, facet, "" if facet in facets else key) for kind, facet, key in said)
 
 
-def _move_archive(source: Server, target: Server) -> None:
-    """Let the target's archive be its own: the server keeps its place as one of its disk."""
-    ours, theirs = (Path(one.artifacts_root).as_uri() for one in (source, target))
-    with closing(sqlite3.connect(target.database_path, timeout=30)) as database, database:
-        database.execute("UPDATE trace_tags SET value = replace(value, ?, ?) WHERE key = ?", (ours, theirs, _ARCHIVED))
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("version", RELEASES)
 @pytest.mark.parametrize("gone", [False, True], ids=["altered", "gone"])
@@ -93,7 +85,7 @@ def test_every_file_belongs_to_an_object(fresh_server: FreshServer, tmp_path: Pa
     stock(source, release, version)
     Path(target.artifacts_root).mkdir(exist_ok=True)
     lay(source, target)
-    _move_archive(source, target)
+    move_archive(source.artifacts_root, target)
     wanted = owners(target)
     assert {facet for _, facet, _ in wanted} == {"artifacts", *_KEPT[version]}
     for file in Path(target.artifacts_root).rglob("*"):
@@ -120,7 +112,7 @@ def test_an_archive_that_is_gone_on_both_sides_is_no_match(fresh_server: FreshSe
     stock(source, "newest", NEWEST)
     Path(target.artifacts_root).mkdir(exist_ok=True)
     lay(source, target)
-    _move_archive(source, target)
+    move_archive(source.artifacts_root, target)
     archived = len(list(Path(source.artifacts_root).rglob("traces.pb")))
     for side in (source, target):
         with closing(sqlite3.connect(side.database_path, timeout=30)) as database, database:

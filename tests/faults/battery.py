@@ -15,7 +15,7 @@ from typing import Any
 
 from support.audits import AuditRun, audit
 from support.migrations import migrate_py
-from support.servers import ServerPool, copy_database
+from support.servers import ServerPool, copy_database, keep_content, lay_content
 from support.sharing import made_once
 
 from faults.fault import EXPERIMENT, Fault, Pair, Said, Target
@@ -150,12 +150,7 @@ class _Battery:
 
     def __call__(self) -> None:
         with self._server() as source, self._server() as target:
-            Seeding(source, [fault for fault in FAULTS if fault.pair in self.pairs and fault.pair != "file-store"])()
-            # the audit that would follow is that of the clean pair
-            for step, side in (("export", source), ("import", target)):
-                end = f"--{'source' if side is source else 'target'}-uri"
-                done = migrate_py(self.folder / "migration", step, end, side.uri, "--work-dir", "work")
-                assert done.status == 0, done.output[-5000:]
+            migrated(source, target, self.pairs)
             self._judge("migrated", source, target)
             if "loaded" in self.pairs:
                 self._judge("loaded", source, target)
@@ -205,6 +200,22 @@ class _Battery:
             yield server
         finally:
             self.pool.give_back("newest", server)
+
+
+def migrated(source: Server, target: Server, pairs: Collection[Pair] = tuple(OPTIONS)) -> None:
+    """Give two empty servers the objects of all faults of some pairs, seeded and migrated by whoever asks first."""
+    faults = [fault for fault in FAULTS if fault.pair in pairs and fault.pair != "file-store"]
+    with made_once("fault-pair" if set(OPTIONS) <= set(pairs) else "fault-pair-quick") as (folder, is_there):
+        if is_there:
+            lay_content(folder / "source", source)
+            lay_content(folder / "target", target)
+            return
+        Seeding(source, faults)()
+        # the audit that would follow is that of the clean pair
+        for step, side, server in (("export", "source", source), ("import", "target", target)):
+            done = migrate_py(folder / "migration", step, f"--{side}-uri", server.uri, "--work-dir", "work")
+            assert done.status == 0, done.output[-5000:]
+            keep_content(server, folder / side)
 
 
 def plant(faults: Sequence[Fault], target: Server) -> dict[str, list[str]]:

@@ -32,7 +32,6 @@ def ends(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: Path) -> I
     ("code", "name"),
     [
         (403, "AccessDenied"),
-        pytest.param(400, "InvalidRequest", marks=pytest.mark.long),
         pytest.param(501, "NotImplemented", marks=pytest.mark.long),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,20 +218,22 @@ def test_a_second_run_doubles_with_the_tool_only(fresh_server: FreshServer, tmp_
     assert {(row.name, row.state.value) for row in found.red_rows() if row.facet == "presence"} == {
         ("doubled", "duplicate")
     }
-    with proxying(plain.uri) as dying:
+    with proxying(plain.uri) as dying, ThreadPoolExecutor(1) as beside:
         dying.faults.append(Fault("log-batch", lose_connections))
         printed = import_(dying.uri, tmp_path / "tool", env=ONE_TRY)
         assert '"exceptions": 0' in printed
         assert dying.spoilt
         dying.heal()
         dying.faults.append(Fault("log-batch", lose_connections))
+        # a minute, in which it waits for the target to come back
         arguments = ["run", "--source-uri", source.uri, "--target-uri", dying.uri, "--into-existing"]
-        done = migrate_py(tmp_path / "dying", *arguments)
+        waiting = beside.submit(migrate_py, tmp_path / "dying", *arguments)
+        command = ["run", "--source-uri", source.uri, "--target-uri", ours.uri]
+        for _ in range(2):
+            done = migrate_py(tmp_path / "ours", *command)
+            assert done.status == 0, done.output[-3000:]
+        done = waiting.result()
         assert dying.spoilt
         assert done.status != 0, done.output[-3000:]
-    command = ["run", "--source-uri", source.uri, "--target-uri", ours.uri]
-    for _ in range(2):
-        done = migrate_py(tmp_path / "ours", *command)
-        assert done.status == 0, done.output[-3000:]
     runs = Seeder(ours.uri).call("POST", "runs/search", {"experiment_ids": ["0", "1", "2"]})["runs"]
     assert len(runs) == 1

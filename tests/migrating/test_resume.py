@@ -84,7 +84,7 @@ def _killed(folder: Path, command: list[str], chance: random.Random, *, reading:
     return _State.of(folder / "work") if alive else None
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.long)])
 def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path, kills: int) -> None:
     """Every kind of object, SIGKILL at random moments; then green, nothing twice, and a further run changes nothing."""
     source, target, undisturbed = fresh_server(), fresh_server(), fresh_server()

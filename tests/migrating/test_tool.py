@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support.environments import tool_of_2023
-from support.migrations import COMMAND
 from support.seed import seed_small
 from support.servers import FreshServer
 
@@ -88,25 +87,6 @@ def test_tool_runs_by_uri_and_arn(fresh_server: FreshServer, sagemaker_app: Stan
         assert len(text) > 1000
         assert sagemaker_app.credentials.secret_key not in text
         assert str(sagemaker_app.credentials.token) not in text
-
-
-# .ci/bare runs it as well, as a newcomer does
-@pytest.mark.long
-def test_demo(tmp_path: Path) -> None:
-    """The demo ends 0: after the plain tool the audit is red and names the lost runs, after ours it is green."""
-    command = [str(COMMAND), "migrate", "demo", "--work-dir", str(tmp_path / "work")]
-    command += ["--report-dir", str(tmp_path / "reports")]
-    env = clean_environment()
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert '"exceptions": 0' in done.stdout
-    assert "\n      mlflow-parity migrate run --source-uri http" in done.stdout
-    assert "migrate.py" not in done.stdout + done.stderr
-    assert "demand forecast / train week 8  (named by the audit)" in done.stdout
-    assert "Lost by the plain tool are 2 of 16 runs" in done.stdout
-    assert re.search(r"the audit says +red +green", done.stdout)
-    for name in ("tool", "migrate"):
-        assert (tmp_path / "reports" / name / "report.html").exists()
 
 
 def test_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:

@@ -68,8 +68,20 @@ def test_the_newcomer_of_the_bare_machine_has_nothing_of_ours(monkeypatch: pytes
 
 def test_a_demo_without_its_reports_fails_on_the_bare_machine(tmp_path: Path) -> None:
     """Exit status 0 is not enough, and a command that fails is told with the end of its output."""
+    printed = (
+        '"exceptions": 0\n      python migrate.py run --source-uri http://x\n'
+        "demand forecast / train week 8  (named by the audit)\n"
+        "Lost by the plain tool are 2 of 16 runs\nthe audit says   red   green\n"
+    )
     with pytest.raises(bare_machine.Failed, match=r"no reports/tool/report\.html"):
-        bare_machine.check_demo(tmp_path)
+        bare_machine.check_demo(tmp_path, printed)
+    for name in ("tool", "migrate"):
+        (tmp_path / "reports" / name).mkdir(parents=True)
+        (tmp_path / "reports" / name / "report.html").touch()
+    bare_machine.check_demo(tmp_path, printed)
+    for line in printed.splitlines():
+        with pytest.raises(bare_machine.Failed, match="did not print"):
+            bare_machine.check_demo(tmp_path, printed.replace(line, ""))
     log = tmp_path / "log"
     process = bare_machine.begin(["/bin/sh", "-c", "echo told; exit 3"], tmp_path, {}, log)
     with pytest.raises(bare_machine.Failed, match=r"(?s)it ended with exit status 3.*told"):
@@ -77,9 +89,17 @@ def test_a_demo_without_its_reports_fails_on_the_bare_machine(tmp_path: Path) ->
 
 
 def test_the_bare_machine_is_first() -> None:
-    """``.ci/run`` installs no package, but what the bare machine itself needs, before it."""
+    """``.ci/run`` installs no package, but what the bare machine itself needs, before that has ended."""
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    before, _, after = text.partition("\n.ci/bare\n")
-    assert after
-    assert "make check" not in before
-    assert "chromium" not in before
+    before, begun, rest = text.partition("\n.ci/bare ")
+    beside, waited, after = rest.partition('\nwait "$bare" ')
+    assert begun
+    assert waited
+    assert before.count("\ninstall ") == 1
+    for early in (before, beside):
+        assert "chromium" not in early
+        assert "make test" not in early
+    assert "\ninstall " not in beside
+    assert "chromium" in after
+    # neither may fail without a word
+    assert "((checked == 0 && newcomer == 0))" in after

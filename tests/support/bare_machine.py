@@ -10,6 +10,7 @@ each page needs.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -78,12 +79,25 @@ def wait(process: subprocess.Popen[bytes], what: str, log: Path) -> None:
         raise Failed(f"{what} ended with exit status {process.returncode}:\n{told}")
 
 
-def check_demo(clone: Path) -> None:
-    """Look whether the demo left both of its reports.
+#: What the demo prints: the plain tool says that all is well, the audit names what it lost and is red, then green.
+DEMO = (
+    r'"exceptions": 0',
+    r"\n      python migrate\.py run --source-uri http",
+    r"demand forecast / train week 8  \(named by the audit\)",
+    r"Lost by the plain tool are 2 of 16 runs",
+    r"the audit says +red +green",
+)
+
+
+def check_demo(clone: Path, printed: str) -> None:
+    """Look whether the demo said what it is for, and left both of its reports.
 
     Raises:
-        Failed: one is not there.
+        Failed: it did not.
     """
+    for pattern in DEMO:
+        if not re.search(pattern, printed):
+            raise Failed(f"make demo did not print {pattern!r}; it ended:\n{printed[-3000:]}")
     for name in ("tool", "migrate"):
         if not (clone / "reports" / name / "report.html").is_file():
             raise Failed(f"make demo wrote no reports/{name}/report.html")
@@ -172,7 +186,7 @@ def main() -> int:
                     log = folder / "demo.log"
                     env = environment({"MLFLOW_PARITY_CACHE": str(folder / "cache")})
                     wait(begin(["make", "demo"], clone, env, log), "make demo", log)
-                    check_demo(clone)
+                    check_demo(clone, log.read_text(encoding="utf-8", errors="replace"))
                 with _timed("the rest of the installation by pip, which began with it"):
                     installed.wait(installing)
             finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -32,7 +31,7 @@ from mlflow_parity.standin.servers import Server
 from support.memory import Sink
 from support.seed import EPOCH, Seeder
 from support.seed_objects import seed_objects
-from support.servers import FreshServer, ServerPool, copy_database
+from support.servers import FreshServer, ServerPool, keep_content, lay_content
 from support.sharing import made_once
 
 #: Waits of milliseconds where a real audit waits for seconds; all else is as it is.
@@ -75,16 +74,13 @@ class Copied:
             if not is_there:
                 source = pool.take()
                 seed_copied(source.uri)
-                folder.mkdir()
-                copy_database(source.database_path, folder / "database.db")
-                shutil.copytree(source.artifacts_root, folder / "files")
+                keep_content(source, folder)
                 pool.give_back("newest", source)
         return cls(folder)
 
     def lay(self, server: Server) -> None:
         """Give an empty server this content."""
-        copy_database(self.folder / "database.db", server.database_path)
-        shutil.copytree(self.folder / "files", server.artifacts_root)
+        lay_content(self.folder, server)
 
 
 def copied_pair(pool: ServerPool, fresh: FreshServer) -> tuple[Server, Server]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow_parity.standin.servers import Server
 from support.seed import seed_small
-from support.servers import ServerPool, copy_database
+from support.servers import ServerPool, keep_content, lay_content
 from support.sharing import made_once
 from support.tool import export, import_
 
@@ -30,8 +29,7 @@ class Migration:
                 export(source.uri, made.exported)
                 import_(target.uri, made.exported)
                 for name, server in (("source", source), ("target", target)):
-                    copy_database(server.database_path, folder / f"{name}.db")
-                    shutil.copytree(server.artifacts_root, folder / name)
+                    keep_content(server, folder / name)
                     pool.give_back("newest", server)
         return made
 
@@ -42,5 +40,4 @@ class Migration:
 
     def lay(self, name: str, server: Server) -> None:
         """Give a fresh server the content of ``"source"`` or ``"target"``: ids, times and files are those made once."""
-        copy_database(self.folder / f"{name}.db", server.database_path)
-        shutil.copytree(self.folder / name, server.artifacts_root)
+        lay_content(self.folder / name, server)

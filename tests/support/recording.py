@@ -80,8 +80,11 @@ def objects_in(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from objects_in(one, f"{place}[]")
 
 
-def inject(proxy: Proxy) -> dict[str, str]:
-    """Let a proxy put a key of its own into every object of all answers, by the object's place; return place by key."""
+def inject(proxy: Proxy, letters: str = "zz") -> dict[str, str]:
+    """Let a proxy put a key of its own into every object of all answers, by the object's place; return key by place.
+
+    All keys begin with ``letters``.
+    """
     keys: dict[str, str] = {}
 
     def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
@@ -91,7 +94,7 @@ def inject(proxy: Proxy) -> dict[str, str]:
             told_as_text = body.find(b'"records": "') >= 0
             with proxy.lock:
                 for place, one in list(objects_in(answer, name)):
-                    key = keys.setdefault(place, f"zz{len(keys):03}")
+                    key = keys.setdefault(place, f"{letters}{len(keys):03}")
                     one[key] = f"blue {key}"
             if told_as_text:
                 answer["records"] = json.dumps(answer["records"])

@@ -107,6 +107,21 @@ def copy_database(source: Path, target: Path) -> None:
         old.backup(new)
 
 
+def keep_content(server: Server, folder: Path) -> None:
+    """Keep what a server holds in a new folder: its database and its files."""
+    folder.mkdir(parents=True)
+    copy_database(server.database_path, folder / "database.db")
+    if Path(server.artifacts_root).exists():
+        shutil.copytree(server.artifacts_root, folder / "files")
+
+
+def lay_content(folder: Path, server: Server) -> None:
+    """Give an empty server what :func:`keep_content` has kept; ids, times and files are those that were made once."""
+    copy_database(folder / "database.db", server.database_path)
+    if (folder / "files").exists():
+        shutil.copytree(folder / "files", server.artifacts_root)
+
+
 #: Tables of a server in which a second run would leave traces, if it made anything twice.
 _TABLES = ("experiments", "runs", "metrics", "params", "tags", "inputs", "logged_models", "registered_models",
            "model_versions", "trace_info", "assessments", "scorer_versions", "evaluation_dataset_records",

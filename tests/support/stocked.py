@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 from mlflow_parity.reading.transport.capabilities import release
@@ -16,15 +18,39 @@ from support.seed_objects import seed_objects
 from support.seed_skills import seed_skills
 from support.seed_spans import written
 from support.seed_traces import reference, trace
+from support.servers import keep_content, lay_content
+from support.sharing import made_once
 
 _ARCHIVER = Path(__file__).with_name("archive_traces.py")
 #: First releases with traces of MLflow 3, spans in the database, a gateway, what came in 2026, archives, and skills.
 _THREE, _SPANS, _GATEWAY, _LATER, _ARCHIVES, _SKILLS = (3, 0), (3, 6), (3, 10), (3, 17), (3, 17), (3, 18)
+ARCHIVED = "mlflow.trace.archiveLocation"
 _PICTURE = b"\x89PNG an attachment"
 
 
-def stock(server: Server, version: str, number: str = "") -> str:
-    """Write one of everything; return the id of the experiment. ``number`` is the version's, where it is a word."""
+def stock(server: Server, version: str, number: str = "") -> None:
+    """Give an empty server one of everything. ``number`` is the version's, where it is a word."""
+    with made_once(f"stocked-{number or version}") as (folder, is_there):
+        if is_there:
+            lay_content(folder / "content", server)
+            move_archive((folder / "root").read_text(), server)
+        else:
+            _write(server, version, number)
+            keep_content(server, folder / "content")
+            (folder / "root").write_text(server.artifacts_root)
+
+
+def move_archive(root: str, server: Server) -> None:
+    """Let a server's archive of traces be its own, after its content was that of one with its files in ``root``.
+
+    It keeps the archive's place as one of its disk.
+    """
+    old, new = (Path(one).as_uri() for one in (root, server.artifacts_root))
+    with closing(sqlite3.connect(server.database_path, timeout=30)) as database, database:
+        database.execute("UPDATE trace_tags SET value = replace(value, ?, ?) WHERE key = ?", (old, new, ARCHIVED))
+
+
+def _write(server: Server, version: str, number: str) -> None:
     found = release(number or version)
     seed_small(server.uri)
     seed = Seeder(server.uri)
@@ -43,7 +69,6 @@ def stock(server: Server, version: str, number: str = "") -> str:
         assert archive(server, version) > 0
     if found >= _SKILLS:
         seed_skills(server.uri)
-    return experiment
 
 
 def _pictured() -> None:
