@@ -69,7 +69,7 @@ def test_the_newcomer_of_the_bare_machine_has_nothing_of_ours(monkeypatch: pytes
 def test_a_demo_without_its_reports_fails_on_the_bare_machine(tmp_path: Path) -> None:
     """Exit status 0 is not enough, and a command that fails is told with the end of its output."""
     printed = (
-        '"exceptions": 0\n      python migrate.py run --source-uri http://x\n'
+        '"exceptions": 0\n      migrate.py run --source-uri http://x\n'
         "demand forecast / train week 8  (named by the audit)\n"
         "Lost by the plain tool are 2 of 16 runs\nthe audit says   red   green\n"
     )

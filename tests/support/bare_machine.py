@@ -82,7 +82,7 @@ def wait(process: subprocess.Popen[bytes], what: str, log: Path) -> None:
 #: What the demo prints: the plain tool says that all is well, the audit names what it lost and is red, then green.
 DEMO = (
     r'"exceptions": 0',
-    r"\n      python migrate\.py run --source-uri http",
+    r"\n      migrate\.py run --source-uri http",
     r"demand forecast / train week 8  \(named by the audit\)",
     r"Lost by the plain tool are 2 of 16 runs",
     r"the audit says +red +green",
