@@ -60,7 +60,7 @@ def _run_of(server: Server, name: str) -> tuple[str, str]:
 def pair(servers: tuple[Server, Server], migration: Migration) -> tuple[Server, Server]:
     """A source and its copy, which differ in nothing before each test."""
     for name, server in zip(("source", "target"), servers, strict=True):
-        copy_database(migration.folder / f"{name}.db", server.database_path)
+        copy_database(migration.database(name), server.database_path)
     return servers
 
 

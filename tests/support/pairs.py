@@ -38,6 +38,10 @@ class Migration:
         """What the tool exported of the source; only to be read."""
         return self.folder / "export"
 
+    def database(self, name: str) -> Path:
+        """Return the kept database of ``"source"`` or ``"target"``."""
+        return self.folder / name / "database.db"
+
     def lay(self, name: str, server: Server) -> None:
         """Give a fresh server the content of ``"source"`` or ``"target"``: ids, times and files are those made once."""
         lay_content(self.folder / name, server)
