@@ -174,7 +174,7 @@ def test_a_bad_link_fails_the_build(tmp_path: Path, page: str, line: str, told: 
 
 
 def test_ci_builds_it_and_git_does_not_keep_it() -> None:
-    """``make docs`` is a step of its own, after what a newcomer runs; what it makes is ignored."""
-    assert "\n.ci/bare\nmake docs\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    """``make docs`` is a step that may not fail, beside what a newcomer runs; what it makes is ignored."""
+    assert "\nmake docs check || checked=$?\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "/site/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert "mkdocs build --strict" in (ROOT / "Makefile").read_text(encoding="utf-8")
