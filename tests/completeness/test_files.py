@@ -9,11 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from faults.battery import lay
 from support.audits import audit
 from support.environments import LAID_OVER
 from support.servers import FreshServer
-from support.stocked import ARCHIVED, move_archive, stock
+from support.stocked import ARCHIVED, stock
 
 from completeness.releases import NEWEST, RELEASES
 from mlflow_parity.standin.servers import Server
@@ -83,9 +82,7 @@ def test_every_file_belongs_to_an_object(fresh_server: FreshServer, tmp_path: Pa
     release = "newest" if version == NEWEST else version
     source, target = fresh_server(release), fresh_server(release)
     stock(source, release, version)
-    Path(target.artifacts_root).mkdir(exist_ok=True)
-    lay(source, target)
-    move_archive(source.artifacts_root, target)
+    stock(target, release, version)
     wanted = owners(target)
     assert {facet for _, facet, _ in wanted} == {"artifacts", *_KEPT[version]}
     for file in Path(target.artifacts_root).rglob("*"):
@@ -110,9 +107,7 @@ def test_an_archive_that_is_gone_on_both_sides_is_no_match(fresh_server: FreshSe
     """MLflow tells of a trace whose archive is gone as of one without spans: two of them would be equal, and lost."""
     source, target = fresh_server(), fresh_server()
     stock(source, "newest", NEWEST)
-    Path(target.artifacts_root).mkdir(exist_ok=True)
-    lay(source, target)
-    move_archive(source.artifacts_root, target)
+    stock(target, "newest", NEWEST)
     archived = len(list(Path(source.artifacts_root).rglob("traces.pb")))
     for side in (source, target):
         with closing(sqlite3.connect(side.database_path, timeout=30)) as database, database:

@@ -260,15 +260,12 @@ def lay(source: Server, target: Server) -> None:
 @contextmanager
 def kept(server: Server, folder: Path) -> Iterator[None]:
     """Give a server back what it holds now, when the block ends."""
-    folder.mkdir()
-    copy_database(server.database_path, folder / "database.db")
-    shutil.copytree(server.artifacts_root, folder / "files")
+    keep_content(server, folder)
     try:
         yield
     finally:
-        copy_database(folder / "database.db", server.database_path)
         shutil.rmtree(server.artifacts_root)
-        shutil.move(folder / "files", server.artifacts_root)
+        lay_content(folder, server)
         shutil.rmtree(folder)
 
 

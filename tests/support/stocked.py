@@ -29,18 +29,18 @@ _PICTURE = b"\x89PNG an attachment"
 
 
 def stock(server: Server, version: str, number: str = "") -> None:
-    """Give an empty server one of everything. ``number`` is the version's, where it is a word."""
+    """Give an empty server one of everything, the same each time. ``number`` is the version's, where it is a word."""
     with made_once(f"stocked-{number or version}") as (folder, is_there):
         if is_there:
             lay_content(folder / "content", server)
-            move_archive((folder / "root").read_text(), server)
+            _move_archive((folder / "root").read_text(), server)
         else:
             _write(server, version, number)
             keep_content(server, folder / "content")
             (folder / "root").write_text(server.artifacts_root)
 
 
-def move_archive(root: str, server: Server) -> None:
+def _move_archive(root: str, server: Server) -> None:
     """Let a server's archive of traces be its own, after its content was that of one with its files in ``root``.
 
     It keeps the archive's place as one of its disk.
