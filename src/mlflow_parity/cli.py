@@ -7,10 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 from mlflow_parity import __version__
 from mlflow_parity.core.ending import interrupted, on_sigterm
-from mlflow_parity.core.errors import ParityError
+from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.core.text import json_safe
@@ -75,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         description=f"{text}. docs/upgrade.md uses it.",
         epilog="Exit status: 0 nothing is wrong in the newest audits that was not before; 1 something is; 4 bad input.",
     )
-    history.add_argument("folders", nargs="*", default=["reports"], metavar="DIR", help="Default: reports")
+    history.add_argument("folders", nargs="*", metavar="DIR", help="Default: reports, without --tracking-uri")
+    text = "MLflow server or ARN: compare with the audits that it keeps, and put those of DIR there"
+    history.add_argument("--tracking-uri", metavar="URI", help=text)
+    text = "Experiment of that server (default: mlflow-parity)"
+    history.add_argument("--experiment", default="mlflow-parity", metavar="NAME", help=text)
     history.add_argument("--json", action="store_true", help="Print all of it as JSON")
     history.set_defaults(main=_history)
     return parser
@@ -124,13 +129,27 @@ def _waive(args: argparse.Namespace) -> int:
 
 
 def _history(args: argparse.Namespace) -> int:
-    from mlflow_parity.reporting.history import history_document, history_text, pairs_of
+    from mlflow_parity.reporting.history.audits import audits_in, pairs_of
+    from mlflow_parity.reporting.history.telling import history_document, history_text
 
-    pairs = pairs_of(args.folders)
-    if args.json:
-        print(json_safe(json.dumps(history_document(pairs), indent=1, ensure_ascii=False)))
-    else:
-        print("\n".join(history_text(pairs)))
+    given = audits_in(args.folders or ([] if args.tracking_uri else ["reports"]))
+    with ExitStack() as open_until_told:
+        if args.tracking_uri:
+            # MLflow's own client takes seconds to import
+            from mlflow_parity.reporting.history.server import open_audits
+
+            server = open_until_told.enter_context(open_audits(args.tracking_uri, args.experiment))
+            pairs = pairs_of(given, server.read())
+            if given:
+                print(server.keep(one for audits in pairs.values() for one in audits), file=sys.stderr)
+            elif not pairs:
+                raise UsageProblem(f"history: {server.name} keeps no audit; give the folder of an audit's reports, too")
+        else:
+            pairs = pairs_of(given)
+        if args.json:
+            print(json_safe(json.dumps(history_document(pairs), indent=1, ensure_ascii=False)))
+        else:
+            print("\n".join(history_text(pairs)))
     return int(any(audits[-1].is_worse for audits in pairs.values()))
 
 

@@ -337,6 +337,9 @@ def test_upgrade(tmp_path: Path) -> None:
         with _changed(server.database_path, "UPDATE metrics SET value = 1.6 WHERE run_uuid = ? AND step = 0", run):
             assert "test_metric_histories[shop]" in shell.step()
         assert "mismatch: metrics of run shop 0" in shell.step()
+        with server_of("newest", tmp_path / "audits") as audits:
+            shell.variables["AUDITS"] = audits.uri
+            assert "mismatch: metrics of run shop 0" in shell.step()
         shutil.copytree(tmp_path / "server", tmp_path / "restored")
         with server_of("newest", tmp_path / "restored") as restored:
             shell.variables |= {"ORIGINAL": server.uri, "RESTORED": restored.uri}

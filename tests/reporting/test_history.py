@@ -8,12 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from support.audits import audit
 from support.seed import Seeder
+from support.servers import FreshServer, emptied
 
 from mlflow_parity.cli import main
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.reporting import history
+from mlflow_parity.reporting.history import server as history_server
+from mlflow_parity.reporting.history.audits import audits_in, pairs_of
+from mlflow_parity.reporting.history.telling import history_text
+from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server
 
 
@@ -180,7 +186,7 @@ def test_a_damaged_folder_is_one_line(kept: Path, tmp_path: Path, name: str, tex
     shutil.copytree(kept, folder)
     (folder / name).write_text(text)
     with pytest.raises(UsageProblem, match=re.escape(says)) as raised:
-        history.pairs_of([str(folder)])
+        pairs_of(audits_in([str(folder)]))
     assert "\n" not in str(raised.value)
 
 
@@ -200,4 +206,184 @@ def test_fields_taken_out_of_a_report_are_one_line(kept: Path, tmp_path: Path) -
     for name in report:
         (folder / "report.json").write_text(json.dumps({key: value for key, value in report.items() if key != name}))
         with pytest.raises(UsageProblem):
-            history.history_text(history.pairs_of([str(folder)]))
+            history_text(pairs_of(audits_in([str(folder)])))
+
+
+@pytest.fixture(scope="module")
+def nights(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The four audits as four machines have them that know nothing of each other."""
+    folder = tmp_path_factory.mktemp("nights")
+    for number, one in enumerate(sorted(kept.glob("earlier-*"))):
+        shutil.copytree(one, folder / f"{number}")
+    (folder / "3").mkdir()
+    for file in kept.glob("[rl]*.*"):
+        shutil.copy(file, folder / "3")
+    return sorted(folder.iterdir())
+
+
+def _audits_at(server: Server) -> list[Run]:
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name("mlflow-parity")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def test_a_server_keeps_the_audits_of_many_machines(
+    kept: Path, nights: list[Path], fresh_server: FreshServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each night's machine has its own report alone, and is told what is new since the one before all the same."""
+    server = fresh_server()
+    told = [_told(capsys, str(night), "--tracking-uri", server.uri) for night in nights]
+    # the third found what the second had found, and only the server knows of the second
+    assert [status for status, _ in told] == [0, 1, 0, 1]
+    assert told[-1] == _told(capsys, str(kept))
+    # whoever asks later, from anywhere, and who gives one again
+    assert _told(capsys, "--tracking-uri", server.uri) == told[-1]
+    assert _told(capsys, str(nights[1]), "--tracking-uri", server.uri) == told[-1]
+
+    runs = _audits_at(server)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert [run.info.run_name.split()[-1] for run in runs] == ["green", "red", "red", "red"]
+    metrics = [run.data.metrics for run in runs]
+    assert [one["failed"] for one in metrics] == [0, 1, 1, 1]
+    assert [(one["new"], one["gone"]) for one in metrics[1:]] == [(1, 0), (0, 0), (1, 1)]
+    report = json.loads((nights[3] / "report.json").read_text())
+    assert runs[3].data.tags["mlflow_parity.source"] == report["sides"]["source"]["location"]
+    assert all(metrics[3][f"rows/{state}"] == count for state, count in report["totals"].items())
+    assert metrics[3]["source/runs"] == report["sides"]["source"]["runs"] > 3
+    client = MlflowClient(server.uri)
+    files = [{file.path for file in client.list_artifacts(run.info.run_id)} for run in runs]
+    # the ledger is for what is compared with it
+    assert files == [{"report.json", "report.html"}, *[{"report.json", "report.html", "ledger.parquet"}] * 3]
+
+
+def test_on_the_target_it_is_an_experiment_like_others(
+    servers: tuple[Server, Server], nights: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next audit says that the target has one more, unless it is told to leave it out."""
+    source, target = servers
+    assert _told(capsys, str(nights[0]), "--tracking-uri", target.uri)[0] == 0
+    try:
+        done = audit(tmp_path, source.uri, target.uri)
+        assert done.status == 1, done.output
+        assert "mlflow-parity" in done.output
+        done = audit(tmp_path, source.uri, target.uri, "--parity-exclude-experiments", "mlflow-parity")
+        assert done.status == 0, done.output
+        assert "partial" in done.output
+    finally:
+        client = MlflowClient(target.uri)
+        experiment = client.get_experiment_by_name("mlflow-parity")
+        assert experiment is not None
+        client.delete_experiment(experiment.experiment_id)
+
+
+def test_what_was_interrupted_is_gone_on_with(
+    nights: list[Path], fresh_server: FreshServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit that is not there whole is not believed, and not put there twice."""
+    server = fresh_server()
+    arguments = ["history", str(nights[1]), "--tracking-uri", server.uri]
+    for name in ("log_batch", "log_artifact", "set_terminated"):
+        with monkeypatch.context() as patched:
+            patched.setattr(MlflowClient, name, _ended)
+            assert main(arguments) == 130
+        assert main(["history", "--tracking-uri", server.uri]) == 4
+        assert "keeps no audit" in capsys.readouterr().err
+    assert main(arguments) == 1
+    assert "1 audit put into experiment mlflow-parity of" in capsys.readouterr().err
+    [run] = _audits_at(server)
+    assert run.info.status == "FINISHED"
+    assert len(MlflowClient(server.uri).get_metric_history(run.info.run_id, "failed")) == 1
+    assert main(arguments) == 1
+    assert "0 audits put into" in capsys.readouterr().err
+
+
+def _ended(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def one_kept(nights: list[Path], fresh_server: FreshServer, capsys: pytest.CaptureFixture[str]) -> Server:
+    """A server that keeps the second audit, which is red."""
+    server = fresh_server()
+    _told(capsys, str(nights[1]), "--tracking-uri", server.uri)
+    return server
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("report.json", "{", "give a report.json as an audit wrote it"),
+        ("report.json", '{"format_version": "1", "verdict": "none"}', "is damaged, or of a later version"),
+        ("report.json", None, "is not the one that was put there; delete that run"),
+        ("ledger.parquet", "no ledger", "is not the ledger of"),
+    ],
+)
+def test_what_somebody_altered_there_is_one_line(
+    one_kept: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    nights: list[Path],
+    name: str,
+    text: str | None,
+    says: str,
+) -> None:
+    """Whoever may write to the server may write anything there: it is refused, never passed over."""
+    [run] = _audits_at(one_kept)
+    file = tmp_path / name
+    file.write_text((nights[2] / name).read_text() if text is None else text)
+    MlflowClient(one_kept.uri).log_artifact(run.info.run_id, str(file))
+    capsys.readouterr()
+    assert main(["history", "--tracking-uri", one_kept.uri]) == 4
+    [line] = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
+def test_what_is_gone_there_is_told(
+    one_kept: Server, nights: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its ledger nothing is known of its rows; a deleted experiment is not made anew under another id."""
+    client = MlflowClient(one_kept.uri)
+    [run] = _audits_at(one_kept)
+    monkeypatch.setattr(history_server, "LEDGER_NAME", "no-such-file")
+    status, text = _told(capsys, "--tracking-uri", one_kept.uri)
+    assert status == 1
+    assert "What is new cannot be told" in text
+    client.delete_experiment(run.info.experiment_id)
+    assert main(["history", str(nights[0]), "--tracking-uri", one_kept.uri]) == 4
+    assert "experiment 'mlflow-parity' of" in capsys.readouterr().err
+    assert main(["history", str(nights[0]), "--tracking-uri", one_kept.uri, "--experiment", "audits"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("http://ada:pa%20ss-word@127.0.0.1:9", "http://127.0.0.1:9 does not tell which audits it keeps: "),
+        (".", "--tracking-uri: . is a folder; give an http(s):// tracking server or an ARN"),
+        ("sqlite:///mlflow.db", "--tracking-uri: "),
+    ],
+)
+def test_where_no_audit_can_be_kept(
+    nights: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, uri: str, says: str
+) -> None:
+    """One line with the address and the fix, and never the password."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert main(["history", str(nights[0]), "--tracking-uri", uri]) == 4
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ERROR: {'history: ' if uri.startswith('http') else ''}{says}")
+    assert not re.search("pa.{0,5}ss-word", line)
+
+
+def test_an_app_keeps_them(
+    nights: list[Path],
+    sagemaker_app: StandIn,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its ARN, signed by the sagemaker-mlflow plugin, with the App's files in S3."""
+    for name, value in sagemaker_app.environment().items():
+        monkeypatch.setenv(name, value)
+    with emptied(sagemaker_app.server):
+        told = [_told(capsys, str(night), "--tracking-uri", sagemaker_app.arn) for night in nights[1:3]]
+        assert [status for status, _ in told] == [1, 0]
+        assert _told(capsys, "--tracking-uri", sagemaker_app.arn) == told[-1]

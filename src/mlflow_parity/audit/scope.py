@@ -81,7 +81,7 @@ class Scope:
         if same:
             self.moved = find((pair.source.artifact_location, pair.target.artifact_location) for pair in pairing.pairs)
         if check_patterns:
-            self._check_patterns(source)
+            self._check_patterns(source, target)
         self.copies = {pair.source.experiment_id: pair.target.experiment_id for pair in pairing.pairs}
         deleted = self.settings.include_deleted
         # every target has one, active and empty, without any doing of the migration: it is judged by itself
@@ -175,15 +175,21 @@ class Scope:
     def _in_scope(self, experiments: Sequence[Experiment]) -> list[Experiment]:
         return [item for item in experiments if self.is_in(item)]
 
-    def _check_patterns(self, source: Sequence[Experiment]) -> None:
-        for option, patterns in (
-            ("--parity-experiments", self.settings.experiments),
-            ("--parity-exclude-experiments", self.settings.exclude_experiments),
+    def _check_patterns(self, source: Sequence[Experiment], target: Sequence[Experiment]) -> None:
+        # what is left out may be of the target alone
+        for option, patterns, where, experiments in (
+            ("--parity-experiments", self.settings.experiments, "the source", source),
+            (
+                "--parity-exclude-experiments",
+                self.settings.exclude_experiments,
+                "source and target",
+                [*source, *target],
+            ),
         ):
             for pattern in patterns:
-                if not any(_fits(experiment.name, pattern) for experiment in source):
+                if not any(_fits(experiment.name, pattern) for experiment in experiments):
                     raise UsageProblem(
-                        f"{option}: no experiment of the source matches {pattern!r}; it has {len(source)}, "
+                        f"{option}: no experiment of {where} matches {pattern!r}; the source has {len(source)}, "
                         "look them up with: pytest --collect-only -q"
                     )
 

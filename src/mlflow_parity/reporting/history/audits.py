@@ -1,0 +1,214 @@
+"""Audits over time: the reports that a folder keeps, and what is wrong in the newest that was not in the one before.
+
+Each audit leaves the report before it in a folder beside its own (``earlier-…``): a folder of reports is its history.
+What is new is counted in the ledgers, row by row: a row that was not red before, or one with more differences than it
+had. A ledger counts the differences of a row: others in the place of as many are not told apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.text import counted
+from mlflow_parity.core.verdict import Row, State
+from mlflow_parity.kinds import singular_of
+from mlflow_parity.reporting.ledger import read_rows
+from mlflow_parity.reporting.report import SIDES
+from mlflow_parity.reporting.schema_check import fits
+from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+from mlflow_parity.reporting.write import EARLIER, JSON_NAME, without_verdict
+
+WHAT = "history"
+#: Red rows of one audit that are held in memory, as numbers; of more it is not told which are new.
+MOST = 2_000_000
+#: Rows that are named.
+_NAMED = 20
+#: What of a report's scope decides what was looked at.
+_SCOPE = ("experiments", "excluded", "models", "include_deleted", "depth", "profile", "checks")
+
+
+@dataclass(slots=True)
+class Audited:
+    """One audit: its report, and what is wrong in it that was not in the audit of the same servers before it.
+
+    ``new`` and ``gone`` are ``None`` where they cannot be told: there is no ledger, or too much is wrong.
+    """
+
+    path: Path
+    report: Mapping[str, Any]
+    digest: str
+    """SHA-256 of the report's file."""
+    kept: bool = False
+    """A tracking server keeps it, and with it what was new when it was put there."""
+    fetch: Callable[[], None] | None = None
+    """Brings its ledger beside ``path``."""
+    new: int | None = None
+    gone: int | None = None
+    named: list[str] = field(default_factory=list)
+    by_facet: Counter[str] = field(default_factory=Counter)
+    first: bool = True
+    same_scope: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """``green``, ``red`` or ``none``."""
+        return str(self.report["verdict"])
+
+    @property
+    def failed(self) -> int:
+        """Objects × facets that are not green."""
+        totals: Mapping[str, int] = self.report.get("totals") or {}
+        return sum(count for state, count in totals.items() if not State(state).green)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return float(sum((self.report.get("timings") or {}).values()))
+
+    def ledger(self) -> Path | None:
+        """Return its ledger, where there is one; of what has nothing red it is not looked for.
+
+        Raises:
+            ParityError: it is not that of the report, or the server that keeps it does not give it.
+        """
+        if not self.failed:
+            return None
+        if self.fetch is not None:
+            self.fetch()
+        # its digest is that of the report
+        return ledger_of(self.report, str(self.path), WHAT)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether something is wrong that was not before, or nobody can say that nothing is."""
+        if self.verdict == "green":
+            return False
+        return self.verdict == "none" or self.new is None or bool(self.new) or not self.failed
+
+
+def audits_in(folders: Iterable[str]) -> list[Audited]:
+    """Return the audits that folders of reports keep.
+
+    Raises:
+        UsageProblem: a folder has no report, or one of them is damaged or not of this format.
+    """
+    return [audited(path, str(path)) for path in _reports(folders)]
+
+
+def audited(path: Path, name: str) -> Audited:
+    """Return the audit whose ``report.json`` this is; ``name`` says in errors which one.
+
+    Raises:
+        UsageProblem: it is damaged or not of this format.
+    """
+    report = without_verdict(path) or read_report(str(path), WHAT)
+    if not fits(report):
+        raise UsageProblem(f"{WHAT}: {name} is damaged, or of a later version: parts of it are not as they are here")
+    return Audited(path, report, file_sha256(path))
+
+
+def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tuple[str, str], list[Audited]]:
+    """Return audits by the locations of source and target, the oldest first, each with what is new in it.
+
+    ``kept`` are those that a server keeps: of them only the newest is compared anew with the one before it.
+
+    Raises:
+        ParityError: a ledger is not that of its report, or cannot be had.
+    """
+    by_digest = {one.digest: one for one in kept}
+    for one in audits:
+        there = by_digest.setdefault(one.digest, one)
+        if there.kept:
+            # the files are here: nothing has to be fetched
+            there.path, there.fetch = one.path, None
+    found: dict[tuple[str, str], list[Audited]] = {}
+    for one in by_digest.values():
+        source, target = (str(one.report["sides"][side]["location"]) for side in SIDES)
+        found.setdefault((source, target), []).append(one)
+    for pair in found.values():
+        pair.sort(key=lambda one: str(one.report["created"]))
+        _compare(pair)
+    return found
+
+
+def _reports(folders: Iterable[str]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for folder in map(Path, folders):
+        here = [folder / JSON_NAME, *sorted(folder.glob(f"{EARLIER}*/{JSON_NAME}"))]
+        there = [path for path in here if path.is_file()]
+        if not there:
+            raise UsageProblem(f"{WHAT}: {folder} has no {JSON_NAME}; give the folder of an audit's reports")
+        for path in there:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _compare(audits: Sequence[Audited]) -> None:
+    """Fill in what is new in each audit since the latest one before it that has a verdict."""
+    last: Audited | None = None
+    held: tuple[Audited | None, Counter[int] | None] = (None, Counter())
+    for one in audits:
+        if one.verdict == "none":
+            continue
+        one.first = last is None
+        one.same_scope = last is None or _scope(last) == _scope(one)
+        if not one.kept or one is audits[-1]:
+            before = held[1] if held[0] is last or last is None else _red(last)
+            now = _red(one)
+            one.new = one.gone = None
+            if now is not None and before is not None:
+                new = {key for key, count in now.items() if key not in before or count > before[key]}
+                one.new, one.gone = len(new), len(before.keys() - now.keys())
+                if new:
+                    _name(one, new, before)
+            held = one, now
+        last = one
+
+
+def _scope(one: Audited) -> list[Any]:
+    scope = one.report["scope"]
+    return [scope.get(name) for name in _SCOPE]
+
+
+def _red(one: Audited) -> Counter[int] | None:
+    """Return the differences of each row that is not green; ``None``: there is no ledger, or there are too many."""
+    red: Counter[int] = Counter()
+    if not one.failed:
+        return red
+    ledger = one.ledger() if one.failed <= MOST else None
+    if ledger is None:
+        return None
+    for row in read_rows(ledger):
+        if not row.state.green:
+            red[hash(_key(row))] += row.findings
+    return red
+
+
+def _key(row: Row) -> tuple[str, ...]:
+    """Return what makes a row the same one in another audit: its object on the source, its facet and its state."""
+    identity = f"source {row.source_id}" if row.source_id is not None else f"target {row.target_id}"
+    # a list that could not be read has no id: it is of its experiment
+    place = row.experiment if row.source_id is None is row.target_id else ""
+    return row.kind, identity, place, row.facet, row.state.value
+
+
+def _name(one: Audited, new: set[int], before: Counter[int]) -> None:
+    """Count the new rows by facet, and name the first."""
+    ledger = one.ledger()
+    assert ledger is not None, "its rows were read before"
+    for row in read_rows(ledger):
+        if not row.state.green and (key := hash(_key(row))) in new:
+            one.by_facet[f"{row.kind} {row.facet}"] += 1
+            if len(one.named) < _NAMED:
+                identity = row.source_id or row.target_id or "-"
+                where = f" of {row.experiment}" if row.experiment != row.name else ""
+                name = f"{singular_of(row.kind)} {row.name or '(unnamed)'} ({identity}){where}"
+                more = f", {counted(row.findings, 'differences')}, {before[key]:,} before" if key in before else ""
+                one.named.append(f"{row.state.value}: {row.facet.replace('_', ' ')} of {name}{more}")

@@ -1,0 +1,246 @@
+"""Audits that an MLflow tracking server keeps: one experiment, and in it one run for each audit.
+
+The run has the audit's counts as metrics, its report and page as artifacts, and the ledger where something is wrong: a
+later audit on another machine is compared with it. All of it goes by MLflow's own client and its environment variables.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run, RunTag
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+
+from mlflow_parity.core.errors import ReadError, UsageProblem
+from mlflow_parity.core.locations import Location, parse_location
+from mlflow_parity.core.redaction import Redactor
+from mlflow_parity.core.text import counted, visible
+from mlflow_parity.reporting.history.audits import WHAT, Audited, audited
+from mlflow_parity.reporting.report import SIDES
+from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME
+
+if TYPE_CHECKING:
+    from mlflow.store.entities import PagedList
+
+OPTION = "--tracking-uri"
+#: The experiment in which the audits are kept, where nobody names another.
+EXPERIMENT = "mlflow-parity"
+#: SHA-256 of the report: what makes a run an audit, and the same audit the same run.
+DIGEST_TAG = "mlflow_parity.report_sha256"
+_COUNTED = ("experiments", "runs", "points", "artifacts", "artifact_bytes")
+_MOST_TEXT = 5_000
+#: Of MLflow's client, where the environment says nothing else.
+_SETTINGS = {
+    # minutes of waiting for a server that is not there help nobody
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # what is printed is the history
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+@contextmanager
+def open_audits(uri: str, experiment: str = EXPERIMENT) -> Iterator[KeptAudits]:
+    """Open the audits that a tracking server keeps in an experiment.
+
+    Raises:
+        UsageProblem: it can be no server.
+    """
+    location = parse_location(uri, option=OPTION)
+    if location.kind == "snapshot":
+        raise UsageProblem(f"{OPTION}: {visible(uri)} is a folder; give an http(s):// tracking server or an ARN")
+    given = {name: os.environ.get(name) for name in _SETTINGS}
+    os.environ.update({name: value for name, value in _SETTINGS.items() if given[name] is None})
+    before = mlflow.get_tracking_uri()
+    # the sagemaker-mlflow plugin signs for the process-wide server, and at any other but an ARN says that it cannot
+    mlflow.set_tracking_uri(location.uri)
+    log = logging.getLogger("mlflow.tracking.request_header.registry")
+    log.disabled = not location.is_arn
+    try:
+        with TemporaryDirectory(prefix="mlflow-parity-history-") as folder:
+            yield KeptAudits(location, experiment, Path(folder))
+    finally:
+        log.disabled = False
+        mlflow.set_tracking_uri(before)
+        for name in _SETTINGS:
+            if given[name] is None:
+                del os.environ[name]
+
+
+class KeptAudits:
+    """The audits in one experiment of a tracking server; their reports are brought into ``folder``."""
+
+    def __init__(self, location: Location, experiment: str, folder: Path) -> None:
+        self.name = location.display
+        self._redact = Redactor.from_environment(also=location.secrets)
+        self._experiment = experiment
+        self._folder = folder
+        self._unfinished: dict[str, Run] = {}
+        with self._asking("cannot be used"):
+            # the registry's address is never used, but without one it is that of the environment
+            self._client = MlflowClient(location.uri, location.uri)
+
+    def read(self) -> list[Audited]:
+        """Return the audits that are kept, without their ledgers.
+
+        Raises:
+            ReadError: the server does not answer.
+            UsageProblem: what it keeps is damaged.
+        """
+        with self._asking("does not tell which audits it keeps"):
+            runs = list(self._runs())
+        found: dict[str, Audited] = {}
+        for run in runs:
+            digest = run.data.tags.get(DIGEST_TAG)
+            if digest is None or digest in found:
+                continue
+            if run.info.status == "FINISHED":
+                found[digest] = self._read(run, digest)
+            else:
+                # whoever wrote it was ended
+                self._unfinished[digest] = run
+        return list(found.values())
+
+    def _runs(self) -> Iterator[Run]:
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        if experiment is None:
+            return
+        if experiment.lifecycle_stage != "active":
+            raise UsageProblem(
+                f"{WHAT}: experiment {self._experiment!r} of {self.name} is deleted; restore it, or name another "
+                "with --experiment"
+            )
+        token: str | None = None
+        while True:
+            page: PagedList[Run] = self._client.search_runs([experiment.experiment_id], page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _read(self, run: Run, digest: str) -> Audited:
+        name = f"{JSON_NAME} of run {run.info.run_id} at {self.name}"
+        one = audited(self._bring(run, JSON_NAME), name)
+        if one.digest != digest:
+            raise UsageProblem(f"{WHAT}: {name} is not the one that was put there; delete that run")
+        one.kept = True
+        one.new, one.gone = (_whole(run.data.metrics.get(metric)) for metric in ("new", "gone"))
+        one.fetch = lambda: self._fetch(run)
+        return one
+
+    def _fetch(self, run: Run) -> None:
+        with self._asking(f"does not list the files of run {run.info.run_id}"):
+            there = {file.path for file in self._client.list_artifacts(run.info.run_id)}
+        if LEDGER_NAME in there:
+            self._bring(run, LEDGER_NAME)
+
+    def _bring(self, run: Run, name: str) -> Path:
+        identity = str(run.info.run_id)
+        folder = self._folder / sha256(identity.encode()).hexdigest()
+        path = folder / name
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            with self._asking(f"does not give {name} of run {identity}"):
+                self._client.download_artifacts(identity, name, str(folder))
+        return path
+
+    def keep(self, audits: Iterable[Audited]) -> str:
+        """Put there what is not there yet; say how many audits that were.
+
+        One that was interrupted is gone on with, and counts only when it is whole.
+
+        Raises:
+            ReadError: the server does not take it.
+            UsageProblem: the report does not say when it was made.
+        """
+        count = 0
+        for one in audits:
+            if not one.kept:
+                with self._asking("does not take the audits"):
+                    self._keep(one)
+                count += 1
+        return f"{counted(count, 'audits')} put into experiment {self._experiment} of {self.name}"
+
+    def _keep(self, one: Audited) -> None:
+        created = _milliseconds(one)
+        if (run := self._unfinished.get(one.digest)) is None:
+            experiment = self._client.get_experiment_by_name(self._experiment)
+            identity = (
+                experiment.experiment_id if experiment is not None else self._client.create_experiment(self._experiment)
+            )
+            name = f"{str(one.report['created'])[:16].replace('T', ' ')} {one.verdict}"
+            run = self._client.create_run(identity, created, {DIGEST_TAG: one.digest}, name)
+        metrics = [Metric(name, float(value), created, 0) for name, value in _metrics(one).items()]
+        tags = [RunTag(name, text[:_MOST_TEXT]) for name, text in _tags(one).items()]
+        self._client.log_batch(run.info.run_id, metrics, tags=tags)
+        ledger = one.ledger()
+        for path in (one.path, one.path.with_name(HTML_NAME), ledger):
+            if path is not None and path.is_file():
+                self._client.log_artifact(run.info.run_id, str(path))
+        self._client.set_terminated(run.info.run_id, "FINISHED", created + round(1000 * one.seconds))
+        one.kept = True
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (MlflowException, RequestException, OSError) as error:
+            why = visible(self._redact(" ".join(str(error).split())))
+            raise ReadError(f"{WHAT}: {self.name} {what}: {why}", fix=_FIX) from None
+
+
+_FIX = "see that the address answers, and that MLFLOW_TRACKING_USERNAME and the like are set as it needs them"
+
+
+def _metrics(one: Audited) -> Mapping[str, float]:
+    report = one.report
+    counts: dict[str, Any] = {
+        "objects": report.get("objects"),
+        "compared": report.get("verified"),
+        "failed": one.failed,
+        "new": one.new,
+        "gone": one.gone,
+        "seconds": one.seconds,
+    }
+    counts |= {f"rows/{state}": count for state, count in (report.get("totals") or {}).items()}
+    for side in SIDES:
+        there = report["sides"][side]
+        counts |= {f"{side}/{name}": there.get(name) for name in _COUNTED}
+        counts |= {f"{side}/{kind}": count for kind, count in (there.get("objects") or {}).items()}
+    return {name: value for name, value in counts.items() if value is not None}
+
+
+def _tags(one: Audited) -> Mapping[str, str]:
+    report = one.report
+    return {
+        "mlflow.note.content": "\n\n".join([f"**{one.verdict}**", *map(str, report.get("reasons") or ())]),
+        "mlflow_parity.verdict": one.verdict,
+        "mlflow_parity.partial": str(bool(report["scope"]["partial"])).lower(),
+        "mlflow_parity.tool_version": str(report["tool_version"]),
+        "mlflow_parity.ledger_sha256": str(report["ledger_digest"]),
+        **{f"mlflow_parity.{side}": str(report["sides"][side]["location"]) for side in SIDES},
+    }
+
+
+def _milliseconds(one: Audited) -> int:
+    try:
+        made = datetime.strptime(str(one.report["created"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise UsageProblem(f"{WHAT}: {one.path} does not say when it was made; give it as an audit wrote it") from None
+    return round(1000 * made.timestamp())
+
+
+def _whole(value: float | None) -> int | None:
+    return int(value) if value is not None and 0 <= value < 1e15 else None
