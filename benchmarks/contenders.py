@@ -237,7 +237,7 @@ def compare(source: Path, target: Path) -> dict[str, Any]:
     from mlflow_parity.audit.running import Audit
     from mlflow_parity.audit.side import Side
     from mlflow_parity.core.locations import parse_location
-    from mlflow_parity.kinds.check_registry import PROMISES, select
+    from mlflow_parity.kinds.rules.check_registry import PROMISES, select
     from mlflow_parity.options import resolve
 
     values = {"source-uri": str(source), "target-uri": str(target), "workers": "8", "max-findings": "20"}

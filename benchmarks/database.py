@@ -23,7 +23,7 @@ from support.postgres import Postgres, postgres  # noqa: E402
 
 from benchmarks.results import write_part  # noqa: E402
 from benchmarks.seed_sql import fill  # noqa: E402
-from mlflow_parity.core.digests import combine, series_digest  # noqa: E402
+from mlflow_parity.core.identity.digests import combine, series_digest  # noqa: E402
 from mlflow_parity.core.locations import parse_location  # noqa: E402
 from mlflow_parity.core.records import Series  # noqa: E402
 from mlflow_parity.reading import Reader, open_reader  # noqa: E402

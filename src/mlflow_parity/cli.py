@@ -120,7 +120,7 @@ _PASSED_ON: Mapping[str, Callable[[Sequence[str]], int]] = {"audit": _audit, "mi
 
 
 def _waive(args: argparse.Namespace) -> int:
-    from mlflow_parity.reporting.waiver_drafts import write_draft
+    from mlflow_parity.reporting.kept.waiver_drafts import write_draft
 
     count = write_draft(args.report, args.output)
     entries = "entry" if count == 1 else "entries"

@@ -226,7 +226,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     shared = config.stash.get(_SHARED, None)
     if shared is None:
         return
-    from mlflow_parity.kinds.check_registry import PROMISES, collected
+    from mlflow_parity.kinds.rules.check_registry import PROMISES, collected
     from mlflow_parity.pytest_api.checking import checks_of
 
     settings, recheck = shared.settings, shared.settings.recheck

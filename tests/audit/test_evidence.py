@@ -17,8 +17,8 @@ from support.seed import Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.identity.sums import counted_by
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import counted_by
 from mlflow_parity.standin.sagemaker import StandIn
 
 

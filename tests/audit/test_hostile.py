@@ -26,7 +26,7 @@ from support.seed_hostile import alter, bombs, seed_hostile, texts
 from support.servers import FreshServer, emptied
 
 from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel, parses, without_ids
-from mlflow_parity.core.files import folder_name
+from mlflow_parity.core.local.files import folder_name
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.text import visible
 from mlflow_parity.migrating.export.export_folder import ExportFolder

@@ -20,7 +20,7 @@ from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.core.errors import SnapshotError
-from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS, SERVER_PARTS

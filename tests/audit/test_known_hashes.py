@@ -12,7 +12,7 @@ from support.ends import FILES, HELD, MLMODEL, Ends, equal, findings, two_ends
 from support.proxy import Exchange, Fault
 
 from mlflow_parity.core.errors import SnapshotError
-from mlflow_parity.core.sums import counted_by
+from mlflow_parity.core.identity.sums import counted_by
 from mlflow_parity.reading.artifacts import known_hashes
 from mlflow_parity.standin.sagemaker import StandIn
 

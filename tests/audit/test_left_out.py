@@ -11,7 +11,7 @@ from support.report_samples import cell, report, side
 from support.seed import EPOCH, Seeder
 
 from mlflow_parity.core.verdict import Deleted
-from mlflow_parity.reporting.html_report import render as render_html
+from mlflow_parity.reporting.page.html_report import render as render_html
 from mlflow_parity.reporting.report import CoverageRow, Scope
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.standin.servers import Server

@@ -14,7 +14,7 @@ from support.pairs import Migration
 from support.seed import EPOCH, Seeder
 from support.servers import copy_database
 
-from mlflow_parity.audit.second_look import of_experiment
+from mlflow_parity.audit.looking.second_look import of_experiment
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.standin.servers import Server
 

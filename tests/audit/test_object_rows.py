@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from support.memory import MemoryReader, Store, run_audit
 
-from mlflow_parity.audit.looks import Looks
+from mlflow_parity.audit.looking.looks import Looks
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import Kind
+from mlflow_parity.kinds.schema.base import Kind
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.snapshot.store import PlaceObjects
@@ -77,7 +77,7 @@ def test_what_the_second_look_does_not_judge_stays_red(monkeypatch: pytest.Monke
         return found
 
     monkeypatch.setattr(Looks, "view", blind)
-    monkeypatch.setattr("mlflow_parity.audit.second_look.of_entity", lambda *_: [])
+    monkeypatch.setattr("mlflow_parity.audit.looking.second_look.of_entity", lambda *_: [])
     done = run_audit(store("lost"), store())
     states = {(row.kind, row.state) for row in done.rows if row.facet == "presence" and row.kind in KINDS}
     assert (("registered_model", State.MISSING)) in states

@@ -14,11 +14,11 @@ import pytest
 from support.memory import Audited, Store, run_audit
 
 from mlflow_parity.audit.waivers.waivers import load_waivers
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
+from mlflow_parity.reporting.kept.waiver_drafts import write_draft
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.waiver_drafts import write_draft
 
 TIMES = {"creation": 5, "update": 6}
 Alter = Callable[[Store], None]

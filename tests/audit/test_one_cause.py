@@ -14,7 +14,7 @@ from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.audit.test_items import Item, ItemState
 from mlflow_parity.core.verdict import Cell, State
-from mlflow_parity.kinds.check_registry import BY_NAME
+from mlflow_parity.kinds.rules.check_registry import BY_NAME
 from mlflow_parity.standin.servers import Server
 
 #: What is missing and what differs, each in a check of its own.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from support.memory_store import RunData, Store, audited, experiment, run_id, same_ids
 
-from mlflow_parity.audit import outcomes as waiting
-from mlflow_parity.audit.outcomes import Outcomes
+from mlflow_parity.audit.paired import outcomes as waiting
+from mlflow_parity.audit.paired.outcomes import Outcomes
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.core.errors import NoSpace
 from mlflow_parity.core.verdict import Row, State

@@ -35,7 +35,7 @@ from support.memory_store import (
     series_of,
 )
 
-from mlflow_parity.core import digests
+from mlflow_parity.core.identity import digests
 from mlflow_parity.core.records import Artifact, ArtifactTree, DatasetInput, Series
 from mlflow_parity.core.verdict import State
 

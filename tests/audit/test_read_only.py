@@ -28,7 +28,7 @@ from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, USABLE, actions, is_allowed, policies

@@ -35,7 +35,7 @@ from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError,
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import OPTIONAL
-from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
+from mlflow_parity.kinds.rules.contract import EXPERIMENT_FACETS, RUN_FACETS
 
 
 def readers(source: Store, target: Store, side: SideName, **options: Any) -> tuple[MemoryReader, MemoryReader]:
@@ -448,7 +448,7 @@ def test_a_secret_in_a_value_is_not_in_a_finding(tmp_path: Path) -> None:
 def _finished(audit: Audit, items: list[str]) -> Audited:
     from support.memory_store import Progress, Rows
 
-    from mlflow_parity.kinds.check_registry import Selection, collected
+    from mlflow_parity.kinds.rules.check_registry import Selection, collected
 
     rows, progress = Rows(), Progress()
     result = audit.run(Selection(collected(snapshot=False, load_models=True), tuple(items)), rows, progress)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from mlflow_parity.audit.looking.second_look import Change
 from mlflow_parity.audit.recording import Judged
 from mlflow_parity.audit.result import Silent
-from mlflow_parity.audit.second_look import Change
 from mlflow_parity.audit.shards.gathering import Gathered
 from mlflow_parity.audit.shards.part import LAST, UNCOUNTED, PartReader, PartWriter, Shard, Sums
 from mlflow_parity.core.errors import UsageProblem

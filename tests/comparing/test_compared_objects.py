@@ -13,10 +13,10 @@ from mlflow_parity.comparing import Comparison, compare_objects
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.comparing.unknown import Told
-from mlflow_parity.core.keys import run_key
+from mlflow_parity.core.identity.keys import run_key
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Resolved, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 from mlflow_parity.pairing.matching import Pair, Pairing
 from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.snapshot.objects import key_of

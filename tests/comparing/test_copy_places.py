@@ -15,7 +15,15 @@ from support.seed import Seeder
 from support.servers import FreshServer, server_of
 
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.copy_places import CopyPlaces, canonical, host_of, is_host, is_relative, roots_of, stores_of
+from mlflow_parity.kinds.conventions.copy_places import (
+    CopyPlaces,
+    canonical,
+    host_of,
+    is_host,
+    is_relative,
+    roots_of,
+    stores_of,
+)
 from mlflow_parity.standin.servers import Server
 
 

@@ -31,8 +31,9 @@ from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.explain import Explainer
 from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, SCOPE_KIND, contract
-from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds import KINDS, SCOPE_KIND
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import PROMISES
 
 LARGEST = 1.7976931348623157e308
 MLMODEL = "model/MLmodel"

@@ -14,8 +14,8 @@ from support.records import COPY, MODEL, RUN, Told, a_run, an_entity, an_experim
 from mlflow_parity.comparing import same_store
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.histories import compare_histories
-from mlflow_parity.core.digests import series_digest
-from mlflow_parity.core.keys import HistoryKey
+from mlflow_parity.core.identity.digests import series_digest
+from mlflow_parity.core.identity.keys import HistoryKey
 from mlflow_parity.core.records import Artifact, ArtifactTree, DatasetInput, Entity, MetricPoint, Run, Series
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.pairing.relocation import Relocation

@@ -24,7 +24,7 @@ from support.records import (
 
 from mlflow_parity.comparing import registry_fields
 from mlflow_parity.comparing.links import Links, ObjectLinks, link, run_models, run_parent, take_in
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.pairing.matching import Pair, Pairing
 
 SCOPE = "is outside this audit's scope"

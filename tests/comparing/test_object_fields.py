@@ -17,7 +17,7 @@ from support.records import (
 )
 
 from mlflow_parity.comparing.object_fields import compare_facet, through
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 
 SPANS, ARTIFACTS, ARCHIVE = "mlflow.trace.spansLocation", "mlflow.artifactLocation", "mlflow.trace.archiveLocation"
 IN_FILE = "its spans are in a file: no search by span name, type, attribute or text finds them"

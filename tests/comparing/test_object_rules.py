@@ -21,7 +21,8 @@ from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Run
 from mlflow_parity.core.scope import EXPORT_IMPORT, PROFILES, SAME_STORE, Profile
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds import KINDS, contract
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.pairing.relocation import Relocation
 

@@ -19,7 +19,8 @@ from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.records import Artifact, Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, contract
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.pairing.by_kind import pair_objects
 
 slow = settings(

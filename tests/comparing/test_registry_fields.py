@@ -22,7 +22,7 @@ from support.records import (
 
 from mlflow_parity.comparing import registry_fields
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Resolved
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 
 FIELD = "mlflow_exim.field."
 

@@ -10,7 +10,7 @@ from support.records import COPY, OTHER, RUN, Told, a_copy, a_run, an_experiment
 
 from mlflow_parity.comparing import fields
 from mlflow_parity.core.records import DatasetInput, Experiment, Run
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 
 INFO, FIELD, TAG = "mlflow_exim.run_info.", "mlflow_exim.field.", "mlflow_exim.mlflow_tag."
 NAME, NOTE, USER = "mlflow.runName", "mlflow.note.content", "mlflow.user"

@@ -23,7 +23,7 @@ from support.servers import FreshServer, emptied, server_of
 
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.records import ArtifactTree, Entity
-from mlflow_parity.kinds import attachments
+from mlflow_parity.kinds.conventions import attachments
 from mlflow_parity.migrating.write.objects.trace_content import spans_file
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport.auth import credentials

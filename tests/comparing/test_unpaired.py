@@ -9,7 +9,7 @@ from support.records import COPY, OTHER, RUN, an_experiment, links
 
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.unpaired import Held, in_scope, is_default, row, surplus_experiment, unpaired, unread_rows
-from mlflow_parity.core.keys import ObjectKey, RunKey
+from mlflow_parity.core.identity.keys import ObjectKey, RunKey
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME
 from mlflow_parity.pairing.matching import Pair, Pairing

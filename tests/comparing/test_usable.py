@@ -25,7 +25,7 @@ from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity, MetricPoint, Run
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.check_registry import select
+from mlflow_parity.kinds.rules.check_registry import select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question, quoted
 from mlflow_parity.reading.questions import MOST, newest, of_name, of_runs, of_traces

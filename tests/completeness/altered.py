@@ -15,7 +15,7 @@ from completeness.claims import COLUMNS as CLAIMS
 from completeness.claims import INTERNAL, column_claims, read
 from completeness.of_mlflow import TRACKING
 from completeness.releases import RELEASES, release
-from mlflow_parity.kinds.contract import LATER
+from mlflow_parity.kinds.rules.contract import LATER
 
 #: What no fault can alter so that an audit goes on to the end.
 UNTRIED: Mapping[str, str] = {

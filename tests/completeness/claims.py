@@ -10,7 +10,7 @@ from pathlib import Path
 
 from completeness.of_mlflow import LOGIN, TRACKING
 from completeness.releases import RELEASES, first_and_last, release
-from mlflow_parity.kinds.contract import BY_ID, ROWS
+from mlflow_parity.kinds.rules.contract import BY_ID, ROWS
 from mlflow_parity.reading.transport.endpoints import BY_NAME
 
 COLUMNS = Path(__file__).parent / "columns.ini"

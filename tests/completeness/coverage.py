@@ -21,7 +21,7 @@ from completeness.claims import (
     routes,
 )
 from completeness.releases import RELEASES
-from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds.rules.check_registry import PROMISES
 from mlflow_parity.reading.transport.endpoints import BY_NAME
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "coverage.md"

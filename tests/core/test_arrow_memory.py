@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mlflow_parity.core.arrow_memory import VARIABLE
+from mlflow_parity.core.local.arrow_memory import VARIABLE
 
 _PROGRAM = """
 import os

@@ -10,10 +10,10 @@ import uuid
 import pytest
 
 from mlflow_parity.comparing.links import take_in
-from mlflow_parity.core import id_map
-from mlflow_parity.core.id_map import IdMap, IdSet
-from mlflow_parity.core.keys import RunKey
-from mlflow_parity.kinds.profiles import Kept
+from mlflow_parity.core.identity import id_map
+from mlflow_parity.core.identity.id_map import IdMap, IdSet
+from mlflow_parity.core.identity.keys import RunKey
+from mlflow_parity.kinds.conventions.profiles import Kept
 from mlflow_parity.pairing.by_kind import pair_runs
 
 #: Ids that are all but 32 hexadecimal digits, some that end in the byte 0, and texts that cannot be written as UTF-8.

@@ -28,12 +28,12 @@ from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.side import Side
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
-from mlflow_parity.core.files import file_sha256, folder_name, sealed, write_json
+from mlflow_parity.core.local.files import file_sha256, folder_name, sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.migrating.exim.tool import is_plain
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
-from mlflow_parity.reporting.waiver_drafts import read_report
+from mlflow_parity.reporting.kept.waiver_drafts import read_report
 from mlflow_parity.snapshot import schema as schemas
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.tables import MOST, check_table

@@ -9,7 +9,7 @@ from support.seed_hostile import JSON_BOMBS, deep
 
 from mlflow_parity.comparing.difference import Difference, compare_json
 from mlflow_parity.comparing.explain import Explainer
-from mlflow_parity.core.digests import digest
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, or_text, parsed, text_of, written
 from mlflow_parity.core.verdict import State
 from mlflow_parity.reading.traces.spans import spans_of

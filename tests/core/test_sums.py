@@ -6,9 +6,7 @@ import hashlib
 
 import pytest
 
-from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import (
+from mlflow_parity.core.identity.sums import (
     alike,
     counted_by,
     differ,
@@ -23,6 +21,8 @@ from mlflow_parity.core.sums import (
     sums_of,
     text,
 )
+from mlflow_parity.core.records import Artifact
+from mlflow_parity.core.scope import Evidence
 
 ONE, TWO = (hashlib.md5(content).hexdigest() for content in (b"one", b"two"))
 SHA, OTHER = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))

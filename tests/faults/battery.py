@@ -22,7 +22,7 @@ from faults.fault import EXPERIMENT, Fault, Pair, Said, Target
 from faults.filestore import ids_of, seed_files, serving_files
 from faults.registry import FAULTS
 from faults.seeding import Seeding
-from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds.rules.check_registry import PROMISES
 from mlflow_parity.standin.servers import Server
 
 #: Options of the audits of each pair.

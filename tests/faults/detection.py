@@ -16,8 +16,8 @@ from faults.registry import FAULTS
 from faults.searches import SEARCHES
 from faults.unknown import UNKNOWN
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import OTHER
-from mlflow_parity.kinds.contract import FACETS
+from mlflow_parity.kinds.rules.contract import FACETS
+from mlflow_parity.kinds.schema.base import OTHER
 
 _PAIRS: dict[Pair, tuple[str, str]] = {
     "migrated": ("After a migration",

@@ -17,8 +17,9 @@ from faults.later import CHANGES, NEWER, WORKSPACES
 from faults.registry import FAULTS
 from faults.searches import SEARCHES
 from faults.unknown import UNKNOWN
-from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND, contract
-from mlflow_parity.kinds.base import OTHER
+from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.schema.base import OTHER
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "detection.md"
 

@@ -16,8 +16,9 @@ from support.stores import restored
 
 from mlflow_parity.comparing import fields
 from mlflow_parity.core.records import REPLACED_TAG, DatasetInput
-from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND, contract
-from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import PROMISES
 
 #: Ids never show as a difference: the pairing replaces them before anything is compared.
 SILENT = {"experiment.id", "run.id"}

@@ -12,9 +12,18 @@ import pytest
 from support.records import an_entity, an_experiment
 
 from mlflow_parity import kinds
-from mlflow_parity.kinds import attachments, contract, copy_places, logged_images
-from mlflow_parity.kinds.base import equal, expected, not_compared, presence
-from mlflow_parity.kinds.copy_places import CopyPlaces, canonical, host_of, is_below, is_host, roots_of, stores_of
+from mlflow_parity.kinds.conventions import attachments, copy_places, logged_images
+from mlflow_parity.kinds.conventions.copy_places import (
+    CopyPlaces,
+    canonical,
+    host_of,
+    is_below,
+    is_host,
+    roots_of,
+    stores_of,
+)
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.schema.base import equal, expected, not_compared, presence
 
 # --- keys of objects
 

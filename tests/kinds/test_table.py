@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlflow_parity.kinds import EVERY
-from mlflow_parity.kinds.check_registry import PROMISES
+from mlflow_parity.kinds.rules.check_registry import PROMISES
 from mlflow_parity.migrating.write.ordering import WRITINGS
 from mlflow_parity.reading.transport.endpoints import BY_NAME
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.identity.sums import Left, identity, left_at, sums_of
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.sums import Left, identity, left_at, sums_of
 from mlflow_parity.migrating.write.copying.copies import Copies, NotCopied
 from mlflow_parity.migrating.write.copying.deciding import LARGEST_WHOLE, Refusals, part_size, way_of
 from mlflow_parity.migrating.write.copying.proving import is_kept, is_proved
 from mlflow_parity.migrating.write.copying.sending import Checksums, Reading, copy_in_parts
 from mlflow_parity.migrating.write.s3_leftovers import Kept
-from mlflow_parity.reading.artifacts.checksums import Hasher
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher
 from mlflow_parity.standin.http import S3
 
 MIB = 1 << 20

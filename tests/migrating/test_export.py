@@ -24,7 +24,7 @@ from support.seed_models import seed_models
 from support.seed_objects import seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.migrating.export.backup import named
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import discard

@@ -11,7 +11,7 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.core.keys import as_copy_of, carried, chain, layers, next_tags
+from mlflow_parity.core.identity.keys import as_copy_of, carried, chain, layers, next_tags
 
 RUN, PARENT = "mlflow_exim.run_info.run_id", "mlflow_exim.mlflow_tag.parentRunId"
 

@@ -18,11 +18,11 @@ from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.migrating.command import parser
 from mlflow_parity.migrating.settings import settings_of
 from mlflow_parity.migrating.verifying import audit_environment, not_covered, not_proved
-from mlflow_parity.reporting.earlier import recount
+from mlflow_parity.reporting.kept.earlier import recount
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.standin.servers import Server, clean_environment
 

@@ -23,7 +23,7 @@ from support.servers import FreshServer
 
 from mlflow_parity.core.records import ENDPOINT_KEY
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.contract import LATER
+from mlflow_parity.kinds.rules.contract import LATER
 from mlflow_parity.standin.servers import Server, clean_environment
 
 pytestmark = pytest.mark.long

@@ -23,10 +23,10 @@ from support.proxy import Fault, proxying
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.core.files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
+from mlflow_parity.core.local.files import create, drop_dead, make_folder, make_inside, maker_of, temporary, write
+from mlflow_parity.core.local.scratch import Scratch, clear_dead
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Artifact, ArtifactTree
-from mlflow_parity.core.scratch import Scratch, clear_dead
 from mlflow_parity.migrating.write.files import Uploads, put_tree
 from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.s3_leftovers import PART, Kept
@@ -126,9 +126,12 @@ def test_an_etag_that_is_no_md5_proves_nothing(tmp_path: Path) -> None:
 # --- folders of runs that were killed
 
 
-_HOLD = (
-    "from mlflow_parity.core.scratch import Scratch\nimport sys\nprint(Scratch().folder, flush=True)\nsys.stdin.read()"
-)
+_HOLD = """
+import sys
+from mlflow_parity.core.local.scratch import Scratch
+print(Scratch().folder, flush=True)
+sys.stdin.read()
+"""
 
 
 def test_folders_of_dead_runs_are_cleared_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.kinds.logged_images import newer_name, newer_names
+from mlflow_parity.kinds.conventions.logged_images import newer_name, newer_names
 from mlflow_parity.reading.artifacts.stores import is_faithful
 from mlflow_parity.standin.servers import Server
 

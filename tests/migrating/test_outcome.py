@@ -18,7 +18,7 @@ from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.kinds.contract import BY_ID
+from mlflow_parity.kinds.rules.contract import BY_ID
 from mlflow_parity.migrating.known_losses import UNMOVABLE, by_contract, is_by_contract
 from mlflow_parity.migrating.outcome import Outcome, outcome_text
 from mlflow_parity.standin.servers import Server

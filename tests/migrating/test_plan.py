@@ -19,7 +19,7 @@ from support.proxy import Exchange, Fault, proxying
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.known_losses import UNMOVABLE
 from mlflow_parity.standin.servers import Server, clean_environment

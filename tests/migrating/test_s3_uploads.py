@@ -12,7 +12,7 @@ import pytest
 from mlflow_parity.migrating.write import s3_uploads
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS
 from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
-from mlflow_parity.reading.artifacts.checksums import Hasher, of_head
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher, of_head
 from mlflow_parity.standin.http import S3
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlflow_parity.core.errors import NoSpace, ReadError, SnapshotError, UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.journal import Journal

@@ -19,7 +19,7 @@ from support.seed import Seeder
 from support.servers import FreshServer, copy_database
 
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.standin.servers import Server
 
 pytestmark = pytest.mark.long

@@ -21,7 +21,7 @@ from support.seed_trace_states import AT_ONCE, seed_trace_states
 from support.servers import FreshServer, server_of
 
 from mlflow_parity.cli import main
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.pairing.relocation import Relocation, find
 from mlflow_parity.standin.servers import Server, clean_environment
 

@@ -14,7 +14,7 @@ from support.seed import Seeder
 from support.servers import FreshServer, ServerPool
 
 from mlflow_parity.audit.settings import Recheck
-from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.standin.servers import Server
 
 

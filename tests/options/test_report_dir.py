@@ -29,8 +29,8 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.repair.audit_findings import read_damage
-from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.json_report import schema
+from mlflow_parity.reporting.page.html_report import render as render_html
 from mlflow_parity.reporting.report import CoverageRow, Report, unfinished
 from mlflow_parity.reporting.write import FILES, ReportFolder
 from mlflow_parity.standin.servers import Server, clean_environment, free_port

@@ -29,15 +29,16 @@ from support.servers import FreshServer
 import mlflow_parity.comparing.file_evidence as file_evidence
 import mlflow_parity.comparing.object_fields as of_objects
 import mlflow_parity.comparing.objects as comparing_objects
-from mlflow_parity.audit import objects as audit_objects
+from mlflow_parity.audit.paired import objects as audit_objects
 from mlflow_parity.audit.self_test_outcome import Planted, SelfTest
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import refuse
+from mlflow_parity.core.identity.sums import Proof, prove, sums_of
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import Proof, prove, sums_of
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND, contract
+from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL, SCOPE_KIND
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.pairing.by_kind import pair_runs
 from mlflow_parity.reporting.report import CoverageRow

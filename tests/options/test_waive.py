@@ -13,7 +13,7 @@ from mlflow_parity.__main__ import main
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.reporting.waiver_drafts import draft
+from mlflow_parity.reporting.kept.waiver_drafts import draft
 
 
 def save(tmp_path: Path, content: object) -> str:

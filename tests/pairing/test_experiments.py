@@ -25,7 +25,7 @@ from support.memory_store import (
     same_ids,
 )
 
-from mlflow_parity.core.keys import layers, run_key
+from mlflow_parity.core.identity.keys import layers, run_key
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import State
 from mlflow_parity.pairing.by_kind import RunPairing, pair_experiments, pair_runs

@@ -14,7 +14,7 @@ from support.object_audit import Known, compare_stores, red
 from support.stores import imported
 
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.pairing.by_kind import ObjectPairing, pair_objects

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.records import paired
 
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.pairing import matching
 from mlflow_parity.pairing.by_kind import pair_objects
 from mlflow_parity.pairing.matching import Matcher, Pair, Pairing, by_id, grouped

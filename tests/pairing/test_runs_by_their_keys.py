@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.records import an_experiment, paired
 
-from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.identity.keys import RunKey
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.pairing.by_kind import RunPairing, pair_experiments, pair_objects, pair_runs, same_experiments
 

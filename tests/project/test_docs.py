@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.options import OPTIONS
 from mlflow_parity.reading.transport import endpoints
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_the_contract_is_up_to_date() -> None:
-    """``docs/contract.md`` is what ``python -m mlflow_parity.kinds.contract`` prints."""
+    """``docs/contract.md`` is what ``python -m mlflow_parity.kinds.rules.contract`` prints."""
     assert (ROOT / "docs" / "contract.md").read_text(encoding="utf-8") == contract.markdown()
 
 

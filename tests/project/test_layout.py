@@ -14,6 +14,14 @@ ROOMS = {one.name for one in Path(mlflow_parity.__file__).parent.iterdir() if (o
 BESIDE = {"options", "project", "faults", "completeness"}
 
 
+def test_a_folder_is_read_at_a_glance() -> None:
+    """Sixteen modules at most: a larger folder has rooms of its own that nobody named."""
+    package = Path(mlflow_parity.__file__).parent
+    folders = {path.parent for path in package.rglob("*.py")}
+    counts = {folder: len({path.name for path in folder.glob("*.py")} - {"__init__.py"}) for folder in folders}
+    assert {str(folder.relative_to(package)): count for folder, count in counts.items() if count > 16} == {}
+
+
 def test_every_room_has_its_folder() -> None:
     """A room without a folder of tests would be one that nobody tests by itself."""
     folders = {one.name for one in TESTS.iterdir() if one.is_dir() and list(one.glob("test_*.py"))}

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from support import advisories
 
-from mlflow_parity.core import input_files
+from mlflow_parity.core.local import input_files
 from mlflow_parity.reading.transport import bounds
 from mlflow_parity.snapshot import tables
 from mlflow_parity.standin.servers import free_port

@@ -10,7 +10,7 @@ import pytest
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.test_items import Item, ItemState
 from mlflow_parity.core.verdict import Cell, Finding, State
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.pytest_api.reasons import red_reasons
 
 

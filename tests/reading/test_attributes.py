@@ -16,14 +16,14 @@ from support.proxy import Exchange, Fault, Proxy, break_off, proxying
 from support.told_parts import ToldParts
 
 from mlflow_parity.core.errors import MalformedAnswer
-from mlflow_parity.core.parts import Split, even, guessed, split_text, splits_of
+from mlflow_parity.core.identity.parts import Split, even, guessed, split_text, splits_of
+from mlflow_parity.core.identity.sums import prove, sums_of
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import prove, sums_of
-from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets, told
-from mlflow_parity.reading.artifacts.checksums import Hasher
-from mlflow_parity.reading.artifacts.crc32 import joined
 from mlflow_parity.reading.artifacts.s3_store import S3Store
+from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets, told
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher
+from mlflow_parity.reading.artifacts.stated.crc32 import joined
 from mlflow_parity.reading.artifacts.stores import Place
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
 from mlflow_parity.reading.transport.slowing import Patience

@@ -17,11 +17,12 @@ import pytest
 from support.proxy import Proxy, proxying
 
 from mlflow_parity.core.errors import RequestRefused, UsageProblem
+from mlflow_parity.core.identity.sums import prove, sums_of
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import prove, sums_of
-from mlflow_parity.reading.artifacts import held_etags
-from mlflow_parity.reading.artifacts.checksums import (
+from mlflow_parity.reading.artifacts.s3_store import S3Store
+from mlflow_parity.reading.artifacts.stated import held_etags
+from mlflow_parity.reading.artifacts.stated.checksums import (
     EtagsOfPlaces,
     Hasher,
     Listed,
@@ -31,9 +32,8 @@ from mlflow_parity.reading.artifacts.checksums import (
     of_head,
     stated,
 )
-from mlflow_parity.reading.artifacts.etags import BOTO3, Held, digests_of, layouts
-from mlflow_parity.reading.artifacts.held_etags import HeldEtags
-from mlflow_parity.reading.artifacts.s3_store import S3Store
+from mlflow_parity.reading.artifacts.stated.etags import BOTO3, Held, digests_of, layouts
+from mlflow_parity.reading.artifacts.stated.held_etags import HeldEtags
 from mlflow_parity.reading.artifacts.stores import Place
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
 from mlflow_parity.reading.transport.slowing import Patience

@@ -19,8 +19,8 @@ from support.opened import opened
 from support.postgres import postgres
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.database import trust

@@ -17,14 +17,14 @@ from support.seed import Seeder
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256, read_json, sealed, write_json
+from mlflow_parity.core.identity.sums import sums_of
+from mlflow_parity.core.local.files import file_sha256, read_json, sealed, write_json
 from mlflow_parity.core.records import Artifact, Run
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import sums_of
 from mlflow_parity.reading.artifacts import known_hashes
-from mlflow_parity.reading.artifacts.checksums import Mark
 from mlflow_parity.reading.artifacts.known_hashes import FOLDER, KnownHashes
 from mlflow_parity.reading.artifacts.own_way import DiskStore, OwnWay
+from mlflow_parity.reading.artifacts.stated.checksums import Mark
 
 SHA, OTHER = "1" * 64, "2" * 64
 SUMS = f"read md5={'a' * 32} parts={'b' * 32}-3 crc64nvme={'c' * 16}"

@@ -19,8 +19,8 @@ from support.servers import FreshServer
 
 from mlflow_parity.core.records import Entity
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.check_registry import PROMISES
-from mlflow_parity.kinds.contract import LATER
+from mlflow_parity.kinds.rules.check_registry import PROMISES
+from mlflow_parity.kinds.rules.contract import LATER
 from mlflow_parity.standin.servers import Server
 
 #: Those that the newest server has.

@@ -15,7 +15,8 @@ from support.seed_objects import CHAT, FILES, HOOK, MLMODEL, SCORER, Objects, se
 from support.servers import FreshServer
 
 from mlflow_parity.core.records import Entity, Run
-from mlflow_parity.kinds import KINDS, contract
+from mlflow_parity.kinds import KINDS
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.standin.servers import Server
 

@@ -20,12 +20,12 @@ from support.seed import Seeder
 from support.seed_objects import seed_objects
 from support.servers import FreshServer
 
-from mlflow_parity.core.digests import experiment_digest, listed_digest, run_digest
+from mlflow_parity.core.identity.digests import experiment_digest, listed_digest, run_digest
 from mlflow_parity.core.records import LINKED, Experiment
-from mlflow_parity.kinds.base import OTHER
-from mlflow_parity.kinds.contract import FACETS
-from mlflow_parity.kinds.listing import named
-from mlflow_parity.kinds.unknown import PAIRS, Each, claims, unclaimed
+from mlflow_parity.kinds.rules.contract import FACETS
+from mlflow_parity.kinds.schema.base import OTHER
+from mlflow_parity.kinds.schema.listing import named
+from mlflow_parity.kinds.schema.unknown import PAIRS, Each, claims, unclaimed
 from mlflow_parity.reading.records import run
 from mlflow_parity.reading.traces.spans import spans_of
 from mlflow_parity.snapshot.schema import row_run, run_row

@@ -16,8 +16,8 @@ from support.report_samples import report, unhurried
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.reporting.curves import MOST, compared, drawn
-from mlflow_parity.reporting.html_report import render
+from mlflow_parity.reporting.page.curves import MOST, compared, drawn
+from mlflow_parity.reporting.page.html_report import render
 
 
 def parsed(picture: str) -> ElementTree.Element:

@@ -9,7 +9,7 @@ from hypothesis import given
 from support.report_samples import HOSTILE, cell, report, reports, unhurried
 
 from mlflow_parity.core.verdict import State
-from mlflow_parity.reporting.heat_map import MAX_COLUMNS, MAX_ROWS, drawn, heat_map
+from mlflow_parity.reporting.page.heat_map import MAX_COLUMNS, MAX_ROWS, drawn, heat_map
 from mlflow_parity.reporting.report import CoverageRow, Report
 
 

@@ -13,7 +13,7 @@ from support.report_samples import FACETS, HOSTILE, cell, hostile_report, report
 
 from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Finding, State
-from mlflow_parity.reporting.html_report import render
+from mlflow_parity.reporting.page.html_report import render
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
 
 LIMIT = 10_000_000

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from support.report_samples import HOSTILE, hostile_report, report, reports, unhurried
 
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.reporting.json_report import render, schema
 from mlflow_parity.reporting.report import FORMAT_VERSION, Report
 

@@ -10,7 +10,7 @@ from support.browser import axe, opened, ran
 from support.curve_samples import sample
 from support.report_samples import cell, hostile_report, report
 
-from mlflow_parity.reporting.html_report import render
+from mlflow_parity.reporting.page.html_report import render
 from mlflow_parity.reporting.report import CoverageRow, Report
 
 _SHOWN = "(selector) => Array.from(document.querySelectorAll(selector)).filter((one) => one.checkVisibility())"

@@ -20,10 +20,10 @@ from support.seed_traces import trace
 from support.servers import FreshServer
 
 from mlflow_parity.core.verdict import Finding, Row, State
-from mlflow_parity.reporting.html_report import render
 from mlflow_parity.reporting.ledger import LedgerWriter
+from mlflow_parity.reporting.page.html_report import render
+from mlflow_parity.reporting.page.ui_links import Ids, Pages, experiment_ids, how_reached
 from mlflow_parity.reporting.report import Report
-from mlflow_parity.reporting.ui_links import Ids, Pages, experiment_ids, how_reached
 
 _PROMPT = [{"key": "mlflow.prompt.is_prompt", "value": "true"}]
 _IDS: Ids = {"churn": {"source": "7", "target": "9"}}

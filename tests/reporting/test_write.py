@@ -16,8 +16,8 @@ from support.report_samples import cell, report, side, unhurried
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.redaction import MASK, Redactor
 from mlflow_parity.core.verdict import Finding, State
-from mlflow_parity.reporting.html_report import render as render_html
 from mlflow_parity.reporting.json_report import render as render_json
+from mlflow_parity.reporting.page.html_report import render as render_html
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
 from mlflow_parity.reporting.write import prepare_directory, write_reports
 

@@ -24,9 +24,9 @@ from mlflow_parity.__main__ import main as parity
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.reporting.evidence import evidence_of
+from mlflow_parity.reporting.kept.evidence import evidence_of
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
 from mlflow_parity.sagemaker import app_command
 from mlflow_parity.sagemaker.retire_evidence import judge, parse_age

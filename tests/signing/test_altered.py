@@ -147,7 +147,7 @@ def test_what_is_missing_or_strange_is_named(case: Case, made: tuple[Case, Path,
 
 def test_a_snapshot_sealed_again_is_refused(case: Case, made: tuple[Case, Path, Path]) -> None:
     """Seals hold no secret, so whoever alters a snapshot can make them anew: the signature is over the manifest."""
-    from mlflow_parity.core.files import read_json, sealed, write_json
+    from mlflow_parity.core.local.files import read_json, sealed, write_json
 
     manifest = case.folder / "source" / "manifest.json"
     write_json(manifest, sealed({**read_json(manifest), "created": 1.0}))

@@ -17,7 +17,7 @@ from support.attested import Case, audited, keys
 
 from mlflow_parity.__main__ import main
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.reporting.ledger import LedgerWriter, read_rows
 from mlflow_parity.reporting.report import unfinished
 from mlflow_parity.reporting.write import ReportFolder

@@ -23,14 +23,14 @@ from support.stores import restored
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.side import Side
 from mlflow_parity.audit.waivers.waivers import load_waivers
-from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.local import input_files
+from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
-from mlflow_parity.reporting.evidence import evidence_of
-from mlflow_parity.reporting.waiver_drafts import draft, read_report
+from mlflow_parity.reporting.kept.evidence import evidence_of
+from mlflow_parity.reporting.kept.waiver_drafts import draft, read_report
 
 EXAMPLES = int(os.environ.get("MLFLOW_PARITY_EXAMPLES", "40"))
 FUZZ = settings(

@@ -14,7 +14,7 @@ import pytest
 from support.memory_store import LOCATIONS, MemoryReader, Store, audited, failed_series, rich_store, run_id, same_ids
 
 from mlflow_parity.core.errors import SnapshotError, TransportError
-from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Series
 from mlflow_parity.core.scope import Depth

@@ -18,7 +18,7 @@ from support.stores import restored, stores
 
 from mlflow_parity.audit.side import Side
 from mlflow_parity.core.errors import ReadError, SnapshotError, TransportError
-from mlflow_parity.core.files import sealed, write_json
+from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.core.scope import Depth
@@ -80,7 +80,7 @@ def test_what_is_read_back_is_what_was_written(store: Store, tmp_path_factory: p
     """Every run, point and file comes back as it was, NaN and -0.0 bit for bit."""
     import numpy as np
 
-    from mlflow_parity.core.digests import run_digest, series_digest
+    from mlflow_parity.core.identity.digests import run_digest, series_digest
 
     folder = tmp_path_factory.mktemp("snapshot")
     run_audit(store, restored(store), snapshots=folder)
@@ -259,7 +259,7 @@ def test_what_cannot_be_read_is_unverified(tmp_path: Path, part: str) -> None:
     audited = run_audit(store, target(), readers={"source": failing(store, part)}, snapshots=tmp_path)
     assert not audited.result.green
     red = {row.facet for row in audited.rows if not row.state.green and row.experiment == "main"}
-    from mlflow_parity.kinds import contract
+    from mlflow_parity.kinds.rules import contract
 
     assert red == (set(contract.RUN_FACETS) if part == "runs" else {part})
     assert {state for _, _, _, state in audited.found} == {"unverified"}

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_parity.reporting.html_report import script_hash
+from mlflow_parity.reporting.page.html_report import script_hash
 
 _VOID = {"meta", "br", "link", "img", "input"}
 _TAGS = {

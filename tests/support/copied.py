@@ -18,7 +18,7 @@ from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth, Evidence, Profile, in_scope
 from mlflow_parity.core.verdict import Finding, Row
-from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports

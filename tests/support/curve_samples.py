@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlflow_parity.core.records import Series
-from mlflow_parity.reporting.curves import Curves, compared
+from mlflow_parity.reporting.page.curves import Curves, compared
 from support.seed import EPOCH
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.reading.artifacts import held_etags
+from mlflow_parity.reading.artifacts.stated import held_etags
 from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.sagemaker import StandIn
 from support.copied import Outcome, audited

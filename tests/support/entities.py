@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mlflow_parity import kinds
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity
 from mlflow_parity.snapshot.objects import key_of
 from support.no_objects import stored

@@ -25,7 +25,7 @@ from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Ent
 from mlflow_parity.core.scope import Depth, Evidence, Profile
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure

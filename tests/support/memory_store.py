@@ -25,7 +25,7 @@ from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
-from mlflow_parity.core.digests import encode
+from mlflow_parity.core.identity.digests import encode
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import (
     Artifact,
@@ -39,7 +39,7 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.verdict import Row, State
-from mlflow_parity.kinds.check_registry import Selection, collected
+from mlflow_parity.kinds.rules.check_registry import Selection, collected
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.asking import Answer, Question

@@ -32,8 +32,8 @@ LIST = ROOT / "tests" / "mutants.txt"
 PACKAGE = "mlflow_parity"
 #: What is altered: what decides which object is which, what is equal, and under which condition a difference passes.
 WHAT = (
-    "pairing/*.py", "comparing/*.py", "kinds/contract.py", "kinds/copy_places.py", "kinds/logged_images.py",
-    "kinds/attachments.py", "kinds/__init__.py",
+    "pairing/*.py", "comparing/*.py", "kinds/rules/contract.py", "kinds/conventions/copy_places.py",
+    "kinds/conventions/logged_images.py", "kinds/conventions/attachments.py", "kinds/__init__.py",
 )  # fmt: skip
 #: The tests that may notice; those of them that need a server, and the long ones, are left out.
 TESTS = ("tests/pairing", "tests/comparing", "tests/kinds")

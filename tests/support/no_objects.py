@@ -8,9 +8,9 @@ from dataclasses import replace
 from mlflow_parity.core.records import STORAGE, ArtifactTree, Entity, Experiment, Resolved, Run
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.probed import Probed

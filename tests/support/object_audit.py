@@ -12,7 +12,7 @@ from mlflow_parity.comparing.same_store import UNKNOWN, Releases, refuse
 from mlflow_parity.comparing.tie_breakers import Likeness
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.kinds import KINDS, LIVE, OPTIONAL
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 from mlflow_parity.pairing.by_kind import pair_objects
 from mlflow_parity.pairing.relocation import Relocation
 from support.entities import Store, families

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
 from mlflow_parity.kinds import OPTIONAL
-from mlflow_parity.kinds.contract import EXPERIMENT_FACETS, RUN_FACETS
+from mlflow_parity.kinds.rules.contract import EXPERIMENT_FACETS, RUN_FACETS
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, SideReport
 
 #: For property tests: the machine may be busy, so no example fails for being slow.

@@ -11,7 +11,7 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.self_test_outcome import SelfTest
 from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.core.locations import parse_location
-from mlflow_parity.kinds.check_registry import collected, select
+from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.options import resolve
 from mlflow_parity.reading import open_reader
 from mlflow_parity.self_test.fault import Fault

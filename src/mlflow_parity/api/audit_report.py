@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from mlflow_parity.api.tables import frame_of, table_of
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.text import crop, visible
 from mlflow_parity.core.verdict import SEVERITY
 from mlflow_parity.reporting.ledger import checked_dataset
-from mlflow_parity.reporting.notebook_block import render
+from mlflow_parity.reporting.page.notebook_block import render
 from mlflow_parity.reporting.report import Report, Verdict
 from mlflow_parity.reporting.write import HTML_NAME, LEDGER_NAME
 

@@ -14,7 +14,7 @@ from mlflow_parity.core.notice import LEVELS
 from mlflow_parity.core.redaction import guard_logs
 from mlflow_parity.core.text import counted, crop, listed, visible
 from mlflow_parity.kinds import plural_of
-from mlflow_parity.reporting.notebook_block import lines_block
+from mlflow_parity.reporting.page.notebook_block import lines_block
 
 if TYPE_CHECKING:
     import pyarrow as pa

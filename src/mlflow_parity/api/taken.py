@@ -14,7 +14,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.redaction import Redactor, guard_logs
 from mlflow_parity.core.text import crop, visible
 from mlflow_parity.pytest_api.snapshot_command import Taken, add_arguments, location_of, take
-from mlflow_parity.reporting.notebook_block import lines_block
+from mlflow_parity.reporting.page.notebook_block import lines_block
 
 _COLUMNS = 120
 

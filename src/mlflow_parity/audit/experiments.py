@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from mlflow_parity.audit import second_look as changes
-from mlflow_parity.audit.looks import Looks
-from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.looking import second_look as changes
+from mlflow_parity.audit.looking.looks import Looks
+from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.side import SIDES, Side, SideName
@@ -16,13 +16,13 @@ from mlflow_parity.comparing.links import Links, take_in
 from mlflow_parity.comparing.same_store import refuse
 from mlflow_parity.comparing.unpaired import Held, is_default, surplus_experiment, unread_rows
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.core.id_map import IdMap
-from mlflow_parity.core.keys import RunKey
+from mlflow_parity.core.identity.id_map import IdMap
+from mlflow_parity.core.identity.keys import RunKey
 from mlflow_parity.core.records import REPLACED_TAG, Experiment
 from mlflow_parity.core.verdict import Deleted, Row, State
 from mlflow_parity.kinds import BY_NAME, CONTAINERS, of_family
-from mlflow_parity.kinds.base import Family, Kind
-from mlflow_parity.kinds.profiles import Kept
+from mlflow_parity.kinds.conventions.profiles import Kept
+from mlflow_parity.kinds.schema.base import Family, Kind
 from mlflow_parity.pairing.by_kind import RunPairing, pair_runs
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.store import SnapshotView

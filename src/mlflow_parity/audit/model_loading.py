@@ -25,8 +25,8 @@ from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.side import Side
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.verdict import State
 from mlflow_parity.reading.transport.auth import OWN_S3
 

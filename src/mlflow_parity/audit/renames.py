@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.json_text import parsed
+from mlflow_parity.core.local import input_files
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
 from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
-from mlflow_parity.audit.looks import Looks, Place
+from mlflow_parity.audit.looking.looks import Looks, Place
 from mlflow_parity.audit.model_loading import loading
-from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.paired.objects import Objects
+from mlflow_parity.audit.paired.usable import Usable, keeps_spans
 from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.result import Reading, Result, RowSink
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
@@ -25,7 +26,6 @@ from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
 from mlflow_parity.audit.test_items import NONE, Item
-from mlflow_parity.audit.usable import Usable, keeps_spans
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile, load_waivers
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.links import Links, ObjectLinks
@@ -36,8 +36,8 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.check_registry import Selection
-from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
+from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.incomplete import by_hand

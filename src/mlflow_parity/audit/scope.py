@@ -18,8 +18,8 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.scope import in_scope
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import FILES, SCOPE_KIND, family_of
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair, ExperimentPairing, pair_experiments, same_experiments
 from mlflow_parity.pairing.relocation import Relocation, find
 

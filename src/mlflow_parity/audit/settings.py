@@ -10,8 +10,8 @@ from mlflow_parity.audit.test_items import TARGET_ONLY, Item
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.scope import Depth, Engine, Evidence, Profile
 from mlflow_parity.core.subset import Subset
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading.database.urls import DatabaseUrl
 
 

@@ -14,12 +14,12 @@ from typing import Literal
 
 from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
-from mlflow_parity.core.files import make_folder
+from mlflow_parity.core.local.files import make_folder
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.transport.answering import answering

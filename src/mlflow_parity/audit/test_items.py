@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.core.files import read_json, write_json
+from mlflow_parity.core.local.files import read_json, write_json
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import WITHOUT_COUNTERPART, Cell, Finding, State
 from mlflow_parity.kinds import CONTAINERS
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import BY_NAME, NAMES, OWNERS, Promise
+from mlflow_parity.kinds.rules.check_registry import BY_NAME, NAMES, OWNERS, Promise
+from mlflow_parity.kinds.schema.base import Family
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ +=@,()-]+")
 _LONGEST = 60

@@ -15,7 +15,7 @@ from mlflow_parity.cluster.told import location_of, read_told, settings_of
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
 
 
 def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
-from mlflow_parity.audit.objects import IN_EXPERIMENTS, Objects
+from mlflow_parity.audit.paired.objects import IN_EXPERIMENTS, Objects
 from mlflow_parity.audit.recording import Judged, Recorder
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
@@ -26,8 +26,8 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Row
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.slowing import Limiter

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256, make_folder, make_inside, put, temporary
+from mlflow_parity.core.local.files import file_sha256, make_folder, make_inside, put, temporary
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
 _S3 = "s3://"

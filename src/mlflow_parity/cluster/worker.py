@@ -13,8 +13,8 @@ from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster.shared_place import SharedPlace, new_name, unpacked
 from mlflow_parity.cluster.slowing import Slowing
 from mlflow_parity.core.errors import ParityError, ReadError, no_space
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.redaction import Redactor, defect
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.reading.transport.slowing import Limiter
 
 #: Name of what all workers get, below the job's own.

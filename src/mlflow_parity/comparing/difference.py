@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlflow_parity.core.digests import encode
+from mlflow_parity.core.identity.digests import encode
 from mlflow_parity.core.verdict import Row, State
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
-from mlflow_parity.core.digests import input_value
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, carried, is_hop
+from mlflow_parity.core.identity.digests import input_value
+from mlflow_parity.core.identity.keys import SOURCE_EXPERIMENT_TAG, SOURCE_RUN_TAG, carried, is_hop
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Experiment, Run
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.copy_places import CopyPlaces, is_relative, same_place
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, is_relative, same_place
 
 RUN_INFO = EXIM_PREFIX + "run_info."
 FIELD = EXIM_PREFIX + "field."

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.core.identity.sums import NAMES, prove, sums_of
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import NAMES, prove, sums_of
 from mlflow_parity.core.verdict import Row, State
 
 #: What the note of a difference begins with that no checksum of both sides' proves or refutes.

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.core.digests import series_matrix
-from mlflow_parity.core.keys import HistoryKey
+from mlflow_parity.core.identity.digests import series_matrix
+from mlflow_parity.core.identity.keys import HistoryKey
 from mlflow_parity.core.records import Run, Series
 from mlflow_parity.core.verdict import State
 

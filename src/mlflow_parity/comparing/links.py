@@ -10,7 +10,7 @@ from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.records import PARENT_TAG, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import singular_of
-from mlflow_parity.kinds.copy_places import CopyPlaces
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 from mlflow_parity.pairing.matching import Pairing
 
 

@@ -27,9 +27,9 @@ from mlflow_parity.comparing.trace_fields import compare_assessments, compare_sp
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, plain_tags
-from mlflow_parity.kinds.base import Facet, Strategy
-from mlflow_parity.kinds.copy_places import is_relative, same_place
-from mlflow_parity.kinds.listing import STAMPS
+from mlflow_parity.kinds.conventions.copy_places import is_relative, same_place
+from mlflow_parity.kinds.schema.base import Facet, Strategy
+from mlflow_parity.kinds.schema.listing import STAMPS
 from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, MADE_OF, SPANS_LOCATION
 
 _SERVER_TIMES = ("creation", "update")

@@ -16,7 +16,7 @@ from mlflow_parity.comparing.registry_fields import compare_access, compare_reso
 from mlflow_parity.comparing.trees import ModelIds, compare_trees
 from mlflow_parity.comparing.unknown import ALIKE, Told, compare_other
 from mlflow_parity.comparing.unpaired import in_scope, row, unpaired
-from mlflow_parity.core.keys import (
+from mlflow_parity.core.identity.keys import (
     SOURCE_EXPERIMENT_NAME_TAG,
     SOURCE_EXPERIMENT_TAG,
     SOURCE_RUN_TAG,
@@ -28,7 +28,7 @@ from mlflow_parity.core.scope import Evidence, Profile
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, FILES
-from mlflow_parity.kinds.base import OTHER
+from mlflow_parity.kinds.schema.base import OTHER
 from mlflow_parity.pairing.matching import Pair, Pairing
 from mlflow_parity.pairing.relocation import Relocation
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD, compare_hops
+from mlflow_parity.core.identity.keys import as_copy_of
 from mlflow_parity.core.json_text import parsed
-from mlflow_parity.core.keys import as_copy_of
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import VERSIONS, singular_of
-from mlflow_parity.kinds.copy_places import is_relative, same_place
+from mlflow_parity.kinds.conventions.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import ObjectLinks

@@ -31,8 +31,9 @@ from mlflow_parity.core.records import (
 )
 from mlflow_parity.core.scope import Profile
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds import contract, plain_tags
-from mlflow_parity.kinds.base import OTHER
+from mlflow_parity.kinds import plain_tags
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.schema.base import OTHER
 from mlflow_parity.pairing.relocation import Relocation
 
 #: Facets of other objects that are compared as for every move (some servers cannot tell all of it).

@@ -15,10 +15,10 @@ from mlflow_parity.comparing.object_fields import PLACE_TAGS, through
 from mlflow_parity.comparing.registry_fields import EXPERIMENTS_TAG, VERSIONS_TAG
 from mlflow_parity.comparing.trace_fields import judged, nameless, placed
 from mlflow_parity.comparing.trees import without_ids
-from mlflow_parity.core.digests import combine, digest, encode
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.digests import combine, digest, encode
+from mlflow_parity.core.identity.keys import ObjectKey
+from mlflow_parity.core.identity.sums import alike
 from mlflow_parity.core.records import Artifact, ArtifactTree, Entity
-from mlflow_parity.core.sums import alike
 from mlflow_parity.kinds import FILES, KINDS, plain_tags
 
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given again (a version's number).

@@ -7,10 +7,10 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_multisets, same
-from mlflow_parity.core.digests import digest
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.attachments import referring
+from mlflow_parity.kinds.conventions.attachments import referring
 from mlflow_parity.kinds.trace import DERIVED, IN_STORE, SPANS_LOCATION, size_stat
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.file_evidence import FileEvidence, facts
+from mlflow_parity.core.identity.sums import BY_CONTENT, BY_SIZE
 from mlflow_parity.core.records import Artifact, ArtifactTree
-from mlflow_parity.core.sums import BY_CONTENT, BY_SIZE
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.logged_images import newer_names
+from mlflow_parity.kinds.conventions.logged_images import newer_names
 
 RULE = "run.artifacts"
 MLMODEL_RULE = "run.artifacts.mlmodel"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlflow_parity.comparing.difference import Difference, Outcome, outcome
 from mlflow_parity.comparing.links import ObjectLinks
-from mlflow_parity.core.keys import ObjectKey, RunKey
+from mlflow_parity.core.identity.keys import ObjectKey, RunKey
 from mlflow_parity.core.locations import VARIABLE
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Row, State

@@ -135,8 +135,8 @@ class Run:
 class Entity:
     """Any object beside experiments and runs, its content as facets of plain JSON values.
 
-    Which kinds there are, and the facets of each, stands in :mod:`mlflow_parity.kinds.base`. Ids in a facet are those
-    of the entity's own server. Times are milliseconds since the epoch.
+    Which kinds there are, and the facets of each, stands in :mod:`mlflow_parity.kinds.schema.base`. Ids in a facet
+    are those of the entity's own server. Times are milliseconds since the epoch.
     """
 
     kind: str
@@ -199,7 +199,7 @@ class Artifact:
     content: bytes | None = None
     error: str | None = None
     sums: str = ""
-    """Checksums beside the SHA-256 that its store states, or that its bytes come to: :mod:`mlflow_parity.core.sums`."""
+    """Checksums beside the SHA-256, stated or of its bytes: :mod:`mlflow_parity.core.identity.sums`."""
 
     @property
     def is_folder(self) -> bool:

@@ -14,7 +14,7 @@ EVIDENCE: tuple[Evidence, ...] = ("stores", "sha256", "weak")
 #: What reads and compares: threads of one process, or workers of a Dask cluster.
 Engine = Literal["threads", "dask"]
 ENGINES: tuple[Engine, ...] = ("threads", "dask")
-#: Kinds of move: :mod:`mlflow_parity.kinds.profiles` says what each is.
+#: Kinds of move: :mod:`mlflow_parity.kinds.conventions.profiles` says what each is.
 Profile = Literal["export-import", "same-store"]
 PROFILES: tuple[Profile, ...] = ("export-import", "same-store")
 EXPORT_IMPORT: tuple[Profile, ...] = ("export-import",)

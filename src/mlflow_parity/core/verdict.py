@@ -84,7 +84,7 @@ class Finding:
 
     experiment: str
     kind: str
-    """``experiment``, ``run``, or one of :data:`mlflow_parity.kinds.base.KINDS`."""
+    """``experiment``, ``run``, or one of :data:`mlflow_parity.kinds.schema.base.KINDS`."""
     name: str
     """Name of the object."""
     source_id: str | None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from mlflow_parity.core.keys import chain
+from mlflow_parity.core.identity.keys import chain
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
-from mlflow_parity.kinds.base import Family, Kind, belonging
 from mlflow_parity.kinds.evaluation_dataset import EVALUATION_DATASET
 from mlflow_parity.kinds.experiment import EXPERIMENT
 from mlflow_parity.kinds.gateway import (
@@ -24,6 +23,7 @@ from mlflow_parity.kinds.prompt import PROMPT, PROMPT_VERSION
 from mlflow_parity.kinds.registry import MODEL_VERSION, REGISTERED_MODEL
 from mlflow_parity.kinds.review_queue import REVIEW_QUEUE
 from mlflow_parity.kinds.run import RUN
+from mlflow_parity.kinds.schema.base import Family, Kind, belonging
 from mlflow_parity.kinds.scorer import SCORER
 from mlflow_parity.kinds.server import SCOPE, WORKSPACE
 from mlflow_parity.kinds.skill import SKILL

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, link, not_compared, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
+from mlflow_parity.kinds.schema.base import Kind, definition, link, not_compared, presence, stamps
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 
 
 def _secret(entry: Entry, _: Asking) -> tuple[str, dict[str, Any]]:

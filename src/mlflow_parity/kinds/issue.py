@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, expected, link, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, plain, stamped
+from mlflow_parity.kinds.schema.base import Kind, definition, expected, link, presence, stamps
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, plain, stamped
 
 _SEEN, _CREATED = "last_seen_timestamp", "created_timestamp"
 

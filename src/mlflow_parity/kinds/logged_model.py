@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import (
+from mlflow_parity.kinds.schema.base import (
     Kind,
     expected,
     files,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlflow_parity.kinds.base import Kind, definition, items, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
+from mlflow_parity.kinds.schema.base import Kind, definition, items, presence, stamps
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 
 
 def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:

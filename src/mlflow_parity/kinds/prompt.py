@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import (
+from mlflow_parity.kinds.registry import WITH_VERSIONS
+from mlflow_parity.kinds.schema.base import (
     Kind,
     expected,
     not_compared,
@@ -14,7 +15,6 @@ from mlflow_parity.kinds.base import (
     usable,
     value,
 )
-from mlflow_parity.kinds.registry import WITH_VERSIONS
 
 PROMPT = Kind(
     "prompt",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.base import Kind, definition, items, link, not_compared, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, plain, stamped
+from mlflow_parity.kinds.schema.base import Kind, definition, items, link, not_compared, presence, stamps
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, plain, stamped
 
 
 def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:

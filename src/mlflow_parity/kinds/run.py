@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlflow_parity.core.scope import PROFILES
-from mlflow_parity.kinds.base import (
+from mlflow_parity.kinds.schema.base import (
     HOPS,
     TOOL,
     Kind,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import Kind, not_compared, number, other, presence, times, value
+from mlflow_parity.kinds.schema.base import Kind, not_compared, number, other, presence, times, value
 
 SCORER = Kind(
     "scorer",

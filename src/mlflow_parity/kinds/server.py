@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_parity.kinds.base import EVERY, Facet, Kind, equal, not_compared, own, presence, value
+from mlflow_parity.kinds.schema.base import EVERY, Facet, Kind, equal, not_compared, own, presence, value
 
 WORKSPACE = Kind(
     "workspace",

@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import NotMoved
-from mlflow_parity.kinds.base import Kind, definition, items, not_compared, presence, stamps
-from mlflow_parity.kinds.listing import Asking, Entry, Listing, in_order, named, plain, stamped
-from mlflow_parity.kinds.writing import Task, Unwritable, without_none
+from mlflow_parity.kinds.schema.base import Kind, definition, items, not_compared, presence, stamps
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, named, plain, stamped
+from mlflow_parity.kinds.schema.writing import Task, Unwritable, without_none
 
 
 def _name(entry: Entry) -> str:

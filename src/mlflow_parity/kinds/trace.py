@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import Entity
 from mlflow_parity.core.scope import SAME_STORE
-from mlflow_parity.kinds.base import (
+from mlflow_parity.kinds.schema.base import (
     Kind,
     equal,
     expected,

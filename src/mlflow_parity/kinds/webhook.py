@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import whole
-from mlflow_parity.kinds.base import Kind, expected, not_compared, other, presence, status, times, value
-from mlflow_parity.kinds.listing import Asking, Entry, Listing
-from mlflow_parity.kinds.unknown import Each, claims, facet, hashed
+from mlflow_parity.kinds.schema.base import Kind, expected, not_compared, other, presence, status, times, value
+from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing
+from mlflow_parity.kinds.schema.unknown import Each, claims, facet, hashed
 
 _CLAIMED = claims(
     "webhook_id name description url status creation_timestamp last_updated_timestamp",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mlflow_parity.core.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
-from mlflow_parity.core.files import create, make_inside
+from mlflow_parity.core.local.files import create, make_inside
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
 #: API cannot write it.

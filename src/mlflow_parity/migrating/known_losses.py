@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.kinds import EVERY
-from mlflow_parity.kinds.contract import BY_ID, allows
+from mlflow_parity.kinds.rules.contract import BY_ID, allows
 
 _RULE = re.compile(r" \(contract: ([a-z_.-]+)\)$")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.core.files import write as write_file
+from mlflow_parity.core.local.files import write as write_file
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.redaction import Redactor

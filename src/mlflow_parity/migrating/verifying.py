@@ -14,21 +14,21 @@ from mlflow_parity import __version__
 from mlflow_parity.audit.settings import left_out_by_names
 from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import make_folder
+from mlflow_parity.core.local.files import make_folder
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import migrate_command
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import encodable
 from mlflow_parity.core.verdict import Deleted
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import OWNERS, PROMISES, collected
+from mlflow_parity.kinds.rules.check_registry import OWNERS, PROMISES, collected
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.migrating.settings import Settings
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.earlier import recount
+from mlflow_parity.reporting.kept.earlier import recount
+from mlflow_parity.reporting.kept.waiver_drafts import read_report
 from mlflow_parity.reporting.report import SideReport, begun, unfinished
-from mlflow_parity.reporting.waiver_drafts import read_report
 from mlflow_parity.reporting.write import JSON_NAME, ReportFolder
 
 

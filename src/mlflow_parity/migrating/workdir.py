@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import drop_dead, make_folder, write
-from mlflow_parity.core.input_files import NOTE, Unusable, content_of, json_of
+from mlflow_parity.core.local.files import drop_dead, make_folder, write
+from mlflow_parity.core.local.input_files import NOTE, Unusable, content_of, json_of
 
 _MARKER = "mlflow-parity-migration.json"
 #: Locked while a migration works in the folder; it holds the folder's id.

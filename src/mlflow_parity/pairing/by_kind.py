@@ -20,7 +20,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_NAME_TAG, SOURCE_EXPERIMENT_TAG, ObjectKey, RunKey, layers
+from mlflow_parity.core.identity.keys import (
+    SOURCE_EXPERIMENT_NAME_TAG,
+    SOURCE_EXPERIMENT_TAG,
+    ObjectKey,
+    RunKey,
+    layers,
+)
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.pairing.matching import Matcher, Pair, Pairing, by_id, grouped
 

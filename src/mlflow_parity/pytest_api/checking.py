@@ -12,10 +12,10 @@ import pytest
 
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.test_items import Bundle, Item, ItemState, Judgement, load_items
-from mlflow_parity.core.files import read_json
+from mlflow_parity.core.local.files import read_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import State
-from mlflow_parity.kinds.check_registry import BY_NAME, NAMES, PROMISES, Promise
+from mlflow_parity.kinds.rules.check_registry import BY_NAME, NAMES, PROMISES, Promise
 from mlflow_parity.reporting.check_message import check_message
 
 #: Renders a failed promise as text for a person, under 40 lines; the texts are its sentence and the test item's id.

@@ -16,18 +16,19 @@ from mlflow_parity import __version__
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.test_items import Item, ItemState
 from mlflow_parity.core.errors import ParityError, UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Deleted, State
 from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.pytest_api.report_building import iso
-from mlflow_parity.reporting import joining, markdown
+from mlflow_parity.reporting import markdown
+from mlflow_parity.reporting.kept import joining
+from mlflow_parity.reporting.kept.part_report import WHAT, Part, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.part_report import WHAT, Part, load_part
 from mlflow_parity.reporting.report import SIDES, CoverageRow, Report, Scope, SideReport, unfinished
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.reporting.write import ReportFolder

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.core.errors import ParityError
-from mlflow_parity.core.files import read_json, write_json
+from mlflow_parity.core.local.files import read_json, write_json
 from mlflow_parity.core.records import MetricPoint
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.snapshot.store import Snapshot

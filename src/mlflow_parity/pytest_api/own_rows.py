@@ -19,7 +19,7 @@ from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.comparing.difference import Difference, facet_state, outcome
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import make_folder
+from mlflow_parity.core.local.files import make_folder
 from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import OWN_FACET, Row, State
 from mlflow_parity.pytest_api.own_checks import OwnChecks, OwnComparison, OwnExperiment, OwnPair, OwnRun

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from mlflow_parity.audit.result import Result
 from mlflow_parity.core.text import counted, listed, noun
 from mlflow_parity.core.verdict import Cell, Finding, State, follows, is_own
-from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, contract, family_of, plural_of
+from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, family_of, plural_of
+from mlflow_parity.kinds.rules import contract
 
 #: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
 _REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")

@@ -18,14 +18,15 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings, left_out_by_names
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.test_items import Item
+from mlflow_parity.core.identity.sums import is_weak
 from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.sums import is_weak
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import is_own
-from mlflow_parity.kinds import KINDS, LIVE, contract
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
+from mlflow_parity.kinds import KINDS, LIVE
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
@@ -35,8 +36,8 @@ from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
-from mlflow_parity.reporting.curves import Curves, Key, curves_of
-from mlflow_parity.reporting.part_report import NOTHING_RAN
+from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
+from mlflow_parity.reporting.page.curves import Curves, Key, curves_of
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
 from mlflow_parity.reporting.write import ReportFolder
 

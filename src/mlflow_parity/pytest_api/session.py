@@ -25,14 +25,14 @@ from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.staged.estimating import estimate, foresee
 from mlflow_parity.audit.test_items import Bundle, bundles, save_items, shares
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.files import file_sha256, write_json
+from mlflow_parity.core.local.files import file_sha256, write_json
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted, visible
 from mlflow_parity.core.verdict import OWN_FACET
-from mlflow_parity.kinds.base import Family
-from mlflow_parity.kinds.check_registry import BY_NAME as PROMISES
-from mlflow_parity.kinds.check_registry import OWNERS, Selection, collected, select
+from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
+from mlflow_parity.kinds.rules.check_registry import OWNERS, Selection, collected, select
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.report_building import (
@@ -44,8 +44,8 @@ from mlflow_parity.pytest_api.report_building import (
     on_neither_side,
     shared_by_differing_runs,
 )
-from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
+from mlflow_parity.reading.artifacts.stated.checksums import with_crc64nvme
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials

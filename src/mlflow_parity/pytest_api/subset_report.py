@@ -8,7 +8,7 @@ from typing import Any
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.core.digests import digest
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.subset import Subset
 
 

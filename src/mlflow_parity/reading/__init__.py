@@ -10,10 +10,10 @@ from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Exper
 from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
-    from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
     from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
     from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
+    from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets
     from mlflow_parity.reading.artifacts.trees import Sure
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question

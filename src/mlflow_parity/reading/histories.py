@@ -17,8 +17,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from mlflow_parity.core.digests import value_bits
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, TransportError
+from mlflow_parity.core.identity.digests import value_bits
 from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Turning

@@ -1,4 +1,4 @@
-"""Reads every kind that states how it is listed (:class:`~mlflow_parity.kinds.listing.Listing`)."""
+"""Reads every kind that states how it is listed (:class:`~mlflow_parity.kinds.schema.listing.Listing`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mlflow_parity.core.json_text import whole
 from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.listing import Listing
+from mlflow_parity.kinds.schema.listing import Listing
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages

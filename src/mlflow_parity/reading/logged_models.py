@@ -8,7 +8,7 @@ from typing import Any
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.json_text import text, whole
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds.unknown import PAIRS, claims, facet
+from mlflow_parity.kinds.schema.unknown import PAIRS, claims, facet
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Entry, each_once, pages, pairs
 from mlflow_parity.reading.transport.session import Session

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.json_text import bounded, or_text, text, whole
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds.unknown import claims, facet
+from mlflow_parity.kinds.schema.unknown import claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow_parity.core.json_text import whole
 from mlflow_parity.core.records import LINKED, DatasetInput, Experiment, MetricPoint, Run
-from mlflow_parity.kinds.unknown import PAIRS, Each, claims, unclaimed
+from mlflow_parity.kinds.schema.unknown import PAIRS, Each, claims, unclaimed
 from mlflow_parity.reading.transport.listing import Entry, pairs
 
 # the contract names which of these are claimed and not compared, and why

@@ -14,7 +14,7 @@ from typing import Any
 from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.core.json_text import or_text, text, whole
 from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_WORK_TAG, Entity, Resolved
-from mlflow_parity.kinds.unknown import PAIRS, Each, claims, facet
+from mlflow_parity.kinds.schema.unknown import PAIRS, Each, claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs

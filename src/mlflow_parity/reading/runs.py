@@ -23,7 +23,7 @@ from mlflow_parity.core.records import (
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import FILES
-from mlflow_parity.kinds.attachments import named
+from mlflow_parity.kinds.conventions.attachments import named
 from mlflow_parity.reading import records
 from mlflow_parity.reading.artifacts.artifact_locations import Places
 from mlflow_parity.reading.artifacts.blob_store import Blobs

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
-from mlflow_parity.core.files import make_folder, put, temporary
+from mlflow_parity.core.local.files import make_folder, put, temporary
 from mlflow_parity.core.text import cleaner
 from mlflow_parity.core.verdict import Row, State
 

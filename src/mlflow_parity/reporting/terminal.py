@@ -7,8 +7,8 @@ import shlex
 import textwrap
 from collections.abc import Callable, Sequence
 
+from mlflow_parity.core.identity.sums import counted_by
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.sums import counted_by
 from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table, visible, width
 from mlflow_parity.core.verdict import SEVERITY, Cell, State, follows
 from mlflow_parity.kinds import SCOPE_KIND

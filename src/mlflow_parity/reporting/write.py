@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, no_space
-from mlflow_parity.core.files import drop_dead, make_folder, replacing, share, temporary
-from mlflow_parity.core.input_files import Unusable, json_of
-from mlflow_parity.reporting import html_report, json_report
-from mlflow_parity.reporting.curves import Curves, Key
+from mlflow_parity.core.local.files import drop_dead, make_folder, replacing, share, temporary
+from mlflow_parity.core.local.input_files import Unusable, json_of
+from mlflow_parity.reporting import json_report
+from mlflow_parity.reporting.page import html_report
+from mlflow_parity.reporting.page.curves import Curves, Key
+from mlflow_parity.reporting.page.ui_links import experiment_ids
 from mlflow_parity.reporting.report import Report
-from mlflow_parity.reporting.ui_links import experiment_ids
 
 JSON_NAME = "report.json"
 HTML_NAME = "report.html"

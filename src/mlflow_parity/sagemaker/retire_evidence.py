@@ -11,9 +11,9 @@ from mlflow_parity.audit.waivers.waivers import WaiverFile
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, migrate_command
-from mlflow_parity.kinds import contract
-from mlflow_parity.kinds.check_registry import collected
-from mlflow_parity.reporting.evidence import Evidence
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import collected
+from mlflow_parity.reporting.kept.evidence import Evidence
 
 #: One reason against retiring a server: what, why, and the fix.
 refusal = partial(Notice, "error", "retire")

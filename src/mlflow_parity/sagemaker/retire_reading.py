@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from mlflow_parity.audit.renames import RenamedReader
 from mlflow_parity.audit.side import Side
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import visible
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.evidence import Evidence
+from mlflow_parity.reporting.kept.evidence import Evidence
 from mlflow_parity.reporting.progress import Progress
 from mlflow_parity.sagemaker.retire_lists import Lists
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS

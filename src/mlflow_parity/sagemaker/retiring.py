@@ -13,17 +13,17 @@ from typing import Any
 from mlflow_parity.audit.renames import load_renames
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.core.errors import ParityError, UsageProblem
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.notice import Notice, migrate_command
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.core.text import counted, listed, noun
 from mlflow_parity.kinds import plural_of
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName, variable
-from mlflow_parity.reporting.earlier import recount
-from mlflow_parity.reporting.evidence import Evidence, evidence_of
-from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
+from mlflow_parity.reporting.kept.earlier import recount
+from mlflow_parity.reporting.kept.evidence import Evidence, evidence_of
+from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.sagemaker.control_plane import App, ControlPlane, Told, TrackingServer, open_control
 from mlflow_parity.sagemaker.retire_evidence import another, in_words, judge, refusal
 from mlflow_parity.sagemaker.retire_lists import Lists

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from mlflow_parity.core.identity.sums import PARTS, alike, as_stated, of_other_bytes
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import SAME_STORE, Depth
-from mlflow_parity.core.sums import PARTS, alike, as_stated, of_other_bytes
 from mlflow_parity.kinds import FILES
 from mlflow_parity.self_test.changes import TEXT, altered, renamed, without
 from mlflow_parity.self_test.fault import MADE_UP, Fault, Scene

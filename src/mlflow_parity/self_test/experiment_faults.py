@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlflow_parity.comparing.fields import FIELD, exim_tags
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.identity.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG
 from mlflow_parity.core.scope import SAME_STORE
 from mlflow_parity.self_test.changes import without

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mlflow_parity.audit.paired.usable import Told
 from mlflow_parity.audit.side import Side, SideName
-from mlflow_parity.audit.usable import Told
-from mlflow_parity.core.digests import series_digest
-from mlflow_parity.core.keys import ObjectKey, run_key
+from mlflow_parity.core.identity.digests import series_digest
+from mlflow_parity.core.identity.keys import ObjectKey, run_key
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import Kind
+from mlflow_parity.kinds.schema.base import Kind
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.objects import key_of
 from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView

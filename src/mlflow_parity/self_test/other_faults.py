@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import OTHER, Facet, Strategy
-from mlflow_parity.kinds.contract import FACETS
+from mlflow_parity.kinds.rules.contract import FACETS
+from mlflow_parity.kinds.schema.base import OTHER, Facet, Strategy
 from mlflow_parity.self_test.changes import altered, without
 from mlflow_parity.self_test.common_faults import (
     facet_text_faults,

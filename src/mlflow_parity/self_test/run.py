@@ -14,8 +14,9 @@ from mlflow_parity.audit.self_test_outcome import Planted, SelfTest, State
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.core.verdict import State as RowState
-from mlflow_parity.kinds import contract, plural_of
-from mlflow_parity.kinds.check_registry import BY_NAME
+from mlflow_parity.kinds import plural_of
+from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import BY_NAME
 from mlflow_parity.self_test.fault import Fault, Scene
 from mlflow_parity.self_test.faults import FAULTS
 from mlflow_parity.self_test.scout import Scout, mentioned

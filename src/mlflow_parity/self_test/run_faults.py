@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlflow_parity.comparing.fields import MLFLOW_TAG, RUN_INFO, RUN_SPECIAL, USER_TAG, exim_tags, made_by_tool
-from mlflow_parity.core.keys import SOURCE_RUN_TAG
+from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import EXIM_PREFIX, NOTE_TAG, PARENT_TAG, DatasetInput, Run
 from mlflow_parity.self_test.changes import without
 from mlflow_parity.self_test.common_faults import file_faults, mapping_faults, text_faults

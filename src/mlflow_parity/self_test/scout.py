@@ -9,14 +9,14 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, TypeVar
 
-from mlflow_parity.audit.objects import Objects
+from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.base import Family
+from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.self_test.fault import Scene
 from mlflow_parity.self_test.mirror import Mirror

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
-from mlflow_parity.core.input_files import Unusable, sha256_of
+from mlflow_parity.core.local.input_files import Unusable, sha256_of
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.earlier import contradiction
-from mlflow_parity.reporting.evidence import Evidence, evidence_of
+from mlflow_parity.reporting.kept.earlier import contradiction
+from mlflow_parity.reporting.kept.evidence import Evidence, evidence_of
+from mlflow_parity.reporting.kept.waiver_drafts import read_report
 from mlflow_parity.reporting.report import SIDES
-from mlflow_parity.reporting.waiver_drafts import read_report
 from mlflow_parity.reporting.write import JSON_NAME
 from mlflow_parity.signing.envelope import opened
 from mlflow_parity.signing.keys import load_public

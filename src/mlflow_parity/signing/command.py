@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mlflow_parity import __version__
 from mlflow_parity.core.errors import UsageProblem, no_space
-from mlflow_parity.core.files import write
-from mlflow_parity.core.input_files import Unusable, content_of, sha256_of
+from mlflow_parity.core.local.files import write
+from mlflow_parity.core.local.input_files import Unusable, content_of, sha256_of
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import visible
-from mlflow_parity.kinds import contract
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.report import SIDES
 from mlflow_parity.reporting.write import ATTESTATION_NAME, CONTRACT_NAME, JSON_NAME, LEDGER_NAME

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.input_files import Unusable, content_of, parsed_json
+from mlflow_parity.core.local.input_files import Unusable, content_of, parsed_json
 from mlflow_parity.core.text import shorten, visible
 
 if TYPE_CHECKING:

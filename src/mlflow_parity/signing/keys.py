@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.input_files import Unusable, content_of
+from mlflow_parity.core.local.input_files import Unusable, content_of
 from mlflow_parity.core.notice import install_command
 
 if TYPE_CHECKING:

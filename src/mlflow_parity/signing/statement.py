@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.input_files import Unusable, parsed_json
+from mlflow_parity.core.local.input_files import Unusable, parsed_json
 from mlflow_parity.core.text import shorten, visible
 from mlflow_parity.core.verdict import State
-from mlflow_parity.reporting.evidence import Evidence
+from mlflow_parity.reporting.kept.evidence import Evidence
 from mlflow_parity.reporting.report import SIDES
 from mlflow_parity.reporting.write import CONTRACT_NAME, HTML_NAME, JSON_NAME, LEDGER_NAME
 

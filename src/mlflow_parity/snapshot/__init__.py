@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from mlflow_parity.core.arrow_memory import use_system_memory
+from mlflow_parity.core.local.arrow_memory import use_system_memory
 from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
 from mlflow_parity.kinds import KINDS
 
@@ -102,7 +102,7 @@ class ExperimentView(Protocol):
         return self.artifacts(entity_id)
 
 
-from mlflow_parity.core.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
+from mlflow_parity.core.identity.keys import HistoryKey, RunKey  # noqa: E402  (the protocol above names them)
 
 __all__ = [
     "FILES_PART",

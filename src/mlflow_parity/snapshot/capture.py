@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
-from mlflow_parity.core.files import make_inside
+from mlflow_parity.core.local.files import make_inside
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.scope import DEPTHS, Depth
 from mlflow_parity.kinds import KINDS, of_part

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from mlflow_parity.core.digests import series_digest
-from mlflow_parity.core.keys import HistoryKey, RunKey, run_key
+from mlflow_parity.core.identity.digests import series_digest
+from mlflow_parity.core.identity.keys import HistoryKey, RunKey, run_key
 from mlflow_parity.core.records import ArtifactTree, Experiment, Run, Series
 from mlflow_parity.snapshot import ExperimentView, Part
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlflow_parity.core.sums import identity
+from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.text import noun
 from mlflow_parity.snapshot.store import Snapshot
 

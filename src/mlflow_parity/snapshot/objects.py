@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlflow_parity import kinds
-from mlflow_parity.core.digests import combine, digest
 from mlflow_parity.core.errors import SnapshotError
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.digests import combine, digest
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds.base import OTHER
+from mlflow_parity.kinds.schema.base import OTHER
 from mlflow_parity.snapshot.writer import Home, Table, other_keys, seal
 
 OBJECTS = pa.schema(

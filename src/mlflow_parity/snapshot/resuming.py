@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from mlflow_parity.core.digests import combine, digest, listed_digest
 from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.identity.digests import combine, digest, listed_digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import Part

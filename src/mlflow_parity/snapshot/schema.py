@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity.core.digests import listed_digest, run_digest
-from mlflow_parity.core.keys import RunKey, run_key
+from mlflow_parity.core.identity.digests import listed_digest, run_digest
+from mlflow_parity.core.identity.keys import RunKey, run_key
 from mlflow_parity.core.records import Artifact, DatasetInput, MetricPoint, Run
 from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth, in_scope
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.core.digests import combine, experiment_digest
 from mlflow_parity.core.errors import SnapshotError
-from mlflow_parity.core.files import (
+from mlflow_parity.core.identity.digests import combine, experiment_digest
+from mlflow_parity.core.local.files import (
     drop_temporary,
     file_sha256,
     folder_name,

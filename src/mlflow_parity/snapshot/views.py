@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run, Series
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FILES_PART, PARTS, SERVER, SERVER_PARTS, ExperimentView, HistoryKey, Part, RunKey

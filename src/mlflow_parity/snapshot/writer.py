@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlflow_parity.core.digests import artifacts_digest, combine, encode, series_digest
-from mlflow_parity.core.files import file_sha256, make_inside, put, sealed, temporary, write_json
+from mlflow_parity.core.identity.digests import artifacts_digest, combine, encode, series_digest
+from mlflow_parity.core.identity.sums import is_of_others
+from mlflow_parity.core.local.files import file_sha256, make_inside, put, sealed, temporary, write_json
 from mlflow_parity.core.records import ArtifactTree, Run, Series
-from mlflow_parity.core.sums import is_of_others
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot import schema as schemas
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity.audit.looking.second_look import Change
 from mlflow_parity.audit.recording import Judged
-from mlflow_parity.audit.second_look import Change
 from mlflow_parity.audit.side import SIDES, SideName
 from mlflow_parity.audit.waivers.waived_values import is_told
 from mlflow_parity.core.errors import UsageProblem

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_parity.audit.objects import parts_of
+from mlflow_parity.audit.paired.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.check_registry import Selection
+from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.snapshot import SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.wanted import LISTS, Wanted

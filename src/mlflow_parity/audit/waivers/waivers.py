@@ -16,10 +16,11 @@ from typing import Any, Literal
 from mlflow_parity.audit.waivers.waived_values import Told, is_told, is_value, shown
 from mlflow_parity.comparing import Difference
 from mlflow_parity.comparing.difference import Outcome
-from mlflow_parity.core import input_files
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.local import input_files
 from mlflow_parity.core.verdict import Row, State, is_own
-from mlflow_parity.kinds import SCOPE_KIND, contract
+from mlflow_parity.kinds import SCOPE_KIND
+from mlflow_parity.kinds.rules import contract
 
 #: What can be waived. What was not read, cannot be paired or is there twice is never accepted by a waiver.
 WAIVABLE = frozenset({State.MISMATCH, State.MISSING, State.EXTRA})

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlflow_parity.core.keys import ObjectKey
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import DatasetInput, Entity, Experiment, Run, Series
 from mlflow_parity.migrating.exim.tool import is_plain, tool_log
 from mlflow_parity.snapshot.store import PlaceObjects, SnapshotView

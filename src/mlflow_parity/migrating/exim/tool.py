@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import make_inside
+from mlflow_parity.core.local.files import make_inside
 from mlflow_parity.core.notice import install_command
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import visible

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mlflow_parity.core.errors import SnapshotError
+from mlflow_parity.core.identity.sums import left_at
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.sums import left_at
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.store import Snapshot

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
-from mlflow_parity.core.files import folder_name, is_temporary, write, write_json
-from mlflow_parity.core.input_files import NOTE, Unusable, content_of
+from mlflow_parity.core.local.files import folder_name, is_temporary, write, write_json
+from mlflow_parity.core.local.input_files import NOTE, Unusable, content_of
 from mlflow_parity.migrating.exim.tool import is_plain
 from mlflow_parity.migrating.export.backup import Damage, verify
 from mlflow_parity.reading.artifacts.blob_store import Blobs

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlflow_parity.core.files import file_sha256, make_inside, write_json
-from mlflow_parity.core.input_files import NOTE, Unusable, json_of
+from mlflow_parity.core.local.files import file_sha256, make_inside, write_json
+from mlflow_parity.core.local.input_files import NOTE, Unusable, json_of
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.exim.snapshot_client import SnapshotClient, export_experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.core.text import taken_for_one
-from mlflow_parity.kinds.logged_images import newer_names
+from mlflow_parity.kinds.conventions.logged_images import newer_names
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.reading.artifacts.stores import is_faithful
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.files import make_folder
-from mlflow_parity.core.files import write as write_file
+from mlflow_parity.core.local.files import make_folder
+from mlflow_parity.core.local.files import write as write_file
 from mlflow_parity.core.notice import Notice, notices_json
 from mlflow_parity.core.notice import notices_text as notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.core.text import counted, crop, json_safe, listed, short, table, visible
 from mlflow_parity.kinds import KINDS, plural_of
-from mlflow_parity.kinds.base import Rule
-from mlflow_parity.kinds.contract import RULES
+from mlflow_parity.kinds.rules.contract import RULES
+from mlflow_parity.kinds.schema.base import Rule
 from mlflow_parity.migrating.known_losses import UNMOVABLE, Unmovable
 from mlflow_parity.migrating.plan.ends import Checked
 from mlflow_parity.migrating.plan.estimating import Moving, moving

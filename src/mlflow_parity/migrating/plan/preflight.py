@@ -19,7 +19,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.notice import Notice, ordered
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.plan.ends import (
     Checked,
     End,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG
+from mlflow_parity.core.identity.keys import SOURCE_EXPERIMENT_TAG
 from mlflow_parity.core.notice import Notice, named
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted, listed

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from mlflow_parity.core.errors import ParityError, ReadError, RequestRefused
 from mlflow_parity.core.notice import Notice
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.kinds.copy_places import roots_of
+from mlflow_parity.kinds.conventions.copy_places import roots_of
 from mlflow_parity.migrating.write.s3_leftovers import unfinished_rights
 from mlflow_parity.migrating.write.signed_uploads import PROXY, put_proxied
 from mlflow_parity.reading.artifacts.s3_store import bucket_and_prefix

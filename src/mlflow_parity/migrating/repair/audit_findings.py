@@ -14,9 +14,9 @@ from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Row, State, is_own
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.outcome import retry_command
-from mlflow_parity.reporting.earlier import missing_options
+from mlflow_parity.reporting.kept.earlier import missing_options
+from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.ledger import read_rows
-from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 from mlflow_parity.snapshot import FILES_PART
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from mlflow_parity.core.errors import ReadError, RequestRefused
-from mlflow_parity.core.keys import SOURCE_RUN_TAG
+from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import REPLACED_TAG, ArtifactTree, Run
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.repair.audit_findings import Damage, Damaged

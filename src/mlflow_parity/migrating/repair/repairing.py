@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.records import PARENT_TAG, Entity
 from mlflow_parity.core.text import counted
-from mlflow_parity.kinds.contract import LATER
+from mlflow_parity.kinds.rules.contract import LATER
 from mlflow_parity.migrating.known_losses import is_by_contract
 from mlflow_parity.migrating.repair.audit_findings import CONTAINER, Damage, Damaged, Holes, Key, Left, container_of
 from mlflow_parity.migrating.repair.removing import delete, mark, remove_extra_files, remove_twins

@@ -14,9 +14,9 @@ from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster.dask_cluster import ClusterFailed, DaskCluster, Given, Words
 from mlflow_parity.cluster.shared_place import unpacked
 from mlflow_parity.core.errors import ReadError, UsageProblem
-from mlflow_parity.core.files import make_inside
+from mlflow_parity.core.local.files import make_inside
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.scratch import Scratch
 from mlflow_parity.migrating.workers.job import (
     BYTES,
     JOB,

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlflow_parity import __version__
 from mlflow_parity.cluster.told import location_of, read_told, settings_of
-from mlflow_parity.core.files import write_json
+from mlflow_parity.core.local.files import write_json
 from mlflow_parity.migrating.settings import Settings
 
 JOB, RENAMES, MANIFEST, JOURNAL = "job.json", "rename.toml", "manifest.json", "journal.jsonl"

@@ -16,7 +16,7 @@ from mlflow_parity.cluster import worker
 from mlflow_parity.cluster.asking import Asking
 from mlflow_parity.cluster.shared_place import packed
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import make_inside, write_json
+from mlflow_parity.core.local.files import make_inside, write_json
 from mlflow_parity.migrating.export.exporting import Exporter, discard
 from mlflow_parity.migrating.opening import Ends
 from mlflow_parity.migrating.settings import Settings

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from mlflow_parity.core.errors import ParityError, ReadError
+from mlflow_parity.core.identity.sums import Left, left_at
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.sums import Left, left_at
-from mlflow_parity.kinds.logged_images import newer_names
+from mlflow_parity.kinds.conventions.logged_images import newer_names
 from mlflow_parity.migrating.write.copying.copies import Copies
 from mlflow_parity.migrating.write.mlmodel import Lookup, Place, rewritten
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS, Kept, Leftovers

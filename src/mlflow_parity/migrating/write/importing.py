@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.core.errors import NotMoved
-from mlflow_parity.core.keys import SOURCE_RUN_TAG
+from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.kinds import content, natural, origin
 
 if TYPE_CHECKING:

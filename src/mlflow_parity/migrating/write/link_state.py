@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mlflow_parity.core.digests import digest
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Entity, Run
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.importing import Import

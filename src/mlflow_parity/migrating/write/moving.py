@@ -15,11 +15,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, ParityError, RequestRefused, no_space
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.kinds import KINDS
-from mlflow_parity.kinds.writing import without_none
+from mlflow_parity.kinds.schema.writing import without_none
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import, Problems

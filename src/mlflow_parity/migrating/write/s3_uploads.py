@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS
-from mlflow_parity.reading.artifacts.checksums import with_crc64nvme
+from mlflow_parity.reading.artifacts.stated.checksums import with_crc64nvme
 
 #: Largest file that is sent as a whole where no checksum of a whole file can be made of its parts.
 _AS_WHOLE = 1 << 30

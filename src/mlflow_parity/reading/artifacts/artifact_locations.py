@@ -12,16 +12,16 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer, RequestRefused
 from mlflow_parity.core.records import STORAGE, Capabilities, Entity, Run
-from mlflow_parity.kinds.attachments import FOLDER, named
-from mlflow_parity.kinds.copy_places import canonical, host_of, is_below, is_host
+from mlflow_parity.kinds.conventions.attachments import FOLDER, named
+from mlflow_parity.kinds.conventions.copy_places import canonical, host_of, is_below, is_host
 from mlflow_parity.reading.artifacts.attachments import SENT, ProxyAttachments, ServerAttachments, ignores_path
-from mlflow_parity.reading.artifacts.attributes import AttributesOfBuckets
-from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces
 from mlflow_parity.reading.artifacts.disk import on_disk
 from mlflow_parity.reading.artifacts.own_way import OwnWay, own_store
 from mlflow_parity.reading.artifacts.s3_store import REST, SECONDS, S3Store
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, place_of
 from mlflow_parity.reading.artifacts.shown_s3 import Seen, ShownStore
+from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets
+from mlflow_parity.reading.artifacts.stated.checksums import EtagsOfPlaces
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, ServerStore, Store
 from mlflow_parity.reading.artifacts.trusted_places import PlaceNotAllowed, TrustedPlaces
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports

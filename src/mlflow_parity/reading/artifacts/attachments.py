@@ -10,7 +10,7 @@ from typing import TypeVar
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.stores import ProxyStore, Way, is_faithful
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.session import Session

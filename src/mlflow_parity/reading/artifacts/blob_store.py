@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mlflow_parity.core.files import make_inside, put, temporary
+from mlflow_parity.core.local.files import make_inside, put, temporary
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.disk import Way
+from mlflow_parity.reading.artifacts.stated.checksums import Stated
 from mlflow_parity.reading.transport.bounds import at_most
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.kinds.copy_places import canonical, is_below
+from mlflow_parity.kinds.conventions.copy_places import canonical, is_below
 
 T = TypeVar("T")
 _PIECE = 1 << 18

@@ -21,13 +21,13 @@ from pathlib import Path
 from threading import Lock
 
 from mlflow_parity.core.errors import SnapshotError, UsageProblem, no_space
-from mlflow_parity.core.files import drop_temporary, file_sha256, make_folder, put, read_sealed, sealed, temporary
-from mlflow_parity.core.files import write_json as write
+from mlflow_parity.core.identity.sums import known_since
+from mlflow_parity.core.local.files import drop_temporary, file_sha256, make_folder, put, read_sealed, sealed, temporary
+from mlflow_parity.core.local.files import write_json as write
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import known_since
 from mlflow_parity.core.text import counted
-from mlflow_parity.reading.artifacts.checksums import Mark
+from mlflow_parity.reading.artifacts.stated.checksums import Mark
 
 OPTION = "--parity-known-hashes"
 FOLDER = "known-hashes"

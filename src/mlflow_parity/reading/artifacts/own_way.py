@@ -22,10 +22,10 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
-from mlflow_parity.reading.artifacts.checksums import Mark, Stated
 from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
+from mlflow_parity.reading.artifacts.stated.checksums import Mark, Stated
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 

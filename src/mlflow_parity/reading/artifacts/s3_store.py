@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 from mlflow_parity.core.ending import STOPPING
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused, TooLarge, TransportError
+from mlflow_parity.core.identity.sums import Left, is_whole, stated_in, text, with_report
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.core.sums import Left, is_whole, stated_in, text, with_report
-from mlflow_parity.reading.artifacts import checksums
-from mlflow_parity.reading.artifacts.attributes import ASKED, Attributes, AttributesOfBuckets, unknown_call
-from mlflow_parity.reading.artifacts.checksums import EtagsOfPlaces, Listed, Mark, Stated, etag_is_digest
-from mlflow_parity.reading.artifacts.etags import Held
-from mlflow_parity.reading.artifacts.held_etags import LARGE
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
+from mlflow_parity.reading.artifacts.stated import checksums
+from mlflow_parity.reading.artifacts.stated.attributes import ASKED, Attributes, AttributesOfBuckets, unknown_call
+from mlflow_parity.reading.artifacts.stated.checksums import EtagsOfPlaces, Listed, Mark, Stated, etag_is_digest
+from mlflow_parity.reading.artifacts.stated.etags import Held
+from mlflow_parity.reading.artifacts.stated.held_etags import LARGE
 from mlflow_parity.reading.artifacts.stores import Place, Way
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints

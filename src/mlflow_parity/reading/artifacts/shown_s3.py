@@ -15,8 +15,8 @@ from threading import Lock
 from mlflow_parity.core.errors import ForbiddenRequest, MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.s3_store import S3Store, bucket_and_prefix
+from mlflow_parity.reading.artifacts.stated.checksums import Stated
 from mlflow_parity.reading.artifacts.stores import ServerStore, Store, Way, is_faithful
 
 #: Folders of one tree that the server is asked for; what lies deeper is in the caller's listing alone.

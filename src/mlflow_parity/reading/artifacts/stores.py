@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlparse, urlsplit, urlunparse
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.core.records import Artifact, Capabilities
 from mlflow_parity.core.scope import Evidence
-from mlflow_parity.reading.artifacts.checksums import Stated
 from mlflow_parity.reading.artifacts.disk import Way as Way
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told
+from mlflow_parity.reading.artifacts.stated.checksums import Stated
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.listing import Turning, made

@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mlflow_parity.core.errors import ForbiddenRequest, ReadError, TooLarge
-from mlflow_parity.core.parts import Split
+from mlflow_parity.core.identity.parts import Split
+from mlflow_parity.core.identity.sums import is_whole, reported_in, saying
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import Depth, Evidence
-from mlflow_parity.core.sums import is_whole, reported_in, saying
 from mlflow_parity.reading.artifacts.blob_store import Blob, Blobs
-from mlflow_parity.reading.artifacts.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.s3_store import S3Store
 from mlflow_parity.reading.artifacts.shown_s3 import ShownStore
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlflow_parity.core.digests import value_bits
 from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.identity.digests import value_bits
 from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.schema import among

@@ -10,8 +10,8 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.core.digests import listed_digest, series_digest
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
+from mlflow_parity.core.identity.digests import listed_digest, series_digest
 from mlflow_parity.core.records import Entity, Experiment, Run, Series
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.database.connection import Database

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import MalformedAnswer, ReadError
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.records import Entity
 from mlflow_parity.kinds.trace import size_stat
 from mlflow_parity.reading.database.connection import Database

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.scratch import Scratch
+from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.reading.database.batches import ROWS, DatabaseError, batch_of, refused
 from mlflow_parity.reading.database.urls import DatabaseUrl
 

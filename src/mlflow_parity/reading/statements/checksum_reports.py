@@ -19,11 +19,11 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import UsageProblem, no_space
-from mlflow_parity.core.files import file_sha256
-from mlflow_parity.core.input_files import Unusable, parsed_json
-from mlflow_parity.core.sums import LENGTHS, WEAK
+from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.sums import LENGTHS, WEAK
+from mlflow_parity.core.local.files import file_sha256
+from mlflow_parity.core.local.input_files import Unusable, parsed_json
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.statements.given_files import csv_rows, names, opened
 from mlflow_parity.reading.statements.inventories import entries

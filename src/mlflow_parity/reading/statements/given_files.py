@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 from urllib.parse import unquote, unquote_plus
 
-from mlflow_parity.core.input_files import Unusable
+from mlflow_parity.core.local.input_files import Unusable
 
 #: Bytes of one line: a key has 1,024 at most, each of which may be written as three.
 _LONGEST = 64 << 10

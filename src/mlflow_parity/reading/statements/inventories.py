@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlflow_parity.core.input_files import NOTE, Unusable, json_of
+from mlflow_parity.core.local.input_files import NOTE, Unusable, json_of
 from mlflow_parity.reading.statements.given_files import csv_rows, names, opened
 
 #: Columns that are used, as a CSV calls them, and as Parquet does.

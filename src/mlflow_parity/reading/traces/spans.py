@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlflow_parity.core.json_text import DEEP, LEVELS, bounded, is_deep, or_text, text, text_of
-from mlflow_parity.kinds.unknown import claims, facet
+from mlflow_parity.kinds.schema.unknown import claims, facet
 from mlflow_parity.reading.transport.listing import Entry
 
 #: Attributes that have a facet of their own.

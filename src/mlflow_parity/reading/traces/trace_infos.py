@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_parity.core.json_text import bounded, or_text, parsed, text, whole
 from mlflow_parity.core.records import Entity
-from mlflow_parity.kinds.unknown import PAIRS, claims, facet
+from mlflow_parity.kinds.schema.unknown import PAIRS, claims, facet
 from mlflow_parity.reading.transport.listing import Entry, pairs
 
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.core.records import Artifact, Entity
+from mlflow_parity.kinds.schema.unknown import claims, unclaimed
 from mlflow_parity.kinds.trace import size_stat
-from mlflow_parity.kinds.unknown import claims, unclaimed
 from mlflow_parity.reading.artifacts.stores import Store
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.traces.links import traces_of_run

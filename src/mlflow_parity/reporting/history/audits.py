@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.files import file_sha256
+from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import singular_of
+from mlflow_parity.reporting.kept.schema_check import fits
+from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.reporting.report import SIDES
-from mlflow_parity.reporting.schema_check import fits
-from mlflow_parity.reporting.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.write import EARLIER, JSON_NAME, without_verdict
 
 WHAT = "history"

@@ -12,10 +12,10 @@ from threading import Lock, Semaphore
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlflow_parity.core.errors import ParityError, ReadError, no_space
-from mlflow_parity.core.files import make_inside
+from mlflow_parity.core.identity.sums import Left
+from mlflow_parity.core.local.files import make_inside
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.core.sums import Left
 from mlflow_parity.core.text import counted
 from mlflow_parity.migrating.write.copying.deciding import Refusals, code_of, is_refusal, one_service, status_of, way_of
 from mlflow_parity.migrating.write.copying.proving import is_kept, is_proved

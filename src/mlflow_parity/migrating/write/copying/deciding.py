@@ -8,9 +8,9 @@ from threading import Lock
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from mlflow_parity.core.identity.sums import WEAK, Left, sums_of
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.sums import WEAK, Left, sums_of
-from mlflow_parity.reading.artifacts.etags import layouts
+from mlflow_parity.reading.artifacts.stated.etags import layouts
 
 #: ``whole``: ``CopyObject``. ``parts``: ``UploadPartCopy`` in an upload of parts. ``stream``: read here, and sent on.
 Way = Literal["whole", "parts", "stream"]

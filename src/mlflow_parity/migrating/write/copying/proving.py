@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mlflow_parity.core.identity.sums import Left, prove, text
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.sums import Left, prove, text
 from mlflow_parity.migrating.write.s3_leftovers import Kept
-from mlflow_parity.reading.artifacts.checksums import etag_is_digest, of_head
-from mlflow_parity.reading.artifacts.etags import digests_of
+from mlflow_parity.reading.artifacts.stated.checksums import etag_is_digest, of_head
+from mlflow_parity.reading.artifacts.stated.etags import digests_of
 
 
 def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str) -> bool | None:

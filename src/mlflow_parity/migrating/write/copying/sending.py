@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 from mlflow_parity.core.errors import MalformedAnswer
+from mlflow_parity.core.identity.sums import Left
 from mlflow_parity.core.records import Artifact
-from mlflow_parity.core.sums import Left
 from mlflow_parity.migrating.write.copying.deciding import part_size, parts_of, status_of, strong_of
 from mlflow_parity.migrating.write.copying.proving import contradicts
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS
 from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
-from mlflow_parity.reading.artifacts.checksums import Hasher, with_crc64nvme
-from mlflow_parity.reading.artifacts.etags import BOTO3, layouts
+from mlflow_parity.reading.artifacts.stated.checksums import Hasher, with_crc64nvme
+from mlflow_parity.reading.artifacts.stated.etags import BOTO3, layouts
 
 #: Pieces in which bytes pass.
 _PIECE = 1 << 20

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.json_text import written
 from mlflow_parity.migrating.write.batches import in_batches
 from mlflow_parity.migrating.write.importing import Import

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
-from mlflow_parity.core.keys import SOURCE_EXPERIMENT_TAG, next_tags
+from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.keys import SOURCE_EXPERIMENT_TAG, next_tags
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
-from mlflow_parity.kinds.copy_places import CopyPlaces, stores_of
+from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.drafts import experiment_source_tags
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.exported import stages

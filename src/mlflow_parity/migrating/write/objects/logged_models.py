@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
-from mlflow_parity.core.sums import identity
 from mlflow_parity.migrating.exim.drafts import Draft, model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract

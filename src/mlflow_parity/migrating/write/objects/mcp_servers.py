@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from mlflow_parity.kinds.writing import without_none
+from mlflow_parity.kinds.schema.writing import without_none
 from mlflow_parity.migrating.write.moving import Task, Writing
 
 #: What a version may be made as; all else it becomes afterwards.

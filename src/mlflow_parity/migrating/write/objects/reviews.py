@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.errors import NotMoved, RequestRefused
-from mlflow_parity.kinds.listing import plain
-from mlflow_parity.kinds.writing import without_none
+from mlflow_parity.kinds.schema.listing import plain
+from mlflow_parity.kinds.schema.writing import without_none
 from mlflow_parity.migrating.write.moving import API, Task, Writing
 
 _MOST_ITEMS = 100

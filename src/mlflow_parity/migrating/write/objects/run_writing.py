@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mlflow_parity.core.errors import NotMoved, RequestRefused
-from mlflow_parity.core.keys import SOURCE_RUN_TAG, is_hop, next_tags
+from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG, is_hop, next_tags
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
 from mlflow_parity.migrating.exim.drafts import Draft, Point
 from mlflow_parity.migrating.known_losses import by_contract

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.records import PARENT_TAG, ArtifactTree, Experiment, Run
-from mlflow_parity.core.sums import identity
 from mlflow_parity.migrating.exim.drafts import run_draft
 from mlflow_parity.migrating.write.exported import ModelPoints, parents_within
 from mlflow_parity.migrating.write.importing import Import

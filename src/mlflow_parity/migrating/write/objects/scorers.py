@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import Entity
 from mlflow_parity.migrating.write.exported import every

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from mlflow_parity.core.json_text import written
-from mlflow_parity.kinds.attachments import referring
+from mlflow_parity.kinds.conventions.attachments import referring
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HEX = frozenset("0123456789abcdef")

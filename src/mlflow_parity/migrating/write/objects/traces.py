@@ -20,11 +20,11 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
-from mlflow_parity.core.digests import artifacts_digest, digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.identity.digests import artifacts_digest, digest
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity
-from mlflow_parity.kinds.attachments import FOLDER
+from mlflow_parity.kinds.conventions.attachments import FOLDER
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.files import NotUploaded

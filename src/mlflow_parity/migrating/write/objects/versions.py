@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from mlflow_parity.audit.renames import Renames
-from mlflow_parity.core.digests import digest
 from mlflow_parity.core.errors import NotMoved, RequestRefused
+from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.keys import next_tags
 from mlflow_parity.core.json_text import written
-from mlflow_parity.core.keys import next_tags
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.known_losses import by_contract

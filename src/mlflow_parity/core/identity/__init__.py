@@ -1,0 +1,1 @@
+"""What makes two things the same: digests, sums, keys, and which id stands for which."""

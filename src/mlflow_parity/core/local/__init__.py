@@ -1,0 +1,1 @@
+"""This machine: its files, folders that last for a while, and memory."""

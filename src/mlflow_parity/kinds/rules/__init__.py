@@ -1,0 +1,1 @@
+"""The contract and the checks, gathered from the kinds."""

@@ -1,0 +1,1 @@
+"""What stores state of the bytes of a file: checksums, ETags, attributes."""
