@@ -54,7 +54,7 @@ _ATTRIBUTES = {
 }
 #: A page of the MLflow UI: an address without credentials, and one of its routes with names as an address has them.
 _UI = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~%/-]*)?/#/[A-Za-z0-9._~%/?=&-]+")
-_SCRIPT = files("mlflow_parity.reporting").joinpath("report.js").read_text(encoding="utf-8")
+_SCRIPT = files("mlflow_parity.reporting.page").joinpath("report.js").read_text(encoding="utf-8")
 _CHROMIUM = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
