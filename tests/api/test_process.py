@@ -91,6 +91,7 @@ def _run(folder: Path, program: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 def test_the_process_is_left_as_it_was(servers: tuple[Server, Server], fresh: Server, tmp_path: Path) -> None:
     """Three audits in one process, in a running loop and in a thread: nothing is changed, nothing is printed."""
     source, target = servers

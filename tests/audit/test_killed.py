@@ -186,6 +186,7 @@ def test_damage_of_an_unfinished_snapshot_is_refused(
             path.write_bytes(content)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -17,6 +17,7 @@ from mlflow_parity.snapshot.writer import Home
 EXPERIMENTS, FILES = 60, 100
 
 
+@pytest.mark.long
 def test_no_file_stays_open_for_each_experiment(tmp_path: Path) -> None:
     """60 experiments with three tables of objects a side are audited with 100 files more than are open before."""
     store = Store({str(number): experiment(number, f"e{number}") for number in range(1, EXPERIMENTS + 1)})

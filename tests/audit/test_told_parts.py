@@ -54,6 +54,7 @@ def cut(sagemaker_app: StandIn, sagemaker_server: StandIn) -> Iterator[Cut]:
         yield Cut(ends, ToldParts(ends.s3))
 
 
+@pytest.mark.long
 def test_one_sides_bytes_are_enough(cut: Cut) -> None:
     """Two stores that cut a file differently prove nothing to each other; the bytes of one of them do."""
     cut.put("source", LARGE, MINE)

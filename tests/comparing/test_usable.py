@@ -59,6 +59,7 @@ def migrated(fresh_server: FreshServer, tmp_path: Path) -> tuple[Server, Server]
     return source, target
 
 
+@pytest.mark.long
 def test_what_is_not_found_any_more_is_named(migrated: tuple[Server, Server], tmp_path: Path) -> None:
     """A copy may hold everything and yet answer nothing: each search that fails is named, with what it misses."""
     source, target = migrated

@@ -132,6 +132,7 @@ def in_parts(ends: S3Ends, root: str, path: str) -> None:
     ends.client(ends.source).upload_fileobj(io.BytesIO(LARGE), bucket, key)
 
 
+@pytest.mark.long
 def test_no_byte_passes(ends: S3Ends) -> None:
     """Small files by a request each, a large one in its own parts; the audit is green, and red for a damaged copy."""
     root = ends.run("files", FILES)

@@ -28,11 +28,12 @@ def ends(sagemaker_server: StandIn, sagemaker_app: StandIn, tmp_path: Path) -> I
         yield found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "name"),
     [
         (403, "AccessDenied"),
-        pytest.param(501, "NotImplemented", marks=pytest.mark.long),
+        (501, "NotImplemented"),
     ],
 )
 def test_what_is_refused_passes_through(ends: S3Ends, code: int, name: str) -> None:

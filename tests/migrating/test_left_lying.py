@@ -262,6 +262,7 @@ def _open_to_others(root: Path) -> list[str]:
     return [f"{path} {_mode(path):o}" for path in (root, *root.rglob("*")) if _mode(path) & 0o077]
 
 
+@pytest.mark.long
 def test_work_folder_snapshots_and_reports_are_the_owners(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Every file of a migration and its audit, the tool's and the databases' too; a folder of the user's as it was."""
     source, target = fresh_server(), fresh_server()

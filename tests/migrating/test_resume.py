@@ -84,6 +84,7 @@ def _killed(folder: Path, command: list[str], chance: random.Random, *, reading:
     return _State.of(folder / "work") if alive else None
 
 
+@pytest.mark.long
 def test_killed_again_and_again(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Every kind of object, SIGKILL at random moments; then green, nothing twice, and a further run changes nothing."""
     kills = 6

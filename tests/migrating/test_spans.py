@@ -41,6 +41,7 @@ def rules_of(found: AuditRun, facet: str) -> set[str]:
     return {rule for row in rows for rule in row.rules}
 
 
+@pytest.mark.long
 def test_spans_stay_searchable(fresh_server: FreshServer, tmp_path: Path) -> None:
     """Without it nobody finds a trace by its spans after the move, and the UI's charts of spans are empty."""
     source, target = fresh_server(), fresh_server()

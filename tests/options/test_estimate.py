@@ -56,6 +56,7 @@ def estimated(done: AuditRun) -> dict[str, tuple[str, str]]:
     return {found[1]: (found[2], found[5]) for found in _SIDE.finditer(done.output)}
 
 
+@pytest.mark.long
 def test_it_reads_lists_and_probes_alone(pair: tuple[Server, Server], tmp_path: Path) -> None:
     """No byte of a file, few histories, far fewer requests than the audit; counts and requests are near the truth."""
     source, target = pair

@@ -210,7 +210,7 @@ def test_one_side_only(servers: tuple[Server, Server], tmp_path: Path, side: str
     refused(done, f"--{other}-uri")
 
 
-@pytest.mark.long(but=("workers1",))
+@pytest.mark.long(but=("workers0",))
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_nothing_collected(servers: tuple[Server, Server], tmp_path: Path, workers: tuple[str, ...]) -> None:
     """An expression that selects nothing: exit status 5, nothing read, and no report that says green."""
@@ -224,6 +224,7 @@ def test_nothing_collected(servers: tuple[Server, Server], tmp_path: Path, worke
     assert "Traceback" not in done.output
 
 
+@pytest.mark.long(but=("workers0",))
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_nothing_to_compare(servers: tuple[Server, Server], tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Checks of a kind of which neither side has any prove nothing: no verdict, exit status 5, and why."""

@@ -131,6 +131,7 @@ def test_a_model_cannot_pretend(loaded: Loaded) -> None:
         assert found.note == f"cannot be loaded: {'the process ended with ' * (name == 'quitter')}{why}"
 
 
+@pytest.mark.long
 def test_what_lives_on_does_not_hold_it_up(loaded: Loaded) -> None:
     """A daemon with the pipes in its hands blocks nothing; a child of the group is ended; output is not kept."""
     for name in ("haunted", "sitter", "flood", "curious"):

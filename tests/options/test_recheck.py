@@ -63,6 +63,7 @@ def test_red_then_mended(servers: tuple[Server, Server], red: AuditRun, tmp_path
         Seeder(target.uri).log(_run(target, "failed"), tags={"surplus": "1"})
 
 
+@pytest.mark.long
 def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:
     """What was red and has no experiment any more was not fixed but lost sight of."""
     other = json.loads((red.reports / "report.json").read_text())

@@ -111,6 +111,7 @@ def test_whatever_ends_a_run_before_its_verdict(
     _without_verdict(folder, first)
 
 
+@pytest.mark.long
 def test_what_pytest_itself_refuses(servers: tuple[Server, Server], first: AuditRun, folder: Path) -> None:
     """An option that pytest does not know, a broken ``conftest.py``: both end before it asks us; no verdict."""
     unknown = audit(folder, servers[0].uri, servers[1].uri, "--no-such-option")

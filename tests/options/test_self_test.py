@@ -214,6 +214,7 @@ def test_a_waiver_that_hides_a_class_is_named(migrated: Pair, tmp_path: Path) ->
     assert not done.test.red
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("entry", "hidden"),
     [

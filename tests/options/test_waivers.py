@@ -193,6 +193,7 @@ def test_another_value_later_is_red(servers: tuple[Server, Server], waivers: Pat
     assert SECRET not in done.output + json.dumps(done.report)
 
 
+@pytest.mark.long
 def test_a_part_of_the_scope(servers: tuple[Server, Server], waivers: Path, tmp_path: Path) -> None:
     """With ``-k`` the waiver of a facet that was not looked at is named in a note, and nothing fails."""
     done = run(tmp_path, servers, waivers, "-k", "params")

@@ -209,6 +209,7 @@ def test_own_rows_stand_in_the_report(workers: tuple[str, ...], servers: tuple[S
     assert len(list(run_own(project, servers, *workers).rows())) == report["objects"]
 
 
+@pytest.mark.long
 def test_own_rows_are_not_for_everything(
     servers: tuple[Server, Server], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

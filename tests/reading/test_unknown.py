@@ -104,6 +104,7 @@ def test_on_one_side_alone_it_is_red(everything: str, tmp_path: Path, side: int,
     assert said(done) == {(kind, OTHER, place.key, state) for kind, place in UNKNOWN.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", [0, 1])
 def test_what_only_a_newer_release_tells_is_unverified(everything: str, tmp_path: Path, side: int) -> None:
     """Its name is given with both releases: nobody can say whether it was lost."""
@@ -117,6 +118,7 @@ def test_what_only_a_newer_release_tells_is_unverified(everything: str, tmp_path
     assert f"MLflow {NEWER}) tells it" in done.output
 
 
+@pytest.mark.long
 def test_within_lists(everything: str, tmp_path: Path) -> None:
     """A tag, a metric, an assessment, a span: what is told beside of one is compared, too."""
     with sides(everything) as (source, target):

@@ -96,6 +96,7 @@ def test_nothing_new_is_0_though_red(kept: Path, tmp_path: Path, capsys: pytest.
     assert _told(capsys, str(folder / "earlier-0")) == (0, _told(capsys, str(folder / "earlier-0"))[1])
 
 
+@pytest.mark.long
 def test_a_row_that_gets_worse_is_new(
     servers: tuple[Server, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +258,7 @@ def test_a_server_keeps_the_audits_of_many_machines(
     assert files == [{"report.json", "report.html"}, *[{"report.json", "report.html", "ledger.parquet"}] * 3]
 
 
+@pytest.mark.long
 def test_on_the_target_it_is_an_experiment_like_others(
     servers: tuple[Server, Server], nights: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -374,6 +376,7 @@ def test_where_no_audit_can_be_kept(
     assert not re.search("pa.{0,5}ss-word", line)
 
 
+@pytest.mark.long
 def test_an_app_keeps_them(
     nights: list[Path],
     sagemaker_app: StandIn,
