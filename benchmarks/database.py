@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,12 +86,12 @@ def one(uri: str, database: str | None, digests: bool) -> None:
     print(json.dumps({**figures, "memory": peak_mb() - imported, "digest": combine(found).hex(), "own": _lines(own)}))
 
 
-def _contender(*arguments: str) -> dict[str, float]:
+def _contender(*arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.database", "--one", *arguments]
     answer = subprocess.run(command, cwd=_ROOT, env=clean_environment(), capture_output=True, text=True, timeout=3600)
     if answer.returncode:
         raise RuntimeError(f"{arguments} failed:\n{answer.stderr[-3000:]}")
-    figures: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     print(arguments, figures, flush=True)
     return figures
 

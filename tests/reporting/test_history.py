@@ -241,8 +241,10 @@ def test_a_server_keeps_the_audits_of_many_machines(
     # whoever asks later, from anywhere, and who gives one again
     assert _told(capsys, "--tracking-uri", server.uri) == told[-1]
     assert _told(capsys, str(nights[1]), "--tracking-uri", server.uri) == told[-1]
+    [pair] = json.loads(_told(capsys, "--tracking-uri", server.uri, "--json")[1])
 
     runs = _audits_at(server)
+    assert [one["report"] for one in pair["audits"]] == [f"runs:/{run.info.run_id}/report.json" for run in runs]
     assert [run.info.status for run in runs] == ["FINISHED"] * 4
     assert [run.info.run_name.split()[-1] for run in runs] == ["green", "red", "red", "red"]
     metrics = [run.data.metrics for run in runs]
@@ -339,6 +341,7 @@ def test_what_somebody_altered_there_is_one_line(
     assert main(["history", "--tracking-uri", one_kept.uri]) == 4
     [line] = capsys.readouterr().err.splitlines()
     assert says in line
+    assert f"runs:/{run.info.run_id}/{name}" in line
 
 
 def test_what_is_gone_there_is_told(

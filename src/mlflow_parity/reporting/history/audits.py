@@ -44,6 +44,8 @@ class Audited:
     report: Mapping[str, Any]
     digest: str
     """SHA-256 of the report's file."""
+    place: str
+    """The folder of its files as it is told: ``runs:/ID`` of what a server keeps."""
     kept: bool = False
     """A tracking server keeps it, and with it what was new when it was put there."""
     fetch: Callable[[], None] | None = None
@@ -81,8 +83,11 @@ class Audited:
             return None
         if self.fetch is not None:
             self.fetch()
-        # its digest is that of the report
-        return ledger_of(self.report, str(self.path), WHAT)
+        try:
+            # its digest is that of the report
+            return ledger_of(self.report, str(self.path), WHAT)
+        except UsageProblem as error:
+            raise UsageProblem(str(error).replace(str(self.path.parent), self.place)) from None
 
     @property
     def is_worse(self) -> bool:
@@ -98,19 +103,24 @@ def audits_in(folders: Iterable[str]) -> list[Audited]:
     Raises:
         UsageProblem: a folder has no report, or one of them is damaged or not of this format.
     """
-    return [audited(path, str(path)) for path in _reports(folders)]
+    return [audited(path, str(path.parent)) for path in _reports(folders)]
 
 
-def audited(path: Path, name: str) -> Audited:
-    """Return the audit whose ``report.json`` this is; ``name`` says in errors which one.
+def audited(path: Path, place: str) -> Audited:
+    """Return the audit whose ``report.json`` this is; ``place`` is what errors call its folder.
 
     Raises:
         UsageProblem: it is damaged or not of this format.
     """
-    report = without_verdict(path) or read_report(str(path), WHAT)
+    try:
+        report = without_verdict(path) or read_report(str(path), WHAT)
+    except UsageProblem as error:
+        raise UsageProblem(str(error).replace(str(path.parent), place)) from None
     if not fits(report):
-        raise UsageProblem(f"{WHAT}: {name} is damaged, or of a later version: parts of it are not as they are here")
-    return Audited(path, report, file_sha256(path))
+        raise UsageProblem(
+            f"{WHAT}: {place}/{path.name} is damaged, or of a later version: parts of it are not as they are here"
+        )
+    return Audited(path, report, file_sha256(path), place=place)
 
 
 def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tuple[str, str], list[Audited]]:
@@ -126,7 +136,7 @@ def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tu
         there = by_digest.setdefault(one.digest, one)
         if there.kept:
             # the files are here: nothing has to be fetched
-            there.path, there.fetch = one.path, None
+            there.path, there.place, there.fetch = one.path, one.place, None
     found: dict[tuple[str, str], list[Audited]] = {}
     for one in by_digest.values():
         source, target = (str(one.report["sides"][side]["location"]) for side in SIDES)

@@ -131,10 +131,11 @@ class KeptAudits:
                 return
 
     def _read(self, run: Run, digest: str) -> Audited:
-        name = f"{JSON_NAME} of run {run.info.run_id} at {self.name}"
-        one = audited(self._bring(run, JSON_NAME), name)
+        one = audited(self._bring(run, JSON_NAME), visible(f"runs:/{run.info.run_id}"))
         if one.digest != digest:
-            raise UsageProblem(f"{WHAT}: {name} is not the one that was put there; delete that run")
+            raise UsageProblem(
+                f"{WHAT}: {one.place}/{JSON_NAME} at {self.name} is not the one that was put there; delete that run"
+            )
         one.kept = True
         one.new, one.gone = (_whole(run.data.metrics.get(metric)) for metric in ("new", "gone"))
         one.fetch = lambda: self._fetch(run)

@@ -57,7 +57,7 @@ def _of_newest(one: Audited) -> list[str]:
     lines = [f"New in the newest{since}: {counted(one.new, 'rows')} that {be} not green"]
     lines += [f"  {visible(line)}" for line in one.named]
     if one.new > len(one.named):
-        lines.append(f"  and {one.new - len(one.named):,} more: {one.path.parent}/ledger.parquet names each")
+        lines.append(f"  and {one.new - len(one.named):,} more: {visible(one.place)}/ledger.parquet names each")
     return lines
 
 
@@ -69,7 +69,7 @@ def history_document(pairs: Mapping[tuple[str, str], Sequence[Audited]]) -> list
             "target": target,
             "audits": [
                 {
-                    "report": str(one.path),
+                    "report": f"{one.place}/{one.path.name}",
                     "created": one.report["created"],
                     "verdict": one.verdict,
                     "partial": bool(one.report["scope"]["partial"]),
