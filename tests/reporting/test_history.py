@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from support.audits import audit
+from support.proxy import Fault, Spoil, cut, endless, half_json, page, proxying, reset_in_body, same_token, status
 from support.seed import Seeder
 from support.servers import FreshServer, emptied
 
@@ -258,6 +259,42 @@ def test_a_server_keeps_the_audits_of_many_machines(
     files = [{file.path for file in client.list_artifacts(run.info.run_id)} for run in runs]
     # the ledger is for what is compared with it
     assert files == [{"report.json", "report.html"}, *[{"report.json", "report.html", "ledger.parquet"}] * 3]
+
+
+def test_audits_of_other_servers_are_theirs(
+    nights: list[Path], tmp_path: Path, fresh_server: FreshServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One server keeps the audits of two migrations: that one got worse is no news of the other."""
+    server = fresh_server()
+    other = Path(shutil.copytree(nights[1], tmp_path / "other"))
+    report = json.loads((other / "report.json").read_text())
+    report["sides"]["source"]["location"] = "http://other:5000"
+    (other / "report.json").write_text(json.dumps(report))
+    assert _told(capsys, str(other), "--tracking-uri", server.uri)[0] == 1
+    status, text = _told(capsys, str(nights[0]), "--tracking-uri", server.uri)
+    assert (status, "http://other:5000" in text) == (0, False)
+    status, text = _told(capsys, "--tracking-uri", server.uri)
+    assert (status, "http://other:5000" in text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "spoil", [page, half_json, cut, reset_in_body, status(500), status(404), endless(), same_token]
+)
+def test_no_answer_is_one_line(
+    one_kept: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, spoil: Spoil
+) -> None:
+    """A sign-in page, half an answer, pages without end: never a traceback, and never less than there is."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(history_server, "_MOST_PAGES", 3)
+    with proxying(one_kept.uri) as proxy:
+        proxy.faults.append(Fault("/runs/search", spoil, times=99))
+        if spoil is same_token:
+            # the first page leads to another
+            proxy.faults.insert(0, Fault("/runs/search", endless()))
+        assert main(["history", "--tracking-uri", proxy.uri]) == 4
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ERROR: history: ")
+    assert proxy.uri in line
 
 
 @pytest.mark.long

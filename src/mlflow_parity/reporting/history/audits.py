@@ -126,25 +126,32 @@ def audited(path: Path, place: str) -> Audited:
 def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tuple[str, str], list[Audited]]:
     """Return audits by the locations of source and target, the oldest first, each with what is new in it.
 
-    ``kept`` are those that a server keeps: of them only the newest is compared anew with the one before it.
+    ``kept`` are those that a server keeps: of them only the newest is compared anew with the one before it, and where
+    ``audits`` are given, those of other servers are left out.
 
     Raises:
         ParityError: a ledger is not that of its report, or cannot be had.
     """
-    by_digest = {one.digest: one for one in kept}
-    for one in audits:
+    given = list(audits)
+    pairs = {_servers(one) for one in given}
+    by_digest = {one.digest: one for one in kept if not given or _servers(one) in pairs}
+    for one in given:
         there = by_digest.setdefault(one.digest, one)
         if there.kept:
             # the files are here: nothing has to be fetched
             there.path, there.place, there.fetch = one.path, one.place, None
     found: dict[tuple[str, str], list[Audited]] = {}
     for one in by_digest.values():
-        source, target = (str(one.report["sides"][side]["location"]) for side in SIDES)
-        found.setdefault((source, target), []).append(one)
+        found.setdefault(_servers(one), []).append(one)
     for pair in found.values():
         pair.sort(key=lambda one: str(one.report["created"]))
         _compare(pair)
     return found
+
+
+def _servers(one: Audited) -> tuple[str, str]:
+    source, target = (str(one.report["sides"][side]["location"]) for side in SIDES)
+    return source, target
 
 
 def _reports(folders: Iterable[str]) -> Iterator[Path]:

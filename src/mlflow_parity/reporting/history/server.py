@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunTag
-from mlflow.exceptions import MlflowException
-from requests import RequestException
 
-from mlflow_parity.core.errors import ReadError, UsageProblem
+from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
 from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted, visible
@@ -40,6 +38,8 @@ EXPERIMENT = "mlflow-parity"
 DIGEST_TAG = "mlflow_parity.report_sha256"
 _COUNTED = ("experiments", "runs", "points", "artifacts", "artifact_bytes")
 _MOST_TEXT = 5_000
+#: Pages of 1,000 runs.
+_MOST_PAGES = 100
 #: Of MLflow's client, where the environment says nothing else.
 _SETTINGS = {
     # minutes of waiting for a server that is not there help nobody
@@ -122,13 +122,18 @@ class KeptAudits:
                 f"{WHAT}: experiment {self._experiment!r} of {self.name} is deleted; restore it, or name another "
                 "with --experiment"
             )
-        token: str | None = None
-        while True:
-            page: PagedList[Run] = self._client.search_runs([experiment.experiment_id], page_token=token)
+        tokens: list[str | None] = [None]
+        while tokens[-1] not in ("", *tokens[:-1]):
+            page: PagedList[Run] = self._client.search_runs([experiment.experiment_id], page_token=tokens[-1])
             yield from page
-            token = page.token
-            if not token:
-                return
+            tokens.append(page.token or "")
+            if len(tokens) > _MOST_PAGES:
+                raise UsageProblem(
+                    f"{WHAT}: experiment {self._experiment!r} of {self.name} has over {_MOST_PAGES} pages of runs; "
+                    "name another with --experiment"
+                )
+        if tokens[-1]:
+            raise ReadError(f"{WHAT}: {self.name} lists its runs in a circle: two pages have one token")
 
     def _read(self, run: Run, digest: str) -> Audited:
         one = audited(self._bring(run, JSON_NAME), visible(f"runs:/{run.info.run_id}"))
@@ -169,35 +174,37 @@ class KeptAudits:
         count = 0
         for one in audits:
             if not one.kept:
-                with self._asking("does not take the audits"):
-                    self._keep(one)
+                self._keep(one)
                 count += 1
         return f"{counted(count, 'audits')} put into experiment {self._experiment} of {self.name}"
 
     def _keep(self, one: Audited) -> None:
         created = _milliseconds(one)
-        if (run := self._unfinished.get(one.digest)) is None:
-            experiment = self._client.get_experiment_by_name(self._experiment)
-            identity = (
-                experiment.experiment_id if experiment is not None else self._client.create_experiment(self._experiment)
-            )
-            name = f"{str(one.report['created'])[:16].replace('T', ' ')} {one.verdict}"
-            run = self._client.create_run(identity, created, {DIGEST_TAG: one.digest}, name)
         metrics = [Metric(name, float(value), created, 0) for name, value in _metrics(one).items()]
         tags = [RunTag(name, text[:_MOST_TEXT]) for name, text in _tags(one).items()]
-        self._client.log_batch(run.info.run_id, metrics, tags=tags)
-        ledger = one.ledger()
-        for path in (one.path, one.path.with_name(HTML_NAME), ledger):
-            if path is not None and path.is_file():
+        files = [path for path in (one.path, one.path.with_name(HTML_NAME), one.ledger()) if path and path.is_file()]
+        with self._asking("does not take the audits"):
+            run = self._unfinished.get(one.digest) or self._new_run(one, created)
+            self._client.log_batch(run.info.run_id, metrics, tags=tags)
+            for path in files:
                 self._client.log_artifact(run.info.run_id, str(path))
-        self._client.set_terminated(run.info.run_id, "FINISHED", created + round(1000 * one.seconds))
+            self._client.set_terminated(run.info.run_id, "FINISHED", created + round(1000 * one.seconds))
         one.kept = True
+
+    def _new_run(self, one: Audited, created: int) -> Run:
+        found = self._client.get_experiment_by_name(self._experiment)
+        experiment = self._client.create_experiment(self._experiment) if found is None else found.experiment_id
+        name = f"{str(one.report['created'])[:16].replace('T', ' ')} {one.verdict}"
+        return self._client.create_run(experiment, created, {DIGEST_TAG: one.digest}, name)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (MlflowException, RequestException, OSError) as error:
+        except ParityError:
+            raise
+        except Exception as error:
+            # MLflow's client fails in many ways at what is no answer of an MLflow server
             why = visible(self._redact(" ".join(str(error).split())))
             raise ReadError(f"{WHAT}: {self.name} {what}: {why}", fix=_FIX) from None
 
