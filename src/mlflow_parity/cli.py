@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from mlflow_parity import __version__
 from mlflow_parity.core.ending import interrupted, on_sigterm
-from mlflow_parity.core.errors import ParityError, UsageProblem
+from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.notice import program
 from mlflow_parity.core.redaction import Redactor, defect, guard_logs
 from mlflow_parity.core.text import json_safe
@@ -129,12 +129,22 @@ def _waive(args: argparse.Namespace) -> int:
 
 
 def _history(args: argparse.Namespace) -> int:
+    try:
+        return _told_history(args)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        raise no_space(error) or UsageProblem(
+            f"history: {named}{error.strerror or error}; give a folder that can be read"
+        ) from None
+
+
+def _told_history(args: argparse.Namespace) -> int:
     from mlflow_parity.reporting.history.audits import audits_in, pairs_of
     from mlflow_parity.reporting.history.telling import history_document, history_text
 
-    given = audits_in(args.folders or ([] if args.tracking_uri else ["reports"]))
+    given = audits_in(args.folders or (["reports"] if args.tracking_uri is None else []))
     with ExitStack() as open_until_told:
-        if args.tracking_uri:
+        if args.tracking_uri is not None:
             # MLflow's own client takes seconds to import
             from mlflow_parity.reporting.history.server import open_audits
 

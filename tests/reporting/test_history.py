@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -179,17 +181,43 @@ def test_a_narrower_audit_is_marked(kept: Path, tmp_path: Path, capsys: pytest.C
         ("report.json", "[]", "is not a report of format 1"),
         ("report.json", '{"format_version": "2"}', "is not a report of format 1"),
         ("report.json", '{"format_version": "1", "verdict": "none"}', "is damaged, or of a later version"),
+        ("report.json", {"verdict": "green"}, "contradicts itself: it is green with 1 failure"),
+        ("report.json", {"created": "zzz"}, "does not say when it was made"),
         ("ledger.parquet", "no ledger", "is not the ledger of"),
     ],
 )
-def test_a_damaged_folder_is_one_line(kept: Path, tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_a_damaged_folder_is_one_line(
+    kept: Path, tmp_path: Path, name: str, text: str | dict[str, str], says: str
+) -> None:
     """Whatever somebody puts there: never a traceback, and never passed over."""
     folder = tmp_path / "kept"
     shutil.copytree(kept, folder)
+    if isinstance(text, dict):
+        text = json.dumps({**json.loads((folder / name).read_text()), **text})
     (folder / name).write_text(text)
     with pytest.raises(UsageProblem, match=re.escape(says)) as raised:
         pairs_of(audits_in([str(folder)]))
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_red_and_no_row_is_new(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A planted fault that was missed, a waiver that expired: red beside a row that was red before."""
+    nights = []
+    for number, one in enumerate(sorted(kept.glob("earlier-*"))[1:]):
+        nights.append(Path(shutil.copytree(one, tmp_path / f"{number}")))
+    before, now = nights
+    report = json.loads((now / "report.json").read_text())
+    waiver = {"object": "churn model run sweep-*", "facet": "params", "key": "", "status": "expired"}
+    (now / "report.json").write_text(json.dumps({**report, "waivers": [waiver], "timings": {"comparing": None}}))
+    status, text = _told(capsys, str(before), str(now))
+    assert status == 1
+    assert "New in the newest: waiver expired: churn model run sweep-* params" in text
+    (before / "report.json").write_text(
+        json.dumps({**json.loads((before / "report.json").read_text()), "waivers": [waiver]})
+    )
+    assert _told(capsys, str(before), str(now))[0] == 0
+    assert main(["history", str(tmp_path / ("long" * 100))]) == 4
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_folder_without_reports_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,6 +409,24 @@ def test_what_somebody_altered_there_is_one_line(
     assert f"runs:/{run.info.run_id}/{name}" in line
 
 
+@pytest.mark.parametrize(
+    "place", ["/mnt/share/artifacts", "mlflow-artifacts://other.example/7", "https://other.example/7"]
+)
+def test_files_go_to_the_server_alone(
+    nights: list[Path], fresh_server: FreshServer, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """A folder is another one on each machine, and the login of one host is not for another."""
+    server = fresh_server()
+    Seeder(server.uri).experiment("mlflow-parity")
+    # servers before 3.17 take such a place from whoever makes the experiment
+    with closing(sqlite3.connect(server.database_path, timeout=30)) as connection, connection:
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE name = 'mlflow-parity'", (place,))
+    assert main(["history", str(nights[1]), "--tracking-uri", server.uri]) == 4
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ERROR")]
+    assert "artifacts of experiment 'mlflow-parity'" in line
+    assert ("other.example" if "other" in place else "only its own machine has") in line
+
+
 def test_what_is_gone_there_is_told(
     one_kept: Server, nights: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -401,6 +447,7 @@ def test_what_is_gone_there_is_told(
     ("uri", "says"),
     [
         ("http://ada:pa%20ss-word@127.0.0.1:9", "http://127.0.0.1:9 does not tell which audits it keeps: "),
+        ("", "--tracking-uri: empty; give an"),
         (".", "--tracking-uri: . is a folder; give an http(s):// tracking server or an ARN"),
         ("sqlite:///mlflow.db", "--tracking-uri: "),
     ],

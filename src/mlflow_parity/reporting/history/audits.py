@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,15 @@ class Audited:
     """SHA-256 of the report's file."""
     place: str
     """The folder of its files as it is told: ``runs:/ID`` of what a server keeps."""
+    created: datetime = datetime.min
     kept: bool = False
     """A tracking server keeps it, and with it what was new when it was put there."""
     fetch: Callable[[], None] | None = None
     """Brings its ledger beside ``path``."""
     new: int | None = None
     gone: int | None = None
+    beside: list[str] = field(default_factory=list)
+    """What is newly wrong and no row: planted faults that were missed, waivers, how the run ended."""
     named: list[str] = field(default_factory=list)
     by_facet: Counter[str] = field(default_factory=Counter)
     first: bool = True
@@ -71,7 +75,8 @@ class Audited:
     @property
     def seconds(self) -> float:
         """How long it took."""
-        return float(sum((self.report.get("timings") or {}).values()))
+        known = [seconds for seconds in (self.report.get("timings") or {}).values() if seconds is not None]
+        return float(min(sum(known), 10**9))
 
     def ledger(self) -> Path | None:
         """Return its ledger, where there is one; of what has nothing red it is not looked for.
@@ -94,7 +99,7 @@ class Audited:
         """Whether something is wrong that was not before, or nobody can say that nothing is."""
         if self.verdict == "green":
             return False
-        return self.verdict == "none" or self.new is None or bool(self.new) or not self.failed
+        return self.verdict == "none" or self.new is None or bool(self.new or self.beside) or not self.failed
 
 
 def audits_in(folders: Iterable[str]) -> list[Audited]:
@@ -120,7 +125,17 @@ def audited(path: Path, place: str) -> Audited:
         raise UsageProblem(
             f"{WHAT}: {place}/{path.name} is damaged, or of a later version: parts of it are not as they are here"
         )
-    return Audited(path, report, file_sha256(path), place=place)
+    # what was found is in the ledger: many audits are held at once
+    one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place=place)
+    if one.verdict == "green" and one.failed:
+        raise UsageProblem(f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}")
+    try:
+        one.created = datetime.strptime(str(report["created"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise UsageProblem(
+            f"{WHAT}: {place}/{path.name} does not say when it was made; give it as an audit wrote it"
+        ) from None
+    return one
 
 
 def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tuple[str, str], list[Audited]]:
@@ -144,14 +159,30 @@ def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tu
     for one in by_digest.values():
         found.setdefault(_servers(one), []).append(one)
     for pair in found.values():
-        pair.sort(key=lambda one: str(one.report["created"]))
+        pair.sort(key=lambda one: one.created)
         _compare(pair)
+    return found
+
+
+def _beside(report: Mapping[str, Any]) -> set[str]:
+    """Return what makes an audit red and is no row of its ledger."""
+    faults = (report.get("self_test") or {}).get("faults", ())
+    found = {f"self-test: {one['fault']} was missed" for one in faults if one["state"] == "missed"}
+    for one in report.get("waivers") or ():
+        if (status := one.get("status")) in ("unused", "expired"):
+            found.add(
+                " ".join(f"waiver {status}: {one.get('object')} {one.get('facet')} {one.get('key') or ''}".split())
+            )
+    if (ended := report.get("exit_status")) not in (0, 1, None):
+        found.add(f"the run ended with exit status {ended}")
     return found
 
 
 def _servers(one: Audited) -> tuple[str, str]:
     source, target = (str(one.report["sides"][side]["location"]) for side in SIDES)
-    return source, target
+    # parts of one audit look at different objects
+    part = one.report.get("subset")
+    return source, f"{target}, part {part['part']} of {part['of']}" if part else target
 
 
 def _reports(folders: Iterable[str]) -> Iterator[Path]:
@@ -177,6 +208,7 @@ def _compare(audits: Sequence[Audited]) -> None:
         one.first = last is None
         one.same_scope = last is None or _scope(last) == _scope(one)
         if not one.kept or one is audits[-1]:
+            one.beside = sorted(_beside(one.report) - (_beside(last.report) if last is not None else set()))
             before = held[1] if held[0] is last or last is None else _red(last)
             now = _red(one)
             one.new = one.gone = None

@@ -10,11 +10,11 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -38,6 +38,7 @@ EXPERIMENT = "mlflow-parity"
 DIGEST_TAG = "mlflow_parity.report_sha256"
 _COUNTED = ("experiments", "runs", "points", "artifacts", "artifact_bytes")
 _MOST_TEXT = 5_000
+_UNKNOWN = "(not known)"
 #: Pages of 1,000 runs.
 _MOST_PAGES = 100
 #: Of MLflow's client, where the environment says nothing else.
@@ -84,6 +85,7 @@ class KeptAudits:
 
     def __init__(self, location: Location, experiment: str, folder: Path) -> None:
         self.name = location.display
+        self._location = location
         self._redact = Redactor.from_environment(also=location.secrets)
         self._experiment = experiment
         self._folder = folder
@@ -152,7 +154,21 @@ class KeptAudits:
         if LEDGER_NAME in there:
             self._bring(run, LEDGER_NAME)
 
+    def _check_place(self, run: Run) -> None:
+        """Refuse a place that is on this machine for whoever asks, or a host that is to get the login of another."""
+        place = urlsplit(run.info.artifact_uri or "")
+        own = urlsplit(self._location.endpoint).netloc
+        where = f"{WHAT}: artifacts of experiment {self._experiment!r} of {self.name} are kept"
+        if place.scheme in ("", "file"):
+            raise UsageProblem(
+                f"{where} in a folder, which only its own machine has; name an experiment whose artifacts the server "
+                "proxies (mlflow server --artifacts-destination), or that are in a bucket"
+            )
+        if place.scheme in ("mlflow-artifacts", "http", "https") and place.netloc not in ("", own):
+            raise UsageProblem(f"{where} at another host, {visible(place.netloc)}; name another with --experiment")
+
     def _bring(self, run: Run, name: str) -> Path:
+        self._check_place(run)
         identity = str(run.info.run_id)
         folder = self._folder / sha256(identity.encode()).hexdigest()
         path = folder / name
@@ -169,22 +185,24 @@ class KeptAudits:
 
         Raises:
             ReadError: the server does not take it.
-            UsageProblem: the report does not say when it was made.
+            UsageProblem: its artifacts are kept where nobody else finds them.
         """
         count = 0
         for one in audits:
-            if not one.kept:
+            # a run that was refused knows of no server
+            if not one.kept and one.report["sides"]["source"]["location"] != _UNKNOWN:
                 self._keep(one)
                 count += 1
         return f"{counted(count, 'audits')} put into experiment {self._experiment} of {self.name}"
 
     def _keep(self, one: Audited) -> None:
-        created = _milliseconds(one)
+        created = round(1000 * one.created.timestamp())
         metrics = [Metric(name, float(value), created, 0) for name, value in _metrics(one).items()]
         tags = [RunTag(name, text[:_MOST_TEXT]) for name, text in _tags(one).items()]
         files = [path for path in (one.path, one.path.with_name(HTML_NAME), one.ledger()) if path and path.is_file()]
         with self._asking("does not take the audits"):
             run = self._unfinished.get(one.digest) or self._new_run(one, created)
+            self._check_place(run)
             self._client.log_batch(run.info.run_id, metrics, tags=tags)
             for path in files:
                 self._client.log_artifact(run.info.run_id, str(path))
@@ -227,7 +245,8 @@ def _metrics(one: Audited) -> Mapping[str, float]:
         there = report["sides"][side]
         counts |= {f"{side}/{name}": there.get(name) for name in _COUNTED}
         counts |= {f"{side}/{kind}": count for kind, count in (there.get("objects") or {}).items()}
-    return {name: value for name, value in counts.items() if value is not None}
+    # of more no float is exact
+    return {name: value for name, value in counts.items() if value is not None and value < 2**53}
 
 
 def _tags(one: Audited) -> Mapping[str, str]:
@@ -240,14 +259,6 @@ def _tags(one: Audited) -> Mapping[str, str]:
         "mlflow_parity.ledger_sha256": str(report["ledger_digest"]),
         **{f"mlflow_parity.{side}": str(report["sides"][side]["location"]) for side in SIDES},
     }
-
-
-def _milliseconds(one: Audited) -> int:
-    try:
-        made = datetime.strptime(str(one.report["created"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        raise UsageProblem(f"{WHAT}: {one.path} does not say when it was made; give it as an audit wrote it") from None
-    return round(1000 * made.timestamp())
 
 
 def _whole(value: float | None) -> int | None:

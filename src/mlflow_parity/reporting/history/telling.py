@@ -50,12 +50,14 @@ def _of_newest(one: Audited) -> list[str]:
         return [
             f"The newest is red although its ledger is green: {visible(str(next(iter(one.report['reasons']), '')))}"
         ]
+    beside = [f"New in the newest: {visible(line)}" for line in one.beside]
     if not one.new:
-        return ["Nothing is wrong in the newest that was not before."]
+        return beside or ["Nothing is wrong in the newest that was not before."]
     since = "" if one.first else " since the one before"
     be = "is" if one.new == 1 else "are"
     lines = [f"New in the newest{since}: {counted(one.new, 'rows')} that {be} not green"]
     lines += [f"  {visible(line)}" for line in one.named]
+    lines += beside
     if one.new > len(one.named):
         lines.append(f"  and {one.new - len(one.named):,} more: {visible(one.place)}/ledger.parquet names each")
     return lines
@@ -90,6 +92,7 @@ def history_document(pairs: Mapping[tuple[str, str], Sequence[Audited]]) -> list
                     "ledger_digest": one.report.get("ledger_digest"),
                     "same_scope": one.same_scope,
                     "new": one.new,
+                    "new_beside": one.beside,
                     "gone": one.gone,
                     "new_by_facet": dict(one.by_facet),
                     "new_named": one.named,
