@@ -128,7 +128,9 @@ def audited(path: Path, place: str) -> Audited:
     # what was found is in the ledger: many audits are held at once
     one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place=place)
     if one.verdict == "green" and one.failed:
-        raise UsageProblem(f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}")
+        raise UsageProblem(
+            f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}"
+        )
     try:
         one.created = datetime.strptime(str(report["created"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     except ValueError:
