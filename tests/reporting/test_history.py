@@ -430,7 +430,7 @@ def test_files_go_to_the_server_alone(
 def test_what_is_gone_there_is_told(
     one_kept: Server, nights: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its ledger nothing is known of its rows; a deleted experiment is not made anew under another id."""
+    """A ledger that is lost is said to be lost, and a deleted experiment is refused, not created again."""
     client = MlflowClient(one_kept.uri)
     [run] = _audits_at(one_kept)
     monkeypatch.setattr(history_server, "LEDGER_NAME", "no-such-file")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from functools import lru_cache
 
 #: Everything that moves the cursor, turns the text around, or cannot be seen: controls (ANSI escapes begin
@@ -140,6 +141,11 @@ def duration(seconds: float) -> str:
     if seconds < 5_400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a report tells, in UTC; ``ValueError``: it tells none."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
 def width(text: str) -> int:

@@ -28,7 +28,7 @@ from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.kept.earlier import recount
 from mlflow_parity.reporting.kept.waiver_drafts import read_report
-from mlflow_parity.reporting.report import SideReport, begun, unfinished
+from mlflow_parity.reporting.report import NOT_KNOWN, SideReport, begun, unfinished
 from mlflow_parity.reporting.write import JSON_NAME, ReportFolder
 
 
@@ -73,7 +73,7 @@ def begin_reports(settings: Settings, reports: Path) -> ReportFolder:
     """
     ends: dict[SideName, Location | None] = {"source": settings.source, "target": settings.target}
     sides: dict[str, SideReport] = {
-        name: SideReport("(not known)", "http") if place is None else begun(name, place, os.environ)
+        name: SideReport(NOT_KNOWN, "http") if place is None else begun(name, place, os.environ)
         for name, place in ends.items()
     }
     return ReportFolder(reports, unfinished(__version__, _now(), sides), settings.redactor)

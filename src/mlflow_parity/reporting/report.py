@@ -16,6 +16,8 @@ from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName
 
 FORMAT_VERSION = "1"
+#: The location of a side of which nothing is known.
+NOT_KNOWN = "(not known)"
 #: ``none``: the audit is under way, or did not finish.
 Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
@@ -311,7 +313,7 @@ def unfinished(
     tool_version: str, created: str, sides: Mapping[str, SideReport] | None = None, command: tuple[str, ...] = ()
 ) -> Report:
     """Return what stands in a report's place until there is one; without ``sides`` it is not known of what."""
-    unknown = SideReport("(not known)", "http")
+    unknown = SideReport(NOT_KNOWN, "http")
     return Report(
         tool_version,
         created,

@@ -31,6 +31,7 @@ OTHER_VALUES = "was drafted for other values"
 LIMITS = frozenset({State.UNVERIFIED})
 #: ``used``: it covered something; ``not looked at``: its objects were not all in this audit's scope.
 Status = Literal["used", "unused", "expired", "not looked at"]
+RED: tuple[Status, ...] = ("unused", "expired")
 
 
 #: Values listed in a report of a waiver that is bound to several.
@@ -142,7 +143,7 @@ class Used:
     @property
     def red(self) -> bool:
         """Whether it makes the verdict red."""
-        return self.status in ("unused", "expired")
+        return self.status in RED
 
     @property
     def problem(self) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mlflow_parity.audit.waivers.waivers import RED
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.local.files import file_sha256
-from mlflow_parity.core.text import counted
+from mlflow_parity.core.text import counted, moment
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import singular_of
 from mlflow_parity.reporting.kept.schema_check import fits
@@ -47,7 +48,7 @@ class Audited:
     """SHA-256 of the report's file."""
     place: str
     """The folder of its files as it is told: ``runs:/ID`` of what a server keeps."""
-    created: datetime = datetime.min
+    created: datetime
     kept: bool = False
     """A tracking server keeps it, and with it what was new when it was put there."""
     fetch: Callable[[], None] | None = None
@@ -58,6 +59,9 @@ class Audited:
     """What is newly wrong and no row: planted faults that were missed, waivers, how the run ended."""
     named: list[str] = field(default_factory=list)
     by_facet: Counter[str] = field(default_factory=Counter)
+    looked: bool = False
+    """Whether its ledger was looked for: it is fetched and hashed once."""
+    found: Path | None = None
     first: bool = True
     same_scope: bool = True
 
@@ -84,15 +88,17 @@ class Audited:
         Raises:
             ParityError: it is not that of the report, or the server that keeps it does not give it.
         """
-        if not self.failed:
-            return None
+        if not self.failed or self.looked:
+            return self.found
         if self.fetch is not None:
             self.fetch()
         try:
             # its digest is that of the report
-            return ledger_of(self.report, str(self.path), WHAT)
+            self.found = ledger_of(self.report, str(self.path), WHAT)
         except UsageProblem as error:
             raise UsageProblem(str(error).replace(str(self.path.parent), self.place)) from None
+        self.looked = True
+        return self.found
 
     @property
     def is_worse(self) -> bool:
@@ -125,26 +131,26 @@ def audited(path: Path, place: str) -> Audited:
         raise UsageProblem(
             f"{WHAT}: {place}/{path.name} is damaged, or of a later version: parts of it are not as they are here"
         )
-    # what was found is in the ledger: many audits are held at once
-    one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place=place)
-    if one.verdict == "green" and one.failed:
-        raise UsageProblem(
-            f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}"
-        )
     try:
-        one.created = datetime.strptime(str(report["created"]), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        created = moment(str(report["created"]))
     except ValueError:
         raise UsageProblem(
             f"{WHAT}: {place}/{path.name} does not say when it was made; give it as an audit wrote it"
         ) from None
+    # what was found is in the ledger: many audits are held at once
+    one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place, created)
+    if one.verdict == "green" and one.failed:
+        raise UsageProblem(
+            f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}"
+        )
     return one
 
 
 def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tuple[str, str], list[Audited]]:
     """Return audits by the locations of source and target, the oldest first, each with what is new in it.
 
-    ``kept`` are those that a server keeps: of them only the newest is compared anew with the one before it, and where
-    ``audits`` are given, those of other servers are left out.
+    ``kept`` are the audits that a server keeps. Only the newest of them is compared with the one before it; the others
+    bring their counts. Where ``audits`` are given, kept audits of other servers are left out.
 
     Raises:
         ParityError: a ledger is not that of its report, or cannot be had.
@@ -171,7 +177,7 @@ def _beside(report: Mapping[str, Any]) -> set[str]:
     faults = (report.get("self_test") or {}).get("faults", ())
     found = {f"self-test: {one['fault']} was missed" for one in faults if one["state"] == "missed"}
     for one in report.get("waivers") or ():
-        if (status := one.get("status")) in ("unused", "expired"):
+        if (status := one.get("status")) in RED:
             found.add(
                 " ".join(f"waiver {status}: {one.get('object')} {one.get('facet')} {one.get('key') or ''}".split())
             )

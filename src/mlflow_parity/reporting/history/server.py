@@ -25,20 +25,17 @@ from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted, visible
 from mlflow_parity.reporting.history.audits import WHAT, Audited, audited
-from mlflow_parity.reporting.report import SIDES
+from mlflow_parity.reporting.report import NOT_KNOWN, SIDES
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME, LEDGER_NAME
 
 if TYPE_CHECKING:
     from mlflow.store.entities import PagedList
 
 OPTION = "--tracking-uri"
-#: The experiment in which the audits are kept, where nobody names another.
-EXPERIMENT = "mlflow-parity"
 #: SHA-256 of the report: what makes a run an audit, and the same audit the same run.
 DIGEST_TAG = "mlflow_parity.report_sha256"
 _COUNTED = ("experiments", "runs", "points", "artifacts", "artifact_bytes")
 _MOST_TEXT = 5_000
-_UNKNOWN = "(not known)"
 #: Pages of 1,000 runs.
 _MOST_PAGES = 100
 #: Of MLflow's client, where the environment says nothing else.
@@ -53,7 +50,7 @@ _SETTINGS = {
 
 
 @contextmanager
-def open_audits(uri: str, experiment: str = EXPERIMENT) -> Iterator[KeptAudits]:
+def open_audits(uri: str, experiment: str) -> Iterator[KeptAudits]:
     """Open the audits that a tracking server keeps in an experiment.
 
     Raises:
@@ -190,7 +187,7 @@ class KeptAudits:
         count = 0
         for one in audits:
             # a run that was refused knows of no server
-            if not one.kept and one.report["sides"]["source"]["location"] != _UNKNOWN:
+            if not one.kept and one.report["sides"]["source"]["location"] != NOT_KNOWN:
                 self._keep(one)
                 count += 1
         return f"{counted(count, 'audits')} put into experiment {self._experiment} of {self.name}"
@@ -224,7 +221,7 @@ class KeptAudits:
         except Exception as error:
             # MLflow's client fails in many ways at what is no answer of an MLflow server
             why = visible(self._redact(" ".join(str(error).split())))
-            raise ReadError(f"{WHAT}: {self.name} {what}: {why}", fix=_FIX) from None
+            raise ReadError(f"{WHAT}: {self.name} {visible(what)}: {why}", fix=_FIX) from None
 
 
 _FIX = "see that the address answers, and that MLFLOW_TRACKING_USERNAME and the like are set as it needs them"

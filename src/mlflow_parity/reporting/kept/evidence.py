@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from mlflow_parity.audit.renames import NOTE
@@ -13,6 +13,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.identity.sums import is_borrowed
 from mlflow_parity.core.scope import DEPTHS, EVIDENCE, Depth
 from mlflow_parity.core.scope import Evidence as FileEvidence
+from mlflow_parity.core.text import moment
 from mlflow_parity.core.verdict import State
 
 _GREEN = frozenset(state.value for state in State if state.green)
@@ -97,7 +98,7 @@ def evidence_of(content: Mapping[str, Any], path: str, what: str = "--report") -
         for row in content["coverage"]:
             counted.update({str(state): int(count) for state, count in row["counts"].items()})
         return Evidence(
-            created=datetime.strptime(content["created"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
+            created=moment(content["created"]),
             tool_version=str(content["tool_version"]),
             contract_digest=str(content["contract_digest"]),
             verdict=str(content["verdict"]),

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.subset import MOST_PARTS, SHORT, Subset, Tally
+from mlflow_parity.core.text import moment
 from mlflow_parity.core.verdict import Finding, Row, State
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.kept.schema_check import fits
@@ -26,7 +27,6 @@ from mlflow_parity.snapshot.tables import is_bounded
 WHAT = "merge"
 #: How pytest ends where there was nothing to judge.
 NOTHING_RAN = 5
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Part:
         """
         told = self.report["sides"][side]
         try:
-            began, ended = (datetime.strptime(told[name], _TIME) for name in ("read_from", "read_to"))
+            began, ended = (moment(told[name]) for name in ("read_from", "read_to"))
             if began > ended:
                 raise ValueError("it ended before it began")
         except ValueError:
