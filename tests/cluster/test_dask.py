@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ from support.certificates import certificate
 from support.dask_processes import DaskProcesses
 from support.forwarder import Forwarder
 from support.namespaces import guest_address, namespace, own_address
+from support.proxy import Exchange, Fault, Proxy, proxying
+from support.seed import EPOCH, Seeder
 
 from mlflow_parity.standin.sagemaker import StandIn
 from mlflow_parity.standin.servers import Server, clean_environment
@@ -268,3 +271,65 @@ def test_workers_behind_tls(broken: tuple[Server, Server], whole: AuditRun, tmp_
         assert "no Dask scheduler answers" in refused.output
         assert "Traceback" not in refused.output
     assert "no certificates are configured" in plain.output
+
+
+def _runs_told(proxy: Proxy) -> list[int]:
+    """Have a proxy count the runs of each answer to a search."""
+    told: list[int] = []
+
+    def count(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        told.append(len(json.loads(body).get("runs", ())))
+        exchange.answer(code, headers, body)
+
+    proxy.faults.append(Fault("runs/search", count, times=1_000))
+    return told
+
+
+def test_each_part_looks_again_at_its_own_runs(
+    broken: tuple[Server, Server], whole: AuditRun, cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    """The runs of an experiment in parts are told three times, and not once more by each part."""
+    with proxying(broken[0].uri) as one, proxying(broken[0].uri) as several:
+        alone, told = _runs_told(one), _runs_told(several)
+        audit(tmp_path / "alone", one.uri, broken[1].uri)
+        done = audit(
+            _folder(tmp_path / "parts"), several.uri, broken[1].uri, *_options(cluster.address, tmp_path / "place")
+        )
+    assert [replace(row, note="") for row in done.rows()] == [replace(row, note="") for row in whole.rows()]
+    # the lists, and all of them once more; beside that suspects, of which each is asked for alone
+    twice = sum(alone)
+    assert twice < sum(told) <= 1.5 * twice + 2
+
+
+def test_what_moves_while_parts_are_judged(
+    broken: tuple[Server, Server], cluster: DaskProcesses, tmp_path: Path
+) -> None:
+    """A run that is altered once its part was read, and one that came, are unverified; all else is as it was."""
+    seed = Seeder(broken[0].uri)
+    client = mlflow.MlflowClient(broken[0].uri)
+    runs = [run for one in client.search_experiments() for run in client.search_runs([one.experiment_id])]
+    altered = next(run for run in runs if run.data.metrics and run.info.status == "FINISHED")
+    place = altered.info.experiment_id
+
+    def act() -> None:
+        seed.log(altered.info.run_id, tags={"moved": "1"})
+        seed.end(seed.run(place, "late", start=EPOCH + 99))
+
+    def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        act()
+        exchange.answer(code, headers, body)
+
+    def red(done: AuditRun) -> set[tuple[str, str, str]]:
+        return {(row.name, row.facet, row.state.value) for row in done.rows() if not row.state.green}
+
+    options = _options(cluster.address, tmp_path / "place")
+    before = red(audit(_folder(tmp_path / "before"), broken[0].uri, broken[1].uri, *options))
+    with proxying(broken[0].uri) as proxy:
+        # once by this process, before it reads the lists; then by a worker, before it reads anything
+        proxy.faults.append(Fault("mlflow-artifacts/artifacts", acting, after=1))
+        done = audit(_folder(tmp_path / "moving"), proxy.uri, broken[1].uri, *options)
+        assert sum(proxy.spoilt.values()) == 1
+    new = red(done) - before
+    assert (altered.info.run_name, "tags", "unverified") in new, done.output
+    assert {name for name, _, _ in new} == {altered.info.run_name, "late"}
+    assert {state for _, _, state in new} == {"unverified"}

@@ -52,9 +52,11 @@ def environment(name: str, packages: Sequence[str], *, constraints: Path | None 
     marker = folder / _MARKER
     wanted = "\n".join(packages) + "\n" + (constraints.read_text(encoding="utf-8") if constraints else "")
     with locked(f"env-{name}"):
-        # the marker is written last and says what is inside: one of an older test suite is brought up to date
-        if not marker.exists() or marker.read_text(encoding="utf-8") != wanted:
-            if not python.exists():
+        # the marker is written last and says what is inside: one of an older test suite is brought up to date; its
+        # interpreter is a link, to one that may have been removed since
+        there = python.exists()
+        if not there or not marker.exists() or marker.read_text(encoding="utf-8") != wanted:
+            if not there:
                 venv.create(folder, with_pip=not _has_uv(), symlinks=True, clear=True)
             install(python, packages, constraints=constraints)
             marker.write_text(wanted, encoding="utf-8")

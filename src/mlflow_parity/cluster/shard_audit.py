@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
@@ -17,7 +18,7 @@ from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.part import COUNTED, LAST, UNCOUNTED, PartWriter, Shard, Sums
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.staged.planning import origins_of, wanted_of
-from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
+from mlflow_parity.audit.staged.reading import SidesReader, Wants, links_read, parts_read
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.audit.waivers.waivers import WaiverBook, WaiverFile
 from mlflow_parity.core.errors import UsageProblem
@@ -150,9 +151,13 @@ class ShardAudit(Audit):
         looks.scratch.mkdir(parents=True)
         self._begun += 1
         objects = self._opened(looks, result, lists.selected, lists.objects.links)
-        self._read_shard(source, pair)
+        wanted = wanted_of(self.share, lists.origins, self._whole)
+        self._read_shard(source, pair, wanted)
+        # each part looks again at its own runs; which came since only a list of all tells, made by the last one
         looks.list_runs(
-            {"source": [source.experiment_id], "target": [] if pair is None else [pair.target.experiment_id]}
+            {"source": [source.experiment_id], "target": [] if pair is None else [pair.target.experiment_id]},
+            {name: partial(one.takes_of, "run") for name, one in wanted.items()},
+            came=shard.subset.part == shard.subset.of,
         )
         waivers = WaiverBook(self.waiver_file.waivers)
         recorder = Recorder(result, _Unkept(), waivers, self.settings.max_findings, self._redact)
@@ -191,10 +196,9 @@ class ShardAudit(Audit):
         place = self.share.place(row.kind, row.facet, row.source_id, row.target_id)
         return UNCOUNTED if place is None else place
 
-    def _read_shard(self, source: Experiment, pair: ExperimentPair | None) -> None:
+    def _read_shard(self, source: Experiment, pair: ExperimentPair | None, wanted: Wants) -> None:
         """Read what hangs on the lists, of those objects that fall into the shard."""
         assert self._lists is not None
-        assert self.share is not None
         lists = self._lists
         reader = SidesReader(
             self.sides, self.settings, self._scratch, Silent(), lists.selected, self._parts, links_read(self.selection)
@@ -206,7 +210,7 @@ class ShardAudit(Audit):
             if isinstance(side, ListedSide):
                 for experiment in experiments:
                     side.forget(experiment)
-        reader.more(wanted_of(self.share, lists.origins, self._whole), {"source": [source], "target": copies})
+        reader.more(wanted, {"source": [source], "target": copies})
 
     def _counts(self, source: Experiment, pair: ExperimentPair | None) -> dict[SideName, dict[str, int]]:
         """Return what was read of each side beside its lists, and with how many requests since the last shard."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,12 +147,28 @@ class Looks:
         except ReadError as error:
             self.unlisted[side] = str(error)
 
-    def list_runs(self, places: Mapping[SideName, Sequence[str]]) -> None:
-        """Begin to list the runs of both sides' experiments once more; it goes on beside comparing."""
+    def list_runs(
+        self,
+        places: Mapping[SideName, Sequence[str]],
+        takes: Mapping[SideName, Callable[[str], bool]] | None = None,
+        *,
+        came: bool = True,
+    ) -> None:
+        """Begin to list the runs of both sides' experiments once more; it goes on beside comparing.
+
+        ``takes`` and ``came`` limit it to some, as in :class:`SecondList`.
+        """
         for name in SIDES:
             reader, snapshot = self.sides[name].reader, self.sides[name].snapshot
             if reader is not None:
-                self._lists[name] = SecondList(reader, snapshot, places[name], include_deleted=self.include_deleted)
+                self._lists[name] = SecondList(
+                    reader,
+                    snapshot,
+                    places[name],
+                    include_deleted=self.include_deleted,
+                    takes=None if takes is None else takes[name],
+                    came=came,
+                )
 
     def end(self) -> None:
         """List no more."""

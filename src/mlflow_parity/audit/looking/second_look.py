@@ -6,7 +6,7 @@ in the fewest requests (1,000 runs a page, small experiments together). What cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -39,15 +39,26 @@ _REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("
 class SecondList:
     """Lists the runs of one side once more, beside what its caller does meanwhile.
 
-    Each experiment is waited for when it is asked for; ``end`` lists no more.
+    Each experiment is waited for when it is asked for; ``end`` lists no more. ``takes`` says by its id whether a run
+    that was listed before is looked at (``None``: each); with ``came`` all are listed, as nothing else tells which
+    runs came since, without it only those that are looked at.
     """
 
     def __init__(
-        self, reader: Reader, snapshot: Snapshot, experiments: Sequence[str], *, include_deleted: bool
+        self,
+        reader: Reader,
+        snapshot: Snapshot,
+        experiments: Sequence[str],
+        *,
+        include_deleted: bool,
+        takes: Callable[[str], bool] | None = None,
+        came: bool = True,
     ) -> None:
         self._reader = reader
         self._snapshot = snapshot
         self._include_deleted = include_deleted
+        self._takes = takes
+        self._came = came
         self._ended = Event()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again")
         self._asked: dict[str, Future[tuple[dict[str, set[str]], dict[str, str]]]] = {}
@@ -82,14 +93,21 @@ class SecondList:
             return moved, dict.fromkeys(moved, f"whether the database says so too could not be asked: {error}")
 
     def _listed(self, group: Sequence[str]) -> dict[str, set[str]]:
-        rest = {place: self._snapshot.listed(place) or {} for place in group}
+        listed = {place: self._snapshot.listed(place) or {} for place in group}
+        takes = self._takes
+        rest = {
+            place: {one: old for one, old in known.items() if takes is None or takes(one)}
+            for place, known in listed.items()
+        }
         found: dict[str, set[str]] = {}
-        for page in self._reader.runs_of(group):
+        for page in self._pages(group, rest):
             if self._ended.is_set():
                 raise ReadError(_ENDED)
             for run in page:
                 now = Listed(run.lifecycle_stage, listed_digest(run))
                 before = rest[run.experiment_id].pop(run.run_id, None)
+                if before is None and run.run_id in listed[run.experiment_id]:
+                    continue  # another part looks at it
                 gone = {now[0], before[0] if before else "deleted"} == {"deleted"} and not self._include_deleted
                 if now != before and not gone:
                     found.setdefault(run.experiment_id, set()).add(run.run_id)
@@ -98,6 +116,13 @@ class SecondList:
             if ids:
                 found.setdefault(place, set()).update(ids)
         return found
+
+    def _pages(self, group: Sequence[str], wanted: Mapping[str, Mapping[str, Listed]]) -> Iterator[list[Run]]:
+        if self._came:
+            yield from self._reader.runs_of(group)
+            return
+        for place in group:
+            yield from self._reader.runs_by_id(place, sorted(wanted[place]))
 
 
 def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str]]:
