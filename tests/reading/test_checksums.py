@@ -429,6 +429,16 @@ def test_lists_that_tell_nothing(item: dict[str, Any]) -> None:
     assert listed(item) == Listed("", frozenset())
 
 
+@pytest.mark.parametrize("etag", [MD5, f"{MD5}-2"])
+def test_an_etag_that_is_listed_without_its_quotes(etag: str) -> None:
+    """Some stores tell it with them everywhere else: it is the same one, and no other mark becomes one."""
+    entry = listed({"ETag": etag, "ChecksumAlgorithm": ["SHA256"]})
+    assert entry == listed({"ETag": f'"{etag}"', "ChecksumAlgorithm": ["SHA256"]})
+    head = {"ETag": f'"{etag}"', "ContentLength": 6 * MIB, "ChecksumSHA256": b64(SHA256), "ChecksumType": "FULL_OBJECT"}
+    assert stated(entry, 6 * MIB, lambda: head, lambda: True, weak=False) != Stated()
+    assert listed({"ETag": f"{MD5.upper()}"}).etag == MD5.upper()
+
+
 def test_sizes_of_parts() -> None:
     """boto3 doubles its parts where there would be more than ten thousand."""
     assert layouts(8 * MIB) == []

@@ -21,7 +21,7 @@ from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.core.identity.parts import Split, even
 from mlflow_parity.core.identity.sums import LENGTHS, WEAK, text
 from mlflow_parity.reading.artifacts.stated.attributes import Attributes, composites
-from mlflow_parity.reading.artifacts.stated.etags import ETAG, Parts, digests_of, layouts
+from mlflow_parity.reading.artifacts.stated.etags import ETAG, Parts, digests_of, etag_in, layouts
 from mlflow_parity.reading.artifacts.stated.held_etags import HeldEtags
 
 #: How ``ListObjectsV2`` and ``HeadObject`` call the checksums that are asked for.
@@ -69,13 +69,13 @@ def listed(item: Mapping[str, Any]) -> Listed:
     algorithms = frozenset(map(str, told)) if isinstance(told, (list, tuple)) else frozenset[str]()
     modified = item.get("LastModified")
     stamp = modified.timestamp() if isinstance(modified, datetime) else None
-    return Listed(str(item.get("ETag") or ""), algorithms, stamp)
+    return Listed(etag_in(item), algorithms, stamp)
 
 
 def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
     """Return the checksums (hex) that ``HeadObject`` tells of the whole file."""
     kind = head.get("ChecksumType")
-    of_parts = (found := ETAG.fullmatch(str(head.get("ETag") or ""))) is not None and bool(found[2])
+    of_parts = (found := ETAG.fullmatch(etag_in(head))) is not None and bool(found[2])
     # those of parts end in -N; where nothing says of what it is, a file in parts may have either
     if kind != "FULL_OBJECT" and (kind is not None or of_parts):
         return {}
@@ -158,7 +158,7 @@ class EtagsOfPlaces:
                 # a customer's key is asked for, or the file may not be read: its bytes tell more
                 sampled.plain = False
             else:
-                sampled.plain = is_plain(told) and str(told.get("ETag")) == etag
+                sampled.plain = is_plain(told) and etag_in(told) == etag
             return sampled.plain
 
     @staticmethod
@@ -170,7 +170,7 @@ class EtagsOfPlaces:
         except ReadError:
             sampled.refused = True
             return False
-        if str(told.get("ETag")) == etag and is_plain(told) != listed:
+        if etag_in(told) == etag and is_plain(told) != listed:
             raise UsageProblem(
                 f"--parity-checksums: an inventory states another encryption than S3 of a file whose ETag is {etag} "
                 "in both; leave the inventory out"
@@ -212,7 +212,7 @@ def stated(
     if told.algorithms & wanted and not (whole or (found is not None and found.parts)):
         answer = head()
         # changed since it was listed: its bytes tell more
-        if str(answer.get("ETag")) != told.etag or answer.get("ContentLength") != size:
+        if etag_in(answer) != told.etag or answer.get("ContentLength") != size:
             return Stated()
         whole = of_head(answer, weak=weak)
         of_parts += composites(answer, count) if count > 1 else []

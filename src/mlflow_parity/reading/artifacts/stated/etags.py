@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlflow_parity.core.identity.parts import MOST_PARTS, Split, even
 
 #: An ETag is the MD5 of the bytes, or with the number of parts the MD5 of the parts' MD5s; quotes belong to it.
 ETAG = re.compile(r'"([0-9a-f]{32})(?:-([1-9][0-9]{0,4}))?"')
+#: One without its quotes, as some stores list it that tell it with them elsewhere.
+_BARE = re.compile(r"[0-9a-f]{32}(?:-[1-9][0-9]{0,4})?")
 #: What stores give that have no digest of a file, and the digests of no bytes, whole and as one part.
 _NONE = "0" * 32
 _EMPTY = hashlib.md5(b"", usedforsecurity=False)
@@ -19,6 +21,12 @@ _EMPTY_PART = hashlib.md5(_EMPTY.digest(), usedforsecurity=False)
 _SMALLEST_PART = 5 << 20
 #: Sizes of parts: boto3 and the AWS CLI (doubled until there are few enough), and MLflow's own clients and proxy.
 BOTO3, MLFLOW = 8 << 20, 10 << 20
+
+
+def etag_in(answer: Mapping[str, Any]) -> str:
+    """Return the ETag of an object in an answer or an entry of a list, in its quotes; empty: there is none."""
+    etag = str(answer.get("ETag") or "")
+    return f'"{etag}"' if _BARE.fullmatch(etag) else etag
 
 
 def digests_of(etag: str, size: int | None = None) -> tuple[str, str]:
