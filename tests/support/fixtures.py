@@ -192,12 +192,21 @@ def _managed(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Stand
 @pytest.fixture(scope="module")
 def sagemaker_app(_app: StandIn) -> StandIn:
     """The stand-in App, empty: no test finds what those of another module left there."""
-    empty(_app.server)
-    return _app
+    return _emptied(_app)
 
 
 @pytest.fixture(scope="module")
 def sagemaker_server(_managed: StandIn) -> StandIn:
     """The stand-in managed tracking server, empty likewise."""
-    empty(_managed.server)
-    return _managed
+    return _emptied(_managed)
+
+
+def _emptied(standin: StandIn) -> StandIn:
+    empty(standin.server)
+    bucket, _, prefix = standin.server.artifacts_root.removeprefix("s3://").partition("/")
+    client = standin.s3.client(standin.credentials, "us-east-1")
+    # experiments of the next module have the numbers of those before, and so their places
+    pages = list(client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
+    for one in (one for page in pages for one in page.get("Contents", ())):
+        client.delete_object(Bucket=bucket, Key=one["Key"])
+    return standin
