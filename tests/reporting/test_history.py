@@ -62,6 +62,7 @@ def _told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str
     return status, capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_what_is_new_and_gone_is_counted_row_by_row(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Four audits in their order; each row that is newly wrong is named, and one that is right again is gone."""
     status, text = _told(capsys, str(kept))

@@ -27,11 +27,15 @@ def record(proxy: Proxy) -> Recorded:
 
     def keep(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
         with proxy.lock:
-            found.setdefault((exchange.command, exchange.path, exchange.content), set()).add((code, body))
+            _keep(found, exchange, code, body)
         exchange.answer(code, headers, body)
 
     proxy.faults.append(Fault("", keep, times=_ALL))
     return found
+
+
+def _keep(found: Recorded, exchange: Exchange, code: int, body: bytes) -> None:
+    found.setdefault((exchange.command, exchange.path, exchange.content), set()).add((code, body))
 
 
 def name_of(method: str, path: str) -> str:
@@ -80,14 +84,17 @@ def objects_in(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from objects_in(one, f"{place}[]")
 
 
-def inject(proxy: Proxy, letters: str = "zz") -> dict[str, str]:
+def inject(proxy: Proxy, letters: str = "zz", found: Recorded | None = None) -> dict[str, str]:
     """Let a proxy put a key of its own into every object of all answers, by the object's place; return key by place.
 
-    All keys begin with ``letters``.
+    All keys begin with ``letters``; ``found`` gets each answer as the server gave it.
     """
     keys: dict[str, str] = {}
 
     def spoil(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        if found is not None:
+            with proxy.lock:
+                _keep(found, exchange, code, body)
         name = name_of(exchange.command, exchange.path)
         answer = json_of(body) if code == 200 and name else None
         if answer is not None:
