@@ -1,7 +1,7 @@
 """Files from S3 to S3, with ``migrate.py run --discard-export`` and the plain tool: `python -m benchmarks.copying`.
 
 Both move the same runs between two servers whose files lie in one S3, in turn; the plain tool with its threads. moto's
-S3 is one process of Python, and so slow that it is what is measured; rclone's answers some ten times as fast.
+S3 is one process of Python, in which most of the time passes; rclone's takes less of it.
 """
 
 from __future__ import annotations
@@ -187,9 +187,9 @@ def main() -> None:
             HEADING,
             "",
             f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} by `python -m benchmarks.copying` on {os.cpu_count()} "
-            f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, moto's S3 server (one process of "
-            f"Python, in which most of the time passes) and `rclone serve s3`, files of {_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, "
-            "*tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
+            f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, moto's S3 server (one "
+            "process of Python, in which most of the time passes) and `rclone serve s3`, files of "
+            f"{_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, *tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
             f"(rounds: {given.rounds}). No real S3 was measured.",
             "",
             "| moved | S3 | ours | tool | tool / ours | S3 calls a file, ours | tool |",

@@ -120,7 +120,8 @@ def measure(runs: int, rounds: int) -> list[str]:
                 print(f"{times}, the tool moved {moved}", flush=True)
     return [
         f"| {expected[0]:,} runs, {expected[1]:,} points, {expected[2]:,} files | {sorted(own)[rounds // 2]:.1f} s | "
-        f"**{_middle(plain)}** | **{_middle(memory)}** | {_middle(most)} | {moved[0]:,} runs, {moved[1]:,} points, {moved[2]:,} files |"
+        f"**{_middle(plain)}** | **{_middle(memory)}** | {_middle(most)} | "
+        f"{moved[0]:,} runs, {moved[1]:,} points, {moved[2]:,} files |"
     ]
 
 

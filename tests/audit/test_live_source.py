@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.copied import Copied, Outcome, audited, copied_pair, kept
-from support.proxy import Exchange, Fault, Proxy, proxying
+from support.proxy import Exchange, Fault, Proxy, meanwhile, proxying
 from support.seed import EPOCH, Seeder
 from support.servers import FreshServer, ServerPool, copy_database
 
@@ -32,12 +32,7 @@ class Live:
 
     def when(self, path: str, act: Callable[[], None], after: int = 0, times: int = 1) -> None:
         """Act ``times`` times, while the answer to a request whose path contains ``path`` is on its way."""
-
-        def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
-            act()
-            exchange.answer(code, headers, body)
-
-        self.proxy.faults.append(Fault(path, acting, after=after, times=times))
+        self.proxy.faults.append(Fault(path, meanwhile(act), after=after, times=times))
 
 
 @pytest.fixture(scope="module")

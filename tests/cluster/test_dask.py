@@ -22,7 +22,7 @@ from support.certificates import certificate
 from support.dask_processes import DaskProcesses
 from support.forwarder import Forwarder
 from support.namespaces import guest_address, namespace, own_address
-from support.proxy import Exchange, Fault, Proxy, proxying
+from support.proxy import Exchange, Fault, Proxy, meanwhile, proxying
 from support.seed import EPOCH, Seeder
 
 from mlflow_parity.standin.sagemaker import StandIn
@@ -288,7 +288,7 @@ def _runs_told(proxy: Proxy) -> list[int]:
 def test_each_part_looks_again_at_its_own_runs(
     broken: tuple[Server, Server], whole: AuditRun, cluster: DaskProcesses, tmp_path: Path
 ) -> None:
-    """The runs of an experiment in parts are told three times, and not once more by each part."""
+    """All parts together ask for the runs of an experiment once more, and not each part for all of them."""
     with proxying(broken[0].uri) as one, proxying(broken[0].uri) as several:
         alone, told = _runs_told(one), _runs_told(several)
         audit(tmp_path / "alone", one.uri, broken[1].uri)
@@ -315,10 +315,6 @@ def test_what_moves_while_parts_are_judged(
         seed.log(altered.info.run_id, tags={"moved": "1"})
         seed.end(seed.run(place, "late", start=EPOCH + 99))
 
-    def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        act()
-        exchange.answer(code, headers, body)
-
     def red(done: AuditRun) -> set[tuple[str, str, str]]:
         return {(row.name, row.facet, row.state.value) for row in done.rows() if not row.state.green}
 
@@ -326,7 +322,7 @@ def test_what_moves_while_parts_are_judged(
     before = red(audit(_folder(tmp_path / "before"), broken[0].uri, broken[1].uri, *options))
     with proxying(broken[0].uri) as proxy:
         # once by this process, before it reads the lists; then by a worker, before it reads anything
-        proxy.faults.append(Fault("mlflow-artifacts/artifacts", acting, after=1))
+        proxy.faults.append(Fault("mlflow-artifacts/artifacts", meanwhile(act), after=1))
         done = audit(_folder(tmp_path / "moving"), proxy.uri, broken[1].uri, *options)
         assert sum(proxy.spoilt.values()) == 1
     new = red(done) - before

@@ -211,6 +211,16 @@ def echo_authorization(exchange: Exchange, _: int, __: list[tuple[str, str]], __
     exchange.answer(403, [], f'{{"error_code": "PERMISSION_DENIED", "message": "no: {given}"}}'.encode())
 
 
+def meanwhile(act: Callable[[], object]) -> Spoil:
+    """Act while an answer is on its way; it comes as it is."""
+
+    def acting(exchange: Exchange, code: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        act()
+        exchange.answer(code, headers, body)
+
+    return acting
+
+
 def reset(exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
     """Break the connection off before an answer, or in the middle of it."""
     break_off(exchange)

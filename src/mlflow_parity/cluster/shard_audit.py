@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments
@@ -156,7 +155,7 @@ class ShardAudit(Audit):
         # each part looks again at its own runs; which came since only a list of all tells, made by the last one
         looks.list_runs(
             {"source": [source.experiment_id], "target": [] if pair is None else [pair.target.experiment_id]},
-            {name: partial(one.takes_of, "run") for name, one in wanted.items()},
+            wanted,
             came=shard.subset.part == shard.subset.of,
         )
         waivers = WaiverBook(self.waiver_file.waivers)

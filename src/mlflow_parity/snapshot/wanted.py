@@ -28,11 +28,7 @@ class Wanted:
         """Whether an object of a place is read in full."""
         if self.lists:
             return False
-        return (kind, place) in self.whole or self.takes_of(kind, identity)
-
-    def takes_of(self, kind: str, identity: str) -> bool:
-        """Whether an object falls into what is wanted by its id alone, or its original's."""
-        return self.takes(self.origins.get(kind, {}).get(identity, identity))
+        return (kind, place) in self.whole or self.takes(self.origins.get(kind, {}).get(identity, identity))
 
     def parts(self, parts: Collection[Part]) -> frozenset[Part]:
         """Return which of some parts are read in this go."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.schema.base import Kind
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.store import PlaceObjects
+from mlflow_parity.snapshot.wanted import Wanted
 
 #: Facets that are judged by files alone.
 _ON_FILES = frozenset({*FILES.values(), "access", "loads"})
@@ -150,13 +151,13 @@ class Looks:
     def list_runs(
         self,
         places: Mapping[SideName, Sequence[str]],
-        takes: Mapping[SideName, Callable[[str], bool]] | None = None,
+        wanted: Mapping[SideName, Wanted] | None = None,
         *,
         came: bool = True,
     ) -> None:
         """Begin to list the runs of both sides' experiments once more; it goes on beside comparing.
 
-        ``takes`` and ``came`` limit it to some, as in :class:`SecondList`.
+        ``wanted`` and ``came`` limit it to some, as in :class:`SecondList`.
         """
         for name in SIDES:
             reader, snapshot = self.sides[name].reader, self.sides[name].snapshot
@@ -166,7 +167,7 @@ class Looks:
                     snapshot,
                     places[name],
                     include_deleted=self.include_deleted,
-                    takes=None if takes is None else takes[name],
+                    wanted=None if wanted is None else wanted[name],
                     came=came,
                 )
 

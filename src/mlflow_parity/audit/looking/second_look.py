@@ -6,7 +6,7 @@ in the fewest requests (1,000 runs a page, small experiments together). What cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -28,6 +28,7 @@ from mlflow_parity.snapshot import ExperimentView, HistoryKey
 from mlflow_parity.snapshot.fresh import FreshView
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
+from mlflow_parity.snapshot.wanted import Wanted
 
 #: Lists that are read at once, as at the first reading; runs and experiments that one list holds at most.
 _AT_ONCE = 4
@@ -39,9 +40,9 @@ _REGISTERED: tuple[tuple[Family, str], ...] = (("model", "registered_model"), ("
 class SecondList:
     """Lists the runs of one side once more, beside what its caller does meanwhile.
 
-    Each experiment is waited for when it is asked for; ``end`` lists no more. ``takes`` says by its id whether a run
-    that was listed before is looked at (``None``: each); with ``came`` all are listed, as nothing else tells which
-    runs came since, without it only those that are looked at.
+    Each experiment is waited for when it is asked for; ``end`` lists no more. Of the runs that were listed before,
+    those that are ``wanted`` are looked at (``None``: each). Only a list of all runs tells which came since: without
+    ``came`` it is not made, and the wanted ones are asked for by their ids.
     """
 
     def __init__(
@@ -51,13 +52,13 @@ class SecondList:
         experiments: Sequence[str],
         *,
         include_deleted: bool,
-        takes: Callable[[str], bool] | None = None,
+        wanted: Wanted | None = None,
         came: bool = True,
     ) -> None:
         self._reader = reader
         self._snapshot = snapshot
         self._include_deleted = include_deleted
-        self._takes = takes
+        self._wanted = wanted
         self._came = came
         self._ended = Event()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="parity-again")
@@ -94,9 +95,9 @@ class SecondList:
 
     def _listed(self, group: Sequence[str]) -> dict[str, set[str]]:
         listed = {place: self._snapshot.listed(place) or {} for place in group}
-        takes = self._takes
+        wanted = self._wanted
         rest = {
-            place: {one: old for one, old in known.items() if takes is None or takes(one)}
+            place: {one: old for one, old in known.items() if wanted is None or wanted.has("run", place, one)}
             for place, known in listed.items()
         }
         found: dict[str, set[str]] = {}
@@ -117,12 +118,12 @@ class SecondList:
                 found.setdefault(place, set()).update(ids)
         return found
 
-    def _pages(self, group: Sequence[str], wanted: Mapping[str, Mapping[str, Listed]]) -> Iterator[list[Run]]:
+    def _pages(self, group: Sequence[str], rest: Mapping[str, Mapping[str, Listed]]) -> Iterator[list[Run]]:
         if self._came:
             yield from self._reader.runs_of(group)
             return
         for place in group:
-            yield from self._reader.runs_by_id(place, sorted(wanted[place]))
+            yield from self._reader.runs_by_id(place, sorted(rest[place]))
 
 
 def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str]]:

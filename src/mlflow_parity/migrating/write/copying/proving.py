@@ -10,7 +10,7 @@ from mlflow_parity.core.identity.sums import Left, prove, text
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.migrating.write.s3_leftovers import Kept
 from mlflow_parity.reading.artifacts.stated.checksums import etag_is_digest, of_head
-from mlflow_parity.reading.artifacts.stated.etags import digests_of, etag_in
+from mlflow_parity.reading.artifacts.stated.etags import digests_of
 
 
 def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str) -> bool | None:
@@ -19,7 +19,7 @@ def is_proved(file: Artifact, left: Left, answer: Mapping[str, Any], bucket: str
     told = told if isinstance(told, dict) else answer
     whole, parts = of_head(told), ""
     if etag_is_digest(answer, bucket):
-        md5, parts = digests_of(etag_in(told), file.size)
+        md5, parts = digests_of(str(told.get("ETag") or ""), file.size)
         whole |= {"md5": md5} if md5 else {}
     copy = Artifact(file.path, file.size, whole.get("sha256"), sums=text(whole, [parts] if parts else [], read=False))
     return prove(_stated(file, left), copy, "stores").equal
