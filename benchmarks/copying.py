@@ -1,7 +1,8 @@
 """Files from S3 to S3, with ``migrate.py run --discard-export`` and the plain tool: `python -m benchmarks.copying`.
 
 Both move the same runs between two servers whose files lie in one S3, in turn; the plain tool with its threads. moto's
-S3 is one process of Python, in which most of the time passes; rclone's takes less of it.
+S3 is one process of Python, in which most of the time passes; rclone's takes less of it. Both answer at once, as no
+service does: ``--late`` lets their answers come later.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ sys.path.insert(0, str(_ROOT / "tests"))  # the throwaway PostgreSQL is the test
 from support.environments import environment  # noqa: E402
 from support.postgres import Postgres, postgres  # noqa: E402
 
+from benchmarks.late import late  # noqa: E402
 from benchmarks.results import write_part  # noqa: E402
 from benchmarks.seed_sql import fill  # noqa: E402
 from mlflow_parity.standin.http import S3, s3_server  # noqa: E402
@@ -67,6 +70,15 @@ def _rclone(folder: Path) -> Iterator[S3]:
         yield s3
     finally:
         stop_group(process)
+
+
+@contextmanager
+def _late(folder: Path, milliseconds: int) -> Iterator[S3]:
+    """Run rclone's S3 behind a relay that lets its answers come later."""
+    with _rclone(folder) as s3:
+        port = free_port()
+        with late(int(s3.endpoint.rpartition(":")[2]), port, milliseconds):
+            yield S3(f"http://127.0.0.1:{port}", s3.pid)
 
 
 #: S3 servers by name; those that write each request into their log.
@@ -134,10 +146,11 @@ def _moved(
         )
 
 
-def measure(store: str, runs: int, each: int, rounds: int) -> str:
+def measure(store: str, runs: int, each: int, rounds: int, milliseconds: int) -> str:
     """Measure; return the line of the table."""
     expected = runs * each
-    with tempfile.TemporaryDirectory() as scratch, postgres() as cluster, _SERVERS[store](Path(scratch) / "s3") as s3:
+    server = partial(_late, milliseconds=milliseconds) if milliseconds else _SERVERS[store]
+    with tempfile.TemporaryDirectory() as scratch, postgres() as cluster, server(Path(scratch) / "s3") as s3:
         folder, log = Path(scratch), Path(scratch) / "s3" / "s3.log"
         s3.create_bucket(_BUCKET, _OWN, _REGION)
         client = s3.client(_OWN, _REGION)
@@ -166,7 +179,7 @@ def measure(store: str, runs: int, each: int, rounds: int) -> str:
     own, tool, calls, theirs = sorted(found)[len(found) // 2]
     told = [f"{one / expected:.2f}" if store in _LOGGING else "" for one in (calls, theirs)]
     return (
-        f"| {expected:,} files of {runs:,} runs | {store} | {own:.1f} s | {tool:.1f} s | "
+        f"| {expected:,} files of {runs:,} runs | {store}{f', {milliseconds} ms later' if milliseconds else ''} | {own:.1f} s | {tool:.1f} s | "
         f"**{ratios[len(ratios) // 2]:.1f} ×** ({ratios[0]:.1f}–{ratios[-1]:.1f}) | {told[0]} | {told[1]} |"
     )
 
@@ -179,17 +192,21 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=50, help="files of each run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--s3", choices=sorted(_SERVERS), action="append", help="which S3; default: each")
+    parser.add_argument("--late", type=int, default=25, help="milliseconds; 0: not measured")
     given = parser.parse_args()
     runs, rounds = (2, 1) if given.quick else (given.runs, given.rounds)
-    rows = [measure(store, runs, given.each, rounds) for store in given.s3 or _SERVERS]
+    stores = given.s3 or list(_SERVERS)
+    rows = [measure(store, runs, given.each, rounds, 0) for store in stores]
+    if given.late and "rclone" in stores:
+        rows.append(measure("rclone", runs, given.each, rounds, given.late))
     text = "\n".join(
         [
             HEADING,
             "",
             f"Measured on {datetime.now(timezone.utc):%Y-%m-%d} by `python -m benchmarks.copying` on {os.cpu_count()} "
             f"cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL 15, moto's S3 server (one "
-            "process of Python, in which most of the time passes) and `rclone serve s3`, files of "
-            f"{_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, *tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
+            "process of Python, in which most of the time passes) and `rclone serve s3`, at once and behind a relay "
+            f"that lets each answer come later, files of {_SIZE // 1000} kB. *Ours* is `migrate.py run --discard-export` without the audit, *tool* is `export-all` and `import-all` with threads; both in turn, the ratio is that of neighbours "
             f"(rounds: {given.rounds}). No real S3 was measured.",
             "",
             "| moved | S3 | ours | tool | tool / ours | S3 calls a file, ours | tool |",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from botocore.utils import parse_timestamp
 from support.proxy import Exchange, Fault, proxying, status
 from support.seed import EPOCH, Seeder, seed_small
 
@@ -19,7 +22,7 @@ from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProbl
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.auth import SideName, credentials
+from mlflow_parity.reading.transport.auth import Aws, SideName, credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.standin.sagemaker import APP_ARN, StandIn
@@ -269,3 +272,24 @@ def test_credentials_of_a_profile_are_hidden_too(
             reader.experiments()
         assert {seen.headers["x-amz-security-token"] for seen in proxy.seen} == {token}
         reader.close()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "2026-11-29T03:04:05.123Z", "2026-11-29T03:04:05Z", "2026-02-30T03:04:05Z", "2026-11-29T03:04:60.000Z",
+        "2026-11-29T03:04:05+02:00", "Wed, 02 Oct 2002 13:00:00 GMT", "1700000000", 1700000000, "no time", "",
+    ],
+)  # fmt: skip
+def test_times_of_s3_are_boto3s(told: Any) -> None:
+    """Without boto3's guessing a list of files takes half; what no S3 writes is boto3's to read, or to refuse."""
+    factory = Aws("source", {}, "eu-west-1").session._session.get_component("response_parser_factory")
+    ours = factory.create_parser("rest-xml")._timestamp_parser
+    assert ours is not parse_timestamp
+    try:
+        wanted = parse_timestamp(told)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            ours(told)
+    else:
+        assert ours(told) == wanted

@@ -16,9 +16,12 @@ from support.opened import QUICK, opened
 from support.proxy import Exchange, Fault, Proxy, Spoil, proxying, status
 from support.seed import Seeder
 
+from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.records import ArtifactTree, Entity, Run
+from mlflow_parity.migrating.plan.limits import Oddities, limits_of
+from mlflow_parity.migrating.plan.surveying import look
 from mlflow_parity.reading.artifacts import s3_store, shared_listings
 from mlflow_parity.reading.artifacts.shared_listings import FEWEST, SharedListings, Told, place_of
 from mlflow_parity.reading.server import ServerReader
@@ -124,6 +127,17 @@ def test_only_runs_with_a_folder_are_listed(place: Place) -> None:
     # the place, three runs without files to see that it tells the truth, four that have a folder, folders in these
     assert len(asked) == 1 + 3 + 4 + 3
     assert read(place.reader(), place.runs) == place.alone
+
+
+def test_a_survey_lists_a_place_once(place: Place) -> None:
+    """The plan of a large migration would list an experiment again for each page of its runs."""
+    reader = opened(place.proxy.uri, page=10, workers=1)
+    experiments = [one for one in reader.experiments() if one.experiment_id == place.experiment]
+    place.proxy.seen.clear()
+    found = look(reader, experiments, renames=Renames(), oddities=Oddities(limits_of((3, 17)), proxied=True))
+    assert not found.missed
+    assert found.extents[place.experiment].files == sum(len(files) for files in FILES.values())
+    assert place.listings().count(f"path={place.experiment}") == 1
 
 
 @pytest.mark.parametrize("fewer", [1, FEWEST - 1])

@@ -15,6 +15,7 @@ from mlflow_parity.core.records import PARENT_TAG, STORAGE, Artifact, Entity, Ex
 from mlflow_parity.kinds import KINDS, of_family
 from mlflow_parity.kinds.trace import size_stat
 from mlflow_parity.migrating.survey import NAMED_KINDS, Extent, Missed, Survey, planned_name
+from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -79,6 +80,8 @@ class _Look:
         self._oddities.experiment(experiment, self._renames.experiments.get(name, name))
         extent = self.survey.extents[experiment.experiment_id]
         sample: list[tuple[Any, Artifact]] = []
+        # what lies in its place is listed once, for all pages of its runs and for its logged models
+        shared = SharedListings()
         with self._guarded(f"the runs of experiment {name!r}"):
             for page in self._reader.runs(experiment.experiment_id):
                 runs = [run for run in page if self._include_deleted or run.lifecycle_stage != "deleted"]
@@ -86,16 +89,16 @@ class _Look:
                     self._deleted |= {run.run_id for run in page} - {run.run_id for run in runs}
                 for run in runs:
                     self._run(run, extent)
-                self._files(extent, runs, sample)
+                self._files(extent, runs, sample, shared)
         self._touch(name, sample)
         kinds = ["logged_model"] + (["scorer"] if experiment.lifecycle_stage != "deleted" else [])
         for kind in kinds:
             with self._guarded(f"the {KINDS[kind].plural} of experiment {name!r}"):
                 for batch in self._reader.experiment_objects(experiment.experiment_id, [kind]):
-                    self._objects(extent, batch)
+                    self._objects(extent, batch, shared)
         with self._guarded(f"the traces of experiment {name!r}"):
             for batch in self._reader.trace_infos(experiment.experiment_id):
-                self._objects(extent, batch)
+                self._objects(extent, batch, shared)
 
     def _run(self, run: Run, extent: Extent) -> None:
         extent.runs += 1
@@ -107,9 +110,11 @@ class _Look:
             self._ids["run"].add(run.run_id)
         self._link("runs whose parent", "run", run.tags.get(PARENT_TAG))
 
-    def _files(self, extent: Extent, runs: Sequence[Run], sample: list[tuple[Any, Artifact]]) -> None:
+    def _files(
+        self, extent: Extent, runs: Sequence[Run], sample: list[tuple[Any, Artifact]], shared: SharedListings
+    ) -> None:
         known = {run.run_id: run for run in runs}
-        for tree in self._reader.artifacts(runs, "listing"):
+        for tree in self._reader.artifacts(runs, "listing", shared):
             run = known[tree.run_id]
             owner = f"{extent.experiment.name} / {run.name or run.run_id}"
             if tree.error is not None:
@@ -149,7 +154,7 @@ class _Look:
                 if last is not None:
                     raise last
 
-    def _objects(self, extent: Extent, batch: Sequence[Entity]) -> None:
+    def _objects(self, extent: Extent, batch: Sequence[Entity], shared: SharedListings) -> None:
         for entity in batch:
             extent.objects[entity.kind] += 1
             self._oddities.entity(entity)
@@ -167,7 +172,7 @@ class _Look:
                 self._link("traces whose logged model", "logged_model", facets.get("logged_model"))
         models = [entity for entity in batch if entity.kind == "logged_model"]
         places = {model.entity_id: model.artifact_uri for model in models}
-        for tree in self._reader.entity_files(models, "listing") if models else ():
+        for tree in self._reader.entity_files(models, "listing", shared) if models else ():
             owner = f"{extent.experiment.name} / {tree.run_id}"
             if tree.error is not None:
                 self._miss(f"the files of logged model {owner}", tree.error)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
@@ -101,6 +104,21 @@ def _learn_of(credentials: Any) -> None:
         learn(now.secret_key, now.token)
 
 
+#: As S3 writes the time of each file in a list.
+_MOMENT = re.compile(r"[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?::[0-9]{2}){2}(?:\.[0-9]{3}|\.[0-9]{6})?Z")
+
+
+def _moment(value: Any) -> datetime:
+    """Return a time that AWS tells; half of boto3's own work at a list of files is to guess the form of their times."""
+    from botocore.utils import parse_timestamp
+
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        with suppress(ValueError):
+            return datetime.fromisoformat(value[:-1]).replace(tzinfo=timezone.utc)
+    found: datetime = parse_timestamp(value)
+    return found
+
+
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -137,6 +155,7 @@ class Aws:
     def session(self) -> boto3.Session:
         """The session: with the side's own variables where they are set, else boto3's chain."""
         import boto3
+        import botocore.session
 
         with self._lock:
             if self._session is None:
@@ -151,8 +170,11 @@ class Aws:
                     )
                 }
                 region = self._region or variable(self._side, "AWS_DEFAULT_REGION", self._environ)
+                base = botocore.session.get_session()
+                base.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+                given: Any = {name: value for name, value in own.items() if value}
                 try:
-                    self._session = boto3.Session(region_name=region, **{k: v for k, v in own.items() if v})  # type: ignore[arg-type]
+                    self._session = boto3.Session(region_name=region, botocore_session=base, **given)
                 except Exception as error:
                     raise UsageProblem(self._unusable(error)) from None
             return self._session

@@ -19,6 +19,7 @@ from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted
 from mlflow_parity.migrating.write.copying.deciding import Refusals, code_of, is_refusal, one_service, status_of, way_of
 from mlflow_parity.migrating.write.copying.proving import is_kept, is_proved
+from mlflow_parity.migrating.write.copying.repeating import Repeating
 from mlflow_parity.migrating.write.copying.sending import Checksums, copy_in_parts, copy_whole, spool, stream
 from mlflow_parity.migrating.write.s3_leftovers import Kept
 
@@ -38,6 +39,7 @@ class NotCopied(ReadError):
 class _Clients(NamedTuple):
     source: Any
     target: Any
+    copying: Repeating
     checksums: Checksums
     one_service: bool
 
@@ -167,7 +169,7 @@ class Copies:
             return "refused"
         try:
             if way == "whole":
-                answer = copy_whole(self._both.target, self._both.checksums, file, left, bucket, key)
+                answer = copy_whole(self._both.copying, self._both.checksums, file, left, bucket, key)
             else:
                 answer = copy_in_parts(self._both.target, self._both.checksums, file, left, bucket, key, self._parts)
         except Exception as error:
@@ -219,7 +221,7 @@ class Copies:
             if self._clients is None:
                 source, target = self._from(), self._to()
                 one = one_service(str(source.meta.endpoint_url), str(target.meta.endpoint_url))
-                self._clients = _Clients(source, target, Checksums(target), one)
+                self._clients = _Clients(source, target, Repeating(target), Checksums(target), one)
             return self._clients
 
     def _count(self, what: str) -> None:

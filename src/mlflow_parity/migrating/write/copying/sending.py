@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, wait
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from mlflow_parity.core.errors import MalformedAnswer
@@ -13,6 +14,7 @@ from mlflow_parity.core.identity.sums import Left
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.migrating.write.copying.deciding import part_size, parts_of, status_of, strong_of
 from mlflow_parity.migrating.write.copying.proving import contradicts
+from mlflow_parity.migrating.write.copying.repeating import Repeating
 from mlflow_parity.migrating.write.s3_leftovers import IN_PARTS
 from mlflow_parity.migrating.write.s3_uploads import put_with_checksum
 from mlflow_parity.reading.artifacts.stated.checksums import Hasher, with_crc64nvme
@@ -48,7 +50,7 @@ class Checksums:
         return answer
 
 
-def copy_whole(client: Any, checksums: Checksums, file: Artifact, left: Left, bucket: str, key: str) -> Any:
+def copy_whole(copying: Repeating, checksums: Checksums, file: Artifact, left: Left, bucket: str, key: str) -> Any:
     """Copy an object in one call; the source must be what was listed. Tags are not copied: that takes more rights.
 
     Raises:
@@ -58,17 +60,7 @@ def copy_whole(client: Any, checksums: Checksums, file: Artifact, left: Left, bu
     # one that the source states proves the copy; where that is its MD5, the ETag does, and later audits get a SHA-256
     kind = next((kind for kind in ("sha256", "md5", "crc64nvme", "sha1") if kind in strong), "")
     asked = {"crc64nvme": "CRC64NVME", "sha1": "SHA1"}.get(kind, "SHA256")
-
-    def copy(**more: str) -> Any:
-        return client.copy_object(
-            Bucket=bucket,
-            Key=key,
-            CopySource={"Bucket": left.bucket, "Key": left.key},
-            CopySourceIfMatch=f'"{left.etag}"',
-            TaggingDirective="REPLACE",
-            **more,
-        )
-
+    copy = partial(copying.copy, bucket, key, (left.bucket, left.key), left.etag)
     return checksums.ask(copy, {"ChecksumAlgorithm": asked})
 
 
