@@ -243,7 +243,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     # not above: in other people's runs of pytest this module is all that is loaded
     from mlflow_parity.audit.exclusions import check, check_cluster
     from mlflow_parity.audit.settings import Settings
-    from mlflow_parity.reading.artifacts.own_way import own_way
+    from mlflow_parity.reading.artifacts.own_way import own_way, refuse_one_place
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
     from mlflow_parity.reading.database.urls import database_of, is_same
 
@@ -300,8 +300,9 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     check(values, partial(_is_given, values=values))
     ends = {"source": settings.source, "target": settings.target}
     check_cluster(settings.engine, settings.dask_scheduler, settings.dask_dir, ends)
-    own_way("source", source, settings.source_artifacts)
-    own_way("target", target, settings.target_artifacts)
+    ways = own_way("source", source, settings.source_artifacts), own_way("target", target, settings.target_artifacts)
+    if source.workspace == target.workspace:
+        refuse_one_place(*("" if way is None else way.place for way in ways))
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "

@@ -143,6 +143,7 @@ ALTERED: dict[str, Callable[[list[Any]], list[Any]]] = {
     "no counts": _set((-1, "counts"), {}),
     "counts below nothing": _set((-1, "counts", "source", "points"), -1),
     "places that are none": _set((-1, "places"), {"source": {"refused": "x"}}),
+    "buckets that are none": _set((-1, "etags"), {"source": {"wrong": [1], "rested": []}}),
     "waivers that are none": _set((-1, "waivers"), {"covered": {"x": 1}}),
     "rows that it does not have": _set((-1, "rows"), 41),
 }

@@ -96,6 +96,26 @@ def test_what_is_no_place_is_one_line(side: str, place: str, why: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_one_place_is_not_compared_with_itself(ends: Ends, tmp_path: Path) -> None:
+    """A place that is given for the wrong side would make lost files equal: also where a snapshot holds the other."""
+    (tmp_path / "link").symlink_to(ends.source.artifacts_root)
+    for ours, theirs in ((ends.source.artifacts_root, tmp_path / "link"), ("s3://bucket/x", "s3://bucket/x/")):
+        with pytest.raises(UsageProblem, match="comparing files with themselves proves nothing") as raised:
+            resolve({**BASE, "source-artifacts": str(ours), "target-artifacts": str(theirs)}, {})
+        assert "\n" not in str(raised.value)
+    by = ["--source-uri", ends.source.uri, "--parity-source-artifacts", ends.source.artifacts_root]
+    assert main(["snapshot", *by, "--to", str(tmp_path / "kept")]) == 0
+    done = audit(
+        tmp_path,
+        str(tmp_path / "kept/source"),
+        ends.target.uri,
+        *SAME,
+        f"--parity-target-artifacts={ends.source.artifacts_root}",
+    )
+    assert done.status == 4, done.output[-3000:]
+    assert "comparing files with themselves proves nothing" in done.output
+
+
 def test_only_a_server_with_a_proxy_has_it(tmp_path: Path) -> None:
     """An App's files are in S3, and a snapshot holds what was read."""
     arn = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"

@@ -22,7 +22,7 @@ from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.reading.artifacts.s3_store import S3Store
 from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets, told
-from mlflow_parity.reading.artifacts.stated.checksums import Hasher
+from mlflow_parity.reading.artifacts.stated.checksums import EtagsOfPlaces, Hasher
 from mlflow_parity.reading.artifacts.stated.crc32 import joined
 from mlflow_parity.reading.artifacts.stores import Place
 from mlflow_parity.reading.artifacts.trees import Sure, read_trees
@@ -62,7 +62,7 @@ class Bucket:
         """What is read of them."""
         self.proxy.seen.clear()
         place = Place("run", "s3://parts/e/run/artifacts")
-        store = S3Store(self.client, place, Patience(5, 1), attributes=self.attributes)
+        store = S3Store(self.client, place, Patience(5, 1), etags=_shown(), attributes=self.attributes)
         with ThreadPoolExecutor(2) as pool:
             [tree] = read_trees(
                 ["run"], str, lambda _: [store], "digest", str, pool=pool, at_once=1, evidence=evidence, sure=sure
@@ -74,6 +74,14 @@ class Bucket:
         """Files whose bytes were asked for."""
         return sum(one.method == "GET" and "=" not in one.query and "attributes" not in one.query
                    for one in self.proxy.seen)  # fmt: skip
+
+
+def _shown() -> EtagsOfPlaces:
+    """What is known of a bucket of which three files in parts were held against their ETags before."""
+    found = EtagsOfPlaces()
+    for number in range(3):
+        found.held.seen("parts", f"before/{number}", "", agrees=True, in_parts=True)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support.proxy import Proxy, proxying
+from support.proxy import Exchange, Fault, Proxy, proxying
 
 from mlflow_parity.core.errors import RequestRefused, UsageProblem
 from mlflow_parity.core.identity.sums import prove, sums_of
@@ -166,6 +166,9 @@ def test_files_in_parts(bucket: Bucket) -> None:
     content = bytes(range(256)) * (17 * MIB // 256)
     for name, part in (("8", 8 * MIB), ("10", 10 * MIB), ("6", 6 * MIB)):
         bucket.put_in_parts(f"{name}.bin", content, part)
+    # three of the bucket were held against their ETags before
+    for number in range(3):
+        bucket.etags.held.seen("sums", f"before/{number}", "", agrees=True, in_parts=True)
     parts = {path: sums_of(file).parts for path, file in bucket.files().items()}
     assert bucket.asked()["bytes"] == 0
     assert len(set(map(frozenset, parts.values()))) == 3
@@ -262,7 +265,7 @@ def counted(
 
         def read(etag: str = etag) -> None:
             found["read"] += 1
-            held.seen("b", "key", etag, agrees=agrees)
+            held.seen("b", "key", etag, agrees=agrees, in_parts=in_parts)
 
         if held.counts("b", etag, 10, in_parts=in_parts, read=read):
             found["counts"] += 1
@@ -293,6 +296,69 @@ def test_etags_that_are_not_what_they_seem_count_nowhere_in_the_bucket() -> None
     assert counted(held, range(50)) == Counter()
     # nothing that can be computed shows that they are digests: no such file is read for it again and again
     assert counted(HeldEtags(), range(50), agrees=None) == {"read": 3}
+
+
+@pytest.mark.parametrize(
+    ("agrees", "found"), [(True, {"read": 3, "counts": 9}), (None, {"read": 3}), (False, {"read": 1})]
+)
+def test_parts_are_held_against_their_etags_too(agrees: bool | None, found: dict[str, int]) -> None:
+    """A mirror may keep the ETags of large files, and make those of small ones itself: theirs show nothing of parts."""
+    held = HeldEtags()
+    for number in range(3):
+        held.seen("b", f"{number}/MLmodel", "", agrees=True)
+    assert counted(held, range(9), agrees=agrees, in_parts=True) == found
+
+
+def test_parts_that_cannot_be_made_again_rest_on_what_was_seen_of_the_bucket() -> None:
+    """They may be of any size: but where nothing of a bucket was shown, its ETags may be anything."""
+    etags = [hashlib.md5(b"%d" % number).hexdigest() for number in range(5)]
+
+    def believed(held: HeldEtags) -> int:
+        return sum(held.counts("b", etag, 10, in_parts=True, read=None) for etag in etags)
+
+    assert believed(HeldEtags()) == 0
+    held = HeldEtags()
+    held.seen("b", "MLmodel", "", agrees=True)
+    assert believed(held) == 5
+    # one whose parts can be made has other bytes, or other parts: which, nobody knows
+    assert counted(held, range(5, 6), agrees=None, in_parts=True) == {"read": 1}
+    assert believed(held) == 0
+
+
+def test_a_mirror_that_keeps_etags_of_parts_is_not_believed(bucket: Bucket) -> None:
+    """As many files as there are, each with other bytes than its ETag says: all are read."""
+    right, wrong = bytes(12 * MIB), b"x" * (12 * MIB)
+    for number in range(4):
+        bucket.put_in_parts(f"{number}.bin", wrong, 8 * MIB)
+    kept = hashlib.md5(b"".join(hashlib.md5(right[at : at + 8 * MIB]).digest() for at in (0, 8 * MIB))).hexdigest()
+
+    def old(exchange: Exchange, code: int, headers: list[tuple[str, str]], content: bytes) -> None:
+        made = hashlib.md5(b"".join(hashlib.md5(wrong[at : at + 8 * MIB]).digest() for at in (0, 8 * MIB))).hexdigest()
+        told = [(name, value.replace(made, kept)) for name, value in headers]
+        exchange.answer(code, told, content.replace(made.encode(), kept.encode()))
+
+    bucket.proxy.faults.append(Fault("/sums", old, times=1_000))
+    try:
+        found = bucket.files()
+    finally:
+        bucket.proxy.faults.clear()
+    assert {file.sha256 for file in found.values()} == {hashlib.sha256(wrong).hexdigest()}
+    assert all(sums_of(file).read for file in found.values())
+
+
+def test_what_one_reading_believed_another_may_have_shown_to_be_false() -> None:
+    """Parts of an audit, and workers, see other files of a bucket: one process would have ended."""
+    believing, knowing = HeldEtags(), HeldEtags()
+    assert counted(believing, range(9))["counts"] == 9
+    assert counted(knowing, range(9), agrees=False) == {"read": 1}
+    assert believing.counted() == {"wrong": [], "rested": ["b"]}
+    assert knowing.counted() == {"wrong": ["b"], "rested": []}
+    for one, other in ((believing, knowing), (knowing, believing)):
+        joined = HeldEtags()
+        joined.take_in(one.counted())
+        joined.take_in(one.counted())
+        with pytest.raises(UsageProblem, match="some ETags of s3://b are not the MD5s of their files"):
+            joined.take_in(other.counted())
 
 
 def test_what_was_believed_before_does_not_stand() -> None:

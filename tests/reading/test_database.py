@@ -26,6 +26,7 @@ from support.seed_odd import seed_odd
 from support.servers import FreshServer, server_of
 
 from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
+from mlflow_parity.core.scope import EVIDENCE
 from mlflow_parity.reading.database import reader as reader_module
 from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.connection import Database
@@ -157,6 +158,14 @@ def test_mariadb_is_read_alike_and_not_written_to(tmp_path: Path) -> None:
             by_api, by_database = read(tmp_path, server.uri), read(tmp_path, server.uri, uri)
             assert differences(by_api, by_database) == []
             _refuses_to_write(uri, "READ ONLY transaction")
+
+
+def test_what_files_rest_on_gets_to_who_reads_them(newest: Server) -> None:
+    """Set on the reader around it alone, each file's bytes would be read while the report says otherwise."""
+    with closing(opened_beside(newest.uri, f"sqlite:///{newest.database_path}")) as reader:
+        for evidence in EVIDENCE:
+            reader.evidence = evidence
+            assert reader.evidence == reader._reader.evidence == evidence
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import ArtifactTree, Run
 from mlflow_parity.reading.artifacts import clouds, own_way, shared_listings
 from mlflow_parity.reading.artifacts.own_way import OwnWay, given_place
+from mlflow_parity.reading.artifacts.stores import Place
 from mlflow_parity.standin.http import S3
 from mlflow_parity.standin.sagemaker import new_credentials
 
@@ -79,8 +80,9 @@ def _ended_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_listings, "_ENDED", -60.0)
 
 
-def test_only_the_first_files_pass_the_server(world: World) -> None:
+def test_only_the_first_files_pass_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """50 TB through one proxy take five days."""
+    monkeypatch.setattr(own_way, "_chance", lambda owners: owners <= own_way._SHOWN)
     assert world.read(world.root) == world.alone
     lists, files = world.asked()
     # several are shown at once, by as many threads
@@ -91,6 +93,52 @@ def test_only_the_first_files_pass_the_server(world: World) -> None:
     assert {tree.run_id: tree for tree in reader.artifacts(world.runs, "digest")} == world.alone
     assert world.asked()[1] == own_way._SHOWN
     assert str(way) == f"read at {world.root} (--option); read both ways and equal: 3 files of 1 experiment"
+
+
+def test_some_of_the_others_are_shown_by_chance(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first runs may be right and the others old: whichever are chosen are read both ways."""
+    copy = tmp_path / "copy"
+    shutil.copytree(world.root, copy)
+    order = [run for run in world.runs if world.alone[run.run_id].files]
+    for run in order[own_way._SHOWN :]:
+        (copy / world.experiment / run.run_id / "artifacts/deep/größe/a.txt").write_text("an old file's text")
+    monkeypatch.setattr(own_way, "_chance", lambda owners: owners in (1, 2, 3, 8))
+    reader = opened(world.proxy.uri, own_way=OwnWay(str(copy), "--option"), workers=1)
+    trees = {tree.run_id: tree for tree in reader.artifacts(order, "digest")}
+    assert {run_id for run_id, tree in trees.items() if tree.error} == {order[7].run_id}
+    monkeypatch.undo()
+    assert all(own_way._chance(owners) for owners in (1, 2, 3))
+    assert 1 <= sum(own_way._chance(owners) for owners in range(1, 2_001)) <= 100
+
+
+@pytest.mark.parametrize("root", ["", "mlruns/", "workspaces/default/"])
+def test_each_experiment_is_shown_for_itself(root: str) -> None:
+    """One that is right says nothing of another, wherever below the server's root experiments are."""
+    around = own_way._around
+    for below in ("", "models/", "traces/"):
+        for experiment in ("1", "2"):
+            place = Place("ID", f"mlflow-artifacts:/{root}{experiment}/{below}ID/artifacts")
+            assert around(place) == f"{root}{experiment}"
+    assert around(Place("m-1", "mlflow-artifacts:/1/models/other/artifacts/")) == "1/models/other"
+
+
+def test_files_that_are_large_are_shown_too(world: World, tmp_path: Path) -> None:
+    """Of an experiment with checkpoints alone none would be read both ways, and an old copy be taken for it."""
+    seed = Seeder(world.proxy.uri)
+    experiment = seed.experiment("large alone")
+    run = seed.run(experiment, "one")
+    seed.end(run)
+    for root, letter in ((world.root, b"n"), (tmp_path, b"o")):
+        (root / experiment / run / "artifacts").mkdir(parents=True)
+        (root / experiment / run / "artifacts" / "large").write_bytes(letter * ((16 << 20) + 1))
+    [runs] = opened(world.proxy.uri).runs(experiment)
+    reader = opened(world.proxy.uri, own_way=OwnWay(str(tmp_path), "--option"))
+    [tree] = reader.artifacts(runs, "digest")
+    assert f"{tmp_path} is not what the server" in str(tree.error)
+    way = OwnWay(str(world.root), "--option")
+    [tree] = opened(world.proxy.uri, own_way=way).artifacts(runs, "digest")
+    assert tree.error is None
+    assert "1 file of 1 experiment" in str(way)
 
 
 @pytest.mark.parametrize("folder", ["run", "artifacts", "experiment", "everything"])

@@ -143,6 +143,19 @@ def test_the_servers_own_s3_is_read_directly_and_another_is_not_believed(held: H
     assert "a.txt is SHA-256" in (held.trees(held.there)["with files"].error or "")
 
 
+def test_a_mirror_of_large_files_alone_is_not_believed(held: Held) -> None:
+    """The same names and sizes say nothing of the bytes, and no small file tells that they are others."""
+    large = (16 << 20) + 1
+    for path in FILES:
+        held.client(held.here).delete_object(Bucket=held.bucket, Key=f"{held.prefix}/{path}")
+    held.client(held.here).delete_object(Bucket=held.bucket, Key=f"{held.outside}/MLmodel")
+    key = {"Bucket": held.bucket, "Key": f"{held.prefix}/a.txt"}
+    held.client(held.here).put_object(**key, Body=b"n" * large)
+    held.client(held.there).put_object(**key, Body=b"o" * large)
+    assert "a.txt is SHA-256" in (held.trees(held.there)["with files"].error or "")
+    assert held.trees(held.here)["with files"].error is None
+
+
 def test_a_server_that_cannot_list_its_own_store_shows_nothing(newest: Server, held: Held) -> None:
     """The bucket that the caller reaches may be any: it is not read, and the message says what to do."""
     seed = Seeder(newest.uri)

@@ -11,6 +11,7 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading.artifacts.own_way import OwnWay
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets
+from mlflow_parity.reading.artifacts.stated.checksums import EtagsOfPlaces
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.reading.probed import Probed
@@ -33,6 +34,7 @@ class NoObjects:
     trusted = TrustedPlaces((), list)
     own_way: OwnWay | None = None
     attributes = AttributesOfBuckets()
+    etags = EtagsOfPlaces()
 
     def probe(
         self,

@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.local import input_files
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
+from mlflow_parity.reading.around import AroundReader
 from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 
 if TYPE_CHECKING:
-    from mlflow_parity.core.scope import Depth, Evidence
+    from mlflow_parity.core.scope import Depth
     from mlflow_parity.reading import Reader
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.trees import Sure
@@ -80,29 +81,17 @@ def load_renames(path: str | None, option: str = "--parity-rename") -> Renames:
     return Renames(**{name: dict(document.get(name, {})) for name in _TABLES}, digest=digest)
 
 
-class RenamedReader:
+class RenamedReader(AroundReader):
     """Reads a target as if nothing had been renamed; otherwise the reader that it wraps."""
 
     def __init__(self, reader: Reader, renames: Renames) -> None:
-        self._reader = reader
+        super().__init__(reader)
         known = {new: old for old, new in renames.experiments.items()}
         self._experiments = {**_strangers(renames.experiments, known), **known}
         names = {new: old for old, new in {**renames.models, **renames.prompts}.items()}
         self._names = {**_strangers([*renames.models, *renames.prompts], names), **names}
         """Names under which models and prompts are read, by their own."""
         self._own = {told: own for own, told in self._names.items()}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-    @property
-    def evidence(self) -> Evidence:
-        """Which checksums that stores state stand for the bytes of files."""
-        return self._reader.evidence
-
-    @evidence.setter
-    def evidence(self, evidence: Evidence) -> None:
-        self._reader.evidence = evidence
 
     def experiments(self) -> list[Experiment]:
         """Every experiment, under its old name."""

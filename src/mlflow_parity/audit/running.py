@@ -21,7 +21,7 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.gathering import Cluster, Gathered
 from mlflow_parity.audit.shards.job import JOB, Job, files_of
-from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, check_places, rest_on, told_of
 from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
@@ -66,6 +66,7 @@ class Audit:
         self.sides: dict[SideName, Side] = {}
         for name in SIDES:
             self.sides[name] = open_side(name)
+        check_places(self.sides)
         rest_on(settings.evidence, self.sides)
         self.scope = Scope(settings, self.sides)
         self.share = None if settings.subset is None else Share(settings.subset, cleaner(self._redact))

@@ -21,6 +21,7 @@ from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.artifacts.own_way import refuse_one_place
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
@@ -93,6 +94,18 @@ class Side:
     def address(self) -> str:
         """The server's address without credentials, also where a snapshot stands for it."""
         return self.location.address if self.live else self.snapshot.origin.location.partition(" ")[0]
+
+    @property
+    def own_place(self) -> str:
+        """Where its user has its files read instead of through the server; empty: nowhere."""
+        if self.reader is None:
+            return self.snapshot.origin.artifacts
+        return self.reader.own_way.place if self.reader.own_way is not None else ""
+
+    @property
+    def workspace(self) -> str:
+        """The workspace that was chosen; empty: the default one."""
+        return self.location.workspace if self.live else self.snapshot.origin.workspace
 
     @property
     def live(self) -> bool:
@@ -185,6 +198,7 @@ class Side:
             answered.endpoint,
             answered.s3_endpoint,
             answered.unproved,
+            self.own_place,
         )
         self._snapshot = Snapshot.create(
             root,
@@ -325,6 +339,17 @@ def rest_on(evidence: Evidence, sides: Mapping[SideName, Side]) -> None:
             others = [other.snapshot.asked for other in sides.values() if not other.live]
             old = any(asked is not None and not asked.evidence for asked in others)
             side.reader.evidence = "sha256" if old else evidence
+
+
+def check_places(sides: Mapping[SideName, Side]) -> None:
+    """Refuse sides whose files are read, or were when its snapshot was taken, at one place.
+
+    Raises:
+        UsageProblem: they would be compared with themselves.
+    """
+    source, target = (sides[name] for name in SIDES)
+    if (source.workspace or DEFAULT_WORKSPACE) == (target.workspace or DEFAULT_WORKSPACE):
+        refuse_one_place(source.own_place, target.own_place)
 
 
 def told_of(sides: Mapping[SideName, Side]) -> Told:

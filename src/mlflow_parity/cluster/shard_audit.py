@@ -180,6 +180,7 @@ class ShardAudit(Audit):
                     waivers=waivers.counts(),
                     counts=self._counts(source, pair),
                     places={name: reader.trusted.counted() for name, reader in self._readers()},
+                    etags={name: reader.etags.held.counted() for name, reader in self._readers()},
                 )
             )
         finally:

@@ -150,7 +150,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     if result.stopped:
         left_out.append(result.stopped)
     partial = bool(left_out)
-    subset = subset_report.block(settings, main.renames, result, main.checksums.digest, partial=partial)
+    etags = {name: side.reader.etags.held.counted() for name, side in audit.sides.items() if side.reader is not None}
+    subset = subset_report.block(settings, main.renames, result, main.checksums.digest, etags, partial=partial)
     if settings.subset is not None:
         left_out[:0] = subset_report.left_out(settings.subset)
     if snapshot:

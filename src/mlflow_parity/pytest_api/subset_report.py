@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.settings import Settings
+from mlflow_parity.audit.side import SideName
 from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.subset import Subset
 
@@ -26,11 +27,17 @@ def nothing_in(subset: Subset) -> str:
 
 
 def block(
-    settings: Settings, renames: Renames | None, result: Result, checksums: str, *, partial: bool
+    settings: Settings,
+    renames: Renames | None,
+    result: Result,
+    checksums: str,
+    etags: Mapping[SideName, Mapping[str, Sequence[str]]],
+    *,
+    partial: bool,
 ) -> Mapping[str, Any] | None:
     """Return what a report says of its part; ``partial``: a whole audit with the same options would be partial too.
 
-    ``checksums`` is the digest of the checksum reports that were given.
+    ``checksums`` is the digest of the checksum reports that were given, ``etags`` what was seen of those of each side.
     """
     subset, share = settings.subset, result.share
     if subset is None or share is None:
@@ -44,6 +51,7 @@ def block(
         "options": _options(settings, renames, checksums),
         "objects": share.whole.to_dict(),
         "models": {label: sorted(pairs) for label, pairs in sorted(share.models.items())},
+        "etags": {side: {name: list(told[name]) for name in ("wrong", "rested")} for side, told in etags.items()},
         "unused_waivers": [
             {"waiver": number, "other_values": other} for number, other in sorted(result.unused.items())
         ],

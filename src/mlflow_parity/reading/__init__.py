@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow_parity.reading.artifacts.own_way import OwnWay
     from mlflow_parity.reading.artifacts.shared_listings import SharedListings
     from mlflow_parity.reading.artifacts.stated.attributes import AttributesOfBuckets
+    from mlflow_parity.reading.artifacts.stated.checksums import EtagsOfPlaces
     from mlflow_parity.reading.artifacts.trees import Sure
     from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
     from mlflow_parity.reading.asking import Answer, Question
@@ -34,6 +35,7 @@ class Reader(Protocol):
     trusted: TrustedPlaces
     own_way: OwnWay | None
     attributes: AttributesOfBuckets
+    etags: EtagsOfPlaces
     evidence: Evidence
     """Which checksums that stores state stand for the bytes of files."""
 

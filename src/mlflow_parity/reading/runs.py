@@ -99,7 +99,7 @@ class RunReader:
         self.places = self._places = Places(
             session, credentials, lambda: self.capabilities, self.trusted, own_way, reports
         )
-        self.attributes = self.places.attributes
+        self.attributes, self.etags = self.places.attributes, self.places.etags
         self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
 
     @cached_property

@@ -58,6 +58,8 @@ class Origin:
     """The S3 that variables named; empty: AWS's own."""
     tls_not_verified: tuple[str, ...] = ()
     """Connections on which nobody proved who he is."""
+    artifacts: str = ""
+    """The place that its user named for what the server keeps behind its proxy; empty: none."""
 
     @property
     def who(self) -> tuple[object, ...]:
@@ -70,7 +72,8 @@ class Origin:
         Raises:
             TypeError: it did not.
         """
-        texts = (self.location, self.kind, self.workspace, self.hidden, self.version or "", *self.other_workspaces)
+        told = (self.location, self.kind, self.workspace, self.hidden, self.version or "", self.artifacts)
+        texts = (*told, *self.other_workspaces)
         counts = self.accounts.values() if isinstance(self.accounts, dict) else (False,)
         if (
             not all(isinstance(text, str) for text in texts)

@@ -187,6 +187,8 @@ class Gathered:
                 server = sides[name].reader
                 if server is not None and name in sums.places:
                     server.trusted.take_in(sums.places[name])
+                if server is not None and name in sums.etags:
+                    server.etags.held.take_in(sums.etags[name])
 
 
 def _runs(side: Side, experiment: Experiment | None) -> int:

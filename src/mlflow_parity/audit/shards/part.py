@@ -63,6 +63,8 @@ class Sums:
     counts: Mapping[SideName, Mapping[str, int]] = field(default_factory=dict)
     places: Mapping[SideName, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """Places outside of each server's own artifact root that were met."""
+    etags: Mapping[SideName, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Buckets on whose ETags files rest, and those whose ETags were shown to be none."""
 
 
 class PartWriter:
@@ -263,12 +265,13 @@ def _sums(value: dict[str, Any]) -> Sums:
             for name in ("covered", "unread", "other_values")
         },
         counts={side: {name: _number(value["counts"][side][name]) for name in COUNTED} for side in SIDES},
-        places={
-            side: {name: _strings(value["places"][side][name]) for name in ("refused", "used", "others")}
-            for side in SIDES
-            if side in value["places"]
-        },
+        places=_of_sides(value["places"], ("refused", "used", "others")),
+        etags=_of_sides(value["etags"], ("wrong", "rested")),
     )
+
+
+def _of_sides(value: dict[str, Any], names: Sequence[str]) -> dict[SideName, Mapping[str, Sequence[str]]]:
+    return {side: {name: _strings(value[side][name]) for name in names} for side in SIDES if side in value}
 
 
 def _change(value: dict[str, Any]) -> Change:

@@ -71,7 +71,8 @@ class Places:
         self._lock = Lock()
         self._s3_patience = Patience(SECONDS, REST)
         self._seen = Seen()
-        self._etags = EtagsOfPlaces()
+        #: What was seen of the ETags of S3.
+        self.etags = EtagsOfPlaces()
         #: What S3 is asked of files in parts.
         self.attributes = AttributesOfBuckets()
         self._reports = reports
@@ -252,7 +253,7 @@ class Places:
             if around is not None and not self._trusted.covers(around):
                 shared = None
             client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience, shared, self._etags, self._reports, self.attributes)
+            own = S3Store(client, place, self._s3_patience, shared, self.etags, self._reports, self.attributes)
             if is_arn:
                 return [own]
             told = str(client.meta.endpoint_url), self._session.location.display
@@ -278,7 +279,7 @@ class Places:
                 own,
                 self._s3_patience,
                 shared,
-                self._etags,
+                self.etags,
                 self._reports,
                 attributes=self.attributes,
             )

@@ -1,16 +1,18 @@
 """The auditor's own way to what a server keeps behind its proxy: the storage itself, once it is shown to be the same.
 
 The server still says which owners have files; which, and what is in them, is read in the place that the caller named. A
-place of another server, an old copy of it or half of it would hide what was lost: so of each experiment some owners are
-listed both ways, and their smallest file is read both ways.
+place of another server, an old copy of it or half of it would hide what was lost: so of each experiment the first
+owners, and some of the others by chance, are listed both ways, and their smallest file is read both ways.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -24,13 +26,15 @@ from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
+from mlflow_parity.reading.artifacts.shared_listings import place_of
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
 from mlflow_parity.reading.artifacts.stated.checksums import Mark, Stated
 from mlflow_parity.reading.artifacts.stores import Place, ProxyStore, Store, Way, is_faithful
 from mlflow_parity.reading.artifacts.trusted_places import given_places
 
 T = TypeVar("T")
-#: Owners of each experiment that are listed, and of which a file is read, both ways.
+#: The first owners of each experiment are listed, and a file of theirs is read, both ways; of so many owners so far,
+#: the next one is with the chance of these to them.
 _SHOWN = 3
 #: Folders in folders, more of which are a loop.
 _DEEPEST = 64
@@ -76,16 +80,42 @@ def own_way(side: str, location: Location, text: str) -> OwnWay | None:
     return OwnWay(place, option)
 
 
+def refuse_one_place(source: str, target: str) -> None:
+    """Refuse places of both sides that are one; empty: none was named.
+
+    Raises:
+        UsageProblem: the files of a side would be compared with themselves.
+    """
+    with suppress(OSError, RuntimeError, ValueError):
+        source, target = (
+            str(Path(one).resolve()) if one.startswith("/") else one.rstrip("/") for one in (source, target)
+        )
+    if source and source == target:
+        raise UsageProblem(
+            f"the files of both sides would be read at {source}, and comparing files with themselves proves nothing: "
+            "give each of --parity-source-artifacts and --parity-target-artifacts its own server's place, or leave one "
+            "out, so that its server sends them"
+        )
+
+
 @dataclass(slots=True)
 class Shown:
     """What was read both ways and was the same, by experiment; safe to use from many threads."""
 
     listed: Counter[str] = field(default_factory=Counter)
     read: Counter[str] = field(default_factory=Counter)
+    owners: Counter[str] = field(default_factory=Counter)
+    """Those that have files, whether anything of them was shown or not."""
     by_server: int = 0
     """Owners that had to be read through the server all the same, and why the first of them had to."""
     why: str = ""
     lock: Lock = field(default_factory=Lock)
+
+    def chosen(self, folder: str) -> bool:
+        """Count an owner, and say whether chance has it shown: one that is wrong among many right ones is met by it."""
+        with self.lock:
+            self.owners[folder] += 1
+            return _chance(self.owners[folder])
 
     def enough(self, what: Counter[str], folder: str) -> bool:
         """Whether so much of an experiment was shown that the rest is taken as it is."""
@@ -102,6 +132,11 @@ class Shown:
         with self.lock:
             self.by_server += 1
             self.why = self.why or why
+
+
+def _chance(owners: int) -> bool:
+    """Whether the last of so many owners is shown: of 1,000 about 20 are, and of a million 40."""
+    return secrets.randbelow(owners) < _SHOWN
 
 
 class OwnWay:
@@ -210,7 +245,8 @@ class OwnStore:
         self._uri = place.uri
         self._address = address
         self._is_own = True
-        self._experiment = unquote(urlsplit(place.uri).path).strip("/").split("/")[0]
+        self._is_chosen = False
+        self._around = _around(place)
 
     def files(self) -> Iterator[Artifact]:
         """Every file.
@@ -233,7 +269,8 @@ class OwnStore:
             self._way.shown.could_not(str(error))
             return list(self._server.walked())
         shown = self._way.shown
-        if files and shown.enough(shown.listed, self._experiment):
+        self._is_chosen = bool(files) and shown.chosen(self._around)
+        if files and not self._is_chosen and shown.enough(shown.listed, self._around):
             return files
         told = list(self._server.walked())
         ours, theirs = ({(file.path, file.size or 0) for file in side} for side in (files, told))
@@ -241,15 +278,21 @@ class OwnStore:
             path, size = min(ours ^ theirs)
             with_size = f"a file of {size:,} bytes", "no such file"
             raise self._contradicts(path, *(with_size if (path, size) in ours else with_size[::-1]))
-        shown.add(shown.listed, self._experiment)
+        shown.add(shown.listed, self._around)
         return told
 
     def _show(self, files: Sequence[Artifact]) -> None:
         shown = self._way.shown
-        if shown.enough(shown.read, self._experiment):
+        if shown.enough(shown.read, self._around) and not self._is_chosen:
             return
-        if same_both_ways(files, self._own, self._server, self._contradicts):
-            shown.add(shown.read, self._experiment)
+        nothing = not shown.read[self._around]
+        if same_both_ways(files, self._own, self._server, self._contradicts, any_size=nothing):
+            shown.add(shown.read, self._around)
+        elif nothing and any(file.size for file in files):
+            raise MalformedAnswer(
+                f"whether {self._way.place} is what the server {self._address} keeps behind its proxy cannot be shown: "
+                f"the server sends no file of {self._uri}; leave {self._way.option} out"
+            )
 
     def _contradicts(self, path: str, ours: str, theirs: str) -> Contradiction:
         return Contradiction(
@@ -269,6 +312,14 @@ class OwnStore:
             ReadError: it could not be asked.
         """
         return self._own.stated(file, evidence) if self._is_own else Stated()
+
+
+def _around(place: Place) -> str:
+    """Return the folder of the experiment that an owner is in, below the server's root."""
+    folder = place_of(place.uri, place.owner) or place.uri.rstrip("/").rpartition("/")[0]
+    for below in ("/models", "/traces"):
+        folder = folder.removesuffix(below)
+    return unquote(urlsplit(folder).path).strip("/")
 
 
 def own_store(

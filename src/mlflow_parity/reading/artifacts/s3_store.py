@@ -186,7 +186,7 @@ class S3Store:
         """
         key = self._prefix + file.path
 
-        def once() -> tuple[T, str, bool | None]:
+        def once() -> tuple[T, str, Held | None]:
             self._sent.pop(file.path, None)
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
             sent = checksums.listed(answer)
@@ -199,11 +199,11 @@ class S3Store:
             finally:
                 body.close()
             self._sent[file.path] = sent.etag, sent.modified
-            return found, sent.etag, None if held is None else held.agrees
+            return found, sent.etag, held
 
-        found, etag, agrees = self._tried("get", once, (file.size or 0) / _SLOWEST)
-        if hold:
-            self._etags.held.seen(self._bucket, key, etag, agrees=agrees)
+        found, etag, held = self._tried("get", once, (file.size or 0) / _SLOWEST)
+        if held is not None:
+            self._etags.held.seen(self._bucket, key, etag, agrees=held.agrees, in_parts=held.in_parts)
         return found
 
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:

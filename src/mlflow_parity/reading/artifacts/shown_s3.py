@@ -21,7 +21,7 @@ from mlflow_parity.reading.artifacts.stores import ServerStore, Store, Way, is_f
 
 #: Folders of one tree that the server is asked for; what lies deeper is in the caller's listing alone.
 _FOLDERS = 32
-#: Largest file that is read twice.
+#: Largest file that is read twice, unless nothing else shows it.
 _LARGEST = 16 << 20
 _MLMODEL = "MLmodel"
 
@@ -97,7 +97,10 @@ class ShownStore:
             known = self._bucket in self._seen.buckets
         if not files and not self._server.lists:
             self._nothing()
-        elif not (known and listed) and not self._same_bytes(files) and not (known or listed):
+        elif not (known and listed) and not self._same_bytes(files, known) and not known:
+            # equal names and sizes say nothing of bytes; of files that have none they say all
+            if listed and not any(file.size for file in files):
+                return
             raise self._unshown(f"the server sends no file of {self._uri}")
 
     def _compare(self, files: Sequence[Artifact]) -> None:
@@ -150,9 +153,9 @@ class ShownStore:
                 ) from None
             raise self._contradicts(_MLMODEL, "nothing", "a file")
 
-    def _same_bytes(self, files: Sequence[Artifact]) -> bool:
+    def _same_bytes(self, files: Sequence[Artifact], known: bool) -> bool:
         """Read one file both ways; false where none can be."""
-        shown = same_both_ways(files, self._own, self._server, self._contradicts)
+        shown = same_both_ways(files, self._own, self._server, self._contradicts, any_size=not known)
         if shown:
             with self._seen.lock:
                 self._seen.buckets.add(self._bucket)
@@ -160,17 +163,23 @@ class ShownStore:
 
 
 def same_both_ways(
-    files: Sequence[Artifact], own: Store, server: Store, contradicts: Callable[[str, str, str], Contradiction]
+    files: Sequence[Artifact],
+    own: Store,
+    server: Store,
+    contradicts: Callable[[str, str, str], Contradiction],
+    *,
+    any_size: bool,
 ) -> bool:
     """Read the smallest file in the caller's store and in the server's; false where none can be.
 
-    One that is empty proves nothing. ``contradicts`` is given a path, and what it is in each.
+    One that is empty proves nothing. ``contradicts`` is given a path, and what it is in each. ``any_size``: nothing
+    was shown before, so that one that is large is read twice, too.
 
     Raises:
         ReadError: it can be read in one way only, or the two are not the same.
     """
     for file in sorted(files, key=lambda file: (not file.size, file.size or 0, file.path)):
-        ways = server.ways(file) if file.size and file.size <= _LARGEST else ()
+        ways = server.ways(file) if file.size and (any_size or file.size <= _LARGEST) else ()
         if ways:
             ours, theirs = (_digest(some, file) for some in (own.ways(file), ways))
             if ours != theirs:

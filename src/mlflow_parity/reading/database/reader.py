@@ -14,6 +14,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.identity.digests import listed_digest, series_digest
 from mlflow_parity.core.records import Entity, Experiment, Run, Series
 from mlflow_parity.core.text import counted
+from mlflow_parity.reading.around import AroundReader
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.histories import Sizes, read_histories
 from mlflow_parity.reading.database.runs import read_runs, runs_of_ids
@@ -33,15 +34,17 @@ _TRIED = 3
 _CHANCE = random.SystemRandom()
 
 
-class DatabaseReader:
+class DatabaseReader(AroundReader):
     """Reads a server with its database beside it; otherwise the reader that it wraps.
 
     The first reading is of one instant, in one transaction. What is listed and read again after it comes by the API,
     so that each run that the database told is held against what the server answers.
     """
 
+    _reader: ServerReader
+
     def __init__(self, reader: ServerReader, url: DatabaseUrl) -> None:
-        self._reader = reader
+        super().__init__(reader)
         self._url = url
         self._known: dict[str, Any] = {}
         self._shown = BothWays()
@@ -53,9 +56,6 @@ class DatabaseReader:
         self._began = time.time()
         self._trusted = False
         self._spans: SpansBeside | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
 
     @property
     def told(self) -> str:

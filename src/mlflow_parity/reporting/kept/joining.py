@@ -12,6 +12,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.redaction import MASK
 from mlflow_parity.core.subset import Tally, contradicting
 from mlflow_parity.core.verdict import Cell, Row
+from mlflow_parity.reading.artifacts.stated.held_etags import HeldEtags
 from mlflow_parity.reporting.kept.part_report import WHAT, Part, expected
 from mlflow_parity.reporting.report import SIDES
 
@@ -44,6 +45,7 @@ def check(parts: Sequence[Part], hours: float, version: str) -> None:
         raise UsageProblem(f"{WHAT}: {what} {names} of {first.subset.of} not given: nothing is known of them; add them")
     for part in parts[1:]:
         _same(first, part)
+    _check_etags(parts)
     _check_window(parts, hours)
 
 
@@ -77,6 +79,18 @@ def _same(first: Part, part: Part) -> None:
             f"{WHAT}: {first} and {part} did not see the same objects ({differing[0]}: {counts[0]:,} and {counts[1]:,}"
             f"{'' if counts[0] != counts[1] else ', others'}): the servers changed in between; {_AGAIN}"
         )
+
+
+def _check_etags(parts: Sequence[Part]) -> None:
+    """Refuse parts of which one rests on ETags of a bucket, and another has shown that they are none."""
+    for side in SIDES:
+        seen = HeldEtags()
+        for part in parts:
+            if side in part.told["etags"]:
+                try:
+                    seen.take_in(part.told["etags"][side])
+                except UsageProblem as error:
+                    raise UsageProblem(f"{WHAT}: the {side} of {part}: {error}") from None
 
 
 def _server(part: Part, side: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock, RLock
 
@@ -22,11 +22,22 @@ _SLOTS = 8_192
 
 
 @dataclass(slots=True)
-class _Bucket:
-    shown: int = 0
+class _Shown:
+    files: int = 0
     """Files whose bytes were what the ETag says."""
     looked: int = 0
     """Files that were read for it."""
+
+    def few(self, size: int) -> bool:
+        """Whether one more of this size should be shown."""
+        return self.looked < _FIRST and ((self.files < _FIRST and size <= LARGE) or not self.files)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    whole: _Shown = field(default_factory=_Shown)
+    parts: _Shown = field(default_factory=_Shown)
+    """Files that were sent in parts: a mirror may keep the ETags of these, and make those of the others itself."""
     wrong: bool = False
     rested: int = 0
     """Files whose ETag stood for their bytes."""
@@ -61,18 +72,18 @@ class HeldEtags:
                 # of no bytes there is one digest, and it shows nothing of others
                 return True
             self._met(kept, bucket, etag, size)
-            few = (kept.shown < _FIRST and size <= LARGE) or not kept.shown
-            # the parts of a file may be of any size: what cannot be computed shows nothing
-            first = few and not in_parts and kept.looked < _FIRST
+            ours = kept.parts if in_parts else kept.whole
+            first = ours.few(size) and read is not None
             if first and read is not None:
                 # none rests on an ETag meanwhile
-                kept.looked += 1
+                ours.looked += 1
                 if not _read(read):
                     return False
         if read is not None and not first and secrets.randbelow(_EACH) == 0 and not _read(read):
             return False
         with kept.lock:
-            if kept.wrong or not (kept.shown or in_parts):
+            # parts may be of any size: where those of no file could be made again, others must show the bucket's
+            if kept.wrong or not (ours.files or (in_parts and kept.whole.files and not ours.looked)):
                 return False
             kept.rested += 1
             return True
@@ -86,7 +97,7 @@ class HeldEtags:
         if known is not None and known[0] == key and known[1] != size:
             self._is_wrong(kept, f"s3://{bucket} has files of {known[1]:,} and {size:,} bytes with one ETag, {etag}")
 
-    def seen(self, bucket: str, key: str, etag: str, *, agrees: bool | None) -> None:
+    def seen(self, bucket: str, key: str, etag: str, *, agrees: bool | None, in_parts: bool = False) -> None:
         """Note whether the ETag that came with bytes is their digest; ``None``: that cannot be computed.
 
         Raises:
@@ -95,9 +106,33 @@ class HeldEtags:
         kept = self._of(bucket)
         with kept.lock:
             if agrees:
-                kept.shown += 1
+                (kept.parts if in_parts else kept.whole).files += 1
             elif agrees is not None and not kept.wrong:
                 self._is_wrong(kept, f"the ETag of s3://{bucket}/{key}, {etag}, is not the MD5 of its bytes")
+
+    def counted(self) -> dict[str, list[str]]:
+        """Return what :meth:`take_in` takes: the buckets of both sorts."""
+        with self._lock:
+            kept = sorted(self._buckets.items())
+        return {
+            "wrong": [name for name, one in kept if one.wrong],
+            "rested": [name for name, one in kept if one.rested],
+        }
+
+    def take_in(self, seen: Mapping[str, Sequence[str]]) -> None:
+        """Add what another reading of the same server saw of the ETags of its buckets.
+
+        Raises:
+            UsageProblem: files rest on ETags of a bucket of which the other has shown that they are none.
+        """
+        for name in seen["rested"]:
+            self._of(name).rested += 1
+        for name in seen["wrong"]:
+            self._of(name).wrong = True
+        for name in (*seen["rested"], *seen["wrong"]):
+            kept = self._of(name)
+            if kept.wrong:
+                self._is_wrong(kept, f"some ETags of s3://{name} are not the MD5s of their files")
 
     @staticmethod
     def _is_wrong(kept: _Bucket, why: str) -> None:
