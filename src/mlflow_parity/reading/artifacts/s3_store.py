@@ -173,12 +173,12 @@ class S3Store:
         """``GetObject``."""
 
         def get_object(receive: Callable[[Iterator[bytes]], T]) -> T:
-            return self._got(file, receive, hold=0 < (file.size or 0) <= LARGE)
+            return self._got(file, receive, hold=0 < (file.size or 0) <= LARGE)[0]
 
         return [get_object]
 
-    def _got(self, file: Artifact, receive: Callable[[Iterator[bytes]], T], *, hold: bool) -> T:
-        """Read a file; ``hold`` its ETag against its bytes.
+    def _got(self, file: Artifact, receive: Callable[[Iterator[bytes]], T], *, hold: bool) -> tuple[T, bool | None]:
+        """Read a file; ``hold`` its ETag against its bytes, and return whether it is their digest.
 
         Raises:
             ReadError: S3 does not send it.
@@ -202,9 +202,10 @@ class S3Store:
             return found, sent.etag, held
 
         found, etag, held = self._tried("get", once, (file.size or 0) / _SLOWEST)
-        if held is not None:
-            self._etags.held.seen(self._bucket, key, etag, agrees=held.agrees, in_parts=held.in_parts)
-        return found
+        if held is None:
+            return found, None
+        self._etags.held.seen(self._bucket, key, etag, agrees=held.agrees, in_parts=held.in_parts)
+        return found, held.agrees
 
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What S3 states of a file that it has listed, without sending it."""
@@ -261,7 +262,10 @@ class S3Store:
             if not self._etags.are_digests(self._bucket, place, head, told.etag, self._listed_plain(file, told)):
                 return False
             held = Held(told.etag, file.size)
-            read = partial(self._got, file, _passed_by, hold=True)
+
+            def read() -> bool | None:
+                return self._got(file, _passed_by, hold=True)[1]
+
             return self._etags.held.counts(
                 self._bucket, told.etag, file.size or 0, in_parts=held.in_parts, read=read if held.can_tell else None
             )

@@ -15,8 +15,9 @@ from threading import Lock, RLock
 from mlflow_parity.core.errors import ReadError, UsageProblem
 
 #: Files of each bucket that are read before any ETag there counts, those that are read for it if no larger, and by
-#: chance one of so many others.
+#: chance one of so many others; and files in parts, before one of several parts does.
 _FIRST, LARGE, _EACH = 3, 64 << 20, 1_000
+_FIRST_IN_PARTS = 3
 #: ETags of a bucket that are kept with their sizes; the next one in its place replaces one.
 _SLOTS = 8_192
 
@@ -28,16 +29,16 @@ class _Shown:
     looked: int = 0
     """Files that were read for it."""
 
-    def few(self, size: int) -> bool:
-        """Whether one more of this size should be shown."""
-        return self.looked < _FIRST and ((self.files < _FIRST and size <= LARGE) or not self.files)
+    def few(self, size: int, first: int) -> bool:
+        """Whether one more of this size should be shown, of so many."""
+        return self.looked < first and ((self.files < first and size <= LARGE) or not self.files)
 
 
 @dataclass(slots=True)
 class _Bucket:
     whole: _Shown = field(default_factory=_Shown)
     parts: _Shown = field(default_factory=_Shown)
-    """Files that were sent in parts: a mirror may keep the ETags of these, and make those of the others itself."""
+    """Of several parts: a mirror may keep the ETags of such files, and make those of the others itself."""
     wrong: bool = False
     rested: int = 0
     """Files whose ETag stood for their bytes."""
@@ -56,10 +57,12 @@ class HeldEtags:
         with self._lock:
             return self._buckets.setdefault(bucket, _Bucket())
 
-    def counts(self, bucket: str, etag: str, size: int, *, in_parts: bool, read: Callable[[], object] | None) -> bool:
+    def counts(
+        self, bucket: str, etag: str, size: int, *, in_parts: bool, read: Callable[[], bool | None] | None
+    ) -> bool:
         """Whether an ETag stands for the bytes of a file.
 
-        ``read`` reads them, and says what it has ``seen``; ``None``: that would show nothing.
+        ``read`` reads them, says what it has ``seen``, and returns it; ``None``: that would show nothing.
 
         Raises:
             UsageProblem: the ETags are shown to be none, and some were believed.
@@ -72,18 +75,18 @@ class HeldEtags:
                 # of no bytes there is one digest, and it shows nothing of others
                 return True
             self._met(kept, bucket, etag, size)
-            ours = kept.parts if in_parts else kept.whole
-            first = ours.few(size) and read is not None
+            ours, most = (kept.parts, _FIRST_IN_PARTS) if in_parts else (kept.whole, _FIRST)
+            first = ours.few(size, most) and read is not None
             if first and read is not None:
                 # none rests on an ETag meanwhile
                 ours.looked += 1
-                if not _read(read):
+                if not _is_shown(read, in_parts):
                     return False
-        if read is not None and not first and secrets.randbelow(_EACH) == 0 and not _read(read):
+        if read is not None and not first and secrets.randbelow(_EACH) == 0 and not _is_shown(read, in_parts):
             return False
         with kept.lock:
-            # parts may be of any size: where those of no file could be made again, others must show the bucket's
-            if kept.wrong or not (ours.files or (in_parts and kept.whole.files and not ours.looked)):
+            # parts may be of any size: where those of no file can be made again, nothing shows what they are
+            if kept.wrong or not (ours.files or (in_parts and (kept.whole.files or not ours.looked))):
                 return False
             kept.rested += 1
             return True
@@ -144,10 +147,12 @@ class HeldEtags:
             )
 
 
-def _read(read: Callable[[], object]) -> bool:
+def _is_shown(read: Callable[[], bool | None], in_parts: bool) -> bool:
+    """Read a file; false where its own bytes have to tell what it is."""
     try:
-        read()
+        agrees = read()
     except ReadError:
         # why it cannot be read is told when its bytes are to be judged
         return False
-    return True
+    # it has other bytes, or was sent in other parts: which, nobody knows
+    return agrees is True or not in_parts
