@@ -15,7 +15,7 @@ from typing import Literal
 from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.local.files import make_folder
-from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
+from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location, given_path
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
@@ -354,20 +354,21 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
     the time at which it was read, because a new audit reads again: an old snapshot must not pass for the server.
 
     Raises:
-        SnapshotError: when the folder cannot be used.
+        UsageProblem: when the folder cannot be used.
     """
     if kept is None:
         return scratch / side, None
-    root = Path(kept).expanduser() / side
+    root = given_path(kept, "--parity-snapshot-dir", "pass a different folder") / side
     try:
         make_folder(root.parent)
         with tempfile.TemporaryFile(dir=root.parent):
             pass
+        begun = (root / MANIFEST).exists()
     except OSError as error:
         raise SnapshotError(
             f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); pass a different folder"
         ) from None
-    if not (root / MANIFEST).exists():
+    if not begun:
         return root, None
     old = Snapshot.open(root, finished=False)
     if not old.is_finished:
