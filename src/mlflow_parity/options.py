@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
+from mlflow_parity.core.locations import Location, custom_endpoint, given_path, in_workspace, parse_arn, parse_location
 from mlflow_parity.core.scope import DEPTHS, ENGINES, EVIDENCE, PROFILES
 
 if TYPE_CHECKING:
@@ -344,8 +343,9 @@ def _check_folders(settings: Settings) -> None:
             raise UsageProblem("--parity-known-hashes: they are kept in --parity-snapshot-dir; add that")
         return
     pairs = (("source", settings.source, settings.target), ("target", settings.target, settings.source))
+    kept = given_path(settings.snapshot_dir, "--parity-snapshot-dir", "pass a different folder").resolve()
     for side, location, other in pairs:
-        place = Path(settings.snapshot_dir).expanduser().resolve() / side
+        place = kept / side
         if location.kind != "snapshot" and other.kind == "snapshot" and other.path.resolve().is_relative_to(place):
             raise UsageProblem(
                 f"--parity-snapshot-dir: {settings.snapshot_dir} is where the snapshot {other.display} is, and the "

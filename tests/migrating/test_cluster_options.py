@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.migrating.command import parser
+from mlflow_parity.migrating.command import main, parser
 from mlflow_parity.migrating.settings import Settings, settings_of
 from mlflow_parity.migrating.verifying import audit_arguments
 
@@ -40,6 +42,21 @@ def test_what_does_not_go_together(options: list[str], said: str) -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("option", ["--work-dir", "--report-dir"])
+@pytest.mark.parametrize("place", ["~nosuchuser/x", "a" * 300])
+def test_a_folder_that_cannot_be_is_one_line(
+    option: str, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody's home, or a name that is too long; for every step that has such a folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageProblem, match=f"^{option}: .+ cannot be used"):
+        _settings(option, place)
+    for step in (["plan", *_ENDS], ["demo"], *([["check"]] if option == "--work-dir" else [])):
+        assert main([*step, option, place]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert f"{option}: " in line
+
+
 def test_the_audit_that_follows_has_the_same_workers() -> None:
     """Moved by many machines and audited by one it would take longer to audit than to move."""
     settings = _settings(*_DASK, *_AT, "--dask-dir", "s3://bucket/place", "--discard-export")
@@ -49,4 +66,6 @@ def test_the_audit_that_follows_has_the_same_workers() -> None:
         "--parity-engine", "dask", "--parity-dask-scheduler", "tcp://127.0.0.1:8786",
         "--parity-dask-dir", "s3://bucket/place",
     ]  # fmt: skip
+    with pytest.raises(UsageProblem, match=r"^--dask-dir: '~nosuchuser/x' cannot be used"):
+        audit_arguments(_settings(*_DASK, "--dask-dir", "~nosuchuser/x", "--discard-export"), settings.reports)
     assert "--parity-engine" not in audit_arguments(_settings(), settings.reports)

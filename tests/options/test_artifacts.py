@@ -16,6 +16,7 @@ from support.servers import FreshServer, copy_database
 from mlflow_parity.cli import main
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.options import resolve
+from mlflow_parity.reading.artifacts.own_way import given_place
 from mlflow_parity.standin.servers import Server
 
 BASE = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max-findings": "20", "report-dir": "r"}
@@ -86,6 +87,10 @@ def test_a_place_of_another_server_is_red(ends: Ends, tmp_path: Path) -> None:
         ("s3://bucket/../x", "names no place in S3"),
         ("s3://bucket/x,s3://another/x", "more than one place"),
         ("s3://user:secret@bucket/x", "names no place in S3"),
+        ("file://[x", "no folder of this machine"),
+        ("file://elsewhere/tmp", "no folder of this machine"),
+        ("file://~/tmp", "no folder of this machine"),
+        ("file://localhost/no/such/folder", "no folder of this machine"),
     ],
 )
 def test_what_is_no_place_is_one_line(side: str, place: str, why: str) -> None:
@@ -114,6 +119,17 @@ def test_one_place_is_not_compared_with_itself(ends: Ends, tmp_path: Path) -> No
     )
     assert done.status == 4, done.output[-3000:]
     assert "comparing files with themselves proves nothing" in done.output
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_folder_may_be_a_uri(tmp_path: Path, host: str) -> None:
+    """As a server has it; what would be on another host is not looked for here."""
+    place = tmp_path / "a b"
+    place.mkdir()
+    text = f"file://{host}{tmp_path}/a%20b"
+    assert given_place(text, "--parity-source-artifacts") == str(place)
+    with pytest.raises(UsageProblem, match="no folder of this machine"):
+        given_place(text.replace(f"file://{host}", "file://server"), "--parity-source-artifacts")
 
 
 def test_only_a_server_with_a_proxy_has_it(tmp_path: Path) -> None:

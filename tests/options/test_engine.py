@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from mlflow_parity.audit.exclusions import EXCLUDED
@@ -81,6 +83,9 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
     for place in ("s3://", "s3://*", "s3://bucket/a/../b", "s3://Bucket!/x"):
         with pytest.raises(UsageProblem, match="--parity-dask-dir"):
             SharedPlace(place, "--parity-dask-dir")
+    for place in ("~nosuchuser/x", "a" * 300):
+        with pytest.raises(UsageProblem, match=r"^--parity-dask-dir: .+ cannot be used \(.+\); give a folder"):
+            SharedPlace(place, "--parity-dask-dir")
     shared = SharedPlace(str(tmp_path / "new" / "place"), "--parity-dask-dir")
     (tmp_path / "file").write_bytes(b"content")
     checksum = shared.put(tmp_path / "file", "audit/one")
@@ -93,3 +98,26 @@ def test_a_place_that_is_none(tmp_path: Path) -> None:
         shared.get("audit/two", tmp_path / "copy", checksum)
     shared.clear("audit")
     assert [*(tmp_path / "new" / "place").iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_address_of_s3_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Or one that does not answer as S3: the variable is named, and never what it holds."""
+    from mlflow_parity.cluster import shared_place
+
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv(name, "ftp://user:hunter2@x")
+    with pytest.raises(UsageProblem, match=rf"^--parity-dask-dir: .+ cannot be opened \(.+\); .+ {name} is ") as no:
+        shared_place.SharedPlace("s3://bucket/x", "--parity-dask-dir")
+    assert "hunter2" not in str(no.value)
+
+    def refused(*_: str) -> None:
+        raise pa.ArrowInvalid("no\nsuch thing")
+
+    monkeypatch.setattr(shared_place, "_s3", lambda: Namespace(open_output_stream=refused, open_input_stream=refused))
+    shared = shared_place.SharedPlace("s3://bucket/x", "--parity-dask-dir")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageProblem, match=r"cannot be written \(no such thing\)"):
+        shared.put(tmp_path / "file", "x")
+    with pytest.raises(UsageProblem, match=r"cannot be read \(no such thing\)"):
+        shared.get("x", tmp_path / "copy", "")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.closed import closed
 from support.memory_store import Store, audited, imported, rich_store, same_ids
 
 from mlflow_parity.audit.settings import Settings
@@ -172,6 +173,44 @@ def test_a_bad_value_is_one_line(change: dict[str, str], says: str) -> None:
     with pytest.raises(UsageProblem, match=says) as raised:
         resolve({**BASE, **change}, {})
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "before"),
+    [
+        ("source-uri", "--source-uri", ""),
+        ("target-db", "--target-db", "sqlite:///"),
+        ("source-artifacts", "--parity-source-artifacts", "/"),
+        ("target-artifacts", "--parity-target-artifacts", "file:///"),
+        ("snapshot-dir", "--parity-snapshot-dir", ""),
+    ],
+)
+@pytest.mark.parametrize("place", ["~nosuchuser/x", "a" * 300, "{folder}/ring/x"])
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, name: str, option: str, before: str, place: str) -> None:
+    """Nobody's home, a name that is too long, links that lead in a ring."""
+    (tmp_path / "ring").symlink_to("ring")
+    text = before + place.format(folder=str(tmp_path).removeprefix("/" if before == "/" else ""))
+    with pytest.raises(UsageProblem, match=f"^{option}: [^\n]+; [^\n]+$") as raised:
+        resolve({**BASE, name: text}, {})
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("source-uri", "{folder}"),
+        ("source-db", "sqlite:///{folder}/mlflow.db"),
+        ("source-artifacts", "{folder}"),
+        ("snapshot-dir", "{folder}"),
+    ],
+)
+def test_a_folder_that_may_not_be_entered_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    """That of another user, as a server's database often is."""
+    closed(monkeypatch, tmp_path)
+    with pytest.raises(UsageProblem, match=rf"^--(parity-)?{name}: .+ cannot be used \(Permission denied\); .+$"):
+        resolve({**BASE, name: text.format(folder=tmp_path / "folder")}, {})
 
 
 # --- locations

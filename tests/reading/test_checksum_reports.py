@@ -194,7 +194,7 @@ def test_a_result_that_contradicts_itself_is_refused(tmp_path: Path, more: dict[
 def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
     """A folder, a pipe that nobody writes to, one that is not there: at once."""
     os.mkfifo(tmp_path / "pipe")
-    for place in (tmp_path, tmp_path / "pipe", tmp_path / "none", "/dev/zero", "a\0b"):
+    for place in (tmp_path, tmp_path / "pipe", tmp_path / "none", "/dev/zero", "a\0b", "~nosuchuser/x", "a" * 300):
         with pytest.raises(UsageProblem, match="--parity-checksums") as raised:
             opened(tmp_path, place)
         assert "\n" not in str(raised.value)

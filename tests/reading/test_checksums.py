@@ -317,7 +317,8 @@ def test_parts_that_cannot_be_made_again() -> None:
         etags = [hashlib.md5(b"%d" % number).hexdigest() for number in range(5)]
         return sum(held.counts("b", etag, 10, in_parts=True, read=None) for etag in etags)
 
-    assert believed(held := HeldEtags()) == 5
+    held = HeldEtags()
+    assert believed(held) == 5
     assert counted(held, range(5, 6), agrees=None, in_parts=True) == {"read": 1}
     assert believed(held) == 0
     # as one, other files of the bucket have shown its ETags

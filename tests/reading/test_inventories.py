@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.closed import closed
 from support.reported import FIELDS, inventory, listed, md5
 
 from mlflow_parity.core.errors import UsageProblem
@@ -124,7 +125,10 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path, kind: str, field: s
         opened(tmp_path, inventory(tmp_path, [row], kind))
 
 
-@pytest.mark.parametrize("more", [{"Size": "five"}, {"Size": "-1"}, {"Size": "9" * 30}, {"Size": ""}, {"Key": ""}])
+@pytest.mark.parametrize(
+    "more",
+    [{"Size": "five"}, {"Size": "-1"}, {"Size": "9" * 30}, {"Size": ""}, {"Size": "٣"}, {"Size": "3.9"}, {"Key": ""}],
+)
 def test_a_line_that_makes_no_sense_is_refused(tmp_path: Path, more: dict[str, str]) -> None:
     """Whoever wrote it wrote no inventory."""
     with pytest.raises(UsageProblem, match="--parity-checksums"):
@@ -160,6 +164,57 @@ def test_parquet_that_is_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.M
     )
     monkeypatch.setattr(inventories, "_GROUP", 1_000)
     written(pa.table({**long, "size": [1] * 5_000}), "unpacks to more than an inventory does")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pa.array([float("inf")]),
+        pa.array([float("nan")]),
+        pa.array([3.9]),
+        pa.array([3.0]),
+        pa.array([True]),
+        pa.array(["3"]),
+        pa.array([2**62], pa.timestamp("ms")),
+        pa.array([2**53]).view(pa.duration("s")),
+        pa.array([None], pa.null()),
+        pa.array([None], pa.int64()),
+        pa.array([-1]),
+        pa.array([2**63], pa.uint64()),
+        pa.array([[3]]),
+    ],
+    ids=str,
+)
+def test_sizes_are_whole_numbers(tmp_path: Path, sizes: pa.Array) -> None:
+    """None is made of what is something else; a column that cannot be told is no traceback."""
+    for column in ("size", "is_latest"):
+        manifest = inventory(tmp_path, [GOOD], "Parquet")
+        [data] = (tmp_path / "data").iterdir()
+        table = pq.read_table(data)
+        pq.write_table(table.set_column(table.schema.names.index(column), column, sizes), data)
+        _manifest(files=[{"key": data.name, "MD5checksum": md5(data)}])(manifest)
+        if column == "size":
+            with pytest.raises(UsageProblem, match=rf"^--parity-checksums: {manifest} names one.parquet, which .+$"):
+                opened(tmp_path, manifest)
+        elif pa.types.is_temporal(sizes.type):
+            with pytest.raises(UsageProblem, match=r"names one\.parquet, which is damaged"):
+                opened(tmp_path, manifest)
+        else:
+            opened(tmp_path, manifest)
+        (tmp_path / "checksums.sqlite").unlink()
+
+
+def test_a_name_that_no_file_has_is_not_blamed_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too long a name, or a folder that may not be entered: what is wrong is the manifest, or its place."""
+    manifest = inventory(tmp_path, [GOOD])
+    _manifest(files=[{"key": "a" * 300, "MD5checksum": "x"}])(manifest)
+    with pytest.raises(UsageProblem, match=rf"^--parity-checksums: {manifest} names a{{200}}, which cannot be read: "):
+        opened(tmp_path, manifest)
+    (tmp_path / "checksums.sqlite").unlink()
+    _manifest(files=[{"key": "x", "MD5checksum": "x"}])(manifest)
+    closed(monkeypatch, tmp_path / "data")
+    with pytest.raises(UsageProblem, match="names x, which cannot be read: Permission denied"):
+        opened(tmp_path, manifest)
 
 
 def test_fields_are_those_of_the_table_in_the_docs() -> None:

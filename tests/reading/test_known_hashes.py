@@ -257,6 +257,8 @@ def test_a_folder_in_which_nothing_can_be_kept_is_one_line(tmp_path: Path) -> No
     with pytest.raises(UsageProblem, match="nothing can be kept in") as raised:
         opened_in(tmp_path)
     assert "\n" not in str(raised.value)
+    with pytest.raises(UsageProblem, match=r"^--parity-snapshot-dir: '~nosuchuser/x' cannot be used \(.+\); .+$"):
+        opened_in(Path("~nosuchuser/x"))
 
 
 def test_what_no_audit_meets_any_more_is_forgotten(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,6 +109,9 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """The option's is refused before hours of reading; GitHub's that is gone is told, and ends nothing."""
     with pytest.raises(UsageProblem, match="--parity-summary: cannot write to"):
         markdown.check(str(tmp_path / "no folder" / "summary.md"))
+    with pytest.raises(UsageProblem, match=r"--parity-summary: cannot write to '~nosuchuser/x': Could not [a-z ]+;"):
+        markdown.check("~nosuchuser/x")
+    assert markdown.write("page", "~nosuchuser/x", {}) != []
     markdown.check(str(tmp_path / "summary.md"))
     gone = str(tmp_path / "gone" / "step")
     problems = markdown.write("page", str(tmp_path / "summary.md"), {markdown.GITHUB: gone})

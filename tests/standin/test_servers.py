@@ -13,7 +13,8 @@ from support.postgres import postgres
 from support.seed import Seeder, seed_small
 from support.servers import ServerPool
 
-from mlflow_parity.standin.servers import ServerFailed, serving
+from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.standin.servers import VARIABLE, ServerFailed, cache_folder, serving
 
 
 @pytest.mark.parametrize("version", ["newest", "2.16.2", "2.22.5", "3.4.0", "3.10.1"])
@@ -49,6 +50,13 @@ def _alive(group: int) -> list[str]:
             if os.getpgid(process.pid) == group and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(f"{process.pid} {process.info['name']}")
     return found
+
+
+def test_a_cache_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with the variable that names it."""
+    monkeypatch.setenv(VARIABLE, "~nosuchuser/x")
+    with pytest.raises(UsageProblem, match=f"^{VARIABLE}: '~nosuchuser/x' cannot be used"):
+        cache_folder()
 
 
 def test_failure_shows_the_log(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
-"""Opens the server of a side, read under the names that the options give."""
+"""Opens the server of a side, read under the names that the options give; refuses two sides that are read as one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlflow_parity.audit.renames import RenamedReader, Renames
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SideName
-from mlflow_parity.core.locations import Location
+from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.core.locations import DEFAULT_WORKSPACE, Location
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
-from mlflow_parity.reading.artifacts.own_way import own_way
+from mlflow_parity.reading.artifacts.own_way import own_way, refuse_one_place
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 
 
@@ -36,3 +38,17 @@ def open_server(
         reports,
     )
     return RenamedReader(reader, renames) if renames else reader
+
+
+def check_places(sides: Mapping[SideName, Side]) -> None:
+    """Refuse sides whose files are read, or were when a snapshot was taken, at one place.
+
+    Raises:
+        UsageProblem: they would be compared with themselves.
+    """
+    workspaces = {
+        (side.location.workspace if side.live else side.snapshot.origin.workspace) or DEFAULT_WORKSPACE
+        for side in sides.values()
+    }
+    if len(workspaces) == 1:
+        refuse_one_place(*(sides[name].own_place for name in SIDES))

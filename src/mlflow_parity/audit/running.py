@@ -13,6 +13,7 @@ from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
 from mlflow_parity.audit.looking.looks import Looks, Place
 from mlflow_parity.audit.model_loading import loading
+from mlflow_parity.audit.opening import check_places
 from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.paired.usable import Usable, keeps_spans
 from mlflow_parity.audit.recording import Recorder
@@ -21,7 +22,7 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.gathering import Cluster, Gathered
 from mlflow_parity.audit.shards.job import JOB, Job, files_of
-from mlflow_parity.audit.side import SIDES, Side, SideName, check_places, rest_on, told_of
+from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
 from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read

@@ -15,13 +15,12 @@ from typing import Literal
 from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
 from mlflow_parity.core.local.files import make_folder
-from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location
+from mlflow_parity.core.locations import DEFAULT_WORKSPACE, VARIABLE, Location, given_path
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, MetricPoint, Run, Series
 from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading import Reader
-from mlflow_parity.reading.artifacts.own_way import refuse_one_place
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
@@ -101,11 +100,6 @@ class Side:
         if self.reader is None:
             return self.snapshot.origin.artifacts
         return self.reader.own_way.place if self.reader.own_way is not None else ""
-
-    @property
-    def workspace(self) -> str:
-        """The workspace that was chosen; empty: the default one."""
-        return self.location.workspace if self.live else self.snapshot.origin.workspace
 
     @property
     def live(self) -> bool:
@@ -341,17 +335,6 @@ def rest_on(evidence: Evidence, sides: Mapping[SideName, Side]) -> None:
             side.reader.evidence = "sha256" if old else evidence
 
 
-def check_places(sides: Mapping[SideName, Side]) -> None:
-    """Refuse sides whose files are read, or were when its snapshot was taken, at one place.
-
-    Raises:
-        UsageProblem: they would be compared with themselves.
-    """
-    source, target = (sides[name] for name in SIDES)
-    if (source.workspace or DEFAULT_WORKSPACE) == (target.workspace or DEFAULT_WORKSPACE):
-        refuse_one_place(source.own_place, target.own_place)
-
-
 def told_of(sides: Mapping[SideName, Side]) -> Told:
     """Return both releases, and what each side was told that nothing here knows."""
     both = [sides[name].snapshot for name in SIDES]
@@ -379,20 +362,21 @@ def prepare_folder(kept: str | None, side: SideName, scratch: Path) -> tuple[Pat
     the time at which it was read, because a new audit reads again: an old snapshot must not pass for the server.
 
     Raises:
-        SnapshotError: when the folder cannot be used.
+        UsageProblem: when the folder cannot be used.
     """
     if kept is None:
         return scratch / side, None
-    root = Path(kept).expanduser() / side
+    root = given_path(kept, "--parity-snapshot-dir", "pass a different folder") / side
     try:
         make_folder(root.parent)
         with tempfile.TemporaryFile(dir=root.parent):
             pass
+        begun = (root / MANIFEST).exists()
     except OSError as error:
         raise SnapshotError(
             f"--parity-snapshot-dir: cannot write to {kept} ({error.strerror}); pass a different folder"
         ) from None
-    if not (root / MANIFEST).exists():
+    if not begun:
         return root, None
     old = Snapshot.open(root, finished=False)
     if not old.is_finished:

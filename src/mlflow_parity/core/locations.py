@@ -1,15 +1,17 @@
-"""Where a side of the audit lives: an ``http(s)://`` tracking server, a SageMaker ARN, or a snapshot."""
+"""Where a side of the audit lives: an ``http(s)://`` tracking server, a SageMaker ARN, or a snapshot; given paths."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mlflow_parity.core.errors import LocationError
+from mlflow_parity.core.errors import LocationError, UsageProblem
 
 Kind = Literal["http", "app", "tracking-server", "snapshot"]
 
@@ -210,9 +212,12 @@ def parse_location(text: str, *, option: str, custom_endpoint: str | None = None
         return parse_arn(text, option=option, custom_endpoint=custom_endpoint)
     if re.match(r"https?://", text, re.IGNORECASE):
         return _parse_http(text, option)
-    path = Path(text).expanduser()
     if "://" in text or text in _DATABRICKS:
         raise LocationError(f"{option}: {_of_scheme(text.partition('://')[0].lower())}")
+    try:
+        path = given_path(text, option, "give an http(s):// tracking server, an ARN or a snapshot directory")
+    except UsageProblem as error:
+        raise LocationError(str(error)) from None
     if not path.exists() and _HOST_AND_PORT.fullmatch(text):
         raise LocationError(f"{option}: {_shown(text)} has no scheme; give http://{text} (or https://)")
     if path.name == "mlruns" or (path.is_dir() and any(path.glob("*/meta.yaml"))):
@@ -270,6 +275,22 @@ def _parse_http(text: str, option: str) -> Location:
         raise LocationError(f"{option}: a tracking URI has no query or fragment; give {endpoint}")
     userinfo = (parts.username or "", parts.password or "") if "@" in parts.netloc else None
     return Location("http", text, endpoint, userinfo=userinfo)
+
+
+def given_path(text: str | os.PathLike[str], option: str, fix: str, *, home: bool = True) -> Path:
+    """Return the path that was given to an option; ``home``: a ``~`` stands for one. There need be nothing yet.
+
+    Raises:
+        UsageProblem: there is no such home, the name is too long, a folder may not be entered, or links lead in a ring.
+    """
+    try:
+        path = Path(text).expanduser() if home else Path(text)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise UsageProblem(f"{option}: {_shown(os.fspath(text))} cannot be used ({why}); {fix}") from None
+    return path
 
 
 def _shown(text: str) -> str:

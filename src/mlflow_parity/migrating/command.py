@@ -19,7 +19,13 @@ from mlflow_parity.migrating.demo import run_demo
 from mlflow_parity.migrating.exim.tool import require_extras
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.migration import Migration
-from mlflow_parity.migrating.settings import add_arguments, add_cluster_arguments, settings_of
+from mlflow_parity.migrating.settings import (
+    add_arguments,
+    add_cluster_arguments,
+    given_reports,
+    given_work,
+    settings_of,
+)
 from mlflow_parity.sagemaker.app_command import add_app_parser, add_retire_parser
 from mlflow_parity.sagemaker.apps import create_app_for
 
@@ -113,7 +119,7 @@ def _private_umask(work: Path | None) -> int:
     There is no other way to have it of what the tool, SQLite and Parquet write.
     """
     umask = os.umask(0o077)
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
         if work is not None and work.expanduser().stat().st_mode & 0o077:
             os.umask(umask)
     return umask
@@ -128,7 +134,7 @@ def _redactor(options: argparse.Namespace) -> Redactor:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    return run_demo(options.work_dir, options.report_dir)
+    return run_demo(given_work(options), given_reports(options))
 
 
 def _create_app(options: argparse.Namespace) -> str:
@@ -141,7 +147,7 @@ def _create_app(options: argparse.Namespace) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    folder = ExportFolder(options.work_dir.expanduser() / "export")
+    folder = ExportFolder(given_work(options) / "export")
     folder.take_back()
     if not folder.exists:
         raise UsageProblem(f"--work-dir: {options.work_dir} holds no export; run `{migrate_command()} export` first")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.exclusions import check_cluster
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.locations import VARIABLE, Location, custom_endpoint, parse_arn, parse_location
+from mlflow_parity.core.locations import VARIABLE, Location, custom_endpoint, given_path, parse_arn, parse_location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.reading.artifacts.trusted_places import MIGRATE_OPTION, given_places
@@ -157,8 +157,8 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
     return Settings(
         source=source,
         target=target,
-        work=args.work_dir.expanduser(),
-        reports=args.report_dir.expanduser(),
+        work=given_work(args),
+        reports=given_reports(args),
         experiments=_names(args.experiments),
         models=_names(args.models),
         rename=args.rename,
@@ -173,6 +173,24 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         allow_place=given_places("\n".join(args.allow_place or ()), MIGRATE_OPTION),
         **_cluster(args, {"source": source, "target": target}),
     )
+
+
+def given_work(args: argparse.Namespace) -> Path:
+    """Return the folder of the export, the journal and the logs.
+
+    Raises:
+        UsageProblem: it cannot be used.
+    """
+    return given_path(args.work_dir, "--work-dir", "give another folder")
+
+
+def given_reports(args: argparse.Namespace) -> Path:
+    """Return the folder of the audit's reports.
+
+    Raises:
+        UsageProblem: it cannot be used.
+    """
+    return given_path(args.report_dir, "--report-dir", "give another folder")
 
 
 def _cluster(args: argparse.Namespace, ends: Mapping[str, Location | None]) -> dict[str, str]:

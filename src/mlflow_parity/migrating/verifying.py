@@ -16,7 +16,7 @@ from mlflow_parity.core.ending import run
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.local.files import make_folder
 from mlflow_parity.core.local.scratch import Scratch
-from mlflow_parity.core.locations import Location
+from mlflow_parity.core.locations import Location, given_path
 from mlflow_parity.core.notice import migrate_command
 from mlflow_parity.core.text import encodable
 from mlflow_parity.core.verdict import Deleted
@@ -42,7 +42,7 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
     if settings.include_deleted:
         arguments += ["--parity-include-deleted"]
     if settings.rename is not None:
-        arguments += ["--parity-rename", str(settings.rename.expanduser().absolute())]
+        arguments += ["--parity-rename", str(settings.rename.absolute())]
     for place in settings.allow_place:
         arguments += [AUDIT_OPTION, place]
     if settings.engine == "dask":
@@ -51,7 +51,7 @@ def audit_arguments(settings: Settings, reports: Path, more: Sequence[str] = ())
         place = (
             settings.dask_dir
             if "://" in settings.dask_dir or not settings.dask_dir
-            else str(Path(settings.dask_dir).expanduser().absolute())
+            else str(given_path(settings.dask_dir, "--dask-dir", "give a folder that all workers use").absolute())
         )
         given = {"--parity-dask-scheduler": settings.dask_scheduler, "--parity-dask-dir": place}
         arguments += [text for option, value in given.items() if value for text in (option, value)]

@@ -18,6 +18,7 @@ from mlflow_parity.audit.test_items import Item, ItemState
 from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.local.scratch import Scratch
+from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Deleted, State
@@ -27,7 +28,7 @@ from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.pytest_api.report_building import iso
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.kept import joining
-from mlflow_parity.reporting.kept.part_report import WHAT, Part, load_part
+from mlflow_parity.reporting.kept.part_report import WHAT, Part, folder_of, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.report import SIDES, CoverageRow, Report, Scope, SideReport, unfinished
 from mlflow_parity.reporting.terminal import summary_lines
@@ -60,8 +61,9 @@ def main(args: argparse.Namespace) -> int:
     """
     redact = Redactor.from_environment()
     hours = _hours(args.within)
-    folders = [Path(one) if Path(one).is_dir() else Path(one).parent for one in args.parts]
-    if any(_same(folder, Path(args.to)) for folder in folders):
+    folders = [folder_of(one) for one in args.parts]
+    to = given_path(args.to, "--to", "give another directory", home=False)
+    if any(_same(folder, to) for folder in folders):
         raise UsageProblem(f"--to: {args.to} is the folder of one of the parts; give another one")
     command = ("mlflow-parity", "merge", *args.parts, *_given(args))
     reports = ReportFolder(args.to, unfinished(__version__, iso(time.time()), command=command), redact)

@@ -54,7 +54,7 @@ def check(path: str) -> None:
     try:
         with Path(path).expanduser().open("ab"):
             pass
-    except (OSError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UsageProblem(_cannot(path, error)) from None
 
 
@@ -64,7 +64,7 @@ def write(page: str, path: str, environ: Mapping[str, str]) -> list[str]:
     if path:
         try:
             Path(path).expanduser().write_text(page, encoding="utf-8")
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             problems.append(_cannot(path, error))
     if appended := environ.get(GITHUB):
         try:
@@ -76,7 +76,7 @@ def write(page: str, path: str, environ: Mapping[str, str]) -> list[str]:
 
 
 def _cannot(path: str, error: Exception) -> str:
-    why = getattr(error, "strerror", None) or str(error)
+    why = getattr(error, "strerror", None) or str(error).rstrip(".")
     return f"{_OPTION}: cannot write to {path!r}: {why}; give a file in a folder that is there"
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mlflow_parity.core.errors import ParityError
+from mlflow_parity.core.locations import given_path
 
 #: Artifacts pass through the tracking server (``mlflow-artifacts:``) and lie in a local folder.
 PROXIED = "proxied"
@@ -287,7 +288,7 @@ VARIABLE = "MLFLOW_PARITY_CACHE"
 def cache_folder() -> Path:
     """Return the cache folder: ``$MLFLOW_PARITY_CACHE``, else ``~/.cache/mlflow-parity``."""
     given = os.environ.get(VARIABLE)
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "mlflow-parity"
+    return given_path(given, VARIABLE, "name another folder") if given else Path.home() / ".cache" / "mlflow-parity"
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
@@ -13,6 +13,7 @@ from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.staged.reading import experiments_read
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.forecast import Amount, Expected
+from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.text import counted, duration, noun, short
 from mlflow_parity.reading.probed import Probed
 from mlflow_parity.snapshot import Part
@@ -109,7 +110,8 @@ def foreseeable(settings: Settings, live: Collection[str]) -> bool:
         return False
     if settings.snapshot_dir is None:
         return True
-    return not any((Path(settings.snapshot_dir).expanduser() / name / MANIFEST).exists() for name in live)
+    kept = given_path(settings.snapshot_dir, "--parity-snapshot-dir", "pass a different folder")
+    return not any(os.path.exists(kept / name / MANIFEST) for name in live)
 
 
 def foresee(probes: Probes) -> dict[str, Expected]:

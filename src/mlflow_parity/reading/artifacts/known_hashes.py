@@ -24,6 +24,7 @@ from mlflow_parity.core.errors import SnapshotError, UsageProblem, no_space
 from mlflow_parity.core.identity.sums import known_since
 from mlflow_parity.core.local.files import drop_temporary, file_sha256, make_folder, put, read_sealed, sealed, temporary
 from mlflow_parity.core.local.files import write_json as write
+from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
@@ -54,7 +55,7 @@ class KnownHashes:
     """
 
     def __init__(self, kept: str, side: str, server: str) -> None:
-        self._folder = Path(kept).expanduser() / FOLDER
+        self._folder = given_path(kept, "--parity-snapshot-dir", "pass a different folder") / FOLDER
         self._side = side
         self._server = server
         self._file, self._seal = (self._folder / f"{side}.{kind}" for kind in ("sqlite", "json"))

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
-from mlflow_parity.core.locations import Location
+from mlflow_parity.core.locations import Location, given_path
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
@@ -53,13 +53,26 @@ def given_place(text: str, option: str) -> str:
         return places[0]
     if scheme_of(text):
         return checked(text, option)
-    folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).expanduser()
-    if "://" in text.removeprefix("file://") or not folder.is_absolute() or not folder.is_dir():
-        raise UsageProblem(
-            f"{option}: {text!r} is no folder of this machine, and no s3://, gs:// or az:// URI; give the place that "
-            "the server keeps its artifacts in (its --artifacts-destination), or leave the option out"
-        )
+    fix = "give the place that the server keeps its artifacts in (its --artifacts-destination), or leave the option out"
+    named = _of_this_machine(text)
+    folder = None if named is None else given_path(named, option, fix)
+    if folder is None or not folder.is_absolute() or not folder.is_dir():
+        what = "no folder of this machine, and no s3://, gs:// or az:// URI"
+        raise UsageProblem(f"{option}: {text!r} is {what}; {fix}")
     return str(folder)
+
+
+def _of_this_machine(text: str) -> str | None:
+    """Return the path that a text is, or that a ``file://`` URI without another host has; ``None``: it is neither."""
+    if "://" in text.removeprefix("file://"):
+        return None
+    if not text.startswith("file://"):
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    return unquote(parts.path) if parts.netloc.lower() in ("", "localhost") else None
 
 
 def own_way(side: str, location: Location, text: str) -> OwnWay | None:

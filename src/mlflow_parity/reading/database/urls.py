@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mlflow_parity.core.errors import UsageProblem
-from mlflow_parity.core.locations import Location
+from mlflow_parity.core.locations import Location, given_path
 
 Dialect = Literal["postgresql", "mysql", "sqlite"]
 #: What SQLAlchemy and people call them; a driver behind a ``+`` is SQLAlchemy's and means nothing here.
@@ -127,7 +127,7 @@ def _sqlite(rest: str, side: str) -> DatabaseUrl:
         raise UsageProblem(
             f"--{side}-db: the URL names no file; give sqlite:////PATH, as the server has it, no options"
         )
-    path = Path(name).expanduser()
+    path = given_path(name, f"--{side}-db", "give a file that this user may read, as sqlite:////PATH")
     if not path.is_file():
         raise UsageProblem(f"--{side}-db: no such file: {name!r}; give the file of that server, as sqlite:////PATH")
     return DatabaseUrl(side, "sqlite", database=str(path))

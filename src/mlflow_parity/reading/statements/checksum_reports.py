@@ -24,6 +24,7 @@ from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.identity.sums import LENGTHS, WEAK
 from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.local.input_files import Unusable, parsed_json
+from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.statements.given_files import csv_rows, names, opened
 from mlflow_parity.reading.statements.inventories import entries
@@ -99,24 +100,25 @@ class ChecksumReports:
             )
             rows.execute("BEGIN")
             self._rows = rows
-            for number, file in enumerate(self._files):
+            paths = [given_path(file, OPTION, "give a file that this user may read") for file in self._files]
+            for number, (file, path) in enumerate(zip(self._files, paths, strict=True)):
                 if file.lower().endswith(".json"):
-                    self._list(file)
+                    self._list(file, path)
                     continue
-                for row in self._in(file):
+                for row in self._in(file, path):
                     self._keep(row, number)
             rows.execute("COMMIT")
-            self.digest = digest(sorted(file_sha256(Path(file).expanduser()) for file in self._files)).hex()
+            self.digest = digest(sorted(map(file_sha256, paths))).hex()
         except (OSError, sqlite3.Error) as error:
             raise no_space(error) or UsageProblem(
                 f"{OPTION}: what the reports state cannot be kept in {self._path.parent}: {error}; set TMPDIR"
             ) from None
 
-    def _in(self, file: str) -> Iterator[_Row]:
+    def _in(self, file: str, path: Path) -> Iterator[_Row]:
         """Yield what a report states of whole files."""
         count = 0
         try:
-            with opened(file) as content:
+            with opened(path) as content:
                 for number, columns in csv_rows(content):
                     if count == 0 and tuple(column.strip() for column in columns) == COLUMNS:
                         continue
@@ -183,7 +185,7 @@ class ChecksumReports:
                     f"s3://{row.bucket}/{key[:200]}; make the report again, or leave it out"
                 )
 
-    def _list(self, file: str) -> None:
+    def _list(self, file: str, path: Path) -> None:
         """Keep what an inventory states.
 
         Raises:
@@ -192,7 +194,7 @@ class ChecksumReports:
         assert self._rows is not None
         self._lists += 1
         try:
-            for entry in entries(Path(file).expanduser()):
+            for entry in entries(path):
                 self._listed += 1
                 for key in entry.keys:
                     place = _place(entry.bucket, key)

@@ -20,7 +20,7 @@ _LONGEST = 64 << 10
 
 
 @contextmanager
-def opened(file: str | Path) -> Iterator[IO[bytes]]:
+def opened(file: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked where it is packed with gzip.
 
     Raises:
@@ -28,7 +28,7 @@ def opened(file: str | Path) -> Iterator[IO[bytes]]:
     """
     try:
         # without waiting for one who writes into a pipe
-        handle = os.open(Path(file).expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as plain:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise Unusable("is no regular file")

@@ -72,11 +72,11 @@ def _beside(manifest: Path, one: Any) -> Path:
     if name in ("", ".", "..") or "\0" in name:
         raise Unusable(f"names a file {name!r}")
     folders = (manifest.parent, manifest.parent / "data", manifest.parent.parent / "data")
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        raise Unusable(f"names {name[:200]}, which is neither beside it nor in data")
     found = hashlib.md5(usedforsecurity=False)
     try:
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if path is None:
+            raise Unusable(f"names {name[:200]}, which is neither beside it nor in data")
         with path.open("rb") as file:
             while piece := file.read(1 << 20):
                 found.update(piece)
@@ -120,10 +120,12 @@ def _of_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
                         raise Unusable(f"has other values than texts in {one}")
                     if any(len(value.as_buffer() or b"") > _LONGEST for value in values if value.is_valid):
                         raise Unusable(f"has a text in {one} that is longer than any can be")
+                if not pa.types.is_integer(batch.column("size").type):
+                    raise Unusable("has other values than whole numbers in size")
                 rows = [batch.column(one).to_pylist() for one in wanted.values()]
                 for values in zip(*rows, strict=True):
                     yield dict(zip(wanted, values, strict=True))
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except (pa.ArrowException, OSError, OverflowError, ValueError, TypeError, KeyError) as error:
         raise Unusable(f"is damaged: {' '.join(str(error).split())[:200]}") from None
 
 
@@ -145,9 +147,12 @@ def _entry(row: Mapping[str, Any], source: str) -> Entry | None:
     if not isinstance(key, str) or not key or not isinstance(etag, str):
         raise Unusable("has a line that is none of an inventory")
     try:
-        number = int(size)
-    except (TypeError, ValueError):
-        raise Unusable(f"has a size that is no number: {str(size)[:20]!r}") from None
+        # a CSV has texts; of anything else but a whole number ``int`` would make another
+        number = int(size) if isinstance(size, str) and size.isascii() else size
+    except ValueError:
+        number = None
+    if type(number) is not int:
+        raise Unusable(f"has a size that is no number: {str(size)[:20]!r}")
     if not 0 <= number < 1 << 62:
         raise Unusable(f"has a size that no file has: {number}")
     return None if plain is None else Entry(bucket, names(key), etag.strip('"')[:200], number, plain)

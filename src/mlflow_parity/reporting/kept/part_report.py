@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.subset import MOST_PARTS, SHORT, Subset, Tally
 from mlflow_parity.core.text import moment
 from mlflow_parity.core.verdict import Finding, Row, State
@@ -99,14 +100,23 @@ class Part:
         return began, ended
 
 
+def folder_of(given: str) -> Path:
+    """Return the folder of a part, given that, or a file in it.
+
+    Raises:
+        UsageProblem: it cannot be used.
+    """
+    path = given_path(given, WHAT, "give the folder that the audit of a part wrote", home=False)
+    return path if path.is_dir() else path.parent
+
+
 def load_part(given: str) -> Part:
     """Open one part, given its ledger, its report or the folder of both.
 
     Raises:
         UsageProblem: one line saying what is wrong, and what to do.
     """
-    path = Path(given)
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(given)
     report = read_report(str(folder / JSON_NAME), WHAT)
     told = report.get("subset")
     if told is None:

@@ -15,7 +15,6 @@ from mlflow_parity.audit.waivers.waived_values import Told, is_told
 from mlflow_parity.audit.waivers.waivers import waivable
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.local import input_files
-from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.redaction import MASK
 from mlflow_parity.core.scope import DEPTHS, PROFILES
 from mlflow_parity.core.verdict import is_own
@@ -225,12 +224,15 @@ def ledger_of(report: Mapping[str, Any], path: str, what: str) -> Path | None:
     """Return the ledger beside a report, ``None`` where there is none; ``what`` names the option in errors.
 
     Raises:
-        UsageProblem: it is not that of the report.
+        UsageProblem: it cannot be read, or is not that of the report.
     """
     ledger = Path(path).with_name(LEDGER_NAME)
     if not ledger.is_file():
         return None
-    digest = file_sha256(ledger)
+    try:
+        digest = input_files.sha256_of(ledger)
+    except input_files.Unusable as error:
+        raise UsageProblem(f"{what}: {ledger} {error}; give both files of one audit") from None
     if digest != report["ledger_digest"]:
         told = f"its SHA-256 is {digest[:16]}…, the report says {str(report['ledger_digest'])[:16] or 'none'}…"
         raise UsageProblem(f"{what}: {ledger} is not the ledger of {path} ({told}); give both files of one audit")
