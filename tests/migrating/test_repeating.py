@@ -103,7 +103,9 @@ def test_they_are_boto3s_requests(way: Proxy, client: Any, more: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    "spoil", [status(503), status(200, body=ERROR), status(200, body=b"<CopyObjectResult"), cut, reset], ids=str
+    "spoil",
+    [status(503), status(200, body=ERROR), status(200, body=b"<CopyObjectResult"), cut, reset],
+    ids=["503", "an error as 200", "half an answer", "cut", "reset"],
 )
 def test_what_is_no_copy_is_asked_for_by_boto3(
     way: Proxy, client: Any, spoil: Spoil, monkeypatch: pytest.MonkeyPatch
