@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -123,6 +123,8 @@ class Shown:
     """Owners that had to be read through the server all the same, and why the first of them had to."""
     why: str = ""
     lock: Lock = field(default_factory=Lock)
+    alone: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
+    """Files of an experiment are shown one after another: the first one may be large, and is read twice."""
 
     def chosen(self, folder: str) -> bool:
         """Count an owner, and say whether chance has it shown: one that is wrong among many right ones is met by it."""
@@ -296,12 +298,16 @@ class OwnStore:
 
     def _show(self, files: Sequence[Artifact]) -> None:
         shown = self._way.shown
-        if shown.enough(shown.read, self._around) and not self._is_chosen:
-            return
-        nothing = not shown.read[self._around]
-        if same_both_ways(files, self._own, self._server, self._contradicts, any_size=nothing):
-            shown.add(shown.read, self._around)
-        elif nothing and any(file.size for file in files):
+        with shown.lock:
+            alone = shown.alone[self._around]
+        with alone:
+            if shown.enough(shown.read, self._around) and not self._is_chosen:
+                return
+            nothing = not shown.read[self._around]
+            if same_both_ways(files, self._own, self._server, self._contradicts, any_size=nothing):
+                shown.add(shown.read, self._around)
+                return
+        if nothing and any(file.size for file in files):
             raise MalformedAnswer(
                 f"whether {self._way.place} is what the server {self._address} keeps behind its proxy cannot be shown: "
                 f"the server sends no file of {self._uri}; leave {self._way.option} out"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -36,6 +37,8 @@ class Seen:
 
     buckets: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
+    alone: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
+    """Files of a bucket that is not known yet are read one after another: they may be large, and are read twice."""
 
 
 class ShownStore:
@@ -93,11 +96,9 @@ class ShownStore:
             if all(is_faithful(file.path) for file in files):
                 raise self._unshown(f"the server does not list {self._uri}: {error}") from None
             listed = False
-        with self._seen.lock:
-            known = self._bucket in self._seen.buckets
         if not files and not self._server.lists:
             self._nothing()
-        elif not (known and listed) and not self._same_bytes(files, known) and not known:
+        elif not (self._is_known and listed) and not self._same_bytes(files, listed):
             # equal names and sizes say nothing of bytes; of files that have none they say all
             if listed and not any(file.size for file in files):
                 return
@@ -153,13 +154,23 @@ class ShownStore:
                 ) from None
             raise self._contradicts(_MLMODEL, "nothing", "a file")
 
-    def _same_bytes(self, files: Sequence[Artifact], known: bool) -> bool:
-        """Read one file both ways; false where none can be."""
-        shown = same_both_ways(files, self._own, self._server, self._contradicts, any_size=not known)
-        if shown:
-            with self._seen.lock:
-                self._seen.buckets.add(self._bucket)
-        return shown
+    @property
+    def _is_known(self) -> bool:
+        with self._seen.lock:
+            return self._bucket in self._seen.buckets
+
+    def _same_bytes(self, files: Sequence[Artifact], listed: bool) -> bool:
+        """Read one file both ways, unless the bucket is known meanwhile; false where none can be, and it is not."""
+        with self._seen.lock:
+            alone = self._seen.alone[self._bucket]
+        with alone:
+            if (known := self._is_known) and listed:
+                return True
+            if same_both_ways(files, self._own, self._server, self._contradicts, any_size=not known):
+                with self._seen.lock:
+                    self._seen.buckets.add(self._bucket)
+                return True
+            return known
 
 
 def same_both_ways(
