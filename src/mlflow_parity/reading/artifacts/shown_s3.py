@@ -98,7 +98,7 @@ class ShownStore:
             listed = False
         if not files and not self._server.lists:
             self._nothing()
-        elif not (self._is_known and listed) and not self._same_bytes(files, listed):
+        elif not self._same_bytes(files, listed):
             # equal names and sizes say nothing of bytes; of files that have none they say all
             if listed and not any(file.size for file in files):
                 return
@@ -154,23 +154,19 @@ class ShownStore:
                 ) from None
             raise self._contradicts(_MLMODEL, "nothing", "a file")
 
-    @property
-    def _is_known(self) -> bool:
-        with self._seen.lock:
-            return self._bucket in self._seen.buckets
-
     def _same_bytes(self, files: Sequence[Artifact], listed: bool) -> bool:
-        """Read one file both ways, unless the bucket is known meanwhile; false where none can be, and it is not."""
+        """Read one file both ways, unless bucket and list are known; false where none can be, and no bucket is."""
         with self._seen.lock:
             alone = self._seen.alone[self._bucket]
         with alone:
-            if (known := self._is_known) and listed:
+            if self._bucket not in self._seen.buckets:
+                if not same_both_ways(files, self._own, self._server, self._contradicts, any_size=True):
+                    return False
+                self._seen.buckets.add(self._bucket)
                 return True
-            if same_both_ways(files, self._own, self._server, self._contradicts, any_size=not known):
-                with self._seen.lock:
-                    self._seen.buckets.add(self._bucket)
-                return True
-            return known
+        if not listed:
+            same_both_ways(files, self._own, self._server, self._contradicts, any_size=False)
+        return True
 
 
 def same_both_ways(

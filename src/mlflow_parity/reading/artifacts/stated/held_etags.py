@@ -76,7 +76,7 @@ class HeldEtags:
                 return True
             self._met(kept, bucket, etag, size)
             ours, most = (kept.parts, _FIRST_IN_PARTS) if in_parts else (kept.whole, _FIRST)
-            first = ours.few(size, most) and read is not None
+            first = ours.few(size, most)
             if first and read is not None:
                 # none rests on an ETag meanwhile
                 ours.looked += 1
