@@ -36,7 +36,10 @@ NOT_ASKED = "searches that people make, asked of both servers (--parity-usable)"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option; ``kind`` is ``text``, ``list`` (repeatable, comma separated), ``flag``, ``count`` or a choice."""
+    """One option; ``kind`` is ``text``, ``path``, ``list`` (repeatable, comma separated), ``flag``, ``count`` or a choice.
+
+    A ``path`` may begin with ``~``: no shell replaces it in ``--option=~/folder``, nor in a variable or ini file.
+    """
 
     name: str
     kind: str
@@ -111,7 +114,7 @@ OPTIONS: tuple[Option, ...] = (
         "Ask both servers what people's clients ask (searches of runs, traces and spans) and compare the answers",
     ),
     Option("workers", "count", "8", "Connections per server; fewer are used when it throttles", "N"),
-    Option("snapshot-dir", "text", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
+    Option("snapshot-dir", "path", None, "Keep the snapshots of both sides here; an interrupted audit resumes", "DIR"),
     Option(
         "known-hashes",
         "flag",
@@ -125,13 +128,13 @@ OPTIONS: tuple[Option, ...] = (
         "Checksums of files in S3: report of a Compute checksum job (CSV), or an S3 Inventory",
         "FILE",
     ),
-    Option("report-dir", "text", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
+    Option("report-dir", "path", "reports", "Where report.json, report.html and ledger.parquet are written", "DIR"),
     Option(
-        "summary", "text", None, "Markdown summary of the audit, for a CI job; GitHub Actions gets it unasked", "FILE"
+        "summary", "path", None, "Markdown summary of the audit, for a CI job; GitHub Actions gets it unasked", "FILE"
     ),
     Option("max-findings", "count", "20", "Differences explained per check and experiment (all are counted)", "N"),
-    Option("recheck", "text", None, "Judge again only what was not green in this report.json", "REPORT"),
-    Option("waivers", "text", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
+    Option("recheck", "path", None, "Judge again only what was not green in this report.json", "REPORT"),
+    Option("waivers", "path", None, "Accepted differences (TOML), each with reason, owner and expiry", "FILE"),
     Option("self-test", "flag", "false", "Plant faults in a copy of what was read: the audit must see each"),
     Option(
         "two-servers",
@@ -174,7 +177,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("dask-scheduler", "text", None, "Scheduler of the cluster; without it workers are started here", "ADDRESS"),
     Option("dask-dir", "text", None, "Folder or s3:// URI that this process and all workers read and write", "PLACE"),
-    Option("rename", "text", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
+    Option("rename", "path", None, "New names that the migration gave on purpose (TOML): old name = new name", "FILE"),
 )
 #: Options of pytest that only show something: no audit is made, so no report is.
 LOOKS = ("collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow", "version")
@@ -218,6 +221,8 @@ def raw_values(
             values[option.name] = ini
         elif option.default is not None:
             values[option.name] = option.default
+        if option.kind == "path" and option.name in values:
+            values[option.name] = os.path.expanduser(values[option.name])
     return values
 
 

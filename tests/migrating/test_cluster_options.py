@@ -57,6 +57,19 @@ def test_a_folder_that_cannot_be_is_one_line(
         assert f"{option}: " in line
 
 
+@pytest.mark.parametrize("step", [["plan", *_ENDS], ["run", *_ENDS], ["export", *_ENDS[:2]]])
+def test_a_file_is_no_folder_for_reports(
+    step: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Said before a server is asked: not after a migration, nor as an error of ours."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    assert main([*step, "--report-dir", "mine"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(": --report-dir: mine is a file; give another folder")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_the_audit_that_follows_has_the_same_workers() -> None:
     """Moved by many machines and audited by one it would take longer to audit than to move."""
     settings = _settings(*_DASK, *_AT, "--dask-dir", "s3://bucket/place", "--discard-export")

@@ -101,6 +101,17 @@ def test_flag_before_environment_before_ini_before_default(option: Any) -> None:
     assert value({}, {}, {}) == option.default
 
 
+def test_a_home_is_found_however_a_path_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No shell replaces the ``~`` of ``--option=~/x``, or of a variable: a folder named ``~`` is nobody's wish."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = [option for option in OPTIONS if option.kind == "path"]
+    assert {option.metavar for option in OPTIONS if option.kind == "text"}.isdisjoint({"FILE", "DIR", "REPORT"})
+    for option in paths:
+        by_flag = raw_values(None, {}, Namespace(**{option.dest: "~/x"}))
+        by_variable = raw_values(None, {option.environment: "~/x"}, Namespace())
+        assert by_flag[option.name] == by_variable[option.name] == str(tmp_path / "x")
+
+
 def test_only_a_location_starts_an_audit() -> None:
     """Other options alone, wherever they were given, leave a pytest run what it is; a database is a location, too."""
     for option in OPTIONS:

@@ -127,7 +127,18 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path, kind: str, field: s
 
 @pytest.mark.parametrize(
     "more",
-    [{"Size": "five"}, {"Size": "-1"}, {"Size": "9" * 30}, {"Size": ""}, {"Size": "٣"}, {"Size": "3.9"}, {"Key": ""}],
+    [
+        {"Size": "five"},
+        {"Size": "-1"},
+        {"Size": "9" * 30},
+        {"Size": ""},
+        {"Size": "٣"},
+        {"Size": "3.9"},
+        {"Key": ""},
+        {"IsLatest": ""},
+        {"IsLatest": "0"},
+        {"IsDeleteMarker": "yes"},
+    ],
 )
 def test_a_line_that_makes_no_sense_is_refused(tmp_path: Path, more: dict[str, str]) -> None:
     """Whoever wrote it wrote no inventory."""

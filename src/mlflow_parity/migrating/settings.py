@@ -161,7 +161,7 @@ def settings_of(args: argparse.Namespace, environ: Mapping[str, str] | None = No
         reports=given_reports(args),
         experiments=_names(args.experiments),
         models=_names(args.models),
-        rename=args.rename,
+        rename=None if args.rename is None else given_path(args.rename, "--rename", "give a TOML file"),
         batch_size=args.batch_size,
         workers=args.workers,
         include_deleted=args.include_deleted,
@@ -190,7 +190,10 @@ def given_reports(args: argparse.Namespace) -> Path:
     Raises:
         UsageProblem: it cannot be used.
     """
-    return given_path(args.report_dir, "--report-dir", "give another folder")
+    path = given_path(args.report_dir, "--report-dir", "give another folder")
+    if path.exists() and not path.is_dir():
+        raise UsageProblem(f"--report-dir: {path} is a file; give another folder")
+    return path
 
 
 def _cluster(args: argparse.Namespace, ends: Mapping[str, Location | None]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from mlflow_parity.reading.transport.bounds import at_most
 T = TypeVar("T")
 #: The library of each scheme.
 SCHEMES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
+#: A bucket, or a container of Azure, whose account may stand behind it.
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*(@[A-Za-z0-9.-]+)?")
 _PIECE = 1 << 20
 
 
@@ -36,7 +39,8 @@ def checked(uri: str, option: str) -> str:
     scheme = scheme_of(uri)
     rest = uri.removeprefix(f"{scheme}://").rstrip("/")
     parts = rest.split("/")
-    if not all(parts) or any(part in (".", "..") or "*" in part or "?" in part or "#" in part for part in parts):
+    odd = any(part in (".", "..") or "*" in part or "?" in part or "#" in part for part in parts)
+    if odd or not all(parts) or _BUCKET.fullmatch(parts[0]) is None:
         raise UsageProblem(
             f"{option}: {uri!r} names no place; pass {scheme}://BUCKET or {scheme}://BUCKET/FOLDER, without wildcards "
             "and without . or .. in it"

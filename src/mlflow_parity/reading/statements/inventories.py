@@ -135,10 +135,18 @@ def _are_there(there: Any, wanted: Any) -> None:
         raise Unusable(f"has no column {', '.join(missing)}: add the field to the inventory's configuration")
 
 
+def _flag(told: Mapping[str, Any], name: str, otherwise: str) -> bool:
+    """Return what a field says of a file's version; ``otherwise``: the inventory has no such field."""
+    text = str(told.get(name, otherwise)).lower()
+    if text not in ("true", "false"):
+        raise Unusable(f"has an {name} that is neither true nor false: {text[:20]!r}")
+    return text == "true"
+
+
 def _entry(row: Mapping[str, Any], source: str) -> Entry | None:
     """Return what a line states; ``None``: nothing of a file that is there, or not how it is encrypted."""
     told = {name: one.decode("utf-8", "replace") if isinstance(one, bytes) else one for name, one in row.items()}
-    if str(told.get("IsLatest", "true")).lower() == "false" or str(told.get("IsDeleteMarker", "")).lower() == "true":
+    if not _flag(told, "IsLatest", "true") or _flag(told, "IsDeleteMarker", "false"):
         return None
     bucket, key, size, etag = (told[name] for name in ("Bucket", "Key", "Size", "ETag"))
     if bucket != source:
