@@ -36,7 +36,7 @@ NOT_ASKED = "searches that people make, asked of both servers (--parity-usable)"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option; ``kind`` is ``text``, ``path``, ``list`` (repeatable, comma separated), ``flag``, ``count`` or a choice.
+    """One option; ``kind``: ``text``, ``path``, ``list`` (repeatable, comma separated), ``flag``, ``count``, choice.
 
     A ``path`` may begin with ``~``: no shell replaces it in ``--option=~/folder``, nor in a variable or ini file.
     """

@@ -166,7 +166,8 @@ def test_an_unfinished_snapshot_of_other_names_is_not_gone_on_with(module_server
 
 def _linking(new: str, named: str) -> Store:
     """A model and a prompt called ``new``, and what names the first version of what is called ``named``."""
-    run = Run("1" * 32, "1", "r", "FINISHED", 1, 2, "ada", "active", "mlflow-artifacts:/1/r", {}, {}, {}, ())
+    used = {"mlflow.linkedPrompts": json.dumps([{"name": f"p{named}", "version": "1"}])}
+    run = Run("1" * 32, "1", "r", "FINISHED", 1, 2, "ada", "active", "mlflow-artifacts:/1/r", {}, used, {}, ())
     experiment = Experiment("1", "shop", "active", "mlflow-artifacts:/1", 5, 6, {})
     times = {"creation": 5, "update": 6}
     first = {"number": 1, "tags": {}, "times": times}
@@ -175,8 +176,8 @@ def _linking(new: str, named: str) -> Store:
     trace = {
         "state": "OK",
         "times": {"request": 5},
-        "tags": {},
-        "metadata": {},
+        "tags": used,
+        "metadata": used,
         "run_links": [],
         "spans": [],
         "assessments": [],
@@ -191,7 +192,7 @@ def _linking(new: str, named: str) -> Store:
         Entity("prompt_version", f"p{new}/1", f"p{new} version 1", f"p{new}", 5, first),
         Entity("trace", "tr-1", "ask", "1", 5, {**trace, "prompts": [f"p{named}/1"]}),
         Entity("logged_model", f"m-{'3' * 32}", "net", "1", 5,
-               {"type": "", "status": {}, "params": {}, "metrics": [], "tags": {"mlflow.modelVersions": names},
+               {"type": "", "status": {}, "params": {}, "metrics": [], "tags": {"mlflow.modelVersions": names, **used},
                 "run": run.run_id, "times": times}),
     ]  # fmt: skip
     return Store([experiment], [run], objects=objects)
@@ -205,6 +206,9 @@ def test_a_link_that_still_names_the_old_name_is_red() -> None:
     dead = run_audit(_linking("old", "old"), _linking("new", "old"), renames=renames)
     assert {(name, facet) for name, facet, _, _ in dead.found} == {
         ("ask", "prompts"),
+        ("ask", "tags"),
+        ("ask", "metadata"),
+        ("r", "tags"),
         ("net", "tags"),
         ("next version 1", "source"),
     }

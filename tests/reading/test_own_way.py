@@ -287,7 +287,9 @@ def test_other_clouds_behind_the_proxy(
         assert "read both ways and equal: 0 files" in str(way)
 
 
-@pytest.mark.parametrize("uri", ["gs://", "gs:///x", "az://bucket/../x", "gs://bucket/*", "abfss://bucket//x", "gs://[x", "az://@x"])
+@pytest.mark.parametrize(
+    "uri", ["gs://", "gs:///x", "az://bucket/../x", "gs://bucket/*", "abfss://bucket//x", "gs://[x", "az://@x"]
+)
 def test_a_cloud_s_place_is_plain(uri: str) -> None:
     """What is no place is said before anything is read."""
     with pytest.raises(UsageProblem, match="names no place"):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.local import input_files
-from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved
+from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved, Run
 from mlflow_parity.reading.around import AroundReader
 from mlflow_parity.reading.asking import OF_NAMES, Answer, Question
 
@@ -26,6 +27,8 @@ NOTE = "read on the target under their names of the source (--parity-rename)"
 _TABLES = ("experiments", "models", "prompts")
 #: Names, in a logged model's tag, of the registered versions that are made of it.
 _VERSIONS_TAG = "mlflow.modelVersions"
+#: Names, in a tag of runs, logged models and traces (or a trace's metadata), of the versions of prompts that it used.
+_PROMPTS_TAG = "mlflow.linkedPrompts"
 #: What the source of a version begins with that is made of a logged model or of another version.
 _MODELS = "models:/"
 
@@ -146,6 +149,12 @@ class RenamedReader(AroundReader):
         for batch in self._reader.experiment_objects(experiment_id, kinds, run_ids, wanted):
             yield [self._linked(entity) for entity in batch]
 
+    def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
+        """Every trace of an experiment without its spans; where they name prompts, by the old names."""
+        with closing(self._reader.trace_infos(experiment_id)) as batches:
+            for batch in batches:
+                yield [self._linked(entity) for entity in batch]
+
     def entity_files(
         self,
         entities: Sequence[Entity],
@@ -161,21 +170,48 @@ class RenamedReader(AroundReader):
         for tree in self._reader.entity_files(asked, depth, shared, sure):
             yield replace(tree, run_id=real[tree.run_id])
 
+    def runs(self, experiment_id: str) -> Iterator[list[Run]]:
+        """Every run of an experiment; where its tags name prompts, by the old names."""
+        yield from self._told(self._reader.runs(experiment_id))
+
+    def runs_of(self, experiment_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Every run of several experiments, in the same way."""
+        yield from self._told(self._reader.runs_of(experiment_ids))
+
+    def runs_by_id(self, experiment_id: str, run_ids: Sequence[str]) -> Iterator[list[Run]]:
+        """Those of some runs that an experiment has now, in the same way."""
+        yield from self._told(self._reader.runs_by_id(experiment_id, run_ids))
+
+    def _told(self, batches: Iterable[list[Run]]) -> Iterator[list[Run]]:
+        for batch in batches:
+            yield [
+                replace(run, tags=renamed_links(run.tags, self._names)) if _PROMPTS_TAG in run.tags else run
+                for run in batch
+            ]
+
     def _linked(self, entity: Entity) -> Entity:
         facets = dict(entity.facets)
         for told in ("prompts", "linked_prompts") if entity.kind == "trace" else ():
             if facets.get(told):
                 facets[told] = [_version_id(link, self._names) for link in facets[told]]
-        tags = facets.get("tags") or {}
-        if entity.kind == "logged_model" and _VERSIONS_TAG in tags:
-            try:
-                versions = parsed(tags[_VERSIONS_TAG])
-                renamed = [{**one, "name": self._names.get(one["name"], one["name"])} for one in versions]
-            except (ValueError, TypeError, KeyError):
-                return entity
-            if renamed != versions:
-                facets["tags"] = {**tags, _VERSIONS_TAG: json.dumps(renamed)}
+        for told in ("tags", "metadata") if entity.kind in ("trace", "logged_model") else ():
+            if facets.get(told):
+                facets[told] = renamed_links(facets[told], self._names)
         return replace(entity, facets=facets)
+
+
+def renamed_links(tags: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, str]:
+    """Return tags in which MLflow's lists of versions name them by other names; what is no such list stays as it is."""
+    found = dict(tags)
+    for key in {_VERSIONS_TAG, _PROMPTS_TAG} & tags.keys():
+        try:
+            versions = parsed(tags[key])
+            renamed = [{**one, "name": names.get(one["name"], one["name"])} for one in versions]
+        except (ValueError, TypeError, KeyError):
+            continue
+        if renamed != versions:
+            found[key] = json.dumps(renamed)
+    return found
 
 
 def _strangers(old_names: Iterable[str], taken: Collection[str]) -> dict[str, str]:

@@ -95,6 +95,23 @@ def _write(context: Import, experiment: Experiment, name: str, problems: Problem
                 if error.status in (401, 403, 404) or error.status >= 500:
                     raise
                 refused.append(f"tag {key!r}: {error}")
+    if context.journal.ours("experiment", experiment.experiment_id):
+        refused += _remove_tags(context, found, tags)
+
+
+def _remove_tags(context: Import, found: Experiment, tags: Mapping[str, str]) -> list[str]:
+    """Remove the tags that the source does not have any more; return what cannot be removed."""
+    refused = []
+    for key in found.tags.keys() - tags.keys():
+        body = {"experiment_id": found.experiment_id, "key": key}
+        try:
+            context.writer.call("POST", f"{_API}delete-experiment-tag", body)
+        except RequestRefused as error:
+            # releases before 3 have no such request
+            if error.status not in (404, 405):
+                raise
+            refused.append(f"tag {key!r} is not on the source any more, and this target's MLflow cannot remove it")
+    return refused
 
 
 def _check_place(context: Import, name: str) -> None:

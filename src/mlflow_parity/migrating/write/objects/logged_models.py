@@ -10,11 +10,12 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
+from mlflow_parity.audit.renames import renamed_links
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
-from mlflow_parity.migrating.exim.drafts import Draft, model_draft
+from mlflow_parity.migrating.exim.drafts import model_draft
 from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
@@ -140,14 +141,15 @@ class _Importer:
         draft = model_draft(folder, context.writer.location.endpoint, self._target, owner)
         if not draft.model:
             raise NotMoved("the tool could make nothing of its export")
+        wanted = {**draft.model, "tags": renamed_links(draft.model["tags"] or {}, context.renames.prompts)}
         problems, known = ending.problems, journal.target(KIND, model.entity_id)
         if known is None and ending.before is not None:
             known = self._find(model.entity_id)
-        present = self._create(model, draft) if known is None else self.read(known)
+        present = self._create(model, wanted) if known is None else self.read(known)
         target = str(present["info"]["model_id"])
         journal.created(KIND, model.entity_id, target)
         problems.failed += filter(None, [self._late(model, present)])
-        self._complete(target, present, draft.model)
+        self._complete(target, present, wanted)
         put = put_tree(
             context.uploads,
             tree,
@@ -183,13 +185,12 @@ class _Importer:
                     return model.entity_id
         return None
 
-    def _create(self, model: Entity, draft: Draft) -> dict[str, Any]:
-        wanted = draft.model
+    def _create(self, model: Entity, wanted: Mapping[str, Any]) -> dict[str, Any]:
         body: dict[str, Any] = {
             "experiment_id": self._target,
             "name": wanted["name"],
             "params": pairs(wanted["params"] or {}),
-            "tags": pairs({**(wanted["tags"] or {}), MARK: model.entity_id}),
+            "tags": pairs({**wanted["tags"], MARK: model.entity_id}),
         }
         body.update({key: wanted[key] for key in ("model_type", "source_run_id") if wanted.get(key)})
 
@@ -205,7 +206,7 @@ class _Importer:
         params, tags = mapping(present.get("data", {}).get("params")), mapping(present["info"].get("tags"))
         if new := {key: value for key, value in (wanted["params"] or {}).items() if key not in params}:
             writer.call("POST", f"{_API}/{target}/params", {"model_id": target, "params": pairs(new)})
-        if new := {key: value for key, value in (wanted["tags"] or {}).items() if tags.get(key) != value}:
+        if new := {key: value for key, value in wanted["tags"].items() if tags.get(key) != value}:
             writer.call("PATCH", f"{_API}/{target}/tags", {"model_id": target, "tags": pairs(new)})
-        for key in tags.keys() - (wanted["tags"] or {}).keys() - {VERSIONS_TAG}:
+        for key in tags.keys() - wanted["tags"].keys() - {VERSIONS_TAG}:
             writer.call("DELETE", f"{_API}/{target}/tags/{quote(key, safe='')}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mlflow_parity.audit.renames import Renames, renamed_links
 from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG, is_hop, next_tags
 from mlflow_parity.core.records import EXIM_PREFIX, PARENT_TAG, ArtifactTree, Run
@@ -51,7 +52,7 @@ class RunWriter:
             ReadError: the target cannot be reached, or refuses the run.
         """
         problems = Problems()
-        tags = _tags(run, draft, parent)
+        tags = _tags(run, draft, parent, self._context.renames)
         if run.name and tags.get(_NAME_TAG, run.name) != run.name:
             why = f"its tag {_NAME_TAG} is not its name: MLflow keeps the two equal"
             problems.impossible.append(by_contract("run.name.tag", why))
@@ -232,9 +233,9 @@ class RunWriter:
                 )
 
 
-def _tags(run: Run, draft: Draft, parent: str | None) -> dict[str, str]:
+def _tags(run: Run, draft: Draft, parent: str | None, renames: Renames) -> dict[str, str]:
     """Return all tags of the copy, source tags included."""
     # of the tool's only the source tags: the rest is the run's own, or its idea of the user
     own = {key: value for key, value in draft.tags.items() if key.startswith(EXIM_PREFIX) and not is_hop(key)}
-    tags = next_tags(run.tags, own)
+    tags = next_tags(renamed_links(run.tags, renames.prompts), own)
     return {**tags, PARENT_TAG: parent} if parent is not None else tags

@@ -7,7 +7,6 @@ times and overrides along.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -19,10 +18,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+from mlflow_parity.audit.renames import renamed_links
 from mlflow_parity.comparing.object_fields import PLACE_TAGS
 from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.identity.digests import artifacts_digest, digest
-from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import ENDPOINT_KEY, ArtifactTree, Entity
 from mlflow_parity.kinds.conventions.attachments import FOLDER
 from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
@@ -48,7 +47,6 @@ from mlflow_parity.snapshot.store import PlaceObjects
 _API = "/api/3.0/mlflow/traces"
 _CHUNK = 200
 _FILE = "traces.json"
-_PROMPTS = "mlflow.linkedPrompts"
 _RUN_ID = re.compile("[0-9a-f]{32}")
 _RUN, _MODEL = "mlflow.sourceRun", "mlflow.modelId"
 #: Servers of some versions say of every trace that it has the form which they know themselves.
@@ -279,9 +277,7 @@ class _Importer:
         if ENDPOINT_KEY in metadata:
             called = metadata[ENDPOINT_KEY]
             metadata[ENDPOINT_KEY] = journal.target("gateway_endpoint", called) or called
-        for told in (tags, metadata):
-            if facets["prompts"] and _PROMPTS in told and self._context.renames.prompts:
-                told[_PROMPTS] = self._renamed(told[_PROMPTS])
+        metadata, tags = (dict(renamed_links(told, self._context.renames.prompts)) for told in (metadata, tags))
         info: dict[str, Any] = {
             "trace_id": trace.entity_id,
             "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": self._experiment}},
@@ -300,10 +296,6 @@ class _Importer:
             "response_preview": previews["response"],
         }
         return {**info, **{key: value for key, value in given.items() if value is not None}}
-
-    def _renamed(self, text: str) -> str:
-        linked = parsed(text)
-        return json.dumps([{**one, "name": self._prompt(one["name"])} for one in linked])
 
     def _assessment(self, trace: Entity, one: Mapping[str, Any]) -> dict[str, Any]:
         return assessment(trace.entity_id, self._judgement(one))
