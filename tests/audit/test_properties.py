@@ -310,6 +310,15 @@ def latest_point_is_another(world: World) -> Expected:
 
 
 @changes_run
+def latest_value_is_another(world: World) -> Expected:
+    """Of two points of one step and time the server tells the other as the latest."""
+    run = world.run()
+    step, moment, value = run.metrics["acc"][-1]
+    run.latest["acc"] = (step, moment, value - 1)
+    return one("metrics", "acc")
+
+
+@changes_run
 def metric_lost(world: World) -> Expected:
     """A whole metric."""
     del world.run().metrics["acc"]

@@ -295,6 +295,8 @@ BAD = {
     entry('["a", "ruin", "b"]', "params"): "'ruin'",
     entry(ONE, "params", 'state = "unverified"'): "cannot be waived",
     entry(ONE, "params", 'state = "duplicate"'): "cannot be waived",
+    entry(ONE, "params", 'state = ["mismatch"]'): "cannot be waived",
+    entry(ONE, "params", "state = {a = 1}"): "cannot be waived",
     entry(ONE, "params", "key = 3"): "key is a text",
     entry(ONE, "params", 'colour = "red"'): "'colour'",
 }

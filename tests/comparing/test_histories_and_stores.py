@@ -21,6 +21,7 @@ from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.pairing.relocation import Relocation
 
 LARGEST = 1.7976931348623157e308
+NAN = float("nan")
 RULE = "run.metrics"
 Point = tuple[int, int, float]
 
@@ -187,6 +188,36 @@ def test_the_latest_point_is_what_pages_show() -> None:
     assert _compared(same, same, runs[0], runs[2]) == []
     for one, other in ((runs[0], a_run(run_id=COPY)), (a_run(), runs[1])):
         assert _compared(same, same, one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same"),
+    [
+        (2.0, 1.0, False),
+        (2.0, 9.0, False),
+        (2.0, NAN, False),
+        (NAN, NAN, True),
+        (INF, LARGEST, True),
+        (INF, -LARGEST, False),
+        (LARGEST, INF, False),
+        (-0.0, 0.0, True),
+        (0.0, -0.0, False),
+    ],
+)
+def test_the_latest_of_points_of_one_step_and_time(ours: float, theirs: float, same: bool) -> None:
+    """Where several have the same step and time, another of them on the page is another number."""
+    history = {"a": [(0, 1, 1.0), (0, 1, 2.0)]}
+    runs = [
+        a_run(run_id=run_id, metrics={"a": MetricPoint(0, 1, value)}) for run_id, value in ((RUN, ours), (COPY, theirs))
+    ]
+    found = _compared(history, history, runs[0], runs[1])
+    assert [(key, state) for key, state, *_ in found] == ([] if same else [("a", "mismatch")])
+    # also where the histories differ as a SQL store makes them
+    written = ({"a": [(0, 1, INF)]}, {"a": [(0, 1, LARGEST)]})
+    assert [one[1] for one in _compared(written[0], written[1], runs[0], runs[1])] == [
+        "expected",
+        *([] if same else ["mismatch"]),
+    ]
 
 
 # --- the store itself went on

@@ -88,6 +88,8 @@ METRICS = (
     Fault("history-cut", "run", "the history ends before the latest point",
           sql("DELETE FROM metrics WHERE run_uuid = :run AND key = 'loss' AND step = 11"),
           (Found("metrics", "loss", "unverified"),)),
+    Fault("latest-value", "run", "another value is told as the latest",
+          sql("UPDATE latest_metrics SET value = value + 1 WHERE run_uuid = :run AND key = 'loss'"), _LOSS),
     Fault("point-made-up", "run", "one point too many", sql(_made_up("loss", "9.5", 3)), _LOSS),
     Fault("point-doubled", "run", "a point there twice, a millisecond apart",
           sql("INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) SELECT key, value, timestamp + 1, "

@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.command import main, parser
-from mlflow_parity.migrating.settings import Settings, settings_of
+from mlflow_parity.migrating.plan.source_state import unmatched
+from mlflow_parity.migrating.settings import Settings, in_model_scope, in_scope, settings_of
 from mlflow_parity.migrating.verifying import audit_arguments
 
 _ENDS = ["--source-uri", "http://127.0.0.1:1", "--target-uri", "http://127.0.0.1:2"]
+#: As a glob the first one is the second.
+_NAMES = ["train [v2]", "train v", "train"]
 _DASK = ["--engine", "dask"]
 _AT = ["--dask-scheduler", "tcp://127.0.0.1:8786"]
 
@@ -55,6 +59,16 @@ def test_a_folder_that_cannot_be_is_one_line(
         assert main([*step, option, place]) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert f"{option}: " in line
+
+
+def test_a_name_with_brackets_is_itself() -> None:
+    """As with the audit: else another experiment moves (``train v``), or none, and the audit looks at this one."""
+    every = [Experiment(str(number), name, "active", "", None, None, {}) for number, name in enumerate(_NAMES)]
+    settings = _settings("--experiments", _NAMES[0], "--models", _NAMES[0])
+    assert [one.name for one in in_scope(settings, every)] == _NAMES[:2]
+    assert [name for name in _NAMES if in_model_scope(settings)(name)] == _NAMES[:2]
+    assert unmatched("--experiments", settings.experiments, _NAMES[:1]) == []
+    assert unmatched("--experiments", settings.experiments, _NAMES[2:]) != []
 
 
 @pytest.mark.parametrize("step", [["plan", *_ENDS], ["run", *_ENDS], ["export", *_ENDS[:2]]])

@@ -337,6 +337,19 @@ def test_what_this_migration_made_is_taken_up_again(source: Source, fresh_server
     gone = look(tmp_path, *between(source.server.uri, target.uri), journal=journal)
     assert ("error", "target.gone") in codes(gone)
     assert "'churn'" in text(gone, "target.gone")
+    # what went on the source too keeps nobody from moving the rest
+    journal.forget("registered_model", "churn")
+    journal.begin("registered_model", "old", name="old")
+    journal.created("registered_model", "old", "old")
+    past = look(tmp_path, *between(source.server.uri, target.uri), journal=journal)
+    assert codes(past) == {("note", "target.resumed"), ("note", "target.past"), ("note", "source.webhooks")}
+    assert "'old'" in text(past, "target.past")
+    # but where nothing of ours is left it may be another server
+    journal.forget("experiment", source.experiment)
+    journal.forget("experiment", source.other)
+    assert ("error", "target.gone") in codes(look(tmp_path, *between(source.server.uri, target.uri), journal=journal))
+    journal.begin("experiment", source.experiment, name="objects")
+    journal.created("experiment", source.experiment, made)
     journal.bind(source="http://another")
     assert ("error", "journal") in codes(look(tmp_path, *between(source.server.uri, target.uri), journal=journal))
     journal.close()

@@ -156,6 +156,9 @@ def test_what_can_be_said_to_be_gone() -> None:
     assert gone("experiment", "prompt") == set()
 
 
+_SCOPE = {"depth": "digest", "profile": "export-import", "include_deleted": False}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -164,6 +167,11 @@ def test_what_can_be_said_to_be_gone() -> None:
         ({"format_version": "0"}, "not a report of format"),
         ({"findings": None}, "damaged"),
         ({"sides": {}}, "damaged"),
+        ({"coverage": None}, "damaged"),
+        ({"coverage": [{"facet": "own x", "counts": {"match": "1"}}]}, "damaged"),
+        ({"notes": 5}, "damaged"),
+        ({"scope": {**_SCOPE, "evidence": "guessed"}}, "damaged"),
+        ({"scope": {**_SCOPE, "experiments": 7}}, "damaged"),
         ({"scope": {}}, "damaged"),
         ({"scope": {"depth": "deep", "profile": "export-import", "include_deleted": False}}, "damaged"),
         ({"scope": {"depth": "full", "profile": "export-import", "include_deleted": False}}, "add --parity-depth full"),

@@ -229,6 +229,18 @@ def test_a_killed_audit_resumes(tmp_path: Path) -> None:
     assert again.digests == whole.digests
 
 
+def test_files_of_another_place_are_not_taken_over(tmp_path: Path) -> None:
+    """An audit that was cut off, and goes on with another place for the same server's files, reads them there."""
+    server = Origin("http://a", "http", "", {})
+    Snapshot.create(tmp_path / "kept", replace(server, artifacts="s3://one"), [])
+    part = tmp_path / "kept" / "experiments" / "1" / "artifacts.json"
+    for place, stays in (("s3://one", True), ("s3://other", False)):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("{}")
+        Snapshot.create(tmp_path / "kept", replace(server, artifacts=place), [])
+        assert part.exists() is stays
+
+
 def test_a_finished_snapshot_is_kept_aside(tmp_path: Path) -> None:
     """A new audit reads again: the old snapshot is not taken for the server, and not lost."""
     store = sample()

@@ -15,7 +15,7 @@ from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.comparing.unpaired import is_default
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment
-from mlflow_parity.core.scope import in_scope
+from mlflow_parity.core.scope import fits, in_scope
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import FILES, SCOPE_KIND, family_of
 from mlflow_parity.kinds.rules.check_registry import Selection
@@ -144,7 +144,7 @@ class Scope:
                 items += family_items(family, mine, copies)
         for pattern in self.settings.models if check_patterns else ():
             names = [name for family in _NAMED for name in ours[family]]
-            if not any(_fits(name, pattern) for name in names):
+            if not any(fits(name, [pattern]) for name in names):
                 raise UsageProblem(
                     f"--parity-models: no registered model or prompt of the source matches {pattern!r}; it has "
                     f"{len(names)}, look them up with: pytest --collect-only -q"
@@ -162,7 +162,7 @@ class Scope:
     def is_wanted(self, name: str) -> bool:
         """Whether a registered model or prompt is in scope."""
         patterns = self.settings.models
-        return any(_fits(name, one) for one in patterns) if patterns else not self.settings.experiments
+        return fits(name, patterns) if patterns else not self.settings.experiments
 
     def names(self, name: str) -> bool:
         """Whether the options name an experiment."""
@@ -187,7 +187,7 @@ class Scope:
             ),
         ):
             for pattern in patterns:
-                if not any(_fits(experiment.name, pattern) for experiment in experiments):
+                if not any(fits(experiment.name, [pattern]) for experiment in experiments):
                     raise UsageProblem(
                         f"{option}: no experiment of {where} matches {pattern!r}; the source has {len(source)}, "
                         "look them up with: pytest --collect-only -q"
@@ -262,7 +262,3 @@ def is_deleted(experiment: Experiment) -> bool:
 def _is_default_apart(pair: ExperimentPair) -> bool:
     """Whether two experiments are those that every server makes, and that of the source alone was deleted."""
     return is_default(pair.source) and is_default(pair.target) and is_deleted(pair.source) > is_deleted(pair.target)
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.core.identity.digests import series_matrix
 from mlflow_parity.core.identity.keys import HistoryKey
-from mlflow_parity.core.records import Run, Series
+from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.core.verdict import State
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ def compare_histories(source: HistoryView, target: HistoryView, source_run: Run,
     for key in sorted((ours.keys() | theirs.keys()) - unread):
         mine, copy = ours.get(key), theirs.get(key)
         if mine is not None and copy is not None:
+            points = []
             if mine.points != copy.points or mine.digest != copy.digest:
-                found += _compare_points(source, target, source_run.run_id, target_run.run_id, key)
-            else:
+                points = _compare_points(source, target, source_run.run_id, target_run.run_id, key)
+            found += points
+            if all(one.state.green for one in points):
                 found += _compare_latest(key, source_run, target_run)
         elif mine is not None:
             found.append(Difference(key, State.MISSING, RULE, source=f"{mine.points} points", note=_gone(mine)))
@@ -61,13 +64,26 @@ def _gone(history: HistoryKey) -> str:
 
 
 def _compare_latest(key: str, source_run: Run, target_run: Run) -> list[Difference]:
-    """Compare where the latest point stands: a server keeps it beside the history, and pages show that one."""
+    """Compare the latest point: a server keeps it beside the history, and pages and searches show that one.
+
+    Of points with one step and time MLflow takes the greatest value, so that value is compared as well.
+    """
     ours, theirs = source_run.metrics.get(key), target_run.metrics.get(key)
-    if ours is None or theirs is None or (ours.step, ours.timestamp) == (theirs.step, theirs.timestamp):
+    if ours is None or theirs is None or _is_same_point(ours, theirs):
         return []
     shown = [f"step {point.step} at {point.timestamp} ms: {point.value!r}" for point in (ours, theirs)]
     note = "the histories are equal, but not what stands as the latest point"
     return [Difference(key, State.MISMATCH, RULE, shown[0], shown[1], note)]
+
+
+def _is_same_point(ours: MetricPoint, theirs: MetricPoint) -> bool:
+    """Whether a point is another's copy, with what a SQL store makes of its value."""
+    if math.isnan(ours.value) or math.isnan(theirs.value):
+        same = math.isnan(ours.value) and math.isnan(theirs.value)
+        return same and (ours.step, ours.timestamp) == (theirs.step, theirs.timestamp)
+    mine, copy = ((point.step, point.timestamp, _bits(point.value)) for point in (ours, theirs))
+    image = _image(mine)
+    return copy == mine or (image is not None and copy == image[1])
 
 
 def _unread(run: Run, histories: Mapping[str, HistoryKey], side: str) -> list[Difference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -21,10 +21,11 @@ EXPORT_IMPORT: tuple[Profile, ...] = ("export-import",)
 SAME_STORE: tuple[Profile, ...] = ("same-store",)
 
 
-def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str]) -> bool:
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name is one of some names, or fits one of some globs: a name may hold a glob's ``[``."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str] = ()) -> bool:
     """Whether an experiment's name fits a pattern of those ``wanted`` (none: all) and none of those ``unwanted``."""
-
-    def fits(pattern: str) -> bool:
-        return name == pattern or fnmatchcase(name, pattern)
-
-    return (not wanted or any(map(fits, wanted))) and not any(map(fits, unwanted))
+    return (not wanted or fits(name, wanted)) and not fits(name, unwanted)

@@ -102,7 +102,8 @@ RUN = Kind(
             equal(
                 "metrics",
                 "every point of every metric key",
-                "As a multiset of (step, timestamp, value); doubles bit for bit, NaN equals NaN.",
+                "As a multiset of (step, timestamp, value); doubles bit for bit, NaN equals NaN. The point that the "
+                "server tells as the latest is compared as well: pages and searches show that one.",
             ),
             expected(
                 "metrics.infinity",

@@ -10,10 +10,10 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mlflow_parity.audit.exclusions import check_cluster
+from mlflow_parity.core import scope
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import VARIABLE, Location, custom_endpoint, given_path, parse_arn, parse_location
 from mlflow_parity.core.records import Experiment
@@ -238,7 +238,7 @@ def in_scope(settings: Settings, experiments: Iterable[Experiment]) -> list[Expe
     return [
         one
         for one in experiments
-        if (not settings.experiments or any(fnmatchcase(one.name, name) for name in settings.experiments))
+        if scope.in_scope(one.name, settings.experiments)
         and (settings.include_deleted or one.lifecycle_stage != "deleted")
     ]
 
@@ -247,7 +247,7 @@ def in_model_scope(settings: Settings) -> Callable[[str], bool]:
     """Return what tells whether a registered model or prompt is in scope, by its name."""
     if not settings.models:
         return lambda _: not settings.experiments
-    return lambda name: any(fnmatchcase(name, wanted) for wanted in settings.models)
+    return lambda name: scope.fits(name, settings.models)
 
 
 def others_in_scope(settings: Settings) -> bool:

@@ -161,9 +161,17 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         waivers=waivers,
         waivers_digest=first["waivers_digest"],
         not_green=tuple(_once(line for part in parts for line in part.report["not_green"])),
-        timings=dict(sum((Counter(part.report["timings"]) for part in parts), Counter())),
+        timings=_seconds(part.report["timings"] for part in parts),
         ledger_digest=digest,
     )
+
+
+def _seconds(timings: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
+    """Return the seconds of all parts by phase; ``None``: that was not measured."""
+    found: Counter[str] = Counter()
+    for one in timings:
+        found.update({phase: seconds for phase, seconds in one.items() if seconds is not None})
+    return dict(found)
 
 
 def _once(lines: Iterable[str]) -> list[str]:

@@ -63,8 +63,8 @@ class Origin:
 
     @property
     def who(self) -> tuple[object, ...]:
-        """Who answered, and to whom: what another one gave is no part of the same snapshot."""
-        return self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified
+        """Who answered, to whom, and where its files were read: what another gave is no part of the same snapshot."""
+        return self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified, self.artifacts
 
     def check(self) -> None:
         """Look whether a manifest told something that makes sense.

@@ -354,7 +354,7 @@ def _entry(entry: Any, where: str) -> Waiver:
     states = {state.value: state for state in WAIVABLE}
     if thing[1] == SCOPE_KIND:
         states = {state.value: state for state in LIMITS}
-    if text is not None and text not in states:
+    if text is not None and (not isinstance(text, str) or text not in states):
         raise UsageProblem(f"{where}: the state {text!r} cannot be waived; only {', '.join(sorted(states))} can")
     waiver = Waiver(
         thing[0],

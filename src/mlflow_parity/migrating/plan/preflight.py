@@ -296,5 +296,11 @@ def _state(
             )
     planned = None if survey is None else survey.names
     return found + examine(
-        target.reader, target.experiments, journal, planned, renames, into_existing=settings.into_existing
+        target.reader,
+        target.experiments,
+        journal,
+        planned,
+        renames,
+        into_existing=settings.into_existing,
+        whole=survey is not None and not survey.missed,
     )

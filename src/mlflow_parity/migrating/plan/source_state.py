@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.core.notice import NAMED, Notice, named
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.scope import fits
 from mlflow_parity.core.text import counted, taken_for_one
 from mlflow_parity.kinds import plural_of
 from mlflow_parity.migrating.plan.limits import ALIKE, ALIKE_FIX, ALIKE_WHY
@@ -51,7 +51,7 @@ def alike_names(survey: Survey, renames: Renames) -> list[Notice]:
 def unmatched(option: str, patterns: Sequence[str], names: Iterable[str], there: str = "the source") -> list[Notice]:
     """Return the names and globs of an option that nothing has."""
     every = list(names)
-    wrong = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in every)]
+    wrong = [pattern for pattern in patterns if not any(fits(name, [pattern]) for name in every)]
     if not wrong:
         return []
     what = f"{option} names what {there} does not have: {named(wrong)}"

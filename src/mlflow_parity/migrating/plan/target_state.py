@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.identity.keys import SOURCE_EXPERIMENT_TAG
-from mlflow_parity.core.notice import Notice, named
+from mlflow_parity.core.notice import Notice, migrate_command, named
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.text import counted, listed
 from mlflow_parity.kinds import of_family, plural_of
@@ -34,11 +34,12 @@ def examine(
     renames: Renames,
     *,
     into_existing: bool,
+    whole: bool = False,
 ) -> list[Notice]:
     """Compare the target with what is to be moved to it.
 
     ``experiments`` are the target's, deleted ones included; ``planned`` is kind → source id → source name
-    (``None``: not known, because the source cannot be read).
+    (``None``: not known, because the source cannot be read), ``whole``: all of the source could be listed.
     """
     present, found = _present(reader, experiments)
     ours = {kind: set() if journal is None else set(journal.ids(kind).values()) for kind in present}
@@ -52,7 +53,8 @@ def examine(
             if identity not in ours[kind]
             and not (name in begun and (kind != "experiment" or marked[identity] == begun[name]))
         }
-    found += _resumed(experiments, present, ours)
+    past = {} if journal is None else gone_on_both(journal, experiments, present, planned if whole else None)
+    found += _resumed(experiments, present, ours, past)
     trash = {one.experiment_id: one.name for one in experiments if one.lifecycle_stage == "deleted"}
     for kind, objects in foreign.items():
         if planned is None:
@@ -113,11 +115,46 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
     return present, found
 
 
-def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]]) -> list[Notice]:
+def gone_on_both(
+    journal: Journal,
+    experiments: Sequence[Experiment],
+    present: Present,
+    planned: Mapping[str, Mapping[str, str]] | None,
+) -> dict[str, set[str]]:
+    """Return what this migration made that is on neither side any more: kind → ids on the target.
+
+    Where nothing that it made is left, nobody can tell it from another server.
+    """
+    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
+    made = {kind: journal.ids(kind) for kind in there}
+    if planned is None or not any(there[kind].keys() & ids.values() for kind, ids in made.items()):
+        return {}
+    return {
+        kind: {copy for source_id, copy in ids.items() if copy not in there[kind] and source_id not in planned[kind]}
+        for kind, ids in made.items()
+        if kind in planned
+    }
+
+
+def _resumed(
+    experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]], past: Mapping[str, set[str]]
+) -> list[Notice]:
     there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
     known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
-    gone = {kind: sorted(ids - there[kind].keys()) for kind, ids in ours.items() if kind != _BY_HAND}
+    gone = {
+        kind: sorted(ids - there[kind].keys() - past.get(kind, set())) for kind, ids in ours.items() if kind != _BY_HAND
+    }
     found = []
+    for kind, copies in past.items():
+        if copies:
+            found.append(
+                Notice(
+                    "note",
+                    "target.past",
+                    f"this migration made {counted(len(copies), plural_of(kind))} that neither the target has any more "
+                    f"nor what is moved now: {named(sorted(copies))}",
+                )
+            )
     if any(known.values()):
         counts = listed({plural_of(kind): len(ids) for kind, ids in known.items()})
         found.append(Notice("note", "target.resumed", f"the migration is taken up again: {counts} are there already"))
@@ -130,7 +167,8 @@ def _resumed(experiments: Sequence[Experiment], present: Present, ours: Mapping[
                     f"not on the target any more, though this migration made it: {counted(len(ids), plural_of(kind))}: "
                     f"{named(ids)}",
                     "they were deleted for good, or this is another server at the same address",
-                    "for a new target pass a different --work-dir; one that was emptied on purpose needs one, too",
+                    "for a new target, or one that was emptied on purpose, pass a different --work-dir; what somebody "
+                    f"deleted is made again by `{migrate_command()} verify` and then `repair`",
                 )
             )
     return found

@@ -135,7 +135,7 @@ def evidence_of(content: Mapping[str, Any], path: str, what: str = "--report") -
             borrowed=tuple(told for told in content.get("evidence", {}) if is_borrowed(str(told))),
             renamed=next((note for note in _texts(content["notes"]) if note.startswith(NOTE)), ""),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         raise UsageProblem(f"{what}: {path} is damaged: parts of the report are not there; audit again") from None
 
 

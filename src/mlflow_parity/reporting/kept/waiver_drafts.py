@@ -16,7 +16,7 @@ from mlflow_parity.audit.waivers.waivers import waivable
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.local import input_files
 from mlflow_parity.core.redaction import MASK
-from mlflow_parity.core.scope import DEPTHS, PROFILES
+from mlflow_parity.core.scope import DEPTHS, EVIDENCE, PROFILES
 from mlflow_parity.core.verdict import is_own
 from mlflow_parity.reporting.ledger import read_objects
 from mlflow_parity.reporting.report import FORMAT_VERSION
@@ -244,10 +244,15 @@ def _whole(report: Mapping[str, Any]) -> bool:
     findings, scope, sides = (report.get(name) for name in ("findings", "scope", "sides"))
     return (
         isinstance(report.get("created"), str)
+        and isinstance(report.get("verdict"), str)
         and isinstance(report.get("ledger_digest"), str)
         and isinstance(scope, dict)
         and scope.get("depth") in DEPTHS
         and scope.get("profile") in PROFILES
+        # a report of before this could be chosen says nothing of it
+        and scope.get("evidence", "weak") in EVIDENCE
+        and all(isinstance(scope.get(name) or [], list) for name in ("experiments", "excluded", "models"))
+        and isinstance(report.get("notes") or [], list)
         and isinstance(scope.get("include_deleted"), bool)
         and isinstance(sides, dict)
         and all(
@@ -262,7 +267,16 @@ def _whole(report: Mapping[str, Any]) -> bool:
             and all(name in item and isinstance(item[name], (str, type(None))) for name in _IDS)
             for item in findings
         )
+        and isinstance(report.get("coverage"), list)
+        and all(
+            isinstance(row, dict) and isinstance(row.get("facet"), str) and _are_counts(row.get("counts"))
+            for row in report["coverage"]
+        )
     )
+
+
+def _are_counts(given: object) -> bool:
+    return isinstance(given, dict) and all(type(count) is int for count in given.values())
 
 
 def write_draft(report: str, output: str) -> int:
