@@ -25,7 +25,7 @@ from mlflow_parity.migrating.plan.planning import plan, plan_text, write_plan
 from mlflow_parity.migrating.plan.preflight import preflight, target_alone
 from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
 from mlflow_parity.migrating.repair.audit_findings import as_judged, left_text, read_damage
-from mlflow_parity.migrating.repair.repairing import repair
+from mlflow_parity.migrating.repair.repairing import explained, repair
 from mlflow_parity.migrating.settings import in_model_scope, in_scope, needed, others_in_scope
 from mlflow_parity.migrating.verifying import begin_reports, verify
 from mlflow_parity.migrating.workdir import Progressed, noted
@@ -134,7 +134,7 @@ class Migration(Ends):
         self._bind()
         if damaged.found and self._is_one_server():
             return 2
-        status, left, lacking = 1, damaged.left, ""
+        status, left, lacking = 1, explained(self.journal, damaged), ""
         # the first audit says what is to be replaced: only where it is the last one is it the verdict
         outputs: list[Path | None] = [None, self.settings.logs / "audit.log"]
         last: Path | None = None

@@ -59,7 +59,7 @@ def repair(
     status, again = audit()
     if again is None:
         # green, or an audit that came to no report
-        return status, damaged.left if status else [], unread
+        return status, explained(context.journal, damaged) if status else [], unread
     if not again.found:
         return status, explained(context.journal, again), unread
     say(f"Replacing {counted(len(again.found), 'objects')}")
