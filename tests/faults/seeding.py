@@ -44,9 +44,10 @@ POINTS: Sequence[tuple[str, float, int, int]] = (
     ("odd", float("inf"), EPOCH + 2, 2),
     ("odd", 5e-324, EPOCH + 3, 3),
     ("odd", 2.0, EPOCH + 4, 4),
-    # of two points of one step and time the greater value is the latest
     ("auc", 0.5, EPOCH, 0),
-    ("auc", 0.25, EPOCH, 0),
+    # of two points of one step and time the greater value is the latest
+    ("tied", 0.5, EPOCH, 0),
+    ("tied", 0.25, EPOCH, 0),
 )
 _WRITER = Path(__file__).with_name("write_traces.py")
 #: Kinds whose objects hang in another: their faults harm the first version.

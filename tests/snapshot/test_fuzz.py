@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import Location
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workdir import noted
+from mlflow_parity.reporting.kept.earlier import missing_options
 from mlflow_parity.reporting.kept.evidence import evidence_of
 from mlflow_parity.reporting.kept.waiver_drafts import draft, read_report
 
@@ -203,7 +205,11 @@ def test_json_that_a_user_gives(tmp_path_factory: pytest.TempPathFactory, data: 
     with told():
         evidence_of(read_report(str(path), "--from"), str(path))
     with told():
-        noted(path.parent)
+        missing_options(read_report(str(path), "--from"), "digest", "export-import", include_deleted=False)
+    with told():
+        progressed = noted(path.parent)
+        assert [type(value) for value in asdict(progressed).values()] == [bool, list, str, bool, str]
+        assert {type(one) for one in progressed.batches} <= {str}
 
 
 @FUZZ

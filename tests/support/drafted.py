@@ -16,10 +16,12 @@ def report(*findings: dict[str, Any]) -> dict[str, Any]:
     """A report with these findings."""
     return {
         "format_version": "1",
+        "verdict": "red",
         "created": "2026-11-23T00:00:00Z",
         "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
         "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
         "findings": list(findings),
         "findings_total": 9,
+        "coverage": [],
         "ledger_digest": "",
     }

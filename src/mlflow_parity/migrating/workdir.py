@@ -64,7 +64,14 @@ def _load(file: Path) -> Progressed:
         found: dict[str, Any] = json_of(file, NOTE)
         # an older note does not tell: no run has come as far as the target
         found.setdefault("backup", not found["target"])
-        return Progressed(**found)
+        progressed = Progressed(**found)
+        # untrusted: anybody may have edited it
+        kinds = {name: type(value) for name, value in asdict(Progressed()).items()}
+        if {name: type(value) for name, value in asdict(progressed).items()} != kinds or not all(
+            isinstance(one, str) for one in progressed.batches
+        ):
+            raise TypeError("a value of another type")
+        return progressed
     except (Unusable, TypeError, KeyError, AttributeError):
         raise UsageProblem(f"--work-dir: {file.name} is damaged; pass a different folder, or remove it") from None
 
