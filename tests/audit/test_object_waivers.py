@@ -193,6 +193,8 @@ def drafted(folder: Path, done: Audited, *, ledger: bool = True) -> str:
         "format_version": "1",
         "ledger_digest": file_sha256(folder / "ledger.parquet") if ledger else "",
         "created": "2026-11-23T00:00:00Z",
+        "verdict": "red",
+        "coverage": [],
         "scope": {"depth": "digest", "profile": "export-import", "include_deleted": False},
         "sides": {"source": {"location": "http://a"}, "target": {"location": "http://b"}},
         "findings": [{**asdict(finding), "bound": list(finding.bound)} for finding in done.result.findings],

@@ -38,7 +38,7 @@ from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import probe, server_info
-from mlflow_parity.reading.transport.kind_support import Support, is_absent
+from mlflow_parity.reading.transport.kind_support import Support, is_absent, on_files
 from mlflow_parity.reading.transport.listing import each_once, made, pages
 from mlflow_parity.reading.transport.session import Session
 
@@ -100,7 +100,11 @@ class RunReader:
             session, credentials, lambda: self.capabilities, self.trusted, own_way, reports
         )
         self.attributes, self.etags = self.places.attributes, self.places.etags
-        self._support = Support(lambda: self.capabilities.version, strict=not session.location.is_arn)
+        self._support = Support(
+            lambda: self.capabilities.version,
+            strict=not session.location.is_arn,
+            keeps_files=lambda kind: on_files(session, self._info, kind),
+        )
 
     @cached_property
     def capabilities(self) -> Capabilities:

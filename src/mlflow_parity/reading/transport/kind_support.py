@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlflow_parity.core.errors import RequestRefused
+from mlflow_parity.core.errors import ReadError, RequestRefused
 from mlflow_parity.kinds import KINDS
+from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import ABSENT_CODES, release
+
+if TYPE_CHECKING:
+    from mlflow_parity.reading.transport.session import Session
 
 T = TypeVar("T")
 #: The newest release of which every kind of object is known, read and compared. The only place that says so.
@@ -20,10 +24,22 @@ _EVERY = (2, 0)
 class Support:
     """What one server supports: known from its version, corrected by an endpoint that is not there."""
 
-    def __init__(self, version: Callable[[], str | None], *, strict: bool = True) -> None:
-        """``strict``: a server of a version serves all that the version has (SageMaker may leave endpoints out)."""
+    def __init__(
+        self,
+        version: Callable[[], str | None],
+        *,
+        strict: bool = True,
+        keeps_files: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """Begin with what the version tells.
+
+        ``strict``: a server of a version serves all that the version has (SageMaker may leave endpoints out).
+        ``keeps_files`` tells of a kind whose list failed whether it is one of those that a file store cannot hold, and
+        the server keeps its data in one (:func:`on_files`).
+        """
         self._version = version
         self._strict = strict
+        self._keeps_files = keeps_files
         self._absent: set[str] = set()
         self._present: set[str] = set()
 
@@ -67,7 +83,8 @@ class Support:
                 yield found
         except RequestRefused as error:
             # what is hidden is no empty list
-            if not is_absent(error) or kind in self._present or self.has(kind):
+            hidden = not is_absent(error) or self.has(kind)
+            if kind in self._present or (hidden and not (error.status == 500 and self._keeps_files(kind))):
                 raise
             self._absent.add(kind)
         else:
@@ -93,3 +110,31 @@ def _numbers(version: str) -> tuple[int, ...]:
 def is_absent(error: RequestRefused) -> bool:
     """Whether a refusal says that the endpoint itself is not there."""
     return error.status in (404, 405) and error.code in ABSENT_CODES
+
+
+#: What MLflow's file store says of such a name of a registered model; a database has no word against it.
+_ODD, _REFUSED = "%", "Registered model name cannot contain '%' character"
+#: Answers 500 are all that a file store has for these kinds; a plain reason stands in that of the datasets alone.
+_NOT_IN_FILES = ("scorer", "evaluation_dataset")
+
+
+def on_files(session: Session, info: Mapping[str, Any], kind: str) -> bool:
+    """Whether a server keeps its data in files, as it says itself, and a kind is one that no file store can hold.
+
+    ``info`` is what the server says of itself; of the store of registered models, in which webhooks are, it is silent.
+    """
+    if kind in _NOT_IN_FILES and "store_type" in info:
+        return bool(info["store_type"] == "FileStore")
+    try:
+        if kind == "webhook":
+            session.get(endpoints.ALIAS, {"name": _ODD, "alias": _ODD})
+        elif kind in _NOT_IN_FILES:
+            session.post(endpoints.DATASETS, {"max_results": 1})
+    except RequestRefused as error:
+        if kind == "webhook":
+            return error.status == 400 and _REFUSED in str(error)
+        return error.code == "FEATURE_DISABLED" and "not supported with FileStore" in str(error)
+    except ReadError:
+        # nothing is known by it
+        return False
+    return False

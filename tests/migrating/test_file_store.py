@@ -1,0 +1,70 @@
+"""A source that keeps its data in files, as MLflow did unless it was told otherwise: moved whole, and green."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.audits import AuditRun, audit
+from support.migrations import migrate_py
+from support.proxy import Fault, proxying, status
+from support.seed import Seeder, seed_small
+from support.seed_objects import HOOK
+from support.servers import FreshServer, server_of
+
+from mlflow_parity.standin.servers import Server
+
+
+@pytest.fixture(params=["3.4.0", "3.10.1", "newest"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server on a file store: its lists of scorers, datasets and webhooks are errors 500."""
+    folder = tmp_path / "store"
+    env = {"MLFLOW_ALLOW_FILE_STORE": "true"}
+    with server_of(request.param, folder, database=str(folder / "mlruns"), env=env) as server:
+        yield server
+
+
+@pytest.mark.long
+def test_a_file_store_moves(files: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """It cannot hold what it has no list of: else no such server could ever be migrated, or audited."""
+    seed_small(files.uri)
+    there = Seeder(files.uri)
+    there.call("POST", "registered-models/create", {"name": "net", "tags": [{"key": "team", "value": "growth"}]})
+    run = there.run(there.experiment("models"), "maker")
+    there.artifact(run, "model/MLmodel", b"flavors: {}\n")
+    there.end(run)
+    source = there.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"] + "/model"
+    there.call("POST", "model-versions/create", {"name": "net", "source": source, "run_id": run})
+    target = fresh_server()
+    ends = ["--source-uri", files.uri, "--target-uri", target.uri]
+    done = migrate_py(tmp_path, "run", *ends, "--report-dir", "reports")
+    assert done.status == 0, done.output[-3000:]
+    kinds = {row.kind for row in AuditRun(0, "", tmp_path / "reports").rows()}
+    assert kinds >= {"experiment", "run", "registered_model", "model_version"}
+    # what the target alone can hold is extra there
+    seed = Seeder(target.uri)
+    seed.call("POST", "webhooks", {"name": "hook", "url": HOOK, "events": [
+        {"entity": "REGISTERED_MODEL", "action": "CREATED"}]})  # fmt: skip
+    seed.call("POST", "datasets/create", {"name": "rows"}, version="3.0")
+    red = audit(tmp_path / "red", files.uri, target.uri)
+    assert {(row.kind, row.state.value) for row in red.red_rows()} == {
+        ("webhook", "extra"),
+        ("evaluation_dataset", "extra"),
+    }
+
+
+@pytest.mark.long
+def test_a_database_that_fails_is_no_file_store(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The same errors of a server with a database say nothing of what it holds."""
+    source, target = fresh_server(), fresh_server()
+    for server in (source, target):
+        seed = Seeder(server.uri)
+        seed.end(seed.run(seed.experiment("shop"), "one"))
+    with proxying(source.uri) as front:
+        for path in ("/api/2.0/mlflow/webhooks", "/api/3.0/mlflow/scorers/list", "/api/3.0/mlflow/datasets/search"):
+            front.faults.append(Fault(path, status(500), times=1_000))
+        done = audit(tmp_path, front.uri, target.uri)
+    assert done.status == 1
+    unread = {row.kind for row in done.red_rows() if row.state.value == "unverified"}
+    assert unread == {"webhook", "scorer", "evaluation_dataset"}
