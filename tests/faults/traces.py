@@ -117,6 +117,16 @@ def _into_file(target: Target, name: str) -> None:
     target.sql(statement, trace=target.id(_KIND, name))
 
 
+def _copied_file(target: Target, name: str) -> None:
+    """Move the spans of a trace into a file that is another trace's, as it would be if it had been copied as it is."""
+    _into_file(target, name)
+    file = _folder(target, name) / "traces.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    for span in told["spans"]:
+        span["attributes"]["mlflow.traceRequestId"] = json.dumps(f"tr-{'0' * 32}")
+    file.write_text(json.dumps(told), encoding="utf-8")
+
+
 def _attribute(named: list[dict[str, Any]], by: Spans) -> None:
     [root] = [span for span in named if not span["parent_span_id"]]
     root["attributes"]["temperature"] = "0.50000000000000011"
@@ -269,6 +279,10 @@ SPANS = (
     Fault("spans-lost", _KIND, "all spans are gone", spans(_all_lost), _span("", "unverified"), also=_UNKNOWN),
     Fault("spans-unsearchable", _KIND, "the spans are in a file, where no search finds them", _into_file,
           (Found("tags", "mlflow.trace.spansLocation"),)),
+    Fault("spans-of-another", _KIND, "the spans are in a file that names another trace", _copied_file,
+          (Found("tags", "mlflow.trace.spansLocation"),
+           *_span("spans-of-another (<span>): trace", "extra"), *_span("child (<span>): trace", "extra"),
+           *_span("grandchild (<span>): trace", "extra"))),
     Fault("span-parent", _KIND, "a span below another one", spans(_span_moved),
           _span("grandchild (<span>): parent_id")),
     Fault("span-time", _KIND, "one nanosecond later", spans(_span_later), _span("grandchild (<span>): end_ns")),

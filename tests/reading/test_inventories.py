@@ -210,8 +210,11 @@ def test_sizes_are_whole_numbers(tmp_path: Path, sizes: pa.Array) -> None:
         elif pa.types.is_temporal(sizes.type):
             with pytest.raises(UsageProblem, match=r"names one\.parquet, which is damaged"):
                 opened(tmp_path, manifest)
-        else:
+        elif pa.types.is_boolean(sizes.type):
             opened(tmp_path, manifest)
+        else:
+            with pytest.raises(UsageProblem, match="which has an IsLatest that is neither true nor false"):
+                opened(tmp_path, manifest)
         (tmp_path / "checksums.sqlite").unlink()
 
 

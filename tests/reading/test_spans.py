@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -38,3 +40,32 @@ def test_a_span_of_no_kind_is_as_told_by_a_release_that_tells_none() -> None:
     [plain] = spans_of([span])
     assert spans_of([{**span, "kind": "SPAN_KIND_INTERNAL"}]) == [plain]
     assert spans_of([{**span, "kind": "SPAN_KIND_SERVER"}]) == [{**plain, "other": {"kind": "SPAN_KIND_SERVER"}}]
+
+
+ID = "tr-" + "1" * 32
+#: As MLflow's client writes a span into a file, in both forms.
+NEW = {"trace_id": base64.b64encode(bytes.fromhex("1" * 32)).decode(), "span_id": "AAAAAAAAAAE=", "name": "a",
+       "start_time_unix_nano": 1, "attributes": {"mlflow.traceRequestId": json.dumps(ID)}}  # fmt: skip
+OLD = {"context": {"trace_id": "0x" + "1" * 32, "span_id": "0x1"}, "name": "a", "start_time": 1,
+       "attributes": {"mlflow.traceRequestId": json.dumps(ID)}}  # fmt: skip
+
+
+@pytest.mark.parametrize("span", [NEW, OLD])
+@pytest.mark.parametrize("named", [None, "tr-" + "2" * 32])
+def test_a_span_of_another_trace_says_so(span: dict[str, Any], named: str | None) -> None:
+    """A file that was copied as it is names the source's trace, and one without any makes no span in a client."""
+    [right] = spans_of([span], ID)
+    assert "trace" not in right
+    attributes = {} if named is None else {"mlflow.traceRequestId": json.dumps(named)}
+    assert spans_of([{**span, "attributes": attributes}], ID) == [{**right, "trace": {"mlflow.traceRequestId": named}}]
+    # a batch tells of which trace each span is
+    assert spans_of([{**span, "attributes": attributes}]) == [right]
+
+
+@pytest.mark.parametrize("number", [None, "", "no id", 5, "zz=="])
+def test_a_number_that_no_client_reads_is_told(number: object) -> None:
+    """Its trace cannot be shown."""
+    for span in (NEW, OLD):
+        place: dict[str, Any] = dict(span.get("context", {}))  # type: ignore[call-overload]
+        wrong = {**span, "context": {**place, "trace_id": number}} if place else {**span, "trace_id": number}
+        assert spans_of([wrong], ID)[0]["trace"] == {"trace_id": number}

@@ -23,6 +23,9 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
     ours, theirs = list(source.facets.get("spans") or []), list(target.facets.get("spans") or [])
     lost = [] if source.error or target.error else _lost_before(source, len(ours), len(theirs))
     derived: list[Difference] = []
+    if not any("trace" in span for span in theirs):
+        # what the source's file says wrongly of its trace, and the target's does not, was put right
+        ours = [{key: value for key, value in span.items() if key != "trace"} for span in ours]
     if (target.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE:
         theirs, derived = _less_derived(ours, theirs)
     copies = {**(links.of("trace") if links is not None else {}), source.entity_id: target.entity_id}

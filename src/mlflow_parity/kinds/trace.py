@@ -211,8 +211,9 @@ TRACE = Kind(
             equal(
                 "spans",
                 "every span: name, type, parent, inputs, outputs, attributes, events, status, times",
-                "Exactly; the trace's own id inside attributes through the pairing. Spans that the trace tells of and "
-                "neither side has are a mismatch; for an hour after its end they may still come: it is unverified.",
+                "Exactly; the trace's own id inside attributes through the pairing. In a file each span names its "
+                "trace, and one that names another, or none, must do so on both sides. Spans that the trace tells of "
+                "and neither side has are a mismatch; for an hour after its end they may still come: it is unverified.",
             ),
             expected(
                 "spans.ids",

@@ -198,7 +198,8 @@ def _model(entry: Entry) -> Entity:
         created=created,
         facets={
             "description": entry.get("description", ""),
-            "tags": _own(tags) if is_prompt else tags,
+            # the mark is what makes it one
+            "tags": _without(tags, _IS_PROMPT) if is_prompt else tags,
             "aliases": {alias["alias"]: str(alias["version"]) for alias in entry.get("aliases", [])},
             "times": {"creation": created, "update": updated},
             **facet(entry, _MODEL),
@@ -236,7 +237,8 @@ def _prompt_version(entry: Entry) -> Entity:
             "template": or_text(template) if kind == "chat" else template,
             # MLflow keeps it as the version's description
             "commit_message": entry.get("description", ""),
-            "tags": _own(tags),
+            # its mark stays: without it no client takes the version for a prompt's
+            "tags": _without(tags, _TEXT, _TYPE, _FORMAT, _CONFIG),
             "model_config": or_text(tags.get(_CONFIG)),
             "response_format": or_text(tags.get(_FORMAT)),
             "type": kind or "text",
@@ -269,7 +271,6 @@ def _model_id(source: object) -> str | None:
     return below if below.startswith("m-") and "/" not in below else None
 
 
-def _own(tags: Mapping[str, str]) -> dict[str, str]:
+def _without(tags: Mapping[str, str], *keys: str) -> dict[str, str]:
     """Leave out the tags in which MLflow keeps what has a facet of its own."""
-    markers = (_IS_PROMPT, _TEXT, _TYPE, _FORMAT, _CONFIG)
-    return {key: value for key, value in tags.items() if key not in markers}
+    return {key: value for key, value in tags.items() if key not in keys}

@@ -37,20 +37,26 @@ _EVENT = claims("name timestamp time_unix_nano attributes")
 _LINK = claims("trace_id span_id attributes")
 #: What protobuf tells of an attribute, and of a list.
 _PAIR, _VALUES = {"key", "value"}, {"values"}
+#: Hex, with ``0x`` or without, or base64 of sixteen bytes.
+_TRACE_NUMBER = re.compile(r"(0x)?[0-9a-f]{1,32}|[0-9a-z+/]{22}==", re.IGNORECASE)
 #: No base64 of eight bytes is one: that ends with ``=``. It may well begin with ``0x``.
 _HEX = re.compile(r"0x([0-9a-f]{1,16})|([0-9a-f]{16})", re.IGNORECASE)
 
 
-def spans_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def spans_of(entries: Sequence[Entry], owner: str = "") -> list[dict[str, Any]]:
     """Return the spans of one trace, sorted by start and id.
+
+    ``owner`` is the trace in whose file they stand: what a span says otherwise of its trace is in it as ``trace``. No
+    client makes a span of an entry that lacks it, and one that names another trace leads there.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: an entry is not a span.
     """
-    return sorted((_span(entry) for entry in entries), key=lambda span: (span["start_ns"], span["span_id"]))
+    found = (_span(entry, owner) for entry in entries)
+    return sorted(found, key=lambda span: (span["start_ns"], span["span_id"]))
 
 
-def _span(entry: Entry) -> dict[str, Any]:
+def _span(entry: Entry, owner: str) -> dict[str, Any]:
     if "context" in entry:
         parts: dict[str, Any] = {
             "span_id": span_id(entry["context"]["span_id"]),
@@ -72,8 +78,10 @@ def _span(entry: Entry) -> dict[str, Any]:
     given = entry.get("attributes") or {}
     # a list of key and value is protobuf's, values typed; a mapping is a file's, values as JSON text
     attributes = {key: or_text(value) for key, value in given.items()} if isinstance(given, Mapping) else _typed(given)
-    attributes.pop(_TRACE_ID, None)
+    named = attributes.pop(_TRACE_ID, None)
+    odd = _odd(entry, named, owner) if owner else {}
     return {
+        **({"trace": odd} if odd else {}),
         "span_id": parts["span_id"],
         "parent_id": parts["parent_id"],
         "name": bounded(entry.get("name", "")),
@@ -87,6 +95,16 @@ def _span(entry: Entry) -> dict[str, Any]:
         "end_ns": int(parts["end_ns"]) if parts["end_ns"] else None,
         "links": [_link(link) for link in entry.get("links") or []],
         **facet(entry, _OF_NO_KIND if entry.get("kind") == _NO_KIND else _SPAN),
+    }
+
+
+def _odd(entry: Entry, named: object, owner: str) -> dict[str, Any]:
+    """Return what an entry of a file says of its trace that is not so, or that no client can read."""
+    number = entry.get("context", entry).get("trace_id")
+    is_number = isinstance(number, str) and bool(_TRACE_NUMBER.fullmatch(number))
+    return {
+        **({} if named == owner else {_TRACE_ID: bounded(named)}),
+        **({} if is_number else {"trace_id": bounded(number)}),
     }
 
 

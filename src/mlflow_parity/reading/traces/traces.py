@@ -225,7 +225,9 @@ class TraceReader:
             store = self.store_of(trace.entity_id, location) if location else None
             found = self._from_store(store) if store else self._from_server(trace.entity_id)
             entries = made(lambda one: list(one["spans"]), found)
-            return _with_spans(trace, made(lambda _: spans_of(entries), {}), unclaimed(found, _IN_FILE))
+            return _with_spans(
+                trace, made(lambda _: spans_of(entries, trace.entity_id), {}), unclaimed(found, _IN_FILE)
+            )
         except ReadError as error:
             missing = isinstance(error, RequestRefused) and error.status == 404
             if isinstance(error, RequestRefused) and error.status in (401, 403) and store is None:
