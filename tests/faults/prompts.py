@@ -74,8 +74,8 @@ PROMPTS = (
           (Found("commit_message"),)),
     Fault("prompt-version-tag", _VERSION, "another value of a tag", _tag("'x'", "of"), (Found("tags", "of"),)),
     Fault("prompt-version-mark", _VERSION, "no mark that the version is a prompt's",
-          sql("DELETE FROM model_version_tags WHERE name = :name AND version = 1 AND key = 'mlflow.prompt.is_prompt'"),
-          (Found("presence", state="missing"),)),
+          sql("DELETE FROM model_version_tags WHERE name = :name AND version = 2 AND key = 'mlflow.prompt.is_prompt'"),
+          (Found("presence", state="missing", name="prompt-version-mark version 2"),)),
     Fault("prompt-config", _VERSION, "another temperature", _tag(
           "replace(value, '0.5', '0.6')", "_mlflow_prompt_model_config"), (Found("model_config", "temperature"),)),
     Fault("prompt-config-order", _VERSION, "the stop sequences in another order", _tag(

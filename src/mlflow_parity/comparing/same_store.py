@@ -133,6 +133,9 @@ def _object_facet(
     kind = source.kind
     if kind == "model_version" and facet == STORAGE and not (ours and theirs):
         return None
+    if kind == "trace" and facet == "run_links" and None in (ours, theirs):
+        # not asked for is not equal
+        return None
     if kind == "model_version" and facet in ("source", STORAGE):
         key = "storage_location" if facet == STORAGE else facet
         return place(key, ours or "", theirs or "", moved, kind, facet)
