@@ -237,8 +237,8 @@ def _prompt_version(entry: Entry) -> Entity:
             "template": or_text(template) if kind == "chat" else template,
             # MLflow keeps it as the version's description
             "commit_message": entry.get("description", ""),
-            # its mark stays: without it no client takes the version for a prompt's
-            "tags": _without(tags, _TEXT, _TYPE, _FORMAT, _CONFIG),
+            # servers list none without its mark among the versions of a prompt
+            "tags": _without(tags, _IS_PROMPT, _TEXT, _TYPE, _FORMAT, _CONFIG),
             "model_config": or_text(tags.get(_CONFIG)),
             "response_format": or_text(tags.get(_FORMAT)),
             "type": kind or "text",

@@ -24,6 +24,7 @@ from mlflow_parity.snapshot.store import PlaceObjects
 
 API = "/api/2.0/mlflow/"
 _FIELD = EXIM_PREFIX + "field."
+_MARK = {"mlflow.prompt.is_prompt": "true"}
 #: What MLflow's own client gives for the source of a prompt, which has no files.
 _NO_SOURCE = "dummy-source"
 #: In it the server lists the experiments in which a prompt was used, as ``,1,2,``.
@@ -271,6 +272,7 @@ def stored_tags(entity: Entity) -> dict[str, str]:
     tags = dict(facets.get("tags") or {})
     if entity.kind != "prompt_version":
         return tags
+    tags |= _MARK
     template, kind = facets.get("template"), facets.get("type")
     if template is not None:
         tags["mlflow.prompt.text"] = template if isinstance(template, str) and kind != "chat" else written(template)
