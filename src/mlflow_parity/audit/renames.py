@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from mlflow_parity.comparing.registry_fields import VERSIONS_TAG
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.local import input_files
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 #: What the report's note of the renames begins with.
 NOTE = "read on the target under their names of the source (--parity-rename)"
 _TABLES = ("experiments", "models", "prompts")
-#: Names, in a logged model's tag, of the registered versions that are made of it.
-_VERSIONS_TAG = "mlflow.modelVersions"
 #: Names, in a tag of runs, logged models and traces (or a trace's metadata), of the versions of prompts that it used.
 _PROMPTS_TAG = "mlflow.linkedPrompts"
 #: What the source of a version begins with that is made of a logged model or of another version.
@@ -203,7 +202,7 @@ class RenamedReader(AroundReader):
 def renamed_links(tags: Mapping[str, str], names: Mapping[str, str]) -> Mapping[str, str]:
     """Return tags in which MLflow's lists of versions name them by other names; what is no such list stays as it is."""
     found = dict(tags)
-    for key in {_VERSIONS_TAG, _PROMPTS_TAG} & tags.keys():
+    for key in {VERSIONS_TAG, _PROMPTS_TAG} & tags.keys():
         try:
             versions = parsed(tags[key])
             renamed = [{**one, "name": names.get(one["name"], one["name"])} for one in versions]

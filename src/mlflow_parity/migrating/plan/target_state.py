@@ -42,7 +42,8 @@ def examine(
     (``None``: not known, because the source cannot be read), ``whole``: all of the source could be listed.
     """
     present, found = _present(reader, experiments)
-    ours = {kind: set() if journal is None else set(journal.ids(kind).values()) for kind in present}
+    made = {kind: {} if journal is None else journal.ids(kind) for kind in present}
+    ours = {kind: set(ids.values()) for kind, ids in made.items()}
     marked = {one.experiment_id: one.tags.get(SOURCE_EXPERIMENT_TAG) for one in experiments}
     foreign: dict[str, dict[str, str]] = {}
     for kind, objects in present.items():
@@ -53,8 +54,9 @@ def examine(
             if identity not in ours[kind]
             and not (name in begun and (kind != "experiment" or marked[identity] == begun[name]))
         }
-    past = {} if journal is None else gone_on_both(journal, experiments, present, planned if whole else None)
-    found += _resumed(experiments, present, ours, past)
+    # an empty ``Default`` is there, too
+    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
+    found += _resumed(there, ours, _gone_on_both(made, there, planned if whole else None))
     trash = {one.experiment_id: one.name for one in experiments if one.lifecycle_stage == "deleted"}
     for kind, objects in foreign.items():
         if planned is None:
@@ -115,18 +117,13 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
     return present, found
 
 
-def gone_on_both(
-    journal: Journal,
-    experiments: Sequence[Experiment],
-    present: Present,
-    planned: Mapping[str, Mapping[str, str]] | None,
+def _gone_on_both(
+    made: Mapping[str, Mapping[str, str]], there: Present, planned: Mapping[str, Mapping[str, str]] | None
 ) -> dict[str, set[str]]:
     """Return what this migration made that is on neither side any more: kind → ids on the target.
 
     Where nothing that it made is left, nobody can tell it from another server.
     """
-    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
-    made = {kind: journal.ids(kind) for kind in there}
     if planned is None or not any(there[kind].keys() & ids.values() for kind, ids in made.items()):
         return {}
     return {
@@ -136,10 +133,7 @@ def gone_on_both(
     }
 
 
-def _resumed(
-    experiments: Sequence[Experiment], present: Present, ours: Mapping[str, set[str]], past: Mapping[str, set[str]]
-) -> list[Notice]:
-    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
+def _resumed(there: Present, ours: Mapping[str, set[str]], past: Mapping[str, set[str]]) -> list[Notice]:
     known = {kind: ids & there[kind].keys() for kind, ids in ours.items()}
     gone = {
         kind: sorted(ids - there[kind].keys() - past.get(kind, set())) for kind, ids in ours.items() if kind != _BY_HAND
