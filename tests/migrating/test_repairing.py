@@ -283,7 +283,7 @@ class _Late:
 
     def __call__(self, exchange: Exchange, _: int, __: list[tuple[str, str]], ___: bytes) -> None:
         address, headers = f"{exchange.proxy.upstream}{exchange.path}", {"Content-Type": "application/json"}
-        send = partial(requests.post, address, data=exchange.content, headers=headers, timeout=60)
+        self.send = send = partial(requests.post, address, data=exchange.content, headers=headers, timeout=60)
         thread = threading.Thread(target=lambda: self.go.wait(60) and send())
         thread.start()
         self._waiting.append(thread)
@@ -294,6 +294,27 @@ class _Late:
         self.go.set()
         for thread in self._waiting:
             thread.join(60)
+
+
+def test_what_a_gateway_gave_up_on_may_be_in_the_way(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes just before the second request, which is refused for that: it is ours all the same."""
+    moved.seed.experiment("one")
+    late = _Late()
+
+    def second(exchange: Exchange, *_: object) -> None:
+        late.over()
+        refused = late.send()
+        exchange.answer(refused.status_code, [("Content-Type", "application/json")], refused.content)
+
+    monkeypatch.setattr(writing, "LOOKS", (0.0,))
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        line.faults.append(Fault("experiments/create", late, early=True))
+        line.faults.append(Fault("experiments/create", second, early=True, after=1))
+        moved.bring()
+        assert [fault.came[""] for fault in line.faults] == [2, 1]
+    with closing(Journal(moved.folder / "journal.sqlite")) as journal:
+        assert {entry.name: entry.origin for entry in journal.entries(kind="experiment")}["one"] == "made"
 
 
 def test_what_a_gateway_gave_up_on_is_waited_for(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +407,13 @@ def test_what_was_about_to_be_made_is_ours(tmp_path: Path) -> None:
         journal.found("webhook", name, "id")
         journal.created("webhook", name, "id")
     journal.found("webhook", "strange", "another")
+    # killed at its request, which came to be; the next one is refused for that, and killed in its turn
+    journal.begin("webhook", "late")
+    journal.note("making", "webhook", "late")
+    with suppress(RequestRefused), journal.making("webhook", "late"):
+        raise RequestRefused("exists", status=409)
+    journal.found("webhook", "late", "id")
     assert {entry.source_id: entry.ours for entry in journal.entries()} == {
-        "killed": True, "refused": False, "strange": False,
+        "killed": True, "refused": False, "strange": False, "late": True,
     }  # fmt: skip
     journal.close()

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from support.audits import audit
@@ -27,7 +28,8 @@ from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import entries, log
 from mlflow_parity.migrating.write.files import Uploads, put_tree
 from mlflow_parity.migrating.write.mlmodel import Place, model_ids, rewritten
-from mlflow_parity.migrating.write.writing import open_writer
+from mlflow_parity.migrating.write.objects import experiments
+from mlflow_parity.migrating.write.writing import Writer, open_writer
 from mlflow_parity.reading.artifacts.blob_store import Blobs
 from mlflow_parity.reading.artifacts.trusted_places import TrustedPlaces
 from mlflow_parity.standin.sagemaker import StandIn
@@ -169,6 +171,34 @@ def test_killed_imports_end_like_one(source: Source, fresh_server: FreshServer, 
     assert (written(again), again.left) == (0, {})
     done = audit(tmp_path / "audit", source.server.uri, target.uri, "--parity-include-deleted")
     assert done.status == 0, done.output[-3000:]
+
+
+class _Killed(BaseException):
+    """The process ends here: nothing of the import sees it."""
+
+
+def test_killed_twice_at_one_experiment(
+    fresh_server: FreshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed right after its request, and again when the second one was refused: it is ours, and is deleted."""
+    server, target = fresh_server(), fresh_server()
+    seed = Seeder(server.uri)
+    seed.call("POST", "experiments/delete", {"experiment_id": seed.experiment("abandoned")})
+    folder = export(server, tmp_path / "export")
+    create, killed = Writer.create, Mock(side_effect=_Killed)
+
+    def killed_after(*parts: Any, **more: Any) -> None:
+        create(*parts, **more)
+        raise _Killed
+
+    for owner, name, change in ((Writer, "create", killed_after), (experiments, "_find", killed)):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, change)
+            with pytest.raises(_Killed):
+                moved(folder, target.uri, tmp_path / "journal")
+    assert not moved(folder, target.uri, tmp_path / "journal").left
+    found = Seeder(target.uri).call("GET", "experiments/get-by-name", {"experiment_name": "abandoned"})
+    assert found["experiment"]["lifecycle_stage"] == "deleted"
 
 
 @pytest.mark.long

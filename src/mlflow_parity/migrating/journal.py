@@ -16,7 +16,14 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from mlflow_parity.core.errors import NoSpace, ParityError, RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.errors import (
+    MalformedAnswer,
+    NoSpace,
+    ParityError,
+    RequestRefused,
+    TransportError,
+    UsageProblem,
+)
 from mlflow_parity.core.local.files import create, make_inside
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
@@ -208,15 +215,20 @@ class Journal:
 
     @contextmanager
     def making(self, kind: str, source_id: str) -> Iterator[None]:
-        """Note that it is not on the target and a request is about to make it: what is found after a kill is ours."""
+        """Note that it is not on the target and a request is about to make it: what is found after a kill is ours.
+
+        A refusal says nothing of an earlier request whose end is not known: that may have made what is in the way now.
+        """
+        earlier = self.ours(kind, source_id)
         self.note("making", kind, source_id)
         try:
             yield
         except ParityError as error:
             # after any other error it may have been made all the same
-            if not isinstance(error, TransportError) and not (
+            doubtful = isinstance(error, TransportError | MalformedAnswer) or (
                 isinstance(error, RequestRefused) and error.status >= 500
-            ):
+            )
+            if not doubtful and not earlier:
                 self.note("not-made", kind, source_id)
             raise
 

@@ -109,7 +109,10 @@ class Writer(Session):
             except RequestRefused as error:
                 # a server error may come after the object was made
                 if error.status < 500:
-                    raise
+                    # what is in its way may be what an earlier try has made meanwhile
+                    if last is None or (late := find()) is None:
+                        raise
+                    return late
                 last = error
             except (TransportError, MalformedAnswer) as error:
                 last = error
