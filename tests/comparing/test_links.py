@@ -298,6 +298,9 @@ NO_COPIES = "not the copies of these experiments"
         # its copy is known, though the original lies in the trash
         (",1,4,", ",7,9,", ("expected", "r.experiments", "")),
         (",1,4,", ",7,4,", ("mismatch", "r", NO_COPIES)),
+        # the number of a dead one is that of another one's copy there
+        (",1,12,", ",7,12,", ("expected", "r.experiments", "")),
+        (",1,8,", ",7,8,", ("mismatch", "r", NO_COPIES)),
     ],
 )
 def test_what_is_said_of_the_tag_of_experiments(

@@ -435,27 +435,42 @@ def _trace(metadata: Any, place: str | None = STORE, *spans: Any) -> _With:
                  spans=[{"attributes": one} for one in spans] or None)  # fmt: skip
 
 
-USAGE = "mlflow.trace.tokenUsage"
+USAGE, SESSION = "mlflow.trace.tokenUsage", "mlflow.trace.session"
+SUM = f'{{"a": {0.1 + 0.2}}}'
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs", "found"),
     [
-        (_trace({}), _trace({COST: "1"}, STORE, {}, {"mlflow.llm.cost": 1}),
-         [(COST, "expected", "trace.metadata.derived", None, "1", "")]),
-        (_trace({}), _trace({USAGE: "1"}, STORE, {"mlflow.chat.tokenUsage": 1}),
-         [(USAGE, "expected", "trace.metadata.derived", None, "1", "")]),
+        *((_trace({}), _trace({COST: one}, STORE, {}, {"mlflow.llm.cost": {"a": 0.1}}, {"mlflow.llm.cost": {"a": 0.2}}),
+           [(COST, state, rule, None, one, "")])
+          for state, rule, told in (
+              ("expected", "trace.metadata.derived", (SUM, '{"a": 0.2}', '{"a": 0}', "{}")),
+              ("extra", "trace.metadata",
+               ("1", '{"a": 0.31}', '{"b": 0.1}', '{"a": -0.1}', '{"a": "x"}', '{"a": NaN}')))
+          for one in told),
+        (_trace({}), _trace({USAGE: '{"a": 1}'}, STORE, {"mlflow.chat.tokenUsage": {"a": 1}}),
+         [(USAGE, "expected", "trace.metadata.derived", None, '{"a": 1}', "")]),
+        (_trace({}), _trace({USAGE: '{"a": 1}'}, STORE, {"mlflow.chat.tokenUsage": {"a": "x"}}),
+         [(USAGE, "extra", "trace.metadata", None, '{"a": 1}', "")]),
+        (_trace({}), _trace({USAGE: "{}"}, STORE, {"mlflow.chat.tokenUsage": 1}),
+         [(USAGE, "extra", "trace.metadata", None, "{}", "")]),
+        *((_trace({}), _trace({SESSION: "s"}, STORE, {name: "s"}), [(SESSION, state, rule, None, "s", "")])
+          for state, rule, names in (
+              ("expected", "trace.metadata.derived", ("session.id", "gen_ai.conversation.id")),
+              ("extra", "trace.metadata", ("user.id", "s", "gen_ai.prompt")))
+          for name in names),
         (_trace({}), _trace({COST: "1"}, STORE, {"mlflow.chat.tokenUsage": 1}),
          [(COST, "extra", "trace.metadata", None, "1", "")]),
         (_trace({}), _trace({COST: "1"}), [(COST, "extra", "trace.metadata", None, "1", "")]),
-        (_trace({}), _trace({USER: "7"}, STORE, {"user": 7}),
+        (_trace({}), _trace({USER: "7"}, STORE, {"user.id": 7}),
          [(USER, "expected", "trace.metadata.derived", None, "7", "")]),
-        (_trace({}), _trace({USER: "7"}, STORE, {"user": 8}), [(USER, "extra", "trace.metadata", None, "7", "")]),
+        (_trace({}), _trace({USER: "7"}, STORE, {"user.id": 8}), [(USER, "extra", "trace.metadata", None, "7", "")]),
         (_trace({}), _trace({USER: "7"}, STORE, None), [(USER, "extra", "trace.metadata", None, "7", "")]),
-        (_trace({}), _trace({USER: "7", COST: "1"}, STORE, {"user": 8, "mlflow.llm.cost": 1}),
-         [(COST, "expected", "trace.metadata.derived", None, "1", ""),
+        (_trace({}), _trace({USER: "7", COST: '{"a": 1}'}, STORE, {"user.id": 8, "mlflow.llm.cost": {"a": 1}}),
+         [(COST, "expected", "trace.metadata.derived", None, '{"a": 1}', ""),
           (USER, "extra", "trace.metadata", None, "7", "")]),
-        (_trace({}), _trace({USER: "7", COST: "1"}, STORE, {"user": 7}),
+        (_trace({}), _trace({USER: "7", COST: "1"}, STORE, {"user.id": 7}),
          [(USER, "expected", "trace.metadata.derived", None, "7", ""),
           (COST, "extra", "trace.metadata", None, "1", "")]),
         (_trace({COST: "2"}), _trace({COST: "1"}, STORE, {"mlflow.llm.cost": 1}),

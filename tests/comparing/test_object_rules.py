@@ -371,7 +371,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.tags.place": imported,
     "trace.tags.spans": lambda: _in_store(imported(), target=False),
     "trace.metadata.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}).change(
-        TRACE_COPY, metadata={COST: "{}"}
+        TRACE_COPY, metadata={COST: '{"total_cost": 0.1}'}
     ),
     "trace.spans.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}),
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
@@ -405,6 +405,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     ),
     "evaluation_dataset.experiments.dangling": lambda: _trashed(),
     "issue.run.dangling": _dangling("i-100", "i-900", "run", DEAD),
+    "review_queue.owner.unset": lambda: imported().change("review_queue-900", owner="the importer"),
     "evaluation_dataset.digest": imported,
     "evaluation_dataset.times": imported,
     "scorer.times": imported,
@@ -639,6 +640,8 @@ BROKEN: list[Break] = [
     ("model_version.source_tags.not-created", "another time in a tag",
      lambda w: w.change("churn/1", tags={f"{EXIM}name": "churn", f"{EXIM}version": "1", f"{EXIM}run_id": RUN,
                                          f"{EXIM}last_updated_timestamp": "5"}), "mismatch"),
+    ("review_queue.owner.unset", "the source's has one",
+     lambda w: w.change("review_queue-100", side="source", owner="ada"), "mismatch"),
     ("issue.run.dangling", "another run", lambda w: w.change("i-900", run=OTHER_COPY), "mismatch"),
     ("issue.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("model_version.run.dangling", "another run", lambda w: w.change("churn/1", run=OTHER_COPY), "mismatch"),

@@ -223,7 +223,7 @@ def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Pat
     queue = next(one["queue_id"] for one in queues if one["name"] == "first look")
     done = {"queue_id": queue, "item_id": TRACE, "status": "DECLINED", "completed_by": "eve"}
     post(source, "review-queues/items/set-status", **done)
-    post(source, "review-queues/update", queue_id=queue, users=["ada", "eve"], update_users=True)
+    post(source, "review-queues/update", queue_id=queue, users=["ada", "eve"], update_users=True, new_owner="Bea")
     listed = {name: seed.call("GET", f"gateway/{name}/list", {}, version="3.0") for name in PARTS}
     model = listed["model-definitions"]["model_definitions"][0]["model_definition_id"]
     post(source, "gateway/model-definitions/update", model_definition_id=model, model_name="gpt-6")
@@ -235,6 +235,9 @@ def test_what_is_new_since_is_brought(ends: tuple[Server, Server], tmp_path: Pat
     post(source, f"mcp-servers/{MCP}/aliases", alias="prod", version="3.0.0")
     again = run(tmp_path, ends)
     assert again.status == 0, (again.output, audited(tmp_path, again).red_rows())
+    with closing(sqlite3.connect(target.database_path)) as database:
+        owners = dict(database.execute("SELECT name, created_by FROM review_queues").fetchall())
+    assert owners == {"first look": "Bea", "plain": None, "eve": "eve"}
     # a guardrail has no request that changes it
     with closing(sqlite3.connect(source.database_path)) as database, database:
         database.execute("UPDATE guardrails SET stage = 'AFTER'")

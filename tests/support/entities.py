@@ -113,7 +113,12 @@ _definition = st.dictionaries(names, values, max_size=2)
 _some = st.lists(_definition, max_size=2)
 LATER: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     "issue": {"definition": _definition, "experiment": st.just("1"), "run": runs},
-    "review_queue": {"definition": _definition, "experiment": st.just("1"), "items": _some},
+    "review_queue": {
+        "definition": _definition,
+        "experiment": st.just("1"),
+        "items": _some,
+        "owner": st.just("ada"),
+    },
     "gateway_secret": {"definition": _definition},
     "gateway_model": {"definition": _definition},
     "gateway_endpoint": {"definition": _definition, "experiment": st.none() | st.just("1")},

@@ -36,6 +36,7 @@ def seed_later(uri: str, experiment: str) -> None:
     post("label-schemas/create", experiment_id=experiment, name="length", type="FEEDBACK", input=options)
     queue = post("review-queues/create", experiment_id=experiment, name="first look", queue_type="CUSTOM",
                  users=["ada"], schema_ids=[schema])["review_queue"]["queue_id"]  # fmt: skip
+    post("review-queues/update", queue_id=queue, new_owner="Ada")
     place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
     info = {"trace_id": TRACE, "trace_location": place, "request_time": "2026-01-01T00:00:00Z", "state": "IN_PROGRESS"}
     post("traces", trace={"trace_info": info})

@@ -24,18 +24,21 @@ from mlflow_parity.comparing.registry_fields import (
     versions_tag,
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
+from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, plain_tags
 from mlflow_parity.kinds.conventions.copy_places import is_relative, same_place
 from mlflow_parity.kinds.schema.base import Facet, Strategy
 from mlflow_parity.kinds.schema.listing import STAMPS
-from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, MADE_OF, SPANS_LOCATION
+from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF
 
 _SERVER_TIMES = ("creation", "update")
 #: Where a server keeps a trace's spans and files; the first two are places, in its store and in its archive.
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", SPANS_LOCATION)
 
+#: By how much sums of the same floats may differ.
+_ROUNDED = 1e-9
 _FINALIZED = "mlflow.trace.infoFinalized"
 
 
@@ -85,6 +88,14 @@ def _is_stamp(found: Difference) -> bool:
 
 def _stamped(key: str, value: object) -> bool:
     return all(_stamped(*one) for one in value.items()) if isinstance(value, Mapping) else key in STAMPS
+
+
+def _owner(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
+    """Compare who may change a review queue."""
+    ours, theirs = source.facets.get("owner"), target.facets.get("owner")
+    if ours is None and theirs is not None:
+        return [Difference("owner", State.EXPECTED, f"{source.kind}.owner.unset", None, theirs)]
+    return compare_json("", ours, theirs, f"{source.kind}.owner")
 
 
 def _digest(source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
@@ -288,10 +299,22 @@ def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Differ
 def _is_made_of_spans(key: str, value: object, spans: Sequence[Mapping[str, Any]]) -> bool:
     """Whether MLflow can have made a key of a trace's metadata of what stands in its spans."""
     attributes = [span.get("attributes") or {} for span in spans]
-    if key in MADE_OF:
-        return any(MADE_OF[key] in one for one in attributes)
-    # a session or a user is taken over as it is
-    return any(str(item) == value for one in attributes for item in one.values())
+    if key in TAKEN_OF:
+        return any(str(item) == value for one in attributes for name, item in one.items() if name in TAKEN_OF[key])
+    # a span whose ancestor has one is not added, where the server knows that in time: never more than all together
+    parts = [one[SUMS_OF[key]] for one in attributes if isinstance(one.get(SUMS_OF[key]), Mapping)]
+    total = or_text(value)
+    return (
+        isinstance(total, Mapping)
+        and bool(parts)
+        and all(
+            isinstance(count, int | float)
+            and 0
+            <= count
+            <= (1 + _ROUNDED) * sum(one for part in parts if isinstance(one := part.get(name), int | float))
+            for name, count in total.items()
+        )
+    )
 
 
 def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -341,6 +364,7 @@ _OWN: Mapping[tuple[str, str], Comparer] = {
     ("model_version", "source"): compare_source,
     ("model_version", STORAGE): compare_storage,
     ("logged_model", "metrics"): _metrics,
+    ("review_queue", "owner"): _owner,
     ("evaluation_dataset", "digest"): _digest,
     ("evaluation_dataset", "last_updated_by"): _last_updated_by,
     ("evaluation_dataset", "schema"): _schema,

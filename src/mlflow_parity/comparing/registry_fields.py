@@ -42,8 +42,11 @@ def experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, ru
             return [Difference(EXPERIMENTS_TAG, State.UNVERIFIED, f"{rule}.experiments", ours, theirs, note)]
     dead = {one for one in mine if links.stage("experiment", one) in ("gone", "deleted")}
     wanted = {links.experiments.get(one, "") for one in mine - dead}
-    # an id that is on no experiment of the source, or in its trash, may stay, be that of its copy, or go
-    if wanted <= copies and copies - wanted <= {links.experiments.get(one, one) for one in dead}:
+    # an id that is on no experiment of the source, or in its trash, may be that of its copy, go, or stay: but not where
+    # it is the id of the copy of another one
+    others = set(links.experiments.values())
+    kept = {links.experiments.get(one, "" if one in others else one) for one in dead}
+    if wanted <= copies and copies - wanted <= kept:
         if ours == theirs:
             return []
         return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]

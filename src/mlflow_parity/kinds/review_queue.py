@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.schema.base import Kind, definition, items, link, not_compared, presence, stamps
+from mlflow_parity.kinds.schema.base import (
+    Kind,
+    definition,
+    equal,
+    expected,
+    items,
+    link,
+    not_compared,
+    own,
+    presence,
+    stamps,
+)
 from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, plain, stamped
 
 
@@ -20,8 +31,9 @@ def _made(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
         },
         "experiment": text(entry.get("experiment_id")),
         "items": in_order(plain(one, "queue_id") for one in items_of),
+        "owner": entry.get("created_by") or None,
         "times": stamped(
-            entry,
+            {key: value for key, value in entry.items() if key != "created_by"},
             label_schemas=((one["name"], one) for one in schemas),
             items=((one["item_id"], one) for one in items_of),
         ),
@@ -42,6 +54,16 @@ REVIEW_QUEUE = Kind(
                 "label schemas of no review queue",
                 "MLflow's only list of label schemas writes: it makes an experiment's default one. Those of a "
                 "queue are read one by one, and compared with it.",
+            ),
+        ),
+        own(
+            "owner",
+            equal("owner", "created_by, its owner", "Who may change the queue; MLflow lets it be set (new_owner)."),
+            expected(
+                "owner.unset",
+                "the owner of a queue that has none on the source",
+                "A server with users makes whoever creates a queue its owner.",
+                "the source tells no owner",
             ),
         ),
         link("experiment", "experiment", "experiment", "It belongs to the copy of its experiment."),

@@ -31,8 +31,13 @@ DERIVED = frozenset(
     for name in ("message.format", "chat.tools", "chat.tokenUsage", "llm.model", "llm.provider", "llm.cost")
 )
 #: What MLflow makes of such spans in the metadata of their trace.
-MADE_OF = {"mlflow.trace.tokenUsage": "mlflow.chat.tokenUsage", "mlflow.trace.cost": "mlflow.llm.cost"}
-DERIVED_OF_TRACE = frozenset(f"mlflow.trace.{name}" for name in ("tokenUsage", "cost", "session", "user"))
+SUMS_OF = {"mlflow.trace.tokenUsage": "mlflow.chat.tokenUsage", "mlflow.trace.cost": "mlflow.llm.cost"}
+#: What it takes over as it is, from attributes that OpenTelemetry names.
+TAKEN_OF = {
+    "mlflow.trace.session": frozenset({"session.id", "gen_ai.conversation.id"}),
+    "mlflow.trace.user": frozenset({"user.id"}),
+}
+DERIVED_OF_TRACE = SUMS_OF.keys() | TAKEN_OF.keys()
 
 
 def size_stat(trace: Entity, name: str) -> int | None:
@@ -127,8 +132,8 @@ TRACE = Kind(
                 "metadata.derived",
                 "mlflow.trace.tokenUsage, mlflow.trace.cost, mlflow.trace.session, mlflow.trace.user",
                 "A newer server makes them of spans that it takes into its database; no request takes them away.",
-                "the source has none, both servers keep the trace's spans in their databases, and a span of the copy "
-                "holds what it is made of: usage of tokens, cost, or the very session or user",
+                "the source has none, both servers keep the trace's spans in their databases, and those of the copy "
+                "hold what it is made of: no less usage of tokens or cost in all, or the very session or user",
             ),
             expected(
                 "metadata.schema-version",

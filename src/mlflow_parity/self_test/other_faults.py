@@ -94,6 +94,7 @@ _BASE: Mapping[Strategy, Callable[[str, Facet], list[Fault]]] = {
     "definition": lambda kind, facet: value_faults(kind, facet.name),
     "link": lambda kind, facet: link_faults(kind, facet.name, facet.of),
     "stamps": lambda kind, _: [times_fault(kind)],
+    "own": lambda kind, facet: facet_text_faults(kind, facet.name),
     "items": lambda kind, facet: items_faults(kind, facet.name, f"one of its {facet.name}"),
 }
 LATER_FAULTS: tuple[Fault, ...] = tuple(

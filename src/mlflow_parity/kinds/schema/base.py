@@ -244,7 +244,9 @@ def stamps(*parts: str) -> Facet:
     """Times and users that the server sets, of an object and of its ``parts``; see ``listing.stamped``."""
     field = "times and users of its creation and last change"
     field += f", and of those of its {' and '.join(parts)}" if parts else ""
-    reason = "The server sets them, to when it was written there and by whom; no API can."
+    reason = (
+        "The server sets them, to when it was written there and by whom; at most the maker can be told, and only once."
+    )
     return Facet("times", "stamps", (expected("times", field, reason),))
 
 

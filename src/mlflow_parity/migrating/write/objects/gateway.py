@@ -22,6 +22,11 @@ def _secret(task: Task) -> None:
     raise NotMoved(BY_HAND)
 
 
+def _maker(task: Task) -> dict[str, Any]:
+    """Return who made it on the source; only the request that makes it takes that."""
+    return {"created_by": task.source.facets["times"].get("created_by")}
+
+
 def _model(task: Task) -> None:
     told = dict(task.definition)
     body = {
@@ -31,6 +36,7 @@ def _model(task: Task) -> None:
         "model_name": told["model_name"],
     }
     if task.copy is None:
+        body |= _maker(task)
         task.make(
             "gateway/model-definitions/create", body, lambda answer: answer["model_definition"]["model_definition_id"]
         )
@@ -57,6 +63,7 @@ def _endpoint(task: Task) -> None:
             "fallback_config": told.get("fallback_config"),
             "usage_tracking": told.get("usage_tracking", False),
             "experiment_id": task.wanted.get("experiment"),
+            **_maker(task),
         }
         identity = task.make("gateway/endpoints/create", body, lambda answer: answer["endpoint"]["endpoint_id"])
         has: dict[str, Any] = {}
@@ -107,6 +114,8 @@ def _endpoint_id(task: Task, name: str | None) -> str | None:
 
 def _budget(task: Task) -> None:
     body = dict(task.definition)
+    if task.copy is None:
+        body |= _maker(task)
     if body["target_scope"] == "ENDPOINT":
         body["target_value"] = _endpoint_id(task, body["target_value"])
     if task.copy is None:

@@ -11,6 +11,8 @@ from mlflow_parity.migrating.write.moving import API, Task, Writing
 
 _MOST_ITEMS = 100
 _PENDING = "PENDING"
+#: The type of a queue that is one user's own.
+_USERS = "USER"
 
 
 def _issue(task: Task) -> None:
@@ -28,7 +30,13 @@ def _issue(task: Task) -> None:
 def _queue(task: Task) -> None:
     told, experiment = task.definition, str(task.wanted["experiment"])
     schemas = [_label_schema(task, experiment, one) for one in told["label_schemas"]]
-    if task.copy is None:
+    owner: str | None = task.wanted["owner"]
+    if task.copy is None and told["queue_type"] == _USERS and owner == told["name"]:
+        # only so is it its user's, whoever migrates
+        body: dict[str, Any] = {"experiment_id": experiment, "user": owner}
+        queue = task.make("review-queues/get-or-create-user", body, _made)
+        has: dict[str, Any] = {}
+    elif task.copy is None:
         body = {
             "experiment_id": experiment,
             "name": told["name"],
@@ -36,8 +44,8 @@ def _queue(task: Task) -> None:
             "users": told.get("users", []),
             "schema_ids": schemas,
         }
-        queue = task.make("review-queues/create", body, lambda answer: answer["review_queue"]["queue_id"])
-        has: dict[str, Any] = {}
+        queue = task.make("review-queues/create", body, _made)
+        has = {}
     else:
         queue, has = task.copy.entity_id, {one["item_id"]: one for one in task.copy.facets["items"]}
         was, body = task.copy.facets["definition"], {"queue_id": queue}
@@ -61,6 +69,29 @@ def _queue(task: Task) -> None:
             body = {"queue_id": queue, "item_id": one["item_id"], "status": one["status"]}
             by = {"completed_by": one["completed_by"]} if "completed_by" in one else {}
             task.call("POST", "review-queues/items/set-status", {**body, **by})
+    # last: whoever is no owner any more may not write
+    if owner is not None:
+        _own(task, queue, owner)
+
+
+def _made(answer: dict[str, Any]) -> str:
+    return str(answer["review_queue"]["queue_id"])
+
+
+def _own(task: Task, queue: str, owner: str) -> None:
+    """Give a queue its owner.
+
+    Raises:
+        NotMoved: the target has another one, and cannot be told.
+    """
+    query = {"queue_id": queue}
+    there = task.context.writer.call("GET", f"{API}/review-queues/get", query=query)["review_queue"]
+    if there.get("created_by") != owner and task.definition["queue_type"] != _USERS:
+        there = task.call("POST", "review-queues/update", {**query, "new_owner": owner})["review_queue"]
+    if there.get("created_by") != owner:
+        raise NotMoved(
+            f"its owner is {there.get('created_by')!r} on the target, not {owner!r}, and MLflow changes none"
+        )
 
 
 def _label_schema(task: Task, experiment: str, schema: dict[str, Any]) -> str:
