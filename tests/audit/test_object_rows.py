@@ -11,6 +11,7 @@ import pytest
 from support.memory import MemoryReader, Store, run_audit
 
 from mlflow_parity.audit.looking.looks import Looks
+from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Run
 from mlflow_parity.core.scope import Depth
@@ -125,6 +126,24 @@ def test_a_model_that_goes_before_the_registry_is_read() -> None:
         assert {(row.experiment, row.state) for row in done.rows if not row.state.green} == {
             ("registered model goes", State.UNVERIFIED)
         }
+
+
+class NoRuns(MemoryReader):
+    """Refuses its runs."""
+
+    def runs(self, experiment_id: str) -> Iterator[list[Run]]:
+        """Refuse."""
+        raise ReadError(f"not those of {experiment_id} today")
+
+
+def test_a_run_that_could_not_be_read_is_not_gone() -> None:
+    """Where the source's runs cannot be read, nobody knows whether a lost link was a dead one."""
+    sides = [store("model") for _ in range(2)]
+    number, one = next((n, one) for n, one in enumerate(sides[0].objects) if one.entity_id == "model/2")
+    sides[0].objects[number] = replace(one, facets={**one.facets, "run": "1" * 32})
+    done = run_audit(*sides, readers={"source": NoRuns(sides[0], PLACE, 1)})
+    [row] = [row for row in done.rows if (row.name, row.facet) == ("model version 2", "run")]
+    assert row.state is State.UNVERIFIED
 
 
 class Killed(MemoryReader):

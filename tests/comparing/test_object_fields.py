@@ -231,7 +231,7 @@ GOES = "the copy's files are in the source's place: they go when the source goes
         ("s3://old/1/a", "s3://old/1/a", True, GOES),
         ("mlflow-artifacts:/a", "mlflow-artifacts:/a", False, None),
         (None, "s3://old/1/b", False, GOES),
-        ("s3://old/1/a", None, False, None),
+        (None, "s3://new/1", False, None),
         (None, None, False, None),
     ],
 )
@@ -246,6 +246,22 @@ def test_where_the_copy_of_a_trace_keeps_its_files(
             assert found == ([] if ours == theirs else [(key, "expected", "trace.tags.place", ours, theirs, "")])
         else:
             assert found == [(key, "mismatch", "trace.tags.place", ours, theirs, note)]
+
+
+def test_the_place_of_a_traces_files_is_lost() -> None:
+    """Without it no client finds them; an archive may go."""
+    mine = {ARTIFACTS: "s3://old/1/a", ARCHIVE: "s3://old/1/b"}
+    assert _compared("trace", "tags", mine, {}, copy_places=PLACES.apart()) == [
+        (
+            ARTIFACTS,
+            "missing",
+            "trace.tags.place",
+            "s3://old/1/a",
+            None,
+            "without it no client finds the trace's files",
+        ),
+        (ARCHIVE, "expected", "trace.tags.place", "s3://old/1/b", None, ""),
+    ]
     sides = {SPANS: "s3://old/1/a"}, {SPANS: "s3://old/1/b"}
     assert [one[1] for one in _compared("trace", "tags", *sides, copy_places=PLACES)] == ["expected"]
 
@@ -437,6 +453,15 @@ def _trace(metadata: Any, place: str | None = STORE, *spans: Any) -> _With:
 
 USAGE, SESSION = "mlflow.trace.tokenUsage", "mlflow.trace.session"
 SUM = f'{{"a": {0.1 + 0.2}}}'
+
+
+def test_a_prompt_that_has_no_copy() -> None:
+    """Its name leads nowhere on the target, though it is the same one."""
+    known: Any = {"known": {"prompt_version": {"q/1"}}}
+    note = "the prompt's version has no copy on the target"
+    for facet in ("prompts", "linked_prompts"):
+        sides = [_With(**{facet: ["q/1"]})] * 2
+        assert _compared("trace", "prompts", *sides, **known) == [("q/1", "mismatch", PROMPTS, "q/1", "q/1", note)]
 
 
 @pytest.mark.parametrize(

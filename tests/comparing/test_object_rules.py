@@ -776,6 +776,13 @@ def test_a_version_that_is_gone_may_stay_in_the_tag_or_go(copied: tuple[int, ...
     assert red(made.judge()) == (set() if is_green else {("logged_model", "tags", "mismatch")})
 
 
+def test_a_version_that_is_gone_does_not_stand_for_another_models() -> None:
+    """Its number was given again: to the copy of a version that another logged model is registered as."""
+    made = imported().tag(MODEL_COPY, VERSIONS_TAG, _versions(1, 2))
+    made.change(MODEL, side="source", tags={"team": "x", VERSIONS_TAG: _versions(1, 2)})
+    assert red(made.judge()) == {("logged_model", "tags", "mismatch")}
+
+
 def test_spans_of_one_id_are_as_many_as_there_are() -> None:
     """A file may hold an id twice: each of them has its copy, in any order; a lost one and one too many are red."""
     first = _span("a", None, TRACE)

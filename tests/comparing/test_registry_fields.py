@@ -300,7 +300,7 @@ def test_a_logged_model_whose_place_is_not_known() -> None:
     named = f"s3://new/{SECOND}"
     assert [
         one.state.value for one in registry_fields.compare_source(mine, _version(source=named), _known(known={}))
-    ] == ["expected"]
+    ] == ["mismatch"]
     # one that was not read is the version's own all the same
     for kind, one, said in (("run", DEAD, "run"), ("logged_model", f"m-{'5' * 32}", "logged model")):
         [found] = registry_fields.compare_source(

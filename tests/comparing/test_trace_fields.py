@@ -149,8 +149,8 @@ def test_where_a_span_stands() -> None:
     ]  # fmt: skip
     assert _placed(_span("b", start_ns=None), _span("a", start_ns=1)) == [("a", "2"), ("b", "1")]
     assert _placed(_span("A"), _span("b", name=None)) == [("A", "2"), (None, "1")]
-    # a parent that is not there is none, and those that are each other's parents hang on no root
-    assert _placed(_span("a", "gone")) == [("a", "1")]
+    # one whose parent is in another trace is no root, and those that are each other's parents hang on no root
+    assert _placed(_span("a", "gone"), _span("b"), _span("c", "a")) == [("b", "2"), ("a", "^1"), ("c", "^1.1")]
     assert _placed(_span("a", "b"), _span("b", "a")) == [("a", "?"), ("b", "?")]
     assert _placed(_span("r"), _span("a", "b"), _span("b", "a")) == [("r", "1"), ("a", "?"), ("b", "?")]
     for circle in (
@@ -163,7 +163,7 @@ def test_where_a_span_stands() -> None:
         ("a", "1"), ("c", "1.1"), ("y", "2"), ("z", "3"),
     ]  # fmt: skip
     [one] = placed([_span("a", "gone", attributes={"id": "t"})], "t", "u")
-    assert one == {"name": "a", "start_ns": 1, "attributes": {"id": "u"}, "place": "1"}
+    assert one == {"name": "a", "start_ns": 1, "attributes": {"id": "u"}, "place": "^1"}
 
 
 def _tree(side: str, order: str, deep: dict[str, int]) -> list[dict[str, Any]]:
@@ -202,6 +202,8 @@ def _judged(ours: Any, theirs: Any, spans: tuple[Any, Any] = ((), ()), **known: 
 
 
 FEEDBACK = "trace.assessments"
+#: A run of the source that has no copy.
+ALONE = "5" * 32
 UNREAD = "which issues are referred to nobody can tell: they were not read"
 
 
@@ -234,13 +236,15 @@ def _bare(one: dict[str, Any]) -> dict[str, Any]:
         ([_said(metadata={"run": RUN})], [_said(metadata={"run": RUN})],
          [("good: metadata: run", "mismatch", FEEDBACK, COPY, RUN, "")]),
         ([_said(metadata={"run": DEAD})], [_said(metadata={"run": DEAD})], []),
+        ([_said(metadata={"run": ALONE})], [_said(metadata={"run": ALONE})],
+         [("good: metadata: run", "mismatch", FEEDBACK, f"{ALONE}, which has no copy", ALONE, "")]),
         ([_said(metadata=None)], [_said(metadata=None)], []),
         ([_said(metadata={"of": [RUN]})], [_said(metadata={"of": [RUN]})], []),
     ],
 )  # fmt: skip
 def test_what_is_said_of_an_assessment(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """What people and judges said: by its name, as often as it was said, whatever ids and times a server gives."""
-    assert _judged(ours, theirs) == found
+    assert _judged(ours, theirs, stages={RUN: "active", ALONE: "active"}) == found
 
 
 def test_an_assessment_of_a_span_is_told_by_the_spans_place() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -233,6 +234,10 @@ def test_deleted_runs_are_out_of_scope_only_where_both_are() -> None:
 DEFAULT = an_experiment(experiment_id="0", name="Default")
 
 
+def _tagged(key: str) -> Any:
+    return replace(DEFAULT, tags={key: "x"})
+
+
 @pytest.mark.parametrize(
     ("held", "nothing", "said"),
     [
@@ -258,6 +263,10 @@ def test_what_an_experiment_holds(held: Held, nothing: bool, said: str) -> None:
          ("unverified", "experiment.presence", "why; 0 runs, unknown traces: denied")),
         (DEFAULT, Held({"runs": 1}, (), {"traces": "denied"}),
          ("extra", "experiment.presence", "why; 1 run, unknown traces: denied")),
+        (_tagged("mlflow.x"), Held({"runs": 0}), ("expected", "experiment.presence.default", "every server makes it")),
+        (_tagged("team"), Held({"runs": 0}), ("extra", "experiment.presence", "why; 0 runs")),
+        (_tagged("mlflow.note.content"), Held({"runs": 0}, (), {"traces": "denied"}),
+         ("extra", "experiment.presence", "why; 0 runs, unknown traces: denied")),
         (an_experiment(), Held({"runs": 0}), ("extra", "experiment.presence", "why; 0 runs")),
         (an_experiment(name="Default"), Held({"runs": 0}), ("extra", "experiment.presence", "why; 0 runs")),
         (an_experiment(experiment_id="0"), Held({"runs": 0}), ("extra", "experiment.presence", "why; 0 runs")),
@@ -273,4 +282,4 @@ def test_only_an_empty_default_is_every_servers_own(experiment: Any, held: Held,
     )  # fmt: skip
     assert one.row.experiment == experiment.name
     assert (one.row.kind, one.row.findings) == ("experiment", int(found[0] != "expected"))
-    assert is_default(experiment) == (experiment == DEFAULT)
+    assert is_default(experiment) == (replace(experiment, tags=DEFAULT.tags) == DEFAULT)

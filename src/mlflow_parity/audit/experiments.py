@@ -84,7 +84,7 @@ class Experiments:
         pairs, known = IdMap(), IdMap()
         copies: dict[str, set[str]] = {}
         replaced: set[str] = set()
-        kept = Kept()
+        kept, unread = Kept(), False
         if "runs" in self.looks.parts:
             for source, pair in selected.linked:
                 ours = self.sides["source"].view(source)
@@ -93,7 +93,9 @@ class Experiments:
                 if theirs is not None:
                     self._count("target", theirs)
                 if ours.problem("runs"):
-                    # not known to be empty: an unreadable list is reported as such, not as an empty source
+                    # not known to be empty: an unreadable list is reported as such, not as an empty source, and none of
+                    # its runs is known to be gone
+                    unread = True
                     self.result.source_runs += 1
                     self.deleted.add("source", None)
                     if theirs is not None:
@@ -124,10 +126,13 @@ class Experiments:
                     kept.add_target(view.run_keys())
                 self.deleted.add("target", None if view.problem("runs") else view.run_keys())
         self.result.warning = kept.warning(self.settings.profile)
+        return Links(pairs, known, copies, self.are_all_in(selected) and not unread, replaced)
+
+    def are_all_in(self, selected: Selected) -> bool:
+        """Whether every experiment of the source that is not deleted is read, its objects for links at least."""
         read = {source.experiment_id for source, _ in selected.linked}
         # the runs of a deleted experiment are deleted: whether it was read or not, a link to one of them is a dead link
-        left_out = [item for item in self.sides["source"].experiments() if item.experiment_id not in read]
-        return Links(pairs, known, copies, all(is_deleted(item) for item in left_out), replaced)
+        return all(is_deleted(one) for one in self.sides["source"].experiments() if one.experiment_id not in read)
 
     def leave_out(self, selected: Selected) -> None:
         """Count what is deleted and out of scope, so that it is named: it is no part of the verdict."""

@@ -297,7 +297,7 @@ class Audit:
         objects.noted = self._noted
         objects.learn(
             [self._place(source, pair) for source, pair in selected.linked],
-            complete=links.complete,
+            complete=experiments.are_all_in(selected),
         )
         result.objects = {
             "source": objects.count("source", [source.experiment_id for source, _ in selected.linked] + [SERVER]),

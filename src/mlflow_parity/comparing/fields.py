@@ -168,7 +168,7 @@ def run_inputs(source: Run, target: Run) -> list[Difference]:
     found = [
         Difference(_input_key(twin), State.EXPECTED, "run.inputs.evaluation-dataset", twin.source, twin.source)
         for twin in target.inputs
-        if twin.source_type == _EVALUATION and input_value(twin) in matched
+        if twin.source_type == _EVALUATION and source.run_id != target.run_id and input_value(twin) in matched
     ]
     for dataset in ours:
         if input_value(dataset) in matched:
@@ -212,10 +212,15 @@ def _input_dict(dataset: DatasetInput) -> dict[str, object]:
     }
 
 
+_NO_PLACE = "the copy has no place for files"
+
+
 def run_artifact_uri(source: Run, target: Run, places: CopyPlaces) -> list[Difference]:
     """A copy keeps its files in a place of its own; the same run keeps its own place."""
     rule = "run.artifact_uri"
     ours, theirs = source.artifact_uri, target.artifact_uri
+    if ours and not theirs:
+        return [Difference("artifact_uri", State.MISSING, rule, ours, theirs, _NO_PLACE)]
     if source.run_id != target.run_id and source.run_id in theirs:
         note = "the copy's location names the source's run"
         return [Difference("artifact_uri", State.MISMATCH, rule, ours, theirs, note)]
@@ -317,11 +322,13 @@ def experiment_location(source: Experiment, target: Experiment, places: CopyPlac
     """The copy keeps its files in a place of its own."""
     same_object = (source.experiment_id, source.creation_time) == (target.experiment_id, target.creation_time)
     ours, theirs = source.artifact_location, target.artifact_location
+    rule = "experiment.artifact_location"
+    if ours and not theirs:
+        return [Difference("artifact_location", State.MISSING, rule, ours, theirs, _NO_PLACE)]
     if same_place(ours, theirs) and not is_relative(ours):
         note = "" if same_object else "the copy keeps its files in the source's place: they go when the source goes"
     else:
         note = places.wrong("experiment", (source.experiment_id, target.experiment_id), ours, theirs)
-    rule = "experiment.artifact_location"
     return [Difference("artifact_location", State.MISMATCH, rule, ours, theirs, note)] if note else []
 
 

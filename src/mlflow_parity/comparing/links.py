@@ -25,7 +25,7 @@ class Links:
     copies: MutableMapping[str, set[str]]
     """Source run id → further target runs that claim to be its copy."""
     complete: bool
-    """Whether every source experiment that is not deleted was read, so that an unknown run is gone or deleted."""
+    """Whether the runs of every source experiment that is not deleted were read: an unknown run is gone or deleted."""
     replaced: Set[str] = frozenset()
     """Deleted target runs that were copies of a paired source run before a repair replaced them."""
 

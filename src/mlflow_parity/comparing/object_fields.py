@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,23 +23,18 @@ from mlflow_parity.comparing.registry_fields import (
     experiments_tag,
     versions_tag,
 )
-from mlflow_parity.comparing.trace_fields import compare_assessments, compare_spans
-from mlflow_parity.core.json_text import or_text
-from mlflow_parity.core.records import ENDPOINT_KEY, STORAGE, Entity
+from mlflow_parity.comparing.trace_fields import compare_assessments, compare_metadata, compare_spans
+from mlflow_parity.core.records import STORAGE, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, plain_tags
 from mlflow_parity.kinds.conventions.copy_places import is_relative, same_place
 from mlflow_parity.kinds.schema.base import Facet, Strategy
 from mlflow_parity.kinds.schema.listing import STAMPS
-from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF
+from mlflow_parity.kinds.trace import IN_STORE, SPANS_LOCATION
 
 _SERVER_TIMES = ("creation", "update")
 #: Where a server keeps a trace's spans and files; the first two are places, in its store and in its archive.
 PLACE_TAGS = ("mlflow.artifactLocation", "mlflow.trace.archiveLocation", SPANS_LOCATION)
-
-#: By how much sums of the same floats may differ.
-_ROUNDED = 1e-9
-_FINALIZED = "mlflow.trace.infoFinalized"
 
 
 def _value(facet: Facet, source: Entity, target: Entity, _: ObjectLinks) -> list[Difference]:
@@ -131,6 +126,9 @@ def _tags(_: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[
             note = wrong_place(source, target, mine, copy, links) if key in PLACE_TAGS[:2] else ""
             if note:
                 found.append(Difference(key, State.MISMATCH, "trace.tags.place", mine, copy, note))
+            elif key == PLACE_TAGS[0] and mine and not copy:
+                note = "without it no client finds the trace's files"
+                found.append(Difference(key, State.MISSING, "trace.tags.place", mine, copy, note))
             elif key == SPANS_LOCATION and mine == IN_STORE != copy and source.facets.get("spans") != []:
                 found.append(_unsearchable(mine, copy, links))
             elif mine != copy:
@@ -271,50 +269,12 @@ def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
         if found or not (ours or theirs):
             return found
         return [Difference("", State.UNVERIFIED, "trace.prompts", ours, theirs, "one of the servers cannot tell them")]
+    both = sorted(set(ours) & set(theirs))
+    lone = [name for name in both if name not in pairs and links.stage("prompt_version", name) == "active"]
+    note = "the prompt's version has no copy on the target"
+    found += [Difference(name, State.MISMATCH, "trace.prompts", name, name, note) for name in lone]
     copied = sorted(pairs.get(name, name) for name in ours)
     return found + compare_multisets("", copied, sorted(theirs), "trace.prompts")
-
-
-def _metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    ours, theirs = dict(source.facets.get("metadata") or {}), dict(target.facets.get("metadata") or {})
-    found = []
-    if _FINALIZED not in ours and theirs.get(_FINALIZED) == "true":
-        del theirs[_FINALIZED]
-        found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
-    in_store = all((one.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE for one in (source, target))
-    for key in sorted(DERIVED_OF_TRACE & theirs.keys() - ours.keys()) if in_store else ():
-        if not _is_made_of_spans(key, theirs[key], target.facets.get("spans") or ()):
-            continue
-        found.append(Difference(key, State.EXPECTED, "trace.metadata.derived", None, theirs.pop(key)))
-    called = ours.get(ENDPOINT_KEY)
-    if called is not None and "gateway_endpoint" in links.known:
-        ours[ENDPOINT_KEY] = links.of("gateway_endpoint").get(called, called)
-    elif called is not None and called != theirs.get(ENDPOINT_KEY):
-        note = "the gateway's endpoints were not read"
-        told = ours.pop(ENDPOINT_KEY), theirs.pop(ENDPOINT_KEY, None)
-        found.append(Difference(ENDPOINT_KEY, State.UNVERIFIED, "trace.metadata", *told, note))
-    return found + compare_mappings(ours, theirs, "trace.metadata")
-
-
-def _is_made_of_spans(key: str, value: object, spans: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether MLflow can have made a key of a trace's metadata of what stands in its spans."""
-    attributes = [span.get("attributes") or {} for span in spans]
-    if key in TAKEN_OF:
-        return any(str(item) == value for one in attributes for name, item in one.items() if name in TAKEN_OF[key])
-    # a span whose ancestor has one is not added, where the server knows that in time: never more than all together
-    parts = [one[SUMS_OF[key]] for one in attributes if isinstance(one.get(SUMS_OF[key]), Mapping)]
-    total = or_text(value)
-    return (
-        isinstance(total, Mapping)
-        and bool(parts)
-        and all(
-            isinstance(count, int | float)
-            and 0
-            <= count
-            <= (1 + _ROUNDED) * sum(one for part in parts if isinstance(one := part.get(name), int | float))
-            for name, count in total.items()
-        )
-    )
 
 
 def _schema(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
@@ -373,7 +333,7 @@ _OWN: Mapping[tuple[str, str], Comparer] = {
     ("trace", "prompts"): _prompts,
     ("trace", "spans"): compare_spans,
     ("trace", "assessments"): compare_assessments,
-    ("trace", "metadata"): _metadata,
+    ("trace", "metadata"): compare_metadata,
 }
 _BY_STRATEGY: Mapping[Strategy, Callable[[Facet, Entity, Entity, ObjectLinks], list[Difference]]] = {
     "value": _value,

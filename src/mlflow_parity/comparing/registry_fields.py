@@ -19,7 +19,7 @@ from mlflow_parity.kinds.conventions.copy_places import is_relative, same_place
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import ObjectLinks
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 
 from mlflow_parity.comparing.trees import parses
 from mlflow_parity.core.records import ArtifactTree, Resolved
@@ -44,13 +44,17 @@ def experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, ru
     wanted = {links.experiments.get(one, "") for one in mine - dead}
     # an id that is on no experiment of the source, or in its trash, may be that of its copy, go, or stay: but not where
     # it is the id of the copy of another one
-    others = set(links.experiments.values())
-    kept = {links.experiments.get(one, "" if one in others else one) for one in dead}
-    if wanted <= copies and copies - wanted <= kept:
+    kept = {links.experiments.get(one, one) for one in dead}
+    if wanted <= copies and copies - wanted <= kept - _taken(copies & dead, links.experiments):
         if ours == theirs:
             return []
         return [Difference(EXPERIMENTS_TAG, State.EXPECTED, f"{rule}.experiments", ours, theirs)]
     return [Difference(EXPERIMENTS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these experiments")]
+
+
+def _taken(gone: Set[str], pairs: Mapping[str, str]) -> set[str]:
+    """Return which ids of objects that are gone are those of other ones' copies on the target."""
+    return {copy for one, copy in pairs.items() if copy in gone and one not in gone} if gone else set()
 
 
 def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
@@ -72,7 +76,8 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
     lost = [one for one in mine if one not in pairs and links.stage("model_version", one) == "active"]
     gone = [one for one in mine if one not in pairs and links.stage("model_version", one) == "gone"]
     wanted, named = Counter(pairs.get(one, one) for one in mine) - Counter(gone), Counter(copies)
-    if lost or wanted - named or named - wanted - Counter(gone):
+    taken = _taken(set(gone) & named.keys(), pairs) - wanted.keys()
+    if lost or wanted - named or named - wanted - Counter(one for one in gone if one not in taken):
         return [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs, "not the copies of these versions")]
     return [] if ours == theirs else [Difference(VERSIONS_TAG, State.EXPECTED, f"{rule}.versions", ours, theirs)]
 
@@ -262,12 +267,13 @@ def _foreign(source: Entity, theirs: str, links: ObjectLinks) -> str:
 def _another(source: Entity, ours: str, theirs: str, links: ObjectLinks) -> str:
     """Say which run or logged model it should name where the source names its own and the copy another one's."""
     for kind, pattern in (("run", _RUN_IDS), ("logged_model", _MODEL_IDS)):
-        mine = source.facets.get(kind)
-        wanted = links.of(kind).get(mine or "")
-        fitting = {wanted, *(links.runs.copies if kind == "run" else links.copies.get(kind, {})).get(mine or "", ())}
+        further = links.runs.copies if kind == "run" else links.copies.get(kind, {})
+        pairs = links.of(kind)
+        own = {one for one in (source.facets.get(kind), *pattern.findall(ours)) if one and one in ours and one in pairs}
+        fitting = {copy for one in own for copy in (pairs[one], *further.get(one, ()))}
         named = set(pattern.findall(theirs))
-        if mine and wanted and mine in ours and named and not named & fitting:
-            return f"names another {singular_of(kind)}: the copy of its own is {wanted}"
+        if own and named and not named & fitting:
+            return f"names another {singular_of(kind)}: the copy of its own is {' or '.join(sorted(fitting))}"
     return ""
 
 

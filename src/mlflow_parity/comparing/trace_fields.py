@@ -6,15 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from mlflow_parity.comparing.difference import Difference, compare_json, compare_multisets, same
+from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets, same
 from mlflow_parity.core.identity.digests import digest
-from mlflow_parity.core.records import Entity
+from mlflow_parity.core.json_text import or_text
+from mlflow_parity.core.records import ENDPOINT_KEY, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.conventions.attachments import referring
-from mlflow_parity.kinds.trace import DERIVED, IN_STORE, SPANS_LOCATION, size_stat
+from mlflow_parity.kinds.trace import DERIVED, DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF, size_stat
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.links import ObjectLinks
+    from mlflow_parity.comparing.links import Links, ObjectLinks
+
+#: By how much sums of the same floats may differ.
+_ROUNDED = 1e-9
+_FINALIZED = "mlflow.trace.infoFinalized"
 
 
 def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:
@@ -144,7 +149,11 @@ def _in_places(
     looks = _looks(by_id, children)
     for siblings in children.values():
         siblings.sort(key=lambda one: (by_id[one].get("start_ns") or 0, by_id[one].get("name") or "", looks[one]))
-    reached = [(span_id, str(n)) for n, span_id in enumerate(children.get(None, []), 1)]
+    # one whose parent is in another process's trace is no root
+    reached = [
+        (span_id, f"{'^' if by_id[span_id].get('parent_id') else ''}{n}")
+        for n, span_id in enumerate(children.get(None, []), 1)
+    ]
     while reached:
         span_id, place = reached.pop()
         yield by_id.pop(span_id), place
@@ -190,7 +199,7 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
         return [Difference("name", State.UNVERIFIED, rule, named[0], named[1], note)]
     found = compare_multisets(
         "",
-        judged(ours, source, same_spans, links.of("run"), issues),
+        judged(ours, source, same_spans, _Copies(links.runs), issues),
         judged(theirs, target, same_spans, {}, None if issues is None else {}),
         rule,
         "name",
@@ -198,6 +207,19 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
     return found
+
+
+class _Copies(dict[str, str]):
+    """The copies of runs by their ids; a live run without one is named so."""
+
+    def __init__(self, runs: Links) -> None:
+        super().__init__()
+        self._runs = runs
+
+    def get(self, run: str, otherwise: Any = None) -> Any:
+        if self._runs.known.get(run) == "active":
+            otherwise = f"{run}, which has no copy"
+        return self._runs.pairs.get(run, otherwise)
 
 
 def _stamps(items: list[dict[str, Any]]) -> list[str]:
@@ -247,3 +269,46 @@ def _places(spans: Sequence[Mapping[str, Any]], trace: str) -> dict[str, str]:
 def nameless(spans: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return spans in which no reference to an attachment names a trace."""
     return [referring(span, lambda _: "") for span in spans]
+
+
+def compare_metadata(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Compare what a trace tells of itself; a server that takes its spans in may tell more."""
+    ours, theirs = dict(source.facets.get("metadata") or {}), dict(target.facets.get("metadata") or {})
+    found = []
+    if _FINALIZED not in ours and theirs.get(_FINALIZED) == "true":
+        del theirs[_FINALIZED]
+        found.append(Difference(_FINALIZED, State.EXPECTED, "trace.metadata.finalized", None, "true"))
+    in_store = all((one.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE for one in (source, target))
+    for key in sorted(DERIVED_OF_TRACE & theirs.keys() - ours.keys()) if in_store else ():
+        if not _is_made_of_spans(key, theirs[key], target.facets.get("spans") or ()):
+            continue
+        found.append(Difference(key, State.EXPECTED, "trace.metadata.derived", None, theirs.pop(key)))
+    called = ours.get(ENDPOINT_KEY)
+    if called is not None and "gateway_endpoint" in links.known:
+        ours[ENDPOINT_KEY] = links.of("gateway_endpoint").get(called, called)
+    elif called is not None and called != theirs.get(ENDPOINT_KEY):
+        note = "the gateway's endpoints were not read"
+        told = ours.pop(ENDPOINT_KEY), theirs.pop(ENDPOINT_KEY, None)
+        found.append(Difference(ENDPOINT_KEY, State.UNVERIFIED, "trace.metadata", *told, note))
+    return found + compare_mappings(ours, theirs, "trace.metadata")
+
+
+def _is_made_of_spans(key: str, value: object, spans: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether MLflow can have made a key of a trace's metadata of what stands in its spans."""
+    attributes = [span.get("attributes") or {} for span in spans]
+    if key in TAKEN_OF:
+        return any(str(item) == value for one in attributes for name, item in one.items() if name in TAKEN_OF[key])
+    # a span whose ancestor has one is not added, where the server knows that in time: never more than all together
+    parts = [one[SUMS_OF[key]] for one in attributes if isinstance(one.get(SUMS_OF[key]), Mapping)]
+    total = or_text(value)
+    return (
+        isinstance(total, Mapping)
+        and bool(parts)
+        and all(
+            isinstance(count, int | float)
+            and 0
+            <= count
+            <= (1 + _ROUNDED) * sum(one for part in parts if isinstance(one := part.get(name), int | float))
+            for name, count in total.items()
+        )
+    )

@@ -11,7 +11,7 @@ from mlflow_parity.comparing.difference import Difference, Outcome, outcome
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.identity.keys import ObjectKey, RunKey
 from mlflow_parity.core.locations import VARIABLE
-from mlflow_parity.core.records import Experiment
+from mlflow_parity.core.records import NOTE_TAG, Experiment
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import BY_NAME
 from mlflow_parity.pairing.matching import Pair, Pairing
@@ -216,10 +216,12 @@ def is_default(experiment: Experiment) -> bool:
 
 def surplus_experiment(experiment: Experiment, held: Held, note: str, kind: State) -> Iterator[Outcome]:
     """Yield the row of a target experiment that is no source experiment's copy, or one too many (``kind``)."""
-    if is_default(experiment) and held.nothing and not held.unknown:
+    # MLflow's own tags may be on it; a note or another tag is somebody's
+    bare = all(key.startswith("mlflow.") and key != NOTE_TAG for key in experiment.tags)
+    if is_default(experiment) and held.nothing and not held.unknown and bare:
         difference = Difference("", State.EXPECTED, f"{_RULE}.default", note="every server makes it")
     else:
-        state = State.UNVERIFIED if is_default(experiment) and held.nothing else kind
+        state = State.UNVERIFIED if is_default(experiment) and held.nothing and bare else kind
         difference = Difference("", state, _RULE, target=_described(experiment), note=f"{note}; {held}")
     name, state = experiment.name, difference.state
     row = Row(name, "experiment", name, None, experiment.experiment_id, "presence", state)

@@ -29,8 +29,9 @@ EXPERIMENT = Kind(
                 "presence.default",
                 "an empty Default experiment on the target",
                 "Every server makes it at its first start.",
-                "named Default, id 0, without runs, logged models, traces and scorers; the source has none in "
-                "scope (a deleted one is in scope with --parity-include-deleted only)",
+                "named Default, id 0, without runs, logged models, traces and scorers, and without a note or tags but "
+                "MLflow's own; the source has none in scope (a deleted one is in scope with --parity-include-deleted "
+                "only)",
             ),
             expected(
                 "id",

@@ -32,7 +32,7 @@ PROMPT = Kind(
                 "tag _mlflow_experiment_ids",
                 "The server lists in it the experiments in which the prompt was used, by its own ids.",
                 "the tag lists the copies of the same experiments, and no other; one that is gone, or deleted "
-                "and not in scope, may stay or go",
+                "and not in scope, may go, or stay where its id is not that of another one's copy",
             ),
         ),
         *WITH_VERSIONS,
@@ -65,7 +65,7 @@ PROMPT_VERSION = Kind(
                 "tag _mlflow_experiment_ids",
                 "The server lists in it the experiments in which the version was used, by its own ids.",
                 "the tag lists the copies of the same experiments, and no other; one that is gone, or deleted "
-                "and not in scope, may stay or go",
+                "and not in scope, may go, or stay where its id is not that of another one's copy",
             ),
         ),
         value("model_config", "model configuration", "Verbatim."),

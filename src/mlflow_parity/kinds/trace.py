@@ -100,7 +100,8 @@ TRACE = Kind(
                 "tags.place",
                 "tags mlflow.artifactLocation, mlflow.trace.archiveLocation, mlflow.trace.spansLocation",
                 "Where the server keeps the spans, its archive of traces included, is its own business.",
-                "the copy's place is in no place of the source or of another copy, and on no other server",
+                "the copy has a place for its files (an archive may go), and it is in no place of the source or of "
+                "another copy, and on no other server",
             ),
             expected(
                 "tags.spans",
