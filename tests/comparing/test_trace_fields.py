@@ -202,6 +202,7 @@ def _judged(ours: Any, theirs: Any, spans: tuple[Any, Any] = ((), ()), **known: 
 
 
 FEEDBACK = "trace.assessments"
+LATEST = "the assessment has its id still, and was made at another time: another one may be the latest"
 #: A run of the source that has no copy.
 ALONE = "5" * 32
 UNREAD = "which issues are referred to nobody can tell: they were not read"
@@ -217,7 +218,9 @@ def _bare(one: dict[str, Any]) -> dict[str, Any]:
         (None, None, []),
         ([_said()], [_said()], []),
         ([_said()], [_said("b")], [("ids, times", "expected", f"{FEEDBACK}.ids", ["a 1 1"], ["b 1 1"], "")]),
-        ([_said()], [_said(created=2)], [("ids, times", "expected", f"{FEEDBACK}.ids", ["a 1 1"], ["a 2 1"], "")]),
+        ([_said()], [_said(created=2)], [("good: created", "mismatch", FEEDBACK, 1, 2, LATEST)]),
+        ([_said()], [_said(created=None)], [("good: created", "mismatch", FEEDBACK, 1, None, LATEST)]),
+        ([_said()], [_said("b", created=2)], [("ids, times", "expected", f"{FEEDBACK}.ids", ["a 1 1"], ["b 2 1"], "")]),
         ([_said()], [_said(updated=2)], [("ids, times", "expected", f"{FEEDBACK}.ids", ["a 1 1"], ["a 1 2"], "")]),
         ([_said("a"), _said("b", value=2)], [_said("b", value=2), _said("a")], []),
         ([_said()], [_said(value=2)], [("good: value", "mismatch", FEEDBACK, 1, 2, "")]),

@@ -144,6 +144,7 @@ _FAULTS = (
     _assessment("judge", "source_type = 'CODE'", Found("assessments", "wanted: source: type")),
     _assessment("span", "span_id = '00000000000000aa'", Found("assessments", "wanted: span_id")),
     _assessment("valid", "valid = 0", Found("assessments", "wanted: valid")),
+    _assessment("created", "created_timestamp = created_timestamp + 1", Found("assessments", "wanted: created")),
     _link("of-no-trace", "source_type = 'x'", Found("run_links", "<run>", "missing")),
     _link("to-no-run", "destination_type = 'x'", Found("run_links", "<run>", "missing")),
     Fault("trace-run-link-moved", "trace", "the link to a run is another trace's", _to_another_trace,
@@ -244,10 +245,10 @@ _RESTORED = (
               "'mlflow-artifacts:/x') WHERE model_id = :model"), (Found("files", "artifact_uri"),
                *(Found("files", path, "missing")
                  for path in ("MLmodel", "code/model_loader.py", "weights.bin", "which.txt")))),
-    *(Fault(f"assessment-{word}-restored", "trace", f"{word} of an assessment one millisecond later",
-            sql(f"UPDATE assessments SET {column} = {column} + 1 WHERE trace_id = :trace AND name = 'wanted'"),
-            (Found("assessments", "ids, times"),))
-      for word, column in (("created", "created_timestamp"), ("updated", "last_updated_timestamp"))),
+    Fault("assessment-updated-restored", "trace", "updated of an assessment one millisecond later",
+          sql("UPDATE assessments SET last_updated_timestamp = last_updated_timestamp + 1 WHERE trace_id = :trace "
+              "AND name = 'wanted'"),
+          (Found("assessments", "ids, times"),)),
     Fault("spans-row-restored", "trace", "the row of a span is gone",
           sql("DELETE FROM spans WHERE trace_id = :trace AND name = 'grandchild'"),
           (Found("spans", "grandchild (<span>)", "missing"),)),

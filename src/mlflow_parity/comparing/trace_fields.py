@@ -204,9 +204,30 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
         rule,
         "name",
     )
+    if not found:
+        found = _made_at(ours, theirs)
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
     return found
+
+
+def _made_at(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """Compare when assessments that kept their ids were made: MLflow keeps it, and it tells which is the latest."""
+    copies = {one["id"]: one for one in theirs}
+    pairs = [(one, copies[one["id"]]) for one in ours if one["id"] in copies]
+    note = "the assessment has its id still, and was made at another time: another one may be the latest"
+    return [
+        Difference(
+            f"{one['name']}: created",
+            State.MISMATCH,
+            "trace.assessments",
+            one.get("created"),
+            copy.get("created"),
+            note,
+        )
+        for one, copy in pairs
+        if one.get("created") != copy.get("created")
+    ]
 
 
 class _Copies(dict[str, str]):

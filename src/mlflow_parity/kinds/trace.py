@@ -260,8 +260,8 @@ TRACE = Kind(
             expected(
                 "assessments.ids",
                 "assessment ids and times",
-                "The server gives them.",
-                "everything else in the assessments is equal",
+                "A tool that makes assessments anew has no say in their ids and times.",
+                "everything else in the assessments is equal; one that kept its id was made at the same time",
             ),
         ),
         other(
