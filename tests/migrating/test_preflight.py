@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from support.seed_objects import seed_objects
 from support.servers import FreshServer, emptied, server_of
 
 from mlflow_parity.audit.renames import Renames
+from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.notice import LEVELS, notices_text
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.migrating.journal import Journal
@@ -330,6 +331,7 @@ def test_what_this_migration_made_is_taken_up_again(source: Source, fresh_server
     journal.begin("experiment", source.experiment, name="objects")
     journal.created("experiment", source.experiment, made)
     journal.begin("experiment", source.other, name="other")
+    journal.note("making", "experiment", source.other)
     found = look(tmp_path, *between(source.server.uri, target.uri), journal=journal)
     assert codes(found) == {("note", "target.resumed"), ("note", "source.webhooks")}
     journal.begin("registered_model", "churn", name="churn")
@@ -353,6 +355,19 @@ def test_what_this_migration_made_is_taken_up_again(source: Source, fresh_server
     journal.bind(source="http://another")
     assert ("error", "journal") in codes(look(tmp_path, *between(source.server.uri, target.uri), journal=journal))
     journal.close()
+
+
+def test_what_was_refused_is_not_taken_for_ours(source: Source, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """The target refused it, and its own team made one of the name since: that is told as with an empty journal."""
+    target = fresh_server()
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        journal.begin("registered_model", "churn", name="churn")
+        with suppress(RequestRefused), journal.making("registered_model", "churn"):
+            raise RequestRefused("no right to make models", status=403)
+        Seeder(target.uri).call("POST", "registered-models/create", {"name": "churn"})
+        found = look(tmp_path, *between(source.server.uri, target.uri), journal=journal)
+    assert ("error", "target.same-name") in codes(found)
+    assert "'churn'" in text(found, "target.same-name")
 
 
 # --- disk, names, scope

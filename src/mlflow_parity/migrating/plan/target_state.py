@@ -77,7 +77,8 @@ def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, st
     """Return new name → source id of what was being made when the migration was killed."""
     if journal is None:
         return {}
-    entries = (entry for entry in journal.entries(kind=kind) if entry.target_id is None)
+    # what was refused, or never asked for, was not made: one of that name is somebody else's
+    entries = (entry for entry in journal.entries(kind=kind) if entry.target_id is None and entry.ours)
     return {planned_name(renames, kind, entry.name): entry.source_id for entry in entries}
 
 
