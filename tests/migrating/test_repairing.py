@@ -15,9 +15,11 @@ import requests
 from support.copied import audited
 from support.exported import export_from
 from support.importer import Migration
+from support.looking import between, look, text
 from support.proxy import Exchange, Fault, proxying
 from support.seed import Seeder, pairs
 from support.seed_objects import Objects, seed_objects
+from support.seed_traces import trace
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProblem
@@ -272,6 +274,19 @@ def test_only_what_can_be_made_whole_is_made_anew(moved: Moved) -> None:
     assert [file["path"] for file in listed if not file["is_dir"]] == ["notes.txt"]
     tags = there.call("GET", "runs/get", {"run_id": after[runs["nameless"]]})["run"]["data"]["tags"]
     assert "went" not in {tag["key"] for tag in tags}
+
+
+def test_a_default_with_traces_of_others_is_theirs(moved: Moved) -> None:
+    """It holds no run, and is deleted on the source: it is told before, and stays alive."""
+    for server in (moved.seed, moved.there):
+        trace(server, "0", "asked")
+    moved.seed.call("POST", "experiments/delete", {"experiment_id": "0"})
+    found = look(moved.folder, *between(moved.source.uri, moved.target.uri), "--include-deleted")
+    assert "'Default'" in text(found, "target.same-name")
+    moved.bring()
+    assert "was on the target before" in str(moved.reasons("experiment")["0"])
+    there = moved.there.call("GET", "experiments/get", {"experiment_id": "0"})["experiment"]
+    assert there["lifecycle_stage"] == "active"
 
 
 class _Late:

@@ -200,6 +200,19 @@ class ServerReader(RunReader):
         for page in self.runs(experiment_id):
             yield from (run.run_id for run in page)
 
+    def is_empty(self, experiment_id: str) -> bool:
+        """Whether an experiment holds nothing at all: no run, logged model, trace or scorer.
+
+        Raises:
+            ReadError: when a list cannot be read.
+        """
+        lists = (
+            self.runs(experiment_id),
+            self.trace_infos(experiment_id),
+            self.experiment_objects(experiment_id, ("logged_model", "scorer")),
+        )
+        return not any(batch for batches in lists for batch in batches)
+
     def trace_infos(self, experiment_id: str) -> Generator[list[Entity], None, None]:
         """Traces of an experiment without their spans, in pages, each once.
 

@@ -96,10 +96,10 @@ def _present(reader: ServerReader, experiments: Sequence[Experiment]) -> tuple[d
 
     if present["experiment"].get(_DEFAULT) == "Default":
         try:
-            if not any(reader.runs(_DEFAULT)):
+            if reader.is_empty(_DEFAULT):
                 del present["experiment"][_DEFAULT]
         except ReadError as error:
-            failed("runs", error)
+            failed("experiment Default", error)
     for kind in ("registered_model", "prompt"):
         present[kind] = {}
         try:

@@ -152,7 +152,7 @@ def _create(context: Import, experiment: Experiment, name: str, tags: Mapping[st
         # every server has made it for itself
         there = find()
         if there is not None:
-            return there, bool(there.tags) or any(context.reader.runs(there.experiment_id))
+            return there, bool(there.tags) or not context.reader.is_empty(there.experiment_id)
     for some in (tags, {SOURCE_EXPERIMENT_TAG: experiment.experiment_id}):
 
         def made(answer: Mapping[str, Any], some: Mapping[str, str] = some) -> Experiment:
