@@ -289,6 +289,28 @@ def test_a_default_with_traces_of_others_is_theirs(moved: Moved) -> None:
     assert there["lifecycle_stage"] == "active"
 
 
+def test_an_id_that_was_given_again_is_not_ours(moved: Moved) -> None:
+    """Our experiment was purged, and SQLite gave its id to the next one: that is told, and left as it is."""
+    experiment = moved.seed.experiment("ours")
+    moved.bring()
+    copy = moved.ids("experiment")[experiment]
+    # as `mlflow gc` does
+    for table in ("experiment_tags", "experiments"):
+        moved.sql(moved.target, f"DELETE FROM {table} WHERE experiment_id = ?", copy)
+    assert moved.there.experiment("the team's", {"owner": "team"}) == copy
+    with closing(Journal(moved.folder / "journal.sqlite")) as journal:
+        found = look(moved.folder, *between(moved.source.uri, moved.target.uri), journal=journal)
+    assert repr(copy) in text(found, "target.gone")
+    moved.seed.call("POST", "experiments/delete", {"experiment_id": experiment})
+    moved.bring()
+    there = moved.there.call("GET", "experiments/get", {"experiment_id": copy})["experiment"]
+    assert (there["name"], there["lifecycle_stage"]) == ("the team's", "active")
+    assert there["tags"] == pairs({"owner": "team"})
+    again = moved.there.call("GET", "experiments/get-by-name", {"experiment_name": "ours"})["experiment"]
+    assert again["experiment_id"] == moved.ids("experiment")[experiment]
+    assert again["lifecycle_stage"] == "deleted"
+
+
 class _Late:
     """Answers for a gateway that gave up, and lets the server hear of the request later."""
 

@@ -13,6 +13,7 @@ from mlflow_parity.core.text import counted, listed
 from mlflow_parity.kinds import of_family, plural_of
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name
+from mlflow_parity.migrating.write.objects.experiments import is_copy
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -44,6 +45,7 @@ def examine(
     present, found = _present(reader, experiments)
     made = {kind: {} if journal is None else journal.ids(kind) for kind in present}
     ours = {kind: set(ids.values()) for kind, ids in made.items()}
+    others = _given_again(experiments, journal)
     marked = {one.experiment_id: one.tags.get(SOURCE_EXPERIMENT_TAG) for one in experiments}
     foreign: dict[str, dict[str, str]] = {}
     for kind, objects in present.items():
@@ -51,11 +53,14 @@ def examine(
         foreign[kind] = {
             identity: name
             for identity, name in objects.items()
-            if identity not in ours[kind]
+            if (identity not in ours[kind] or (kind == "experiment" and identity in others))
             and not (name in begun and (kind != "experiment" or marked[identity] == begun[name]))
         }
     # an empty ``Default`` is there, too
-    there = {**present, "experiment": {one.experiment_id: one.name for one in experiments}}
+    there = {
+        **present,
+        "experiment": {one.experiment_id: one.name for one in experiments if one.experiment_id not in others},
+    }
     found += _resumed(there, ours, _gone_on_both(made, there, planned if whole else None))
     trash = {one.experiment_id: one.name for one in experiments if one.lifecycle_stage == "deleted"}
     for kind, objects in foreign.items():
@@ -71,6 +76,14 @@ def examine(
         counts = listed({plural_of(kind): len(objects) for kind, objects in foreign.items()})
         found.append(Notice("note", "target.others", f"the target holds {counts} that this migration did not make"))
     return found
+
+
+def _given_again(experiments: Sequence[Experiment], journal: Journal | None) -> set[str]:
+    """Return the ids that were those of our experiments, which are gone for good, and are those of others now."""
+    if journal is None:
+        return set()
+    known = ((one, journal.of_target("experiment", one.experiment_id)) for one in experiments)
+    return {one.experiment_id for one, entry in known if entry is not None and not is_copy(one, entry)}
 
 
 def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, str]:

@@ -14,7 +14,7 @@ from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.linking import LOGGED_MODELS, REGISTRY, RUNS
 from mlflow_parity.migrating.write.moving import ALL, TargetIndex, Visit, Writing, bring
 from mlflow_parity.migrating.write.objects.evaluation_datasets import EVALUATION_DATASETS
-from mlflow_parity.migrating.write.objects.experiments import EXPERIMENTS
+from mlflow_parity.migrating.write.objects.experiments import EXPERIMENTS, is_copy
 from mlflow_parity.migrating.write.objects.gateway import GATEWAY
 from mlflow_parity.migrating.write.objects.mcp_servers import MCP_SERVERS
 from mlflow_parity.migrating.write.objects.reviews import REVIEWS
@@ -123,11 +123,11 @@ def apply_lifecycle(context: Import) -> None:
     """
     if not context.include_deleted:
         return
-    stages = {one.experiment_id: one.lifecycle_stage for one in context.reader.experiments()}
+    there = {one.experiment_id: one for one in context.reader.experiments() if one.lifecycle_stage == "active"}
     for experiment in context.experiments:
         entry = context.journal.entry("experiment", experiment.experiment_id)
         target = None if entry is None else entry.target_id
-        if entry is None or target is None or stages.get(target) != "active":
+        if entry is None or target is None or target not in there or not is_copy(there[target], entry):
             continue
         try:
             if experiment.lifecycle_stage == "deleted" and entry.ours:

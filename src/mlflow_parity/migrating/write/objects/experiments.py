@@ -13,6 +13,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
 from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.drafts import experiment_source_tags
+from mlflow_parity.migrating.journal import Entry
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.exported import stages
 from mlflow_parity.migrating.write.importing import Import, Problems
@@ -36,7 +37,7 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
         context,
         Key("experiment", source_id, "", name),
         lambda: digest([asdict(experiment), name]).hex(),
-        lambda ending: _write(context, experiment, name, ending.problems),
+        lambda ending: _write(context, experiment, name, ending.problems, ending.before),
         counts={},
     )
     target = context.journal.target("experiment", source_id)
@@ -66,23 +67,39 @@ def work_left(context: Import, experiment: Experiment) -> bool:
     )
 
 
-def _write(context: Import, experiment: Experiment, name: str, problems: Problems) -> None:
-    """Make the experiment or find it, and set its tags."""
-    tags = all_tags(experiment)
-    known = context.journal.target("experiment", experiment.experiment_id)
+def is_copy(found: Experiment, entry: Entry) -> bool:
+    """Whether a target experiment is still the one that the journal knows by its id.
+
+    SQLite gives the id of the newest again, once that was purged. Ours has a mark; where people removed that, its name
+    tells. What was adopted has none.
+    """
+    marked = found.tags.get(SOURCE_EXPERIMENT_TAG) == entry.source_id
+    return not entry.ours or marked or found.name == entry.name
+
+
+def _write(context: Import, experiment: Experiment, name: str, problems: Problems, before: Entry | None = None) -> None:
+    """Make the experiment or find it, and set its tags; ``before`` is what the journal knew of it."""
+    tags, journal = all_tags(experiment), context.journal
+    entry = before or journal.entry("experiment", experiment.experiment_id)
+    known = None if entry is None else entry.target_id
     found = _find(context, known=known) if known is not None else None
+    if found is not None and entry is not None and not is_copy(found, entry):
+        # nothing may be written to it, whatever becomes of this one now
+        journal.forget("experiment", experiment.experiment_id)
+        journal.begin("experiment", experiment.experiment_id, name=name)
+        found = None
     if found is None:
         found, adopted = _create(context, experiment, name, tags)
         if found.lifecycle_stage == "deleted" and not _is_marked(found, experiment):
             raise NotMoved(f"the target has a deleted experiment of this name ({found.experiment_id}); purge or rename")
         if not adopted and name != "Default":
             _check_place(context, name)
-        note = context.journal.adopted if adopted else context.journal.created
+        note = journal.adopted if adopted else journal.created
         note("experiment", experiment.experiment_id, found.experiment_id)
     if found.lifecycle_stage == "deleted":
         _restore(context, found.experiment_id)
     refused = problems.failed
-    if found.name != name and not context.journal.ours("experiment", experiment.experiment_id):
+    if found.name != name and not journal.ours("experiment", experiment.experiment_id):
         refused.append(f"its name {name!r}: the target's is {found.name!r}, and was not made by this migration")
     elif found.name != name:
         context.writer.call("POST", f"{_API}update", {"experiment_id": found.experiment_id, "new_name": name})
@@ -95,7 +112,7 @@ def _write(context: Import, experiment: Experiment, name: str, problems: Problem
                 if error.status in (401, 403, 404) or error.status >= 500:
                     raise
                 refused.append(f"tag {key!r}: {error}")
-    if context.journal.ours("experiment", experiment.experiment_id):
+    if journal.ours("experiment", experiment.experiment_id):
         refused += _remove_tags(context, found, tags)
 
 
