@@ -16,13 +16,14 @@ from support.copied import audited
 from support.exported import export_from
 from support.importer import Migration
 from support.looking import between, look, text
-from support.proxy import Exchange, Fault, proxying
+from support.proxy import Exchange, Fault, proxying, status
 from support.seed import Seeder, pairs
 from support.seed_objects import Objects, seed_objects
 from support.seed_traces import trace
 from support.servers import FreshServer
 
 from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProblem
+from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, gather
@@ -309,6 +310,28 @@ def test_an_id_that_was_given_again_is_not_ours(moved: Moved) -> None:
     again = moved.there.call("GET", "experiments/get-by-name", {"experiment_name": "ours"})["experiment"]
     assert again["experiment_id"] == moved.ids("experiment")[experiment]
     assert again["lifecycle_stage"] == "deleted"
+
+
+def test_a_run_copy_of_others_is_not_ours(moved: Moved) -> None:
+    """It names the same run of the source; ours was refused at first, and is made beside it."""
+    run = moved.seed.run(moved.seed.experiment("one"), "deleted")
+    moved.seed.end(run)
+    moved.seed.delete_run(run)
+    theirs = moved.there.run(
+        moved.there.experiment("one"), "deleted", tags={SOURCE_RUN_TAG: run, "approved.by": "owner"}
+    )
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        line.faults.append(Fault("runs/create", status(403), early=True))
+        moved.bring()
+    assert "status 403" in str(moved.reasons("run")[run])
+    moved.address = moved.target.uri
+    moved.bring()
+    copy = moved.ids("run")[run]
+    assert copy != theirs
+    assert (moved.stage(copy), moved.stage(theirs)) == ("deleted", "active")
+    tags = moved.there.call("GET", "runs/get", {"run_id": theirs})["run"]["data"]["tags"]
+    assert {"key": "approved.by", "value": "owner"} in tags
 
 
 class _Late:

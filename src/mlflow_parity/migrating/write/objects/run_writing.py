@@ -43,7 +43,7 @@ class RunWriter:
     def write(
         self, run: Run, draft: Draft, tree: ArtifactTree, known: str | None, parent: str | None, *, begun: bool
     ) -> Problems:
-        """Write a run of the source; ``known`` is its id on the target, ``begun`` whether it may be there without one.
+        """Write a run of the source; ``known`` is its id on the target, ``begun``: ours may be there without one.
 
         ``parent`` is the parent's id on the target, or the source's where there is no copy.
         Links to logged models are written later, when these are there.
@@ -116,15 +116,16 @@ class RunWriter:
                 doubt=lambda: self._context.journal.doubt("run", run.run_id),
             )
 
-        try:
-            made = create()
-        except RequestRefused as error:
-            left = further(tags)
-            if not (is_taken(error) and left):
-                raise
-            # they are told when the tags are compared with what is there
-            body["tags"] = pairs({key: value for key, value in tags.items() if key not in left})
-            made = create()
+        with self._context.journal.making("run", run.run_id):
+            try:
+                made = create()
+            except RequestRefused as error:
+                left = further(tags)
+                if not (is_taken(error) and left):
+                    raise
+                # they are told when the tags are compared with what is there
+                body["tags"] = pairs({key: value for key, value in tags.items() if key not in left})
+                made = create()
         self._context.journal.created("run", run.run_id, made.run_id)
         return made
 

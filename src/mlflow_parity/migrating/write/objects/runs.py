@@ -118,7 +118,9 @@ class _Importer:
         copy = None if parent is None else context.journal.target("run", parent)
         before = ending.before
         known = None if before is None else before.target_id
-        ending.problems = self._writer.write(run, draft, tree, known, copy or parent, begun=before is not None)
+        # one that names this run, and that no request of ours can have made, is somebody else's copy
+        begun = before is not None and before.ours
+        ending.problems = self._writer.write(run, draft, tree, known, copy or parent, begun=begun)
         named = {model for file in tree.files if file.content is not None for model in model_ids(file.content)}
         ending.waits = (
             (parent is not None and copy is None)
