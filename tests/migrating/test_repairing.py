@@ -370,11 +370,30 @@ def test_what_a_gateway_gave_up_on_may_be_in_the_way(moved: Moved, monkeypatch: 
     with proxying(moved.target.uri) as line:
         moved.address = line.uri
         line.faults.append(Fault("experiments/create", late, early=True))
-        line.faults.append(Fault("experiments/create", second, early=True, after=1))
+        line.faults.append(Fault("experiments/create", second, early=True))
         moved.bring()
         assert [fault.came[""] for fault in line.faults] == [2, 1]
     with closing(Journal(moved.folder / "journal.sqlite")) as journal:
         assert {entry.name: entry.origin for entry in journal.entries(kind="experiment")}["one"] == "made"
+
+
+def test_what_a_gateway_gave_up_on_comes_after_a_refusal(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway refuses the second request for a reason of its own; what the first one made is ours to delete."""
+    experiment = moved.seed.experiment("one")
+    moved.seed.delete_experiment(experiment)
+    late = _Late()
+    monkeypatch.setattr(writing, "LOOKS", (0.0,))
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        line.faults.append(Fault("experiments/create", late, early=True))
+        line.faults.append(Fault("experiments/create", status(403), early=True))
+        moved.bring()
+        assert "status 403" in str(moved.reasons("experiment")[experiment])
+        late.over()
+        moved.bring()
+    assert moved.reasons("experiment") == {}
+    there = moved.there.call("GET", "experiments/get-by-name", {"experiment_name": "one"})["experiment"]
+    assert there["lifecycle_stage"] == "deleted"
 
 
 def test_what_a_gateway_gave_up_on_is_waited_for(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:

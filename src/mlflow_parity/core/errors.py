@@ -76,13 +76,15 @@ class TransportError(ReadError):
 class RequestRefused(ReadError):
     """The server answered with an error.
 
-    ``status`` is the HTTP status, ``code`` MLflow's ``error_code`` (or an empty string).
+    ``status`` is the HTTP status, ``code`` MLflow's ``error_code`` (or an empty string). ``in_doubt``: an earlier try
+    of the same request had no answer, and may have been done all the same.
     """
 
     def __init__(self, message: str, *, status: int, code: str = "", fix: str = "") -> None:
         super().__init__(message, fix=fix)
         self.status = status
         self.code = code
+        self.in_doubt = False
 
 
 class MalformedAnswer(ReadError):

@@ -226,7 +226,7 @@ class Journal:
         except ParityError as error:
             # after any other error it may have been made all the same
             doubtful = isinstance(error, TransportError | MalformedAnswer) or (
-                isinstance(error, RequestRefused) and error.status >= 500
+                isinstance(error, RequestRefused) and (error.in_doubt or error.status >= 500)
             )
             if not doubtful and not earlier:
                 self.note("not-made", kind, source_id)

@@ -110,7 +110,10 @@ class Writer(Session):
                 # a server error may come after the object was made
                 if error.status < 500:
                     # what is in its way may be what an earlier try has made meanwhile
-                    if last is None or (late := find()) is None:
+                    late = None if last is None else find()
+                    if late is None:
+                        # it may come later still, whatever refuses this one: a gateway where a token expired
+                        error.in_doubt = last is not None
                         raise
                     return late
                 last = error
