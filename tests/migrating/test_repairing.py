@@ -29,6 +29,7 @@ from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, gather
 from mlflow_parity.migrating.repair.repairing import ADOPTED, UNMOVABLE, repair
 from mlflow_parity.migrating.write import writing
+from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.snapshot.incomplete import Unread
 from mlflow_parity.standin.servers import Server
@@ -332,6 +333,45 @@ def test_a_run_copy_of_others_is_not_ours(moved: Moved) -> None:
     assert (moved.stage(copy), moved.stage(theirs)) == ("deleted", "active")
     tags = moved.there.call("GET", "runs/get", {"run_id": theirs})["run"]["data"]["tags"]
     assert {"key": "approved.by", "value": "owner"} in tags
+
+
+def test_paused_webhooks_are_enabled_again(moved: Moved) -> None:
+    """Also by a narrower attempt, which reads no webhooks, and by the next after a kill; others' are not paused."""
+    hook = {"url": "https://93.184.215.14/hook", "events": [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]}
+    moved.there.call("POST", "webhooks", {**hook, "name": "theirs"})
+    for name in ("ours", "theirs", "asleep"):
+        made = moved.seed.call("POST", "webhooks", {**hook, "name": name})["webhook"]["webhook_id"]
+    moved.bring()
+
+    def hooks() -> dict[str, str]:
+        found = moved.there.call("GET", "webhooks", {"max_results": 10})["webhooks"]
+        return {one["name"]: one["status"] for one in found}
+
+    assert hooks() == {"ours": "DISABLED", "theirs": "ACTIVE", "asleep": "DISABLED"}
+    active = dict.fromkeys(hooks(), "ACTIVE")
+    for copy in moved.ids("webhook").values():
+        moved.there.call("PATCH", f"webhooks/{copy}", {"status": "ACTIVE"})
+    moved.seed.call("PATCH", f"webhooks/{made}", {"status": "DISABLED"})
+
+    def write(*, killed: bool = False) -> None:
+        importing = Migration(moved.export, moved.address, moved.folder / "journal.sqlite")
+        try:
+            paused = PausedWebhooks(importing.context)
+            paused.__enter__()
+            assert hooks() == {"ours": "DISABLED", "theirs": "ACTIVE", "asleep": "DISABLED"}
+            if not killed:
+                paused.__exit__()
+        finally:
+            importing.close()
+
+    write(killed=True)
+    moved.export, _ = export_from(moved.source.uri, moved.folder, others=False)
+    write()
+    assert hooks() == active
+    # now the source says so
+    moved.export, _ = export_from(moved.source.uri, moved.folder)
+    write()
+    assert hooks() == {**active, "asleep": "DISABLED"}
 
 
 class _Late:

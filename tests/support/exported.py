@@ -20,10 +20,13 @@ def export(server: Server, root: Path, *, include_deleted: bool = True) -> Expor
     return folder
 
 
-def export_from(uri: str, root: Path, *, include_deleted: bool = True) -> tuple[ExportFolder, list[Unread]]:
-    """Export everything; return the folder and what could not be read."""
+def export_from(
+    uri: str, root: Path, *, include_deleted: bool = True, others: bool = True
+) -> tuple[ExportFolder, list[Unread]]:
+    """Export everything, or without ``others`` what experiments hold; return the folder and what could not be read."""
     folder = ExportFolder(root / "export")
     reader: Any = open_reader(parse_location(uri, option="--source-uri"), "source", 4)
+    reader.others = others
     try:
         log = root / "export.log"
         exporter = Exporter(reader, folder, include_deleted=include_deleted, log=log, count=lambda **_: None)

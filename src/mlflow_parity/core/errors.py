@@ -95,6 +95,13 @@ class TooLarge(MalformedAnswer):
     """An answer that is larger than any may be, or a file that is larger than it was listed."""
 
 
+def may_be_done(error: ParityError) -> bool:
+    """Whether a request that ended so may have been done all the same."""
+    if isinstance(error, RequestRefused):
+        return error.in_doubt or error.status >= 500
+    return isinstance(error, TransportError | MalformedAnswer)
+
+
 class NoSpace(ParityError):
     """A file cannot be written because there is no room; whatever is under way ends here, and can be gone on with."""
 

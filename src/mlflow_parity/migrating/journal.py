@@ -16,14 +16,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from mlflow_parity.core.errors import (
-    MalformedAnswer,
-    NoSpace,
-    ParityError,
-    RequestRefused,
-    TransportError,
-    UsageProblem,
-)
+from mlflow_parity.core.errors import NoSpace, ParityError, UsageProblem, may_be_done
 from mlflow_parity.core.local.files import create, make_inside
 
 #: ``begun``: may be on the target, in part; ``done``: whole; ``failed``: to be tried again; ``unmovable``: MLflow's
@@ -202,10 +195,15 @@ class Journal:
                 self._file.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", list(about.items()))
 
     def about(self, key: str) -> str | None:
-        """Return what :meth:`bind` was told."""
+        """Return what :meth:`bind` or :meth:`keep` was told."""
         with self._lock:
             row = self._file.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
+
+    def keep(self, key: str, value: str) -> None:
+        """Note what the next attempt has to know of the migration as a whole, in place of what was noted of it."""
+        with self._lock, _on_disk():
+            self._file.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
 
     # --- what happened
 
@@ -224,11 +222,7 @@ class Journal:
         try:
             yield
         except ParityError as error:
-            # after any other error it may have been made all the same
-            doubtful = isinstance(error, TransportError | MalformedAnswer) or (
-                isinstance(error, RequestRefused) and (error.in_doubt or error.status >= 500)
-            )
-            if not doubtful and not earlier:
+            if not may_be_done(error) and not earlier:
                 self.note("not-made", kind, source_id)
             raise
 

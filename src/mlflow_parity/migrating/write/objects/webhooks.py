@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+from collections.abc import Iterator
 from urllib.parse import quote
 
-from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.errors import ReadError, RequestRefused
+from mlflow_parity.core.records import Entity
 from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import ALL, Task, Writing
@@ -13,33 +15,51 @@ from mlflow_parity.snapshot import SERVER
 
 _WEBHOOKS = "/api/2.0/mlflow/webhooks"
 _ACTIVE, _DISABLED = "ACTIVE", "DISABLED"
+#: What the journal calls the ids of those that are disabled for a while.
+_PAUSED = "paused-webhooks"
 
 
 class PausedWebhooks:
-    """Webhooks of this migration that somebody has enabled since: disabled while it writes, and enabled again."""
+    """Webhooks of ours that somebody has enabled since: disabled while the migration writes, and enabled again.
+
+    The journal keeps which they are: after a kill the next attempt enables them.
+    """
 
     def __init__(self, context: Import) -> None:
         self._context = context
-        self._ids: list[str] = []
 
     def __enter__(self) -> None:
-        ids = set(self._context.journal.ids("webhook").values())
-        if not ids:
+        journal = self._context.journal
+        ours = {entry.target_id for entry in journal.entries(kind="webhook") if entry.ours}
+        if not ours - {None}:
             return
-        for batch in self._context.reader.server_objects("webhook"):
-            for one in batch:
-                if one.entity_id in ids and one.facets["status"] == _ACTIVE:
-                    _set_status(self._context, one.entity_id, _DISABLED)
-                    self._ids.append(one.entity_id)
+        there = (one for batch in self._context.reader.server_objects("webhook") for one in batch)
+        active = [one.entity_id for one in there if one.entity_id in ours and one.facets["status"] == _ACTIVE]
+        self._keep({*self._kept(), *active})
+        for identity in active:
+            _set_status(self._context, identity, _DISABLED)
 
     def __exit__(self, *_: object) -> None:
-        still = _active_copies(self._context)
-        for identity in self._ids:
-            if identity not in still:
-                continue
-            # where the target does not answer it stays disabled, which the account at the end tells
-            with suppress(ReadError):
+        if not (paused := self._kept()):
+            return
+        copies = self._context.journal.ids("webhook")
+        asleep = {copies.get(one.entity_id) for one in _exported(self._context) if one.facets["status"] != _ACTIVE}
+        left = set()
+        for identity in paused - asleep:
+            try:
                 _set_status(self._context, identity, _ACTIVE)
+            except ReadError as error:
+                # where the target does not answer it stays disabled, which the account at the end tells
+                if not (isinstance(error, RequestRefused) and error.status == 404):
+                    left.add(identity)
+        self._keep(left)
+
+    def _kept(self) -> set[str]:
+        return set(json.loads(self._context.journal.about(_PAUSED) or "[]"))
+
+    def _keep(self, identities: set[str]) -> None:
+        if identities != self._kept():
+            self._context.journal.keep(_PAUSED, json.dumps(sorted(identities)))
 
 
 def _set_status(context: Import, identity: str, status: str) -> None:
@@ -47,12 +67,15 @@ def _set_status(context: Import, identity: str, status: str) -> None:
     context.writer.call("PATCH", path, {"webhook_id": identity, "status": status})
 
 
+def _exported(context: Import) -> Iterator[Entity]:
+    """Yield the source's webhooks; none where they were not read."""
+    return every(context.export.snapshot.objects(SERVER), "webhook", chunk=100)
+
+
 def _active_copies(context: Import) -> set[str]:
     """Return the ids of copies of webhooks that are active on the source."""
-    objects, copies = context.export.snapshot.objects(SERVER), context.journal.ids("webhook")
-    if not copies or objects.problem("webhooks") is not None:
-        return set()
-    active = (one for one in every(objects, "webhook", chunk=100) if one.facets["status"] == _ACTIVE)
+    copies = context.journal.ids("webhook")
+    active = (one for one in _exported(context) if one.facets["status"] == _ACTIVE) if copies else ()
     return {copies[one.entity_id] for one in active if one.entity_id in copies}
 
 
