@@ -335,6 +335,31 @@ def test_a_run_copy_of_others_is_not_ours(moved: Moved) -> None:
     assert {"key": "approved.by", "value": "owner"} in tags
 
 
+def test_an_issue_of_a_deleted_experiment_is_tried_again(moved: Moved) -> None:
+    """MLflow takes none in a deleted experiment: that is restored for it, and deleted again."""
+    experiment = moved.seed.experiment("one")
+    body = {"experiment_id": experiment, "name": "slow", "description": "slow answers", "status": "pending"}
+    issue = moved.seed.call("POST", "issues", body, version="3.0")["issue"]["issue_id"]
+    moved.seed.delete_experiment(experiment)
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        # after they were searched for
+        line.faults.append(Fault("/issues", status(403), early=True, after=1))
+        moved.bring()
+    assert "status 403" in str(moved.reasons("issue")[issue])
+    copy = moved.ids("experiment")[experiment]
+
+    def stage() -> str:
+        found = moved.there.call("GET", "experiments/get", {"experiment_id": copy})["experiment"]
+        return str(found["lifecycle_stage"])
+
+    assert stage() == "deleted"
+    moved.address = moved.target.uri
+    moved.bring()
+    assert moved.reasons("issue") == {}
+    assert stage() == "deleted"
+
+
 def test_paused_webhooks_are_enabled_again(moved: Moved) -> None:
     """Also by a narrower attempt, which reads no webhooks, and by the next after a kill; others' are not paused."""
     hook = {"url": "https://93.184.215.14/hook", "events": [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]}

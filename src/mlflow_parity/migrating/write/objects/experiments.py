@@ -13,13 +13,14 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import of_family
 from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
 from mlflow_parity.migrating.exim.drafts import experiment_source_tags
-from mlflow_parity.migrating.journal import Entry
+from mlflow_parity.migrating.journal import Entry, State
 from mlflow_parity.migrating.write.batches import pairs
-from mlflow_parity.migrating.write.exported import stages
+from mlflow_parity.migrating.write.exported import every, stages
 from mlflow_parity.migrating.write.importing import Import, Problems
 from mlflow_parity.migrating.write.moving import Key, Writing, carry
 from mlflow_parity.reading import records
 from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.snapshot import SERVER
 
 _API = "/api/2.0/mlflow/experiments/"
 _CHUNK = 1_000
@@ -47,7 +48,7 @@ def import_experiment(context: Import, experiment: Experiment) -> str | None:
 
 
 def work_left(context: Import, experiment: Experiment) -> bool:
-    """Whether anything in an experiment was not moved yet."""
+    """Whether anything in an experiment, or of the server that belongs to it, was not moved yet."""
 
     def is_left(kind: str, wanted: Sequence[str]) -> bool:
         for first in range(0, len(wanted), _CHUNK):
@@ -60,11 +61,29 @@ def work_left(context: Import, experiment: Experiment) -> bool:
     if is_left("run", stages(context, experiment).column("run_id").to_pylist()):
         return True
     objects = context.export.snapshot.objects(experiment.experiment_id)
-    return any(
+    return _is_named(context, experiment) or any(
         is_left(kind.name, [key.entity_id for key in objects.keys(kind.name)])
         for kind in of_family("experiment")
         if objects.problem(kind.part) is None
     )
+
+
+def _is_named(context: Import, experiment: Experiment) -> bool:
+    """Whether an object of the server that did not come to the target belongs to an experiment, an issue say."""
+    for kind in of_family("server") if context.others else ():
+        if not any(facet.name == "experiment" for facet in kind.sides):
+            continue
+        states: tuple[State, ...] = ("begun", "failed")
+        left = {one.source_id for state in states for one in context.journal.entries(kind=kind.name, state=state)}
+        if not left:
+            continue
+        objects = context.export.snapshot.objects(SERVER)
+        # batch by batch it is read later than this is asked
+        if objects.problem(kind.part) is not None:
+            return True
+        if experiment.experiment_id in (one.facets.get("experiment") for one in every(objects, kind.name, only=left)):
+            return True
+    return False
 
 
 def is_copy(found: Experiment, entry: Entry) -> bool:
