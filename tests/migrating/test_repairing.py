@@ -360,6 +360,30 @@ def test_an_issue_of_a_deleted_experiment_is_tried_again(moved: Moved) -> None:
     assert stage() == "deleted"
 
 
+def test_an_experiment_in_a_wrong_place_is_made_anew(moved: Moved) -> None:
+    """The target gave it a place of another server; what is told helps, and deleting it alone would not."""
+    experiment = moved.seed.experiment("one")
+    moved.sql(
+        moved.target,
+        "CREATE TRIGGER misplaced AFTER UPDATE OF artifact_location ON experiments WHEN NEW.name = 'one' BEGIN "
+        "UPDATE experiments SET artifact_location = 'mlflow-artifacts://elsewhere.invalid:1/1' WHERE name = 'one'; END",
+    )
+    told = "rename this experiment there, or delete and purge it (`mlflow gc`)"
+    moved.bring()
+    assert told in str(moved.reasons("experiment")[experiment])
+    moved.sql(moved.target, "DROP TRIGGER misplaced")
+    found = moved.there.call("GET", "experiments/get-by-name", {"experiment_name": "one"})["experiment"]
+    wrong = found["experiment_id"]
+    moved.there.delete_experiment(wrong)
+    moved.bring()
+    assert told in str(moved.reasons("experiment")[experiment])
+    moved.there.call("POST", "experiments/restore", {"experiment_id": wrong})
+    moved.there.call("POST", "experiments/update", {"experiment_id": wrong, "new_name": "wrong"})
+    moved.bring()
+    assert moved.reasons("experiment") == {}
+    assert moved.ids("experiment")[experiment] != wrong
+
+
 def test_paused_webhooks_are_enabled_again(moved: Moved) -> None:
     """Also by a narrower attempt, which reads no webhooks, and by the next after a kill; others' are not paused."""
     hook = {"url": "https://93.184.215.14/hook", "events": [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]}

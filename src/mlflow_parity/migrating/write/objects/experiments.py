@@ -165,7 +165,8 @@ def _check_place(context: Import, name: str) -> None:
     if why:
         raise NotMoved(
             f"the target gave the new experiment the place {place}: {why}; start the target with a "
-            "--default-artifact-root of its own, and delete this experiment"
+            "--default-artifact-root of its own, and rename this experiment there, or delete and purge it "
+            "(`mlflow gc`): in the trash it keeps its name and place"
         )
 
 
