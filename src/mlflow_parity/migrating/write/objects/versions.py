@@ -90,7 +90,10 @@ class Versions:
             )
 
     def _remove_leftovers(self, one: Container, name: str, present: dict[int, Entity]) -> None:
-        """Delete versions of ours that only took up a number when a kill came."""
+        """Delete versions of ours that only took up a number when a kill came.
+
+        What names the same source version may be somebody else's, unless this migration began to make that version.
+        """
         if not one.versions or (one.is_prompt and not self._context.journal.ours("prompt", one.entity.entity_id)):
             # a prompt version carries no source tags: here it may be somebody else's
             return
@@ -101,9 +104,15 @@ class Versions:
                 continue
             # one of a higher number, made where the source has a gap
             higher = [version for version in one.versions if int(version.facets["number"]) > number]
-            if any(self._is_copy(found, version) for version in higher):
+            if any(self._is_copy(found, version) and self._may_have_made(version) for version in higher):
                 self._delete(name, number)
                 del present[number]
+
+    def _may_have_made(self, version: Entity) -> bool:
+        """Whether this migration sent a request for a version whose end the journal does not know."""
+        journal, which = self._context.journal, (version.kind, version.entity_id)
+        entry = journal.entry(*which)
+        return (entry is not None and entry.ours and entry.target_id is None) or journal.in_doubt(*which)
 
     def _is_copy(self, found: Entity, version: Entity) -> bool:
         if version.kind == "prompt_version":
@@ -128,8 +137,7 @@ class Versions:
             given = {"description": description, "run_id": source.run_id, "model_id": source.model_id}
             given["run_link"] = version.facets.get("run_link")
             body |= {key: value for key, value in given.items() if value}
-            with self._context.journal.making(version.kind, version.entity_id):
-                number = self._create(name, body, version, source)
+            number = self._create(name, body, version, source)
             self._context.journal.created(version.kind, version.entity_id, f"{name}/{number}")
         else:
             self._note(version, f"{name}/{number}")
@@ -183,6 +191,7 @@ class Versions:
     def _create(self, name: str, body: Mapping[str, Any], version: Entity, source: Source) -> int:
         """Make a version with its number; lower ones that are given first are deleted: the source has a gap there."""
         writer, wanted = self._context.writer, int(version.facets["number"])
+        journal, which = self._context.journal, (version.kind, version.entity_id)
 
         def find() -> int | None:
             batches = self._context.reader.registry()
@@ -193,13 +202,15 @@ class Versions:
 
         while True:
             try:
-                number = writer.create(
-                    f"{API}model-versions/create",
-                    body,
-                    find=find,
-                    made=lambda answer: int(answer["model_version"]["version"]),
-                    doubt=lambda: self._context.journal.doubt(version.kind, version.entity_id),
-                )
+                # one that is there already stays ours, whatever is refused after it
+                with journal.making(*which):
+                    number = writer.create(
+                        f"{API}model-versions/create",
+                        body,
+                        find=find,
+                        made=lambda answer: int(answer["model_version"]["version"]),
+                        doubt=lambda: journal.doubt(*which),
+                    )
             except RequestRefused as error:
                 raise self._sources.refused(source, error) from None
             self._highest[name] = number
