@@ -12,8 +12,10 @@ from support.proxy import Fault, proxying, status
 from support.seed import Seeder, pairs
 from support.servers import FreshServer
 
+from mlflow_parity.migrating.write.importing import further_copies
 from mlflow_parity.standin.servers import Server
 
+THEIRS = "s3://theirs/model"
 _FIELD = "mlflow_exim.field."
 
 
@@ -42,6 +44,7 @@ class Ends:
         importing = Whole(folder, uri or self.target.uri, self.folder / "journal.sqlite")
         try:
             importing.run()
+            self.further = list(further_copies(importing.context))
             self.copies = {
                 kind: {entry.source_id: (entry.target_id, entry.origin) for entry in entries}
                 for kind in ("model_version", "prompt_version")
@@ -50,6 +53,12 @@ class Ends:
         finally:
             importing.close()
         return importing
+
+    def migrated(self, name: str, number: int, **told: str) -> None:
+        """Put a version on the target as a migration from elsewhere leaves it."""
+        tags = pairs({_FIELD + key: value for key, value in {"name": name, "version": str(number), **told}.items()})
+        body = {"name": name, "source": THEIRS, "description": "theirs", "tags": tags}
+        self.there.call("POST", "model-versions/create", body)
 
     def found(self, name: str) -> dict[int, Any]:
         """Return the versions of a registered model or prompt of the target by their numbers."""
@@ -69,10 +78,7 @@ def test_versions_that_another_tool_brought_stay(ends: Ends) -> None:
     ends.there.call("POST", "registered-models/create", {"name": "m"})
     for number in (5, 7):
         version = ends.seed.call("GET", "model-versions/get", {"name": "m", "version": str(number)})["model_version"]
-        told = {"name": "m", "version": str(number), "run_id": ends.run,
-                "creation_timestamp": str(version["creation_timestamp"])}  # fmt: skip
-        tags = pairs({_FIELD + key: value for key, value in told.items()})
-        ends.there.call("POST", "model-versions/create", {"name": "m", "source": "s3://theirs/model", "tags": tags})
+        ends.migrated("m", number, run_id=ends.run, creation_timestamp=str(version["creation_timestamp"]))
     assert ends.bring().left == {}
     assert {number: one["source"] for number, one in ends.found("m").items()} == {
         1: "s3://theirs/model",
@@ -95,3 +101,30 @@ def test_numbers_that_were_only_taken_up_go(adopted: bool, ends: Ends) -> None:
     assert ends.bring().left == {}
     assert set(ends.found("m")) == {3}
     assert ends.copies["model_version"] == {"m/3": ("m/3", "made")}
+
+
+@pytest.mark.parametrize("told", [{"creation_timestamp": "111"}, {"run_id": "a" * 32}])
+def test_a_version_of_another_server_is_no_copy(told: dict[str, str], ends: Ends) -> None:
+    """Two servers have a model of one name: the second one's version is made beside that of the first, which stays."""
+    ends.versions("fraud", 1)
+    ends.there.call("POST", "registered-models/create", {"name": "fraud"})
+    ends.migrated("fraud", 1, **told)
+    before = ends.found("fraud")[1]
+    importing = ends.bring()
+    assert importing.left == {}
+    assert (ends.found("fraud")[1], ends.found("fraud")[2]["description"]) == (before, "text 1")
+    assert ends.copies["model_version"] == {"fraud/1": ("fraud/2", "made")}
+    assert ends.further == []
+
+
+def test_a_copy_that_was_found_is_not_ours(ends: Ends) -> None:
+    """It names our version, and may have been brought by somebody else: nothing of it is taken away."""
+    ends.versions("m", 1)
+    ends.there.call("POST", "registered-models/create", {"name": "m"})
+    ends.migrated("m", 1, run_id=ends.run)
+    ends.there.call("POST", "model-versions/set-tag", {"name": "m", "version": "1", "key": "owner", "value": "ops"})
+    for _ in range(2):
+        ends.bring()
+        assert ends.copies["model_version"] == {"m/1": ("m/1", "adopted")}
+        assert {"key": "owner", "value": "ops"} in ends.found("m")[1]["tags"]
+        ends.seed.call("PATCH", "model-versions/update", {"name": "m", "version": "1", "description": "changed"})

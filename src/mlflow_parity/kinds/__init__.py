@@ -96,6 +96,19 @@ def origin(entity: Entity) -> str | None:
     return f"{name}/{version}" if entity.kind == "model_version" and name and version else None
 
 
+def is_copy(found: Entity, version: Entity) -> bool:
+    """Whether the source tags of a model version name this one, and not that of its name and number on another server.
+
+    When it was made and by which run tell, where both sides say so.
+    """
+    tags, facets = found.facets.get("tags") or {}, version.facets
+    wanted = {"creation_timestamp": (facets.get("times") or {}).get("creation"), "run_id": facets.get("run")}
+    said = [(str(value), tags.get(f"{EXIM_PREFIX}field.{key}")) for key, value in wanted.items()]
+    return origin(found) == version.entity_id and all(
+        ours == theirs or ours in ("", "None") or theirs in (None, "", "None") for ours, theirs in said
+    )
+
+
 def origins(entity: Entity) -> str | None:
     """Return the ids of the source objects that its source tags name, hop by hop, a line each."""
     tags = entity.facets.get("tags") or {}

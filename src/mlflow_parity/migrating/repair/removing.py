@@ -12,6 +12,7 @@ from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import REPLACED_TAG, ArtifactTree, Run
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.repair.audit_findings import Damage, Damaged
+from mlflow_parity.migrating.write.importing import copies_among
 from mlflow_parity.migrating.write.objects.logged_models import MARK
 from mlflow_parity.migrating.write.objects.runs import tree_of
 from mlflow_parity.reading import records
@@ -139,11 +140,11 @@ def remove_twins(context: Import, damaged: Damaged) -> None:
         if source is not None and journal.target("logged_model", source) is not None:
             delete(context.writer, "logged_model", copy, "")
     strange = _strange(context, damaged, "model_version")
-    for batch in context.reader.registry() if strange else ():
-        for version in batch:
-            source = origin(version) if version.entity_id in strange else None
-            if source is not None and journal.in_doubt(version.kind, source):
-                delete(context.writer, version.kind, version.entity_id, "")
+    versions = (
+        [one for batch in context.reader.registry() for one in batch if one.entity_id in strange] if strange else []
+    )
+    for version in copies_among(context, [one for one in versions if journal.in_doubt(one.kind, origin(one) or "")]):
+        delete(context.writer, version.kind, version.entity_id, "")
 
 
 def _strange(context: Import, damaged: Damaged, kind: str) -> set[str]:

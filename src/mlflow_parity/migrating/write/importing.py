@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mlflow_parity.core.errors import NotMoved
 from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
-from mlflow_parity.kinds import content, natural, origin
+from mlflow_parity.kinds import content, is_copy, natural, origin
+from mlflow_parity.migrating.write.exported import every
+from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -109,7 +111,28 @@ def further_copies(context: Import) -> Iterator[tuple[Entry, str]]:
         if runs:
             yield from _further(context, "logged_model", _models(context, experiment), key_of_model)
         yield from _further(context, "trace", lambda one=experiment: reader.trace_infos(one), _told)  # type: ignore[misc]
-    yield from _further(context, "model_version", reader.registry, origin)
+    strange = [
+        version
+        for version, entry in _with_entries(context, "model_version", reader.registry)
+        if entry is None and origin(version) is not None
+    ]
+    entries = journal.some("model_version", (str(origin(version)) for version in strange))
+    for version in copies_among(context, strange):
+        known = entries.get(str(origin(version)))
+        if known is not None and known.target_id is not None:
+            yield known, version.entity_id
+
+
+def copies_among(context: Import, found: Sequence[Entity]) -> list[Entity]:
+    """Return those of some model versions of the target that are no copies of another server's versions.
+
+    Of what the export does not have any more, name and number have to do.
+    """
+    if not found:
+        return []
+    objects, named = context.export.snapshot.objects(SERVER), {str(origin(version)) for version in found}
+    sources = {one.entity_id: one for one in every(objects, "model_version", only=named)}
+    return [one for one in found if (source := sources.get(str(origin(one)))) is None or is_copy(one, source)]
 
 
 def _runs(context: Import, experiment: str) -> Iterator[tuple[Entry, str]]:
@@ -132,16 +155,11 @@ def _models(context: Import, experiment: str) -> Listing:
 
 def _further(context: Import, kind: str, listing: Listing, key: Key) -> Iterator[tuple[Entry, str]]:
     """Yield what is like one of ours and is not ours; the list is read again only where something is not ours."""
-    journal = context.journal
     strange: dict[Hashable, list[str]] = defaultdict(list)
     for entity, entry in _with_entries(context, kind, listing):
         if entry is None and (told := key(entity)) is not None:
             strange[told].append(entity.entity_id)
     if not strange:
-        return
-    if kind == "model_version":
-        for source_id, found in journal.some(kind, map(str, strange)).items():
-            yield from ((found, copy) for copy in strange[source_id] if found.target_id is not None)
         return
     for entity, entry in _with_entries(context, kind, listing):
         if entry is not None:

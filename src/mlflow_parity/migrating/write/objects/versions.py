@@ -13,7 +13,7 @@ from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.identity.keys import next_tags
 from mlflow_parity.core.json_text import written
 from mlflow_parity.core.records import EXIM_PREFIX, Entity
-from mlflow_parity.kinds import origin
+from mlflow_parity.kinds import is_copy
 from mlflow_parity.migrating.known_losses import by_contract
 from mlflow_parity.migrating.write.batches import pairs
 from mlflow_parity.migrating.write.importing import Import
@@ -119,7 +119,7 @@ class Versions:
             # it has no source tags
             same = found.facets.get("commit_message") == version.facets.get("commit_message")
             return same and stored_tags(found) == content_tags(self._context, version)
-        return origin(found) == version.entity_id
+        return is_copy(found, version)
 
     def _delete(self, name: str, number: int) -> None:
         self._context.writer.call("DELETE", f"{API}model-versions/delete", {"name": name, "version": str(number)})
@@ -140,7 +140,8 @@ class Versions:
             number = self._create(name, body, version, source)
             self._context.journal.created(version.kind, version.entity_id, f"{name}/{number}")
         else:
-            self._note(version, f"{name}/{number}")
+            # its source tags may be another tool's, and a prompt version's number and text anybody's
+            self._context.journal.found(version.kind, version.entity_id, f"{name}/{number}")
             ours = ours and self._context.journal.ours(version.kind, version.entity_id)
             self._update(name, present[number], tags, description, ours=ours)
             if ours and (late := _late(present[number], source)):
@@ -152,14 +153,6 @@ class Versions:
             problems.append(f"its number is {number}: the target gave higher ones before, and gives none twice")
         if not prompt:
             problems += self._stage_and_status(name, number, version, present)
-
-    def _note(self, version: Entity, copy: str) -> None:
-        """Note a version that was found: by its source tags, or by its number and text, which anybody may give."""
-        journal = self._context.journal
-        if version.kind == "prompt_version" and not journal.ours("prompt", version.container):
-            journal.found(version.kind, version.entity_id, copy)
-        else:
-            journal.created(version.kind, version.entity_id, copy)
 
     def _stage_and_status(self, name: str, number: int, version: Entity, present: Mapping[int, Entity]) -> list[str]:
         stage = version.facets.get("stage") or "None"
