@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import requests
 from support.audits import AuditRun, audit
+from support.exported import export
+from support.importer import Whole
 from support.migrations import Migrated, migrate_py
 from support.proxy import Fault, proxying, status
 from support.seed import Seeder
@@ -42,6 +44,17 @@ def _rows(server: Server) -> dict[str, list[Any]]:
     tables = ("trace_info", "trace_tags", "trace_request_metadata", "spans")
     with closing(sqlite3.connect(server.database_path, timeout=30)) as database:
         return {table: sorted(map(str, database.execute(f"SELECT * FROM {table}"))) for table in tables}
+
+
+def _imported(server: Server, address: str, folder: Path) -> tuple[str, str]:
+    """Import everything in this process; return what the journal says of the one trace."""
+    importing = Whole(export(server, folder), address, folder / "journal.sqlite")
+    try:
+        importing.run()
+        [entry] = importing.context.journal.entries(kind="trace")
+        return entry.state, entry.origin
+    finally:
+        importing.close()
 
 
 def _states(folder: Path) -> set[str]:
@@ -94,3 +107,20 @@ def test_half_of_the_spans_is_not_done(code: int, fresh_server: FreshServer, tmp
     assert len(_rows(target)["spans"]) == 2
     checked = audit(tmp_path / "after", source.uri, target.uri, "--parity-usable", "-k", "trace or is_usable")
     assert (checked.status, checked.red_rows()) == (0, []), checked.output[-3000:]
+
+
+@pytest.mark.long
+def test_half_of_the_spans_has_made_the_trace(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """In an experiment of others, too, it is ours: what was taken off it at the source since goes on the target."""
+    source, target = fresh_server(), fresh_server()
+    seed, there = Seeder(source.uri), Seeder(target.uri)
+    _in_database(source, seed.experiment("agent"), _LARGE)
+    seed.call("PATCH", f"traces/{TRACE}/tags", {"trace_id": TRACE, "key": "went", "value": "since"}, version="3.0")
+    there.experiment("agent")
+    with proxying(target.uri) as front:
+        front.faults.append(Fault("/v1/traces", status(403), after=1, early=True))
+        assert _imported(source, front.uri, tmp_path) == ("failed", "made")
+    there.call("PATCH", f"traces/{TRACE}/tags", {"trace_id": TRACE, "key": "went", "value": "since"}, version="3.0")
+    seed.call("DELETE", f"traces/{TRACE}/tags", {"trace_id": TRACE, "key": "went"}, version="3.0")
+    assert _imported(source, target.uri, tmp_path) == ("done", "made")
+    assert not [row for row in _rows(target)["trace_tags"] if "went" in row]

@@ -6,6 +6,7 @@ that its own client takes; the file ``traces.json`` is the way for targets that 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import RequestRefused
@@ -16,6 +17,8 @@ from mlflow_parity.reading.traces.traces import BATCHES
 from mlflow_parity.reading.transport.capabilities import release
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlflow_parity.core.records import Entity
     from mlflow_parity.migrating.write.importing import Import, Problems
 
@@ -42,8 +45,12 @@ class SpanStore:
         """Whether the spans of a trace are to be written into the target's database, for all that is known."""
         return self.wants(trace) and self._context.reader.keeps_spans is not False
 
-    def write(self, trace: Entity, experiment_id: str) -> Exception | None:
+    def write(
+        self, trace: Entity, experiment_id: str, making: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> Exception | None:
         """Write the spans of a trace that wants it, and so the trace itself; return why not.
+
+        The first request goes out within ``making``: it makes the trace, whatever becomes of the others.
 
         What the server makes of spans (times, state, previews) is the first draft of the trace: its own info has to be
         written after them.
@@ -63,7 +70,8 @@ class SpanStore:
         size = 0
         try:
             for body in [*requests_of(trace.entity_id, trace.facets["spans"])]:
-                self._context.writer.spans(experiment_id, body)
+                with making() if not size else nullcontext():
+                    self._context.writer.spans(experiment_id, body)
                 size += len(body)
         except Unfit as error:
             return error

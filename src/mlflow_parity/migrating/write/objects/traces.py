@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from functools import cache
 from threading import Lock
@@ -185,14 +185,18 @@ class _Importer:
         ours = self._ours or there is None or journal.ours(*key)
         if there is not None and ours:
             self._remove(there, info)
-        # a second call brings what is there up to date
-        with journal.making(*key) if there is None else nullcontext():
-            stored = self._spans.wants(trace)
-            why = self._spans.write(trace, self._experiment) if stored else None
-            made = None if stored and why is None else self._start(info)
-        if made is None:
-            # its spans have made it: a refusal of the rest does not take that back
+
+        @contextmanager
+        def making() -> Iterator[None]:
+            with journal.making(*key):
+                yield
+            # its first spans have made it: a refusal of the rest does not take that back
             journal.created(*key, trace.entity_id)
+
+        stored, new = self._spans.wants(trace), there is None
+        why = self._spans.write(trace, self._experiment, making if new else nullcontext) if stored else None
+        # a second call brings what is there up to date
+        with journal.making(*key) if new and (not stored or why is not None) else nullcontext():
             made = self._start(info)
         if made.container != self._experiment:
             raise NotMoved("the target has a trace of this id in another experiment")
