@@ -124,3 +124,25 @@ def test_half_of_the_spans_has_made_the_trace(fresh_server: FreshServer, tmp_pat
     seed.call("DELETE", f"traces/{TRACE}/tags", {"trace_id": TRACE, "key": "went"}, version="3.0")
     assert _imported(source, target.uri, tmp_path) == ("done", "made")
     assert not [row for row in _rows(target)["trace_tags"] if "went" in row]
+
+
+@pytest.mark.parametrize(("code", "state"), [(400, "unmovable"), (403, "failed"), (500, "failed")])
+def test_an_assessment_that_is_refused_once(code: int, state: str, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """What the target refuses for what it says is given up; a right that lacks, or an error of its own, may pass."""
+    source, target = fresh_server(), fresh_server()
+    seed = Seeder(source.uri)
+    trace(seed, seed.experiment("agent"), "judged", trace_id=TRACE)
+    path, judge = f"traces/{TRACE}/assessments", {"source_type": "HUMAN", "source_id": "ada"}
+    body = {"assessment_name": "good", "trace_id": TRACE, "source": judge, "feedback": {"value": False}}
+    first = seed.call("POST", path, {"assessment": body}, version="3.0")["assessment"]["assessment_id"]
+    # one that overrides another is written after the trace
+    seed.call("POST", path, {"assessment": {**body, "feedback": {"value": True}, "overrides": first}}, version="3.0")
+    with proxying(target.uri) as front:
+        refusal = status(code, body=b'{"error_code": "INTERNAL_ERROR", "message": "no"}')
+        # what is overridden is deleted first, to be made before the other
+        front.faults.append(Fault("/assessments", refusal, times=99, after=1, early=True))
+        assert _imported(source, front.uri, tmp_path) == (state, "made")
+    if state == "failed":
+        assert _imported(source, target.uri, tmp_path) == ("done", "made")
+        asked = Seeder(target.uri).call("GET", f"traces/{TRACE}", {}, version="3.0")["trace"]["trace_info"]
+        assert len(asked["assessments"]) == 2

@@ -337,7 +337,9 @@ class _Importer:
             try:
                 self._context.writer.create(path, {"assessment": body}, find=find, made=lambda _: "")
             except RequestRefused as error:
-                problems.impossible.append(f"assessment {one['name']!r}: {error}")
+                # any other refusal says nothing of what it says, and may pass
+                never = error.status == 400 or is_absent(error)
+                (problems.impossible if never else problems.failed).append(f"assessment {one['name']!r}: {error}")
 
     def _judgement(self, one: Mapping[str, Any]) -> dict[str, Any]:
         """Return an assessment as it is to be read from the target."""
