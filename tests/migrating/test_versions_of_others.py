@@ -12,10 +12,12 @@ from support.proxy import Fault, proxying, status
 from support.seed import Seeder, pairs
 from support.servers import FreshServer
 
+from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.write.importing import further_copies
 from mlflow_parity.standin.servers import Server
 
 THEIRS = "s3://theirs/model"
+_PROMPT = {"mlflow.prompt.is_prompt": "true"}
 _FIELD = "mlflow_exim.field."
 
 
@@ -60,9 +62,9 @@ class Ends:
         body = {"name": name, "source": THEIRS, "description": "theirs", "tags": tags}
         self.there.call("POST", "model-versions/create", body)
 
-    def found(self, name: str) -> dict[int, Any]:
+    def found(self, name: str, more: str = "") -> dict[int, Any]:
         """Return the versions of a registered model or prompt of the target by their numbers."""
-        listed = self.there.call("GET", "model-versions/search", {"filter": f"name='{name}'"})
+        listed = self.there.call("GET", "model-versions/search", {"filter": f"name='{name}'{more}"})
         return {int(one["version"]): one for one in listed.get("model_versions", [])}
 
 
@@ -128,3 +130,40 @@ def test_a_copy_that_was_found_is_not_ours(ends: Ends) -> None:
         assert ends.copies["model_version"] == {"m/1": ("m/1", "adopted")}
         assert {"key": "owner", "value": "ops"} in ends.found("m")[1]["tags"]
         ends.seed.call("PATCH", "model-versions/update", {"name": "m", "version": "1", "description": "changed"})
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_prompt_version_is_made_once(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when it was made and not noted: it has no source tags, and not the number that it is looked for by."""
+
+    def prompt(seed: Seeder, name: str, *texts: str) -> None:
+        seed.call("POST", "registered-models/create", {"name": name, "tags": pairs(_PROMPT)})
+        for text in texts:
+            tags = pairs({**_PROMPT, "mlflow.prompt.text": text})
+            seed.call("POST", "model-versions/create", {"name": name, "source": "dummy-source", "tags": tags})
+
+    prompt(ends.seed, "greet", "ours", "ours")
+    prompt(ends.there, "greet", "theirs", "theirs")
+    note = Journal.note
+
+    def deadly(journal: Journal, what: str, kind: str, *about: Any, **more: Any) -> None:
+        if (what, kind) == ("created", "prompt_version"):
+            raise _Killed
+        note(journal, what, kind, *about, **more)
+
+    # the second time, the first version is noted
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "note", deadly)
+            with pytest.raises(_Killed):
+                ends.bring()
+    ends.bring()
+    found = ends.found("greet", " AND tags.`mlflow.prompt.is_prompt` = 'true'")
+    texts = {number: {tag["key"]: tag["value"] for tag in one["tags"]} for number, one in found.items()}
+    assert {number: tags["mlflow.prompt.text"] for number, tags in texts.items()} == {
+        1: "theirs", 2: "theirs", 3: "ours", 4: "ours",
+    }  # fmt: skip
+    assert ends.copies["prompt_version"] == {"greet/1": ("greet/3", "made"), "greet/2": ("greet/4", "made")}

@@ -176,10 +176,18 @@ class Versions:
         if version.kind == "prompt_version":
             # a prompt version has no source tags; its number is its name
             found = present.get(wanted)
-            same = found is not None and found.facets.get("template") == version.facets.get("template")
-            return (wanted if same else None), False
+            if found is not None and found.facets.get("template") == version.facets.get("template"):
+                return wanted, False
+            return (self._made_before(version, present) if self._may_have_made(version) else None), False
         found_number = next((number for number, one in sorted(present.items()) if self._is_copy(one, version)), None)
         return found_number, False
+
+    def _made_before(self, version: Entity, present: Mapping[int, Entity]) -> int | None:
+        """Return the number of a prompt version that was made before a kill, where its own was given away already."""
+        taken, wanted = set(self._context.journal.ids(version.kind).values()), int(version.facets["number"])
+        like = [number for number, one in present.items() if one.entity_id not in taken and self._is_copy(one, version)]
+        # it came after all that was there; a lower one would only take up a number
+        return max((number for number in like if number > wanted), default=None)
 
     def _create(self, name: str, body: Mapping[str, Any], version: Entity, source: Source) -> int:
         """Make a version with its number; lower ones that are given first are deleted: the source has a gap there."""
