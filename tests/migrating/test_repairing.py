@@ -24,6 +24,7 @@ from support.servers import FreshServer
 
 from mlflow_parity.core.errors import RequestRefused, TransportError, UsageProblem
 from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
+from mlflow_parity.core.records import REPLACED_TAG
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, gather
@@ -517,6 +518,33 @@ def test_what_a_gateway_gave_up_on_is_waited_for(moved: Moved, monkeypatch: pyte
     assert moved.repair() == (0, [])
     assert moved.ids("run") == copies
     assert moved.active() == sorted(copies.values())
+
+
+def test_a_twin_that_is_only_marked_goes_later(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source tag is taken off before it is deleted: when that does not come to be, nothing tells whose it is."""
+    seed, there, late = moved.seed, moved.there, _Late()
+    experiment = seed.experiment("one")
+    seed.end(seed.run(experiment, "hasty"))
+    monkeypatch.setattr(writing, "LOOKS", (0.0,))
+    with proxying(moved.target.uri) as line:
+        moved.address = line.uri
+        line.faults.append(Fault("runs/create", late, early=True))
+        moved.bring()
+        late.over()
+        [ours] = moved.ids("run").values()
+        [twin] = {*moved.active()} - {ours}
+        # somebody's, who took the tags of a twin along
+        theirs = there.run(moved.ids("experiment")[experiment], "theirs")
+        there.log(theirs, tags={REPLACED_TAG: next(iter(moved.ids("run")))}, params={"depth": "3"})
+        # the first such request takes off the tag
+        line.faults.append(Fault("runs/delete", status(403), after=1, early=True))
+        with pytest.raises(RequestRefused, match="403"):
+            moved.repair()
+    moved.address = moved.target.uri
+    assert moved.active() == sorted([ours, twin, theirs])
+    code, left = moved.repair()
+    assert (code, [one.identity for one in left]) == (1, [theirs])
+    assert moved.active() == sorted([ours, theirs])
 
 
 def test_lists_that_were_not_read_are_told_apart() -> None:

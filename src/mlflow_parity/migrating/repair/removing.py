@@ -134,6 +134,8 @@ def remove_twins(context: Import, damaged: Damaged) -> None:
             if _is_as_made(_run(context, copy), known):
                 mark(context.writer, copy, one.source_id)
                 delete(context.writer, one.kind, copy, "")
+    for copy in _half_removed(context, damaged):
+        delete(context.writer, "run", copy, "")
     for copy in sorted(_strange(context, damaged, "logged_model")):
         # our mark is taken off each model that the journal knows
         source = _tags_of_model(context, copy).get(MARK)
@@ -145,6 +147,24 @@ def remove_twins(context: Import, damaged: Damaged) -> None:
     )
     for version in copies_among(context, [one for one in versions if journal.in_doubt(one.kind, origin(one) or "")]):
         delete(context.writer, version.kind, version.entity_id, "")
+
+
+def _half_removed(context: Import, damaged: Damaged) -> Iterator[str]:
+    """Yield the copies that were marked as replaced, and not deleted because a kill came: nothing pairs them now."""
+    journal, unpaired = context.journal, {one.identity for one in damaged.unpaired if one.kind == "run"}
+    for kind, source_id in journal.doubts() if unpaired else ():
+        entry = journal.entry(kind, source_id)
+        if kind != "run" or entry is None or entry.target_id is None:
+            continue
+        query = {
+            "experiment_ids": [journal.target("experiment", entry.place)],
+            "filter": f"tags.`{REPLACED_TAG}` = '{source_id}'",
+            "run_view_type": "ACTIVE_ONLY",
+            "max_results": 100,
+        }
+        found = [records.run(one) for one in context.reader.session.post(endpoints.RUNS, query).get("runs", [])]
+        known = _run(context, entry.target_id) if found else None
+        yield from (one.run_id for one in found if known and one.run_id in unpaired and _is_as_made(one, known))
 
 
 def _strange(context: Import, damaged: Damaged, kind: str) -> set[str]:
@@ -160,7 +180,9 @@ def _run(context: Import, run_id: str) -> Run:
 
 def _is_as_made(copy: Run, known: Run) -> bool:
     """Whether a run is as the request that makes ours left it: nobody has written to it since."""
-    same = copy.tags.get(SOURCE_RUN_TAG) == known.tags.get(SOURCE_RUN_TAG) and copy.start_time == known.start_time
+    # one that is marked as replaced has lost its source tag
+    source = copy.tags.get(SOURCE_RUN_TAG) or copy.tags.get(REPLACED_TAG)
+    same = source == known.tags.get(SOURCE_RUN_TAG) and copy.start_time == known.start_time
     return same and copy.status == "RUNNING" and not (copy.params or copy.metrics or copy.inputs or copy.end_time)
 
 
