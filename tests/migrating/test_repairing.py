@@ -547,6 +547,51 @@ def test_a_twin_that_is_only_marked_goes_later(moved: Moved, monkeypatch: pytest
     assert moved.active() == sorted([ours, theirs])
 
 
+class _Killed(BaseException):
+    pass
+
+
+def test_what_was_deleted_to_be_made_again_is_not_done(moved: Moved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between both, the next run makes it again, or takes it out of the trash; a repair makes it right."""
+    seed, there = moved.seed, moved.there
+    experiment = seed.experiment("one")
+    run = seed.run(experiment, "first")
+    root = seed.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"]
+    seed.call("POST", "registered-models/create", {"name": "reg"})
+    seed.call("POST", "model-versions/create", {"name": "reg", "source": root, "run_id": run})
+    made = seed.call("POST", "logged-models", {"experiment_id": experiment, "name": "forest"})["model"]["info"]
+    seed.end(run)
+    moved.bring()
+    before = {kind: moved.ids(kind) for kind in ("run", "logged_model")}
+    forget = Journal.forget
+
+    def killed(kind: str, damage: str, *values: object) -> None:
+        def deadly(journal: Journal, which: str, source_id: str) -> None:
+            if which == kind:
+                raise _Killed
+            forget(journal, which, source_id)
+
+        moved.sql(moved.target, damage, *values)
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "forget", deadly)
+            with pytest.raises(_Killed):
+                moved.repair()
+        moved.bring()
+
+    model = before["logged_model"][made["model_id"]]
+    place = moved.ids("experiment")[experiment]
+    killed("logged_model", "INSERT INTO logged_model_params VALUES (?, ?, 'new', 'extra')", model, place)
+    [again] = moved.ids("logged_model").values()
+    assert again != model
+    assert there.call("GET", f"logged-models/{again}", {})["model"]["info"]["name"] == "forest"
+    killed("registered_model", "UPDATE model_versions SET run_id = NULL")
+    assert moved.version("reg", 1)["run_id"] == before["run"][run]
+    killed("run", "INSERT INTO params VALUES ('new', 'extra', ?)", before["run"][run])
+    assert moved.stage(before["run"][run]) == "active"
+    assert moved.repair() == (0, [])
+    assert moved.ids("run") != before["run"]
+
+
 def test_lists_that_were_not_read_are_told_apart() -> None:
     """A whole list is neither an object that is only on the target nor lost among others of its kind."""
     rows = [

@@ -162,6 +162,10 @@ def replace(
             anew |= keys
         else:
             left.append(Left(key[0], str(journal.target(*key)), found[key], barred))
+    # before anything is deleted: a kill must not leave it done
+    for kind, identity in sorted(anew):
+        for key in ((kind, identity), *_versions_of(journal, kind, identity)):
+            journal.again(*key)
     for kind, identity in sorted(anew):
         _replace(journal, writer, kind, identity, experiments)
     for kind, identity in sorted(dependents.loose(anew) - anew):
@@ -213,17 +217,23 @@ def _replace(journal: Journal, writer: Writer, kind: str, identity: str, experim
     assert entry.target_id is not None
     if kind == "experiment":
         # deleting it would take along what is in it
-        journal.again(kind, identity)
         return
     if kind == "run":
         mark(writer, entry.target_id, identity)
     delete(writer, kind, entry.target_id, experiments.get(entry.place, ""))
-    journal.forget(kind, identity)
-    for child, container in CONTAINER.items():
-        if container == kind:
-            for version in list(journal.entries(kind=child)):
-                if version.source_id.rpartition("/")[0] == identity:
-                    journal.forget(child, version.source_id)
+    for key in ((kind, identity), *_versions_of(journal, kind, identity)):
+        journal.forget(*key)
+
+
+def _versions_of(journal: Journal, kind: str, identity: str) -> list[Key]:
+    """Return the versions that the journal knows of a registered model or prompt."""
+    return [
+        (child, version.source_id)
+        for child, container in CONTAINER.items()
+        if container == kind
+        for version in journal.entries(kind=child)
+        if version.source_id.rpartition("/")[0] == identity
+    ]
 
 
 def _versions(reader: ServerReader) -> dict[str, set[str]]:

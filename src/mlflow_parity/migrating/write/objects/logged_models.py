@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlflow_parity.audit.renames import renamed_links
-from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.errors import NotMoved, RequestRefused
 from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.records import EXIM_PREFIX, ArtifactTree, Entity, Experiment
@@ -27,6 +27,7 @@ from mlflow_parity.migrating.write.mlmodel import Place
 from mlflow_parity.migrating.write.moving import Ending, carry, key_of
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.kind_support import is_absent
 from mlflow_parity.reading.transport.listing import pairs as mapping
 
 KIND = "logged_model"
@@ -143,9 +144,10 @@ class _Importer:
             raise NotMoved("the tool could make nothing of its export")
         wanted = {**draft.model, "tags": renamed_links(draft.model["tags"] or {}, context.renames.prompts)}
         problems, known = ending.problems, journal.target(KIND, model.entity_id)
-        if known is None and ending.before is not None:
-            known = self._find(model.entity_id)
-        present = self._create(model, wanted) if known is None else self.read(known)
+        found = None if known is None else self._known(known)
+        if found is None and ending.before is not None and (marked := self._find(model.entity_id)) is not None:
+            found = self.read(marked)
+        present = self._create(model, wanted) if found is None else found
         target = str(present["info"]["model_id"])
         journal.created(KIND, model.entity_id, target)
         problems.failed += filter(None, [self._late(model, present)])
@@ -157,7 +159,7 @@ class _Importer:
             Place(owner or "", str(present["info"].get("artifact_uri", ""))),
             lambda source: journal.target("run", source),
             lambda source: journal.target(KIND, source),
-            fresh=known is None,
+            fresh=found is None,
         )
         context.told(files=put.files, size=put.size)
         problems.failed += put.failed
@@ -175,6 +177,15 @@ class _Importer:
     def read(self, model_id: str) -> dict[str, Any]:
         """Return a target model as the server tells it."""
         return dict(self._context.reader.session.get(endpoints.LOGGED_MODEL, below=model_id)["model"])
+
+    def _known(self, model_id: str) -> dict[str, Any] | None:
+        """Return the copy that the journal knows, unless it was deleted: a repair does that before it is made again."""
+        try:
+            return self.read(model_id)
+        except RequestRefused as error:
+            if error.status != 404 or is_absent(error):
+                raise
+            return None
 
     def _find(self, source_id: str) -> str | None:
         """Return the target model that carries our mark."""
