@@ -13,7 +13,7 @@ from support.seed import Seeder, pairs
 from support.servers import FreshServer
 
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.write.importing import further_copies
+from mlflow_parity.migrating.repair.further_copies import further_copies
 from mlflow_parity.standin.servers import Server
 
 THEIRS = "s3://theirs/model"

@@ -25,11 +25,11 @@ from mlflow_parity.migrating.plan.planning import plan, plan_text, write_plan
 from mlflow_parity.migrating.plan.preflight import preflight, target_alone
 from mlflow_parity.migrating.plan.workdir_guard import line_of, standing
 from mlflow_parity.migrating.repair.audit_findings import as_judged, left_text, read_damage
+from mlflow_parity.migrating.repair.further_copies import further_copies
 from mlflow_parity.migrating.repair.repairing import explained, repair
 from mlflow_parity.migrating.settings import in_model_scope, in_scope, needed, others_in_scope
 from mlflow_parity.migrating.verifying import begin_reports, verify
 from mlflow_parity.migrating.workdir import Progressed, noted
-from mlflow_parity.migrating.write.importing import further_copies
 from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks, disabled_webhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
 from mlflow_parity.snapshot import SERVER

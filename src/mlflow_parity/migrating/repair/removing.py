@@ -12,7 +12,7 @@ from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import REPLACED_TAG, ArtifactTree, Run
 from mlflow_parity.kinds import origin
 from mlflow_parity.migrating.repair.audit_findings import Damage, Damaged
-from mlflow_parity.migrating.write.importing import copies_among
+from mlflow_parity.migrating.repair.further_copies import copies_among
 from mlflow_parity.migrating.write.objects.logged_models import MARK
 from mlflow_parity.migrating.write.objects.runs import tree_of
 from mlflow_parity.reading import records

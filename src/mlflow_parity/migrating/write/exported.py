@@ -14,9 +14,9 @@ from mlflow_parity.core.records import PARENT_TAG, Entity, Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.exim.drafts import Point
 from mlflow_parity.migrating.write.batches import place, stored
+from mlflow_parity.migrating.write.importing import Import
 
 if TYPE_CHECKING:
-    from mlflow_parity.migrating.write.importing import Import
     from mlflow_parity.snapshot.store import PlaceObjects
 
 
