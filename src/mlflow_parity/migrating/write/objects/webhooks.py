@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -55,11 +54,11 @@ class PausedWebhooks:
         self._keep(left)
 
     def _kept(self) -> set[str]:
-        return set(json.loads(self._context.journal.about(_PAUSED) or "[]"))
+        return set((self._context.journal.about(_PAUSED) or "").split())
 
     def _keep(self, identities: set[str]) -> None:
         if identities != self._kept():
-            self._context.journal.keep(_PAUSED, json.dumps(sorted(identities)))
+            self._context.journal.keep(_PAUSED, " ".join(sorted(identities)))
 
 
 def _set_status(context: Import, identity: str, status: str) -> None:
