@@ -322,14 +322,9 @@ def _is_made_of_spans(key: str, value: object, spans: Sequence[Mapping[str, Any]
     # a span whose ancestor has one is not added, where the server knows that in time: never more than all together
     parts = [one[SUMS_OF[key]] for one in attributes if isinstance(one.get(SUMS_OF[key]), Mapping)]
     total = or_text(value)
-    return (
-        isinstance(total, Mapping)
-        and bool(parts)
-        and all(
-            isinstance(count, int | float)
-            and 0
-            <= count
-            <= (1 + _ROUNDED) * sum(one for part in parts if isinstance(one := part.get(name), int | float))
-            for name, count in total.items()
-        )
+    if not isinstance(total, Mapping) or not parts:
+        return False
+    most = {name: sum(one for part in parts if isinstance(one := part.get(name), int | float)) for name in total}
+    return all(
+        isinstance(count, int | float) and 0 <= count <= (1 + _ROUNDED) * most[name] for name, count in total.items()
     )

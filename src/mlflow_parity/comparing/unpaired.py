@@ -218,10 +218,11 @@ def surplus_experiment(experiment: Experiment, held: Held, note: str, kind: Stat
     """Yield the row of a target experiment that is no source experiment's copy, or one too many (``kind``)."""
     # MLflow's own tags may be on it; a note or another tag is somebody's
     bare = all(key.startswith("mlflow.") and key != NOTE_TAG for key in experiment.tags)
-    if is_default(experiment) and held.nothing and not held.unknown and bare:
+    empty = is_default(experiment) and held.nothing and bare
+    if empty and not held.unknown:
         difference = Difference("", State.EXPECTED, f"{_RULE}.default", note="every server makes it")
     else:
-        state = State.UNVERIFIED if is_default(experiment) and held.nothing and bare else kind
+        state = State.UNVERIFIED if empty else kind
         difference = Difference("", state, _RULE, target=_described(experiment), note=f"{note}; {held}")
     name, state = experiment.name, difference.state
     row = Row(name, "experiment", name, None, experiment.experiment_id, "presence", state)

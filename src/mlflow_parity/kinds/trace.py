@@ -260,8 +260,8 @@ TRACE = Kind(
             expected(
                 "assessments.ids",
                 "assessment ids and times",
-                "A tool that makes assessments anew has no say in their ids and times.",
-                "everything else in the assessments is equal; one that kept its id was made at the same time",
+                "Where a tool writes assessments without ids and times, the server gives them new ones.",
+                "all else in the assessments is equal, and so is the creation time of each that kept its id",
             ),
         ),
         other(
