@@ -13,7 +13,7 @@ from mlflow_parity.core.text import counted, listed
 from mlflow_parity.kinds import of_family, plural_of
 from mlflow_parity.migrating.plan.write_probe import MARKER
 from mlflow_parity.migrating.survey import planned_name
-from mlflow_parity.migrating.write.objects.experiments import is_copy
+from mlflow_parity.migrating.write.objects.experiments import is_known
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.renames import Renames
@@ -83,7 +83,7 @@ def _given_again(experiments: Sequence[Experiment], journal: Journal | None) -> 
     if journal is None:
         return set()
     known = ((one, journal.of_target("experiment", one.experiment_id)) for one in experiments)
-    return {one.experiment_id for one, entry in known if entry is not None and not is_copy(one, entry)}
+    return {one.experiment_id for one, entry in known if entry is not None and not is_known(one, entry)}
 
 
 def _begun(kind: str, journal: Journal | None, renames: Renames) -> dict[str, str]:

@@ -14,7 +14,7 @@ from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.linking import LOGGED_MODELS, REGISTRY, RUNS
 from mlflow_parity.migrating.write.moving import ALL, TargetIndex, Visit, Writing, bring
 from mlflow_parity.migrating.write.objects.evaluation_datasets import EVALUATION_DATASETS
-from mlflow_parity.migrating.write.objects.experiments import EXPERIMENTS, is_copy
+from mlflow_parity.migrating.write.objects.experiments import EXPERIMENTS, is_known
 from mlflow_parity.migrating.write.objects.gateway import GATEWAY
 from mlflow_parity.migrating.write.objects.mcp_servers import MCP_SERVERS
 from mlflow_parity.migrating.write.objects.reviews import REVIEWS
@@ -127,7 +127,7 @@ def apply_lifecycle(context: Import) -> None:
     for experiment in context.experiments:
         entry = context.journal.entry("experiment", experiment.experiment_id)
         target = None if entry is None else entry.target_id
-        if entry is None or target is None or target not in there or not is_copy(there[target], entry):
+        if entry is None or target is None or target not in there or not is_known(there[target], entry):
             continue
         try:
             if experiment.lifecycle_stage == "deleted" and entry.ours:

@@ -86,7 +86,7 @@ def _is_named(context: Import, experiment: Experiment) -> bool:
     return False
 
 
-def is_copy(found: Experiment, entry: Entry) -> bool:
+def is_known(found: Experiment, entry: Entry) -> bool:
     """Whether a target experiment is still the one that the journal knows by its id.
 
     SQLite gives the id of the newest again, once that was purged. Ours has a mark; where people removed that, its name
@@ -102,7 +102,7 @@ def _write(context: Import, experiment: Experiment, name: str, problems: Problem
     entry = before or journal.entry("experiment", experiment.experiment_id)
     known = None if entry is None else entry.target_id
     found = _find(context, known=known) if known is not None else None
-    if found is not None and entry is not None and not is_copy(found, entry):
+    if found is not None and entry is not None and not is_known(found, entry):
         # nothing may be written to it, whatever becomes of this one now
         journal.forget("experiment", experiment.experiment_id)
         journal.begin("experiment", experiment.experiment_id, name=name)
