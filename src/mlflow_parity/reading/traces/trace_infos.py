@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -160,7 +160,10 @@ def milliseconds(value: str | None) -> int | None:
     whole_part, _, rest = value.removesuffix("Z").partition(".")
     if not value.endswith("Z"):
         raise ValueError("a time without Z")
-    moment = datetime.strptime(whole_part, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    # it is a tenth of what reading a trace costs by strptime
+    if len(whole_part) != 19 or whole_part[4:11:3] != "--T":
+        raise ValueError("a time that is not written as RFC 3339 does")
+    moment = datetime.fromisoformat(f"{whole_part}+00:00")
     return int(moment.timestamp()) * 1000 + int((rest + "000")[:3])
 
 
