@@ -92,6 +92,8 @@ class Session:
         self._is_mlflow = False
         self._large = threading.Lock()
         self._http = _Http()
+        # proxies and bundles of certificates, as the environment names them
+        self._way: Any = None
         # always set, so that requests never looks into .netrc
         self._http.auth = credentials.auth
         self._http.verify = credentials.tls.verify
@@ -316,7 +318,8 @@ class Session:
         sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
         # the last look before it leaves, at what is sent and not at what was meant
         self._permit(endpoint, str(prepared.method), sent_path)
-        settings = self._http.merge_environment_settings(
+        # all go to one host, and to ask anew would take half as long as all else that is done for a request here
+        way = self._way = self._way or self._http.merge_environment_settings(
             str(prepared.url), {}, True, self._http.verify, self._http.cert
         )
         with self._counting:
@@ -327,7 +330,7 @@ class Session:
         try:
             with until(late):
                 return self._http.send(
-                    prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **settings
+                    prepared, timeout=(self.limits.connect, self.limits.read), allow_redirects=False, **way
                 )
         except (requests.RequestException, OSError, urllib3.exceptions.HTTPError) as error:
             why = f"{type(error).__name__} {error}"
