@@ -299,17 +299,18 @@ class Session:
         anonymous: bool = False,
         also: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        headers = {"Accept-Encoding": encoding}
+        # prepared by itself: to merge it with what the session does not have takes a fifth of all that it costs here
+        headers = {**self._http.headers, "Accept-Encoding": encoding}
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/json"
         headers |= also or {}
         url = self.location.endpoint + path
         parameters: Any = query
-        # no header of its own, where none is wanted: else that of the session is added
-        auth = HeaderAuth(None) if anonymous else None
-        request = requests.Request(endpoint.method, url, params=parameters, data=body, headers=headers, auth=auth)
+        # no header at all, where none is wanted: else requests looks for one in the address
+        auth = HeaderAuth(None) if anonymous else self._http.auth
+        prepared = requests.PreparedRequest()
         try:
-            prepared = self._http.prepare_request(request)
+            prepared.prepare(endpoint.method, url, headers=headers, params=parameters, data=body, auth=auth)
         except ParityError:
             raise
         except Exception as error:
