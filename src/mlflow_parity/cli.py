@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from mlflow_parity import __version__
+from mlflow_parity.core.arguments import Parser
 from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.notice import program
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=program(), description=_DESCRIPTION)
+    parser: argparse.ArgumentParser = Parser(prog=program(), description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"mlflow-parity {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     audit = "Compare two servers: pytest with the checks, and with all of its options"

@@ -195,7 +195,8 @@ def add_options(parser: pytest.Parser) -> None:
         elif option.kind == "list":
             group.addoption(option.flag, action="append", dest=option.dest, metavar=option.metavar, help=text)
         elif option.choices:
-            group.addoption(option.flag, dest=option.dest, choices=option.choices, default=None, help=text)
+            # held against them with the other values: argparse would repeat whatever stands there, a URL's password too
+            group.addoption(option.flag, dest=option.dest, metavar=f"{{{','.join(option.choices)}}}", help=text)
         else:
             group.addoption(option.flag, dest=option.dest, metavar=option.metavar, default=None, help=text)
         parser.addini(option.ini, option.help, type="string", default="")

@@ -88,9 +88,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is not None and worker[_RECHECK]:
         values["recheck"] = worker[_RECHECK]
     selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
-    with _usage_errors(redactor):
-        refused_options.refuse(config)
-        found = begun(values, redactor, selected=selected, written=written, reports=reports)
+    try:
+        with _usage_errors(redactor):
+            refused_options.refuse(config)
+            found = begun(values, redactor, selected=selected, written=written, reports=reports)
+    except BaseException:
+        # which part of what was refused is a secret nobody knows
+        guard_debug_file(config.trace.root, Redactor.from_environment(also=values.values()))
+        raise
     settings, redactor = found.settings, found.redactor
     config.add_cleanup(guard_logs(redactor))
     guard_debug_file(config.trace.root, redactor)

@@ -502,7 +502,14 @@ def test_snapshot_dir_that_cannot_be_used(run: Run, snapshots: Snapshots, pytest
             "--parity-workers: 'none'",
         ),
         (["--source-uri", "http://ada:hunter2/@host", "--target-uri", "http://b"], "--source-uri: not a usable URL"),
-        (["--source-uri", "http://a", "--target-uri", "http://b", "--parity-depth", "x"], "invalid choice: 'x'"),
+        (
+            ["--source-uri", "http://a", "--target-uri", "http://b", "--parity-depth", "x"],
+            "--parity-depth: 'x' is not one of",
+        ),
+        (
+            ["--source-uri", "http://a", "--target-uri", "http://b", "--parity-depth", "http://ada:hunter2@host"],
+            "--parity-depth: 'http://[redacted]@host' is not one of",
+        ),
     ],
 )
 def test_a_bad_value_ends_pytest_with_one_line(run: Run, arguments: list[str], says: str) -> None:
@@ -514,6 +521,26 @@ def test_a_bad_value_ends_pytest_with_one_line(run: Run, arguments: list[str], s
     assert "INTERNALERROR" not in output
     assert "hunter2" not in output
     assert report == {}
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ["--source-uri", "http://ada:hunter2@host", "--parity-workers", "0"],
+        ["--source-uri", "http://ada:hunter2/@host"],
+        ["--source-uri", "http://host", "--source-db", "postgresql://ada:hun/hunter2@host/db"],
+        ["--source-uri", "http://host", "--source-db", "oracle://host/db?pwd=hunter2"],
+    ],
+)
+def test_the_debug_file_of_what_is_refused_holds_no_secret(
+    run: Run, pytester: pytest.Pytester, refused: list[str]
+) -> None:
+    """It begins with the command line, and is attached to tickets."""
+    status, output, _ = run("--debug=d.log", "--target-uri", "http://b", *refused)
+    assert status == 4, output
+    written = (pytester.path / "d.log").read_text(encoding="utf-8")
+    assert "--target-uri" in written
+    assert "hunter2" not in written
 
 
 @pytest.mark.long

@@ -203,6 +203,10 @@ def guard_debug_file(tracer: Any, redact: Callable[[str], str]) -> None:
     file = getattr(writer, "__self__", None)
     if file is None:
         return
+    if not isinstance(file.name, str):
+        # PYTEST_DEBUG: what was printed is printed
+        tracer.setwriter(lambda more: file.write(redact(more)))
+        return
     file.flush()
     with open(file.name, encoding="utf-8") as written:
         text = written.read()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mlflow_parity.core.arguments import Parser
 from mlflow_parity.core.ending import interrupted, on_sigterm
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
 from mlflow_parity.core.locations import parse_location
@@ -42,7 +43,7 @@ _STEPS = {
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    main = argparse.ArgumentParser(
+    main: argparse.ArgumentParser = Parser(
         prog=migrate_command(),
         description="Migrate an MLflow tracking server without loss. docs/migrate.md is the how-to.",
         epilog="Exit status: 0 all moved (and the audit green), 1 something was not, 2 bad input.",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_parity.core.arguments import Parser
 from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.locations import parse_arn
 from mlflow_parity.core.notice import migrate_command
@@ -180,7 +181,7 @@ def _tags(given: Sequence[str]) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``app`` or ``retire`` alone, as ``migrate`` does; return the exit status."""
-    parser = argparse.ArgumentParser(prog=migrate_command())
+    parser: argparse.ArgumentParser = Parser(prog=migrate_command())
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     add_app_parser(subparsers)
     add_retire_parser(subparsers)
