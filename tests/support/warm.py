@@ -2,7 +2,7 @@
 
 An ``mlflow server`` takes 8 s of processor time to start, an audit or the tool 3 s, nearly all of it for imports.
 What is run here is the same program with the same arguments, environment, folder and files, in a process of its own;
-only the third-party libraries are there already (:data:`LIBRARIES`). Our own package is imported again each time.
+only the modules of :data:`LIBRARIES` are there already, for audits those of our own package too.
 """
 
 from __future__ import annotations
@@ -28,11 +28,19 @@ from support.sharing import lead, made_once
 _PROGRAM = Path(__file__).with_name("warm_main.py")
 #: Seconds that the imports of a warm process may take.
 _START = 120.0
-#: What is imported once, by name; modules that an environment does not have are passed over.
+#: What is imported once, by name; modules that an environment does not have are passed over. ``MODULE:FUNCTION`` is
+#: called, for what each audit would compile anew.
 LIBRARIES: Mapping[str, Sequence[str]] = {
-    # neither our package nor anything with a pytest plugin: pytest could not rewrite their assertions any more
+    # no other package with a pytest plugin: pytest could not rewrite its assertions any more
     "audit": ("pytest", "execnet", "requests", "boto3", "numpy", "pandas", "pyarrow.parquet", "pyarrow.compute",
-              "orjson", "yaml", "jinja2", "deepdiff"),
+              "pyarrow.dataset", "orjson", "yaml", "jinja2", "deepdiff", "pdb", "statistics",
+              "mlflow_parity.plugin", "mlflow_parity.pytest_api.session", "mlflow_parity.pytest_api.beginning",
+              "mlflow_parity.pytest_api.refused_options", "mlflow_parity.pytest_api.checking",
+              "mlflow_parity.pytest_api.own_checks", "mlflow_parity.pytest_api.showing",
+              "mlflow_parity.pytest_api.merge_command",
+              "mlflow_parity.audit.exclusions", "mlflow_parity.audit.running", "mlflow_parity.reading.server",
+              "mlflow_parity.reporting.write", "mlflow_parity.reporting.page.html_report:template",
+              "mlflow_parity.cli"),
     # the web servers come first: MLflow looks whether they are there
     "mlflow": ("gunicorn.app.wsgiapp", "uvicorn.main", "mlflow.cli", "mlflow.server", "mlflow.server.fastapi_app",
                "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),

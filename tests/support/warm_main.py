@@ -29,10 +29,14 @@ def main() -> None:
     address, leader, modules = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(",")
     # this file's folder is none of the programs' business
     del sys.path[0]
+    ours = [name for name in modules if name.startswith("mlflow_parity.")]
     for name in modules:
         # not every environment has each of them
-        with suppress(ModuleNotFoundError):
-            importlib.import_module(name)
+        if name not in ours:
+            with suppress(ModuleNotFoundError):
+                importlib.import_module(name)
+    if ours:
+        _import_as_pytest(ours)
     if sys.dont_write_bytecode:
         # what the programs import beside that would be compiled each time; nothing is written to the checkout
         sys.pycache_prefix = f"{address}.compiled"
@@ -43,6 +47,21 @@ def main() -> None:
     request = _serve(address, leader)
     if request is not None:
         _run(request)
+
+
+def _import_as_pytest(modules: list[str]) -> None:
+    """Import modules of a plugin as pytest does: with their assertions rewritten, or it says that it cannot."""
+    from _pytest.assertion import install_importhook
+    from _pytest.config import get_config
+
+    hook = install_importhook(get_config([]))
+    hook.mark_rewrite("mlflow_parity")
+    for name in modules:
+        module, _, function = name.partition(":")
+        found = importlib.import_module(module)
+        if function:
+            getattr(found, function)()
+    sys.meta_path.remove(hook)
 
 
 def _serve(address: str, leader: int) -> dict[str, Any] | None:
