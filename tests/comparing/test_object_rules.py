@@ -338,12 +338,20 @@ def _in_store(world: World, *, source: bool = True, target: bool = True) -> Worl
     return world
 
 
+#: What a span says in words of others, and what MLflow makes of it.
+FOREIGN = {"openinference.span.kind": "CHAIN", "llm.model_name": "m", "llm.token_count.prompt": 3}
+COSTS = {
+    "mlflow.chat.tokenUsage": {"input_tokens": 3},
+    "mlflow.llm.model": "m",
+    "mlflow.llm.cost": {"input_cost": 0.01, "output_cost": 0.0, "total_cost": 0.01},
+}
+
+
 def _derived(attributes: dict[str, Any] | None = None, **fields: Any) -> World:
     """Spans that kept their ids, of which the target's database made something more."""
-    made = {"type": "CHAIN", **fields, "attributes": {"trace": TRACE_COPY, **(attributes or {})}}
-    world = _in_store(imported()).change(
-        TRACE, side="source", spans=[{**_span("s1", None, TRACE), "type": None}], assessments=[]
-    )
+    made = {"type": "CHAIN", **fields, "attributes": {"trace": TRACE_COPY, **FOREIGN, **(attributes or {})}}
+    plain = {**_span("s1", None, TRACE), "type": None, "attributes": {"trace": TRACE, **FOREIGN}}
+    world = _in_store(imported()).change(TRACE, side="source", spans=[plain], assessments=[])
     return world.change(TRACE_COPY, spans=[{**_span("s1", None, TRACE_COPY), **made}], assessments=[])
 
 
@@ -370,10 +378,8 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.id": imported,
     "trace.tags.place": imported,
     "trace.tags.spans": lambda: _in_store(imported(), target=False),
-    "trace.metadata.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}).change(
-        TRACE_COPY, metadata={COST: '{"total_cost": 0.1}'}
-    ),
-    "trace.spans.derived": lambda: _derived({"mlflow.llm.cost": {"total_cost": 0.1}}),
+    "trace.metadata.derived": lambda: _derived(COSTS).change(TRACE_COPY, metadata={COST: '{"total_cost": 0.01}'}),
+    "trace.spans.derived": lambda: _derived(COSTS),
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
     "trace.run_links.dangling": lambda: imported().change(TRACE, side="source", run_links=[DEAD]),
@@ -574,6 +580,12 @@ BROKEN: list[Break] = [
      "mismatch"),
     ("trace.spans.derived", "the target has them in a file", lambda w: _in_store(w, target=False), "mismatch"),
     ("trace.spans.derived", "another attribute", lambda _: _derived({"mlflow.llm.x": 1}), "mismatch"),
+    ("trace.spans.derived", "of nothing", lambda _: _derived(outputs="never said"), "mismatch"),
+    ("trace.spans.derived", "not what the source's says", lambda _: _derived(type="AGENT"), "mismatch"),
+    ("trace.spans.derived", "a cost of no usage",
+     lambda _: _derived({"mlflow.llm.cost": COSTS["mlflow.llm.cost"]}), "mismatch"),
+    ("trace.spans.derived", "of an attribute of which nothing known makes it", lambda _: _derived(outputs="m"),
+     "unverified"),
     ("trace.spans.derived", "inputs that the source has", lambda _: _derived(inputs={"q": 2}), "mismatch"),
     ("trace.spans.derived", "less than the source has", lambda _: _derived(inputs=None), "mismatch"),
     ("trace.run.dangling", "another run", lambda w: w.change(TRACE_COPY, run=OTHER_COPY), "mismatch"),

@@ -15,7 +15,7 @@ from support.copied import kept
 from support.exported import export
 from support.killed_everywhere import killed_everywhere
 from support.migrations import migrate_py
-from support.seed_spans import FILTERS, answers, written
+from support.seed_spans import FILTERS, answers, foreign, written
 from support.servers import FreshServer
 
 from mlflow_parity.cli import main
@@ -68,6 +68,42 @@ def test_between_releases(fresh_server: FreshServer, tmp_path: Path, old: str, n
     before, after = answers(source.uri), answers(target.uri)
     assert {text: after[text] for text in FILTERS[:4]} == {text: before[text] for text in FILTERS[:4]}
     assert not rules_of(found, "tags") & {"trace.tags.spans"}
+
+
+@pytest.mark.long
+def test_what_the_target_makes_of_words_of_others(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """A source that kept them as they came: what the target makes of them is expected, what somebody made up is not."""
+    source, target = fresh_server(), fresh_server()
+    trace_id = foreign(source.uri)
+    made = {"mlflow.spanType", "mlflow.spanInputs", "mlflow.spanOutputs", "mlflow.chat.tokenUsage", "mlflow.llm.model",
+            "mlflow.llm.cost"}  # fmt: skip
+    with closing(sqlite3.connect(source.database_path, timeout=30)) as connection, connection:
+        [before] = _attributes(connection, trace_id)
+        assert before.keys() > made
+        plain = {key: value for key, value in before.items() if key not in made}
+        _change(connection, trace_id, plain)
+        for table in ("trace_request_metadata", "trace_metrics"):
+            connection.execute(f"DELETE FROM {table} WHERE request_id = ? AND key LIKE '%o%'", (trace_id,))
+    found, output = moved(tmp_path, source.uri, target.uri)
+    assert (found.status, list(found.red_rows())) == (0, []), output[-4000:]
+    assert rules_of(found, "spans") == {"trace.spans.derived"}
+    with closing(sqlite3.connect(target.database_path, timeout=30)) as connection, connection:
+        [after] = _attributes(connection, trace_id)
+        assert after == before
+        _change(connection, trace_id, {**after, "mlflow.spanOutputs": '"never said"'})
+    red = audit(tmp_path / "again", source.uri, target.uri)
+    assert {(row.kind, row.facet) for row in red.red_rows()} == {("trace", "spans")}, red.output[-5000:]
+
+
+def _attributes(connection: sqlite3.Connection, trace_id: str) -> list[dict[str, str]]:
+    rows = connection.execute("SELECT content FROM spans WHERE trace_id = ?", (trace_id,))
+    return [json.loads(content)["attributes"] for (content,) in rows]
+
+
+def _change(connection: sqlite3.Connection, trace_id: str, attributes: Mapping[str, str]) -> None:
+    [(content,)] = connection.execute("SELECT content FROM spans WHERE trace_id = ?", (trace_id,))
+    content = json.dumps({**json.loads(content), "attributes": attributes})
+    connection.execute("UPDATE spans SET content = ? WHERE trace_id = ?", (content, trace_id))
 
 
 @pytest.mark.long

@@ -63,6 +63,21 @@ def written(uri: str, count: int = 3) -> list[str]:
     return ids
 
 
+def foreign(uri: str) -> str:
+    """Write a trace with one span in the words of OpenTelemetry and of OpenInference; return its id."""
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_span("chat") as span:
+        span.set_attributes({
+            "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.usage.input_tokens": 300,
+            "gen_ai.usage.output_tokens": 40, "input.value": '{"question": "why"}', "output.value": "so",
+        })  # fmt: skip
+    getattr(mlflow, "flush_trace_async_logging", lambda: None)()
+    return str(span.trace_id)
+
+
 def answers(uri: str) -> dict[str, Any]:
     """Return what the server answers to those who look for spans."""
     found: dict[str, Any] = {}

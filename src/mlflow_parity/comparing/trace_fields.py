@@ -12,7 +12,8 @@ from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.records import ENDPOINT_KEY, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.conventions.attachments import referring
-from mlflow_parity.kinds.trace import DERIVED, DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF, size_stat
+from mlflow_parity.kinds.conventions.foreign_spans import MADE, is_made, may_be_made
+from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF, size_stat
 
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import Links, ObjectLinks
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 #: By how much sums of the same floats may differ.
 _ROUNDED = 1e-9
 _FINALIZED = "mlflow.trace.infoFinalized"
+_DERIVED = "trace.spans.derived"
+_ANOTHER_RELEASE = (
+    "the source's span has none, and of its attributes no release of MLflow that is known here makes this; all of it "
+    "stands in them, so another one may. Look at the span on both sides, and accept it with a waiver"
+)
 
 
 def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = None) -> list[Difference]:
@@ -31,12 +37,12 @@ def compare_spans(source: Entity, target: Entity, links: ObjectLinks | None = No
     if not any("trace" in span for span in theirs):
         # what the source's file says wrongly of its trace, and the target's does not, was put right
         ours = [{key: value for key, value in span.items() if key != "trace"} for span in ours]
-    if (target.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE:
-        theirs, derived = _less_derived(ours, theirs)
     copies = {**(links.of("trace") if links is not None else {}), source.entity_id: target.entity_id}
     if any(trace != copy for trace, copy in copies.items()):
         # a reference to an attachment names the trace by whose id it is asked for
         ours = [referring(span, lambda trace: copies.get(trace, trace)) for span in ours]
+    if (target.facets.get("tags") or {}).get(SPANS_LOCATION) == IN_STORE:
+        theirs, derived = _less_derived(ours, theirs)
     mine_by_id, by_id = _by_id(ours, source.entity_id, target.entity_id), _by_id(theirs, target.entity_id, None)
     found: list[Difference] = []
     if mine_by_id.keys() & by_id.keys() or source.entity_id == target.entity_id:
@@ -72,30 +78,48 @@ def _lost_before(source: Entity, ours: int, theirs: int) -> list[Difference]:
 def _less_derived(
     ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]
 ) -> tuple[list[Mapping[str, Any]], list[Difference]]:
-    """Take out of the copies what the target's server made of them, and the source's span of that id does not have."""
+    """Take out of the copies what the target's server made of them, and the source's span of that id does not have.
+
+    What it cannot have made of that span stays, and is one thing more than on the source.
+    """
     by_id = {span["span_id"]: span for span in ours}
     found: list[Difference] = []
     left: list[Mapping[str, Any]] = []
-
-    def made(copy: Mapping[str, Any], key: str, mine: Any, value: Any) -> None:
-        place = f"{copy.get('name')} ({copy['span_id']}).{key}"
-        found.append(Difference(place, State.EXPECTED, "trace.spans.derived", mine, value))
-
     for copy in theirs:
         mine = by_id.get(copy["span_id"])
         if mine is not None:
-            attributes = dict(copy.get("attributes") or {})
-            for key in sorted(DERIVED & attributes.keys() - (mine.get("attributes") or {}).keys()):
-                made(copy, key, None, attributes.pop(key))
-            fields: dict[str, Any] = {}
-            for key in ("type", "inputs", "outputs"):
-                nothing = mine.get(key) is None or (key == "type" and mine[key] == "UNKNOWN")
-                if nothing and copy.get(key) is not None and copy[key] != mine.get(key):
-                    fields[key] = mine.get(key)
-                    made(copy, key, mine.get(key), copy[key])
-            copy = {**copy, **fields, "attributes": attributes}
+            copy = {**copy, "attributes": dict(copy.get("attributes") or {})}
+            for key in MADE:
+                own, value = _of_span(mine, key), _of_span(copy, key)
+                if value is None or not (own is None or (key == "type" and own == "UNKNOWN")) or value == own:
+                    continue
+                if is_made(key, value, mine):
+                    state, note = State.EXPECTED, ""
+                elif may_be_made(value, mine):
+                    state, note = State.UNVERIFIED, _ANOTHER_RELEASE
+                else:
+                    continue
+                found.append(
+                    Difference(f"{copy.get('name')} ({copy['span_id']}).{key}", state, _DERIVED, own, value, note)
+                )
+                copy = _with(copy, key, own)
+                # what is made of it is made of what the server made
+                mine = _with(mine, key, value)
         left.append(copy)
     return left, found
+
+
+def _of_span(span: Mapping[str, Any], key: str) -> Any:
+    """Return a field of a span, or one of MLflow's attributes."""
+    return ((span.get("attributes") or {}) if key.startswith("mlflow.") else span).get(key)
+
+
+def _with(span: Mapping[str, Any], key: str, value: object) -> Mapping[str, Any]:
+    """Return a span with a field or an attribute; an attribute of None is none."""
+    if not key.startswith("mlflow."):
+        return {**span, key: value}
+    rest = {name: one for name, one in (span.get("attributes") or {}).items() if name != key}
+    return {**span, "attributes": rest if value is None else {**rest, key: value}}
 
 
 def _by_id(spans: Sequence[Mapping[str, Any]], trace: str, copy: str | None) -> dict[Any, list[dict[str, Any]]]:

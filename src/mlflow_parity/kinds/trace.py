@@ -25,12 +25,7 @@ from mlflow_parity.kinds.schema.base import (
 
 #: Where the server keeps the spans of a trace, and what it says of its own database: there, searches find them.
 SPANS_LOCATION, IN_STORE = "mlflow.trace.spansLocation", "TRACKING_STORE"
-#: What MLflow makes of a span that it takes into its database, where the span has none itself.
-DERIVED = frozenset(
-    f"mlflow.{name}"
-    for name in ("message.format", "chat.tools", "chat.tokenUsage", "llm.model", "llm.provider", "llm.cost")
-)
-#: What MLflow makes of such spans in the metadata of their trace.
+#: What MLflow makes of spans in its database in the metadata of their trace.
 SUMS_OF = {"mlflow.trace.tokenUsage": "mlflow.chat.tokenUsage", "mlflow.trace.cost": "mlflow.llm.cost"}
 #: What it takes over as it is, from attributes that OpenTelemetry names.
 TAKEN_OF = {
@@ -231,9 +226,12 @@ TRACE = Kind(
                 "spans.derived",
                 "type, inputs, outputs and the attributes mlflow.message.format, mlflow.chat.tools, "
                 "mlflow.chat.tokenUsage, mlflow.llm.model, mlflow.llm.provider and mlflow.llm.cost of a span",
-                "A newer server makes them of other attributes when it takes a span into its database.",
-                "the source's span has none (or the type UNKNOWN), the copy is in the target's database, and the "
-                "rest of the span is equal",
+                "A newer server makes them of other attributes (gen_ai.*, OpenInference, Traceloop and the like) when "
+                "it takes a span into its database. What a token costs stands in a list of that server: a cost is held "
+                "against the usage and the model, not against prices.",
+                "the source's span has none (or the type UNKNOWN), the copy is in the target's database, the value is "
+                "one that MLflow makes of what stands in the source's span, and the rest of the span is equal; what "
+                "stands there whole, and no release that is known makes of it, is unverified",
             ),
             paired(
                 "spans.attachments",
