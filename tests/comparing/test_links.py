@@ -274,6 +274,19 @@ def test_what_is_said_of_the_tag_of_versions(
     assert told(done) == ([] if found is None else [(key, *found[:2], ours, theirs, found[2])])
 
 
+def test_a_version_of_which_nobody_can_tell() -> None:
+    """Where the source's registry could not be read, an equal name may be that of another version's copy."""
+    known: dict[str, Any] = {"entities": VERSIONS, "whole": set()}
+    sides = _tag("churn/1", "other/4"), _tag("churn/1", "other/4")
+    note = "model version other/4, which it lists, was not read on the source"
+    found = told(registry_fields.versions_tag(*sides, links(**known), "r"))
+    assert found == [("mlflow.modelVersions", "unverified", "r.versions", *sides, note)]
+    # what the options leave out is not judged
+    assert told(registry_fields.versions_tag(*sides, links(**known, is_wanted="churn".__eq__), "r")) == []
+    assert told(registry_fields.versions_tag(_tag("churn/1"), _tag("churn/1"), links(**known), "r")) == []
+    assert told(registry_fields.versions_tag(None, None, links(**known), "r")) == []
+
+
 NO_COPIES = "not the copies of these experiments"
 
 

@@ -464,6 +464,23 @@ def test_a_prompt_that_has_no_copy() -> None:
         assert _compared("trace", "prompts", *sides, **known) == [("q/1", "mismatch", PROMPTS, "q/1", "q/1", note)]
 
 
+@pytest.mark.parametrize("facet", ["prompts", "linked_prompts"])
+def test_a_prompt_of_which_nobody_can_tell(facet: str) -> None:
+    """Where the source's prompts could not be read, an equal name may be that of another version's copy."""
+    sides = [_With(**{facet: ["p/1", "q/1"]}), _With(**{facet: ["p/9", "q/1"]})]
+    known: Any = {"entities": {"prompt_version": {"p/1": "p/9"}}, "whole": set()}
+    note = "prompt version q/1, which it lists, was not read on the source"
+    told_of = [("", "unverified", PROMPTS, ["p/1", "q/1"], ["p/9", "q/1"], note)]
+    assert _compared("trace", "prompts", *sides, **known) == told_of
+    # what the options leave out is not judged
+    assert _compared("trace", "prompts", *sides, **known, is_wanted="p".__eq__) == []
+    assert _compared("trace", "prompts", *sides, **known, is_wanted="q".__eq__) == told_of
+    # what is paired is known, whatever else was not read
+    assert _compared("trace", "prompts", _With(**{facet: ["p/1"]}), _With(**{facet: ["p/9"]}), **known) == []
+    assert _compared("trace", "prompts", _With(**{facet: []}), _With(**{facet: []}), **known) == []
+    assert _compared("trace", "prompts", *sides, **{**known, "whole": {"prompt_version"}}) == []
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "found"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,6 +92,22 @@ class ObjectLinks:
         if kind == "experiment" and source_id in self.deleted:
             return "deleted"
         return "gone" if kind in self.whole else "unknown"
+
+    def is_untold(self, kind: str, source_id: str) -> bool:
+        """Whether nobody can tell what became of a source object: no copy of it is known, and it was not read."""
+        return source_id not in self.of(kind) and self.stage(kind, source_id) == "unknown"
+
+
+def untold(
+    key: str, named: Iterable[str], kind: str, sides: tuple[object, object], links: ObjectLinks, rule: str
+) -> list[Difference]:
+    """Say that a list of objects cannot be compared where it names one of which nobody can tell what became of it."""
+    first = next((one for one in sorted(named) if links.is_untold(kind, one)), None)
+    if first is None:
+        return []
+    why = "is outside this audit's scope" if kind == "experiment" else "was not read on the source"
+    note = f"{singular_of(kind)} {first}, which it lists, {why}"
+    return [Difference(key, State.UNVERIFIED, rule, *sides, note)]
 
 
 def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:

@@ -11,7 +11,7 @@ from typing import Any
 from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets
 from mlflow_parity.comparing.fields import FIELD
-from mlflow_parity.comparing.links import ObjectLinks, link, run_models, run_parent
+from mlflow_parity.comparing.links import ObjectLinks, link, run_models, run_parent, untold
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
     VERSIONS_TAG,
@@ -226,7 +226,7 @@ def _experiments(source: Entity, target: Entity, links: ObjectLinks) -> list[Dif
         wanted = links.experiments.get(experiment)
         if wanted is not None and wanted in theirs:
             matched.add(wanted)
-        elif wanted is None and links.stage("experiment", experiment) == "unknown":
+        elif links.is_untold("experiment", experiment):
             note = "the experiment is outside this audit's scope"
             found.append(Difference(experiment, State.UNVERIFIED, rule, source=experiment, note=note))
             matched.add(experiment)
@@ -269,6 +269,10 @@ def _prompts(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
         if found or not (ours or theirs):
             return found
         return [Difference("", State.UNVERIFIED, "trace.prompts", ours, theirs, "one of the servers cannot tell them")]
+    # what is not in scope was not read, and need not be on the target
+    wanted = [name for name in ours if links.is_wanted(name.rpartition("/")[0])]
+    if open_ones := untold("", wanted, "prompt_version", (ours, theirs), links, "trace.prompts"):
+        return found + open_ones
     both = sorted(set(ours) & set(theirs))
     lone = [name for name in both if name not in pairs and links.stage("prompt_version", name) == "active"]
     note = "the prompt's version has no copy on the target"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD, compare_hops
+from mlflow_parity.comparing.links import untold
 from mlflow_parity.core.identity.keys import as_copy_of
 from mlflow_parity.core.json_text import parsed
 from mlflow_parity.core.records import EXIM_PREFIX, STORAGE, Entity
@@ -36,10 +37,8 @@ _MODEL_IDS = re.compile(r"(?<![0-9A-Za-z-])m-[0-9a-f]{32}(?![0-9A-Za-z])")
 def experiments_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule: str) -> list[Difference]:
     """Compare the experiments in which a prompt was used, through the pairing."""
     mine, copies = ({one for one in (text or "").split(",") if one} for text in (ours, theirs))
-    for one in sorted(mine):
-        if one not in links.experiments and links.stage("experiment", one) == "unknown":
-            note = f"experiment {one}, which it lists, is outside this audit's scope"
-            return [Difference(EXPERIMENTS_TAG, State.UNVERIFIED, f"{rule}.experiments", ours, theirs, note)]
+    if open_ones := untold(EXPERIMENTS_TAG, mine, "experiment", (ours, theirs), links, f"{rule}.experiments"):
+        return open_ones
     dead = {one for one in mine if links.stage("experiment", one) in ("gone", "deleted")}
     wanted = {links.experiments.get(one, "") for one in mine - dead}
     # an id that is on no experiment of the source, or in its trash, may be that of its copy, go, or stay: but not where
@@ -71,6 +70,8 @@ def versions_tag(ours: str | None, theirs: str | None, links: ObjectLinks, rule:
         )
     except (ValueError, TypeError, KeyError):
         return [] if ours == theirs else [Difference(VERSIONS_TAG, State.MISMATCH, rule, ours, theirs)]
+    if open_ones := untold(VERSIONS_TAG, mine, "model_version", (ours, theirs), links, f"{rule}.versions"):
+        return open_ones
     pairs = links.of("model_version")
     # a version that is on the source and has no copy cannot be named by its copy; one that is gone may stay, or go
     lost = [one for one in mine if one not in pairs and links.stage("model_version", one) == "active"]
