@@ -201,9 +201,9 @@ def restored(*, moved: bool = False) -> World:
     return World(one, two, known)
 
 
-def _replaced(world: World) -> World:
+def _replaced(world: World, of: str = OTHER_RUN) -> World:
     """A deleted run of the target that a repair replaced is known as such."""
-    world.known = replace(world.known, replaced=frozenset({DEAD}))
+    world.known = replace(world.known, replaced={DEAD: of})
     return world
 
 
@@ -383,7 +383,9 @@ HOLDS: dict[str, Callable[[], World]] = {
     "trace.metadata.finalized": lambda: imported().change(TRACE_COPY, metadata={FINALIZED: "true"}),
     "trace.run.dangling": _dangling(TRACE, TRACE_COPY, "run", DEAD),
     "trace.run_links.dangling": lambda: imported().change(TRACE, side="source", run_links=[DEAD]),
-    "trace.run_links.replaced": lambda: _replaced(imported().change(TRACE_COPY, run_links=[DEAD])),
+    "trace.run_links.replaced": lambda: _replaced(
+        imported().change(TRACE, side="source", run_links=[OTHER_RUN]).change(TRACE_COPY, run_links=[OTHER_COPY, DEAD])
+    ),
     "trace.logged_model.dangling": _dangling(TRACE, TRACE_COPY, "logged_model", DEAD_MODEL),
     "trace.spans.ids": imported,
     "trace.assessments.ids": imported,
@@ -592,7 +594,11 @@ BROKEN: list[Break] = [
     ("trace.run.dangling", "the run is on the source", _gone("run"), "mismatch"),
     ("trace.run_links.dangling", "another run", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]), "mismatch"),
     ("trace.run_links.dangling", "the run is on the source", _gone("run"), "mismatch"),
-    ("trace.run_links.replaced", "a run that nobody replaced", lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY]),
+    ("trace.run_links.replaced", "a run that nobody replaced",
+     lambda w: w.change(TRACE_COPY, run_links=[OTHER_COPY, "8" * 32]), "mismatch"),
+    ("trace.run_links.replaced", "the copy of a run to which the source's trace has no link",
+     lambda w: w.change(TRACE, side="source", run_links=[]).change(TRACE_COPY, run_links=[DEAD]), "mismatch"),
+    ("trace.run_links.replaced", "no link to what replaced it", lambda w: w.change(TRACE_COPY, run_links=[DEAD]),
      "mismatch"),
     ("trace.logged_model.dangling", "another model", lambda w: w.change(TRACE_COPY, logged_model=MODEL_COPY),
      "mismatch"),

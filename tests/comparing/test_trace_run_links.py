@@ -17,6 +17,8 @@ from support.seed import Seeder
 from support.seed_traces import trace
 from support.servers import FreshServer
 
+from mlflow_parity.core.records import REPLACED_TAG
+
 _LOST = (
     "DELETE FROM entity_associations WHERE source_id = ? AND destination_type = 'run'",
     "INSERT INTO entity_associations (association_id, source_type, source_id, destination_type, destination_id) "
@@ -62,6 +64,15 @@ def test_links_made_afterwards_are_migrated_and_compared(fresh_server: FreshServ
         traces["made in a run"]: [copies["evaluation"]],
         traces["of no run"]: [copies["evaluation"]],
     }
+    # the copy in the trash that a repair replaced keeps its link: it is one to no other run's copy
+    former = there.run(copy, "evaluation")
+    _link(there, former, traces["of no run"])
+    there.call("POST", "runs/set-tag", {"run_id": former, "key": REPLACED_TAG, "value": runs["evaluation"]})
+    there.delete_run(former)
+    assert audit(tmp_path / "of its run", source.uri, target.uri).findings() == set()
+    there.call("POST", "runs/restore", {"run_id": former})
+    there.call("POST", "runs/set-tag", {"run_id": former, "key": REPLACED_TAG, "value": runs["maker"]})
+    there.delete_run(former)
     with closing(sqlite3.connect(target.database_path, timeout=30)) as database, database:
         lost = database.execute(_LOST[0], (traces["made in a run"],)).rowcount
         made_up = database.execute(_LOST[1], (traces["of no run"], copies["maker"])).rowcount
@@ -70,6 +81,7 @@ def test_links_made_afterwards_are_migrated_and_compared(fresh_server: FreshServ
     assert red.findings() == {
         ("run_links", runs["evaluation"], "missing", "made in a run"),
         ("run_links", copies["maker"], "extra", "of no run"),
+        ("run_links", former, "extra", "of no run"),
     }
     assert red.failed() == {"test_trace_links"}
 

@@ -33,8 +33,8 @@ class Known:
     deleted_experiments: Collection[str] = ()
     """Those of the source that were not read, being deleted."""
     include_deleted: bool = True
-    replaced: frozenset[str] = frozenset()
-    """Deleted target runs that a repair replaced."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Deleted target runs that a repair replaced, and the source runs of which they were the copies."""
     releases: Releases = UNKNOWN
     keeps_spans: bool = False
     """Whether the target can hold spans in its database."""

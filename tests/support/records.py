@@ -71,7 +71,7 @@ def links(**known: Any) -> ObjectLinks:
     """Return links by which the run and the logged model are known, and all of the source was read."""
     runs = known.pop("runs", None) or Links(
         known.pop("pairs", {RUN: COPY}), known.pop("stages", {RUN: "active"}), known.pop("copies", {}),
-        known.pop("complete", True), known.pop("replaced", frozenset()),
+        known.pop("complete", True), known.pop("replaced", {}),
     )  # fmt: skip
     given: dict[str, Any] = {
         "experiments": {"1": "7"},

@@ -83,7 +83,7 @@ class Experiments:
         # they stay as long as the audit goes on
         pairs, known = IdMap(), IdMap()
         copies: dict[str, set[str]] = {}
-        replaced: set[str] = set()
+        replaced: dict[str, str] = {}
         kept, unread = Kept(), False
         if "runs" in self.looks.parts:
             for source, pair in selected.linked:
@@ -119,7 +119,8 @@ class Experiments:
                     self.deleted.add("target", copies_of, pairing)
                     if self.settings.profile != "same-store":
                         gone = [run.entity_id for run, _ in pairing.extra if run.deleted]
-                        replaced.update(run.run_id for run in theirs.runs(gone) if run.tags.get(REPLACED_TAG) in pairs)
+                        former = ((run.run_id, run.tags.get(REPLACED_TAG, "")) for run in theirs.runs(gone))
+                        replaced.update((run, original) for run, original in former if original in pairs)
             for _, surplus, _, _ in selected.surplus:
                 view = self.sides["target"].view(surplus)
                 if not view.problem("runs"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,8 +26,8 @@ class Links:
     """Source run id → further target runs that claim to be its copy."""
     complete: bool
     """Whether the runs of every source experiment that is not deleted were read: an unknown run is gone or deleted."""
-    replaced: Set[str] = frozenset()
-    """Deleted target runs that were copies of a paired source run before a repair replaced them."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Deleted target runs that a repair replaced → the paired source run of which they were the copies."""
 
 
 def take_in(pairing: Pairing[Any], pairs: MutableMapping[str, str], copies: MutableMapping[str, set[str]]) -> None:

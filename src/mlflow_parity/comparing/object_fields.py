@@ -173,8 +173,10 @@ def _run_links(source: Entity, target: Entity, links: ObjectLinks) -> list[Diffe
             continue
         left.discard(copied or "")
         found += link(run, run, copied, "run", links, rule)
+    own = {*ours, source.facets.get("run")}
     for run in sorted(left):
-        state, reason = (State.EXPECTED, f"{rule}.replaced") if run in links.runs.replaced else (State.EXTRA, rule)
+        was_copy = run in links.runs.replaced and links.runs.replaced[run] in own
+        state, reason = (State.EXPECTED, f"{rule}.replaced") if was_copy else (State.EXTRA, rule)
         found.append(Difference(run, state, reason, target=run))
     return found
 

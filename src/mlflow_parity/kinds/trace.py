@@ -170,7 +170,7 @@ TRACE = Kind(
                 "link to a run on the target that a repair replaced",
                 "MLflow's API takes no link away, so a trace stays linked to the copy in the trash, too.",
                 "the run is deleted on the target, and its tag mlflow_parity.replaced names a source run that "
-                "has another copy",
+                "has another copy, and that the source's trace is linked to or was made in",
                 holds_for="mlflow-parity migrate repair",
             ),
             not_compared(
