@@ -460,6 +460,8 @@ def _trace(metadata: Any, place: str | None = STORE, *spans: Any) -> _With:
                  spans=[{"attributes": one} for one in spans] or None)  # fmt: skip
 
 
+#: A whole number that no float holds.
+HUGE = "9" * 400
 USAGE, SESSION = "mlflow.trace.tokenUsage", "mlflow.trace.session"
 SUM = f'{{"a": {0.1 + 0.2}}}'
 
@@ -504,6 +506,8 @@ def test_a_prompt_of_which_nobody_can_tell(facet: str) -> None:
          [(USAGE, "expected", "trace.metadata.derived", None, '{"a": 1}', "")]),
         (_trace({}), _trace({USAGE: '{"a": 1}'}, STORE, {"mlflow.chat.tokenUsage": {"a": "x"}}),
          [(USAGE, "extra", "trace.metadata", None, '{"a": 1}', "")]),
+        (_trace({}), _trace({USAGE: f'{{"a": {HUGE}}}'}, STORE, {"mlflow.chat.tokenUsage": {"a": int(HUGE)}}),
+         [(USAGE, "extra", "trace.metadata", None, f'{{"a": {HUGE}}}', "")]),
         (_trace({}), _trace({USAGE: "{}"}, STORE, {"mlflow.chat.tokenUsage": 1}),
          [(USAGE, "extra", "trace.metadata", None, "{}", "")]),
         *((_trace({}), _trace({SESSION: "s"}, STORE, {name: "s"}), [(SESSION, state, rule, None, "s", "")])
