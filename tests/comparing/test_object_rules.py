@@ -220,6 +220,14 @@ def _dangling(entity_id: str, copy: str, facet: str, gone: str) -> Callable[[], 
     return world
 
 
+def _moved_before() -> World:
+    """The source's version was moved before; the tool wrote its own source tags over those of that move."""
+    made = imported()
+    earlier = {f"{EXIM}name": "old", f"{EXIM}version": "9", "mlflow_exim.hop1.field.name": "first"}
+    made.change("churn/1", side="source", tags=earlier)
+    return made.change("churn/1", tags={**earlier, **made.get("churn/1", "tags")})
+
+
 def _untagged() -> World:
     made = imported()
     return made.change("churn/1", tags={})
@@ -396,6 +404,7 @@ HOLDS: dict[str, Callable[[], World]] = {
     "registered_model.times": imported,
     "model_version.number.import": imported,
     "model_version.source_tags.not-created": _untagged,
+    "model_version.source_tags.hops": _moved_before,
     "model_version.run.dangling": _dangling("churn/1", "churn/1", "run", DEAD),
     "model_version.logged_model.dangling": _dangling("churn/1", "churn/1", "logged_model", DEAD_MODEL),
     "model_version.source.own-place": imported,
@@ -648,6 +657,14 @@ BROKEN: list[Break] = [
      lambda w: w.tag("churn/2", f"{EXIM}name", None).tag("churn/2", f"{EXIM}version", "4"), "mismatch"),
     ("model_version.number.import", "written otherwise",
      lambda w: w.tag("churn/2", f"{EXIM}name", None).tag("churn/2", f"{EXIM}version", "03"), "mismatch"),
+    ("model_version.source_tags.hops", "the tool's tag is wrong",
+     lambda w: w.tag("churn/1", f"{EXIM}run_id", OTHER_RUN), "mismatch"),
+    ("model_version.source_tags.hops", "one that the tool does not write is not there",
+     lambda w: w.tag("churn/1", f"{EXIM}newer", "x", side="source"), "mismatch"),
+    ("model_version.source_tags.hops", "the hop before is not there",
+     lambda w: w.tag("churn/1", "mlflow_exim.hop1.field.name", None), "mismatch"),
+    ("model_version.source_tags.hops", "the hop before is another",
+     lambda w: w.tag("churn/1", "mlflow_exim.hop1.field.name", "second"), "mismatch"),
     ("model_version.source_tags.not-created", "one tag is there and wrong",
      lambda w: w.change("churn/1", tags={f"{EXIM}description": "v2"}), "mismatch"),
     ("model_version.source_tags.not-created", "one tag is there, those that name it are not",

@@ -126,6 +126,15 @@ RULE = "run.source_tags"
          [("mlflow_exim.hop1.field.k", "mismatch", RULE, "v", "w", "")]),
         (a_run(tags={"mlflow_exim.hop1.field.k": "v"}), {**KEPT, "mlflow_exim.hop1.field.k": "v"}, []),
         (a_run(tags={"mlflow_exim.hop1.field.k": "v"}), {**KEPT, "mlflow_exim.hop2.field.k": "v"}, []),
+        (a_run(tags={"mlflow_exim.hop1.field.k": "v"}), KEPT,
+         [("mlflow_exim.hop1.field.k", "missing", RULE, "v", None, "")]),
+        # the tool writes its own over the source's, but for formatted times that is a loss with a name
+        (a_run(tags={f"{INFO}end_time": "5", f"{INFO}_end_time": "noon", f"{INFO}status": "FINISHED"}),
+         {**KEPT, f"{INFO}_end_time": "midnight"}, [(f"{INFO}end_time", "expected", f"{RULE}.hops", "5", "20", "")]),
+        (a_run(tags={f"{FIELD}k": "v"}), KEPT, [(f"{FIELD}k", "missing", RULE, "v", None, "")]),
+        # what is said of a tag is said once
+        (a_run(tags={f"{INFO}end_time": "5"}), {**KEPT, f"{INFO}end_time": "21"},
+         [(f"{INFO}end_time", "mismatch", RULE, "20", "21", "")]),
     ],
 )  # fmt: skip
 def test_the_source_tags_of_a_run_are_complete_and_true(ours: Run, tags: dict[str, str], found: list[Told]) -> None:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.contract_case import MLMODEL, source, target
 from support.memory import Store, run_audit
-from support.stores import restored
+from support.stores import imported, restored
 
 from mlflow_parity.comparing import fields
 from mlflow_parity.core.records import REPLACED_TAG, DatasetInput
@@ -110,6 +111,33 @@ def test_an_evaluation_dataset_in_an_input_stays_the_same() -> None:
     assert not any("run.inputs.evaluation-dataset" in row.rules for row in audited.rows)
 
 
+def moved_before(store: Store) -> Store:
+    """A source that the tool has moved before, and the move before that kept its own source tags."""
+    earlier = {"mlflow_exim.hop1.field.name": "first", "mlflow_exim.field.name": "second"}
+    run = {"mlflow_exim.hop1.run_info.run_id": "5" * 32, "mlflow_exim.run_info.run_id": "6" * 32,
+           "mlflow_exim.mlflow_tag.user": "eve", "mlflow_exim.run_info._end_time": "noon"}  # fmt: skip
+    item = store.experiments[1]
+    store.experiments[1] = replace(item, tags={**item.tags, **earlier})
+    store.runs[1] = replace(store.runs[1], tags={**store.runs[1].tags, **run})
+    store.files.clear()
+    return store
+
+
+@pytest.mark.parametrize("side", ["experiments", "runs"])
+@pytest.mark.parametrize("hop", ["", "hop1."])
+def test_what_the_tool_does_not_write_over_of_earlier_hops_is_no_loss_of_its(side: str, hop: str) -> None:
+    """The tool writes over what has the names of its own tags; all else it copies, so that what lacks was lost."""
+    original, copy = moved_before(source()), imported(moved_before(source()))
+    key = f"mlflow_exim.{hop}" + {"experiments": "field.of_a_newer_client", "runs": "run_info.of_a_newer_client"}[side]
+    items: list[Any] = getattr(original, side)
+    items[1] = replace(items[1], tags={**items[1].tags, key: "x"})
+    found = run_audit(original, copy).found
+    assert {(facet, name, state) for _, facet, name, state in found} == {("source_tags", key, "missing")}
+    copies: list[Any] = getattr(copy, side)
+    copies[1] = replace(copies[1], tags={**copies[1].tags, key: "x"})
+    assert run_audit(original, copy).found == set()
+
+
 #: An image as log_image names it, before MLflow 3.11 and since.
 OLD_IMAGE = "images/loss%step%20%timestamp%1712345678901%0a9d6313-188b-4c74-b0eb-578967659d2a.png"
 NEW_IMAGE = OLD_IMAGE.replace("%", "+")
@@ -169,6 +197,8 @@ def test_every_expected_rule_has_its_case() -> None:
 
     rules |= used(evaluated(source()), evaluated(target()))
     rules |= used(imaged(source(), OLD_IMAGE), imaged(target(), NEW_IMAGE))
+
+    rules |= used(moved_before(source()), imported(moved_before(source())))
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]

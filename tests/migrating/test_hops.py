@@ -10,6 +10,7 @@ from support.audits import audit
 from support.migrations import migrate_py
 from support.seed import Seeder
 from support.servers import FreshServer
+from support.tool import migrate
 
 from mlflow_parity.core.identity.keys import as_copy_of, carried, chain, layers, next_tags
 
@@ -81,3 +82,18 @@ def test_the_first_source_is_found_on_the_last_target(fresh_server: FreshServer,
     for uri, wanted in keys.items():
         red = audit(tmp_path / "red", uri, last.uri)
         assert {(facet, key) for facet, key, _, _ in red.findings()} == wanted, red.output
+
+
+@pytest.mark.long
+def test_what_the_tool_writes_over_is_a_loss_with_a_name(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Moved twice by the Export Import tool, nothing tells any more where the first copy came from."""
+    first, between, last = fresh_server(), fresh_server(), fresh_server()
+    _seeded(Seeder(first.uri))
+    migrate(first.uri, between.uri, tmp_path / "one")
+    migrate(between.uri, last.uri, tmp_path / "two")
+    found = audit(tmp_path / "hop", between.uri, last.uri)
+    rows = {(row.kind, row.state.value, row.rules) for row in found.rows() if row.facet == "source_tags"}
+    named = {(kind, "expected", (f"{kind}.source_tags.hops",)) for kind in ("experiment", "run")}
+    # it moves no version whose files are no model; Default is on every server, and no copy of the tool's
+    assert rows == {*named, ("experiment", "expected", ("experiment.source_tags.default",))}
+    assert not {facet for facet, _, _, _ in found.findings()} & {"source_tags", "tags"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from mlflow_parity.comparing.difference import Difference, compare_mappings, compare_values
 from mlflow_parity.core.identity.digests import input_value
@@ -376,12 +376,21 @@ def _source_tags(
         # field.* the key set depends on the exporting client
         if key not in wanted and key.startswith(MLFLOW_TAG) and earlier.get(key) != value:
             found.append(Difference(key, State.EXTRA, rule, target=value))
-    return found + compare_hops(earlier, own, rule)
+    return found + compare_hops(earlier, own, rule, {one.key for one in found})
 
 
-def compare_hops(source: Mapping[str, str], own: Mapping[str, str], rule: str) -> list[Difference]:
-    """Compare the source tags of earlier hops, where the copy keeps any: each is one of the source's own."""
+def compare_hops(source: Mapping[str, str], own: Mapping[str, str], rule: str, told: Set[str]) -> list[Difference]:
+    """Compare the source tags that the source has itself, but for those of which something is ``told`` already."""
     kept = {key: value for key, value in own.items() if is_hop(key)}
     verbatim = {key: value for key, value in source.items() if is_hop(key)}
-    # a tool that knows nothing of hops copies them as they are
-    return [] if not kept or kept == verbatim else compare_mappings(carried(source), kept, rule)
+    if not kept.items() <= verbatim.items():
+        return compare_mappings(carried(source), kept, rule)
+    # a tool that knows nothing of hops copies all tags as they are, and writes its own over those with their names
+    found = compare_mappings(verbatim, kept, rule)
+    for key, value in sorted(source.items()):
+        # formatted times are not carried: they are no evidence
+        if key in verbatim or key in told or own.get(key) == value or not carried({key: value}):
+            continue
+        state, name = (State.EXPECTED, f"{rule}.hops") if key in own else (State.MISSING, rule)
+        found.append(Difference(key, state, name, value, own.get(key)))
+    return found

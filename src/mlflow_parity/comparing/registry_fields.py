@@ -163,7 +163,7 @@ def compare_source_tags(source: Entity, target: Entity, _: ObjectLinks) -> list[
             name == "model_id" and given in ("", "None")
         ):  # fmt: skip
             found.append(Difference(FIELD + name, State.MISMATCH, rule, wanted, given))
-    return found + compare_hops(earlier, own, rule)
+    return found + compare_hops(earlier, own, rule, {one.key for one in found})
 
 
 def _exim_tags(entity: Entity) -> dict[str, str]:

@@ -8,6 +8,7 @@ from mlflow_parity.kinds.schema.base import (
     Kind,
     equal,
     expected,
+    hops,
     moved,
     not_compared,
     other,
@@ -63,6 +64,7 @@ EXPERIMENT = Kind(
                 f"are not evidence. {HOPS}",
                 holds_for=TOOL,
             ),
+            hops(),
             expected(
                 "source_tags.default",
                 "tags mlflow_exim.* of the Default experiment",

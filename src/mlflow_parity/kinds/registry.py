@@ -11,6 +11,7 @@ from mlflow_parity.kinds.schema.base import (
     equal,
     expected,
     files,
+    hops,
     link,
     moved,
     not_compared,
@@ -105,6 +106,7 @@ MODEL_VERSION = Kind(
                 f"{HOPS}",
                 holds_for=TOOL,
             ),
+            hops(),
             expected(
                 "source_tags.not-created",
                 "no tags mlflow_exim.*",

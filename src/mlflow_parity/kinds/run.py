@@ -9,6 +9,7 @@ from mlflow_parity.kinds.schema.base import (
     Kind,
     equal,
     expected,
+    hops,
     moved,
     not_compared,
     other,
@@ -160,6 +161,7 @@ RUN = Kind(
                 f"(mlflow_exim.run_info._*) are not evidence. {HOPS}",
                 holds_for=TOOL,
             ),
+            hops(),
             expected(
                 "source_tags.not-created",
                 "tags mlflow_exim.*",

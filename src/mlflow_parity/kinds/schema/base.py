@@ -194,6 +194,18 @@ expected = _ruling("expected")
 not_compared = _ruling("not compared")
 
 
+def hops() -> Rule:
+    """The source tags of a source that was migrated itself, which the tool writes its own over."""
+    return expected(
+        "source_tags.hops",
+        "tags mlflow_exim.* of a source that was migrated itself",
+        "The Export Import tool writes its own over them: where the source itself came from is lost. "
+        "mlflow-parity migrate keeps them as mlflow_exim.hop1.*, and so on.",
+        "the copy has a source tag of the same name, and those of the source's earlier hops as they are",
+        holds_for=TOOL,
+    )
+
+
 def moved(name: str, field: str) -> Rule:
     """A place in a store that went on, and stands elsewhere now."""
     return expected(name, field, _MOVED, _MOVED_WHEN, profiles=SAME_STORE)
