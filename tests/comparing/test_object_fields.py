@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -332,6 +333,7 @@ def _point(run: str | None, key: str = "loss", value: float = 1.0) -> dict[str, 
 
 
 METRICS = "logged_model.metrics"
+INF, LARGEST = math.inf, 1.7976931348623157e308
 
 
 @pytest.mark.parametrize(
@@ -360,6 +362,15 @@ METRICS = "logged_model.metrics"
          [(DEAD, "expected", f"{METRICS}.left-out", "1 points", None, "its run is deleted"),
           ("z", "expected", f"{METRICS}.left-out", "1 points", None, "its run is deleted")]),
         ([_point("")], [], {"include_deleted": False}, [("loss", "missing", METRICS, _point(""), None, "")]),
+        # as a SQL store keeps them, each for itself; what stands as it was is no other's copy
+        ([_point(RUN, value=INF), _point(RUN, value=INF)], [_point(COPY, value=LARGEST)], {},
+         [("loss", "expected", f"{METRICS}.infinity", INF, LARGEST, ""),
+          ("loss", "missing", METRICS, _point(COPY, value=INF), None, "")]),
+        ([_point(RUN, "a", -INF), _point(RUN, "b", -0.0)], [_point(COPY, "b", 0.0), _point(COPY, "a", -LARGEST)], {},
+         [("a", "expected", f"{METRICS}.infinity", -INF, -LARGEST, ""),
+          ("b", "expected", f"{METRICS}.negative-zero", -0.0, 0.0, "")]),
+        ([_point(RUN, value=INF)], [_point(COPY, value=INF), _point(COPY, value=LARGEST)], {},
+         [("loss", "extra", METRICS, None, _point(COPY, value=LARGEST), "")]),
         ([_point(RUN)], [], {"include_deleted": False, "stages": {RUN: "deleted"}},
          [("loss", "missing", METRICS, _point(COPY), None, "")]),
     ],

@@ -7,6 +7,7 @@ rule, and the same facet is red then.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,6 +32,7 @@ MODEL, MODEL_COPY, SECOND, SECOND_COPY = (f"m-{letter * 32}" for letter in "3c4d
 DEAD_MODEL = f"m-{'9' * 32}"
 TRACE, TRACE_COPY = "tr-1", "tr-a"
 STORE = "s3://old/1"
+LARGEST = 1.7976931348623157e308
 FINALIZED, COST = "mlflow.trace.infoFinalized", "mlflow.trace.cost"
 ARCHIVE_TAG = "mlflow.trace.archiveLocation"
 PLACE_TAG, EXPERIMENTS_TAG, VERSIONS_TAG = "mlflow.artifactLocation", "_mlflow_experiment_ids", "mlflow.modelVersions"
@@ -257,6 +259,21 @@ def _points(*runs: str) -> list[dict[str, Any]]:
     return [{"key": "loss", "value": 1.0, "timestamp": 5, "step": 0, "run": run} for run in runs]
 
 
+def _valued(value: float, copy: float) -> Callable[[], World]:
+    """A logged model with a point of this value, and its copy with that one."""
+
+    def world() -> World:
+        made = imported().change(MODEL, side="source", metrics=[{**_points(RUN)[0], "value": value}])
+        return made.change(MODEL_COPY, metrics=[{**_points(RUN_COPY)[0], "value": copy}])
+
+    return world
+
+
+def _pointed(**changes: Any) -> Callable[[World], World]:
+    """Change the one point of a logged model's copy."""
+    return lambda world: world.change(MODEL_COPY, metrics=[{**world.get(MODEL_COPY, "metrics")[0], **changes}])
+
+
 def _left_out(*, stage: str = "deleted", include_deleted: bool = False, copy: Sequence[str] = (RUN_COPY,)) -> World:
     """A logged model with a metric of its own run and one of a run that is deleted."""
     made = (
@@ -376,6 +393,9 @@ HOLDS: dict[str, Callable[[], World]] = {
         MODEL, {"status": "FAILED", "message": "full"}, {"status": "FAILED", "message": ""}
     ),
     "logged_model.metrics.left-out": _left_out,
+    "logged_model.metrics.infinity": _valued(-math.inf, -LARGEST),
+    "logged_model.metrics.negative-zero": _valued(-0.0, 0.0),
+    "logged_model.metrics.nan": _valued(math.nan, 0.0),
     "model_version.status.ready": lambda: _unwritable(
         "churn/1", {"status": "FAILED_REGISTRATION", "message": "lost"}, {"status": "READY", "message": ""}
     ),
@@ -543,6 +563,17 @@ BROKEN: list[Break] = [
      lambda w: w.change("churn/1", status={"status": "PENDING_REGISTRATION", "message": ""}), "mismatch"),
     ("model_version.status.ready", "a message",
      lambda w: w.change("churn/1", status={"status": "READY", "message": "fine"}), "mismatch"),
+    ("logged_model.metrics.infinity", "the other sign", _pointed(value=LARGEST), "mismatch"),
+    ("logged_model.metrics.infinity", "at another step", _pointed(step=1), "mismatch"),
+    ("logged_model.metrics.infinity", "of another run", _pointed(run=OTHER_COPY), "mismatch"),
+    ("logged_model.metrics.infinity", "nought", _pointed(value=0.0), "mismatch"),
+    ("logged_model.metrics.infinity", "once more", lambda w: w.change(
+        MODEL_COPY, metrics=w.get(MODEL_COPY, "metrics") * 2), "mismatch"),
+    ("logged_model.metrics.negative-zero", "a number", _pointed(value=5e-324), "mismatch"),
+    ("logged_model.metrics.negative-zero", "the other way", lambda _: _valued(0.0, -0.0)(), "mismatch"),
+    ("logged_model.metrics.nan", "the largest double", _pointed(value=LARGEST), "mismatch"),
+    ("logged_model.metrics.nan", "at another time", _pointed(timestamp=6), "mismatch"),
+    ("logged_model.metrics.nan", "the other way", lambda _: _valued(0.0, math.nan)(), "mismatch"),
     ("logged_model.id", "files in the source's place",
      lambda w: w.place(MODEL_COPY, f"{STORE}/models/{MODEL}/artifacts"), "mismatch"),
     ("logged_model.id", "files elsewhere in the source's store",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,45 @@ def test_a_file_store_moves(files: Server, fresh_server: FreshServer, tmp_path: 
         ("webhook", "extra"),
         ("evaluation_dataset", "extra"),
     }
+
+
+#: Metrics of one run and logged model → their values at one step and time, in the order in which they were logged.
+METRICS: dict[str, list[float | str]] = {
+    "most": ["Infinity"], "least": ["-Infinity"], "nought": [-0.0], "odd": ["NaN"], "again": [0.5, 0.5],
+}  # fmt: skip
+RELEASES = ["3.10.1", "newest"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("files", RELEASES, indirect=True)
+def test_what_a_database_makes_of_a_files_points(files: Server, fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Of runs and of logged models alike each value that no database keeps has its rule; another value is red."""
+    seed = Seeder(files.uri)
+    experiment = seed.experiment("models")
+    run = seed.run(experiment, "maker")
+    body = {"experiment_id": experiment, "name": "net", "source_run_id": run}
+    model = seed.call("POST", "logged-models", body)["model"]["info"]["model_id"]
+    points = [{"key": key, "value": value, "timestamp": 5, "step": 0} for key in METRICS for value in METRICS[key]]
+    # a file store tells the latest point alone
+    points += [{"key": "told", "value": step / 4, "timestamp": 5, "step": step} for step in range(2)]
+    for point in points:
+        seed.call("POST", "runs/log-metric", {"run_id": run, "model_id": model, **point})
+    seed.end(run)
+    target = fresh_server()
+    ends = ["--source-uri", files.uri, "--target-uri", target.uri]
+    done = migrate_py(tmp_path, "run", *ends, "--report-dir", "reports")
+    assert done.status == 0, done.output[-3000:]
+    rules = {row.kind: row.rules for row in AuditRun(0, "", tmp_path / "reports").rows() if row.facet == "metrics"}
+    assert rules == {
+        "run": tuple(f"run.metrics.{name}" for name in ("infinity", "negative-zero", "repeated")),
+        "logged_model": tuple(f"logged_model.metrics.{name}" for name in ("infinity", "nan", "negative-zero")),
+    }
+    with sqlite3.connect(target.database_path) as database:
+        database.execute("UPDATE logged_model_metrics SET metric_value = 1 WHERE metric_name IN ('odd', 'least')")
+    red = audit(tmp_path / "red", files.uri, target.uri)
+    assert {(facet, key) for facet, key, _, _ in red.findings()} == {
+        ("metrics", "odd: value"), ("metrics", "least: value"),
+    }  # fmt: skip
 
 
 @pytest.mark.long

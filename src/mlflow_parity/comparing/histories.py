@@ -196,11 +196,16 @@ def _apply_rules(only_ours: Counter[_Point], only_theirs: Counter[_Point], kept:
 def _image(point: _Point) -> tuple[str, _Point] | None:
     """Return what a SQL store makes of a point, and by which rule; ``None`` where it keeps it as it is."""
     step, timestamp, bits = point
-    value = value_of(bits)
+    made = stored(value_of(bits))
+    return None if made is None else (f"{RULE}.{made[0]}", (step, timestamp, _bits(made[1])))
+
+
+def stored(value: float) -> tuple[str, float] | None:
+    """Return by which rule a SQL store keeps a value otherwise, and as what; ``None`` where it keeps it as it is."""
     if value in (float("inf"), float("-inf")):
-        return "run.metrics.infinity", (step, timestamp, _bits(_LARGEST if value > 0 else -_LARGEST))
-    if value == 0.0 and bits != 0:
-        return "run.metrics.negative-zero", (step, timestamp, 0)
+        return "infinity", _LARGEST if value > 0 else -_LARGEST
+    if value == 0.0 and _bits(value) != 0:
+        return "negative-zero", 0.0
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets
 from mlflow_parity.comparing.fields import FIELD
+from mlflow_parity.comparing.histories import stored
 from mlflow_parity.comparing.links import ObjectLinks, link, run_models, run_parent, untold
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
@@ -24,6 +25,7 @@ from mlflow_parity.comparing.registry_fields import (
     versions_tag,
 )
 from mlflow_parity.comparing.trace_fields import compare_assessments, compare_metadata, compare_spans
+from mlflow_parity.core.identity.digests import encode
 from mlflow_parity.core.records import STORAGE, Entity
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import BY_NAME, plain_tags
@@ -198,7 +200,25 @@ def _metrics(source: Entity, target: Entity, links: ObjectLinks) -> list[Differe
         Difference(run, State.EXPECTED, f"{rule}.left-out", source=f"{count} points", note="its run is deleted")
         for run, count in sorted(left_out.items())
     ]
-    return found + compare_multisets("", ours, theirs, rule, "key")
+    return found + _as_stored(ours, theirs, rule) + compare_multisets("", ours, theirs, rule, "key")
+
+
+def _as_stored(ours: list[Any], theirs: list[Any], rule: str) -> list[Difference]:
+    """Put into ``ours`` what a SQL store makes of its points, where the other side has that and not the point."""
+    # of a logged model it has no column that tells NaN from nought
+    images = [("nan", 0.0) if value != value else stored(value) for value in (one.get("value", 1.0) for one in ours)]
+    left = Counter(map(encode, theirs if any(images) else ()))
+    found: list[Difference] = []
+    for place, (point, image) in enumerate(zip(ours, images, strict=True)):
+        if image is None or left[encode(point)]:
+            continue
+        name, value = image
+        copy = {**point, "value": value}
+        if left[encode(copy)]:
+            left[encode(copy)] -= 1
+            ours[place] = copy
+            found.append(Difference(point["key"], State.EXPECTED, f"{rule}.{name}", point["value"], value))
+    return found
 
 
 def _status(facet: Facet, source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from mlflow_parity.core.scope import EXPORT_IMPORT
 from mlflow_parity.kinds.schema.base import (
     Kind,
     expected,
     files,
+    infinity,
     link,
     moved,
+    negative_zero,
+    not_compared,
     other,
     own,
     paired,
@@ -65,6 +69,21 @@ LOGGED_MODEL = Kind(
                 "metrics",
                 "every metric with step, time, value, dataset and run",
                 "As a multiset; the run must be the copy of the run; doubles bit for bit.",
+            ),
+            infinity(),
+            negative_zero(),
+            expected(
+                "metrics.nan",
+                "value NaN",
+                "SQL stores keep NaN of a logged model's metric as 0.0; the run's own metric keeps it.",
+                "NaN at the source stands as 0.0 in all else the same point",
+            ),
+            not_compared(
+                "metrics.earlier",
+                "points of a file store before the latest",
+                "Of a logged model's metric a file store tells the latest point of each dataset alone, and no request "
+                "the others; they stand in the run's metric, which is compared.",
+                profiles=EXPORT_IMPORT,
             ),
             expected(
                 "metrics.left-out",

@@ -10,7 +10,9 @@ from mlflow_parity.kinds.schema.base import (
     equal,
     expected,
     hops,
+    infinity,
     moved,
+    negative_zero,
     not_compared,
     other,
     own,
@@ -106,20 +108,8 @@ RUN = Kind(
                 "As a multiset of (step, timestamp, value); doubles bit for bit, NaN equals NaN. The point that the "
                 "server tells as the latest is compared as well: pages and searches show that one.",
             ),
-            expected(
-                "metrics.infinity",
-                "value ±inf",
-                "SQL stores keep ±inf as ±1.7976931348623157e308, the largest double; file stores keep ±inf.",
-                "±inf at the source stands as the largest double of the same sign at the same step and time",
-                profiles=PROFILES,
-            ),
-            expected(
-                "metrics.negative-zero",
-                "value -0.0",
-                "SQL stores keep -0.0 as 0.0, which is numerically equal.",
-                "-0.0 at the source stands as 0.0 at the same step and time",
-                profiles=PROFILES,
-            ),
+            infinity(PROFILES),
+            negative_zero(PROFILES),
             expected(
                 "metrics.repeated",
                 "exact repeats of a point",

@@ -50,6 +50,8 @@ UNMOVABLE: tuple[Unmovable, ...] = (
     Unmovable("run", "files with # or %xx in their names, into a target with proxied artifacts",
               "the proxy stores them under other names; the findings name them", "run.artifacts"),
     Unmovable("logged_model", "the message of a status", "no request writes one", "logged_model.status.message"),
+    Unmovable("logged_model", "points of a metric before the latest, of a source that keeps its data in files",
+              "no request tells them", "logged_model.metrics.earlier"),
     Unmovable("logged_model", "metrics that a deleted run logged, without --include-deleted",
               "they are written through their run", "logged_model.metrics.left-out"),
     Unmovable("logged_model", "files with # or %xx in their names, into a target with proxied artifacts",

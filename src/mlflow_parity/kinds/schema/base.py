@@ -206,6 +206,28 @@ def hops() -> Rule:
     )
 
 
+def infinity(profiles: tuple[Profile, ...] = ()) -> Rule:
+    """Infinite values of a metric, which only file stores keep."""
+    return expected(
+        "metrics.infinity",
+        "value ±inf",
+        "SQL stores keep ±inf as ±1.7976931348623157e308, the largest double; file stores keep ±inf.",
+        "±inf at the source stands as the largest double of the same sign at the same step and time",
+        profiles=profiles,
+    )
+
+
+def negative_zero(profiles: tuple[Profile, ...] = ()) -> Rule:
+    """The other nought of a metric, which only file stores keep."""
+    return expected(
+        "metrics.negative-zero",
+        "value -0.0",
+        "SQL stores keep -0.0 as 0.0, which is numerically equal.",
+        "-0.0 at the source stands as 0.0 at the same step and time",
+        profiles=profiles,
+    )
+
+
 def moved(name: str, field: str) -> Rule:
     """A place in a store that went on, and stands elsewhere now."""
     return expected(name, field, _MOVED, _MOVED_WHEN, profiles=SAME_STORE)
