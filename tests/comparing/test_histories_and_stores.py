@@ -191,6 +191,45 @@ def test_the_latest_point_is_what_pages_show() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tied", "ours", "theirs", "excused"),
+    [
+        ([NAN, 1.0], NAN, 1.0, True),
+        ([NAN, -1.0], -1.0, NAN, True),
+        ([NAN, 0.0], NAN, 0.0, True),
+        ([NAN, 0.0], 0.0, NAN, True),
+        ([NAN, -0.0], NAN, -0.0, True),
+        ([NAN, LARGEST], NAN, LARGEST, True),
+        ([NAN, -LARGEST], -INF, NAN, True),
+        ([NAN, -1.0, 1.0], -1.0, 1.0, True),
+        # not what a database takes
+        ([NAN, 1.0], 1.0, NAN, False),
+        ([NAN, -1.0], NAN, -1.0, False),
+        ([NAN, 1.0, 2.0], NAN, 1.0, False),
+        # a value that no point has
+        ([NAN, -1.0], -1.0, 0.0, False),
+        ([NAN, 1.0], NAN, 2.0, False),
+        ([NAN, 1.0], 3.0, 1.0, False),
+        # without NaN there is one order
+        ([1.0, 2.0], 1.0, 2.0, False),
+        ([0.0, -1.0], -1.0, 0.0, False),
+    ],
+)
+def test_the_latest_of_points_one_of_which_is_nan(tied: list[float], ours: float, theirs: float, excused: bool) -> None:
+    """NaN has no order: where a database takes it for 0, another one is told than by a file store."""
+    history = {"a": [(0, 9, 5.0), *((1, 2, value) for value in tied)]}
+    runs = [a_run(run_id=one, metrics={"a": MetricPoint(1, 2, value)}) for one, value in ((RUN, ours), (COPY, theirs))]
+    found = _compared(history, history, runs[0], runs[1])
+    if excused:
+        assert found == [("a", "expected", f"{RULE}.latest", ours, theirs, "")]
+    else:
+        assert [one[:3] for one in found] == [("a", "mismatch", RULE)]
+    # at another step or time it is another point
+    for step, moment in ((0, 2), (1, 9)):
+        other = a_run(run_id=COPY, metrics={"a": MetricPoint(step, moment, theirs)})
+        assert [one[1] for one in _compared(history, history, runs[0], other)] == ["mismatch"]
+
+
+@pytest.mark.parametrize(
     ("ours", "theirs", "same"),
     [
         (2.0, 1.0, False),

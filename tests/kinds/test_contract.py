@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from support.memory import Store, run_audit
 from support.stores import imported, restored
 
 from mlflow_parity.comparing import fields
-from mlflow_parity.core.records import REPLACED_TAG, DatasetInput
+from mlflow_parity.core.records import REPLACED_TAG, DatasetInput, MetricPoint
 from mlflow_parity.kinds import SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.kinds.rules import contract
 from mlflow_parity.kinds.rules.check_registry import PROMISES
@@ -111,6 +112,13 @@ def test_an_evaluation_dataset_in_an_input_stays_the_same() -> None:
     assert not any("run.inputs.evaluation-dataset" in row.rules for row in audited.rows)
 
 
+def tied(store: Store, latest: float) -> Store:
+    """Of two points of one step and time, one of which is NaN, this one is told as the latest."""
+    store.points[store.runs[1].run_id, "tied"] = ((3, 1, math.nan), (3, 1, 1.0))
+    _run(store, metrics={**store.runs[1].metrics, "tied": MetricPoint(3, 1, latest)})
+    return store
+
+
 def moved_before(store: Store) -> Store:
     """A source that the tool has moved before, and the move before that kept its own source tags."""
     earlier = {"mlflow_exim.hop1.field.name": "first", "mlflow_exim.field.name": "second"}
@@ -199,6 +207,7 @@ def test_every_expected_rule_has_its_case() -> None:
     rules |= used(imaged(source(), OLD_IMAGE), imaged(target(), NEW_IMAGE))
 
     rules |= used(moved_before(source()), imported(moved_before(source())))
+    rules |= used(tied(source(), math.nan), tied(target(), 1.0))
 
     # those of the other kinds, and of links to them, have their cases in test_objects
     own = [rule for rule in contract.RULES if rule.kind in ("experiment", "run") and "model_" not in rule.facet]

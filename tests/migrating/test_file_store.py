@@ -58,6 +58,8 @@ def test_a_file_store_moves(files: Server, fresh_server: FreshServer, tmp_path: 
 #: Metrics of one run and logged model → their values at one step and time, in the order in which they were logged.
 METRICS: dict[str, list[float | str]] = {
     "most": ["Infinity"], "least": ["-Infinity"], "nought": [-0.0], "odd": ["NaN"], "again": [0.5, 0.5],
+    # NaN has no order: of a tie each store tells another one
+    "tied": ["NaN", 1.0], "below": [-1.0, "NaN"], "level": ["NaN", 0.0],
 }  # fmt: skip
 RELEASES = ["3.10.1", "newest"]
 
@@ -83,7 +85,7 @@ def test_what_a_database_makes_of_a_files_points(files: Server, fresh_server: Fr
     assert done.status == 0, done.output[-3000:]
     rules = {row.kind: row.rules for row in AuditRun(0, "", tmp_path / "reports").rows() if row.facet == "metrics"}
     assert rules == {
-        "run": tuple(f"run.metrics.{name}" for name in ("infinity", "negative-zero", "repeated")),
+        "run": tuple(f"run.metrics.{name}" for name in ("infinity", "latest", "negative-zero", "repeated")),
         "logged_model": tuple(f"logged_model.metrics.{name}" for name in ("infinity", "nan", "negative-zero")),
     }
     with sqlite3.connect(target.database_path) as database:

@@ -149,6 +149,12 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
     store = tmp_path / "store"
     with server_of("2.22.5", tmp_path / "server", database=str(store / "mlruns")) as old:
         seed_store(old.uri)
+        seed = Seeder(old.uri)
+        tied = seed.run(seed.experiment("ties"), "tied")
+        for value in ("NaN", 1.0):
+            point = {"key": "m", "value": value, "timestamp": 5, "step": 0}
+            seed.call("POST", "runs/log-metric", {"run_id": tied, **point})
+        seed.end(tied)
         before = snapshot(old.uri, tmp_path / "before")
     database = tmp_path / "migrated.db"
     mlflow("migrate-filestore", "--source", str(store), "--target", f"sqlite:///{database}", folder=tmp_path)
@@ -156,7 +162,7 @@ def test_a_migrated_file_store(tmp_path: Path) -> None:
         run = audit(tmp_path / "green", before, new.uri, *SAME)
         assert_green(run)
         expected = {rule for row in run.rows() if row.state.value == "expected" for rule in row.rules}
-        assert expected == {"run.metrics.infinity", "run.metrics.negative-zero"}
+        assert expected == {"run.metrics.infinity", "run.metrics.latest", "run.metrics.negative-zero"}
         with closing(sqlite3.connect(database)) as connection, connection:
             assert connection.execute("UPDATE runs SET end_time = end_time + 1 WHERE name = 'failed'").rowcount == 1
         run = audit(tmp_path / "red", before, new.uri, *SAME)
@@ -333,7 +339,7 @@ def test_no_rule_of_the_import_holds_for_the_same_store() -> None:
     """What an import may change is no excuse under same-store, and a rule outside the contract excuses nothing."""
     same = {rule.id for rule in contract.RULES if rule.treatment == "expected" and "same-store" in rule.profiles}
     assert same == {
-        *(f"run.metrics.{name}" for name in ("infinity", "negative-zero")),
+        *(f"run.metrics.{name}" for name in ("infinity", "latest", "negative-zero")),
         # what a release does not know it was never asked before
         *(f"{kind}.usable.release" for kind in ("experiment", "registered_model", "prompt")),
         "experiment.artifact_location.moved",

@@ -51,7 +51,7 @@ def compare_histories(source: HistoryView, target: HistoryView, source_run: Run,
                 points = _compare_points(source, target, source_run.run_id, target_run.run_id, key)
             found += points
             if all(one.state.green for one in points):
-                found += _compare_latest(key, source_run, target_run)
+                found += _compare_latest(key, source_run, target_run, target)
         elif mine is not None:
             found.append(Difference(key, State.MISSING, RULE, source=f"{mine.points} points", note=_gone(mine)))
         elif copy is not None:
@@ -63,7 +63,7 @@ def _gone(history: HistoryKey) -> str:
     return f"the whole metric is not on the target ({history.points} points)"
 
 
-def _compare_latest(key: str, source_run: Run, target_run: Run) -> list[Difference]:
+def _compare_latest(key: str, source_run: Run, target_run: Run, target: HistoryView) -> list[Difference]:
     """Compare the latest point: a server keeps it beside the history, and pages and searches show that one.
 
     Of points with one step and time MLflow takes the greatest value, so that value is compared as well.
@@ -71,9 +71,26 @@ def _compare_latest(key: str, source_run: Run, target_run: Run) -> list[Differen
     ours, theirs = source_run.metrics.get(key), target_run.metrics.get(key)
     if ours is None or theirs is None or _is_same_point(ours, theirs):
         return []
+    if (ours.step, ours.timestamp) == (theirs.step, theirs.timestamp):
+        matrix = series_matrix(target.points(target_run.run_id, key))
+        tied = matrix[(matrix[:, 0] == ours.step) & (matrix[:, 1] == ours.timestamp), 2]
+        if _is_taken([value_of(bits) for bits in tied.tolist()], ours.value, theirs.value):
+            return [Difference(key, State.EXPECTED, f"{RULE}.latest", ours.value, theirs.value)]
     shown = [f"step {point.step} at {point.timestamp} ms: {point.value!r}" for point in (ours, theirs)]
     note = "the histories are equal, but not what stands as the latest point"
     return [Difference(key, State.MISMATCH, RULE, shown[0], shown[1], note)]
+
+
+def _is_taken(tied: list[float], ours: float, theirs: float) -> bool:
+    """Whether a SQL store takes ``theirs`` for the latest of tied values, among them NaN, which counts as 0 there."""
+
+    def rank(value: float) -> float:
+        return 0.0 if math.isnan(value) else value
+
+    image = stored(ours)
+    known = {rank(value) for value in tied if not math.isnan(value)}
+    held = all(math.isnan(one) or one in known for one in (ours if image is None else image[1], theirs))
+    return held and any(map(math.isnan, tied)) and rank(theirs) == max(map(rank, tied))
 
 
 def _is_same_point(ours: MetricPoint, theirs: MetricPoint) -> bool:

@@ -116,6 +116,14 @@ RUN = Kind(
                 "A SQL store's primary key swallows an exact repeat of (key, time, step, value); file stores keep it.",
                 "the target holds the point (as the rules above rewrite it) once and the source more than once",
             ),
+            expected(
+                "metrics.latest",
+                "the latest of points of one step and time, one of which is NaN",
+                "A SQL store takes the greatest value, NaN for 0, and of equal ones that which was written first; a "
+                "file store goes by the order of its lines. The points themselves are all there.",
+                "the histories are equal, and the target tells the greatest, NaN or 0 being alike",
+                profiles=PROFILES,
+            ),
             not_compared(
                 "metrics.links",
                 "model and dataset links of a run's metrics",
