@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.records import COPY, OTHER, RUN, an_experiment, links
+from support.memory import Store, run_audit
+from support.records import COPY, OTHER, RUN, a_run, an_experiment, links
 
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.unpaired import Held, in_scope, is_default, row, surplus_experiment, unpaired, unread_rows
@@ -227,6 +228,30 @@ def test_deleted_runs_are_out_of_scope_only_where_both_are() -> None:
     assert left.pairs == [pairing.pairs[0], pairing.pairs[1], pairing.pairs[3]]
     assert (left.missing, left.extra, left.duplicates) == ([here], [(here, "w")], [Pair(trash, here, "x")])
     assert left.ambiguous == pairing.ambiguous
+    # nothing of it can be a copy of what is there, or have one that is
+    assert in_scope(Pairing(ambiguous=[((trash, trash), (trash,), "x")])).ambiguous == []
+    mixed = [((trash, here), (trash,), "x"), ((trash,), (trash, here), "x")]
+    assert in_scope(Pairing(ambiguous=mixed)).ambiguous == mixed
+
+
+def _alike(stage: str, params: str) -> Store:
+    """Two runs of one name and start with different params, that no source tag tells apart, and a third one."""
+    store = Store([an_experiment()], [a_run(run_id=OTHER, name="third")])
+    for number, value in enumerate(params):
+        given = {"params": {"lr": value}, "lifecycle_stage": stage}
+        store.runs.append(a_run(run_id=f"{value}{number}" * 16, **given))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("stage", "include", "red"), [("deleted", False, 0), ("deleted", True, 4), ("active", False, 4)]
+)
+def test_runs_in_the_trash_that_cannot_be_told_apart_are_out_of_scope(stage: str, include: bool, red: int) -> None:
+    """Without --parity-include-deleted they were four findings of an audit in which they are not."""
+    done = run_audit(_alike(stage, "12"), _alike(stage, "34"), include_deleted=include, checks=["runs_arrived_once"])
+    states = [row.state for row in done.rows if (row.kind, row.facet) == ("run", "presence")]
+    assert sorted(states) == sorted([State.MATCH, *[State.AMBIGUOUS] * red])
+    assert done.result.green is (red == 0)
 
 
 # --- experiments that the target has beside

@@ -101,7 +101,7 @@ def unpaired(
 
 
 def in_scope(pairing: Pairing[RunKey]) -> Pairing[RunKey]:
-    """Return a pairing without deleted runs: a pair is out of scope only when both are deleted."""
+    """Return a pairing without deleted runs: a pair or a group is out of scope only when all of it is deleted."""
 
     def kept(pair: Pair[RunKey]) -> bool:
         return not (pair.source.deleted and pair.target.deleted)
@@ -111,7 +111,7 @@ def in_scope(pairing: Pairing[RunKey]) -> Pairing[RunKey]:
         [run for run in pairing.missing if not run.deleted],
         [extra for extra in pairing.extra if not extra[0].deleted],
         [pair for pair in pairing.duplicates if not pair.target.deleted],
-        pairing.ambiguous,
+        [group for group in pairing.ambiguous if not all(run.deleted for run in (*group[0], *group[1]))],
     )
 
 
