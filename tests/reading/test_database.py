@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,16 +24,22 @@ from support.mariadb import mariadb
 from support.postgres import Postgres, postgres
 from support.seed import EPOCH, Seeder, seed_small
 from support.seed_odd import seed_odd
-from support.servers import FreshServer, server_of
+from support.servers import FreshServer, copy_database, server_of
 
+from mlflow_parity.audit.databases import told_of_databases
+from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
+from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.scope import EVIDENCE
+from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.database import reader as reader_module
 from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.database.trust import BothWays
 from mlflow_parity.reading.database.urls import parse_database
+from mlflow_parity.snapshot.capture import RUN_PARTS
+from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.standin.servers import Server
 
 #: What the API alters on its way, or may: blanks at the end, case, long texts, doubles at the edge, far steps.
@@ -479,6 +486,36 @@ def test_beside_a_file_with_a_write_ahead_log_nothing_is_written(tmp_path: Path)
         now = Database(parse_database(f"sqlite:///{file}", "source"))
         assert set(now.columns()) == {"one", "three"}
         now.close()
+
+
+def test_what_a_database_told_is_not_taken_for_the_servers(seeded: Server, tmp_path: Path) -> None:
+    """An audit that was cut off beside a copy, and goes on without it, beside another one or beside the same."""
+    copies = tmp_path / "one.db", tmp_path / "other.db"
+    for copy in copies:
+        copy_database(seeded.database_path, copy)
+    location = parse_location(seeded.uri, option="--source-uri")
+
+    def goes_on(copy: Path | None, *, finish: bool = False) -> tuple[int, list[str]]:
+        url = None if copy is None else parse_database(f"sqlite:///{copy}", "source")
+        with closing(open_reader(location, "source", 4, database=url)) as reader:
+            side = Side("source", location, reader)
+            side.read(tmp_path / "kept", side.experiments(), RUN_PARTS, "listing", include_deleted=True,
+                      count=uncounted, asked=Asked("listing", True), finish=finish)  # fmt: skip
+            return side.resumed_parts, [*told_of_databases({"source": side})]
+
+    one, other = copies
+    assert goes_on(one)[0] == 0
+    # an instant is told to the second
+    time.sleep(1.1)
+    taken, told = goes_on(one)
+    assert taken > 0
+    assert f"an interrupted audit left and that were taken over are from that database (sqlite:///{one})" in told[1]
+    for beside in (other, None, one):
+        assert goes_on(beside)[0] == 0
+    assert goes_on(one, finish=True)[0] > 0
+    kept = parse_location(str(tmp_path / "kept"), option="--source-uri")
+    [line] = told_of_databases({"source": Side("source", kept, None)})
+    assert f"of the source's snapshot were read from its server's database (sqlite:///{one})" in line
 
 
 def test_no_file_is_no_database(fresh_server: FreshServer, tmp_path: Path) -> None:

@@ -241,6 +241,34 @@ def test_files_of_another_place_are_not_taken_over(tmp_path: Path) -> None:
         assert part.exists() is stays
 
 
+def test_what_another_database_told_is_not_taken_over(tmp_path: Path) -> None:
+    """Gone on with without the database, or beside another one, all is read anew; beside the same one it is not."""
+    server = Origin("http://a", "http", "", {})
+    one = replace(server, database="postgresql://h/d", database_digest="1", database_at=("then",))
+    part = tmp_path / "kept" / "experiments" / "1" / "metrics.json"
+
+    def goes_on(origin: Origin) -> bool:
+        Snapshot.create(tmp_path / "kept", origin, [])
+        stays = part.exists()
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("{}")
+        return stays
+
+    goes_on(one)
+    assert goes_on(replace(one, database_at=("now",)))
+    assert Snapshot.open(tmp_path / "kept", finished=False).origin.database_at == ("then", "now")
+    others = (replace(one, database_digest="2"), server, replace(one, database="postgresql://i/d"), server)
+    assert [goes_on(other) for other in others] == [False] * len(others)
+    assert Snapshot.open(tmp_path / "kept", finished=False).origin.database_at == ()
+    # as it was written before it told: whether a database was read is not known
+    manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
+    for name in ("database", "database_digest", "database_at"):
+        del manifest["origin"][name]
+    write_json(tmp_path / "kept" / "manifest.json", sealed(manifest))
+    assert Snapshot.open(tmp_path / "kept", finished=False).origin.database is None
+    assert not goes_on(server)
+
+
 def test_a_finished_snapshot_is_kept_aside(tmp_path: Path) -> None:
     """A new audit reads again: the old snapshot is not taken for the server, and not lost."""
     store = sample()

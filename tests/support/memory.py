@@ -21,7 +21,17 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import Side, SideName
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.records import Artifact, ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
+from mlflow_parity.core.records import (
+    Artifact,
+    ArtifactTree,
+    Beside,
+    Capabilities,
+    Entity,
+    Experiment,
+    Resolved,
+    Run,
+    Series,
+)
 from mlflow_parity.core.scope import Depth, Evidence, Profile
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds import KINDS
@@ -188,6 +198,11 @@ class MemoryReader(NoObjects):
     def outside(self) -> Mapping[str, int | None]:
         """Nothing else."""
         return {}
+
+    @property
+    def beside(self) -> Beside:
+        """None."""
+        return Beside()
 
     @property
     def told(self) -> str:

@@ -30,6 +30,7 @@ from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import (
     Artifact,
     ArtifactTree,
+    Beside,
     Capabilities,
     DatasetInput,
     Experiment,
@@ -385,6 +386,11 @@ class MemoryReader(NoObjects):
     def outside(self) -> Mapping[str, int | None]:
         """What is not compared."""
         return {"registered models": 0}
+
+    @property
+    def beside(self) -> Beside:
+        """None."""
+        return Beside()
 
     @property
     def told(self) -> str:

@@ -193,6 +193,7 @@ class Side:
             answered.s3_endpoint,
             answered.unproved,
             self.own_place,
+            *reader.beside,
         )
         self._snapshot = Snapshot.create(
             root,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -233,3 +233,13 @@ class Capabilities:
     """``/get-artifact`` answers (it is missing on SageMaker)."""
     presigned_only: bool = False
     """It sends and takes no file itself, but signs an address in its store for each (MLflow 3.18)."""
+
+
+class Beside(NamedTuple):
+    """The database that is read beside a server's API; empty: none is."""
+
+    display: str = ""
+    digest: str = ""
+    """Tells databases apart that are shown alike."""
+    instants: tuple[str, ...] = ()
+    """When it was as it is read."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlflow_parity.audit.databases import told_of_databases
 from mlflow_parity.audit.limits import WHY, held_by_both
 from mlflow_parity.audit.opening import open_server
 from mlflow_parity.audit.renames import Renames, load_renames
@@ -238,7 +239,7 @@ class Main(Shared):
             known.finish()
             self.notes += known.notes(self.redactor)
         # what was read of a database, and how much of it by the API too, is known by now
-        self.notes += [side.reader.told for side in self.audit.sides.values() if side.reader and side.reader.told]
+        self.notes += told_of_databases(self.audit.sides)
         self.notes += self.checksums.notes()
         if self.settings.self_test:
             self.result.self_test = self_test(self.audit, self.result)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from mlflow_parity.core.locations import Location
-from mlflow_parity.core.records import ArtifactTree, Capabilities, Entity, Experiment, Resolved, Run, Series
+from mlflow_parity.core.records import ArtifactTree, Beside, Capabilities, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.core.scope import Depth, Evidence
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ class Reader(Protocol):
 
     def outside(self) -> Mapping[str, int | None]:
         """Count what this audit does not compare, by kind (``None``: cannot be told)."""
+        ...
+
+    @property
+    def beside(self) -> Beside:
+        """The database that is read beside the API."""
         ...
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from mlflow_parity.core.errors import MalformedAnswer, RequestRefused
 from mlflow_parity.core.records import (
     ArtifactTree,
+    Beside,
     Capabilities,
     Entity,
     Experiment,
@@ -125,6 +126,11 @@ class RunReader:
     def keeps_in_s3(self) -> bool:
         """Whether new files of this server are in an S3 that is read and written with the caller's own rights."""
         return self.trusted.root.startswith("s3://") and self.places.with_own_rights
+
+    @property
+    def beside(self) -> Beside:
+        """None."""
+        return Beside()
 
     @property
     def told(self) -> str:

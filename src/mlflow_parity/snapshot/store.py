@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,18 @@ class Origin:
     """Connections on which nobody proved who he is."""
     artifacts: str = ""
     """The place that its user named for what the server keeps behind its proxy; empty: none."""
+    database: str | None = ""
+    """The database that was read beside the API, as printed; empty: none, ``None``: nobody wrote it down."""
+    database_digest: str = ""
+    """Tells databases apart that are printed alike."""
+    database_at: tuple[str, ...] = ()
+    """The instants of that database: one of each process that read from it."""
 
     @property
     def who(self) -> tuple[object, ...]:
-        """Who answered, to whom, and where its files were read: what another gave is no part of the same snapshot."""
-        return self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified, self.artifacts
+        """Who answered, to whom, and where files and runs were read: another's are no part of the same snapshot."""
+        asked = self.version, self.hidden, self.endpoint, self.s3_endpoint, self.tls_not_verified
+        return *asked, self.artifacts, self.database, self.database_digest
 
     def check(self) -> None:
         """Look whether a manifest told something that makes sense.
@@ -73,7 +80,7 @@ class Origin:
             TypeError: it did not.
         """
         told = (self.location, self.kind, self.workspace, self.hidden, self.version or "", self.artifacts)
-        texts = (*told, *self.other_workspaces)
+        texts = (*told, self.database or "", self.database_digest, *self.database_at, *self.other_workspaces)
         counts = self.accounts.values() if isinstance(self.accounts, dict) else (False,)
         if (
             not all(isinstance(text, str) for text in texts)
@@ -115,9 +122,13 @@ class Snapshot:
             )
         if len(set(ids)) < len(ids):
             raise ValueError("an experiment is there twice")
-        told = {"hidden": "may have hidden something: the snapshot does not say; make it again", **manifest["origin"]}
-        unproved = tuple(manifest["origin"].get("tls_not_verified", ()))
-        self.origin = Origin(**{**told, "other_workspaces": others, "tls_not_verified": unproved})
+        told = {
+            "hidden": "may have hidden something: the snapshot does not say; make it again",
+            "database": None,
+            **manifest["origin"],
+        }
+        lists = {name: tuple(manifest["origin"].get(name, ())) for name in ("tls_not_verified", "database_at")}
+        self.origin = Origin(**{**told, "other_workspaces": others, **lists})
         self.origin.check()
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
@@ -158,6 +169,8 @@ class Snapshot:
             else:
                 # what is taken over was read then
                 identity, created = old._identity, old.created
+                instants = dict.fromkeys((*old.origin.database_at, *origin.database_at))
+                origin = replace(origin, database_at=tuple(instants))
         elif root.exists() and not all(is_temporary(item) for item in root.iterdir()):
             raise SnapshotError(
                 "--parity-snapshot-dir: the folder holds other files and no snapshot; give an empty one"

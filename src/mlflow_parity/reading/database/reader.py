@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.core.errors import MalformedAnswer, ReadError, UsageProblem
 from mlflow_parity.core.identity.digests import listed_digest, series_digest
-from mlflow_parity.core.records import Entity, Experiment, Run, Series
+from mlflow_parity.core.records import Beside, Entity, Experiment, Run, Series
 from mlflow_parity.core.text import counted
 from mlflow_parity.reading.around import AroundReader
 from mlflow_parity.reading.database.connection import Database
@@ -58,12 +58,20 @@ class DatabaseReader(AroundReader):
         self._spans: SpansBeside | None = None
 
     @property
+    def _instant(self) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
+
+    @property
+    def beside(self) -> Beside:
+        """The database, and the instant of it that is read."""
+        return Beside(self._url.display, self._url.digest, (self._instant,))
+
+    @property
     def told(self) -> str:
         """What the report says of it."""
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began))
         told = (
             f"runs and metric histories of the {self._url.side} were read from its database ({self._url.display}) as "
-            f"they were at {at}, and its list of runs was read by the API after that; "
+            f"they were at {self._instant}, and its list of runs was read by the API after that; "
             f"{counted(self._shown.count, 'histories')} of {counted(self._shown.places, 'experiments')} were "
             "read by the API too, and are the same"
         )

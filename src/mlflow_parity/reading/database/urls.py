@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +61,14 @@ class DatabaseUrl:
         """What must not be printed of it, as it is meant and as it was written."""
         hidden = [self.password, *self.written, *(value for name, value in self.options if _SECRET.search(name))]
         return tuple(dict.fromkeys(one for one in hidden if one))
+
+    @property
+    def digest(self) -> str:
+        """Tells databases apart that are shown alike, and users of one, who may see other schemas; of no secret."""
+        database = str(Path(self.database).resolve()) if self.dialect == "sqlite" else self.database
+        options = sorted(option for option in self.options if not _SECRET.search(option[0]))
+        told = json.dumps([self.dialect, self.host, self.port, self.user, database, options])
+        return hashlib.sha256(told.encode()).hexdigest()
 
     @property
     def display(self) -> str:
