@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,7 @@ from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.scope import EVIDENCE
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.database import reader as reader_module
+from mlflow_parity.reading.database import sqlite as sqlite_module
 from mlflow_parity.reading.database import trust
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.identity import refuse_one_database
@@ -486,6 +487,59 @@ def test_beside_a_file_with_a_write_ahead_log_nothing_is_written(tmp_path: Path)
         now = Database(parse_database(f"sqlite:///{file}", "source"))
         assert set(now.columns()) == {"one", "three"}
         now.close()
+
+
+_NUMBERS = pa.schema([("two", pa.int64())])
+
+
+def _numbers(file: Path) -> list[tuple[object, ...]]:
+    with closing(Database(parse_database(f"sqlite:///{file}", "source"))) as database:
+        return database.rows("SELECT two FROM one", _NUMBERS)
+
+
+def _logged(file: Path) -> sqlite3.Connection:
+    """Return a writer of a file in whose log is nothing."""
+    writer = sqlite3.connect(file, isolation_level=None)
+    for statement in ("PRAGMA journal_mode=WAL", "CREATE TABLE one (two)", "INSERT INTO one VALUES (1)"):
+        writer.execute(statement)
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return writer
+
+
+def test_a_log_beside_the_file_of_a_link_is_read(tmp_path: Path) -> None:
+    """A server's file is on another disk and a link leads there: what was written last would be missing."""
+    (tmp_path / "disk").mkdir()
+    file, link = tmp_path / "disk" / "log.db", tmp_path / "link.db"
+    link.symlink_to(file)
+    with closing(_logged(file)) as writer:
+        writer.execute("UPDATE one SET two = 2")
+        assert _numbers(file) == _numbers(link) == [(2,)]
+
+
+def test_a_file_that_no_longer_rests_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had no log, so none was looked for; somebody has begun to write since."""
+    file = tmp_path / "log.db"
+    _logged(file).close()
+    opened, stays = sqlite_module._opened, True
+
+    with ExitStack() as writers:
+
+        def opened_and_written(path: Path, rests: bool) -> sqlite3.Connection:
+            found = opened(path, rests)
+            if path == file and rests:
+                writer = writers.enter_context(closing(sqlite3.connect(file, isolation_level=None)))
+                writer.execute("UPDATE one SET two = two + 1")
+                if not stays:
+                    # with the last connection the log goes into the file
+                    writer.close()
+            return found
+
+        monkeypatch.setattr(sqlite_module, "_opened", opened_and_written)
+        assert _numbers(file) == [(2,)]
+        assert file.with_name("log.db-wal").exists()
+    stays = False
+    with pytest.raises(UsageProblem, match=r"--source-db: cannot be opened: .* written to each time that it was read"):
+        _numbers(file)
 
 
 def test_what_a_database_told_is_not_taken_for_the_servers(seeded: Server, tmp_path: Path) -> None:

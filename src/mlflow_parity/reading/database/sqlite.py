@@ -20,6 +20,9 @@ from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.reading.database.batches import ROWS, DatabaseError, batch_of, refused
 from mlflow_parity.reading.database.urls import DatabaseUrl
 
+#: Times that a file is read of which somebody begins to write meanwhile.
+_TRIES = 3
+
 
 class SqliteConnection:
     """A copy of an SQLite file, read-only as well.
@@ -35,14 +38,12 @@ class SqliteConnection:
         try:
             self._scratch = Scratch()
             copy = self._scratch.folder / "database"
-            if (size := Path(url.database).stat().st_size) > shutil.disk_usage(tempfile.gettempdir()).free:
+            # a write-ahead log lies beside the file itself, not beside a link to it
+            file = Path(url.database).resolve()
+            if (size := file.stat().st_size) > shutil.disk_usage(tempfile.gettempdir()).free:
                 raise OSError(f"no room for a copy of {size:,} bytes among the temporary files; set TMPDIR")
-            with closing(_opened(Path(url.database))) as source, closing(sqlite3.connect(copy)) as target:
-                # waits for a writer no longer than the time-out, as copying would for ever
-                source.execute("BEGIN")
-                source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-                source.backup(target)
-            self._connection = _opened(copy)
+            _copy(file, copy)
+            self._connection = _opened(copy, _rests(copy))
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise UsageProblem(
@@ -86,8 +87,44 @@ class SqliteConnection:
             self._scratch.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if _rests(path) else ''}"
+def _copy(file: Path, copy: Path) -> None:
+    """Copy a database as it is at one instant.
+
+    Raises:
+        OSError: it rested each time, and was written to all the same.
+        sqlite3.Error: it cannot be read.
+    """
+    for _ in range(_TRIES):
+        before, rests = _state(file), _rests(file)
+        copy.unlink(missing_ok=True)
+        try:
+            with closing(_opened(file, rests)) as source, closing(sqlite3.connect(copy)) as target:
+                # waits for a writer no longer than the time-out, as copying would for ever
+                source.execute("BEGIN")
+                source.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+                source.backup(target)
+        except sqlite3.Error:
+            # where nobody holds its lock, half of what somebody writes may be read
+            if not rests or _state(file) == before:
+                raise
+        else:
+            if not rests or _state(file) == before:
+                return
+    raise OSError("it was written to each time that it was read; try again, or give a copy of it")
+
+
+def _state(file: Path) -> tuple[object, ...]:
+    """Return what is another one when a file was written to, or is about to be by way of its write-ahead log."""
+    now = file.stat()
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, _log(file).exists()
+
+
+def _log(file: Path) -> Path:
+    return file.with_name(f"{file.name}-wal")
+
+
+def _opened(path: Path, rests: bool) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if rests else ''}"
     return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=30)
 
 
@@ -95,4 +132,4 @@ def _rests(path: Path) -> bool:
     """Whether it is a file with a write-ahead log that nobody has open: opened as others are, it would get one."""
     with path.open("rb") as file:
         head = file.read(20)
-    return head[18:20] == b"\x02\x02" and not path.with_name(f"{path.name}-wal").exists()
+    return head[18:20] == b"\x02\x02" and not _log(path).exists()
