@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -28,13 +29,14 @@ from support.servers import FreshServer, copy_database, server_of
 
 from mlflow_parity.audit.databases import told_of_databases
 from mlflow_parity.audit.side import Side, uncounted
-from mlflow_parity.core.errors import ParityError, ReadError, UsageProblem
+from mlflow_parity.core.errors import MalformedAnswer, ParityError, ReadError, UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.scope import EVIDENCE
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.database import reader as reader_module
 from mlflow_parity.reading.database import sqlite as sqlite_module
 from mlflow_parity.reading.database import trust
+from mlflow_parity.reading.database.batches import cast
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.database.trust import BothWays
@@ -234,6 +236,28 @@ def test_a_table_is_not_read_whole_for_some_runs(cluster: Postgres) -> None:
     # one for the index to be made, one for the sample
     assert whole <= 2
     assert by_index > 0
+
+
+def test_text_in_another_encoding_is_read_as_what_it_is(cluster: Postgres) -> None:
+    """A database that is not UTF-8 gives the same text; bytes in no encoding are one line, and no text."""
+    text, schema = "SELECT v AS text FROM one", pa.schema([("text", pa.string())])
+    for encoding, value in (("LATIN1", "chr(228)"), ("SQL_ASCII", r"E'\xe4'")):
+        name = encoding.lower()
+        command = [str(cluster.bin / "createdb"), "-h", "127.0.0.1", "-p", str(cluster.port), "-U", "mlflow"]
+        subprocess.run([*command, "-E", encoding, "-T", "template0", name], check=True, timeout=60)
+        sql(cluster, f"CREATE TABLE one AS SELECT {value}::text AS v", name)
+        for options in ("", f"?client_encoding={encoding}"):
+            url = parse_database(f"{cluster.dsn(name)}{options}", "source")
+            with closing(Database(url)) as database:
+                if encoding == "LATIN1":
+                    assert database.rows(text, schema) == [("ä",)]
+                    continue
+                with pytest.raises(ReadError, match=r"cannot be read: .*invalid byte sequence"):
+                    database.rows(text, schema)
+    # a database may hold what it would not take today
+    bytes_only = pa.array([b"\xe4"], pa.binary()).view(pa.string())
+    with pytest.raises(MalformedAnswer, match="text in column text that is not UTF-8"):
+        cast(pa.RecordBatch.from_arrays([bytes_only], schema=schema), schema)
 
 
 def test_a_write_to_a_file_through_our_own_connection_is_refused(fresh_server: FreshServer) -> None:

@@ -62,8 +62,14 @@ def cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch in columns of these types.
 
     Raises:
-        MalformedAnswer: a value does not go into its type as it is.
+        MalformedAnswer: a value does not go into its type as it is, or is text that is not UTF-8.
     """
+    for column, values in zip(schema, batch.columns, strict=True):
+        try:
+            # text that was restored without a check is given as it lies there
+            values.validate(full=pa.types.is_string(values.type))
+        except pa.ArrowException:
+            raise MalformedAnswer(f"the database holds text in column {column.name} that is not UTF-8") from None
     if batch.schema.equals(schema):
         return batch
     arrays = []

@@ -56,7 +56,7 @@ class PostgresConnection:
                 cursor.execute(_BEGIN)
                 cursor.execute(_STATE)
                 state = tuple(cursor.fetchone())
-        except adbc_driver_manager.Error as error:
+        except (adbc_driver_manager.Error, UnicodeError) as error:
             self.close()
             raise UsageProblem(
                 f"{url.option}: cannot be opened: {refused(url, error)}; check host, user and password"
@@ -86,7 +86,7 @@ class PostgresConnection:
                 cursor.execute(query)
                 for batch in cursor.fetch_record_batch():
                     yield cast(batch, schema)
-        except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+        except (adbc_driver_manager.Error, pa.ArrowException, OSError, UnicodeError) as error:
             raise DatabaseError(f"the database cannot be read: {refused(self._url, error)}") from None
 
     def close(self) -> None:
@@ -101,7 +101,8 @@ def _libpq(url: DatabaseUrl) -> str:
     login = quote(url.user, safe="") + (f":{quote(url.password, safe='')}" if url.password else "")
     host = f"[{url.host}]" if ":" in url.host else quote(url.host, safe="")
     port = "" if url.port is None else f":{url.port}"
-    options = {"application_name": "mlflow-parity", **dict(url.options)}
+    # columns of text are UTF-8 to Arrow, whatever the database has and whoever asks
+    options = {"application_name": "mlflow-parity", **dict(url.options), "client_encoding": "UTF8"}
     return (
         f"postgresql://{login}{'@' if login else ''}{host}{port}/{quote(url.database, safe='')}?"
         f"{urlencode(options, quote_via=quote)}"
