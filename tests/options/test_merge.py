@@ -182,6 +182,18 @@ def test_parts_of_another_audit_or_untrue(parts: list[AuditRun], tmp_path: Path,
     _refused(merge(tmp_path, folders), word)
 
 
+def test_an_s3_of_another_name_is_another_side(parts: list[AuditRun], tmp_path: Path) -> None:
+    """Who answered a later part is told as well; a part for which nobody named an S3 is no other audit."""
+    folders = copied(parts, tmp_path)
+    _altered(folders[1], _of_other("sides.source.s3_endpoint", "http://minio:9000"))
+    done = merge(tmp_path / "one", folders)
+    assert done.status == 0, done.output
+    assert done.report["sides"]["source"]["s3_endpoint"] == "http://minio:9000"
+    assert any("the S3 of the source (http://minio:9000) for 1 of 2 parts" in note for note in done.report["notes"])
+    _altered(folders[0], _of_other("sides.source.s3_endpoint", "http://other:9000"))
+    _refused(merge(tmp_path / "two", folders), "another S3 of the source", "http://other:9000", "http://minio:9000")
+
+
 def test_files_that_are_cut_or_others(parts: list[AuditRun], tmp_path: Path) -> None:
     """A ledger that is cut, gone, another's, no Parquet or of other columns; a report that is half one; no file."""
     spoils: list[Callable[[Path], object]] = [

@@ -138,13 +138,13 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
     done = green and not reasons
     left_out = _once(line for part in parts for line in part.report["scope"]["left_out"][1:])
     scope: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in first["scope"].items()}
-    notes = [f"joined from {counted(len(parts), 'parts')} (--parity-subset), read {_window(parts)}"]
+    notes = [f"joined from {counted(len(parts), 'parts')} (--parity-subset), read {_window(parts)}", *_s3(parts)]
     return Report(
         tool_version=__version__,
         created=iso(time.time()),
         verdict="green" if done else "red",
         scope=Scope(**{**scope, "partial": any(part.told["partial"] for part in parts), "left_out": tuple(left_out)}),
-        sides={name: _side([part.report["sides"][name] for part in parts]) for name in SIDES},
+        sides={name: _side(parts, name) for name in SIDES},
         warning=first["warning"],
         reasons=tuple(reasons),
         exit_status=0 if done else 1,
@@ -208,8 +208,22 @@ def _result(parts: Sequence[Part], joined: joining.Joined) -> Result:
     return result
 
 
-def _side(told: Sequence[Mapping[str, Any]]) -> SideReport:
+def _s3(parts: Sequence[Part]) -> list[str]:
+    """Return for how many parts nobody named the S3 that the report names above everything else."""
+    found = []
+    for side in SIDES:
+        named, without = joining.s3_of(parts, side)
+        if without:
+            found.append(
+                f"no variable named the S3 of the {side} ({named}) for {without} of {counted(len(parts), 'parts')}: if "
+                "they read files in S3, it was AWS's own"
+            )
+    return found
+
+
+def _side(parts: Sequence[Part], name: str) -> SideReport:
     """Return what all parts say of one side: each read its share, and the lists whole."""
+    told: list[Mapping[str, Any]] = [part.report["sides"][name] for part in parts]
     first = dict(told[0])
     if first["kind"] != "snapshot":
         first.update({name: sum(one[name] for one in told) for name in (*_SHARED, "requests")})
@@ -218,6 +232,7 @@ def _side(told: Sequence[Mapping[str, Any]]) -> SideReport:
     first.update(read_from=min(one["read_from"] for one in told), read_to=max(one["read_to"] for one in told))
     deleted = first["deleted"]
     first["deleted"] = None if deleted is None else Deleted(**deleted)
+    first["s3_endpoint"], _ = joining.s3_of(parts, name)
     first["tls_not_verified"] = tuple(_once(line for one in told for line in one["tls_not_verified"]))
     return SideReport(**first)
 

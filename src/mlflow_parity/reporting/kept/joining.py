@@ -46,6 +46,8 @@ def check(parts: Sequence[Part], hours: float, version: str) -> None:
     for part in parts[1:]:
         _same(first, part)
     _check_etags(parts)
+    for side in SIDES:
+        s3_of(parts, side)
     _check_window(parts, hours)
 
 
@@ -91,6 +93,24 @@ def _check_etags(parts: Sequence[Part]) -> None:
                     seen.take_in(part.told["etags"][side])
                 except UsageProblem as error:
                     raise UsageProblem(f"{WHAT}: the {side} of {part}: {error}") from None
+
+
+def s3_of(parts: Sequence[Part], side: str) -> tuple[str, int]:
+    """Return the S3 that variables named for a side (empty: AWS's own), and for how many parts they named none.
+
+    Raises:
+        UsageProblem: they named another one for another part.
+    """
+    named = [(str(told), part) for part in parts if (told := part.report["sides"][side]["s3_endpoint"])]
+    if not named:
+        return "", 0
+    ours, first = named[0]
+    for theirs, part in named[1:]:
+        if theirs != ours:
+            raise UsageProblem(
+                f"{WHAT}: {first} and {part} have another S3 of the {side} ({ours}; {theirs}); give parts of one audit"
+            )
+    return ours, len(parts) - len(named)
 
 
 def _server(part: Part, side: str) -> tuple[str, ...]:
