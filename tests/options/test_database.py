@@ -34,6 +34,8 @@ SERVER = "http://127.0.0.1:5000"
         ("mariadb+mariadbconnector://u:p@h:3/d", "mysql://h:3/d"),
         (f"postgresql://u:{quote(PASSWORD, safe='')}@h/d", "postgresql://h/d"),
         ("postgresql://h/d?user=u&password=p", "postgresql://h/d"),
+        ("postgresql://u@/d?host=H&port=6", "postgresql://H:6/d"),
+        ("postgresql://u@h:6/d?host=H&port=6&dbname=d", "postgresql://h:6/d"),
     ],
 )
 def test_urls_as_servers_have_them(text: str, display: str) -> None:
@@ -65,6 +67,11 @@ def test_urls_as_servers_have_them(text: str, display: str) -> None:
         "postgresql://u:pw@h:hunter2/d",
         "postgresql://u:hunter2@h/d\nx",
         "mysql://u:hunter2@/d",
+        "postgresql://u:hunter2@prod/production?host=127.0.0.1",
+        "postgresql://u:hunter2@prod/production?dbname=test",
+        "postgresql://u:hunter2@prod:5432/production?port=5433",
+        "postgresql://u:hunter2@/d?host=one&host=hunter2",
+        "postgresql://u:hunter2@h/d?port=hunter2",
         "sqlite://",
         "sqlite:///",
         "sqlite:///:memory:",
@@ -110,11 +117,29 @@ def test_one_database_is_not_compared_with_itself(tmp_path: Path, ours: str, the
     (tmp_path / "a.db").touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "a.db")
-    given = {option.name: option.default for option in OPTIONS if option.default is not None}
-    given |= {"source-uri": SERVER, "target-uri": "http://127.0.0.1:5001"}
     databases = {"source-db": ours.format(folder=tmp_path), "target-db": theirs.format(folder=tmp_path)}
     with pytest.raises(UsageProblem, match="are the same database"):
-        resolve(given | databases, {})
+        resolve(_given() | databases, {})
+
+
+def _given() -> dict[str, str]:
+    given = {option.name: option.default for option in OPTIONS if option.default is not None}
+    return given | {"source-uri": SERVER, "target-uri": "http://127.0.0.1:5001"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("postgresql://u@/d?host=one", "postgresql://u@/d?host=two"),
+        ("postgresql://u@/d?host=/run/one", "postgresql://u@/d?host=/run/two"),
+        ("postgresql://u@h/d?options=-csearch_path%3Done", "postgresql://u@h/d?options=-csearch_path%3Dtwo"),
+        ("postgresql://u@h/d?hostaddr=10.0.0.1", "postgresql://u@h/d?hostaddr=10.0.0.2"),
+        ("mysql://u@localhost/d?unix_socket=/run/one", "mysql://u@localhost/d?unix_socket=/run/two"),
+    ],
+)
+def test_databases_that_only_look_alike_are_asked(ours: str, theirs: str) -> None:
+    """What an option leads to is seen once the servers are asked which they are."""
+    assert resolve(_given() | {"source-db": ours, "target-db": theirs}, {}).source_db == parse_database(ours, "source")
 
 
 def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from mlflow_parity.reading.database.batches import cast
 from mlflow_parity.reading.database.connection import Database
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.database.trust import BothWays
-from mlflow_parity.reading.database.urls import parse_database
+from mlflow_parity.reading.database.urls import DatabaseUrl, parse_database
 from mlflow_parity.snapshot.capture import RUN_PARTS
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.standin.servers import Server
@@ -236,6 +236,29 @@ def test_a_table_is_not_read_whole_for_some_runs(cluster: Postgres) -> None:
     # one for the index to be made, one for the sample
     assert whole <= 2
     assert by_index > 0
+
+
+def test_two_schemas_of_one_database_are_two(cluster: Postgres) -> None:
+    """Two servers may keep their data in one database; with the same tables, whatever comes first, they are one."""
+    cluster.create_database("schemas")
+    tables = "; ".join(f"CREATE SCHEMA {name}; CREATE TABLE {name}.runs ()" for name in ("ours", "theirs"))
+    sql(cluster, f"{tables}; CREATE SCHEMA nothing", "schemas")
+
+    def of(side: str, path: str, user: str = "mlflow") -> DatabaseUrl:
+        uri = cluster.dsn("schemas").replace("mlflow@", f"{user}@")
+        return parse_database(f"{uri}?options=-csearch_path%3D{path}", side)
+
+    refuse_one_database(of("source", "ours"), of("target", "theirs"))
+    with pytest.raises(UsageProblem, match="same database under two names"):
+        refuse_one_database(of("source", "ours"), of("target", "nothing,ours"))
+    # where it does not say which it is, nobody knows that they are two
+    sql(
+        cluster,
+        "CREATE ROLE untold LOGIN; REVOKE EXECUTE ON FUNCTION pg_postmaster_start_time() FROM PUBLIC",
+        "schemas",
+    )
+    with pytest.raises(UsageProblem, match="same database under two names"):
+        refuse_one_database(of("source", "ours", "untold"), of("target", "theirs", "untold"))
 
 
 def test_text_in_another_encoding_is_read_as_what_it_is(cluster: Postgres) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pyarrow as pa
 
 from mlflow_parity.core.errors import ReadError, UsageProblem
 from mlflow_parity.reading.database.connection import connect
-from mlflow_parity.reading.database.urls import DatabaseUrl
+from mlflow_parity.reading.database.urls import DatabaseUrl, is_same
 
 _NAMED = pa.schema([("name", pa.string()), ("value", pa.string())])
 # the system identifier is also that of a copy of the disk, and a restored copy is another database
+# of two schemas of one database, that counts in which the table is found: both may look on in a third one
 _POSTGRESQL = (
-    "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS name, oid::text AS value FROM pg_database "
+    "SELECT extract(epoch FROM pg_postmaster_start_time())::text AS name, concat_ws(' ', oid::text, "
+    "coalesce(to_regclass('runs')::oid::text, current_schema())) AS value FROM pg_database "
     "WHERE datname = current_database()"
 )
 #: MariaDB has no UUID.
@@ -37,7 +40,11 @@ def refuse_one_database(source: DatabaseUrl | None, target: DatabaseUrl | None) 
     if source is None or target is None or source.dialect != target.dialect or source.dialect == "sqlite":
         return
     ours, theirs = _identity(source), _identity(target)
-    if ours is None or theirs is None or ours[0] != theirs[0] or abs(ours[1] - theirs[1]) > _NEAR:
+    if ours is None or theirs is None:
+        # nobody told them apart, and what options lead to is not known
+        if not is_same(replace(source, options=()), replace(target, options=())):
+            return
+    elif ours[0] != theirs[0] or abs(ours[1] - theirs[1]) > _NEAR:
         return
     raise UsageProblem(
         f"--source-db and --target-db are the same database under two names ({source.display}, {target.display}); "

@@ -31,6 +31,8 @@ _LOOPBACK = {"": "localhost", "127.0.0.1": "localhost", "::1": "localhost"}
 MYSQL_OPTIONS = frozenset(
     ("charset", "unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
 )
+#: Options that lead to another server, or to another schema of it, than the same URL without them.
+_ELSEWHERE = frozenset(("host", "hostaddr", "options", "service", "target_session_attrs", "unix_socket"))
 #: Names of options that carry a secret.
 _SECRET = re.compile("pass", re.IGNORECASE)
 
@@ -116,6 +118,8 @@ def parse_database(text: str, side: str) -> DatabaseUrl:
             f"{option}: the option {unknown[0][:40]!r} of the URL is not understood; leave it out, or use one of "
             f"{', '.join(sorted(MYSQL_OPTIONS))}"
         )
+    if dialect == "postgresql":
+        host, port, options = _one_place(option, host, port, database, options)
     written = [word.partition("=")[2] for word in parts.query.split("&") if _SECRET.search(word.partition("=")[0])]
     return DatabaseUrl(
         side,
@@ -128,6 +132,35 @@ def parse_database(text: str, side: str) -> DatabaseUrl:
         options,
         tuple(one for one in (parts.password or "", *written) if one),
     )
+
+
+def _one_place(
+    option: str, host: str, port: int | None, database: str, options: tuple[tuple[str, str], ...]
+) -> tuple[str, int | None, tuple[tuple[str, str], ...]]:
+    """Return host, port and the other options; to libpq an option wins, and the report would name another database.
+
+    Raises:
+        UsageProblem: an option names another one than the URL, or the options name two.
+    """
+    named = {"host": host, "port": "" if port is None else str(port), "dbname": database}
+    rest = []
+    for name, value in options:
+        if name not in named:
+            rest.append((name, value))
+        elif value and value.lower() != (named[name] or value).lower():
+            raise UsageProblem(
+                f"{option}: the option {name!r} of the URL names another one than the URL itself; {_EXPECTED}"
+            )
+        elif value:
+            named[name] = named[name] or value
+    found = named["port"]
+    if found and not (found.isascii() and found.isdecimal() and int(found) in range(1, 65_536)):
+        raise UsageProblem(f"{option}: the option 'port' of the URL is no port; {_EXPECTED}")
+    if named["host"].startswith("/") and not host:
+        # the folder of a socket is no host
+        rest.append(("host", named["host"]))
+        named["host"] = ""
+    return named["host"], int(found) if found else None, tuple(rest)
 
 
 def _sqlite(rest: str, side: str) -> DatabaseUrl:
@@ -152,9 +185,10 @@ def is_same(one: DatabaseUrl | None, other: DatabaseUrl | None) -> bool:
     return _address(one) == _address(other)
 
 
-def _address(url: DatabaseUrl) -> tuple[str, int, str]:
+def _address(url: DatabaseUrl) -> tuple[object, ...]:
     host = url.host.lower()
-    return _LOOPBACK.get(host, host), url.port or _PORTS.get(url.dialect, 0), url.database
+    elsewhere = sorted(option for option in url.options if option[0] in _ELSEWHERE)
+    return _LOOPBACK.get(host, host), url.port or _PORTS.get(url.dialect, 0), url.database, elsewhere
 
 
 def database_of(text: str | None, side: str, location: Location) -> DatabaseUrl | None:
