@@ -55,7 +55,7 @@ class Recorder:
             bound = (
                 ()
                 if difference.state not in waivable(row.kind) or row.facet == "presence"
-                else (told(difference.source, self.redact), told(difference.target, self.redact))
+                else tuple(told(value, self.redact) for value in difference.binding)
             )
             # before anything is cut short: half a secret could not be recognised
             difference = cleaned(difference, self.redact)

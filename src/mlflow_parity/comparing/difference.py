@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ class Difference:
     """One key of a facet that is not simply equal.
 
     ``state`` is ``mismatch``, ``missing`` or ``extra`` (the key, on the target), ``unverified``, or ``expected``
-    when ``rule`` lets it differ. ``source`` and ``target`` are the values themselves, for explaining.
+    when ``rule`` lets it differ. ``source`` and ``target`` are the values themselves, for explaining. Where they are
+    less than what differs (the first lines, a count), ``bound`` tells all of it on both sides, by digests.
     """
 
     key: str
@@ -24,6 +26,12 @@ class Difference:
     source: object = None
     target: object = None
     note: str = ""
+    bound: tuple[object, object] | None = None
+
+    @property
+    def binding(self) -> tuple[object, object]:
+        """What a waiver is bound to on both sides: to accept it is to accept nothing else."""
+        return self.bound or (self.source, self.target)
 
 
 def facet_state(differences: Iterable[Difference]) -> State:
@@ -93,13 +101,21 @@ def same(left: Any, right: Any) -> bool:
 def compare_json(key: str, source: Any, target: Any, rule: str) -> list[Difference]:
     """Return the differences, each under the path of keys and positions that leads to it."""
     found: list[Difference] = []
-    _walk(key, source, target, rule, found)
+    if not _walk(key, source, target, rule, found):
+        # the last place is for all that is not named: a waiver of those that are must not cover it
+        bound = tuple(f"sha256 {hashlib.sha256(encode(value)).hexdigest()}" for value in (source, target))
+        del found[_MOST - 1 :]
+        note = f"there are more than {_MOST} differences: {_MOST - 1} are named, this stands for the others"
+        found.append(Difference(f"{key} (others)".strip(), State.MISMATCH, rule, note=note, bound=(bound[0], bound[1])))
     return found
 
 
-def _walk(key: str, source: Any, target: Any, rule: str, found: list[Difference]) -> None:
-    if len(found) >= _MOST or same(source, target):
-        return
+def _walk(key: str, source: Any, target: Any, rule: str, found: list[Difference]) -> bool:
+    """Add the differences; return whether that are all."""
+    if same(source, target):
+        return True
+    if len(found) >= _MOST:
+        return False
     if isinstance(source, dict) and isinstance(target, dict):
         for name in sorted(source.keys() | target.keys()):
             inner = f"{key}: {name}" if key else name
@@ -107,13 +123,15 @@ def _walk(key: str, source: Any, target: Any, rule: str, found: list[Difference]
                 found.append(Difference(inner, State.MISSING, rule, source=source[name]))
             elif name not in source:
                 found.append(Difference(inner, State.EXTRA, rule, target=target[name]))
-            else:
-                _walk(inner, source[name], target[name], rule, found)
+            elif not _walk(inner, source[name], target[name], rule, found):
+                return False
     elif isinstance(source, list) and isinstance(target, list) and len(source) == len(target):
         for number, (mine, copy) in enumerate(zip(source, target, strict=True), 1):
-            _walk(f"{key} [{number}]" if key else f"[{number}]", mine, copy, rule, found)
+            if not _walk(f"{key} [{number}]" if key else f"[{number}]", mine, copy, rule, found):
+                return False
     else:
         found.append(Difference(key, State.MISMATCH, rule, source, target))
+    return True
 
 
 def compare_multisets(key: str, source: list[Any], target: list[Any], rule: str, label: str = "") -> list[Difference]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -61,10 +62,23 @@ def facts(file: Artifact) -> str:
     return f"{file.size} bytes" + (f", {'sha256' if kind == 'sha256' else NAMES[kind]} {whole[kind]}" if kind else "")
 
 
+def told_bytes(content: bytes) -> str:
+    """Return the size and SHA-256 of bytes, in words."""
+    return f"{len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()}"
+
+
 def _mismatch(mine: Artifact, copy: Artifact, rule: str) -> Difference:
     note = "same size, other bytes" if mine.size == copy.size else ""
     ours, theirs = _texts(mine, copy)
-    return Difference(mine.path, State.MISMATCH, rule, ours or facts(mine), theirs or facts(copy), note)
+    cut = ours is not None and (ours == theirs or not (_is_whole(ours, mine) and _is_whole(theirs, copy)))
+    bound = (told_bytes(mine.content or b""), told_bytes(copy.content or b"")) if cut else None
+    return Difference(mine.path, State.MISMATCH, rule, ours or facts(mine), theirs or facts(copy), note, bound)
+
+
+def _is_whole(lines: Sequence[str] | None, file: Artifact) -> bool:
+    """Whether lines are all of a file's, and nothing but line feeds was between them."""
+    content = (file.content or b"").removesuffix(b"\n")
+    return lines is not None and "\n".join(lines).encode() == content
 
 
 def _lacking(mine: Artifact, copy: Artifact, wanted: Evidence) -> str:

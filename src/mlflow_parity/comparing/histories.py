@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from collections import Counter
@@ -53,10 +54,16 @@ def compare_histories(source: HistoryView, target: HistoryView, source_run: Run,
             if all(one.state.green for one in points):
                 found += _compare_latest(key, source_run, target_run, target)
         elif mine is not None:
-            found.append(Difference(key, State.MISSING, RULE, source=f"{mine.points} points", note=_gone(mine)))
+            counted, bound = f"{mine.points} points", (_whole(mine), None)
+            found.append(Difference(key, State.MISSING, RULE, source=counted, note=_gone(mine), bound=bound))
         elif copy is not None:
-            found.append(Difference(key, State.EXTRA, RULE, target=f"{copy.points} points"))
+            extra = f"{copy.points} points"
+            found.append(Difference(key, State.EXTRA, RULE, target=extra, bound=(None, _whole(copy))))
     return found
+
+
+def _whole(history: HistoryKey) -> str:
+    return f"{history.points} points, blake2b {history.digest.hex()}"
 
 
 def _gone(history: HistoryKey) -> str:
@@ -146,6 +153,7 @@ def _compare_points(
     missing, extra = sum(only_ours.values()), sum(only_theirs.values())
     if missing or extra:
         where = sorted({point[:2] for point in [*only_ours, *only_theirs]})
+        cut = len(where) > _SHOWN or max([*only_ours.values(), *only_theirs.values()]) > _SHOWN
         found.append(
             Difference(
                 key,
@@ -155,9 +163,18 @@ def _compare_points(
                 _shown(only_theirs, where),
                 f"{len(ours)} points on the source, {len(theirs)} on the target; {missing} only on the source, "
                 f"{extra} only on the target, at {len(where)} (step, time)",
+                (_told(only_ours), _told(only_theirs)) if cut else None,
             )
         )
     return found
+
+
+def _told(points: Counter[_Point]) -> str:
+    """Return how many points these are, and a digest of all of them."""
+    whole = hashlib.sha256()
+    for point, count in sorted(points.items()):
+        whole.update(b"%d %d %d %d\n" % (*point, count))
+    return f"{sum(points.values())} points, sha256 {whole.hexdigest()}"
 
 
 def _multiset_difference(

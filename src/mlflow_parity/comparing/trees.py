@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.comparing.file_evidence import FileEvidence, facts
+from mlflow_parity.comparing.file_evidence import FileEvidence, facts, told_bytes
 from mlflow_parity.core.identity.sums import BY_CONTENT, BY_SIZE
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.verdict import State
@@ -219,7 +219,8 @@ def compare_mlmodel(
         if mine == copy:
             return []
         note = f"bytes differ and it cannot be compared as YAML: {_reason(error)}"
-        return [Difference(path, State.MISMATCH, RULE, f"{len(mine)} bytes", f"{len(copy)} bytes", note)]
+        sizes = f"{len(mine)} bytes", f"{len(copy)} bytes"
+        return [Difference(path, State.MISMATCH, RULE, *sizes, note, (told_bytes(mine), told_bytes(copy)))]
     if not (isinstance(expected, dict) and isinstance(actual, dict)):
         return [] if mine == copy else [Difference(path, State.MISMATCH, RULE, expected, actual)]
     found = _compare_ids(path, expected, actual, source_run, target_run, pairs, models)

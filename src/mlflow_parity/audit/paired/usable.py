@@ -6,6 +6,7 @@ prompt. Only what is paired counts: what has no copy is told by the facet ``pres
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference
+from mlflow_parity.core.identity.digests import encode
 from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import State
@@ -232,14 +234,18 @@ class _Judge:
         if lost and question.of_spans and self.asked.all_in_files(self.copy, lost):
             state, rule = State.EXPECTED, f"{self.rule}.spans"
         sizes = f"{len(wanted)} found", f"{len(there)} found"
-        return self._differing(question, lost, more, sizes, (state, rule), plural_of(question.about))
+        # by the ids on the source, which another migration leaves as they are
+        own = {copy: one for one, copy in sorted(pairs.items(), reverse=True)}
+        bound = _listed([own[one] for one in lost]), _listed([own[one] for one in more])
+        return self._differing(question, lost, more, sizes, bound, (state, rule), plural_of(question.about))
 
     def _images(self, question: Question, ours: Answer, theirs: Answer) -> list[Difference]:
         newer, there = newer_names(ours.ids), {*theirs.ids}
         wanted = {one if one in there else newer.get(one, one) for one in ours.ids}
         lost, more = sorted(wanted - there), sorted(there - wanted)
         sizes = f"{len(wanted)} listed", f"{len(there)} listed"
-        return self._differing(question, lost, more, sizes, (State.MISSING, self.rule), "images")
+        bound = _listed(lost), _listed(more)
+        return self._differing(question, lost, more, sizes, bound, (State.MISSING, self.rule), "images")
 
     def _differing(
         self,
@@ -247,16 +253,17 @@ class _Judge:
         lost: Sequence[str],
         more: Sequence[str],
         sizes: tuple[str, str],
+        bound: tuple[str, str],
         of_lost: tuple[State, str],
         what: str,
     ) -> list[Difference]:
         found = []
         if lost:
             note = f"{counted(len(lost), what)} not found by this search on the target: {_some(lost)}"
-            found.append(Difference(question.text, *of_lost, *sizes, note))
+            found.append(Difference(question.text, *of_lost, *sizes, note, (bound[0], None)))
         if more:
             note = f"{counted(len(more), what)} found by this search on the target alone: {_some(more)}"
-            found.append(Difference(question.text, State.EXTRA, self.rule, *sizes, note))
+            found.append(Difference(question.text, State.EXTRA, self.rule, *sizes, note, (None, bound[1])))
         return found
 
     def _sorted(self, question: Question, ours: Answer, theirs: Answer) -> list[Difference]:
@@ -315,6 +322,11 @@ def _named_in(answers: Sequence[tuple[Question, Answer, Answer]], pairs: Pairs) 
 
 def _number(version: str) -> int:
     return int(version.rpartition("/")[2])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return how many these are, and a digest of all of them."""
+    return f"{len(names)} found, sha256 {hashlib.sha256(encode(sorted(names))).hexdigest()}"
 
 
 def _some(ids: Sequence[str]) -> str:

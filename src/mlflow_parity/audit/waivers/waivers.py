@@ -48,11 +48,9 @@ class Values:
 
     def fit(self, row: Row, difference: Difference) -> bool:
         """Whether a difference of an object is this one."""
-        return (
-            self.entity_id in (None, row.source_id or row.target_id)
-            and is_value(self.source, difference.source)
-            and is_value(self.target, difference.target)
-        )
+        if self.entity_id not in (None, row.source_id or row.target_id):
+            return False
+        return all(map(is_value, (self.source, self.target), difference.binding))
 
 
 @dataclass(frozen=True, slots=True)
