@@ -17,15 +17,17 @@ from mlflow_parity.audit.paired.usable import _Judge
 from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.test_items import Item
-from mlflow_parity.audit.waivers.waivers import Waiver, WaiverBook, load_waivers
+from mlflow_parity.audit.waivers.waivers import Waiver, WaiverBook, load_waivers, waivable
 from mlflow_parity.comparing.difference import Difference, Outcome, compare_json, facet_state, outcome
 from mlflow_parity.comparing.file_evidence import FileEvidence
 from mlflow_parity.comparing.histories import compare_histories
+from mlflow_parity.comparing.registry_fields import compare_access
 from mlflow_parity.comparing.trees import ModelIds, compare_mlmodel
 from mlflow_parity.core.identity.digests import series_digest
 from mlflow_parity.core.identity.keys import HistoryKey
-from mlflow_parity.core.records import Artifact, Experiment, MetricPoint, Run
-from mlflow_parity.core.verdict import Finding, Row
+from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, MetricPoint, Run
+from mlflow_parity.core.verdict import Finding, Row, State
+from mlflow_parity.kinds.rules import contract
 from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reporting.kept.waiver_drafts import draft
@@ -112,6 +114,61 @@ def test_what_is_not_shown_is_bound(tmp_path: Path, case: str) -> None:
     book = WaiverBook(waivers(tmp_path, recorded(facet, first, kind)))
     assert book.apply(_outcome(kind, facet, first)).row.state.value == "waived"
     assert book.apply(_outcome(kind, facet, later)).row.state.value == "mismatch"
+
+
+def _tree(content: bytes | None) -> ArtifactTree:
+    told = None if content is None else hashlib.sha256(content).hexdigest()
+    return ArtifactTree("1", () if content is None else (Artifact("MLmodel", len(content), told, content),))
+
+
+def test_a_draft_for_a_version_that_cannot_be_used(tmp_path: Path) -> None:
+    """It is bound to the file that is not there, or to the one that is no model."""
+    for first, later in (
+        ((b"a: 1", None), (b"a: 2", None)),
+        ((b"a: 1", b"a: [1"), (b"a: 1", b"a: [2")),
+        ((b"a: 1", b"- a"), (b"a: 1", b"- b")),
+    ):
+        found, other = (compare_access(*map(_tree, both)) for both in (first, later))
+        book = WaiverBook(waivers(tmp_path, recorded("access", found, "model_version")))
+        assert book.apply(_outcome("model_version", "access", found)).row.state.value == "waived"
+        assert book.apply(_outcome("model_version", "access", other)).row.state.value == "mismatch"
+
+
+VALUES: list[Any] = [
+    (None, None),
+    (None, None, "why"),
+    (1, None),
+    (None, "x"),
+    ("", ""),
+    ({"a": None}, [1.5]),
+    (True, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "facet"), [(kind, facet) for kind, facets in contract.ROWS.items() for facet in facets]
+)
+def test_every_draft_loads_and_covers_what_it_is_for(tmp_path: Path, kind: str, facet: str) -> None:
+    """Whatever differs, with values or without: the file that is drafted is one that an audit takes."""
+    states = sorted(waivable(kind) - ({State.MISMATCH} if facet == "presence" else set()))
+    found = [
+        Difference(f"{state.value} {number}" if facet != "presence" else "", state, "r", *told)
+        for state in states
+        for number, told in enumerate(VALUES)
+    ]
+    book = WaiverBook(waivers(tmp_path, recorded(facet, found, kind)))
+    if facet != "presence":
+        assert book.apply(_outcome(kind, facet, found)).row.state.value == "waived"
+
+
+def test_a_second_draft_is_bound_as_the_first(tmp_path: Path) -> None:
+    """What an audit says of a waiver for other values is no part of what the next draft is bound to."""
+    first, later = (_outcome("model_version", "loads", [Difference("", State.MISMATCH, "r", note=one)]) for one in "ab")
+    book = WaiverBook(waivers(tmp_path, recorded("loads", first.differences, "model_version")))
+    told = book.apply(later)
+    assert told.row.state.value == "mismatch"
+    again = WaiverBook(waivers(tmp_path, recorded("loads", told.differences, "model_version")))
+    assert again.apply(later).row.state.value == "waived"
 
 
 def test_what_is_shown_whole_is_bound_as_it_is() -> None:

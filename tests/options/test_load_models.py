@@ -164,6 +164,27 @@ def test_a_group_ends_with_its_time(tmp_path: Path) -> None:
     assert _gone(int(pid.read_text()))
 
 
+def test_why_it_does_not_load_is_known_again(tmp_path: Path) -> None:
+    """A waiver is bound to what the process said, but for what each load says otherwise."""
+    python = tmp_path / "python"
+    location = parse_location("http://127.0.0.1:9", option="--target-uri")
+
+    def said(line: str) -> Difference:
+        python.write_text(f'#!/bin/sh\necho "{line}" >&2\nexit 1\n')
+        python.chmod(0o700)
+        [found] = Loader(location, Redactor.from_environment(), limit=60, python=str(python))("any", 1)
+        return found
+
+    line = "OSError: '$TMPDIR/$$/model.pkl' is cut, <Reader at 0x$$>"
+    first, again = said(line), said(line)
+    assert (first.state.value, first.binding) == ("mismatch", again.binding)
+    assert first.binding == (None, "OSError: '…' is cut, <Reader at …>")
+    assert first.note != again.note, "else it showed nothing"
+    assert said(f"{line}, twice").binding != first.binding
+    long = "x" * 600
+    assert said(f"{long} 1").binding != said(f"{long} 2").binding
+
+
 ARN = parse_arn("arn:aws:sagemaker:eu-central-1:000000000000:mlflow-app/app-LOADED000000", option="--target-arn")
 PLACE = parse_location("http://target", option="--target-uri")
 KEY = {"AWS_ACCESS_KEY_ID": "both", "AWS_SECRET_ACCESS_KEY": "both", "AWS_REGION": "eu-central-1"}

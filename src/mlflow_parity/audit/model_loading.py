@@ -107,12 +107,15 @@ class Loader:
             return []
         lines = [line.strip() for line in end.printed.splitlines() if line.strip()]
         why = f"the process ended with status {end.status}" + ("" if end.status else " before the model was loaded")
-        last = self.redact(lines[-1])[:500] if lines and end.status else why
+        whole = self.redact(lines[-1]) if lines and end.status else why
+        last = whole[:500]
         absent = _ABSENT.search(last)
         if absent:
             note = f"a library that it needs is absent here: {absent[1]}"
             return [Difference("", State.UNVERIFIED, RULE, note=note)]
-        return [Difference("", State.MISMATCH, RULE, note=f"cannot be loaded: {last}")]
+        # what every load says otherwise: its folder and what is in it, addresses in memory
+        bound = re.sub(rf"{re.escape(str(folder))}[^\s'\",;:)]*|\b0x[0-9a-fA-F]+", "…", whole)
+        return [Difference("", State.MISMATCH, RULE, note=f"cannot be loaded: {last}", bound=(None, bound))]
 
     def _is_in_s3(self, name: str, number: int) -> bool:
         if self.place_of is None:

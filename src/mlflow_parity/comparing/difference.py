@@ -30,8 +30,13 @@ class Difference:
 
     @property
     def binding(self) -> tuple[object, object]:
-        """What a waiver is bound to on both sides: to accept it is to accept nothing else."""
-        return self.bound or (self.source, self.target)
+        """What a waiver is bound to on both sides: to accept it is to accept nothing else.
+
+        Where neither side has a value, it is what is said of the difference.
+        """
+        if self.bound is not None:
+            return self.bound
+        return (None, self.note) if self.source is None and self.target is None else (self.source, self.target)
 
 
 def facet_state(differences: Iterable[Difference]) -> State:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD, compare_hops
+from mlflow_parity.comparing.file_evidence import facts, told_bytes
 from mlflow_parity.comparing.links import untold
 from mlflow_parity.core.identity.keys import as_copy_of
 from mlflow_parity.core.json_text import parsed
@@ -306,14 +307,16 @@ def compare_access(source: ArtifactTree, target: ArtifactTree) -> list[Differenc
     ours, theirs = ({file.path: file for file in tree.files}.get(_MLMODEL) for tree in (source, target))
     if theirs is None:
         if ours is not None:
-            found.append(Difference(_MLMODEL, State.MISSING, RULE, note="a version without it cannot be loaded"))
+            note = "a version without it cannot be loaded"
+            found.append(Difference(_MLMODEL, State.MISSING, RULE, note=note, bound=(facts(ours), None)))
     elif theirs.error is None:
         if theirs.content is None:
             found.append(Difference(_MLMODEL, State.UNVERIFIED, RULE, note="too large to be parsed"))
         elif (reason := parses(theirs.content)) is not None:
             before = ours is not None and ours.content is not None and parses(ours.content) is not None
             if not before:
-                found.append(Difference(_MLMODEL, State.MISMATCH, RULE, note=f"does not parse: {reason}"))
+                bound = (None, told_bytes(theirs.content))
+                found.append(Difference(_MLMODEL, State.MISMATCH, RULE, note=f"does not parse: {reason}", bound=bound))
     return found
 
 

@@ -245,7 +245,9 @@ class WaiverBook:
         self._other_values.update(found)
         waiver = self.waivers[found[0]]
         told = f"the waiver of {waiver.owner} until {waiver.expires} {OTHER_VALUES}"
-        return replace(difference, note=f"{difference.note}; {told}" if difference.note else told)
+        note = f"{difference.note}; {told}" if difference.note else told
+        # another draft may be bound to what the note was before
+        return replace(difference, note=note, bound=difference.binding)
 
     def _about(self, number: int, row: Row) -> bool:
         waiver = self.waivers[number]
