@@ -325,3 +325,30 @@ def test_a_report_of_nothing_is_not_read(tmp_path: Path) -> None:
     """No report at all is one line."""
     with pytest.raises(UsageProblem, match="--report-dir"):
         read_audit(tmp_path / "report.json", "--report-dir")
+
+
+def test_the_page_of_another_audit_is_not_signed(
+    green: Case, red: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    """People read the page: a green one beside a red report is refused, and so is one that was signed so."""
+    private, public = keys(tmp_path)
+    page = red.reports / "report.html"
+    own, other = page.read_text(encoding="utf-8"), (green.reports / "report.html").read_text(encoding="utf-8")
+    report = json.loads((red.reports / "report.json").read_bytes())
+    for altered in (
+        other,
+        own.replace("<title>RED", "<title>GREEN"),
+        own.replace(report["ledger_digest"], "0" * 64),
+        own.replace(f"<dd>{report['created']}", "<dd>2020-01-01T00:00:00Z"),
+        "",
+    ):
+        assert altered != own
+        page.write_text(altered, encoding="utf-8")
+        told = refused(red.attest(private), capsys)
+        assert f"{page} is not the page of the report.json beside it" in told
+        assert not red.envelope.exists()
+    # signed by one who did not look
+    page.write_text(other, encoding="utf-8")
+    monkeypatch.setattr("mlflow_parity.signing.command.check_page", lambda path, *_: sha256(path))
+    assert main(red.attest(private)) == 0
+    assert "is not the page of the report.json beside it" in refused(red.verify(public), capsys)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mlflow_parity.core.errors import SnapshotError, UsageProblem
-from mlflow_parity.core.local.input_files import Unusable, sha256_of
+from mlflow_parity.core.local.input_files import REPORT, Unusable, content_of, sha256_of
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.kept.earlier import contradiction
 from mlflow_parity.reporting.kept.evidence import Evidence, evidence_of
 from mlflow_parity.reporting.kept.waiver_drafts import read_report
 from mlflow_parity.reporting.report import SIDES
-from mlflow_parity.reporting.write import JSON_NAME
+from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME
 from mlflow_parity.signing.envelope import opened
 from mlflow_parity.signing.keys import load_public
 from mlflow_parity.signing.statement import FILES, SNAPSHOTS, WAIVERS, outcome, parsed
@@ -65,6 +66,30 @@ def read_audit(path: Path, what: str) -> Audited:
     if found:
         raise UsageProblem(f"{what}: {path} contradicts itself or proves nothing: {found}; audit again")
     return Audited(report, evidence)
+
+
+def check_page(path: Path, audited: Audited, what: str) -> str:
+    """Check that a page is that of a report: it says the same verdict, time and ledger; return its SHA-256.
+
+    Raises:
+        UsageProblem: it is the page of another audit, or cannot be read.
+    """
+    try:
+        content = content_of(path, REPORT)
+    except Unusable as error:
+        raise UsageProblem(f"{what}: {path} {error}; give the folder of a report, with all of its files") from None
+    report = audited.report
+    for said, name in (
+        (f"<title>{report['verdict'].upper()}: ", "the verdict"),
+        (f"<dt>Created</dt><dd>{report['created']}</dd>", "the time"),
+        (f"<dt>SHA-256 of ledger.parquet</dt><dd>{report['ledger_digest']}</dd>", "the ledger"),
+    ):
+        if said.encode() not in content:
+            raise UsageProblem(
+                f"{what}: {path} is not the page of the {JSON_NAME} beside it: {name} is not the same in both; give "
+                "all files of one audit, or audit again"
+            )
+    return hashlib.sha256(content).hexdigest()
 
 
 def manifest_sha256(folder: Path, audited: Audited, side: SideName, what: str, expected: str | None = None) -> str:
@@ -140,6 +165,7 @@ def check(
             raise UsageProblem(f"{what}: {envelope} is not about {name}, so nothing ties that to it; attest again")
         _same(path, said.subjects[name], where)
     audited = read_audit(report, where)
+    check_page(report.with_name(HTML_NAME), audited, where)
     if said.result != outcome(audited.evidence):
         raise UsageProblem(
             f"{what}: {envelope} says {said.result}, and its report is {audited.evidence.verdict}; attest again"

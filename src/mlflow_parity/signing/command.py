@@ -16,8 +16,8 @@ from mlflow_parity.core.text import visible
 from mlflow_parity.kinds.rules import contract
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.report import SIDES
-from mlflow_parity.reporting.write import ATTESTATION_NAME, CONTRACT_NAME, JSON_NAME, LEDGER_NAME
-from mlflow_parity.signing.checking import Audited, check, manifest_sha256, read_audit
+from mlflow_parity.reporting.write import ATTESTATION_NAME, CONTRACT_NAME, HTML_NAME, JSON_NAME, LEDGER_NAME
+from mlflow_parity.signing.checking import Audited, check, check_page, manifest_sha256, read_audit
 from mlflow_parity.signing.envelope import encoded, public_of, signed
 from mlflow_parity.signing.keys import public_pem
 from mlflow_parity.signing.signers import PASSWORD, open_signer
@@ -76,6 +76,7 @@ def _attest(args: argparse.Namespace) -> int:
             f"--report-dir: {report} was judged by another contract than this version's: attest with the mlflow-parity "
             f"that audited ({evidence.tool_version}), or audit again"
         )
+    page = check_page(folder / HTML_NAME, audited, "--report-dir")
     if os.path.lexists(output):
         raise UsageProblem(f"-o: {output} exists and is never overwritten; pass a different name")
     snapshots, notes = _snapshots(args, audited)
@@ -85,7 +86,7 @@ def _attest(args: argparse.Namespace) -> int:
     }
     _put(folder / CONTRACT_NAME, contract.markdown().encode(), "--report-dir")
     subjects = {name: _sha256(folder / name) for name in FILES}
-    if [subjects[JSON_NAME], subjects[LEDGER_NAME]] != [before, audited.report["ledger_digest"]]:
+    if {**subjects, JSON_NAME: before, LEDGER_NAME: audited.report["ledger_digest"], HTML_NAME: page} != subjects:
         raise UsageProblem(f"--report-dir: {folder} is being written to; wait until the audit has ended")
     subjects |= manifests
     if evidence.waivers_digest:
