@@ -110,6 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     main = session.Main(settings, redactor, found.command, found.reports)
     config.stash[_SHARED] = config.stash[_MAIN] = main
+    config.pluginmanager.register(main.tests, "mlflow-parity-own-tests")
     config.add_cleanup(main.close)
     config.add_cleanup(on_sigterm())
 
@@ -276,7 +277,7 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
 
 
 def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
-    from mlflow_parity.pytest_api.session import Terminal
+    from mlflow_parity.reporting.progress import Terminal
 
     writer = config.get_terminal_writer()
 
@@ -312,7 +313,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     from mlflow_parity.pytest_api import showing
 
     with _usage_errors(main.redactor, main):
-        session.exitstatus = status = main.finish(int(exitstatus))
+        # a test may end the whole run with status 0 after others have failed
+        session.exitstatus = status = main.finish(int(exitstatus) or int(session.testsfailed > 0))
         showing.in_junit(main, session.config)
     try:
         return (yield)

@@ -297,6 +297,33 @@ def test_who_ends_pytest_ends_no_row(servers: tuple[Server, Server], project: Pa
     assert [(row.facet, row.name) for row in run.red_rows()] == [("own:late", "shop")]
 
 
+@pytest.mark.parametrize("rules", ["def test_before(parity_audit):\n    assert False\n", ""], ids=["failed", "passed"])
+def test_who_ends_pytest_makes_nothing_green(rules: str, servers: tuple[Server, Server], project: Path) -> None:
+    """A test that ends the whole run with status 0: what failed before it counts, and so does what did not run."""
+    after = "" if rules else "def test_after(parity_audit):\n    assert False\n"
+    (project / "test_release_rules.py").write_text(
+        f"import pytest\n{rules or 'def test_before(parity_audit): pass'}\n"
+        f"def test_gone():\n    pytest.exit('enough', returncode=0)\n{after}"
+    )
+    run = run_own(project, servers, "--parity-experiments", "shop")
+    assert run.status == 1, run.output
+    assert "parity: GREEN" not in run.output
+    assert run.report["verdict"] == "red"
+    assert run.red_rows() == []
+    left = "own check that did not run to its end: test_release_rules.py::test_after[whole-audit]"
+    assert [left] == run.report["reasons"] if after else left not in run.report["reasons"]
+
+
+@pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
+def test_what_calls_no_test_is_refused(option: str, servers: tuple[Server, Server], project: Path) -> None:
+    """pytest makes the fixtures, or says which, and ends with 0: no check is judged."""
+    (project / "pytest.ini").write_text(f"[pytest]\naddopts = {option}\n")
+    run = run_own(project, servers)
+    assert run.status == 4, run.output
+    assert f"{option}: it calls no test, so no check would be judged; leave it out" in run.output
+    assert run.report["verdict"] == "none"
+
+
 @pytest.mark.long
 def test_a_recheck_is_not_green_over_own_rows(servers: tuple[Server, Server], project: Path) -> None:
     """What an own check found is not judged again: after all else is in order the recheck says so, and is red."""

@@ -7,8 +7,7 @@ import warnings
 from shutil import get_terminal_size
 from typing import Any
 
-from mlflow_parity.pytest_api.session import Terminal
-from mlflow_parity.reporting.progress import Progress
+from mlflow_parity.reporting.progress import Progress, Terminal
 
 #: Columns of the line beside a bar.
 _LINE = 110

@@ -1,4 +1,4 @@
-"""Options of other plugins with which the checks of an audit cannot run: refused in one line each, before anything."""
+"""Options of pytest and its plugins beside which the checks of an audit cannot run: refused in one line at once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ _SHORTEST = 1.0
 
 
 def refuse(config: pytest.Config) -> None:
-    """Look at what pytest-repeat, pytest-forked and pytest-timeout were given.
+    """Look at what runs no test, and at what pytest-repeat, pytest-forked and pytest-timeout were given.
 
     Raises:
         UsageProblem: one of them cannot stand beside an audit.
     """
+    # the first sets the second
+    for name in ("setupplan", "setuponly"):
+        if config.getoption(name, default=False):
+            raise UsageProblem(
+                f"--{name.replace('setup', 'setup-')}: it calls no test, so no check would be judged; leave it out "
+                "(--collect-only lists the tests)"
+            )
     count = config.getoption("count", default=1)
     if isinstance(count, int) and count > 1:
         raise UsageProblem(

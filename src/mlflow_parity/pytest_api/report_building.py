@@ -30,6 +30,7 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
+from mlflow_parity.pytest_api.own_tests import OwnTests
 from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
@@ -72,6 +73,7 @@ class Run(Protocol):
     shared: str
     notes: list[str]
     checksums: ChecksumReports
+    tests: OwnTests
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -178,7 +180,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
     reasons += [result.stopped] if result.stopped else []
-    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result)
+    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result) + main.tests.reasons()
     if not result.green:
         reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from mlflow_parity.kinds.rules.check_registry import OWNERS, Selection, collecte
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
+from mlflow_parity.pytest_api.own_tests import OwnTests
 from mlflow_parity.pytest_api.report_building import (
     STOPPED,
     TITLES,
@@ -51,7 +52,7 @@ from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.progress import Progress
+from mlflow_parity.reporting.progress import Terminal
 from mlflow_parity.reporting.report import Report
 from mlflow_parity.reporting.write import ReportFolder
 from mlflow_parity.self_test.run import self_test
@@ -68,23 +69,6 @@ _ITEM_OF_NODE = re.compile(r"::test_(?P<promise>\w+)\[(?P<item>.*)\]$", re.DOTAL
 ESTIMATED = "this was an estimate (--parity-estimate): nothing was compared"
 
 
-@dataclass(frozen=True, slots=True)
-class Terminal:
-    """Where progress is shown: how to write to it, whether it is one, and how wide."""
-
-    write: Callable[[str], object]
-    isatty: bool
-    columns: int
-    bar: Callable[[], Progress] | None = None
-    """Shows it in another way than by a line."""
-
-    def progress(self) -> Progress:
-        """Return what shows it there."""
-        if self.bar is not None:
-            return self.bar()
-        return Progress(self.write, isatty=self.isatty, columns=lambda: int(self.columns))
-
-
 class Main(Shared):
     """The main process."""
 
@@ -94,6 +78,8 @@ class Main(Shared):
         self._scratch = Scratch()
         super().__init__(self._scratch.folder, settings, redactor)
         self.command = tuple(command)
+        self.tests = OwnTests(redactor)
+        """How those ended that are not the audit's own."""
         self.reports = reports
         """Where they go; ``None``: pytest was only asked to show something."""
         self.no_verdict = ""
@@ -305,6 +291,7 @@ class Main(Shared):
                 # a user's own check may look at anything: everything is read, compared and part of the verdict
                 promises += every
                 items += [item.key for item in own]
+                self.tests.wanted.add(node_id)
                 continue
             found = _ITEM_OF_NODE.search(node_id)
             if found is None:
@@ -366,10 +353,10 @@ class Main(Shared):
                 self.ends(STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
         lost = self._take_in_own_rows(self.audit, self.result)
-        recheck = self.settings.recheck
-        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own)):
+        recheck, not_run = self.settings.recheck, self.tests.not_run
+        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own) or not_run):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
-            exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty else 1
+            exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty and not not_run else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
             if lost is not None:

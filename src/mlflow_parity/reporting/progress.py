@@ -242,3 +242,20 @@ def _of(side: SideCounts, seconds: float, terse: int) -> str:
     else:
         parts.append(f"{short(side.runs / seconds)} runs/s")
     return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where progress is shown: how to write to it, whether it is one, and how wide."""
+
+    write: Callable[[str], object]
+    isatty: bool
+    columns: int
+    bar: Callable[[], Progress] | None = None
+    """Shows it in another way than by a line."""
+
+    def progress(self) -> Progress:
+        """Return what shows it there."""
+        if self.bar is not None:
+            return self.bar()
+        return Progress(self.write, isatty=self.isatty, columns=lambda: int(self.columns))
