@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(options.NO_SIDES)
         return
     from mlflow_parity.core.redaction import Redactor, guard_debug_file, guard_logs
-    from mlflow_parity.pytest_api import refused_options, session
+    from mlflow_parity.pytest_api import refused_options, repeating, session
     from mlflow_parity.pytest_api.beginning import begun
 
     redactor = Redactor.from_environment()
@@ -87,11 +87,10 @@ def pytest_configure(config: pytest.Config) -> None:
     reports = config.stash.get(_REPORTS, None)
     if worker is not None and worker[_RECHECK]:
         values["recheck"] = worker[_RECHECK]
-    selected = [item for name in ("keyword", "markexpr") for item in _given(config, name)]
     try:
         with _usage_errors(redactor):
             refused_options.refuse(config)
-            found = begun(values, redactor, selected=selected, written=written, reports=reports)
+            found = begun(values, redactor, selected=repeating.selection(config), written=written, reports=reports)
     except BaseException:
         # which part of what was refused is a secret nobody knows
         guard_debug_file(config.trace.root, Redactor.from_environment(also=values.values()))
@@ -113,11 +112,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(main.tests, "mlflow-parity-own-tests")
     config.add_cleanup(main.close)
     config.add_cleanup(on_sigterm())
-
-
-def _given(config: pytest.Config, name: str) -> list[str]:
-    text = config.getoption(name, default="")
-    return [{"keyword": "-k", "markexpr": "-m"}[name], str(text)] if text else []
 
 
 def checks_folder() -> Path:

@@ -325,6 +325,35 @@ def test_what_calls_no_test_is_refused(option: str, servers: tuple[Server, Serve
 
 
 @pytest.mark.long
+def test_the_command_repeats_own_checks(servers: tuple[Server, Server], project: Path) -> None:
+    """Paths, node ids and what selects among them stand in it: repeating it is red where the audit was."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def test_mine(parity_audit):\n    assert False\n"
+        "def test_other(parity_audit):\n    assert False\n"
+    )
+    (project / "test_broken.py").write_text("import nothing_of_that_name\n")
+    given = ["test_release_rules.py::test_mine", "test_release_rules.py", "."]
+    more = ["--deselect", "test_release_rules.py::test_other", "--ignore", "test_broken.py", "-k", "mine or other"]
+    command = [*PYTEST, "-rA", "--source-uri", servers[0].uri, "--target-uri", servers[1].uri]
+    command += ["--parity-experiments", "shop", *given, *more]
+
+    def run(command: list[str]) -> AuditRun:
+        done = warm.run(command, kind="audit", cwd=project, env=clean_environment())
+        return AuditRun(done.returncode, done.stdout + done.stderr, project / "reports")
+
+    first = run(command)
+    assert first.status == 1, first.output
+    told = first.report["command"]
+    assert told[0] == "pytest"
+    assert told[-len([*given, *more]) :] == [*given, *more]
+    again = run([*PYTEST, "-rA", *told[1:]])
+    assert again.status == 1, again.output
+    assert again.failed() == first.failed() == {"test_mine"}
+    assert again.report["command"] == told
+
+
+@pytest.mark.long
 def test_a_recheck_is_not_green_over_own_rows(servers: tuple[Server, Server], project: Path) -> None:
     """What an own check found is not judged again: after all else is in order the recheck says so, and is red."""
     (project / "test_release_rules.py").write_text(
