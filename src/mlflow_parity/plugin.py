@@ -283,9 +283,12 @@ def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Let pytest's own list of what failed say first what is wrong: it cuts each line at the terminal's width."""
     report = yield
+    fixtures.mark(item, call, report)
     crash = getattr(report.longrepr, "reprcrash", None)
     if report.failed and crash is not None and _FIXTURE in getattr(item, "fixturenames", ()):
         from mlflow_parity.reporting.check_message import short

@@ -414,6 +414,41 @@ def test_an_own_rule_that_is_broken_is_red(
     assert run.red_rows() == []
     assert {row.experiment for row in run.rows() if row.kind == "run"} == {"shop"}
     assert "pytest ended with exit status 1 although the ledger is green" in run.report["reasons"]
+    failed = "test_release_rules.py::test_no_run_is_without_a_team[experiment=shop]"
+    assert run.report["reasons"][0] == f"failed test: {failed}"
+
+
+@pytest.mark.long
+def test_a_failed_test_is_known_beside_a_red_ledger(
+    servers: tuple[Server, Server], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report names it, history says when it is new, and a recheck that does not run it is not green."""
+    scope = ("--parity-experiments", "shop")
+    rules = project / "test_release_rules.py"
+    recorded = "def test_mine(parity_experiment, parity_record):\n    parity_record(parity_experiment, 'mine', {})\n"
+    test = "def test_release(parity_audit):\n    assert {}\n"
+    with a_late_tag(servers[1]):
+        rules.write_text(recorded.format(False) + test.format(True))
+        first = run_own(project, servers, *scope)
+        # what rows say needs no other line
+        assert len(first.report["reasons"]) == 2
+        assert first.failed() == {"test_mine"}
+        rules.write_text(recorded.format(True) + test.format(False))
+        red = run_own(project, servers, *scope, "-n", "2")
+    assert red.status == 1, red.output
+    name = "test_release_rules.py::test_release[whole-audit]"
+    assert red.report["reasons"][-1] == f"failed test: {name}"
+    assert len(red.report["reasons"]) == 2
+    capsys.readouterr()
+    assert main(["history", str(red.reports)]) == 1
+    told = capsys.readouterr().out
+    assert f"New in the newest: failed test: {name}" in told
+    report = str(red.reports / "report.json")
+    again = audit(project / "again", servers[0].uri, servers[1].uri, *scope, "--parity-recheck", report)
+    assert again.status == 1, again.output
+    assert again.red_rows() == []
+    assert again.report["reasons"][0].startswith(f"{name} of report.json")
+    assert "was not green, and a recheck runs no own check" in again.report["reasons"][0]
 
 
 def test_a_red_ledger_is_red_whatever_own_checks_say(servers: tuple[Server, Server], project: Path) -> None:

@@ -14,6 +14,9 @@ from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading.database.urls import DatabaseUrl
 
+#: Own checks that a sentence names.
+_NAMED = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -85,7 +88,13 @@ class Recheck:
     covered: bool = False
     """Whether its scope and names are those of the report, or wider, so that what is not listed now is gone."""
     own: tuple[str, ...] = ()
-    """Facets of own checks that were not green there: a recheck runs no own check, so nothing is known of them."""
+    """What was not green there and a recheck does not run, so nothing is known of it: facets of own checks, tests."""
+
+    @property
+    def own_named(self) -> str:
+        """The first of these, and how many more there are."""
+        more = len(self.own) - _NAMED
+        return ", ".join(self.own[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
     def wants(self, checks: Iterable[str]) -> bool:
         """Whether a test that stands for these checks (``promise[item id]``) is to be run again."""

@@ -30,7 +30,7 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.kept import joining
 from mlflow_parity.reporting.kept.part_report import WHAT, Part, folder_of, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.report import SIDES, CoverageRow, Report, Scope, SideReport, unfinished
+from mlflow_parity.reporting.report import OF_TESTS, SIDES, CoverageRow, Report, Scope, SideReport, unfinished
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.reporting.write import ReportFolder
 
@@ -129,6 +129,7 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         if part.report["verdict"] != "green" and not part.empty and not _red_rows(part):
             why = next(iter(part.report["reasons"]), "its report does not say why")
             reasons.append(f"{part.subset} is red, although its ledger is green: {why}")
+    reasons += _once(one for part in parts for one in part.report["reasons"] if one.startswith(OF_TESTS))
     if not judged:
         reasons.append("nothing was compared in any part")
     elif not green and not reasons:

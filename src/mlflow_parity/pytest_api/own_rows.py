@@ -64,6 +64,8 @@ class OwnRows:
         self._file: TextIO | None = None
         self._rows = self._red = 0
         self._told: list[str] = []
+        self.failed = False
+        """Whether the test has failed by its rows, which say what is wrong."""
 
     def __enter__(self) -> OwnRows:
         make_folder(self._path.parent)
@@ -159,6 +161,7 @@ class OwnRows:
             more = [f"and {self._red - len(self._told):,} more"] if self._red > len(self._told) else []
             # pytest's own list shows the first line alone, and cuts it
             first, *others = [*self._told, *more]
+            self.failed = True
             said = f"{self._red:,} of {counted(self._rows, 'rows')} not green: {first}"
             pytest.fail("\n".join([said, *(f"  {one}" for one in others)]), pytrace=False)
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from mlflow_parity.core.text import shorten, visible
-from mlflow_parity.reporting.report import NOT_RUN
+from mlflow_parity.reporting.report import FAILED, NOT_RUN
 
 #: Tests that a report names, and characters of each name.
 _NAMED, _LONG = 20, 300
+#: Attribute of a report of pytest, of a worker's too: what failed there stands in the ledger.
+IN_LEDGER = "mlflow_parity_in_ledger"
 
 
 class OwnTests:
@@ -21,20 +23,30 @@ class OwnTests:
         self.wanted: set[str] = set()
         """Node ids of the own checks that were collected."""
         self._judged: set[str] = set()
+        self._failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a test that has run, or says itself that it does not: one that only another plugin ended has not."""
         if report.when == "call" or report.skipped or report.failed:
             self._judged.add(report.nodeid)
+        # as pytest counts them
+        if report.failed and not hasattr(report, "wasxfail") and not hasattr(report, IN_LEDGER):
+            self._failed.add(report.nodeid)
 
     @property
-    def not_run(self) -> set[str]:
-        """The own checks that were collected and never ended."""
-        return self.wanted - self._judged
+    def against(self) -> bool:
+        """Whether a test stands against a green verdict: it failed, or was collected and never ended."""
+        return bool(self._failed or self.wanted - self._judged)
 
-    def reasons(self) -> list[str]:
-        """Say what stands against a green verdict, a line for each test."""
-        return self._named(NOT_RUN, self.not_run)
+    @property
+    def not_run(self) -> list[str]:
+        """What is said of own checks that were collected and never ended, a line for each."""
+        return self._named(NOT_RUN, self.wanted - self._judged)
+
+    @property
+    def failed(self) -> list[str]:
+        """What is said of tests that failed for another reason than what the ledger says, a line for each."""
+        return self._named(FAILED, self._failed)
 
     def _named(self, what: str, tests: Iterable[str]) -> list[str]:
         """Return a line for each of the first tests, by name, and one that counts the others."""

@@ -180,7 +180,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
     reasons = [] if result.self_test is None else result.self_test.reasons()
     reasons += [result.stopped] if result.stopped else []
-    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result) + main.tests.reasons()
+    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result)
     if not result.green:
         reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
@@ -191,17 +191,21 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
         reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
     if recheck is not None and recheck.own:
-        what = f"{', '.join(recheck.own)} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
+        what = f"{recheck.own_named} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
         reasons.insert(0, f"{what}, and a recheck runs no own check: run them again without --parity-recheck")
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         reasons = [unwritten, *green, *reasons]
-    if exit_status != 0 and not reasons:
+    failed, not_run = main.tests.failed, main.tests.not_run
+    if exit_status != 0 and not reasons and (failed or not not_run):
         nothing = subset_report.nothing_in(settings.subset) if settings.subset is not None and result.empty else ""
         if nothing and exit_status == NOTHING_RAN:
             reasons.append(nothing)
         else:
             reasons.append(f"pytest ended with exit status {exit_status} although {nothing or 'the ledger is green'}")
+        reasons = [*failed, *reasons, *not_run]
+    else:
+        reasons += [*failed, *not_run]
     if result.warning and reasons:
         reasons.insert(0, result.warning)
     return Report(

@@ -353,10 +353,10 @@ class Main(Shared):
                 self.ends(STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
             return exit_status
         lost = self._take_in_own_rows(self.audit, self.result)
-        recheck, not_run = self.settings.recheck, self.tests.not_run
-        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own) or not_run):
+        recheck, against = self.settings.recheck, self.tests.against
+        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own) or against):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
-            exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty and not not_run else 1
+            exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty and not against else 1
         report = build_report(self, self.audit, self.result, exit_status)
         try:
             if lost is not None:

@@ -16,8 +16,9 @@ from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.auth import SideName
 
 FORMAT_VERSION = "1"
-#: How reasons begin that are about a test beside the ledger; the node id of the test follows.
-NOT_RUN = "own check that did not run to its end: "
+#: How reasons begin that are about a test and not about the ledger; the node id of the test follows.
+FAILED, NOT_RUN = "failed test: ", "own check that did not run to its end: "
+OF_TESTS = (FAILED, NOT_RUN)
 #: The location of a side of which nothing is known.
 NOT_KNOWN = "(not known)"
 #: ``none``: the audit is under way, or did not finish.

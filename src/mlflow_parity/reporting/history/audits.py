@@ -23,7 +23,7 @@ from mlflow_parity.kinds import singular_of
 from mlflow_parity.reporting.kept.schema_check import fits
 from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.ledger import read_rows
-from mlflow_parity.reporting.report import SIDES
+from mlflow_parity.reporting.report import OF_TESTS, SIDES
 from mlflow_parity.reporting.write import EARLIER, JSON_NAME, without_verdict
 
 WHAT = "history"
@@ -56,7 +56,7 @@ class Audited:
     new: int | None = None
     gone: int | None = None
     beside: list[str] = field(default_factory=list)
-    """What is newly wrong and no row: planted faults that were missed, waivers, how the run ended."""
+    """What is newly wrong and no row: planted faults that were missed, waivers, tests, how the run ended."""
     named: list[str] = field(default_factory=list)
     by_facet: Counter[str] = field(default_factory=Counter)
     looked: bool = False
@@ -183,7 +183,7 @@ def _beside(report: Mapping[str, Any]) -> set[str]:
             )
     if (ended := report.get("exit_status")) not in (0, 1, None):
         found.add(f"the run ended with exit status {ended}")
-    return found
+    return found | {str(one) for one in report.get("reasons") or () if str(one).startswith(OF_TESTS)}
 
 
 def _servers(one: Audited) -> tuple[str, str]:

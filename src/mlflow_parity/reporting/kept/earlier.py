@@ -19,6 +19,7 @@ from collections import Counter
 
 from mlflow_parity.core.verdict import State, is_own
 from mlflow_parity.reporting.ledger import count_states
+from mlflow_parity.reporting.report import OF_TESTS
 
 
 def load_recheck(path: str, settings: Settings) -> Recheck:
@@ -49,21 +50,24 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
         raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
-    own = tuple(
-        dict.fromkeys(
-            one["facet"].partition(" ")[2]
-            for one in report["coverage"]
-            if is_own(one["facet"]) and not _GREEN.issuperset(one["counts"])
-        )
+    facets = (
+        one["facet"].partition(" ")[2]
+        for one in report["coverage"]
+        if is_own(one["facet"]) and not _GREEN.issuperset(one["counts"])
     )
-    if own and not checks:
+    tests = (str(one).partition(": ")[2] for one in report.get("reasons") or () if str(one).startswith(OF_TESTS))
+    again = Recheck(
+        path, str(report["created"]), digest, frozenset(checks), _covers(report, settings),
+        tuple(dict.fromkeys((*facets, *tests))),
+    )  # fmt: skip
+    if again.own and not checks:
         raise UsageProblem(
-            f"--parity-recheck: what was not green in {path} was found by own checks alone ({', '.join(own)}), and a "
+            f"--parity-recheck: what was not green in {path} was found by own checks alone ({again.own_named}), and a "
             "recheck runs none: run them again without --parity-recheck"
         )
     if not checks:
         raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
-    return Recheck(path, str(report["created"]), digest, frozenset(checks), _covers(report, settings), own)
+    return again
 
 
 def _covers(report: Mapping[str, Any], settings: Settings) -> bool:
