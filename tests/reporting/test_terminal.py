@@ -116,6 +116,17 @@ def test_the_summary_of_a_green_audit() -> None:
     assert lines[-1] == "  next: sign report.html (mlflow-parity attest), keep ledger.parquet"
 
 
+def test_red_without_a_red_row_says_what_to_do() -> None:
+    """All was read and is equal: what is red is a waiver or a test, and the same audit again would say the same."""
+    coverage = tuple(CoverageRow("churn", facet, cell(match=7)) for facet in FACETS)
+    made = report(reasons=("failed test: own.py::test_release",), findings=(), findings_total=0, coverage=coverage)
+    lines = summary_lines(made)
+    assert f"· compared {made.objects} of {made.objects} · 0 failed" in " ".join(lines)
+    assert lines[-1].startswith("  next: see to what is said above, repeat")
+    unread = replace(made, coverage=(*coverage, CoverageRow("churn", "run params", cell(unverified=1))))
+    assert summary_lines(unread)[-1] == "  next: repeat the audit: no difference was found, but not all could be read"
+
+
 def test_nothing_compared_says_so() -> None:
     """An empty audit shows no percentage that could be taken for success."""
     lines = summary_lines(report(coverage=(), findings=(), findings_total=0))

@@ -243,11 +243,13 @@ def _next_step(report: Report, columns: int) -> list[str]:
         return [f"  next: {partial}sign report.html (mlflow-parity attest), keep ledger.parquet"]
     if not report.objects:
         return ["  next: see that the source holds what you want audited, and --parity-experiments names it"]
-    if report.totals["unverified"] == report.failed:
+    if report.failed and report.totals["unverified"] == report.failed:
         if any(row.facet.startswith(f"{SCOPE_KIND} ") and not row.cell.green for row in report.coverage):
             return ["  next: do what is said above, or accept it: mlflow-parity waive"]
         return ["  next: repeat the audit: no difference was found, but not all could be read"]
-    step = "  next: open report.html, fix the target, repeat"
+    # no row is red: waivers, the self-test or tests are
+    what = "open report.html, fix the target" if report.failed else "see to what is said above"
+    step = f"  next: {what}, repeat"
     command = visible(shlex.join(report.command))
     # half a command repeats nothing; the whole one stands in the report
     if command and width(f"{step}: {command}") <= columns:
