@@ -17,6 +17,8 @@ from mlflow_parity.pytest_api import fixtures
 from mlflow_parity.pytest_api.fixtures import SHARED as _SHARED
 
 if TYPE_CHECKING:
+    from _pytest._io import TerminalWriter
+
     from mlflow_parity.pytest_api.session import Main
     from mlflow_parity.reporting.write import ReportFolder
 
@@ -256,7 +258,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     if main.settings.estimate:
         with _usage_errors(main.redactor, main):
-            main.estimate([item.nodeid for item in session.items], session.config.get_terminal_writer().line)
+            writer = _writer(session.config)
+            main.estimate([item.nodeid for item in session.items], print if writer is None else writer.line)
         return True  # no check runs
     _run(main, session.config, [item.nodeid for item in session.items])
     return None
@@ -273,13 +276,20 @@ def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None
 def _run(main: Main, config: pytest.Config, node_ids: Sequence[str]) -> None:
     from mlflow_parity.reporting.progress import Terminal
 
-    writer = config.get_terminal_writer()
+    writer = _writer(config)
 
     def write(text: str) -> None:
-        writer.write(text, flush=True)
+        if writer is not None:
+            writer.write(text, flush=True)
 
+    shown = Terminal(write, writer is not None and sys.stdout.isatty(), 0 if writer is None else writer.fullwidth)
     with _usage_errors(main.redactor, main):
-        main.run(node_ids, Terminal(write, sys.stdout.isatty(), writer.fullwidth))
+        main.run(node_ids, shown)
+
+
+def _writer(config: pytest.Config) -> TerminalWriter | None:
+    """Return what writes to the terminal; ``None``: pytest was asked for no output (``-p no:terminal``)."""
+    return config.get_terminal_writer() if config.pluginmanager.hasplugin("terminalreporter") else None
 
 
 @pytest.hookimpl(wrapper=True)

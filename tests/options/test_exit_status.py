@@ -8,12 +8,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from support import warm
 from support.audits import AuditRun, audit
 from support.proxy import Exchange, Fault, Proxy, proxying, status
 from support.seed import Seeder
 from support.servers import FreshServer
 
-from mlflow_parity.standin.servers import Server, free_port
+from mlflow_parity.standin.servers import Server, clean_environment, free_port
 
 APP = "arn:aws:sagemaker:eu-central-1:123456789012:mlflow-app/app-ABCDEFGHIJKL"
 RUN_CHECKS = {"test_runs_arrived_once", "test_params", "test_metric_histories", "test_artifacts"}
@@ -73,6 +74,22 @@ def test_green_is_0_and_a_difference_is_1(servers: tuple[Server, Server], tmp_pa
     assert "parity: RED" in red.output
     for done in (green, red):
         assert "Traceback" not in done.output
+
+
+def test_without_pytest_s_terminal(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    """``-p no:terminal``: nothing is shown, and the verdict is the same; an estimate is printed all the same."""
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:terminal", "-k", "params"]
+    command += ["--source-uri", servers[0].uri, "--target-uri", servers[1].uri]
+    runs = []
+    for more in ((), ("--parity-estimate",)):
+        done = warm.run([*command, *more], kind="audit", cwd=tmp_path, env=clean_environment())
+        runs.append(AuditRun(done.returncode, done.stdout + done.stderr, tmp_path / "reports"))
+    shown, estimate = runs
+    assert shown.status == 0, shown.output
+    assert shown.report["verdict"] == "green"
+    assert "Traceback" not in shown.output
+    assert estimate.status == 5, estimate.output
+    assert "mlflow-parity: " in estimate.output
 
 
 def test_a_file_that_the_store_lists_but_does_not_give(servers: tuple[Server, Server], tmp_path: Path) -> None:
