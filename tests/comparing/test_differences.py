@@ -248,6 +248,14 @@ def test_long_texts_are_explained_from_where_they_part() -> None:
     assert f'to "{"b" * 4_000}".' in long[1]
 
 
+def test_what_is_nested_too_deeply_is_not_explained() -> None:
+    """A difference is one all the same, where deepdiff cannot go down to it."""
+    deep: list[Any] = ["leaf"]
+    for _ in range(300):
+        deep = [deep]
+    assert _explained("mismatch", deep, [deep, 1], "note") == ["note", "nested too deeply to be explained"]
+
+
 def test_large_values_are_explained_at_their_first_difference() -> None:
     """deepdiff manages a few thousand parts a second: of more it gets the part that differs."""
     many = {str(n): n for n in range(1_500)}

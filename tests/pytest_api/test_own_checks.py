@@ -283,6 +283,31 @@ def test_one_object_and_facet_is_one_row(servers: tuple[Server, Server], project
     assert "3 of 3 runs differ in own:keys" in run.output
 
 
+def test_values_may_be_nested_deeply(servers: tuple[Server, Server], project: Path) -> None:
+    """A row with such a value stands in the report: what is deeper than an answer may be is told as a text."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def nested(levels, kind):\n"
+        "    value = kind(['leaf'])\n"
+        "    for _ in range(levels):\n"
+        "        value = kind([value])\n"
+        "    return value\n"
+        "@pytest.mark.parametrize('kind', [list, tuple])\n"
+        "@pytest.mark.parametrize('levels', [90, 300, 900, 30_000])\n"
+        "def test_deep(parity_experiment, parity_record, levels, kind):\n"
+        "    parity_record(parity_experiment, f'deep-{levels}-{kind.__name__}', False,\n"
+        "                  source=nested(levels, kind), target=nested(levels + 1, kind))\n"
+    )
+    run = run_own(project, servers, "--parity-experiments", "shop")
+    assert run.status == 1, run.output
+    assert "8 failed" in run.output
+    assert "Traceback" not in run.output
+    assert len({row.facet for row in run.red_rows()}) == 8
+    found = {one["facet"]: one for one in run.report["findings"]}
+    assert "JSON of more than 100 levels" in found["own:deep-300-tuple"]["source"]
+    assert found["own:deep-30000-list"]["source"] == "a list that is nested too deeply to be shown"
+
+
 @pytest.mark.long
 def test_who_ends_pytest_ends_no_row(servers: tuple[Server, Server], project: Path) -> None:
     """A test that records what is wrong and then ends the whole run with status 0 has recorded it."""

@@ -41,10 +41,13 @@ class Explainer:
                 cut = _first_difference(ours, theirs)
                 if cut is not None:
                     lines.append(cut)
-            lines += self._diff(
-                {name: _bounded(value) for name, value in source.items()},
-                {name: _bounded(value) for name, value in target.items()},
-            )
+            try:
+                lines += self._diff(
+                    {name: _bounded(value) for name, value in source.items()},
+                    {name: _bounded(value) for name, value in target.items()},
+                )
+            except RecursionError:
+                lines.append("nested too deeply to be explained")
         return "\n".join(lines[:_MAX_LINES])
 
     def _diff(self, source: object, target: object) -> list[str]:

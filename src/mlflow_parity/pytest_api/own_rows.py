@@ -7,7 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from mlflow_parity.audit.recording import Recorder
 from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.comparing.difference import Difference, facet_state, outcome
 from mlflow_parity.core.errors import UsageProblem
+from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.local.files import make_folder
 from mlflow_parity.core.text import counted, shorten, visible
 from mlflow_parity.core.verdict import OWN_FACET, Row, State
@@ -179,12 +180,13 @@ def _state(state: object, redact: Callable[[str], str]) -> State:
 
 
 def _plain(value: object) -> Any:
-    """Return a value as JSON can hold it, or how Python shows it."""
+    """Return a value as JSON can hold it, no deeper than that of an answer may be; else how Python shows it."""
     try:
-        json.dumps(value)
+        return or_text(json.dumps(value))
     except (TypeError, ValueError, RecursionError):
-        return repr(value)
-    return value
+        with suppress(RecursionError):
+            return repr(value)
+    return f"a {type(value).__name__} that is nested too deeply to be shown"
 
 
 def take_in(shared: Shared, result: Result, ledger: Path) -> tuple[int, int]:
