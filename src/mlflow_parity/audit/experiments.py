@@ -25,6 +25,7 @@ from mlflow_parity.kinds.conventions.profiles import Kept
 from mlflow_parity.kinds.schema.base import Family, Kind
 from mlflow_parity.pairing.by_kind import RunPairing, pair_runs
 from mlflow_parity.snapshot import SERVER, Part
+from mlflow_parity.snapshot.moved import came_since
 from mlflow_parity.snapshot.store import SnapshotView
 
 #: Runs in deleted experiments that are counted at most, a thousand a request: to know that there are many is enough.
@@ -316,6 +317,12 @@ def _late_experiments(scope: Scope, selected: Selected, objects: Objects) -> Ite
         item = Item("all-experiments", "(all experiments)", "", surplus=False)
         why = f"whether experiments came or went on the {name} since could not be asked: {reason}"
         yield from _unread_experiment(objects, item, None, None, why)
+    for name, side in objects.looks.sides.items():
+        for one in () if side.live else side.snapshot.moved.came:
+            if scope.is_in(one):
+                item = Item(plain_name(one.name), one.name, one.experiment_id, surplus=name == "target")
+                # no part's alone: of nothing that was read
+                yield from _unread_experiment(objects, item, None, None, f"{name}: {came_since()}")
     read: dict[SideName, set[str]] = {
         "source": {one.experiment_id for _, one, _ in selected.sources},
         "target": {pair.target.experiment_id for _, _, pair in selected.sources if pair is not None}

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow_parity.audit.looking.second_look import moved_since
 from mlflow_parity.audit.side import Side, prepare_folder, uncounted
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location
@@ -135,7 +136,11 @@ def take(args: argparse.Namespace, folder: str, count: Count = uncounted) -> Tak
             model_links=True,
             count=count,
             asked=Asked(args.parity_depth, True),
+            finish=False,
         )
+        # nothing stands still in a server in use: what moved behind the first list is not in the snapshot
+        side.snapshot.note_moved(moved_since(side, include_deleted=True))
+        side.finish()
     finally:
         reader.close()
     redact = Redactor.from_environment(also=location.secrets)

@@ -13,6 +13,7 @@ from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolve
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.schema.base import Kind
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
+from mlflow_parity.snapshot.moved import Moved
 from mlflow_parity.snapshot.objects import key_of
 from mlflow_parity.snapshot.store import PlaceObjects, Snapshot, SnapshotView
 
@@ -128,6 +129,8 @@ class _MirrorSnapshot(Snapshot):
         self._original = original
         # what was read for the audit in hand covers it
         self.asked = None
+        # that both sides were read at one time is no matter of a trial
+        self.moved = Moved()
 
     def objects(self, place: str) -> PlaceObjects:
         return _MirrorObjects(self._mirror, place)

@@ -2,7 +2,8 @@
 
 Layout::
 
-    manifest.json                     format, id, location, server, what was asked for, experiments, parts, digest, seal
+    manifest.json                     format, id, location, server, what was asked for, experiments, parts, digest,
+                                      seal; what moved on the server while it was read, where something did
     experiments/<id>/runs.parquet     one row per run: fields, params, tags, latest metrics, inputs, digest
     experiments/<id>/metrics.parquet  one row per history: run, key, points, digest, row in points.parquet
     experiments/<id>/points.parquet   the points

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from mlflow_parity.core.identity.sums import identity
 from mlflow_parity.core.text import noun
+from mlflow_parity.snapshot.moved import came_since
 from mlflow_parity.snapshot.store import Snapshot
 
 #: Parts that hang on runs, which :class:`SnapshotView` answers for.
@@ -57,7 +58,11 @@ def incomplete(
     """
     if snapshot.origin.hidden:
         yield Unread("server", "", "what this user may not see", snapshot.origin.hidden)
+    for came in snapshot.moved.came if experiments is None else ():
+        yield Unread("experiment", came.experiment_id, came.name, came_since())
     for experiment in snapshot.experiments if experiments is None else experiments:
+        for why in snapshot.moved.of.get(experiment.experiment_id, {}).values():
+            yield Unread("experiment", experiment.experiment_id, experiment.name, why)
         yield from of_experiment(snapshot, experiment, include_deleted=include_deleted)
     yield from of_server(snapshot)
 

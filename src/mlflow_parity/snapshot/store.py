@@ -27,6 +27,7 @@ from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FORMAT, FORMAT_VERSION, PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot import schema as schemas
+from mlflow_parity.snapshot.moved import Moved
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.tables import check_table
 from mlflow_parity.snapshot.views import PlaceObjects as PlaceObjects
@@ -132,6 +133,7 @@ class Snapshot:
         self.origin.check()
         asked: dict[str, Any] | None = manifest["asked"]
         self.asked = None if asked is None else Asked.of(asked)
+        self.moved = Moved.told(manifest.get("moved"))
         self._whole: set[tuple[str, Part]] = set()
         self._bounded: set[Path] = set()
         self._ours = False
@@ -331,6 +333,12 @@ class Snapshot:
         (self.folder(experiment_id) / f"{part}.json").unlink(missing_ok=True)
         self._manifest["parts"].get(experiment_id, {}).pop(part, None)
 
+    def note_moved(self, moved: Moved) -> None:
+        """Keep what moved on the server since it was read, before the snapshot is finished."""
+        self.moved = moved
+        if moved:
+            self._manifest["moved"] = moved.row()
+
     def finish(self) -> None:
         """Seal: record every part and the digest of all."""
         self.record()
@@ -358,7 +366,9 @@ class Snapshot:
         experiments = [
             combine([experiment_digest(experiment), *of(experiment.experiment_id)]) for experiment in self.experiments
         ]
-        return combine([*experiments, combine([b"server", *of(SERVER)])]).hex()
+        # where nothing moved, the digest is that of before this was asked
+        moved = [self.moved.encoded()] if self.moved else []
+        return combine([*experiments, combine([b"server", *of(SERVER)]), *moved]).hex()
 
     def other_keys(self, kind: str) -> frozenset[str]:
         """Return the keys that nothing here knows and any object of a kind that was read has."""

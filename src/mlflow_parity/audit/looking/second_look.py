@@ -26,6 +26,7 @@ from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
 from mlflow_parity.snapshot.fresh import FreshView
+from mlflow_parity.snapshot.moved import Moved, changed, runs_moved
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.wanted import Wanted
@@ -156,6 +157,33 @@ def listed_now(side: Side) -> dict[str, Experiment]:
         # pages shift under a list that is being written to: gone is what two lists do not hold
         now = {**{one.experiment_id: one for one in side.reader.experiments()}, **now}
     return now
+
+
+def moved_since(side: Side, *, include_deleted: bool) -> Moved:
+    """List a live side once more, all of which was just read: what came, went or changed is not in its snapshot."""
+    assert side.reader is not None
+    before = {one.experiment_id: one for one in side.experiments()}
+    of: dict[str, dict[str, str]] = {place: {} for place in before}
+    second = SecondList(side.reader, side.snapshot, list(before), include_deleted=include_deleted)
+    came: list[Experiment] = []
+    try:
+        now = listed_now(side)
+    except ReadError as error:
+        for told in of.values():
+            told["experiment"] = f"whether it changed since could not be asked: {error}"
+    else:
+        came = [one for place, one in now.items() if place not in before]
+        for place, old in before.items():
+            found = of_experiment(side.name, old, now[place]) if place in now else ()
+            facets = [facet for change in found for facet in change.facets]
+            if facets or place not in now:
+                of[place]["experiment"] = changed(facets or [GONE])
+    for place, told in of.items():
+        moved, unknown = second.of(place)
+        why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
+        if why:
+            told["run"] = "; ".join(why)
+    return Moved(tuple(came), {place: told for place, told in of.items() if told})
 
 
 _CHUNK = 500

@@ -248,9 +248,18 @@ class Objects:
             if self.share is not None:
                 self.share.keep()
             yield from final
+            doubts += self._moved(kind, place)
             if doubts:
                 asked = [facet for facet in kind.facets if facet in self.facets[kind.name]][:1]
                 yield from unread_rows(label, kind.name, asked, "; ".join(doubts), note=f"target {place.target}")
+
+    def _moved(self, kind: Kind, place: Place) -> Iterator[str]:
+        """Yield what moved on a server while the snapshot was read that stands for it."""
+        for side, where in place.sides:
+            if where is not None and not self.looks.sides[side].live:
+                why = self.looks.sides[side].snapshot.moved.of.get(where, {}).get(kind.name)
+                if why is not None:
+                    yield f"{side}: {why}"
 
     def _unseen(self, red: Sequence[Outcome], judged: _Judged) -> Iterator[Outcome]:
         """Yield what was red at first and is neither judged again nor known to have gone: it stays red."""
