@@ -189,6 +189,24 @@ def own(module_server: FreshServer) -> Server:
     return server
 
 
+def test_a_server_and_its_own_snapshot(own: Server, tmp_path: Path) -> None:
+    """Refused on either side, unless it is an upgrade; the report says of which server the snapshot is, and when."""
+    assert main(["snapshot", "--source-uri", own.uri, "--to", str(tmp_path)]) == 0
+    kept = str(tmp_path / "source")
+    told = f"{kept}, a snapshot of {own.uri}"
+    # the address may be written otherwise
+    assert_refused(audit(tmp_path / "source-of", kept, own.uri.replace("127.0.0.1", "localhost")), told)
+    assert_refused(audit(tmp_path / "target-of", own.uri, kept), told)
+    run = audit(tmp_path / "upgrade", kept, own.uri, *SAME)
+    assert run.status == 0, run.output
+    assert not run.report["scope"]["partial"]
+    sides = run.report["sides"]
+    assert (sides["source"]["origin"], sides["target"]["origin"]) == (own.uri, "")
+    line = f"a snapshot of {own.uri}, read {sides['source']['read_from']}"
+    assert line in run.output
+    assert f"snapshot directory of {own.uri}" in (run.reports / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def door(own: Server) -> Iterator[Proxy]:
     """Another address of that server."""
@@ -241,6 +259,11 @@ def test_an_experiment_that_was_lost_may_be_brought_back(own: Server, door: Prox
         _sql(own, "DELETE FROM experiments WHERE name = 'churn'")
         done = migrate_py(exported, "import", "--target-uri", own.uri, "--work-dir", "work")
         assert done.status == 0, done.output
+        # with another id and time of creation: only Default is the same, in which the import has left its tags
+        [export] = [path.parent for path in exported.glob("work/**/manifest.json")]
+        verified = audit(exported / "again", str(export), own.uri)
+        assert verified.status == 1, verified.output
+        assert {row.experiment for row in verified.red_rows()} == {"Default"}
         with _readers(own.uri) as [reader]:
             [back] = [one for one in reader.experiments() if not is_default(one)]
             assert [run.name for page in reader.runs(back.experiment_id) for run in page] == ["one"]

@@ -236,6 +236,7 @@ sides = st.builds(
     artifact_bytes=numbers,
     snapshot_digest=texts,
     snapshot_path=ids,
+    origin=texts,
     outside=st.dictionaries(texts, st.none() | numbers, max_size=4),
 )
 lines = st.lists(texts, max_size=12).map(tuple)

@@ -8,12 +8,15 @@ them, are named as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.unpaired import is_default
+from mlflow_parity.core.errors import LocationError, UsageProblem
+from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
@@ -113,6 +116,44 @@ def held_by_both(
         names = sorted(name for name, made in models.items() if there.get(name) == made)
         return f"the same registered models or prompts ({_few(names)})" if names else ""
     return experiments_of_both(ours, theirs)
+
+
+def held_by_its_snapshot(source: Side, target: Side, ours: Sequence[Experiment], *, said: bool) -> str:
+    """Return what both sides hold where a snapshot was read from the very server on the other one; empty: nothing.
+
+    Raises:
+        UsageProblem: they hold something so, and nobody ``said`` that they are two servers.
+    """
+    places = _server(source), _server(target)
+    if places[0] is None or places[1] is None or not places[0].is_same_as(places[1]):
+        return ""
+    # what a server has lost is brought back into it: Default is there then, and nothing else of the export
+    signed = [one for one in ours if not is_default(one)] or ours
+    shared = experiments_of_both(signed, target.experiments())
+    if shared and not said:
+        told = [
+            side.location.display + ("" if side.live else f", a snapshot of {place.display}")
+            for side, place in zip((source, target), places, strict=True)
+            if place is not None
+        ]
+        raise UsageProblem(
+            f"source ({told[0]}) and target ({told[1]}) are one server, both hold {shared}, and {WHY}. Give the "
+            "snapshot of the other server; compare an upgraded or restored store to a snapshot of itself with "
+            "--parity-profile same-store. If you know that they are two servers that had one address after each "
+            "other, add --parity-two-servers"
+        )
+    return shared
+
+
+def _server(side: Side) -> Location | None:
+    """Return which server a side is, or was when its snapshot was read; ``None``: its address is none any more."""
+    if side.live:
+        return side.location
+    try:
+        found = parse_location(side.address, option=side.name)
+    except LocationError:
+        return None
+    return replace(found, workspace=side.snapshot.origin.workspace)
 
 
 def experiments_of_both(ours: Sequence[Experiment], theirs: Sequence[Experiment]) -> str:

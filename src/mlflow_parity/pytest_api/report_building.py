@@ -344,7 +344,11 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         # whoever answered when it was read
         origin = snapshot.origin
         told = replace(
-            told, endpoint=origin.endpoint, s3_endpoint=origin.s3_endpoint, tls_not_verified=origin.tls_not_verified
+            told,
+            endpoint=origin.endpoint,
+            s3_endpoint=origin.s3_endpoint,
+            tls_not_verified=origin.tls_not_verified,
+            origin=origin.location,
         )
     return replace(
         told,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlflow_parity.audit.databases import told_of_databases
-from mlflow_parity.audit.limits import WHY, held_by_both
+from mlflow_parity.audit.limits import WHY, held_by_both, held_by_its_snapshot
 from mlflow_parity.audit.opening import open_server
 from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.running import Audit
@@ -166,16 +166,18 @@ class Main(Shared):
         return self.known[-1]
 
     def _shared(self, audit: Audit) -> str:
-        """Return what two live servers both hold with the same ids and times; a snapshot may be of the very server.
+        """Return what two servers both hold with the same ids and times; for an upgrade, a snapshot may be of its own.
 
         Raises:
             UsageProblem: they hold something so, and nobody says that they are two.
             ReadError: one of them cannot be asked.
         """
         source, target = (audit.sides[name] for name in SIDES)
-        if source.reader is None or target.reader is None:
-            return ""
         ours = [pair.source for pair in audit.scope.pairing.pairs] + audit.scope.pairing.missing
+        if source.reader is None or target.reader is None:
+            if self.settings.profile == "same-store":
+                return ""
+            return held_by_its_snapshot(source, target, ours, said=self.settings.two_servers)
         theirs = target.experiments()
         shared = held_by_both(source.reader, target.reader, ours, theirs, audit.scope.is_wanted)
         if not shared or self.settings.two_servers:

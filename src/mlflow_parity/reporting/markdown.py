@@ -103,7 +103,8 @@ def _sides(report: Report) -> list[str]:
         side = report.sides[name]
         counts = " | ".join(f"{count:,}" for count in (side.experiments, side.runs, side.points, side.artifacts))
         rows.append(f"| {name} | {code(side.location)} | {text(side.server_version or '')} | {counts} |")
-    told = [f"{name}: {text(report.sides[name].answered)}" for name in SIDES if report.sides[name].answered]
+    ends = [(name, report.sides[name]) for name in SIDES]
+    told = [f"{name}: {text(line)}" for name, one in ends for line in (one.snapshot_of, one.answered) if line]
     return [*rows, *("", *told)] if told else rows
 
 

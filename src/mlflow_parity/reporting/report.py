@@ -91,6 +91,13 @@ class SideReport:
     """The S3 that variables name; empty: AWS's own."""
     tls_not_verified: tuple[str, ...] = ()
     """Connections on which nobody proved who he is: ``server``, ``S3``."""
+    origin: str = ""
+    """The server that a snapshot was read from, without credentials; empty: it was read itself."""
+
+    @property
+    def snapshot_of(self) -> str:
+        """Of which server a snapshot is, and of what time, in one line; empty: it is none."""
+        return f"a snapshot of {self.origin}, read {self.read_from}" if self.origin else ""
 
     @property
     def answered(self) -> str:

@@ -139,6 +139,9 @@ def _side_lines(name: str, side: SideReport, columns: int) -> list[str]:
     line = f"{where}: {counts}"
     lines = [line] if width(line) <= columns else [where, f"          {counts}"]
     # what is to be known before it is signed is never cut
+    if side.origin:
+        read = f", read {shorten(visible(side.read_from), 20)}"
+        lines.append(f"          a snapshot of {shorten(visible(side.origin), columns - 24 - width(read))}{read}")
     answered = textwrap.wrap(visible(side.answered), columns - 12, break_on_hyphens=False)
     return [*lines, *(f"          {'  ' if number else ''}{part}" for number, part in enumerate(answered))]
 

@@ -220,7 +220,7 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
         capabilities = ", ".join(f"{name}: {_told(value)}" for name, value in side.capabilities.items())
         return [
             ("Location", side.location),
-            ("Kind", kinds[side.kind]),
+            ("Kind", kinds[side.kind] + (f" of {side.origin}" if side.origin else "")),
             ("Answered by", side.answered or ("–" if side.kind == "snapshot" else "its own address")),
             ("MLflow version", side.server_version or "not reported by the server"),
             ("Capabilities", capabilities or "–"),
