@@ -31,7 +31,8 @@ from mlflow_parity.reading.server import ServerReader  # noqa: E402
 from mlflow_parity.reading.transport.auth import credentials  # noqa: E402
 from mlflow_parity.reading.transport.session import Session  # noqa: E402
 from mlflow_parity.snapshot.capture import capture  # noqa: E402
-from mlflow_parity.snapshot.store import Origin, Snapshot  # noqa: E402
+from mlflow_parity.snapshot.origin import Origin  # noqa: E402
+from mlflow_parity.snapshot.store import Snapshot  # noqa: E402
 from mlflow_parity.standin.sagemaker import StandIn, stand_in  # noqa: E402
 
 HEADING = "## Listing in S3"

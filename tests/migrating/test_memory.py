@@ -11,7 +11,8 @@ from mlflow_parity.core.records import Experiment, Run
 from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.outcome import settle
 from mlflow_parity.migrating.settings import add_arguments, settings_of
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.writer import RunsWriter
 
 EXPERIMENTS, RUNS = 20, 300

@@ -19,7 +19,8 @@ from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.migrating.workers.giving_out import Workers
 from mlflow_parity.migrating.workers.job import Piece
 from mlflow_parity.migrating.workers.journals import Answers, SharedJournal, lines_of_server, read_lines
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.writer import RunsWriter
 
 

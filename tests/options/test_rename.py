@@ -19,8 +19,9 @@ from mlflow_parity.core.errors import SnapshotError, UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity, Experiment, Run
 from mlflow_parity.reading import open_reader
+from mlflow_parity.snapshot.origin import Origin
 from mlflow_parity.snapshot.schema import Asked
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.store import Snapshot
 
 
 @pytest.mark.parametrize(

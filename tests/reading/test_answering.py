@@ -23,7 +23,8 @@ from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.reading.transport.answering import Answering, answering, shared_credentials
 from mlflow_parity.reading.transport.auth import Aws
 from mlflow_parity.reporting.json_report import schema
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.standin.sagemaker import APP_ARN, SERVER_ARN, StandIn
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secretsecret"}

@@ -19,10 +19,11 @@ from mlflow_parity.migrating.plan.limits import unwritten
 from mlflow_parity.migrating.settings import settings_of
 from mlflow_parity.migrating.survey import Survey
 from mlflow_parity.options import resolve
-from mlflow_parity.pytest_api.report_building import command_line
+from mlflow_parity.pytest_api.repeating import command_line
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.session import Session
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 SERVER = parse_location("http://127.0.0.1:5", option="--source-uri")
 OTHER = Entity("workspace", "team", "team", "", None, {}, error="nothing of it was read; set it")

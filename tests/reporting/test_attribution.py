@@ -17,7 +17,8 @@ from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Metri
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.writer import ArtifactsWriter, MetricsWriter, RunsWriter
 
 #: 2026-01-01 in milliseconds; each run is started a day after the one before.

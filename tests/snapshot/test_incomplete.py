@@ -22,7 +22,8 @@ from mlflow_parity.migrating.export.exporting import unread
 from mlflow_parity.sagemaker.retire_reading import _state
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import Unread, _of_tree, incomplete, told
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 #: A refusal that no reader takes for "there is none", and one of a single object.
 REFUSED, GONE = 403, 404

@@ -22,7 +22,8 @@ from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import incomplete
 from mlflow_parity.snapshot.moved import Moved
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 
 @pytest.mark.long

@@ -21,7 +21,8 @@ from mlflow_parity.core.scope import Depth
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.snapshot import FORMAT_VERSION, PARTS
 from mlflow_parity.snapshot.capture import RUN_PARTS, capture
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 ORIGIN = Origin("http://source.invalid", "http", "3.17.2", {})
 

@@ -24,7 +24,8 @@ from mlflow_parity.core.records import ArtifactTree, Run, Series
 from mlflow_parity.core.scope import Depth
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 PLACE = Location("http", "http://source", "http://source")
 

@@ -23,7 +23,8 @@ from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.kind_support import is_newer, newer
 from mlflow_parity.snapshot import SERVER
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 #: The item that every audit has, whatever is in its scope.
 SCOPE_ITEM = Item("both-servers", "", "", surplus=False, family="scope")

@@ -26,8 +26,9 @@ from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.fresh import FreshView
+from mlflow_parity.snapshot.origin import Origin
 from mlflow_parity.snapshot.schema import Asked
-from mlflow_parity.snapshot.store import MANIFEST, Origin, PlaceObjects, Snapshot, SnapshotView
+from mlflow_parity.snapshot.store import MANIFEST, PlaceObjects, Snapshot, SnapshotView
 from mlflow_parity.snapshot.wanted import Wanted
 
 SideName = Literal["source", "target"]

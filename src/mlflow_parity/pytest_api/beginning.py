@@ -10,7 +10,8 @@ from mlflow_parity import options
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.redaction import Redactor
-from mlflow_parity.pytest_api.report_building import begin, command_line
+from mlflow_parity.pytest_api.repeating import command_line
+from mlflow_parity.pytest_api.report_building import begin
 from mlflow_parity.reporting.kept.earlier import load_recheck
 from mlflow_parity.reporting.write import ReportFolder
 

@@ -27,14 +27,12 @@ from mlflow_parity.kinds import KINDS, LIVE
 from mlflow_parity.kinds.rules import contract
 from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.schema.base import Family
-from mlflow_parity.options import BY_NAME as OPTIONS
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.pytest_api.own_tests import OwnTests
 from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
-from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
@@ -371,30 +369,6 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         outside=result.outside.get(name, {}),
         deleted=result.deleted.get(name),
     )
-
-
-def command_line(values: dict[str, str], settings: Settings, extra: Iterable[str]) -> tuple[str, ...]:
-    """Return the command that repeats the audit; locations stand in it without credentials."""
-    command = []
-    for side in SIDES:
-        location = settings.source if side == "source" else settings.target
-        command += [f"{side.upper()}_{VARIABLE}={location.workspace}"] if location.workspace else []
-        command += answering(location, side, os.environ).variables
-    command.append("pytest")
-    for name, text in values.items():
-        option = OPTIONS[name]
-        if name in ("source-uri", "target-uri"):
-            text = settings.source.address if name == "source-uri" else settings.target.address
-        database = {"source-db": settings.source_db, "target-db": settings.target_db}.get(name)
-        if database is not None:
-            text = database.display
-        if text == (option.default or "") and option.default is not None:
-            continue
-        if option.kind == "flag":
-            command.append(option.flag)
-        else:
-            command += [option.flag, text]
-    return (*command, *extra)
 
 
 def iso(seconds: float) -> str:

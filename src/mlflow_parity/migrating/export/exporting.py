@@ -21,7 +21,8 @@ from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server
-from mlflow_parity.snapshot.store import Origin, Snapshot
+from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.store import Snapshot
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
