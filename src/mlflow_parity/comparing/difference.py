@@ -116,7 +116,7 @@ def compare_json(key: str, source: Any, target: Any, rule: str) -> list[Differen
 
 
 def _walk(key: str, source: Any, target: Any, rule: str, found: list[Difference]) -> bool:
-    """Add the differences; return whether that are all."""
+    """Add the differences; return whether these are all of them."""
     if same(source, target):
         return True
     if len(found) >= _MOST:

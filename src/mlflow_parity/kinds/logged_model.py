@@ -76,7 +76,7 @@ LOGGED_MODEL = Kind(
                 "metrics.nan",
                 "value NaN",
                 "SQL stores keep NaN of a logged model's metric as 0.0; the run's own metric keeps it.",
-                "NaN at the source stands as 0.0 in all else the same point",
+                "the target holds 0.0 where the source holds NaN, and all else of the point is equal",
             ),
             not_compared(
                 "metrics.earlier",
