@@ -11,7 +11,16 @@ from mlflow.tracing.otel import translation
 
 from mlflow_parity.comparing.difference import same
 from mlflow_parity.core.json_text import or_text
-from mlflow_parity.kinds.conventions.foreign_spans import COST, COUNTS, MADE, TYPES, VALUES, is_made, may_be_made
+from mlflow_parity.kinds.conventions.foreign_spans import (
+    COST,
+    COUNTS,
+    MADE,
+    TYPES,
+    USAGE,
+    VALUES,
+    is_made,
+    may_be_made,
+)  # fmt: skip
 
 _FIELDS = {"type": "mlflow.spanType", "inputs": "mlflow.spanInputs", "outputs": "mlflow.spanOutputs"}
 #: What is taken over as it is: of MLflow's translator, and here.
@@ -202,6 +211,7 @@ PRICED = {"input_cost": 0.01, "output_cost": 0.02, "total_cost": 0.03}
         ({"input_tokens": 3, "output_tokens": 4}, {**PRICED, "total_cost": float("nan")}, False),
         ({"input_tokens": 10**400, "output_tokens": 4}, {**PRICED, "input_cost": 10**390}, False),
         ({"input_tokens": 3, "output_tokens": 4}, {"total_cost": 0.03}, False),
+        ({"input_tokens": 300}, {"input_cost": True, "output_cost": False, "total_cost": True}, False),
         ({"input_tokens": 3, "output_tokens": 4}, 0.03, False),
     ],
 )
@@ -224,3 +234,32 @@ def test_attributes_that_nobody_sends() -> None:
             assert not is_made(key, value, odd), (key, value)
     assert not may_be_made({}, odd)
     assert not may_be_made("user", odd)
+
+
+@pytest.mark.parametrize(
+    ("told", "usage", "can_be"),
+    [
+        ({"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}, (100, 50, 150), True),
+        ({"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}, (0, 50, 50), False),
+        ({"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}, (0, None, None), False),
+        ({"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}, (None, None, 0), False),
+        ({"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}, (None, 50, 50), False),
+        ({"span.type": "claude_code.llm_request", "input_tokens": 3, "cache_read_tokens": 5}, (8, None, None), True),
+        ({"span.type": "claude_code.llm_request", "cache_read_tokens": 5}, (5, None, None), False),
+    ],
+)
+def test_a_sum_is_one_of_what_is_there(told: dict[str, Any], usage: tuple[int | None, ...], can_be: bool) -> None:
+    """A count that the source tells is not put aside for a sum of nothing."""
+    names = ("input_tokens", "output_tokens", "total_tokens")
+    value = {name: count for name, count in zip(names, usage, strict=True) if count is not None}
+    assert is_made(USAGE, value, _foreign(**told)) is can_be
+
+
+def test_a_text_that_is_too_deep_is_one_leaf() -> None:
+    """Taken apart again and again, it would end no audit."""
+    deep = "[" * 150 + "]" * 150
+    assert is_made("inputs", deep, _foreign(**{"input.value": deep}))
+    assert not is_made("inputs", deep, _foreign(**{"input.value": f"[{deep}]"}))
+    assert may_be_made(deep, _foreign(note=deep))
+    assert not may_be_made("made up", _foreign(note=deep))
+    assert may_be_made({"said": ["x", deep]}, _foreign(note=deep, said="x"))

@@ -460,6 +460,8 @@ def test_a_failed_test_is_known_beside_a_red_ledger(
         assert first.failed() == {"test_mine"}
         rules.write_text(recorded.format(True) + test.format(False))
         red = run_own(project, servers, *scope, "-n", "2")
+        report = str(red.reports / "report.json")
+        still = audit(project / "still", servers[0].uri, servers[1].uri, *scope, "--parity-recheck", report)
     assert red.status == 1, red.output
     name = "test_release_rules.py::test_release[whole-audit]"
     assert red.report["reasons"][-1] == f"failed test: {name}"
@@ -468,12 +470,17 @@ def test_a_failed_test_is_known_beside_a_red_ledger(
     assert main(["history", str(red.reports)]) == 1
     told = capsys.readouterr().out
     assert f"New in the newest: failed test: {name}" in told
-    report = str(red.reports / "report.json")
     again = audit(project / "again", servers[0].uri, servers[1].uri, *scope, "--parity-recheck", report)
     assert again.status == 1, again.output
     assert again.red_rows() == []
     assert again.report["reasons"][0].startswith(f"{name} of report.json")
     assert "was not green, and a recheck runs no own check" in again.report["reasons"][0]
+    # nor is a recheck of a recheck that was red for other reasons too
+    report = str(still.reports / "report.json")
+    once_more = audit(project / "once more", servers[0].uri, servers[1].uri, *scope, "--parity-recheck", report)
+    assert once_more.status == 1, once_more.output
+    assert once_more.red_rows() == []
+    assert once_more.report["reasons"][0].startswith(f"{name} of report.json")
 
 
 def test_a_red_ledger_is_red_whatever_own_checks_say(servers: tuple[Server, Server], project: Path) -> None:

@@ -26,8 +26,12 @@ class OwnTests:
         self._failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note a test that has run, or says itself that it does not: one that only another plugin ended has not."""
-        if report.when == "call" or report.skipped or report.failed:
+        """Note a test that has run, or says itself that it does not: one that only another plugin ended has not.
+
+        Subtests have reports of a class of their own, and a run that is made again has ended nothing.
+        """
+        whole = type(report) is pytest.TestReport and report.outcome in ("passed", "failed", "skipped")
+        if whole and (report.when == "call" or report.skipped or report.failed):
             self._judged.add(report.nodeid)
         # as pytest counts them
         if report.failed and not hasattr(report, "wasxfail") and not hasattr(report, IN_LEDGER):

@@ -37,7 +37,7 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
 from mlflow_parity.reporting.page.curves import Curves, Key, curves_of
-from mlflow_parity.reporting.report import CoverageRow, Report, Scope, begun, unfinished
+from mlflow_parity.reporting.report import STILL_OPEN, CoverageRow, Report, Scope, begun, unfinished
 from mlflow_parity.reporting.write import ReportFolder
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
     if recheck is not None and recheck.own:
         what = f"{recheck.own_named} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
         reasons.insert(0, f"{what}, and a recheck runs no own check: run them again without --parity-recheck")
+        # a recheck of this one knows of them from here
+        reasons += [STILL_OPEN + name for name in recheck.own]
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         reasons = [unwritten, *green, *reasons]

@@ -19,6 +19,8 @@ FORMAT_VERSION = "1"
 #: How reasons begin that are about a test and not about the ledger; the node id of the test follows.
 FAILED, NOT_RUN = "failed test: ", "own check that did not run to its end: "
 OF_TESTS = (FAILED, NOT_RUN)
+#: How a recheck begins what the report before says against it, and no recheck can take back.
+STILL_OPEN = "not run again: "
 #: The location of a side of which nothing is known.
 NOT_KNOWN = "(not known)"
 #: ``none``: the audit is under way, or did not finish.

@@ -167,22 +167,26 @@ def moved_since(side: Side, *, include_deleted: bool) -> Moved:
     second = SecondList(side.reader, side.snapshot, list(before), include_deleted=include_deleted)
     came: list[Experiment] = []
     try:
-        now = listed_now(side)
-    except ReadError as error:
-        for told in of.values():
-            told["experiment"] = f"whether it changed since could not be asked: {error}"
-    else:
-        came = [one for place, one in now.items() if place not in before]
-        for place, old in before.items():
-            found = of_experiment(side.name, old, now[place]) if place in now else ()
-            facets = [facet for change in found for facet in change.facets]
-            if facets or place not in now:
-                of[place]["experiment"] = changed(facets or [GONE])
-    for place, told in of.items():
-        moved, unknown = second.of(place)
-        why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
-        if why:
-            told["run"] = "; ".join(why)
+        try:
+            now = listed_now(side)
+        except ReadError as error:
+            for told in of.values():
+                told["experiment"] = f"whether it changed since could not be asked: {error}"
+        else:
+            came = [one for place, one in now.items() if place not in before]
+            for place, old in before.items():
+                found = of_experiment(side.name, old, now[place]) if place in now else ()
+                facets = [facet for change in found for facet in change.facets]
+                if facets or place not in now:
+                    of[place]["experiment"] = changed(facets or [GONE])
+        for place, told in of.items():
+            moved, unknown = second.of(place)
+            why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
+            if why:
+                told["run"] = "; ".join(why)
+    finally:
+        # whoever is interrupted waits for no list that was not begun
+        second.end()
     return Moved(tuple(came), {place: told for place, told in of.items() if told})
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mlflow_parity.core.json_text import or_text
+from mlflow_parity.core.json_text import DEEP, or_text
 
 #: A span as it is read.
 Span: TypeAlias = "Mapping[str, Any]"
@@ -167,7 +167,10 @@ def _leaves(value: object, *, keys: bool = False) -> Iterator[object]:
     waiting = [value]
     while waiting:
         one = _plain(waiting.pop())
-        if isinstance(one, dict):
+        if isinstance(one, dict) and one.keys() == {DEEP}:
+            # a text of JSON that is too deep to be taken apart is one leaf
+            yield str(one[DEEP])
+        elif isinstance(one, dict):
             names = sorted(one, reverse=True)
             waiting += [one[name] for name in names]
             if keys:
@@ -212,13 +215,14 @@ def _is_usage(value: object, attributes: Mapping[str, Any]) -> bool:
     if not isinstance(value, dict) or not value or not value.keys() <= COUNTS.keys():
         return False
     told = {name: {*_counted(name, attributes)} for name in COUNTS}
-    sums = {
+    sums = {}
+    if _number(attributes.get("input_tokens")) is not None:
         # Claude Code counts what was in the cache apart
-        "input_tokens": sum(
+        sums["input_tokens"] = sum(
             _number(attributes.get(one)) or 0 for one in ("input_tokens", "cache_read_tokens", "cache_creation_tokens")
-        ),
-        "total_tokens": (_number(value.get("input_tokens")) or 0) + (_number(value.get("output_tokens")) or 0),
-    }
+        )
+    if {"input_tokens", "output_tokens"} <= value.keys():
+        sums["total_tokens"] = sum(_number(value[one]) or 0 for one in ("input_tokens", "output_tokens"))
     return any(told.values()) and all(
         type(count) is int and (count in told[name] or count == sums.get(name)) for name, count in value.items()
     )
@@ -241,10 +245,11 @@ def _is_cost(value: object, attributes: Mapping[str, Any]) -> bool:
     if not isinstance(value, dict) or not isinstance(usage, dict) or not attributes.get(MODEL):
         return False
     counts = [_number(usage.get(f"{one}_tokens")) or 0 for one in ("input", "output")]
+    told = [None if isinstance(one := value.get(name), bool) else one for name in _COSTS]
     parts = [
         float(part)
-        for name, count in zip(_COSTS, (*counts, sum(counts)), strict=True)
-        if isinstance(part := value.get(name), (int, float)) and 0 <= part < _MOST and _TOKENS_A_DOLLAR * part <= count
+        for part, count in zip(told, (*counts, sum(counts)), strict=True)
+        if isinstance(part, (int, float)) and 0 <= part < _MOST and _TOKENS_A_DOLLAR * part <= count
     ]
     # one that fits no count is not among the parts
     return len(parts) == len(value) == len(_COSTS) and math.isclose(sum(parts[:2]), parts[2], rel_tol=_ROUNDED)

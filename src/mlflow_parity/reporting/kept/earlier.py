@@ -19,7 +19,7 @@ from collections import Counter
 
 from mlflow_parity.core.verdict import State, is_own
 from mlflow_parity.reporting.ledger import count_states
-from mlflow_parity.reporting.report import OF_TESTS
+from mlflow_parity.reporting.report import OF_TESTS, STILL_OPEN
 
 
 def load_recheck(path: str, settings: Settings) -> Recheck:
@@ -55,7 +55,8 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
         for one in report["coverage"]
         if is_own(one["facet"]) and not _GREEN.issuperset(one["counts"])
     )
-    tests = (str(one).partition(": ")[2] for one in report.get("reasons") or () if str(one).startswith(OF_TESTS))
+    against = (*OF_TESTS, STILL_OPEN)
+    tests = (str(one).partition(": ")[2] for one in report.get("reasons") or () if str(one).startswith(against))
     again = Recheck(
         path, str(report["created"]), digest, frozenset(checks), _covers(report, settings),
         tuple(dict.fromkeys((*facets, *tests))),
