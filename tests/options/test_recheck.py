@@ -102,6 +102,8 @@ def test_a_narrower_scope_is_no_mend(server_pool: ServerPool, module_server: Fre
         assert left_out in done.report["reasons"][0]
         assert "left out" in done.report["reasons"][0]
         assert done.report["scope"]["checks"] == [ran]
+        # so that a recheck of this one judges it
+        assert left_out in done.report["not_green"]
     for more in ((), ("-n", "2")):
         unmended = {**first.report, "not_green": [model]}
         (tmp_path / "report.json").write_text(json.dumps(unmended))

@@ -251,7 +251,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         waivers=tuple(used.to_text() for used in result.waivers),
         waivers_digest=result.waivers_digest,
         self_test=result.self_test,
-        not_green=not_green,
+        # what was not judged again is as it was
+        not_green=tuple(dict.fromkeys((*not_green, *main.unfound))),
         subset=subset,
         timings={name: round(seconds, 3) for name, seconds in result.timings.items()},
     )
