@@ -129,7 +129,8 @@ def audited(path: Path, place: str) -> Audited:
         raise UsageProblem(str(error).replace(str(path.parent), place)) from None
     if not fits(report):
         raise UsageProblem(
-            f"{WHAT}: {place}/{path.name} is damaged, or of a later version: parts of it are not as they are here"
+            f"{WHAT}: {place}/{path.name} is damaged, or of a later version, or of an earlier one: parts of it are not "
+            "as they are here"
         )
     try:
         created = moment(str(report["created"]))
