@@ -69,6 +69,7 @@ def test_urls_as_servers_have_them(text: str, display: str) -> None:
         "mysql://u:hunter2@/d",
         "postgresql://u:hunter2@prod/production?host=127.0.0.1",
         "postgresql://u:hunter2@prod/production?dbname=test",
+        "postgresql://u:hunter2@prod/production?dbname=Production",
         "postgresql://u:hunter2@prod:5432/production?port=5433",
         "postgresql://u:hunter2@/d?host=one&host=hunter2",
         "postgresql://u:hunter2@h/d?port=hunter2",

@@ -147,7 +147,7 @@ def _one_place(
     for name, value in options:
         if name not in named:
             rest.append((name, value))
-        elif value and value.lower() != (named[name] or value).lower():
+        elif value and named[name] not in ("", value) and (name != "host" or value.lower() != named[name].lower()):
             raise UsageProblem(
                 f"{option}: the option {name!r} of the URL names another one than the URL itself; {_EXPECTED}"
             )
