@@ -541,10 +541,13 @@ def test_a_history_of_another_part_is_no_missing_metric(servers: tuple[Server, S
         "                unread += 1\n"
         "    print('not read:', bool(unread))\n"
     )
+    told = []
     for number in (1, 2):
         run = run_own(project, servers, "--parity-subset", f"{number}/2", "-s")
         assert "3 passed" in run.output, run.output
-        assert "not read: True" in run.output
+        told.append("not read: True" in run.output)
+    # by chance of their ids all runs may be of one part, once in 32 times
+    assert any(told)
 
 
 def test_without_an_audit_own_checks_are_refused(project: Path) -> None:

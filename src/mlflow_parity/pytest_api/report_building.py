@@ -203,7 +203,8 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             reasons.append(nothing)
         else:
             reasons.append(f"pytest ended with exit status {exit_status} although {nothing or 'the ledger is green'}")
-        reasons = [*failed, *reasons, *not_run]
+        # that nothing fell into a part is said in one line
+        reasons = reasons if nothing else [*failed, *reasons, *not_run]
     else:
         reasons += [*failed, *not_run]
     if result.warning and reasons:
