@@ -216,7 +216,7 @@ PRICED = {"input_cost": 0.01, "output_cost": 0.02, "total_cost": 0.03}
     ],
 )
 def test_a_cost_is_one_of_usage(usage: Any, cost: Any, can_be: bool) -> None:
-    """Of tokens of a model, in parts that make the whole, and no more than any model costs."""
+    """A cost has a model and its tokens, its parts make the total, and no token costs more than any model's."""
     span = _foreign(**{"mlflow.chat.tokenUsage": usage, "mlflow.llm.model": "m"})
     assert is_made(COST, cost, span) is can_be
     assert not is_made(COST, cost, _foreign(**{"mlflow.chat.tokenUsage": usage}))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.audits import audit
-from support.memory_store import LOCATIONS, MemoryReader, Store, experiment, rich_store, run_id
+from support.memory_store import LOCATIONS, MemoryReader, Store, came, experiment, got_a_param, rich_store, run_id, went
 from support.proxy import Fault, proxying
 from support.seed import Seeder
 from support.servers import FreshServer, copy_database
@@ -74,18 +74,6 @@ def test_what_moves_while_a_snapshot_is_taken(
     }
 
 
-def _came(store: Store) -> None:
-    store.add(replace(store.runs[run_id(11)], run_id=run_id(19), name="late"))
-
-
-def _went(store: Store) -> None:
-    del store.runs[run_id(11)]
-
-
-def _got_a_param(store: Store) -> None:
-    store.runs[run_id(11)].params = {**store.runs[run_id(11)].params, "more": "1"}
-
-
 def _was_renamed(store: Store) -> None:
     store.experiments["2"] = replace(store.experiments["2"], name="renamed")
 
@@ -98,9 +86,9 @@ def _was_made(store: Store) -> None:
     ("change", "found"),
     [
         (None, {}),
-        (_came, {"1": {"run": run_id(19)}}),
-        (_went, {"1": {"run": run_id(11)}}),
-        (_got_a_param, {"1": {"run": run_id(11)}}),
+        (came, {"1": {"run": run_id(19)}}),
+        (went, {"1": {"run": run_id(11)}}),
+        (got_a_param, {"1": {"run": run_id(11)}}),
         (_was_renamed, {"2": {"experiment": "(name)"}}),
         (_was_made, {"3": {"experiment": "it came"}}),
     ],
@@ -139,7 +127,7 @@ def test_where_nothing_moves_all_is_as_before(tmp_path: Path) -> None:
         assert kept.moved.row() == noted.row()
         assert ("moved" in json.loads((tmp_path / name / "manifest.json").read_text())) is bool(noted)
     assert len(set(digests)) == 2
-    # taken out of the manifest, its seal made anew
+    # taken out of the manifest, with a new seal
     manifest = json.loads((tmp_path / "moved" / "manifest.json").read_text())
     del manifest["moved"]
     write_json(tmp_path / "moved" / "manifest.json", sealed(manifest))

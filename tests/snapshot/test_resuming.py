@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.memory_store import LOCATIONS, MemoryReader, Store, audited, failed_series, rich_store, run_id, same_ids
+from support.memory_store import (
+    LOCATIONS,
+    MemoryReader,
+    Store,
+    audited,
+    came,
+    failed_series,
+    got_a_param,
+    rich_store,
+    run_id,
+    same_ids,
+    went,
+)
 
 from mlflow_parity.core.errors import SnapshotError, TransportError
 from mlflow_parity.core.local.files import sealed, write_json
@@ -70,23 +82,11 @@ def test_a_second_reading_of_what_is_there_reads_nothing(tmp_path: Path) -> None
     assert asked(again) == {"runs": 2, "page": 2}
 
 
-def _came(store: Store) -> None:
-    store.add(replace(store.runs[run_id(11)], run_id=run_id(19), name="late"))
-
-
-def _went(store: Store) -> None:
-    del store.runs[run_id(11)]
-
-
-def _got_a_param(store: Store) -> None:
-    store.runs[run_id(11)].params = {**store.runs[run_id(11)].params, "more": "1"}
-
-
 def _was_deleted(store: Store) -> None:
     store.runs[run_id(11)].lifecycle_stage = "deleted"
 
 
-@pytest.mark.parametrize("change", [_came, _went, _got_a_param, _was_deleted])
+@pytest.mark.parametrize("change", [came, went, got_a_param, _was_deleted])
 def test_parts_whose_list_is_another_now_are_read_anew(tmp_path: Path, change: Callable[[Store], None]) -> None:
     """Of the changed experiment nothing is taken over, of the other everything; the times tell which."""
     store = rich_store()

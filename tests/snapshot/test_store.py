@@ -243,7 +243,7 @@ def test_files_of_another_place_are_not_taken_over(tmp_path: Path) -> None:
 
 
 def test_what_another_database_told_is_not_taken_over(tmp_path: Path) -> None:
-    """Gone on with without the database, or beside another one, all is read anew; beside the same one it is not."""
+    """An audit that goes on without the database, or beside another one, reads all again; else it does not."""
     server = Origin("http://a", "http", "", {})
     one = replace(server, database="postgresql://h/d", database_digest="1", database_at=("then",))
     part = tmp_path / "kept" / "experiments" / "1" / "metrics.json"

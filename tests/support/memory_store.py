@@ -599,3 +599,18 @@ def rich_run(number: int, experiment_id: str, draw: random.Random) -> RunData:
             "model/MLmodel": yaml.safe_dump(mlmodel, sort_keys=False).encode(),
         },
     )
+
+
+def came(store: Store) -> None:
+    """A run of the first experiment of :func:`rich_store` comes."""
+    store.add(replace(store.runs[run_id(11)], run_id=run_id(19), name="late"))
+
+
+def went(store: Store) -> None:
+    """One goes."""
+    del store.runs[run_id(11)]
+
+
+def got_a_param(store: Store) -> None:
+    """One gets another param."""
+    store.runs[run_id(11)].params = {**store.runs[run_id(11)].params, "more": "1"}

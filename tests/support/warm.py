@@ -29,7 +29,7 @@ _PROGRAM = Path(__file__).with_name("warm_main.py")
 #: Seconds that the imports of a warm process may take.
 _START = 120.0
 #: What is imported once, by name; modules that an environment does not have are passed over. ``MODULE:FUNCTION`` is
-#: called, for what each audit would compile anew.
+#: called, for what each audit would have to compile.
 LIBRARIES: Mapping[str, Sequence[str]] = {
     # no other package with a pytest plugin: pytest could not rewrite its assertions any more
     "audit": ("pytest", "execnet", "requests", "boto3", "numpy", "pandas", "pyarrow.parquet", "pyarrow.compute",

@@ -39,7 +39,7 @@ class OwnTests:
 
     @property
     def against(self) -> bool:
-        """Whether a test stands against a green verdict: it failed, or was collected and never ended."""
+        """Whether a test failed, or was collected and never ended: the verdict is not green then."""
         return bool(self._failed or self.wanted - self._judged)
 
     @property

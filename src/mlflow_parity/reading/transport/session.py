@@ -319,7 +319,7 @@ class Session:
         sent_path = urlsplit(str(prepared.url)).path.removeprefix(self._base_path)
         # the last look before it leaves, at what is sent and not at what was meant
         self._permit(endpoint, str(prepared.method), sent_path)
-        # all go to one host, and to ask anew would take half as long as all else that is done for a request here
+        # asked once, as all go to one host: each time it takes half as long as all else that is done for a request here
         way = self._way = self._way or self._http.merge_environment_settings(
             str(prepared.url), {}, True, self._http.verify, self._http.cert
         )
