@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from support.migrations import migrate_py
-from support.seed import Seeder
+from support.proxy import Fault, meanwhile, proxying
+from support.seed import EPOCH, Seeder
 from support.seed_traps import seed_traps
 from support.servers import FreshServer
 
+from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.standin.servers import Server
 
 
@@ -71,6 +73,51 @@ def test_a_backup_of_any_kind_of_the_server_is_not_lost(fresh_server: FreshServe
     assert migrate_py(tmp_path, *command).status == 0
     done = migrate_py(tmp_path, *command, "--experiments", "*")
     assert (done.status, "a backup that is wider: it also has issues" in done.output) == (2, True), done.output
+
+
+@pytest.mark.long
+def test_a_backup_of_a_server_in_use(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """What comes while it is written is named, is unverified in every rehearsal, and is there after the next export."""
+    server, target = fresh_server(), fresh_server()
+    seed = Seeder(server.uri)
+    one = seed.experiment("one")
+    first = seed.run(one, "first")
+    seed.log(first, metrics=[("loss", 1.0, EPOCH, 0)])
+    seed.end(first)
+    came: list[str] = []
+
+    def write() -> None:
+        # a plan asks for histories too, but nothing is kept of it
+        if came or not list((tmp_path / "kept").rglob("runs.json")):
+            return
+        came.append(seed.run(one, "late"))
+        seed.end(came[0])
+        came.append(seed.experiment("came"))
+
+    export = ["export", "--work-dir", "kept", "--source-uri"]
+    rest = ["--work-dir", "kept", "--target-uri", target.uri]
+    with proxying(server.uri) as proxy:
+        proxy.faults.append(Fault("metrics/get-history", meanwhile(write), times=99))
+        done = migrate_py(tmp_path, *export, proxy.uri)
+        assert (done.status, len(came)) == (1, 2), done.output
+        told = [line for line in done.output.splitlines() if line.startswith("  unread: ")]
+        assert f"experiment 'one' ({one}): runs came" in told[0]
+        assert came[0] in told[0]
+        assert f"experiment 'came' ({came[1]}): it came" in told[1]
+        assert "To try again 2 unread: " in done.output
+        # what is there is brought, and what is not is named again
+        assert migrate_py(tmp_path, "import", *rest).status == 1
+        rehearsed = migrate_py(tmp_path, "verify", "--from-export", *rest, "--report-dir", "first")
+        assert rehearsed.status == 1, rehearsed.output
+        red = [row for row in read_rows(tmp_path / "first" / "ledger.parquet") if not row.state.green]
+        assert {(row.experiment, row.kind, row.state.value) for row in red} == {
+            ("came", "experiment", "unverified"),
+            ("one", "run", "unverified"),
+        }
+        assert migrate_py(tmp_path, *export, proxy.uri).status == 0
+    assert migrate_py(tmp_path, "import", *rest).status == 0
+    rehearsed = migrate_py(tmp_path, "verify", "--from-export", *rest)
+    assert rehearsed.status == 0, rehearsed.output
 
 
 def _import(folder: Path, target: Server) -> str:

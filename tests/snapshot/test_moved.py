@@ -10,15 +10,30 @@ from typing import Any
 
 import pytest
 from support.audits import audit
-from support.memory_store import LOCATIONS, MemoryReader, Store, came, experiment, got_a_param, rich_store, run_id, went
+from support.memory_store import (
+    LOCATIONS,
+    MemoryReader,
+    Store,
+    audited,
+    came,
+    experiment,
+    got_a_param,
+    rich_store,
+    run_id,
+    same_ids,
+    went,
+)
 from support.proxy import Fault, proxying
 from support.seed import Seeder
 from support.servers import FreshServer, copy_database
 
 from mlflow_parity.audit.looking.second_look import moved_since
+from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.cli import main
 from mlflow_parity.core.local.files import sealed, write_json
+from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.verdict import State
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import incomplete
 from mlflow_parity.snapshot.moved import Moved
@@ -103,14 +118,61 @@ def test_what_the_second_list_tells(
     side.read(tmp_path / "s", side.experiments(), parts, "digest", include_deleted=True, count=uncounted, finish=False)
     if change is not None:
         change(store)
-    side.snapshot.note_moved(moved_since(side, include_deleted=True))
+    assert side.reader is not None
+    side.snapshot.note_moved(moved_since(side.reader, side.snapshot, include_deleted=True))
     side.finish()
     told = {one.source_id: one.why for one in incomplete(Snapshot.open(tmp_path / "s"), include_deleted=True)}
-    told = {place: why for place, why in told.items() if "take the snapshot again" in why}
+    told = {place: why for place, why in told.items() if "read the server again" in why}
     assert told.keys() == found.keys()
     assert all(text in told[place] for place, kinds in found.items() for text in kinds.values())
     kinds = {place: [*why] for place, why in side.snapshot.moved.of.items()}
     assert kinds == {place: [*why] for place, why in found.items() if place != "3"}
+
+
+@pytest.mark.parametrize("change", [None, came, got_a_param, _was_renamed, _was_made])
+def test_a_snapshot_that_an_audit_keeps(change: Callable[[Store], None] | None, tmp_path: Path) -> None:
+    """What moves while an audit reads is unverified, and so it is when its snapshot stands for the server later.
+
+    The later audit's target is as the source was: nothing else could be red.
+    """
+    store, pending = rich_store(), [change]
+
+    def meanwhile(method: str, subject: str) -> None:
+        # its experiment's runs were listed by then
+        if (method, subject) == ("tree", run_id(11)) and (act := pending.pop() if pending else None) is not None:
+            act(store)
+
+    source = MemoryReader(LOCATIONS["source"], store, before=meanwhile)
+    first = audited(tmp_path / "first", source, same_ids(rich_store()), snapshot_dir=str(tmp_path / "kept"))
+    assert not pending
+    kept = tmp_path / "kept" / "source"
+    assert (first.result.green, first.audit.sides["source"].snapshot.digest) == (
+        change is None,
+        json.loads((kept / "manifest.json").read_text())["digest"],
+    )
+    location = parse_location(str(kept), option="--source-uri")
+    later = audited(tmp_path / "later", location, same_ids(rich_store()))
+    assert later.result.green is (change is None)
+    assert {row.state for row in later.ledger.red} <= {State.UNVERIFIED}
+
+
+def test_an_audit_that_was_killed_while_it_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its snapshot is whole, but nobody listed the server once more: every experiment is unverified."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "compare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            audited(tmp_path / "first", rich_store(), same_ids(rich_store()), snapshot_dir=str(tmp_path / "kept"))
+    location = parse_location(str(tmp_path / "kept" / "source"), option="--source-uri")
+    later = audited(tmp_path / "later", location, same_ids(rich_store()))
+    assert {(row.experiment, row.kind, row.state) for row in later.ledger.red} == {
+        (one.name, kind, State.UNVERIFIED)
+        for one in rich_store().experiments.values()
+        for kind in ("experiment", "run")
+    }
 
 
 def test_where_nothing_moves_all_is_as_before(tmp_path: Path) -> None:

@@ -185,6 +185,9 @@ class Experiments:
             "source": [source.experiment_id for source, _ in selected.linked],
             "target": [pair.target.experiment_id for _, pair in selected.linked if pair is not None],
         }
+        if self.settings.snapshot_dir is not None:
+            # nothing is compared with them, but the snapshot holds them
+            ids["target"] += [target.experiment_id for _, target, _, _ in selected.surplus]
         self.looks.list_runs(ids)
 
     def _list_again(self, name: SideName) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
+from mlflow_parity.audit.looking.kept import note_moved
 from mlflow_parity.audit.looking.looks import Looks, Place
 from mlflow_parity.audit.model_loading import loading
 from mlflow_parity.audit.opening import check_places
@@ -164,6 +165,8 @@ class Audit:
         for item, outcome in late(self.scope, selected, objects):
             record(item, [outcome])
         self._limits(selected, recorder)
+        if self.settings.snapshot_dir is not None:
+            note_moved(experiments.looks)
         if self._stages is not None:
             self._stages.reader.end()
             experiments.count_again(selected)

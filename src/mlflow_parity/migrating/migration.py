@@ -269,7 +269,7 @@ class Migration(Ends):
             self.mark.confirm()
             with tool_log(self.settings.logs / "import.log", self.folder.snapshot.origin.location):
                 import_rest(context, experiments)
-        return unread(self.folder, include_deleted=self.settings.include_deleted, experiments=experiments)
+        return self._unread()
 
     def _keeping(self) -> list[Unread]:
         """Export, then import; an import that was interrupted goes on with the export that is there."""
@@ -305,7 +305,7 @@ class Migration(Ends):
         context = self.importing
         if progressed.exported and self._is_behind(progressed.batches):
             self._bind()
-            left = unread(self.folder, include_deleted=self.settings.include_deleted)
+            left = self._unread()
         else:
             exporter, experiments = self._exporter(leave=context.reader.keeps_in_s3)
             self._bind()
@@ -345,15 +345,19 @@ class Migration(Ends):
             count=partial(self.progress.add, "source"),
             scope=json.dumps([self.settings.models, others_in_scope(self.settings)]),
             leave=leave,
+            in_scope=partial(in_scope, self.settings),
         )
         experiments = in_scope(self.settings, self.source.experiments())
         self.progress.expect("source", len(experiments))
         exporter.begin(experiments)
         return exporter, experiments
 
+    def _unread(self) -> list[Unread]:
+        included = self.settings.include_deleted
+        return unread(self.folder, include_deleted=included, in_scope=partial(in_scope, self.settings))
+
     def _bind(self) -> None:
-        origin = self.folder.snapshot.origin
-        self.journal.bind(source=origin.location)
+        self.journal.bind(source=self.folder.snapshot.origin.location)
 
     def _ended(self, step: str, work: Callable[[], Sequence[Unread]]) -> tuple[int, bool]:
         """Do the work of a step and conclude; return the exit status, and whether an end was lost on the way.
@@ -365,11 +369,7 @@ class Migration(Ends):
         except ReadError as error:
             if not self.folder.exists:
                 raise
-            here = in_scope(self.settings, self.folder.snapshot.experiments)
-            left, lost = (
-                unread(self.folder, include_deleted=self.settings.include_deleted, experiments=here),
-                str(error),
-            )
+            left, lost = self._unread(), str(error)
         return self._conclude(step, left, lost), bool(lost)
 
     def _conclude(self, step: str, left: Sequence[Unread], lost: str) -> int:

@@ -100,10 +100,12 @@ def settle(
     outcome = Outcome(by_hand=by_hand(snapshot, here))
     reasons: dict[tuple[str, str], list[str]] = {}
     loose: list[Unread] = []
+    names: dict[tuple[str, str], str] = {}
     for one in unread:
         # a list that could not be read stands for no object
         if one.source_id:
             reasons.setdefault((one.kind, one.source_id), []).append(one.why)
+            names[one.kind, one.source_id] = one.name
         else:
             loose.append(one)
     again = retry_command(settings, step)
@@ -129,7 +131,8 @@ def settle(
             retry = {"unread": from_start, "unmovable": ""}.get(fate, anew if FIXED in told else again)
             outcome.unmoved.append(Unmoved(kind, source_id, name, place, fate, told, retry))
     for (kind, source_id), missing in reasons.items():
-        outcome.unmoved.append(Unmoved(kind, source_id, source_id, "", "unread", "; ".join(missing), from_start))
+        name = names[kind, source_id]
+        outcome.unmoved.append(Unmoved(kind, source_id, name, "", "unread", "; ".join(missing), from_start))
     return outcome
 
 

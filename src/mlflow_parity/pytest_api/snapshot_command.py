@@ -139,7 +139,7 @@ def take(args: argparse.Namespace, folder: str, count: Count = uncounted) -> Tak
             finish=False,
         )
         # nothing stands still in a server in use: what moved behind the first list is not in the snapshot
-        side.snapshot.note_moved(moved_since(side, include_deleted=True))
+        side.snapshot.note_moved(moved_since(reader, side.snapshot, include_deleted=True))
         side.finish()
     finally:
         reader.close()

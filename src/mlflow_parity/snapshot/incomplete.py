@@ -58,13 +58,20 @@ def incomplete(
     """
     if snapshot.origin.hidden:
         yield Unread("server", "", "what this user may not see", snapshot.origin.hidden)
-    for came in snapshot.moved.came if experiments is None else ():
-        yield Unread("experiment", came.experiment_id, came.name, came_since())
-    for experiment in snapshot.experiments if experiments is None else experiments:
-        for why in snapshot.moved.of.get(experiment.experiment_id, {}).values():
-            yield Unread("experiment", experiment.experiment_id, experiment.name, why)
+    here = snapshot.experiments if experiments is None else list(experiments)
+    yield from of_moved(snapshot, snapshot.moved.came if experiments is None else (), here)
+    for experiment in here:
         yield from of_experiment(snapshot, experiment, include_deleted=include_deleted)
     yield from of_server(snapshot)
+
+
+def of_moved(snapshot: Snapshot, came: Iterable[Experiment], experiments: Iterable[Experiment]) -> Iterator[Unread]:
+    """Yield what moved on the server while it was read, of those that ``came`` and of those that were there."""
+    for late in came:
+        yield Unread("experiment", late.experiment_id, late.name, came_since())
+    for experiment in experiments:
+        for why in snapshot.moved.of.get(experiment.experiment_id, {}).values():
+            yield Unread("experiment", experiment.experiment_id, experiment.name, why)
 
 
 def of_experiment(snapshot: Snapshot, experiment: Experiment, *, include_deleted: bool) -> Iterator[Unread]:

@@ -12,7 +12,7 @@ from mlflow_parity.core.records import Experiment
 #: What may be told of an experiment, by kind.
 KINDS_TOLD = ("experiment", "run")
 _NAMED = 5
-_AGAIN = "take the snapshot again while nobody writes"
+_AGAIN = "read the server again while nobody writes to it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Moved:
 
 def came_since() -> str:
     """Say that an experiment came."""
-    return f"it came while the snapshot was read, and nothing of it was read; {_AGAIN}"
+    return f"it came while the server was read, and nothing of it was read; {_AGAIN}"
 
 
 def changed(what: Sequence[str]) -> str:
@@ -69,7 +69,12 @@ def changed(what: Sequence[str]) -> str:
     return f"it is not on the server as it was read any more ({', '.join(what)}); {_AGAIN}"
 
 
+def not_asked(why: str) -> str:
+    """Say that nobody knows."""
+    return f"whether it changed since could not be asked: {why}"
+
+
 def runs_moved(ids: Sequence[str]) -> str:
     """Say which runs of an experiment came, went or changed."""
     shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
-    return f"runs came, went or changed while the snapshot was read ({shown}); {_AGAIN}"
+    return f"runs came, went or changed while the server was read ({shown}); {_AGAIN}"

@@ -281,16 +281,22 @@ class Snapshot:
         self._manifest["parts"].get(experiment_id, {}).pop(part, None)
 
     def note_moved(self, moved: Moved) -> None:
-        """Keep what moved on the server since it was read, before the snapshot is finished."""
+        """Keep what moved on the server since it was read; a finished snapshot is sealed again."""
         self.moved = moved
+        self._manifest.pop("moved", None)
         if moved:
             self._manifest["moved"] = moved.row()
+        if self.is_finished:
+            self._seal()
 
     def finish(self) -> None:
         """Seal: record every part and the digest of all."""
         self.record()
-        self._manifest["digest"] = self._digest()
         self._manifest["finished"] = time.time()
+        self._seal()
+
+    def _seal(self) -> None:
+        self._manifest["digest"] = self._digest()
         write_json(self.root / MANIFEST, sealed(self._manifest))
 
     def record(self) -> None:

@@ -72,7 +72,8 @@ class Looks:
     """Experiments as they were listed again."""
     unlisted: dict[SideName, str] = field(default_factory=dict)
     """Why they could not be listed again."""
-    _lists: dict[SideName, SecondList] = field(default_factory=dict)
+    lists: dict[SideName, SecondList] = field(default_factory=dict)
+    """Lists of runs that are made once more, beside comparing."""
     _experiments: dict[SideName, dict[str, Experiment]] = field(default_factory=dict)
     _runs: dict[tuple[SideName, bool], tuple[str, ExperimentView]] = field(default_factory=dict)
     _objects: dict[tuple[SideName, str], PlaceObjects] = field(default_factory=dict)
@@ -144,7 +145,9 @@ class Looks:
     def list_experiments(self, side: SideName) -> None:
         """List the experiments of a live side once more."""
         try:
-            self.listed[side] = listed_now(self.sides[side])
+            one = self.sides[side]
+            assert one.reader is not None
+            self.listed[side] = listed_now(one.reader, one.experiments())
         except ReadError as error:
             self.unlisted[side] = str(error)
 
@@ -162,7 +165,7 @@ class Looks:
         for name in SIDES:
             reader, snapshot = self.sides[name].reader, self.sides[name].snapshot
             if reader is not None:
-                self._lists[name] = SecondList(
+                self.lists[name] = SecondList(
                     reader,
                     snapshot,
                     places[name],
@@ -173,7 +176,7 @@ class Looks:
 
     def end(self) -> None:
         """List no more."""
-        for listing in self._lists.values():
+        for listing in self.lists.values():
             listing.end()
 
     def read_again(self, kind: Kind, place: Place, first: Sequence[Outcome], doubts: list[str]) -> bool:
@@ -276,7 +279,7 @@ class Looks:
             self._runs.pop((side, True), None)
         moved: dict[SideName, set[str]] = {}
         for side, where in place.sides:
-            listing = self._lists.get(side)
+            listing = self.lists.get(side)
             moved[side], reason = (set(), "") if listing is None else listing.of(where or "")
             if reason:
                 doubts.append(f"{side}: {reason}")

@@ -6,12 +6,11 @@ in the fewest requests (1,000 runs a page, small experiments together). What cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from mlflow_parity.audit.side import Side
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.comparing.same_store import compare_facet
 from mlflow_parity.core.errors import ReadError
@@ -26,7 +25,7 @@ from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
 from mlflow_parity.snapshot.fresh import FreshView
-from mlflow_parity.snapshot.moved import Moved, changed, runs_moved
+from mlflow_parity.snapshot.moved import Moved, changed, not_asked, runs_moved
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.wanted import Wanted
@@ -86,7 +85,7 @@ class SecondList:
         try:
             moved = self._listed(group)
         except ReadError as error:
-            return {}, dict.fromkeys(group, f"whether it changed since could not be asked: {error}")
+            return {}, dict.fromkeys(group, not_asked(str(error)))
         try:
             if self._ended.is_set():
                 raise ReadError(_ENDED)
@@ -145,48 +144,73 @@ def _groups(snapshot: Snapshot, experiments: Sequence[str]) -> Iterator[list[str
         yield group
 
 
-def listed_now(side: Side) -> dict[str, Experiment]:
-    """Return the experiments that a live side has now, by id.
+def listed_now(reader: Reader, known: Collection[Experiment]) -> dict[str, Experiment]:
+    """Return the experiments that a server has now, by id; ``known`` are those that it had.
 
     Raises:
         ReadError: when they cannot be listed.
     """
-    assert side.reader is not None
-    now = {one.experiment_id: one for one in side.reader.experiments()}
-    if any(one.experiment_id not in now for one in side.experiments()):
+    now = {one.experiment_id: one for one in reader.experiments()}
+    if any(one.experiment_id not in now for one in known):
         # pages shift under a list that is being written to: gone is what two lists do not hold
-        now = {**{one.experiment_id: one for one in side.reader.experiments()}, **now}
+        now = {**{one.experiment_id: one for one in reader.experiments()}, **now}
     return now
 
 
-def moved_since(side: Side, *, include_deleted: bool) -> Moved:
-    """List a live side once more, all of which was just read: what came, went or changed is not in its snapshot."""
-    assert side.reader is not None
-    before = {one.experiment_id: one for one in side.experiments()}
-    of: dict[str, dict[str, str]] = {place: {} for place in before}
-    second = SecondList(side.reader, side.snapshot, list(before), include_deleted=include_deleted)
-    came: list[Experiment] = []
+def moved_since(
+    reader: Reader,
+    snapshot: Snapshot,
+    *,
+    include_deleted: bool,
+    in_scope: Callable[[Iterable[Experiment]], Iterable[Experiment]] = iter,
+) -> Moved:
+    """List a server once more, of which a snapshot was just read: what came, went or changed is not in it.
+
+    ``in_scope`` chooses of the experiments that came.
+    """
+    before = snapshot.experiments
+    runs = SecondList(reader, snapshot, [one.experiment_id for one in before], include_deleted=include_deleted)
+    now: dict[str, Experiment] | str
     try:
         try:
-            now = listed_now(side)
+            now = listed_now(reader, before)
         except ReadError as error:
-            for told in of.values():
-                told["experiment"] = f"whether it changed since could not be asked: {error}"
-        else:
-            came = [one for place, one in now.items() if place not in before]
-            for place, old in before.items():
-                found = of_experiment(side.name, old, now[place]) if place in now else ()
-                facets = [facet for change in found for facet in change.facets]
-                if facets or place not in now:
-                    of[place]["experiment"] = changed(facets or [GONE])
-        for place, told in of.items():
-            moved, unknown = second.of(place)
-            why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
-            if why:
-                told["run"] = "; ".join(why)
+            now = str(error)
+        return between(before, now, runs, in_scope=in_scope)
     finally:
         # whoever is interrupted waits for no list that was not begun
-        second.end()
+        runs.end()
+
+
+def between(
+    before: Collection[Experiment],
+    now: Mapping[str, Experiment] | str,
+    runs: SecondList | None,
+    *,
+    in_scope: Callable[[Iterable[Experiment]], Iterable[Experiment]] = iter,
+) -> Moved:
+    """Return what moved between two lists of one server; ``now`` may be why there is no second one.
+
+    ``runs`` is ``None`` where none were read.
+    """
+    of: dict[str, dict[str, str]] = {one.experiment_id: {} for one in before}
+    came: list[Experiment] = []
+    if isinstance(now, str):
+        for told in of.values():
+            told["experiment"] = not_asked(now)
+    else:
+        came = [one for one in in_scope(now.values()) if one.experiment_id not in of]
+        for old in before:
+            there = now.get(old.experiment_id)
+            found = () if there is None else of_experiment("", old, there)
+            facets = [GONE] if there is None else [facet for change in found for facet in change.facets]
+            if facets:
+                of[old.experiment_id]["experiment"] = changed(facets)
+    for place, told in of.items():
+        moved, unknown = (set[str](), "") if runs is None else runs.of(place)
+        why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
+        if why:
+            told["run"] = "; ".join(why)
     return Moved(tuple(came), {place: told for place, told in of.items() if told})
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow_parity.audit.looking.kept import not_listed_again
 from mlflow_parity.audit.paired.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected
@@ -122,6 +123,8 @@ class SidesReader:
             if not side.live:
                 side.holds(self.places[name], self._asked)
                 continue
+            if self.settings.snapshot_dir is not None:
+                side.pending = not_listed_again
             self._roots[name], note = prepare_folder(self.settings.snapshot_dir, name, self.scratch)
             self.notes += [note] if note is not None else []
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_parity.audit.looking.second_look import moved_since
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, left, named, prune
 from mlflow_parity.migrating.export.export_folder import ExportFolder
@@ -20,12 +21,16 @@ from mlflow_parity.migrating.journal import Journal
 from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
-from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_server
+from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_moved, of_server
 from mlflow_parity.snapshot.origin import Origin
 from mlflow_parity.snapshot.store import Snapshot
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
+
+
+#: Chooses of experiments those that the options name.
+InScope = Callable[[Iterable[Experiment]], Iterable[Experiment]]
 
 
 class Exporter:
@@ -42,8 +47,11 @@ class Exporter:
         keep: bool = True,
         scope: str = "",
         leave: bool = False,
+        in_scope: InScope = iter,
     ) -> None:
-        """``keep`` false: bytes are removed while the export goes on, once they are on the target.
+        """``in_scope`` chooses the experiments that are exported.
+
+        ``keep`` false: bytes are removed while the export goes on, once they are on the target.
 
         ``leave``: the bytes of files in S3 stay there, for the import to have S3 copy them.
 
@@ -54,6 +62,7 @@ class Exporter:
         self._keep = keep
         self._scope = scope
         self._leave = leave
+        self._in_scope = in_scope
         self._include_deleted = include_deleted
         self._log = log
         self._count = count
@@ -123,16 +132,24 @@ class Exporter:
         capture_objects(self._reader, self._folder.snapshot, SERVER, SERVER_PARTS, "digest", self._count)
 
     def finish(self) -> list[Unread]:
-        """Return what could not be read; when that is nothing, seal the snapshot, and drop what only an earlier had."""
+        """Return what could not be read; when that is nothing, seal the snapshot, and drop what only an earlier had.
+
+        What came, went or changed on the source meanwhile is returned too, and stands in the snapshot.
+        """
         found = unread(self._folder, include_deleted=self._include_deleted)
         if found:
             self._folder.note_holes([f"{one.kind} {one.name} ({one.source_id}): {one.why}" for one in found])
-        else:
-            self._folder.snapshot.finish()
-            self._folder.remove_earlier()
-            if self._keep:
-                prune(self._folder.snapshot, self._folder.blobs)
-        return found
+            return found
+        snapshot = self._folder.snapshot
+        # a server in use does not stand still: what moved behind the lists is not in the export
+        snapshot.note_moved(
+            moved_since(self._reader, snapshot, include_deleted=self._include_deleted, in_scope=self._in_scope)
+        )
+        snapshot.finish()
+        self._folder.remove_earlier()
+        if self._keep:
+            prune(snapshot, self._folder.blobs)
+        return unread(self._folder, include_deleted=self._include_deleted)
 
     def _forget_emptied(self, place: str) -> None:
         """Have those files read again whose bytes were removed since an interrupted export read them."""
@@ -149,16 +166,15 @@ class Exporter:
                 snapshot.forget(place, part)
 
 
-def unread(
-    folder: ExportFolder, *, include_deleted: bool, experiments: Iterable[Experiment] | None = None
-) -> list[Unread]:
+def unread(folder: ExportFolder, *, include_deleted: bool, in_scope: InScope = iter) -> list[Unread]:
     """Return everything in an export's scope that could not be read, or not be written down.
 
-    ``experiments`` are those in scope, where it holds others.
+    ``in_scope`` chooses experiments, where it holds others.
     """
     snapshot = folder.snapshot
-    found: list[Unread] = []
-    for experiment in snapshot.experiments if experiments is None else experiments:
+    experiments = list(in_scope(snapshot.experiments))
+    found = [*of_moved(snapshot, in_scope(snapshot.moved.came), experiments)]
+    for experiment in experiments:
         here = list(of_experiment(snapshot, experiment, include_deleted=include_deleted))
         if not any(one.kind == "experiment" for one in here):
             named = {(one.kind, one.source_id) for one in here}
