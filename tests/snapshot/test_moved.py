@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from support.audits import audit
+from support.memory import MemoryReader as ObjectsReader
+from support.memory import Store as Objects
 from support.memory_store import (
     LOCATIONS,
     MemoryReader,
@@ -27,13 +29,15 @@ from support.proxy import Fault, proxying
 from support.seed import Seeder
 from support.servers import FreshServer, copy_database
 
-from mlflow_parity.audit.looking.second_look import moved_since
-from mlflow_parity.audit.paired.objects import Objects
+from mlflow_parity.audit.looking.since import moved_since
+from mlflow_parity.audit.paired import objects
 from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.cli import main
 from mlflow_parity.core.local.files import sealed, write_json
 from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Entity
 from mlflow_parity.core.verdict import State
+from mlflow_parity.kinds import plural_of
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS
 from mlflow_parity.snapshot.incomplete import incomplete
 from mlflow_parity.snapshot.moved import Moved
@@ -129,6 +133,30 @@ def test_what_the_second_list_tells(
     assert kinds == {place: [*why] for place, why in found.items() if place != "3"}
 
 
+@pytest.mark.parametrize("kind", ["logged_model", "trace"])
+@pytest.mark.parametrize("act", ["came", "went"])
+def test_objects_of_experiments_that_came_and_went(kind: str, act: str, tmp_path: Path) -> None:
+    """Which, where, and in every later audit: an agent that is in use writes traces all the time."""
+    here = [Entity(kind, f"{kind}-{number}", "it", "1", None, {}) for number in range(8)]
+    store = Objects([experiment(1, "one"), experiment(2, "two")], objects=here[:7])
+    reader = ObjectsReader(store, LOCATIONS["source"], 0)
+    side = Side("source", LOCATIONS["source"], reader)
+    parts = (*PARTS, *SERVER_PARTS)
+    side.read(tmp_path / "s", side.experiments(), parts, "digest", include_deleted=True, count=uncounted, finish=False)
+    assert not moved_since(reader, side.snapshot, include_deleted=True)
+    store.objects = here if act == "came" else here[:1]
+    moved = moved_since(reader, side.snapshot, include_deleted=True)
+    assert {place: [*told] for place, told in moved.of.items()} == {"1": [kind]}
+    told = f"({kind}-7)" if act == "came" else f"({', '.join(one.entity_id for one in here[1:6])} and 1 more)"
+    assert f"{plural_of(kind)} came or went while the server was read {told}" in moved.of["1"][kind]
+    side.snapshot.note_moved(moved)
+    side.finish()
+    [left] = [
+        one for one in incomplete(Snapshot.open(tmp_path / "s"), include_deleted=True) if "came or went" in one.why
+    ]
+    assert (left.kind, left.source_id, left.name) == ("experiment", "1", "one")
+
+
 @pytest.mark.parametrize("change", [None, came, got_a_param, _was_renamed, _was_made])
 def test_a_snapshot_that_an_audit_keeps(change: Callable[[Store], None] | None, tmp_path: Path) -> None:
     """What moves while an audit reads is unverified, and so it is when its snapshot stands for the server later.
@@ -163,7 +191,7 @@ def test_an_audit_that_was_killed_while_it_compared(tmp_path: Path, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Objects, "compare", killed)
+        patch.setattr(objects.Objects, "compare", killed)
         with pytest.raises(KeyboardInterrupt):
             audited(tmp_path / "first", rich_store(), same_ids(rich_store()), snapshot_dir=str(tmp_path / "kept"))
     location = parse_location(str(tmp_path / "kept" / "source"), option="--source-uri")
@@ -171,7 +199,7 @@ def test_an_audit_that_was_killed_while_it_compared(tmp_path: Path, monkeypatch:
     assert {(row.experiment, row.kind, row.state) for row in later.ledger.red} == {
         (one.name, kind, State.UNVERIFIED)
         for one in rich_store().experiments.values()
-        for kind in ("experiment", "run")
+        for kind in ("experiment", "run", "logged_model", "trace")
     }
 
 

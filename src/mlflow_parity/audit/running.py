@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mlflow_parity.audit.experiments import Experiments, gone, late, unread
 from mlflow_parity.audit.limits import SCOPE_ITEM, limit_rows, not_served
-from mlflow_parity.audit.looking.kept import note_moved
 from mlflow_parity.audit.looking.looks import Looks, Place
+from mlflow_parity.audit.looking.since import note_moved
 from mlflow_parity.audit.model_loading import loading
 from mlflow_parity.audit.opening import check_places
 from mlflow_parity.audit.paired.objects import Objects

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_parity.audit.looking.second_look import moved_since
+from mlflow_parity.audit.looking.since import moved_since
 from mlflow_parity.audit.side import Side, prepare_folder, uncounted
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, in_workspace, parse_arn, parse_location

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_parity.core.records import Experiment
+from mlflow_parity.kinds import plural_of
 
+#: Kinds of which only is asked which came and which went.
+LISTED_ALONE = frozenset(("logged_model", "trace"))
 #: What may be told of an experiment, by kind.
-KINDS_TOLD = ("experiment", "run")
+KINDS_TOLD = ("experiment", "run", *sorted(LISTED_ALONE))
 _NAMED = 5
 _AGAIN = "read the server again while nobody writes to it"
 
@@ -74,7 +77,8 @@ def not_asked(why: str) -> str:
     return f"whether it changed since could not be asked: {why}"
 
 
-def runs_moved(ids: Sequence[str]) -> str:
-    """Say which runs of an experiment came, went or changed."""
-    shown = ", ".join(ids[:_NAMED]) + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
-    return f"runs came, went or changed while the server was read ({shown}); {_AGAIN}"
+def objects_moved(kind: str, ids: Collection[str]) -> str:
+    """Say which objects of an experiment came, went or changed."""
+    shown = ", ".join(sorted(ids)[:_NAMED]) + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
+    what = "came or went" if kind in LISTED_ALONE else "came, went or changed"
+    return f"{plural_of(kind)} {what} while the server was read ({shown}); {_AGAIN}"

@@ -6,7 +6,7 @@ in the fewest requests (1,000 runs a page, small experiments together). What cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -25,7 +25,7 @@ from mlflow_parity.pairing.relocation import Relocation
 from mlflow_parity.reading import Reader
 from mlflow_parity.snapshot import ExperimentView, HistoryKey
 from mlflow_parity.snapshot.fresh import FreshView
-from mlflow_parity.snapshot.moved import Moved, changed, not_asked, runs_moved
+from mlflow_parity.snapshot.moved import not_asked
 from mlflow_parity.snapshot.schema import Listed
 from mlflow_parity.snapshot.store import Snapshot
 from mlflow_parity.snapshot.wanted import Wanted
@@ -155,63 +155,6 @@ def listed_now(reader: Reader, known: Collection[Experiment]) -> dict[str, Exper
         # pages shift under a list that is being written to: gone is what two lists do not hold
         now = {**{one.experiment_id: one for one in reader.experiments()}, **now}
     return now
-
-
-def moved_since(
-    reader: Reader,
-    snapshot: Snapshot,
-    *,
-    include_deleted: bool,
-    in_scope: Callable[[Iterable[Experiment]], Iterable[Experiment]] = iter,
-) -> Moved:
-    """List a server once more, of which a snapshot was just read: what came, went or changed is not in it.
-
-    ``in_scope`` chooses of the experiments that came.
-    """
-    before = snapshot.experiments
-    runs = SecondList(reader, snapshot, [one.experiment_id for one in before], include_deleted=include_deleted)
-    now: dict[str, Experiment] | str
-    try:
-        try:
-            now = listed_now(reader, before)
-        except ReadError as error:
-            now = str(error)
-        return between(before, now, runs, in_scope=in_scope)
-    finally:
-        # whoever is interrupted waits for no list that was not begun
-        runs.end()
-
-
-def between(
-    before: Collection[Experiment],
-    now: Mapping[str, Experiment] | str,
-    runs: SecondList | None,
-    *,
-    in_scope: Callable[[Iterable[Experiment]], Iterable[Experiment]] = iter,
-) -> Moved:
-    """Return what moved between two lists of one server; ``now`` may be why there is no second one.
-
-    ``runs`` is ``None`` where none were read.
-    """
-    of: dict[str, dict[str, str]] = {one.experiment_id: {} for one in before}
-    came: list[Experiment] = []
-    if isinstance(now, str):
-        for told in of.values():
-            told["experiment"] = not_asked(now)
-    else:
-        came = [one for one in in_scope(now.values()) if one.experiment_id not in of]
-        for old in before:
-            there = now.get(old.experiment_id)
-            found = () if there is None else of_experiment("", old, there)
-            facets = [GONE] if there is None else [facet for change in found for facet in change.facets]
-            if facets:
-                of[old.experiment_id]["experiment"] = changed(facets)
-    for place, told in of.items():
-        moved, unknown = (set[str](), "") if runs is None else runs.of(place)
-        why = [*([runs_moved(sorted(moved))] if moved else []), *([unknown] if unknown else [])]
-        if why:
-            told["run"] = "; ".join(why)
-    return Moved(tuple(came), {place: told for place, told in of.items() if told})
 
 
 _CHUNK = 500

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_parity.audit.looking.kept import not_listed_again
+from mlflow_parity.audit.looking.since import not_listed_again
 from mlflow_parity.audit.paired.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected

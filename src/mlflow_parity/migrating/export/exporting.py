@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlflow_parity.audit.looking.second_look import moved_since
+from mlflow_parity.audit.looking.since import InScope, moved_since
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, left, named, prune
 from mlflow_parity.migrating.export.export_folder import ExportFolder
@@ -27,10 +27,6 @@ from mlflow_parity.snapshot.store import Snapshot
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.server import ServerReader
-
-
-#: Chooses of experiments those that the options name.
-InScope = Callable[[Iterable[Experiment]], Iterable[Experiment]]
 
 
 class Exporter:
