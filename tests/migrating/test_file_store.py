@@ -12,6 +12,7 @@ from support.migrations import migrate_py
 from support.proxy import Fault, proxying, status
 from support.seed import Seeder, seed_small
 from support.seed_objects import HOOK
+from support.seed_trace_states import AT_ONCE, seed_trace_states
 from support.servers import FreshServer, server_of
 
 from mlflow_parity.standin.servers import Server
@@ -37,12 +38,17 @@ def test_a_file_store_moves(files: Server, fresh_server: FreshServer, tmp_path: 
     there.end(run)
     source = there.call("GET", "runs/get", {"run_id": run})["run"]["info"]["artifact_uri"] + "/model"
     there.call("POST", "model-versions/create", {"name": "net", "source": source, "run_id": run})
+    # a file store does not tell whether an expectation is valid, a database says that it is
+    for trace in seed_trace_states(files.uri, there.experiment("asked"), [AT_ONCE]).values():
+        wanted = {"assessment_name": "wanted", "expectation": {"value": "yes"}, "trace_id": trace,
+                  "source": {"source_type": "HUMAN", "source_id": "ada"}}  # fmt: skip
+        there.call("POST", f"traces/{trace}/assessments", {"assessment": wanted}, version="3.0")
     target = fresh_server()
     ends = ["--source-uri", files.uri, "--target-uri", target.uri]
     done = migrate_py(tmp_path, "run", *ends, "--report-dir", "reports")
     assert done.status == 0, done.output[-3000:]
     kinds = {row.kind for row in AuditRun(0, "", tmp_path / "reports").rows()}
-    assert kinds >= {"experiment", "run", "registered_model", "model_version"}
+    assert kinds >= {"experiment", "run", "registered_model", "model_version", "trace"}
     # what the target alone can hold is extra there
     seed = Seeder(target.uri)
     seed.call("POST", "webhooks", {"name": "hook", "url": HOOK, "events": [

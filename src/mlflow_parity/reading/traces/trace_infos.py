@@ -141,7 +141,8 @@ def _assessment(entry: Entry) -> dict[str, Any]:
         "metadata": dict(entry.get("metadata") or {}),
         "span_id": text(entry.get("span_id")),
         "overrides": text(entry.get("overrides")),
-        "valid": entry.get("valid"),
+        # file stores leave it out of expectations; MLflow takes what is not told for valid, and databases write so
+        "valid": entry.get("valid", True),
         "created": milliseconds(entry.get("create_time")),
         "updated": milliseconds(entry.get("last_update_time")),
         **facet(entry, _ASSESSMENT),
