@@ -146,6 +146,10 @@ def test_a_run_whose_tags_name_another_source_is_nobodys_copy() -> None:
     )
 
 
+GHOST = (
+    "a ghost run: it has no param, metric, dataset, note or tag of a user, and no source tags; look at its files "
+    "before you delete it"
+)
 HALF = "half a run left by an interrupted import: RUNNING and without source tags, which are written last"
 
 
@@ -164,7 +168,7 @@ HALF = "half a run left by an interrupted import: RUNNING and without source tag
          {"missing": ["a"], "extra": [("x",
           "it has source tags, but none that names a run of this source experiment")]}),
         (_run("x", "other", content=b"d", tagged=False, empty=True),
-         {"missing": ["a"], "extra": [("x", "a ghost run: nothing was logged to it and it has no source tags")]}),
+         {"missing": ["a"], "extra": [("x", GHOST)]}),
         # half an import is no copy by content or name
         (_run("x", created=2, status="RUNNING", tagged=False), {"missing": ["a"], "extra": [("x", HALF)]}),
         (_run("x", created=2, status="RUNNING", tagged=False, content=b"d"), {"missing": ["a"], "extra": [("x",

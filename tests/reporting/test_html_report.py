@@ -15,6 +15,7 @@ from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Finding, State
 from mlflow_parity.reporting.page.html_report import render
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope
+from mlflow_parity.reporting.terminal import summary_lines
 
 LIMIT = 10_000_000
 
@@ -125,6 +126,20 @@ def test_every_facet_is_counted_by_kind() -> None:
     red = Page(render(report(coverage=(*coverage, wrong), findings=(), findings_total=1))).words
     assert "churn 1 847 trace spans ≠ 1 mismatch of 7" in red
     assert "spans ≠ 1 mismatch of 7" in red[red.index("By kind of object") :]
+
+
+def test_what_was_waived_is_said_wherever_somebody_looks_first() -> None:
+    """Who signs reads the head and the line above the signature: not all is on the target, and how much is accepted."""
+    waivers = ({"object": "churn / run / *", "facet": "params", "status": "used", "covered": "2", "reason": "known"},)
+    coverage = (CoverageRow("churn", "params", cell(match=7, waived=2)),)
+    made = report(
+        verdict="green", reasons=(), findings=(), findings_total=0, coverage=coverage, scope=Scope(), waivers=waivers
+    )
+    words = Page(render(made)).words
+    assert "GREEN Verified, but for accepted differences" in words
+    assert "and nothing else" not in words
+    assert words.count("compared 9 of 9 · 0 failed · 2 waived") == 2
+    assert "parity: GREEN · compared 9 of 9 · 0 failed · 2 waived" in summary_lines(made)
 
 
 def test_a_green_page_claims_no_more_than_its_scope() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from mlflow_parity.audit.limits import SCOPE_ITEM
@@ -23,6 +24,8 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair, ExperimentPairing, pair_experiments, same_experiments
 from mlflow_parity.pairing.relocation import Relocation, find
 
+#: Names that are offered in place of one that nothing has.
+_NEAREST = 3
 _NAMED: tuple[Family, ...] = ("model", "prompt")
 #: Kinds beside experiments whose objects name runs, experiments or logged models.
 _LINKING = ("model_version", "evaluation_dataset", "issue", "review_queue", "gateway_endpoint", "gateway_guardrail")
@@ -40,6 +43,13 @@ class Selected:
     """What was on the target only when the report was made that is rechecked, and is not any more."""
     linked: list[tuple[Experiment, ExperimentPair | None]] = field(default_factory=list)
     """Every experiment that is read: the selected ones, or all in scope where links lead to any."""
+
+
+def _nearest(pattern: str, names: Sequence[str]) -> str:
+    """Say which names come nearest to one that nothing has, and how to see them all."""
+    near = get_close_matches(pattern, names, _NEAREST, 0.3) or sorted(names)[:_NEAREST]
+    told = f"the nearest of {len(names):,}: {', '.join(map(repr, near))}" if near else "there is none at all"
+    return f"{told}; the same command with --collect-only -q lists what is in scope"
 
 
 class Scope:
@@ -146,8 +156,8 @@ class Scope:
             names = [name for family in _NAMED for name in ours[family]]
             if not any(fits(name, [pattern]) for name in names):
                 raise UsageProblem(
-                    f"--parity-models: no registered model or prompt of the source matches {pattern!r}; it has "
-                    f"{len(names)}, look them up with: pytest --collect-only -q"
+                    f"--parity-models: no registered model or prompt of the source matches {pattern!r}; "
+                    f"{_nearest(pattern, names)}"
                 )
         if self.settings.experiments:
             return items
@@ -189,8 +199,8 @@ class Scope:
             for pattern in patterns:
                 if not any(fits(experiment.name, [pattern]) for experiment in experiments):
                     raise UsageProblem(
-                        f"{option}: no experiment of {where} matches {pattern!r}; the source has {len(source)}, "
-                        "look them up with: pytest --collect-only -q"
+                        f"{option}: no experiment of {where} matches {pattern!r}; "
+                        f"{_nearest(pattern, [experiment.name for experiment in experiments])}"
                     )
 
     def selected(self, selection: Selection) -> Selected:

@@ -248,7 +248,7 @@ def _of_scheme(scheme: str) -> str:
     if scheme in _STORAGE:
         return f"{scheme!r} is where artifacts are, without runs; give the http(s):// address or ARN of the server"
     database = scheme.partition("+")[0] in _DATABASES
-    option = " (beside it --source-db or --target-db reads a PostgreSQL or MySQL database)" if database else ""
+    option = " (beside it --source-db or --target-db reads an SQLite, PostgreSQL or MySQL database)" if database else ""
     return (
         f"cannot read {scheme!r} locations; start `mlflow server --backend-store-uri …` on that store and give its "
         f"http:// address{option}, or give an ARN or a snapshot directory"

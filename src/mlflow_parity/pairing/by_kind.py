@@ -176,7 +176,10 @@ def _half_imported(run: RunKey) -> bool:
 
 def _leftover(run: RunKey) -> str:
     if run.empty and not run.tagged:
-        return "a ghost run: nothing was logged to it and it has no source tags"
+        return (
+            "a ghost run: it has no param, metric, dataset, note or tag of a user, and no source tags; look at its "
+            "files before you delete it"
+        )
     if _half_imported(run):
         return "half a run left by an interrupted import: RUNNING and without source tags, which are written last"
     if run.tagged:

@@ -237,6 +237,11 @@ class Report:
         return sum(row.cell.failed for row in self.coverage)
 
     @property
+    def waived(self) -> int:
+        """Objects × facets whose difference a waiver accepts."""
+        return sum(row.cell.counts[State.WAIVED] for row in self.coverage)
+
+    @property
     def title(self) -> str:
         """The verdict in words: ``RED (partial)``, ``GREEN (partial: part 1 of 2)``, ``NO VERDICT``."""
         if self.verdict == "none":
@@ -246,10 +251,11 @@ class Report:
 
     @property
     def figures(self) -> str:
-        """What was compared and what failed, two words for two figures; in all formats alike."""
+        """What was compared, what failed and what waivers accepted, a word for each figure; in all formats alike."""
         if not self.objects:
             return "nothing was compared"
         told = f"compared {self.verified:,} of {self.objects:,} · {self.failed:,} failed"
+        told += f" · {self.waived:,} waived" if self.waived else ""
         return told + (f" · {counted(self.findings_total, 'differences')}" if self.findings_total else "")
 
     @property

@@ -242,7 +242,9 @@ def _next_step(report: Report, columns: int) -> list[str]:
     if report.subset and (report.verdict == "green" or not report.objects):
         return ["  next: audit the other parts with the same options, then: mlflow-parity merge DIR DIR ..."]
     if report.verdict == "green":
-        partial = "repeat it without the limits for the whole, or " if report.scope.partial else ""
+        # what was said of both servers limits nothing that could be left out
+        limits = report.scope.partial and any("--parity-two-servers" not in line for line in report.scope.left_out)
+        partial = "repeat it without the limits for the whole, or " if limits else ""
         return [f"  next: {partial}sign report.html (mlflow-parity attest), keep ledger.parquet"]
     if not report.objects:
         return ["  next: see that the source holds what you want audited, and --parity-experiments names it"]

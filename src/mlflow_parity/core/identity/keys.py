@@ -80,9 +80,14 @@ def run_key(run: Run) -> RunKey:
         lifecycle_stage=run.lifecycle_stage,
         origin="\n".join(chain(run.tags, SOURCE_RUN_TAG)) or None,
         tagged=any(key.startswith(EXIM_PREFIX) for key in run.tags),
-        empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG)),
+        empty=not (run.params or run.metrics or run.inputs or run.tags.get(NOTE_TAG) or any(map(_is_own, tags))),
         content=digest([run.name, run.params, tags, latest, inputs_digest(run.inputs)]),
     )
+
+
+def _is_own(tag: str) -> bool:
+    """Whether a tag is a user's: clients write those of MLflow by themselves."""
+    return not tag.startswith("mlflow.")
 
 
 @dataclass(frozen=True, slots=True)

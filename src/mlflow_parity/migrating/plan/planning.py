@@ -119,7 +119,10 @@ def plan_text(found: Plan, redact: Redactor, file: Path) -> list[str]:
     if found.survey is not None:
         told += ["", "What would move", *_table(found.survey), *_totals(found, found.survey)]
     if found.rules or found.unmovable:
-        told += ["", "What stays behind or differs afterwards, by the contract (docs/contract.md)"]
+        told += [
+            "",
+            "What stays behind or differs afterwards, where the source has it, by the contract (docs/contract.md)",
+        ]
         told += [*_unmoved(found.unmovable), *_differing(found.rules), f"  each with its reason: {file}"]
     return lines + [visible(redact(line)) for line in told]
 

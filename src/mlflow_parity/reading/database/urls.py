@@ -23,7 +23,7 @@ _DIALECTS: Mapping[str, Dialect] = {
     "mariadb": "mysql",
     "sqlite": "sqlite",
 }
-_EXPECTED = "give postgresql://USER@HOST/DATABASE, mysql+pymysql://USER@HOST/DATABASE or sqlite:////PATH"
+_EXPECTED = "give postgresql://HOST/DATABASE, mysql+pymysql://HOST/DATABASE (USER@ before HOST) or sqlite:////PATH"
 _SCHEME = re.compile(r"(?P<dialect>[A-Za-z0-9]+)(?:\+[A-Za-z0-9_]+)?://")
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 _LOOPBACK = {"": "localhost", "127.0.0.1": "localhost", "::1": "localhost"}
