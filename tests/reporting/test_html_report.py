@@ -50,7 +50,7 @@ def test_the_page_says_it_all() -> None:
         "55 runs of experiment churn are missing on the target",
         "This is a partial audit. Not compared: deleted experiments and runs (--parity-include-deleted)",
         "731 differences were counted. 720 of them are not kept in this report",
-        "https://mlflow.example.com 12 experiments · 4,102 runs · 2,051,000 metric points · 12,306 artifact files of",
+        "https://mlflow.example.com 12 experiments · 4,102 runs · 2,051,000 metric points · 12,306 files of runs, ",
         "Run resnet50 lr=0.1 · 2 shown source id " + "a1" * 16 + " · target id " + "b2" * 16,
         "− missing Run train-000 source id " + "0" * 32 + " · target id –",
         "Source run train, 12 metrics, FINISHED No run of the target names this run",

@@ -133,8 +133,10 @@ def _side_lines(name: str, side: SideReport, columns: int) -> list[str]:
     version = f"MLflow {shorten(visible(side.server_version), 20)}" if side.server_version else "MLflow version unknown"
     counts = (
         f"{version}, {counted(side.experiments, 'experiments')}, {counted(side.runs, 'runs')}, "
-        f"{counted(side.points, 'points')}, {counted(side.artifacts, 'artifacts')}"
+        f"{counted(side.points, 'points')}, {counted(side.artifacts, 'files of runs')}"
     )
+    if others := sum(side.objects.values()):
+        counts += f", {counted(others, 'other objects')}"
     where = f"  {name}: {shorten(visible(side.location), columns - 10)}"
     line = f"{where}: {counts}"
     lines = [line] if width(line) <= columns else [where, f"          {counts}"]

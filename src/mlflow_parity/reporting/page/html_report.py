@@ -234,7 +234,8 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
             ("Experiments", f"{side.experiments:,}"),
             ("Runs", f"{side.runs:,}"),
             ("Metric points", f"{side.points:,}"),
-            ("Artifact files", f"{side.artifacts:,} ({_size(side.artifact_bytes)})"),
+            ("Files of runs", f"{side.artifacts:,} ({_size(side.artifact_bytes)})"),
+            ("Other objects", ", ".join(_others(side)) or "none"),
             ("Digest of the snapshot", side.snapshot_digest or "–"),
             ("Snapshot kept at", side.snapshot_path or "not kept"),
         ]
@@ -245,9 +246,14 @@ def _side_rows(source: SideReport, target: SideReport) -> list[tuple[str, str, s
 
 def _sizes(side: SideReport) -> str:
     """Return how much a side holds, in one line."""
-    files_read = f"{counted(side.artifacts, 'artifact files')} of {_size(side.artifact_bytes)}"
+    files_read = f"{counted(side.artifacts, 'files of runs')}, {_size(side.artifact_bytes)}"
     counts = (counted(side.experiments, "experiments"), counted(side.runs, "runs"))
-    return " · ".join((*counts, counted(side.points, "metric points"), files_read))
+    return " · ".join((*counts, counted(side.points, "metric points"), files_read, *_others(side)))
+
+
+def _others(side: SideReport) -> list[str]:
+    """Return how many objects of each other kind were read, where there are any."""
+    return [counted(count, kinds) for kinds, count in side.objects.items() if count]
 
 
 def _told(value: object) -> str:
