@@ -250,6 +250,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note which tests beside our checks are to run, before a worker of xdist says what it has collected."""
+    shared = session.config.stash.get(_SHARED, None)
+    if shared is not None:
+        shared.note_others(item.nodeid for item in session.items if item.path.parent != checks_folder())
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Read and compare, or only estimate that, now that it is known which checks were selected."""
     main = session.config.stash.get(_MAIN, None)

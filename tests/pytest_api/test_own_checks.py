@@ -335,8 +335,34 @@ def test_who_ends_pytest_makes_nothing_green(rules: str, servers: tuple[Server, 
     assert "parity: GREEN" not in run.output
     assert run.report["verdict"] == "red"
     assert run.red_rows() == []
-    left = "own check that did not run to its end: test_release_rules.py::test_after[whole-audit]"
-    assert [left] == run.report["reasons"] if after else left not in run.report["reasons"]
+    left = "own check that did not run to its end: test_release_rules.py::"
+    names = ["test_after[whole-audit]", "test_gone"] if after else ["test_gone"]
+    assert [one for one in run.report["reasons"] if one.startswith(left)] == [left + name for name in names]
+
+
+@pytest.mark.parametrize("workers", [pytest.param((), marks=pytest.mark.long), ("-n", "2")], ids=["alone", "workers"])
+def test_a_test_of_ones_own_that_never_ran_is_not_green(
+    workers: tuple[str, ...], servers: tuple[Server, Server], project: Path
+) -> None:
+    """It may use none of our fixtures: where it would have failed, the run would be red, so without it nothing is."""
+    # named and numbered as a check of the audit's
+    params = "@pytest.mark.parametrize('name', ['shop'])\n"
+    (project / "test_release_rules.py").write_text(
+        "import pytest\n"
+        "def test_mine(parity_audit): pass\n"
+        "def test_release_rule():\n    assert False\n"
+        f"{params}def test_params(name):\n    assert False\n"
+        "def test_parts(subtests):\n    with subtests.test('one'): pass\n"
+        "def test_deselected():\n    assert False\n"
+    )
+    (project / "conftest.py").write_text(
+        "def pytest_runtest_protocol(item):\n    return item.name.startswith(('test_release', 'test_params')) or None\n"
+    )
+    run = run_own(project, servers, "--parity-experiments", "shop", "-k", "not deselected", *workers)
+    assert run.status == 1, run.output
+    assert run.red_rows() == []
+    left = "own check that did not run to its end: test_release_rules.py::"
+    assert run.report["reasons"] == [left + name for name in ("test_params[shop]", "test_release_rule")]
 
 
 @pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])

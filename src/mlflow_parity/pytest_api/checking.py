@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.test_items import Bundle, Item, ItemState, Judgement, load_items
-from mlflow_parity.core.local.files import read_json
+from mlflow_parity.core.local.files import read_json, write_json
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.rules.check_registry import BY_NAME, NAMES, PROMISES, Promise
@@ -111,6 +111,7 @@ def _merged(red: Sequence[tuple[Item, Judgement]]) -> tuple[Item, Judgement]:
 STATES = "states"
 ITEMS = "items.json"
 SELECTED = "selected.json"
+_OTHERS = "others.json"
 
 
 class Shared:
@@ -129,6 +130,16 @@ class Shared:
         if self._selected is None:
             self._selected = frozenset(read_json(self.folder / SELECTED)["checks"])
         return self._selected
+
+    def note_others(self, node_ids: Iterable[str]) -> None:
+        """Keep which tests were collected that are none of the audit's own checks; every worker knows the same."""
+        write_json(self.folder / _OTHERS, {"tests": sorted(node_ids)})
+
+    @property
+    def others(self) -> frozenset[str]:
+        """Node ids of the tests that were collected and are none of the audit's own checks."""
+        kept = self.folder / _OTHERS
+        return frozenset(read_json(kept)["tests"]) if kept.exists() else frozenset()
 
     @property
     def items(self) -> tuple[Item, ...]:

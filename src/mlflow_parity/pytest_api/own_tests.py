@@ -21,7 +21,7 @@ class OwnTests:
     def __init__(self, redact: Callable[[str], str]) -> None:
         self._redact = redact
         self.wanted: set[str] = set()
-        """Node ids of the own checks that were collected."""
+        """Node ids of those that were collected."""
         self._judged: set[str] = set()
         self._failed: set[str] = set()
 
@@ -44,7 +44,7 @@ class OwnTests:
 
     @property
     def not_run(self) -> list[str]:
-        """What is said of own checks that were collected and never ended, a line for each."""
+        """What is said of those that were collected and never ended, a line for each."""
         return self._named(NOT_RUN, self.wanted - self._judged)
 
     @property

@@ -287,13 +287,14 @@ class Main(Shared):
         every = self._collected()
         ran: set[str] = set()
         tests: set[str] = set()
+        # whatever a test of the user's is about: one that never ran has not passed
+        self.tests.wanted.update(self.others.intersection(node_ids))
         for node_id in node_ids:
             own = own_checks.asked_for(node_id, self.items)
             if own is not None:
                 # a user's own check may look at anything: everything is read, compared and part of the verdict
                 promises += every
                 items += [item.key for item in own]
-                self.tests.wanted.add(node_id)
                 continue
             found = _ITEM_OF_NODE.search(node_id)
             if found is None:
