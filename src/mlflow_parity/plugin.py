@@ -320,7 +320,8 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
     """Write the reports; nothing but a green ledger may exit 0, whatever another plugin makes of the exit status.
 
-    Below all that others print stands the verdict.
+    Below all that others print stands the verdict, which is red where pytest itself or a plugin ends otherwise after
+    all (``--max-warnings``).
     """
     main = session.config.stash.get(_MAIN, None)
     if main is None:
@@ -333,7 +334,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         showing.in_junit(main, session.config)
     try:
         return (yield)
+    except BaseException as error:
+        told = error.returncode if isinstance(error, pytest.exit.Exception) else int(pytest.ExitCode.TESTS_FAILED)
+        session.exitstatus = session.exitstatus if told is None else told
+        if isinstance(error, pytest.exit.Exception) and told == 0:
+            error.returncode = status
+        raise
     finally:
-        if session.exitstatus == 0:
-            session.exitstatus = status
-        showing.show(main, session.config, int(session.exitstatus))
+        session.exitstatus = int(session.exitstatus) or status
+        if main.ends_otherwise(session.exitstatus):
+            showing.in_junit_again(main, session.config)
+        showing.show(main, session.config, session.exitstatus)

@@ -365,6 +365,39 @@ def test_a_test_of_ones_own_that_never_ran_is_not_green(
     assert run.report["reasons"] == [left + name for name in ("test_params[shop]", "test_release_rule")]
 
 
+_WARNS = "import warnings\ndef test_mine(parity_audit):\n    warnings.warn('late')\n"
+_ENDS = "import pytest\ndef pytest_sessionfinish():\n    pytest.exit('enough', returncode={})\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "plugin", "option", "status"),
+    [
+        (_WARNS, "", "--max-warnings=0", 6),
+        ("def test_mine(parity_audit): pass\n", _ENDS.format(7), "-v", 7),
+        ("def test_mine(parity_audit):\n    assert False\n", _ENDS.format(0), "-v", 1),
+    ],
+    ids=["warnings", "plugin", "plugin-0"],
+)
+def test_the_report_ends_as_pytest_does(
+    rules: str, plugin: str, option: str, status: int, servers: tuple[Server, Server], project: Path
+) -> None:
+    """pytest and its plugins set the status last: a run that fails would have left a green report to be signed."""
+    (project / "test_release_rules.py").write_text(rules)
+    (project / "conftest.py").write_text(plugin)
+    xml = project / "junit.xml"
+    run = run_own(project, servers, "--parity-experiments", "shop", option, f"--junitxml={xml}")
+    assert run.status == status, run.output
+    assert run.report["verdict"] == "red"
+    assert run.report["exit_status"] == status
+    assert f"pytest ended with exit status {status} although the ledger is green" in run.report["reasons"]
+    assert run.output.count("parity: RED") == 1
+    assert "parity: GREEN" not in run.output
+    assert "<title>RED: " in (run.reports / "report.html").read_text()
+    assert [path.name for path in run.reports.iterdir() if path.is_dir()] == []
+    assert xml.read_text().count('name="mlflow_parity.verdict" value="red"') == 1
+    assert 'value="green"' not in xml.read_text()
+
+
 @pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
 def test_what_calls_no_test_is_refused(option: str, servers: tuple[Server, Server], project: Path) -> None:
     """pytest makes the fixtures, or says which, and ends with 0: no check is judged."""

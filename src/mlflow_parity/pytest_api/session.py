@@ -360,17 +360,31 @@ class Main(Shared):
         if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own) or against):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty and not against else 1
-        report = build_report(self, self.audit, self.result, exit_status)
+        return self._write(self.reports, self.audit, self.result, exit_status, lost)
+
+    def ends_otherwise(self, exit_status: int) -> bool:
+        """Write the reports once more where pytest ends with another exit status than they say; return whether."""
+        if not self.written or self.report is None or self.report.exit_status == exit_status:
+            return False
+        if self.reports is not None and self.audit is not None and self.result is not None:
+            self._write(self.reports, self.audit, self.result, exit_status)
+        return True
+
+    def _write(
+        self, reports: ReportFolder, audit: Audit, result: Result, exit_status: int, lost: Exception | None = None
+    ) -> int:
+        """Write the reports and return the exit status; ``lost`` is why rows of own checks are not in the ledger."""
+        report = build_report(self, audit, result, exit_status)
         try:
             if lost is not None:
                 raise lost
-            report = replace(report, ledger_digest=file_sha256(self.ledger), earlier=self.reports.earlier)
-            self.written = self.reports.finish(report, self.ledger, drawn_histories(self.audit, report.findings))
+            report = replace(report, ledger_digest=file_sha256(self.ledger), earlier=reports.earlier)
+            self.written = reports.finish(report, self.ledger, drawn_histories(audit, report.findings))
         except (OSError, ParityError) as error:
             # what was found is known all the same, and is shown; without evidence it is not green
             problem = error if isinstance(error, ParityError) else no_space(error) or error
             exit_status = exit_status or int(pytest.ExitCode.USAGE_ERROR)
-            report = build_report(self, self.audit, self.result, exit_status, f"no report could be written: {problem}")
+            report = build_report(self, audit, result, exit_status, f"no report could be written: {problem}")
         self.report = report
         return exit_status
 

@@ -16,6 +16,8 @@ from mlflow_parity.reporting.write import HTML_NAME
 if TYPE_CHECKING:
     from mlflow_parity.pytest_api.session import Main
 
+#: How the names of our properties in JUnit's XML begin.
+_OURS = "mlflow_parity."
 #: Said by itself, in one line: there is no verdict, and nothing else to be said of it.
 _SAID = (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
 
@@ -66,6 +68,7 @@ def in_junit(main: Main, config: pytest.Config) -> None:
     xml = _junit(config)
     if xml is None:
         return
+    xml.global_properties[:] = [one for one in xml.global_properties if not one[0].startswith(_OURS)]
     report = main.report
     found = {"verdict": "none", "reason": main.no_verdict}
     if report is not None:
@@ -80,7 +83,15 @@ def in_junit(main: Main, config: pytest.Config) -> None:
         }
     for name, value in found.items():
         if value:
-            xml.add_global_property(f"mlflow_parity.{name}", visible(main.redactor(value)))
+            xml.add_global_property(_OURS + name, visible(main.redactor(value)))
+
+
+def in_junit_again(main: Main, config: pytest.Config) -> None:
+    """The same where the XML is written already, and the verdict is another now."""
+    xml = _junit(config)
+    if xml is not None:
+        in_junit(main, config)
+        xml.pytest_sessionfinish()
 
 
 def _junit(config: pytest.Config) -> Any:

@@ -189,7 +189,10 @@ class ReportFolder:
         if self.lost:
             stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
             self.path = _new_folder(self.path, f"{EARLIER}{stamp}")
-        return write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger, curves)
+        written = write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger, curves)
+        # it may be written once more
+        self._mark = _mark(self.path)
+        return written
 
     def _write(self, report: Report) -> None:
         write_reports(report, self.path, self._redact)
