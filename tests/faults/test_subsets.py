@@ -89,7 +89,7 @@ def _by_workers(folder: Path, servers: tuple[Server, Server], pair: Pair, whole:
     assert done.rows() == whole.rows()
     assert ours["findings"] == theirs["findings"]
     # and all else that is told of both sides, but for what only one process keeps, and what was suspected at first
-    own = {"created", "timings", "command", "ledger_digest"}
+    own = {"created", "timings", "command", "ledger_digest", "page_digest"}
     of_side = {"requests", "read_from", "read_to", "snapshot_digest"}
     for report in (ours, theirs):
         for name in own:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import socket
 import sys
 from dataclasses import replace
@@ -65,6 +66,13 @@ def statement(case: Case) -> Any:
 def sha256(path: Path) -> str:
     """Digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rewrite(report: Path, content: Any) -> None:
+    """Write another ``report.json``, as an audit would have: the page beside it says which it is of."""
+    page, before = report.with_name("report.html"), sha256(report)
+    report.write_text(json.dumps(content))
+    page.write_text(page.read_text(encoding="utf-8").replace(before, sha256(report)), encoding="utf-8")
 
 
 def test_what_is_signed_is_what_the_specifications_say(green: Case, tmp_path: Path, capsys: Said) -> None:
@@ -268,7 +276,7 @@ def test_snapshots_that_are_not_of_the_report(green: Case, red: Case, tmp_path: 
     content = json.loads(report.read_bytes())
     content["sides"]["source"]["snapshot_path"] = str(tmp_path / "gone")
     content["sides"]["target"]["snapshot_path"] = None
-    report.write_text(json.dumps(content))
+    rewrite(report, content)
     capsys.readouterr()
     assert main(arguments[:5]) == 0
     said = capsys.readouterr().out
@@ -285,7 +293,7 @@ def test_the_waivers_of_the_report_are_signed_too(green: Case, tmp_path: Path, c
     assert main(green.attest(private)) == 0
     assert "is about no waivers" in refused(green.verify(public, "--waivers", str(waivers)), capsys)
     report = green.reports / "report.json"
-    report.write_text(json.dumps({**json.loads(report.read_bytes()), "waivers_digest": sha256(waivers)}))
+    rewrite(report, {**json.loads(report.read_bytes()), "waivers_digest": sha256(waivers)})
     green.envelope.unlink()
     assert main(green.attest(private)) == 0
     capsys.readouterr()
@@ -352,3 +360,33 @@ def test_the_page_of_another_audit_is_not_signed(
     monkeypatch.setattr("mlflow_parity.signing.command.check_page", lambda path, *_: sha256(path))
     assert main(red.attest(private)) == 0
     assert "is not the page of the report.json beside it" in refused(red.verify(public), capsys)
+
+
+def test_page_and_json_that_differ_in_anything_are_not_signed(green: Case, tmp_path: Path, capsys: Said) -> None:
+    """People read the page: its figures, and what was audited, would be others than those that programs read."""
+    private, public = keys(tmp_path)
+    page, report = green.reports / "report.html", green.reports / "report.json"
+    whole, told = page.read_text(encoding="utf-8"), report.read_text(encoding="utf-8")
+    content = json.loads(told)
+    figure = f"{content['verified']} of {content['objects']}"
+    assert figure in whole
+    assert whole.count(sha256(report)) == 1
+    without = re.sub("<dt>SHA-256 of report.json</dt><dd>[0-9a-f]+</dd>", "", whole)
+    bare = json.dumps({name: value for name, value in content.items() if name != "page_digest"})
+    for html, text, altered in (
+        (whole.replace(figure, "999 of 999"), told, "report.html"),
+        (whole, json.dumps({**content, "scope": {**content["scope"], "partial": True}}), "report.json"),
+        (whole, bare, "report.json"),
+        (without, told, "report.json"),
+    ):
+        assert (html, text) != (whole, told)
+        page.write_text(html, encoding="utf-8")
+        report.write_text(text, encoding="utf-8")
+        said = refused(green.attest(private), capsys)
+        assert f"is not the page of the report.json beside it: {altered} was altered after both were written" in said
+        assert not green.envelope.exists()
+    # as they were written before either held the other's digest
+    page.write_text(without, encoding="utf-8")
+    report.write_text(bare, encoding="utf-8")
+    assert main(green.attest(private)) == 0
+    assert main(green.verify(public)) == 0

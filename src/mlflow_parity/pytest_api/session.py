@@ -385,7 +385,7 @@ class Main(Shared):
             problem = error if isinstance(error, ParityError) else no_space(error) or error
             exit_status = exit_status or int(pytest.ExitCode.USAGE_ERROR)
             report = build_report(self, audit, result, exit_status, f"no report could be written: {problem}")
-        self.report = report
+        self.report = replace(report, page_digest=reports.page_digest if self.written else "")
         return exit_status
 
     def close(self) -> None:

@@ -188,6 +188,8 @@ class Report:
     timings: Mapping[str, float] = field(default_factory=dict)
     ledger_digest: str = ""
     """SHA-256 (hex) of the ``ledger.parquet`` from which all figures are counted; empty: there is none."""
+    page_digest: str = ""
+    """SHA-256 (hex) of ``report.html`` without what it states of ``report.json``; empty: that page states nothing."""
     subset: Mapping[str, Any] | None = None
     """What says of one part of several which it is, and what all of them must hold; ``None``: it is the whole."""
     earlier: str | None = None

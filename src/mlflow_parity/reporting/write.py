@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -51,16 +52,32 @@ def write_reports(
 ) -> dict[str, Path]:
     """Write ``report.json``, ``report.html`` and a copy of ``ledger`` to ``directory``; return their paths by name.
 
-    All of them or, when the disk is full, none. Every text passes ``redact`` before it is rendered: afterwards a secret
-    may be escaped, cut or wrapped, and could no longer be recognised.
+    All of them or, when the disk is full, none. JSON and page hold the digest of each other. Every text passes
+    ``redact`` before it is rendered: afterwards a secret may be escaped, cut or wrapped, and could no longer be
+    recognised.
 
     Raises:
         NoSpace: there is no room for them.
         UsageProblem: one line saying why the directory cannot be used.
     """
+    return _written(report, directory, redact, ledger, curves)[0]
+
+
+def _written(
+    report: Report,
+    directory: str | os.PathLike[str],
+    redact: Callable[[str], str],
+    ledger: Path | None,
+    curves: Mapping[Key, Curves] | None,
+) -> tuple[dict[str, Path], str]:
+    """Write what :func:`write_reports` does; return the digest of the page too."""
     clean = report.redacted(redact)
     page = html_report.render(clean, experiment_ids(ledger) if clean.findings else None, curves)
-    documents = {JSON_NAME: json_report.render(clean), HTML_NAME: page}
+    # a page without a verdict cannot be signed
+    digest = "" if clean.verdict == "none" else _sha256(page)
+    told = json_report.render(replace(clean, page_digest=digest))
+    page = page.replace(html_report.stated(html_report.NOT_KNOWN_YET), html_report.stated(_sha256(told)))
+    documents = {JSON_NAME: told, HTML_NAME: page}
     path = prepare_directory(directory)
     names = [*documents, *([LEDGER_NAME] if ledger is not None else [])]
     try:
@@ -72,7 +89,11 @@ def write_reports(
                     shutil.copyfileobj(whole, copy, 1 << 20)
     except OSError as error:
         raise _unusable(path, error) from error
-    return {name: path / name for name in names}
+    return {name: path / name for name in names}, digest
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def _unusable(path: Path, error: Exception) -> ParityError:
@@ -108,6 +129,8 @@ class ReportFolder:
             drop_dead(self.path.glob(f".{name}.*.tmp"))
         self.earlier = self._set_aside()
         """Name of the folder with the report that stood here last, if one did."""
+        self.page_digest = ""
+        """That of the page which was written last."""
         self._mark: tuple[int, int] | None = None
         self.begin(unfinished, redact)
 
@@ -189,7 +212,8 @@ class ReportFolder:
         if self.lost:
             stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
             self.path = _new_folder(self.path, f"{EARLIER}{stamp}")
-        written = write_reports(replace(report, earlier=self.earlier), self.path, self._redact, ledger, curves)
+        report = replace(report, earlier=self.earlier)
+        written, self.page_digest = _written(report, self.path, self._redact, ledger, curves)
         # it may be written once more
         self._mark = _mark(self.path)
         return written

@@ -14,6 +14,7 @@ from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.kept.earlier import contradiction
 from mlflow_parity.reporting.kept.evidence import Evidence, evidence_of
 from mlflow_parity.reporting.kept.waiver_drafts import read_report
+from mlflow_parity.reporting.page.html_report import JSON_FACT, NOT_KNOWN_YET, stated
 from mlflow_parity.reporting.report import SIDES
 from mlflow_parity.reporting.write import HTML_NAME, JSON_NAME
 from mlflow_parity.signing.envelope import opened
@@ -68,8 +69,11 @@ def read_audit(path: Path, what: str) -> Audited:
     return Audited(report, evidence)
 
 
-def check_page(path: Path, audited: Audited, what: str) -> str:
+def check_page(path: Path, audited: Audited, digest: str, what: str) -> str:
     """Check that a page is that of a report: it says the same verdict, time and ledger; return its SHA-256.
+
+    ``digest`` is the SHA-256 of that report: each of both holds the digest of the other, and a report that was made
+    before they did holds none.
 
     Raises:
         UsageProblem: it is the page of another audit, or cannot be read.
@@ -89,6 +93,18 @@ def check_page(path: Path, audited: Audited, what: str) -> str:
                 f"{what}: {path} is not the page of the {JSON_NAME} beside it: {name} is not the same in both; give "
                 "all files of one audit, or audit again"
             )
+    own, blank = (stated(one).encode() for one in (digest, NOT_KNOWN_YET))
+    held = report.get("page_digest", "")
+    if f"<dt>{JSON_FACT}</dt>".encode() in content or held:
+        for right, which in (
+            (content.count(own) == 1, JSON_NAME),
+            (hashlib.sha256(content.replace(own, blank)).hexdigest() == held, HTML_NAME),
+        ):
+            if not right:
+                raise UsageProblem(
+                    f"{what}: {path} is not the page of the {JSON_NAME} beside it: {which} was altered after both were "
+                    "written; give the files as they were, or audit again"
+                )
     return hashlib.sha256(content).hexdigest()
 
 
@@ -165,7 +181,7 @@ def check(
             raise UsageProblem(f"{what}: {envelope} is not about {name}, so nothing ties that to it; attest again")
         _same(path, said.subjects[name], where)
     audited = read_audit(report, where)
-    check_page(report.with_name(HTML_NAME), audited, where)
+    check_page(report.with_name(HTML_NAME), audited, said.subjects[JSON_NAME], where)
     if said.result != outcome(audited.evidence):
         raise UsageProblem(
             f"{what}: {envelope} says {said.result}, and its report is {audited.evidence.verdict}; attest again"

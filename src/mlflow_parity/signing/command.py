@@ -76,7 +76,7 @@ def _attest(args: argparse.Namespace) -> int:
             f"--report-dir: {report} was judged by another contract than this version's: attest with the mlflow-parity "
             f"that audited ({evidence.tool_version}), or audit again"
         )
-    page = check_page(folder / HTML_NAME, audited, "--report-dir")
+    page = check_page(folder / HTML_NAME, audited, before, "--report-dir")
     if os.path.lexists(output):
         raise UsageProblem(f"-o: {output} exists and is never overwritten; pass a different name")
     snapshots, notes = _snapshots(args, audited)

@@ -55,8 +55,19 @@ MEANINGS: Mapping[State, str] = {
 }
 
 
+#: What a page says of the SHA-256 of the ``report.json`` beside it, and what stands there before that is known.
+JSON_FACT, NOT_KNOWN_YET = "SHA-256 of report.json", "0" * 64
+
+
+def stated(digest: str) -> str:
+    """Return how a page says which ``report.json`` it is of; no data of a server or user can look so."""
+    return f"<dt>{JSON_FACT}</dt><dd>{digest}</dd>"
+
+
 def render(report: Report, experiments: Ids | None = None, curves: Mapping[Key, Curves] | None = None) -> str:
     """Return ``report`` (already redacted) as an HTML document of less than 10 MB that is valid UTF-8.
+
+    Which ``report.json`` it is of, :data:`NOT_KNOWN_YET` says: whoever writes both puts the digest there.
 
     ``experiments`` are the ids of the experiments by name, as the ledger has them: pages of traces and logged models
     are below those of their experiments; ``curves`` are drawn beside the findings that they are of.
@@ -199,6 +210,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Digest of the contract", report.contract_digest or "–"),
         ("Digest of the waivers", report.waivers_digest or "–"),
         ("SHA-256 of ledger.parquet", report.ledger_digest or "–"),
+        (JSON_FACT, NOT_KNOWN_YET),
         ("Paired by", paired or "–"),
         ("Files", counted_by(report.evidence) or "–"),
         ("Explained by deepdiff", f"{report.explained:,}"),
