@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,21 @@ def _one_line(done: AuditRun, *words: str) -> None:
     assert len(lines) == 1, done.output
     assert all(word in lines[0] for word in words), lines[0]
     assert not re.search("Traceback", done.output)
+
+
+def test_a_waiver_that_has_expired_since_excuses_nothing(parts: list[AuditRun], tmp_path: Path) -> None:
+    """Parts of a day on which it held, joined later: the report is of the day on which it is signed."""
+    told = {"object": "*", "facet": "tags", "key": "team", "state": "any", "values": "any value", "reason": "moved"}
+    told |= {"owner": "me", "status": "not looked at", "covered": "0"}
+    for expires, verdict in ((date.today(), "green"), (date.today() - timedelta(days=1), "red")):
+        folders = copied(parts, tmp_path / verdict)
+        for folder in folders:
+            _altered(folder, _of_other("waivers", [{**told, "expires": expires.isoformat()}]))
+        joined = merge(tmp_path / verdict, folders)
+        assert joined.status == int(verdict == "red"), joined.output
+        assert joined.report["verdict"] == verdict
+    assert [one["status"] for one in joined.report["waivers"]] == ["expired"]
+    assert joined.report["reasons"] == [f"the waiver * / tags expired on {expires}: renew or remove it"]
 
 
 def test_more_parts_than_objects(servers: tuple[Server, Server], tmp_path: Path) -> None:

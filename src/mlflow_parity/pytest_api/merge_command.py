@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,8 @@ def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list
     if any(one != told[0] for one in told):
         raise UsageProblem(f"{WHAT}: the parts name other waivers, although the file is the same; audit them again")
     unused = [{one["waiver"]: one["other_values"] for one in part.told["unused_waivers"]} for part in parts]
+    # the verdict is of today: a waiver that has expired since a part was audited excuses nothing any more
+    today = date.today().isoformat()
     found, reasons = [], []
     for number, same in enumerate(zip(*lists, strict=True)):
         states = {one["status"] for one in same}
@@ -253,11 +256,12 @@ def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list
         covered = max(counts, default=0) if same[0]["facet"] in SCOPE_FACETS else sum(counts)
         # as an audit of the whole: of other values in one part, or looked at in all and matching nothing
         gone = any(part.get(number) for part in unused) or all(number in part for part in unused)
-        status = "expired" if "expired" in states else "used" if covered else "unused" if gone else "not looked at"
+        expired = "expired" in states or same[0].get("expires", "") < today
+        status = "expired" if expired else "used" if covered else "unused" if gone else "not looked at"
         found.append({**same[0], "status": status, "covered": str(covered)})
         name = f"{same[0]['object']} / {same[0]['facet']}"
         if status == "expired":
-            reasons.append(f"the waiver {name} expired on {same[0]['expires']}: renew or remove it")
+            reasons.append(f"the waiver {name} expired on {same[0].get('expires')}: renew or remove it")
         elif status == "unused":
             reasons.append(
                 f"the waiver {name} matches nothing any more, or is of other values: remove or draft it again"
