@@ -398,6 +398,25 @@ def test_the_report_ends_as_pytest_does(
     assert 'value="green"' not in xml.read_text()
 
 
+def test_a_fixture_that_is_asked_for_too_late(servers: tuple[Server, Server], project: Path) -> None:
+    """One line says how to name it, instead of a traceback of ours; and the report does not blame the collection."""
+    (project / "test_release_rules.py").write_text(
+        "import pytest, unittest\n"
+        "def test_late(request):\n    request.getfixturevalue('parity_audit')\n"
+        "class Case(unittest.TestCase):\n"
+        "    @pytest.fixture(autouse=True)\n    def mine(self, parity_audit): pass\n"
+        "    def test_mine(self): pass\n"
+    )
+    run = run_own(project, servers)
+    assert run.status == 1, run.output
+    assert run.output.count("\nthe fixtures parity_… must be known when pytest collects: name them among the") == 2
+    assert "AttributeError" not in run.output
+    why = "no verdict: tests failed, and no check was selected; select one (-k, -m, paths)"
+    assert run.report["reasons"] == [why]
+    (project / "test_release_rules.py").write_text("import nothing_of_that_name\n")
+    assert run_own(project, servers).report["reasons"] == ["no verdict: a check could not be collected"]
+
+
 @pytest.mark.parametrize("option", ["--setup-only", "--setup-plan"])
 def test_what_calls_no_test_is_refused(option: str, servers: tuple[Server, Server], project: Path) -> None:
     """pytest makes the fixtures, or says which, and ends with 0: no check is judged."""

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 SHARED: pytest.StashKey[Shared] = pytest.StashKey()
 _OWN: pytest.StashKey[OwnChecks] = pytest.StashKey()
 _ROWS: pytest.StashKey[OwnRows] = pytest.StashKey()
+#: Said of a test that asks for our fixtures when it is too late to run it for what it is about.
+_UNNAMED = (
+    "the fixtures parity_… must be known when pytest collects: name them among the arguments of the test function, and "
+    "ask for none by request.getfixturevalue; a unittest.TestCase cannot have them (make it a plain class)"
+)
 
 
 @pytest.fixture
@@ -24,6 +29,7 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
     """One experiment after the audit: its part of the ledger, for one check to judge."""
     from mlflow_parity.pytest_api.checking import STATES, load
 
+    _check_named(request)
     shared = request.config.stash[SHARED]
     return load(shared.folder / STATES, request.param, request.function, shared.message, shared.selected)
 
@@ -31,8 +37,14 @@ def parity_audited(request: pytest.FixtureRequest) -> Audited:
 @pytest.fixture
 def parity_scope(request: pytest.FixtureRequest) -> Item | None:
     """The experiment that an own check is about (``None``: all in scope); the fixtures below ask for it."""
+    _check_named(request)
     item: Item | None = request.param
     return item
+
+
+def _check_named(request: pytest.FixtureRequest) -> None:
+    if not hasattr(request, "param"):
+        pytest.fail(_UNNAMED, pytrace=False)
 
 
 def _own(request: pytest.FixtureRequest) -> OwnChecks:

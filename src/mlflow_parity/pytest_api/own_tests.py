@@ -22,8 +22,14 @@ class OwnTests:
         self._redact = redact
         self.wanted: set[str] = set()
         """Node ids of those that were collected."""
+        self.uncollected = False
+        """Whether a file could not be collected."""
         self._judged: set[str] = set()
         self._failed: set[str] = set()
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected."""
+        self.uncollected |= report.failed
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a test that has run, or says itself that it does not: one that only another plugin ended has not.

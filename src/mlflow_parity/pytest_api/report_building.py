@@ -55,10 +55,17 @@ TITLES: dict[Family, str] = {
 }
 
 #: Why there is no verdict, by pytest's exit status.
-STOPPED = {
+_STOPPED = {
     int(pytest.ExitCode.TESTS_FAILED): "a check could not be collected",
     int(pytest.ExitCode.INTERRUPTED): "pytest was interrupted before the audit was done",
 }
+
+
+def stopped(exit_status: int, nothing_ran: str, tests: OwnTests) -> str:
+    """Return why there is no verdict of a run that did not end well; ``nothing_ran`` is said where all tests ran."""
+    if exit_status == pytest.ExitCode.TESTS_FAILED and not tests.uncollected:
+        return f"tests failed, and {nothing_ran}"
+    return _STOPPED.get(exit_status, "pytest stopped before the audit")
 
 
 class Run(Protocol):

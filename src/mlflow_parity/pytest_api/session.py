@@ -38,13 +38,13 @@ from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.own_tests import OwnTests
 from mlflow_parity.pytest_api.report_building import (
-    STOPPED,
     TITLES,
     build_report,
     drawn_histories,
     not_green_checks,
     on_neither_side,
     shared_by_differing_runs,
+    stopped,
 )
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.stated.checksums import with_crc64nvme
@@ -353,7 +353,7 @@ class Main(Shared):
                 exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED)
                 self.ends(self.nothing_ran, exit_status)
             elif not self.no_verdict:
-                self.ends(STOPPED.get(exit_status, "pytest stopped before the audit"), exit_status)
+                self.ends(stopped(exit_status, self.nothing_ran, self.tests), exit_status)
             return exit_status
         lost = self._take_in_own_rows(self.audit, self.result)
         recheck, against = self.settings.recheck, self.tests.against
