@@ -74,5 +74,8 @@ def _options(settings: Settings, renames: Renames | None, checksums: str) -> dic
         "--parity-usable": str(settings.usable).lower(),
         "--parity-two-servers": str(settings.two_servers).lower(),
         "--parity-rename": renames.digest if renames else "",
+        # what is read of it, and told of the whole; under which address is no matter, as each part knows it for its own
+        "--source-db": str(settings.source_db is not None).lower(),
+        "--target-db": str(settings.target_db is not None).lower(),
         "--parity-max-findings": str(settings.max_findings),
     }
