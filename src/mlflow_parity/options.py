@@ -348,6 +348,8 @@ def _check_folders(settings: Settings) -> None:
         if settings.known_hashes:
             raise UsageProblem("--parity-known-hashes: they are kept in --parity-snapshot-dir; add that")
         return
+    if not settings.snapshot_dir:
+        raise UsageProblem("--parity-snapshot-dir: '' is no folder: pass one, or leave the option out")
     pairs = (("source", settings.source, settings.target), ("target", settings.target, settings.source))
     kept = given_path(settings.snapshot_dir, "--parity-snapshot-dir", "pass a different folder").resolve()
     for side, location, other in pairs:

@@ -280,6 +280,7 @@ def test_bad_options_are_one_line(parts: list[AuditRun], servers: tuple[Server, 
     done = merge(tmp_path, folders, "--to", str(folders[0]))
     assert done.status == 4
     assert "is the folder of one of the parts" in done.output
+    _refused(merge(tmp_path / "no", [part.reports for part in parts], "--to", "/proc/x"), "--to: cannot write reports")
     assert (folders[0] / "ledger.parquet").exists()
     for text in ("0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3", "", " ", "1/1001", "１/２"):
         _one_line(

@@ -224,6 +224,12 @@ def test_a_folder_that_may_not_be_entered_is_one_line(
         resolve({**BASE, name: text.format(folder=tmp_path / "folder")}, {})
 
 
+def test_an_empty_folder_of_snapshots_is_refused() -> None:
+    """A variable of a script that is not set: the snapshots would lie in whatever folder it runs in."""
+    with pytest.raises(UsageProblem, match=r"^--parity-snapshot-dir: '' is no folder: pass one, or leave the option"):
+        resolve({**BASE, "snapshot-dir": ""}, {})
+
+
 # --- locations
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -164,12 +165,15 @@ def test_what_cannot_be_told_is_no_pass(kept: Path, tmp_path: Path, capsys: pyte
     assert "The newest has no verdict: no verdict: did not finish" in text
 
 
-def test_a_narrower_audit_is_marked(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("name", "value"), [("experiments", ["some"]), ("evidence", "weak")])
+def test_a_narrower_audit_is_marked(
+    name: str, value: Any, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A difference that it did not look for counts as gone, but is not fixed: the table says so."""
     folder = tmp_path / "kept"
     shutil.copytree(kept, folder)
     report = json.loads((folder / "report.json").read_text())
-    report["scope"]["experiments"] = ["some"]
+    report["scope"][name] = value
     (folder / "report.json").write_text(json.dumps(report))
     assert "of another scope than the one before" in _told(capsys, str(folder))[1]
     assert "of another scope" not in _told(capsys, str(kept))[1]

@@ -123,6 +123,9 @@ def test_red_without_a_red_row_says_what_to_do() -> None:
     lines = summary_lines(made)
     assert f"· compared {made.objects} of {made.objects} · 0 failed" in " ".join(lines)
     assert lines[-1].startswith("  next: see to what is said above, repeat")
+    joined = summary_lines(replace(made, command=("mlflow-parity", "merge", "a", "b")))[-1]
+    # joined once more, the parts say what they said
+    assert joined.endswith("see to what is said above, audit the parts again, then: mlflow-parity merge a b")
     unread = replace(made, coverage=(*coverage, CoverageRow("churn", "run params", cell(unverified=1))))
     assert summary_lines(unread)[-1] == "  next: repeat the audit: no difference was found, but not all could be read"
 

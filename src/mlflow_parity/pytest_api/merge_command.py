@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.kept import joining
 from mlflow_parity.reporting.kept.part_report import WHAT, Part, folder_of, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.report import OF_TESTS, SIDES, CoverageRow, Report, Scope, SideReport, unfinished
+from mlflow_parity.reporting.report import JOINING, OF_TESTS, SIDES, CoverageRow, Report, Scope, SideReport, unfinished
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.reporting.write import ReportFolder
 
@@ -66,8 +67,9 @@ def main(args: argparse.Namespace) -> int:
     to = given_path(args.to, "--to", "give another directory", home=False)
     if any(_same(folder, to) for folder in folders):
         raise UsageProblem(f"--to: {args.to} is the folder of one of the parts; give another one")
-    command = ("mlflow-parity", "merge", *args.parts, *_given(args))
-    reports = ReportFolder(args.to, unfinished(__version__, iso(time.time()), command=command), redact)
+    command = (*JOINING, *args.parts, *_given(args))
+    with _by_our_name():
+        reports = ReportFolder(args.to, unfinished(__version__, iso(time.time()), command=command), redact)
     try:
         parts = sorted((load_part(one) for one in args.parts), key=lambda part: part.subset.part)
         joining.check(parts, hours, __version__)
@@ -78,7 +80,8 @@ def main(args: argparse.Namespace) -> int:
                 for row in joining.rows(parts, joined):
                     writer.add(row)
             report = joined_report(parts, joined, file_sha256(ledger), command)
-            written = reports.finish(report, ledger)
+            with _by_our_name():
+                written = reports.finish(report, ledger)
     except ParityError as error:
         reports.ends(redact(str(error)), error.exit_status)
         raise
@@ -92,6 +95,15 @@ def main(args: argparse.Namespace) -> int:
     if reports.problem:
         print(reports.problem, file=sys.stderr)
     return int(report.exit_status or 0)
+
+
+@contextmanager
+def _by_our_name() -> Iterator[None]:
+    """Say of the folder of the reports what its option is called here."""
+    try:
+        yield
+    except UsageProblem as error:
+        raise UsageProblem(str(error).replace("--parity-report-dir: ", "--to: ", 1)) from None
 
 
 def _hours(text: str) -> float:

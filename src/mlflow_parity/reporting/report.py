@@ -21,6 +21,8 @@ FAILED, NOT_RUN = "failed test: ", "own check that did not run to its end: "
 OF_TESTS = (FAILED, NOT_RUN)
 #: How a recheck begins what the report before says against it, and no recheck can take back.
 STILL_OPEN = "not run again: "
+#: How the command begins that joins parts.
+JOINING = ("mlflow-parity", "merge")
 #: The location of a side of which nothing is known.
 NOT_KNOWN = "(not known)"
 #: ``none``: the audit is under way, or did not finish.

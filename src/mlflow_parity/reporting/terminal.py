@@ -13,7 +13,7 @@ from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table,
 from mlflow_parity.core.verdict import SEVERITY, Cell, State, follows
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.check_message import inside
-from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order
+from mlflow_parity.reporting.report import JOINING, SIDES, Report, SideReport, experiment_order
 
 #: Most lines of the summary, and of its last part.
 SUMMARY_LINES, LAST_LINES = 25, 10
@@ -256,7 +256,9 @@ def _next_step(report: Report, columns: int) -> list[str]:
         return ["  next: repeat the audit: no difference was found, but not all could be read"]
     # no row is red: waivers, the self-test or tests are
     what = "open report.html, fix the target" if report.failed else "see to what is said above"
-    step = f"  next: {what}, repeat"
+    # what is joined once more is what it was, until the parts are audited again
+    again = "audit the parts again, then" if report.command[:2] == JOINING else "repeat"
+    step = f"  next: {what}, {again}"
     command = visible(shlex.join(report.command))
     # half a command repeats nothing; the whole one stands in the report
     if command and width(f"{step}: {command}") <= columns:

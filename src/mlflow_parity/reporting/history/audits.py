@@ -32,7 +32,7 @@ MOST = 2_000_000
 #: Rows that are named.
 _NAMED = 20
 #: What of a report's scope decides what was looked at.
-_SCOPE = ("experiments", "excluded", "models", "include_deleted", "depth", "profile", "checks")
+_SCOPE = ("experiments", "excluded", "models", "include_deleted", "depth", "evidence", "profile", "checks")
 
 
 @dataclass(slots=True)
