@@ -223,6 +223,8 @@ def test_no_secret_passes_the_scheduler(servers: tuple[Server, Server], sagemake
         printed = processes.log() + done.output + (done.reports / "report.json").read_text()
     assert done.status == 1, done.output
     assert done.rows() == whole.rows()
+    answered = [{name: one["s3_endpoint"] for name, one in run.report["sides"].items()} for run in (done, whole)]
+    assert answered[0] == answered[1] != {"source": "", "target": ""}
     # what passes can be read, and no secret is in it
     assert b"churn" in told
     keys = app.credentials

@@ -9,19 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mlflow_parity.audit.looking.second_look import Change
 from mlflow_parity.audit.recording import Judged
-from mlflow_parity.audit.result import Silent
+from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.shards.gathering import Gathered
 from mlflow_parity.audit.shards.part import LAST, UNCOUNTED, PartReader, PartWriter, Shard, Sums
+from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.redaction import MASK, Redactor
 from mlflow_parity.core.subset import Subset, Tally
 from mlflow_parity.core.verdict import Finding, Row, State
+from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.reading.transport.answering import each_of
 
 SHARD = Shard("7", "churn – Übung")
 SOURCE: Any = type("Source", (), {"experiment_id": SHARD.experiment_id, "name": SHARD.label})
@@ -144,6 +148,7 @@ ALTERED: dict[str, Callable[[list[Any]], list[Any]]] = {
     "counts below nothing": _set((-1, "counts", "source", "points"), -1),
     "places that are none": _set((-1, "places"), {"source": {"refused": "x"}}),
     "buckets that are none": _set((-1, "etags"), {"source": {"wrong": [1], "rested": []}}),
+    "an S3 that is none": _set((-1, "answered"), {"source": {"endpoint": [], "s3_endpoint": [7], "unproved": []}}),
     "waivers that are none": _set((-1, "waivers"), {"covered": {"x": 1}}),
     "rows that it does not have": _set((-1, "rows"), 41),
 }
@@ -244,6 +249,34 @@ def test_rows_come_in_the_order_of_one_audit(tmp_path: Path) -> None:
         parts[shard] = tmp_path / str(number)
     gathered = _do(Files(lambda shard, _: [parts[shard]]), list(parts))
     assert list(gathered.rows(SOURCE, {})) == [*rows(), late, lists]
+
+
+NONE: dict[str, dict[int, int]] = {"covered": {}, "unread": {}, "other_values": {}}
+
+
+def test_who_answered_the_workers(tmp_path: Path) -> None:
+    """They read files with their own variables: the report names that S3, and two of them are no verdict."""
+    parts = {}
+    for number, s3 in enumerate(("http://one:9000", "http://one:9000", "")):
+        told = {"source": {"endpoint": [""], "s3_endpoint": [s3], "unproved": ["S3"] if number else []}}
+        parts[number] = written(tmp_path / str(number), rows(), answered=told, waivers=NONE)
+    none: Any = {"source": SimpleNamespace(reader=None), "target": SimpleNamespace(reader=None)}
+    for which, both in (((0, 1), ""), ((0, 2), "http://one:9000 and its own")):
+        shards = [SHARD, replace(SHARD, experiment_id="8")]
+        gathered = Gathered(Files(lambda *_: []), clean)
+        for shard, number in zip(shards, which, strict=True):
+            reader = PartReader(parts[number], SHARD, clean)
+            list(reader.rows())
+            gathered._parts[shard.experiment_id] = [reader]
+        result = Result(Selection((), ()))
+        if both:
+            with pytest.raises(UsageProblem, match=f"workers read the source from two S3s .{both}."):
+                gathered.finish(result, WaiverBook(()), none)
+            continue
+        gathered.finish(result, WaiverBook(()), none)
+        assert result.answered == {"source": {"endpoint": [""], "s3_endpoint": ["http://one:9000"], "unproved": ["S3"]}}
+    assert each_of("", ["http://one:9000"], "AWS") == "AWS and http://one:9000"
+    assert each_of("http://one:9000", ["http://one:9000"], "AWS") == "http://one:9000"
 
 
 def test_what_the_lists_name_has_a_row(tmp_path: Path) -> None:

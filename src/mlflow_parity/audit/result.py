@@ -102,6 +102,8 @@ class Result:
     waivers_digest: str = ""
     share: Share | None = None
     """What of all objects was taken, where the audit is one part of several."""
+    answered: dict[SideName, dict[str, list[str]]] = field(default_factory=dict)
+    """Who answered the workers of a cluster in the place of a side: endpoints and unproved connections."""
     stopped: str = ""
     """That the audit ended early, in one line; empty: it did not."""
     unused: dict[int, bool] = field(default_factory=dict)

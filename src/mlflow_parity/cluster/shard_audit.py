@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.reading import Reader
+from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.reading.transport.slowing import Limiter
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.store import Snapshot
@@ -38,6 +40,12 @@ from mlflow_parity.snapshot.store import Snapshot
 KINDS_OF_SHARD = tuple(kind.name for kind in IN_EXPERIMENTS)
 #: What would be taken for read when the next shard of the same experiment is.
 _OF_RUNS: tuple[Part, ...] = ("metrics", "artifacts")
+
+
+def _answered(name: SideName, location: Location) -> dict[str, list[str]]:
+    """Return who answers here in the place of a side, as a part tells it."""
+    told = answering(location, name, os.environ)
+    return {"endpoint": [told.endpoint], "s3_endpoint": [told.s3_endpoint], "unproved": [*told.unproved]}
 
 
 class ListedSide(Side):
@@ -181,6 +189,7 @@ class ShardAudit(Audit):
                     counts=self._counts(source, pair),
                     places={name: reader.trusted.counted() for name, reader in self._readers()},
                     etags={name: reader.etags.held.counted() for name, reader in self._readers()},
+                    answered={name: _answered(name, self.sides[name].location) for name, _ in self._readers()},
                 )
             )
         finally:

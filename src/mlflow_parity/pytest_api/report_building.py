@@ -33,6 +33,7 @@ from mlflow_parity.pytest_api.own_tests import OwnTests
 from mlflow_parity.pytest_api.reasons import red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
+from mlflow_parity.reading.transport.answering import each_of
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
@@ -358,6 +359,14 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
             s3_endpoint=origin.s3_endpoint,
             tls_not_verified=origin.tls_not_verified,
             origin=origin.location,
+        )
+    if workers := result.answered.get(name):
+        # they read with the variables of their own machines, and this process with its own
+        told = replace(
+            told,
+            endpoint=each_of(told.endpoint, workers["endpoint"], "its own"),
+            s3_endpoint=each_of(told.s3_endpoint, workers["s3_endpoint"], "AWS"),
+            tls_not_verified=tuple(sorted({*told.tls_not_verified, *workers["unproved"]})),
         )
     return replace(
         told,

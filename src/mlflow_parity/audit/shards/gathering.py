@@ -11,7 +11,7 @@ from typing import Protocol
 from mlflow_parity.audit.recording import Judged
 from mlflow_parity.audit.result import Reading, Result
 from mlflow_parity.audit.scope import Selected
-from mlflow_parity.audit.shards.part import COUNTED, LAST, UNCOUNTED, PartReader, Shard
+from mlflow_parity.audit.shards.part import ANSWERED, COUNTED, LAST, UNCOUNTED, PartReader, Shard
 from mlflow_parity.audit.side import SIDES, Side, SideName
 from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.core.errors import UsageProblem
@@ -169,7 +169,7 @@ class Gathered:
         """Add to the result what was noticed beside the rows.
 
         Raises:
-            UsageProblem: a worker speaks of a waiver that is not there.
+            UsageProblem: a worker speaks of a waiver that is not there, or two read one side from two places.
         """
         for reader in (reader for readers in self._parts.values() for reader in readers):
             sums = reader.sums
@@ -182,6 +182,10 @@ class Gathered:
                 waivers.take_in(sums.waivers)
             except IndexError:
                 raise UsageProblem(f"what a worker gave of {reader.shard} is of other waivers; audit again") from None
+            for name, told in sums.answered.items():
+                known = result.answered.setdefault(name, {what: [] for what in ANSWERED})
+                for what, values in told.items():
+                    known[what] += [one for one in values if one not in known[what]]
             for name in SIDES:
                 result.counts[name].update({one: sums.counts[name][one] for one in COUNTED})
                 server = sides[name].reader
@@ -189,6 +193,23 @@ class Gathered:
                     server.trusted.take_in(sums.places[name])
                 if server is not None and name in sums.etags:
                     server.etags.held.take_in(sums.etags[name])
+        refuse_two(result)
+
+
+def refuse_two(result: Result) -> None:
+    """Refuse what came of workers to whom not the same server or S3 answered under one name.
+
+    Raises:
+        UsageProblem: it names both.
+    """
+    for name, told in result.answered.items():
+        for what, of in (("endpoint", "server"), ("s3_endpoint", "S3")):
+            if len(told[what]) > 1:
+                both = " and ".join(one or "its own" for one in told[what])
+                raise UsageProblem(
+                    f"the workers read the {name} from two {of}s ({both}); set the same variables on all of them, and "
+                    "audit again"
+                )
 
 
 def _runs(side: Side, experiment: Experiment | None) -> int:

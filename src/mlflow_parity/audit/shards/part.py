@@ -24,6 +24,8 @@ from mlflow_parity.core.verdict import Finding, Row, State
 
 #: What is counted of a side beside its lists, by the name that a result has for it.
 COUNTED = ("points", "files", "bytes", "requests")
+#: What is told of who answered a worker: endpoints in the place of others (empty: nothing is), unproved connections.
+ANSWERED = ("endpoint", "s3_endpoint", "unproved")
 #: Where rows stand that are of no object, such as that a list could not be read: after all others of their kind.
 LAST = 1 << 62
 #: And before them those of what was red at first, and was not there to be judged again.
@@ -65,6 +67,8 @@ class Sums:
     """Places outside of each server's own artifact root that were met."""
     etags: Mapping[SideName, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     """Buckets on whose ETags files rest, and those whose ETags were shown to be none."""
+    answered: Mapping[SideName, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    """Who answered this worker in the place of each live side, by the variables of its own environment."""
 
 
 class PartWriter:
@@ -267,6 +271,7 @@ def _sums(value: dict[str, Any]) -> Sums:
         counts={side: {name: _number(value["counts"][side][name]) for name in COUNTED} for side in SIDES},
         places=_of_sides(value["places"], ("refused", "used", "others")),
         etags=_of_sides(value["etags"], ("wrong", "rested")),
+        answered=_of_sides(value["answered"], ANSWERED),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
@@ -55,6 +55,12 @@ def answering(location: Location, side: SideName, environ: Mapping[str, str]) ->
         unproved.append("S3")
         variables.append(f"{prefix}MLFLOW_S3_IGNORE_TLS=true")
     return Answering(endpoint, s3, tuple(unproved), tuple(variables))
+
+
+def each_of(here: str, workers: Sequence[str], none: str) -> str:
+    """Return who answered this process and the workers; both where it was not the same (``none``: who else would)."""
+    every = dict.fromkeys((here, *workers))
+    return " and ".join(one or none for one in every) if len(every) > 1 else here
 
 
 def shared_credentials(source: Location, target: Location, environ: Mapping[str, str]) -> list[str]:
