@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -13,15 +14,19 @@ from typing import Any
 import pytest
 from support import certificates
 from support.audits import AuditRun, audit
+from support.contract_case import source as contract_source
 from support.looking import state
+from support.memory import run_audit
 from support.migrations import migrate_py
 from support.proxy import Fault, Proxy, proxying
 from support.seed import Seeder, pairs
 from support.servers import FreshServer, copy_database, emptied
 
+import mlflow_parity
 from mlflow_parity.audit.limits import held_by_both
 from mlflow_parity.cli import main
 from mlflow_parity.comparing.unpaired import is_default
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.standin.sagemaker import StandIn
@@ -205,6 +210,27 @@ def test_a_server_and_its_own_snapshot(own: Server, tmp_path: Path) -> None:
     line = f"a snapshot of {own.uri}, read {sides['source']['read_from']}"
     assert line in run.output
     assert f"snapshot directory of {own.uri}" in (run.reports / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_snapshot_and_a_copy_of_it_are_one(tmp_path: Path) -> None:
+    """Else the copy of a folder passes for the upgraded server: refused in both profiles, whatever is said of it.
+
+    The API refuses it as well. What is read once more of the same server is another snapshot, and is compared.
+    """
+    store = contract_source()
+    for _ in range(2):
+        # the second audit moves the first one's snapshots aside
+        run_audit(store, store, snapshots=tmp_path, profile="same-store")
+    shutil.copytree(tmp_path / "source", tmp_path / "copy")
+    both = str(tmp_path / "source"), str(tmp_path / "copy")
+    told = f"source and target are the same snapshot ({both[0]} and {both[1]}: one is a copy of the other)"
+    for number, options in enumerate([(), SAME, (*SAME, "--parity-two-servers"), (*SAME, "-n", "2")]):
+        assert_refused(audit(tmp_path / str(number), *both, *options), told)
+    with pytest.raises(UsageProblem, match=re.escape(told)):
+        mlflow_parity.audit(*both, profile="same-store", two_servers=True, report_dir=tmp_path / "api")
+    [aside] = tmp_path.glob("source-*")
+    again = audit(tmp_path / "again", str(aside), both[1], *SAME, "--parity-include-deleted")
+    assert again.status == 0, again.output
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mlflow_parity.audit.renames import RenamedReader, Renames
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, Location
 from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
@@ -52,3 +53,17 @@ def check_places(sides: Mapping[SideName, Side]) -> None:
     }
     if len(workspaces) == 1:
         refuse_one_place(*(sides[name].own_place for name in SIDES))
+
+
+def refuse_one_snapshot(sides: Mapping[SideName, Side]) -> None:
+    """Refuse two folders that are one snapshot and a copy of it, whatever the options say of their server.
+
+    Raises:
+        UsageProblem: it would be compared with itself.
+    """
+    source, target = (sides[name] for name in SIDES)
+    if not source.live and not target.live and source.snapshot.identity == target.snapshot.identity:
+        raise UsageProblem(
+            f"source and target are the same snapshot ({source.location.display} and {target.location.display}: one is "
+            "a copy of the other); comparing a server with itself proves nothing: give two different ones"
+        )

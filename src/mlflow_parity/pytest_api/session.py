@@ -18,7 +18,7 @@ import pytest
 
 from mlflow_parity.audit.databases import told_of_databases
 from mlflow_parity.audit.limits import WHY, held_by_both, held_by_its_snapshot
-from mlflow_parity.audit.opening import open_server
+from mlflow_parity.audit.opening import open_server, refuse_one_snapshot
 from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
@@ -144,6 +144,7 @@ class Main(Shared):
 
             self.cluster = judging_cluster(self.settings, self.folder, self.redactor)
         self.audit = Audit(self.settings, self.folder / "snapshots", open_side, self.redactor, cluster=self.cluster)
+        refuse_one_snapshot(self.audit.sides)
         self._items = self.audit.inventory()
         self.shared = self._shared(self.audit)
         self.notes += shared_credentials(self.settings.source, self.settings.target, os.environ)

@@ -174,6 +174,11 @@ class Snapshot:
         return snapshot
 
     @property
+    def identity(self) -> str:
+        """What it was given when it was begun, and no other one has; a copy of its folder has it, too."""
+        return self._identity
+
+    @property
     def is_finished(self) -> bool:
         """Whether the audit that wrote it came to its end."""
         return self._manifest["finished"] is not None
