@@ -17,6 +17,8 @@ from support.exported import export_from
 from support.importer import Migration
 from support.looking import between, look, text
 from support.proxy import Exchange, Fault, proxying, status
+from support.report_samples import report as sample
+from support.report_samples import side as side_sample
 from support.seed import Seeder, pairs
 from support.seed_objects import Objects, seed_objects
 from support.seed_traces import trace
@@ -27,11 +29,12 @@ from mlflow_parity.core.identity.keys import SOURCE_RUN_TAG
 from mlflow_parity.core.records import REPLACED_TAG
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, gather
+from mlflow_parity.migrating.repair.audit_findings import UNREAD, Damaged, Left, as_judged, gather
 from mlflow_parity.migrating.repair.repairing import ADOPTED, UNMOVABLE, repair
 from mlflow_parity.migrating.write import writing
 from mlflow_parity.migrating.write.objects.webhooks import PausedWebhooks
 from mlflow_parity.migrating.write.ordering import import_batch, import_rest
+from mlflow_parity.reporting.json_report import render
 from mlflow_parity.snapshot.incomplete import Unread
 from mlflow_parity.standin.servers import Server
 
@@ -658,3 +661,17 @@ def test_what_was_about_to_be_made_is_ours(tmp_path: Path) -> None:
         "killed": True, "refused": False, "strange": False, "late": True,
     }  # fmt: skip
     journal.close()
+
+
+def test_a_repair_looks_where_the_audit_has_looked(tmp_path: Path) -> None:
+    """What only the storage showed is looked for there again; with a database it cannot be, and nothing is written."""
+    path = tmp_path / "report.json"
+
+    def judged(**target: str) -> list[str]:
+        path.write_text(render(sample(sides={"source": side_sample(), "target": side_sample(**target)})))
+        return as_judged(path, include_deleted=True)
+
+    place = ["--parity-target-artifacts", "s3://bucket/x"]
+    assert judged(own_artifacts=place[1]) == [*judged(), *place]
+    with pytest.raises(UsageProblem, match=r"a database too \(--target-db mysql://h/d\).*without --target-db"):
+        judged(database="mysql://h/d")

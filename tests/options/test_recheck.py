@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.audits import AuditRun, audit
 from support.copied import copied_pair
+from support.report_samples import report as sample
+from support.report_samples import side as side_sample
 from support.seed import Seeder
-from support.servers import FreshServer, ServerPool
+from support.servers import FreshServer, ServerPool, copy_database
 
 from mlflow_parity.audit.settings import Recheck
+from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.kinds.schema.base import Family
+from mlflow_parity.options import OPTIONS, resolve
+from mlflow_parity.reporting.json_report import render
+from mlflow_parity.reporting.kept.earlier import load_recheck
 from mlflow_parity.standin.servers import Server
 
 
@@ -232,6 +240,68 @@ def test_looking_less_closely_is_no_mend(
     assert audit(tmp_path / "same", *uris, *recheck, *judged).findings() == first.findings()
     deeper = audit(tmp_path / "deeper", *uris, *recheck, "--parity-include-deleted", "--parity-depth", "full")
     assert deeper.status == 1, deeper.output
+
+
+@pytest.mark.parametrize(
+    ("beside", "given", "says"),
+    [
+        ({"target": {"database": "postgresql://h/d"}}, {}, "--target-db postgresql://h/d"),
+        (
+            {"source": {"database": "mysql://h/d"}, "target": {"database": "mysql://h/e"}},
+            {"target-db": "mysql://u:p@h/e"},
+            "--source-db mysql://h/d",
+        ),
+        ({"source": {"own_artifacts": "s3://bucket/a b"}}, {}, "--parity-source-artifacts 's3://bucket/a b'"),
+        ({"target": {"own_artifacts": "s3://bucket/x"}}, {"target-artifacts": "s3://bucket/x"}, ""),
+        ({"source": {"database": "mysql://h/d"}}, {"source-db": "mysql://u:p@h/d"}, ""),
+        # what a snapshot was read from is not read again
+        ({"source": {"kind": "snapshot", "database": "mysql://h/d", "own_artifacts": "s3://bucket/x"}}, {}, ""),
+        ({}, {"source-db": "mysql://u:p@h/d"}, ""),
+    ],
+)
+def test_what_was_read_beside_the_api_is_read_again(
+    tmp_path: Path, beside: dict[str, dict[str, str]], given: dict[str, str], says: str
+) -> None:
+    """Else a contradiction that only the database or the storage showed is green as soon as nobody looks there."""
+    ends = {"source": "http://a", "target": "http://b"}
+    values = {
+        "source-uri": ends["source"],
+        "target-uri": ends["target"],
+        **{option.name: option.default for option in OPTIONS if option.default},
+        "evidence": "sha256",
+        **given,
+    }
+    sides = {name: side_sample(location=uri, **beside.get(name, {})) for name, uri in ends.items()}
+    path = tmp_path / "report.json"
+    path.write_text(render(sample(sides=sides, not_green=("params[churn]",))))
+    settings = resolve(values, {})
+    if says:
+        with pytest.raises(UsageProblem, match=re.escape(f"add {says}") + "$"):
+            load_recheck(str(path), settings)
+    else:
+        assert load_recheck(str(path), settings).checks == {"params[churn]"}
+
+
+@pytest.mark.long
+def test_a_database_that_contradicts_its_server_stays_red(
+    servers: tuple[Server, Server], fresh_server: FreshServer, tmp_path: Path
+) -> None:
+    """The audit with a database that is not up to date is red; a recheck without it is refused, and one with it red."""
+    old = tmp_path / "old.db"
+    copy_database(servers[0].database_path, old)
+    with closing(sqlite3.connect(old)) as database, database:
+        database.execute("UPDATE params SET value = '9' WHERE rowid = (SELECT min(rowid) FROM params)")
+    uris, beside = (servers[0].uri, servers[1].uri), ("--source-db", f"sqlite:///{old}")
+    first = audit(tmp_path / "first", *uris, *beside)
+    assert first.status == 1, first.output
+    assert first.report["sides"]["source"]["database"] == f"sqlite:///{old}"
+    assert first.report["sides"]["target"]["database"] == ""
+    recheck = ("--parity-recheck", str(first.reports / "report.json"))
+    without = audit(tmp_path / "without", *uris, *recheck)
+    assert without.status == 4, without.output
+    assert f"add {' '.join(beside)}" in without.output
+    again = audit(tmp_path / "again", *uris, *recheck, *beside)
+    assert again.status == 1, again.output
 
 
 def test_a_report_of_other_servers(servers: tuple[Server, Server], red: AuditRun, tmp_path: Path) -> None:

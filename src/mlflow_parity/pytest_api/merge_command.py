@@ -246,6 +246,9 @@ def _side(parts: Sequence[Part], name: str) -> SideReport:
     first.update(read_from=min(one["read_from"] for one in told), read_to=max(one["read_to"] for one in told))
     deleted = first["deleted"]
     first["deleted"] = None if deleted is None else Deleted(**deleted)
+    for beside in ("database", "own_artifacts"):
+        # parts may be read without it; what one of them saw, a recheck is to see
+        first[beside] = next((one[beside] for one in told if one[beside]), first[beside])
     first["s3_endpoint"], _ = joining.s3_of(parts, name)
     first["tls_not_verified"] = tuple(_once(line for one in told for line in one["tls_not_verified"]))
     return SideReport(**first)

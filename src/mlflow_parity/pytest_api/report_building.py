@@ -388,6 +388,8 @@ def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:
         objects=dict(result.objects[name]),
         outside=result.outside.get(name, {}),
         deleted=result.deleted.get(name),
+        database=snapshot.origin.database,
+        own_artifacts=snapshot.origin.artifacts,
     )
 
 

@@ -97,6 +97,10 @@ class SideReport:
     """Connections on which nobody proved who he is: ``server``, ``S3``."""
     origin: str = ""
     """The server that a snapshot was read from, without credentials; empty: it was read itself."""
+    database: str | None = ""
+    """The database that was read beside the API, as printed; empty: none, ``None``: a snapshot does not say."""
+    own_artifacts: str = ""
+    """The place in which files were read instead of through the server's proxy; empty: none."""
 
     @property
     def snapshot_of(self) -> str:

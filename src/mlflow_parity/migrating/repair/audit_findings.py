@@ -14,7 +14,7 @@ from mlflow_parity.core.text import visible
 from mlflow_parity.core.verdict import Row, State, is_own
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.outcome import retry_command
-from mlflow_parity.reporting.kept.earlier import missing_options
+from mlflow_parity.reporting.kept.earlier import missing_options, ways_of
 from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.ledger import read_rows
 from mlflow_parity.snapshot import FILES_PART
@@ -182,6 +182,13 @@ def as_judged(report: Path, *, include_deleted: bool) -> list[str]:
         raise UsageProblem(f"--report: {report} was judged by the profile same-store; audit by export-import")
     if rest:
         raise UsageProblem(f"--report: {report} is of an audit that judged more; add --include-deleted")
+    for option, place in ways_of(judged).items():
+        if option.endswith("-db"):
+            raise UsageProblem(
+                f"--report: {report} is of an audit that read a database too ({option} {place}), and the audit after a "
+                f"repair reads none; audit without {option}, and give that report"
+            )
+        depth += [option, place]
     return depth
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from collections import Counter
 
 from mlflow_parity.core.verdict import State, is_own
 from mlflow_parity.reporting.ledger import count_states
-from mlflow_parity.reporting.report import OF_TESTS, STILL_OPEN
+from mlflow_parity.reporting.report import OF_TESTS, SIDES, STILL_OPEN
 
 
 def load_recheck(path: str, settings: Settings) -> Recheck:
@@ -45,6 +46,7 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
         include_deleted=settings.include_deleted,
         evidence=settings.evidence,
     )
+    wanted += missing_ways(report, settings)
     if wanted:
         raise UsageProblem(f"--parity-recheck: {path} is of an audit that judged otherwise; add {' '.join(wanted)}")
     checks = report.get("not_green")
@@ -98,6 +100,35 @@ def missing_options(
     if scope["include_deleted"] and not include_deleted:
         wanted += ["--parity-include-deleted"]
     return wanted
+
+
+def missing_ways(report: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Return the options without which less is read than the report's audit has read beside the servers' API.
+
+    What only a database, or the storage itself, told would be green again as soon as nobody looks there.
+    """
+    read: Mapping[str, object] = {
+        "--source-db": settings.source_db,
+        "--target-db": settings.target_db,
+        "--parity-source-artifacts": settings.source_artifacts,
+        "--parity-target-artifacts": settings.target_artifacts,
+    }
+    wanted = []
+    for option, place in ways_of(report).items():
+        if not read[option]:
+            wanted += [option, shlex.quote(place)]
+    return wanted
+
+
+def ways_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return by option what the audit of a report has read beside the servers' API; of a snapshot nothing is read."""
+    ways = {}
+    for side in SIDES:
+        told = report["sides"][side]
+        if told.get("kind") != "snapshot":
+            # a report of before this was written down says nothing of it
+            ways[f"--{side}-db"], ways[f"--parity-{side}-artifacts"] = told.get("database"), told.get("own_artifacts")
+    return {option: str(place) for option, place in ways.items() if place}
 
 
 #: From the weakest evidence to the strongest.
