@@ -74,11 +74,19 @@ def _guarded(endpoint_id: str, asking: Asking) -> list[Entry]:
     try:
         configs: list[Entry] = asking.one("gateway-guarded", {"endpoint_id": endpoint_id}).get("configs", [])
     except RequestRefused as error:
-        if error.status == 404:
-            # a version with endpoints and without guardrails; a later one that hides them has no list of them either
+        # a version with endpoints and without guardrails has no list of them either: else it is a front end's 404
+        if error.status == 404 and not _has_guardrails(asking):
             return []
         raise
     return configs
+
+
+def _has_guardrails(asking: Asking) -> bool:
+    try:
+        asking.every("gateway-guardrails", "guardrails", {})
+    except RequestRefused as error:
+        return error.status != 404
+    return True
 
 
 def _guardrail(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:

@@ -23,6 +23,8 @@ About = Literal[
 OF_NAMES = frozenset({"registered_model", "prompt", "model_version", "prompt_version", "stage", "alias"})
 #: Answers of a server that does not know such a search.
 _UNKNOWN = (400, 404, 405, 501)
+#: Every release has the search of runs, and the list of images.
+_EVERYWHERE = ("run", "image")
 _RUNS, _TRACES, _DATASETS, _MODELS, _VERSIONS, _SORTED = 1000, 500, 50, 10, 1000, 10
 
 
@@ -84,11 +86,13 @@ def ask(session: Session, redact: Callable[[str], str], place: str, question: Qu
         return _READERS[question.about](session, place, question)
     except RequestRefused as error:
         told = redact(str(error))
-        if question.about == "image":
-            unknown = False  # every release has the list
+        if is_absent(error):
+            unknown = question.about not in _EVERYWHERE
         else:
-            # names are asked for in the same words of every release: a refusal may say that there is no such model
-            unknown = is_absent(error) if question.about in OF_NAMES else error.status in _UNKNOWN
+            # names are asked for in the same words of every release: a refusal may say that there is no such model;
+            # one without MLflow's code is a front end's
+            same = question.about in OF_NAMES or question.about == "image"
+            unknown = not same and error.status in _UNKNOWN and bool(error.code)
         return Answer(unknown=told) if unknown else Answer(error=told)
     except ReadError as error:
         return Answer(error=redact(str(error)))

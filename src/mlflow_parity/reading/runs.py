@@ -39,7 +39,7 @@ from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import probe, server_info
-from mlflow_parity.reading.transport.kind_support import Support, is_absent, on_files
+from mlflow_parity.reading.transport.kind_support import Support, is_absent, is_gone, on_files
 from mlflow_parity.reading.transport.listing import each_once, made, pages
 from mlflow_parity.reading.transport.session import Session
 
@@ -220,7 +220,7 @@ class RunReader:
         try:
             answer = self.session.get(endpoints.RUN, {"run_id": run_id})
         except RequestRefused as error:
-            if (error.status, error.code) == (404, "RESOURCE_DOES_NOT_EXIST"):
+            if is_gone(error):
                 return None
             raise
         run = made(lambda found: records.run(found["run"]), answer)

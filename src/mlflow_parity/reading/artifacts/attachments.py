@@ -13,6 +13,7 @@ from mlflow_parity.core.scope import Evidence
 from mlflow_parity.reading.artifacts.stated.checksums import Hasher, Stated
 from mlflow_parity.reading.artifacts.stores import ProxyStore, Way, is_faithful
 from mlflow_parity.reading.transport import endpoints
+from mlflow_parity.reading.transport.kind_support import is_gone
 from mlflow_parity.reading.transport.session import Session
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class ServerAttachments:
                 size, digests = self._way(identity)(_hashed)
             except RequestRefused as error:
                 # named in a span, and lost (or never written): what is not there is compared as such
-                if error.status != 404:
+                if not is_gone(error):
                     yield Artifact(identity, None)
             except ReadError:
                 # asked for again by its way, which tells why

@@ -22,7 +22,7 @@ from mlflow_parity.reading.traces.spans import spans_of
 from mlflow_parity.reading.traces.trace_infos import trace_v2, trace_v3
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined
-from mlflow_parity.reading.transport.kind_support import is_absent
+from mlflow_parity.reading.transport.kind_support import is_absent, is_gone
 from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages
 from mlflow_parity.reading.transport.responses import parse
 from mlflow_parity.reading.transport.session import Session
@@ -39,6 +39,8 @@ _IN_DATABASE = ("TRACKING_STORE", _ARCHIVED)
 #: Seconds after a trace's end in which its spans may still be on their way.
 _SETTLED = 3600.0
 _FILE = "traces.json"
+#: What says that it is not there: MLflow's own code for it, and S3's.
+_NO_FILE = ("NOT_FOUND", "NoSuchKey")
 #: What stands beside the spans in a batch, where the info repeats the list's, and in a file.
 _BATCHED, _IN_FILE = claims("trace_info spans"), claims("spans request response")
 #: Tells spans by trace id, of those traces of which it knows them.
@@ -229,7 +231,7 @@ class TraceReader:
                 trace, made(lambda _: spans_of(entries, trace.entity_id), {}), unclaimed(found, _IN_FILE)
             )
         except ReadError as error:
-            missing = isinstance(error, RequestRefused) and error.status == 404
+            missing = isinstance(error, RequestRefused) and is_gone(error, *_NO_FILE)
             if isinstance(error, RequestRefused) and error.status in (401, 403) and store is None:
                 raise
             if missing and trace.facets["state"] == "IN_PROGRESS":

@@ -112,6 +112,14 @@ def is_absent(error: RequestRefused) -> bool:
     return error.status in (404, 405) and error.code in ABSENT_CODES
 
 
+def is_gone(error: RequestRefused, *also: str) -> bool:
+    """Whether MLflow itself says that what was asked for is not there: a front end's page with 404 says nothing of it.
+
+    ``also`` are codes beside MLflow's usual one.
+    """
+    return error.status == 404 and error.code in ("RESOURCE_DOES_NOT_EXIST", *also)
+
+
 #: What MLflow's file store says of such a name of a registered model; a database has no word against it.
 _ODD, _REFUSED = "%", "Registered model name cannot contain '%' character"
 #: Answers 500 are all that a file store has for these kinds; a plain reason stands in that of the datasets alone.

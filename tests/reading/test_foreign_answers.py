@@ -1,0 +1,117 @@
+"""Answers that are not MLflow's: a front end's 404 in front of a server that works is never "it is not there"."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from support.opened import everything, opened
+from support.proxy import Fault, Spoil, proxying, status
+from support.seed import Seeder
+from support.seed_later import seed_later
+from support.seed_traces import reference, trace
+from support.servers import FreshServer, server_of
+
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.reading.asking import Question
+from mlflow_parity.standin.servers import Server
+
+_PAGE = b"<html><title>404 Not Found</title><center>nginx</center></html>"
+_PAGES = [status(404, {"Content-Type": "text/html"}, _PAGE), status(404, body=b'{"detail": "Not Found"}')]
+
+
+@pytest.fixture(scope="module")
+def plain(module_server: FreshServer) -> tuple[Server, str]:
+    """A server with an experiment, a run and a trace that never ended."""
+    server = module_server()
+    seed = Seeder(server.uri)
+    experiment = seed.experiment("behind a front end")
+    seed.end(seed.run(experiment, "run"))
+    info = {
+        "trace_id": "tr-going-on",
+        "trace_location": {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}},
+        "request_time": "2023-11-14T22:13:20Z",
+        "state": "IN_PROGRESS",
+    }
+    seed.call("POST", "traces", {"trace": {"trace_info": info}}, version="3.0")
+    return server, experiment
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=["page", "FastAPI"])
+def test_an_attachment_that_a_front_end_hides_is_unread(page: Spoil, tmp_path: Path) -> None:
+    """Taken for lost, it would equal one that was really lost on the target: green, and the image is gone."""
+
+    def write(location: str, path: str, content: bytes) -> None:
+        file = Path(location.removeprefix("file://"), path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    trace_id, there, lost = f"tr-{uuid.uuid4().hex}", str(uuid.uuid4()), str(uuid.uuid4())
+    with server_of("newest", tmp_path / "server", artifacts=str(tmp_path / "files")) as server:
+        seed = Seeder(server.uri)
+        inputs = {"there": reference(there, trace_id, 1), "lost": reference(lost, trace_id, 1)}
+        experiment = seed.experiment("vision")
+        trace(seed, experiment, "see", inputs=inputs, trace_id=trace_id, files={there: b"x"}, upload=write)
+
+        def read(uri: str) -> dict[str, bool]:
+            reader = opened(uri)
+            [found] = [one for one in everything(reader, experiment) if one.kind == "trace"]
+            [tree] = reader.entity_files([found], "digest")
+            reader.close()
+            assert tree.error is None
+            return {file.path: file.error is None for file in tree.files}
+
+        # MLflow's own 404 is of a file that is not there
+        assert read(server.uri) == {there: True}
+        with proxying(server.uri) as front:
+            front.faults.append(Fault("&path=", page, times=99))
+            assert read(front.uri) == {there: False, lost: False}
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=["page", "FastAPI"])
+def test_spans_that_a_front_end_hides_are_unread(page: Spoil, plain: tuple[Server, str]) -> None:
+    """A trace in progress need have no spans yet: only MLflow can say so, or its spans are never compared."""
+    server, experiment = plain
+
+    def error(uri: str) -> str | None:
+        reader = opened(uri)
+        [found] = [one for one in everything(reader, experiment) if one.kind == "trace"]
+        reader.close()
+        return found.error
+
+    assert error(server.uri) is None
+    with proxying(server.uri) as front:
+        front.faults.append(Fault("batchGet", status(200, body=b"{}"), times=99))
+        front.faults.append(Fault("get-trace-artifact", page, times=99))
+        assert "its spans cannot be read" in (error(front.uri) or "")
+
+
+@pytest.mark.parametrize("code", [400, 404, 405, 501])
+def test_a_question_that_a_front_end_refuses_is_not_unknown(code: int, plain: tuple[Server, str]) -> None:
+    """That "the source does not know this search" excuses the target; every release knows the search of runs."""
+    server, experiment = plain
+    with proxying(server.uri) as front:
+        front.faults.append(Fault("runs/search", status(code, {"Content-Type": "text/html"}, _PAGE), times=99))
+        reader = opened(front.uri)
+        answer = reader.answer(experiment, Question("run", "attributes.run_name = 'run'"))
+        reader.close()
+    assert (answer.unknown, bool(answer.error)) == ("", True)
+
+
+def test_guardrails_that_a_front_end_hides_are_unread(fresh_server: FreshServer) -> None:
+    """A release without guardrails has no list of them: where there is one, a 404 is not "this endpoint has none"."""
+    server = fresh_server()
+    seed_later(server.uri, Seeder(server.uri).experiment("gateway"))
+    with proxying(server.uri) as front:
+        reader = opened(front.uri)
+        [[endpoint]] = reader.server_objects("gateway_endpoint")
+        assert len(endpoint.facets["definition"]["guardrails"]) == 1
+        front.faults.append(Fault("list-for-endpoint", status(404, body=_PAGE), times=99))
+        with pytest.raises(ReadError, match="404"):
+            list(reader.server_objects("gateway_endpoint"))
+        # what a release answers that has neither
+        front.faults.append(Fault("guardrails/list", status(404, body=_PAGE), times=99))
+        [[endpoint]] = reader.server_objects("gateway_endpoint")
+        assert "guardrails" not in endpoint.facets["definition"]
+        reader.close()
