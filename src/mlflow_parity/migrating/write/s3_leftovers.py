@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.notice import Notice
+from mlflow_parity.reading.artifacts.s3_pages import objects_of
 
 #: From this size on boto3 sends a file in parts, each as large: the defaults of its ``TransferConfig``.
 IN_PARTS = PART = 8 << 20
@@ -67,7 +68,7 @@ class Leftovers:
             turn: dict[str, str] = {}
             while True:
                 page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, **turn)
-                for one in page.get("Contents", []):
+                for one in objects_of(page, self._bucket, self._prefix):
                     found[one["Key"][len(self._prefix) :]] = Kept(int(one["Size"]), str(one["ETag"]).strip('"'))
                 if not page.get("NextContinuationToken"):
                     break
@@ -81,7 +82,8 @@ class Leftovers:
         """
         with suppress(Exception):
             for one in self._unfinished():
-                if one["Key"][len(self._prefix) :] in paths:
+                # another's upload is not to be ended, whatever the list names
+                if one["Key"].startswith(self._prefix) and one["Key"][len(self._prefix) :] in paths:
                     self._client.abort_multipart_upload(Bucket=self._bucket, Key=one["Key"], UploadId=one["UploadId"])
 
     def _unfinished(self) -> Iterator[dict[str, Any]]:

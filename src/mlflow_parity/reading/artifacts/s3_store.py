@@ -13,6 +13,7 @@ from mlflow_parity.core.identity.sums import Left, is_whole, stated_in, text, wi
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.scope import Evidence
+from mlflow_parity.reading.artifacts.s3_pages import objects_of
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings, Told, place_of
 from mlflow_parity.reading.artifacts.stated import checksums
 from mlflow_parity.reading.artifacts.stated.attributes import ASKED, Attributes, AttributesOfBuckets, unknown_call
@@ -129,7 +130,7 @@ class S3Store:
     def _listed(self, prefix: str, most: int | None = None) -> Iterator[_Listed]:
         seen: set[str] = set()
         for page in self._pages(prefix):
-            for item in page.get("Contents", []):
+            for item in page:
                 path = item["Key"][len(prefix) :]
                 if path in seen:
                     # with a new token each time it would go on for ever
@@ -140,13 +141,13 @@ class S3Store:
                 if path and not (path.endswith("/") and item["Size"] == 0):
                     yield Artifact(path, int(item["Size"])), checksums.listed(item)
 
-    def _pages(self, prefix: str) -> Iterator[Any]:
-        """Each page has the whole time: their number is not known before.
+    def _pages(self, prefix: str) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """Yield the objects of each page. Each has the whole time: their number is not known before.
 
         Not botocore's paginator: for it a page that is cut but names no next one is the last.
 
         Raises:
-            MalformedAnswer: there is more, and no way to it.
+            MalformedAnswer: a page is none of this list, or there is more, and no way to it.
         """
         turn: dict[str, str] = {}
         seen: set[str] = set()
@@ -154,16 +155,17 @@ class S3Store:
         while True:
             with until(time.monotonic() + SECONDS):
                 page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, **turn)
-            yield page
+            found = objects_of(page, self._bucket, prefix)
+            yield found
             token = page.get("NextContinuationToken")
             if not token:
-                if page.get("IsTruncated"):
+                if page["IsTruncated"]:
                     raise MalformedAnswer("S3: the listing is cut, and its next page is not named")
                 return
             if token in seen:
                 raise MalformedAnswer("S3: the listing repeats a page token")
             # S3 itself may look at many versions that are deleted and find nothing
-            empty = 0 if page.get("Contents") else empty + 1
+            empty = 0 if found else empty + 1
             if empty == _EMPTY_PAGES:
                 raise MalformedAnswer(f"S3: the listing gives {empty} empty pages, one after another")
             seen.add(token)
