@@ -1,8 +1,9 @@
-"""Answers that are not MLflow's: a front end's 404 in front of a server that works is never "it is not there"."""
+"""Answers that are not MLflow's: a front end's 404, or an error with status 200, is never "it is not there"."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from support.seed_later import seed_later
 from support.seed_traces import reference, trace
 from support.servers import FreshServer, server_of
 
-from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.errors import MalformedAnswer, ReadError
 from mlflow_parity.reading.asking import Question
+from mlflow_parity.reading.transport.listing import list_in
 from mlflow_parity.standin.servers import Server
 
 _PAGE = b"<html><title>404 Not Found</title><center>nginx</center></html>"
@@ -115,3 +117,50 @@ def test_guardrails_that_a_front_end_hides_are_unread(fresh_server: FreshServer)
         [[endpoint]] = reader.server_objects("gateway_endpoint")
         assert "guardrails" not in endpoint.facets["definition"]
         reader.close()
+
+
+_ERROR = b'{"error_code": "INTERNAL_ERROR", "message": "the database is away"}'
+#: What is no answer of MLflow's, though it is JSON with status 200.
+_NO_ANSWERS = [_ERROR, b'{"error": "busy"}', b'{"message": "Endpoint request timed out"}', b'{"Message": null}']
+
+
+@pytest.mark.parametrize("answer", _NO_ANSWERS, ids=["MLflow's error", "error", "message", "Message"])
+def test_an_error_with_status_200_is_no_empty_list(answer: bytes, plain: tuple[Server, str]) -> None:
+    """Taken for "nothing is there", it hides whatever the target lost: of each list, and of each folder."""
+    server, experiment = plain
+    with proxying(server.uri) as front:
+        reader = opened(front.uri)
+        [run] = [run for page in reader.runs(experiment) for run in page]
+        reads: dict[str, Callable[[], object]] = {
+            "experiments/search": reader.experiments,
+            "runs/search": lambda: list(reader.runs(experiment)),
+            "registered-models/search": lambda: list(reader.registry()),
+            "model-versions/search": lambda: list(reader.registry()),
+            "traces/search": lambda: list(reader.experiment_objects(experiment, ["trace"])),
+            "logged-models/search": lambda: list(reader.experiment_objects(experiment, ["logged_model"])),
+            "scorers/list": lambda: list(reader.experiment_objects(experiment, ["scorer"])),
+            "datasets/search": lambda: list(reader.server_objects("evaluation_dataset")),
+            "/webhooks": lambda: list(reader.server_objects("webhook")),
+            "gateway/endpoints/list": lambda: list(reader.server_objects("gateway_endpoint")),
+        }
+        for path, read in reads.items():
+            front.heal()
+            front.faults.append(Fault(path, status(200, body=answer), times=99))
+            with pytest.raises(ReadError, match=r"(status 200, and an error in it|the answer holds)"):
+                read()
+            assert front.spoilt, path
+        front.heal()
+        front.faults.append(Fault("mlflow-artifacts/artifacts?path", status(200, body=answer), times=99))
+        [tree] = reader.artifacts([run], "digest")
+        assert (tree.files, bool(tree.error)) == ((), True)
+        reader.close()
+
+
+def test_a_list_that_mlflow_leaves_out_is_empty_and_new_keys_are_fine() -> None:
+    """``{}`` is MLflow's empty list, and a later release may tell more beside one: neither is an error."""
+    assert list_in({}, "runs") == list_in({"next_page_token": ""}, "runs") == []
+    assert list_in({"runs": [1], "new": 2}, "runs") == [1]
+    assert list_in({"root_uri": "s3://x"}, "files", "root_uri") == []
+    for answer in ({"new": 2}, {"runs": None}, {"runs": {}}, {"runs": "none"}, {"root_uri": "s3://x"}):
+        with pytest.raises(MalformedAnswer):
+            list_in(answer, "runs")

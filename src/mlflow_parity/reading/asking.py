@@ -11,7 +11,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, RequestRefused
 from mlflow_parity.reading.registry import resolved
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
-from mlflow_parity.reading.transport.listing import made
+from mlflow_parity.reading.transport.listing import list_in, made
 from mlflow_parity.reading.transport.session import Session
 
 #: What is asked for: objects of a kind, or something else that clients show.
@@ -117,7 +117,7 @@ def _runs(session: Session, experiment_id: str, question: Question) -> Answer:
         return next((repr(float(one)) for one in found), "")
 
     def read(answer: Mapping[str, Any]) -> Answer:
-        runs = answer.get("runs") or []
+        runs = list_in(answer, "runs")
         values = tuple(value(run) for run in runs) if question.order else ()
         ids = tuple(str(run["info"]["run_id"]) for run in runs)
         return Answer(ids, values=values, whole=bool(question.order) or _whole(answer))
@@ -138,7 +138,7 @@ def _traces(session: Session, experiment_id: str, question: Question) -> Answer:
         query = {"experiment_ids": [experiment_id], "filter": question.text, "max_results": _TRACES}
         found, key = session.get(endpoints.TRACES_V2, query), "request_id"
     return made(
-        lambda answer: Answer(tuple(str(one[key]) for one in answer.get("traces") or ()), whole=_whole(answer)), found
+        lambda answer: Answer(tuple(str(one[key]) for one in list_in(answer, "traces")), whole=_whole(answer)), found
     )
 
 
@@ -146,7 +146,7 @@ def _datasets(session: Session, experiment_id: str, question: Question) -> Answe
     found = session.post(endpoints.DATASETS, {"experiment_ids": [experiment_id], "max_results": _DATASETS})
     return made(
         lambda answer: Answer(
-            tuple(str(one["dataset_id"]) for one in answer.get("datasets") or ()), whole=_whole(answer)
+            tuple(str(one["dataset_id"]) for one in list_in(answer, "datasets")), whole=_whole(answer)
         ),
         found,
     )
@@ -164,7 +164,7 @@ def _figures(session: Session, experiment_id: str, question: Question) -> Answer
     found = session.post(endpoints.TRACE_METRICS, body)
 
     def read(answer: Mapping[str, Any]) -> Answer:
-        points = answer.get("data_points") or []
+        points = list_in(answer, "data_points")
         figures = {str(one["dimensions"]["span_name"]): float(one["values"]["COUNT"]) for one in points}
         if not all(map(math.isfinite, figures.values())):
             raise MalformedAnswer("a figure that is no number")
@@ -180,7 +180,7 @@ def _images(session: Session, _: str, question: Question) -> Answer:
     found = session.get(endpoints.ARTIFACTS, {"run_id": question.here, "path": "images"})
 
     def read(answer: Mapping[str, Any]) -> Answer:
-        files = [one for one in answer.get("files") or () if not one.get("is_dir")]
+        files = [one for one in list_in(answer, "files", "root_uri") if not one.get("is_dir")]
         return Answer(tuple(str(one["path"]) for one in files), whole=_whole(answer))
 
     return made(read, found)
@@ -190,7 +190,7 @@ def _names(session: Session, _: str, question: Question) -> Answer:
     found = session.get(endpoints.REGISTERED_MODELS, {"filter": question.text, "max_results": _MODELS})
     return made(
         lambda answer: Answer(
-            tuple(str(one["name"]) for one in answer.get("registered_models") or ()), whole=_whole(answer)
+            tuple(str(one["name"]) for one in list_in(answer, "registered_models")), whole=_whole(answer)
         ),
         found,
     )
@@ -204,7 +204,7 @@ def _versions(session: Session, _: str, question: Question) -> Answer:
     found = session.get(endpoints.MODEL_VERSIONS, {"filter": question.text, "max_results": _VERSIONS})
     return made(
         lambda answer: Answer(
-            tuple(_version_id(one) for one in answer.get("model_versions") or ()), whole=_whole(answer)
+            tuple(_version_id(one) for one in list_in(answer, "model_versions")), whole=_whole(answer)
         ),
         found,
     )
@@ -214,7 +214,7 @@ def _stages(session: Session, name: str, _: Question) -> Answer:
     found = session.get(endpoints.LATEST_VERSIONS, {"name": name})
 
     def read(answer: Mapping[str, Any]) -> Answer:
-        versions = answer.get("model_versions") or []
+        versions = list_in(answer, "model_versions")
         by_stage = {str(one.get("current_stage") or "None"): _version_id(one) for one in versions}
         if len(by_stage) != len(versions):
             raise MalformedAnswer("two latest versions of one stage")

@@ -21,7 +21,7 @@ from mlflow_parity.core.errors import MalformedAnswer, ReadError, TransportError
 from mlflow_parity.core.identity.digests import value_bits
 from mlflow_parity.core.records import MetricPoint, Run, Series
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.listing import Turning
+from mlflow_parity.reading.transport.listing import Turning, list_in
 from mlflow_parity.reading.transport.session import Session
 
 #: Steps, timestamps and values, side by side.
@@ -226,10 +226,7 @@ def is_complete(series: Series, latest: MetricPoint) -> bool:
 
 
 def _rows(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = answer.get("metrics", [])
-    if not isinstance(rows, list):
-        raise MalformedAnswer("a metric history is not a list")
-    return rows
+    return list_in(answer, "metrics")
 
 
 def _columns(rows: Sequence[dict[str, Any]], key: str) -> Columns:

@@ -16,7 +16,7 @@ from mlflow_parity.kinds.schema.unknown import claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
-from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, made, pages
+from mlflow_parity.reading.transport.listing import Entry, Turning, each_once, list_in, made, pages
 from mlflow_parity.reading.transport.session import Session
 
 _DATASETS = 1_000
@@ -48,7 +48,7 @@ def read_datasets(
         try:
             records = sorted(read_records(session, dataset.entity_id, page).values(), key=_canonical)
             answer = session.get(endpoints.DATASET, below=f"{quote(dataset.entity_id, safe='')}/experiment-ids")
-            experiments = sorted(str(one) for one in answer.get("experiment_ids", []))
+            experiments = sorted(str(one) for one in list_in(answer, "experiment_ids"))
         except ReadError as error:
             if isinstance(error, RequestRefused) and error.status in (401, 403):
                 raise
@@ -102,7 +102,7 @@ def read_records(session: Session, dataset_id: str, page: int | None = None) -> 
         query = {"max_results": page or _RECORDS, **({"page_token": token} if token else {})}
         answer = session.get(endpoints.DATASET, query, below=f"{quote(dataset_id, safe='')}/records")
         # the list is a text within the JSON
-        entries = _records(answer.get("records"))
+        entries = _records(answer["records"] if "records" in answer else list_in(answer, "records"))
         if not isinstance(entries, list):
             raise MalformedAnswer("the records of a dataset are not a list")
         for entry in entries:
@@ -158,10 +158,10 @@ def read_scorers(session: Session, experiment_id: str) -> Iterator[list[Entity]]
         if error.status == 400 and _NOT_ACTIVE in str(error):
             return
         raise
-    for latest in answer.get("scorers", []):
+    for latest in list_in(answer, "scorers"):
         name = made(lambda one: str(one["scorer_name"]), latest)
         try:
-            versions = session.get(endpoints.SCORER_VERSIONS, {**query, "name": name}).get("scorers", [])
+            versions = list_in(session.get(endpoints.SCORER_VERSIONS, {**query, "name": name}), "scorers")
         except RequestRefused as error:
             if is_absent(error):
                 # not the same as a server without scorers

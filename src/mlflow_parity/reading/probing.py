@@ -26,7 +26,7 @@ from mlflow_parity.reading.probed import Probed
 from mlflow_parity.reading.totals import NEAR, Ask, Paged, Total, spread
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.kind_support import is_absent
-from mlflow_parity.reading.transport.listing import made
+from mlflow_parity.reading.transport.listing import list_in, made
 
 if TYPE_CHECKING:
     from mlflow_parity.reading.runs import RunReader
@@ -361,9 +361,9 @@ class Prober:
     def _asking(send: Callable[[Mapping[str, Any]], Mapping[str, Any]], name: str) -> Ask:
         def ask(token: str | None, most: int) -> tuple[Sequence[Any], str | None]:
             answer = send({"max_results": most, **({"page_token": token} if token else {})})
-            entries = answer.get(name, [])
+            entries = list_in(answer, name)
             token = answer.get("next_page_token") or None
-            if not isinstance(entries, list) or not isinstance(token, str | None):
+            if not isinstance(token, str | None):
                 raise MalformedAnswer(f"{name!r} is not a page of a list")
             return entries, token
 

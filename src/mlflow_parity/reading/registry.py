@@ -17,7 +17,7 @@ from mlflow_parity.core.records import MIGRATION_MARK, MIGRATION_WORK_TAG, Entit
 from mlflow_parity.kinds.schema.unknown import PAIRS, Each, claims, facet
 from mlflow_parity.reading.histories import drained
 from mlflow_parity.reading.transport import endpoints
-from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages, pairs
+from mlflow_parity.reading.transport.listing import Entry, each_once, list_in, made, pages, pairs
 from mlflow_parity.reading.transport.session import Session
 
 _IS_PROMPT = "mlflow.prompt.is_prompt"
@@ -115,7 +115,7 @@ def read_first(session: Session, most: int) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for query in ({}, {"filter": PROMPTS}):
         asked = {"max_results": most, "order_by": ["name ASC"], **query}
-        entries = session.get(endpoints.REGISTERED_MODELS, asked).get("registered_models", [])
+        entries = list_in(session.get(endpoints.REGISTERED_MODELS, asked), "registered_models")
         models = [made(_model, entry) for entry in entries]
         found.update((entity.entity_id, entity.created) for entity in models if not _is_mark(entity))
     return found
@@ -128,7 +128,7 @@ def read_mark(session: Session) -> dict[str, str] | None:
         ReadError: the registered models cannot be searched.
     """
     asked = {"filter": f"name = '{MIGRATION_MARK}'", "max_results": 1}
-    listed = session.get(endpoints.REGISTERED_MODELS, asked).get("registered_models", [])
+    listed = list_in(session.get(endpoints.REGISTERED_MODELS, asked), "registered_models")
     models = [model for entry in listed if _is_mark(model := made(_model, entry))]
     return dict(models[0].facets["tags"]) if models else None
 

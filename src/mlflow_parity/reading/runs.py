@@ -40,7 +40,7 @@ from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.auth import Credentials
 from mlflow_parity.reading.transport.capabilities import probe, server_info
 from mlflow_parity.reading.transport.kind_support import Support, is_absent, is_gone, on_files
-from mlflow_parity.reading.transport.listing import each_once, made, pages
+from mlflow_parity.reading.transport.listing import each_once, list_in, made, pages
 from mlflow_parity.reading.transport.session import Session
 
 T = TypeVar("T")
@@ -282,7 +282,7 @@ class RunReader:
                 query = {"experiment_ids": ids[first : first + IDS], "max_results": 1}
                 answer = self.session.post(endpoints.LOGGED_MODELS, query)
                 # a page without any that is not the last says nothing
-                if answer.get("models") or answer.get("next_page_token"):
+                if list_in(answer, "models") or answer.get("next_page_token"):
                     return True
         except RequestRefused as error:
             # refused is not absent, nor is an endpoint that this version has: then there may be some

@@ -33,7 +33,7 @@ from mlflow_parity.reading.traces.links import LINKS, read_prompt_links
 from mlflow_parity.reading.traces.traces import BATCHES, TRACES, Beside, TraceReader
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.capabilities import release
-from mlflow_parity.reading.transport.listing import made
+from mlflow_parity.reading.transport.listing import list_in, made
 from mlflow_parity.reading.transport.visibility import Visibility, look
 
 T = TypeVar("T")
@@ -153,7 +153,7 @@ class ServerReader(RunReader):
             if status in (404, 405, 501, 503):
                 return []
         answer = self.session.get(endpoints.WORKSPACES)
-        names = {made(lambda one: str(one["name"]), entry) for entry in answer.get("workspaces", [])}
+        names = {made(lambda one: str(one["name"]), entry) for entry in list_in(answer, "workspaces")}
         return sorted(names - {self.location.workspace or DEFAULT_WORKSPACE})
 
     def _other_workspaces(self) -> Iterator[list[Entity]]:
@@ -283,7 +283,7 @@ class ServerReader(RunReader):
             except RequestRefused:
                 # whatever was to be read of them is red then
                 return set()
-            if found := {made(records.run, entry).run_id for entry in answer.get("runs", [])}:
+            if found := {made(records.run, entry).run_id for entry in list_in(answer, "runs")}:
                 return found
         return set()
 

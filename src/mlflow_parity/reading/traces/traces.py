@@ -23,7 +23,7 @@ from mlflow_parity.reading.traces.trace_infos import trace_v2, trace_v3
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.bounds import joined
 from mlflow_parity.reading.transport.kind_support import is_absent, is_gone
-from mlflow_parity.reading.transport.listing import Entry, each_once, made, pages
+from mlflow_parity.reading.transport.listing import Entry, each_once, list_in, made, pages
 from mlflow_parity.reading.transport.responses import parse
 from mlflow_parity.reading.transport.session import Session
 
@@ -214,7 +214,7 @@ class TraceReader:
             half = len(ids) // 2
             return {**self._batch(ids[:half]), **self._batch(ids[half:])}
         found: dict[str, _Spans] = {}
-        for entry in answer.get("traces", []):
+        for entry in list_in(answer, "traces"):
             trace_id, spans = made(lambda one: (one["trace_info"]["trace_id"], spans_of(one.get("spans", []))), entry)
             found[trace_id] = spans, unclaimed(entry, _BATCHED)
         return found

@@ -33,13 +33,30 @@ def pages(
             answer = session.post(endpoint, asked)
         else:
             answer = session.get(endpoint, asked, below=below)
-        page = answer.get(name, [])
-        if not isinstance(page, list):
-            raise MalformedAnswer(f"{endpoint.path}: {name!r} is not a list")
+        try:
+            page = list_in(answer, name)
+        except MalformedAnswer as error:
+            raise MalformedAnswer(f"{endpoint.path}: {error}") from None
         yield page
         token = turning.after(answer, page)
         if token is None:
             return
+
+
+def list_in(answer: Mapping[str, Any], name: str, *beside: str) -> list[Any]:
+    """Return the list called ``name`` of an answer; MLflow leaves out one that is empty.
+
+    ``beside`` are keys that stand alone then. Where other things do, it is an answer to something else.
+
+    Raises:
+        MalformedAnswer: it is no list, or the answer tells other things, and no list.
+    """
+    if name not in answer and (other := sorted(answer.keys() - {"next_page_token", *beside})):
+        raise MalformedAnswer(f"the answer holds {other[0][:64]!r} and no {name!r}")
+    found = answer.get(name, [])
+    if not isinstance(found, list):
+        raise MalformedAnswer(f"{name!r} is not a list")
+    return found
 
 
 class Turning:

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from mlflow_parity.core.errors import MalformedAnswer
 from mlflow_parity.reading.transport.refusals import page_for_json
 
 
@@ -45,6 +46,7 @@ def parsed(content: bytes, endpoint: str = "") -> dict[str, Any]:
 
     Raises:
         NotJson: it is none.
+        MalformedAnswer: it is MLflow's error, with a status that says all is well.
     """
     try:
         found = parse(content)
@@ -55,6 +57,8 @@ def parsed(content: bytes, endpoint: str = "") -> dict[str, Any]:
         raise NotJson("the answer is not JSON") from None
     if not isinstance(found, dict):
         raise NotJson("the answer is not a JSON object")
+    if "error_code" in found:
+        raise MalformedAnswer(f"status 200, and an error in it: {found['error_code']}: {found.get('message', '')}")
     return found
 
 
