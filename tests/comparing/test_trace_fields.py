@@ -286,6 +286,48 @@ def test_what_is_said_of_an_assessment(ours: Any, theirs: Any, found: list[tuple
     assert _judged(ours, theirs, stages={RUN: "active", ALONE: "active"}) == found
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "found"),
+    [
+        # the ids are there: each has what it had
+        ([_said("a"), _said("b", value=2, created=2)], [_said("a", value=2), _said("b", created=2)],
+         [("good: value", "mismatch", 1, 2), ("good: value", "mismatch", 2, 1)]),
+        ([_said("a"), _said("b", name="bad")], [_said("a", name="bad"), _said("b")],
+         [("good", "missing", _bare(_said()), None), ("bad", "extra", None, _bare(_said(name="bad"))),
+          ("bad", "missing", _bare(_said(name="bad")), None), ("good", "extra", None, _bare(_said()))]),
+        ([_said("a"), _said("b", value=2)], [_said("a", created=9), _said("b", value=3)],
+         [("good: created", "mismatch", 1, 9), ("good: value", "mismatch", 2, 3)]),
+        ([_said("a"), _said("b", value=2)], [_said("a", value=2), _said("c")],
+         [("good: value", "mismatch", 1, 2), ("good: value", "mismatch", 2, 1)]),
+        # they were given again, and so were the times: one after the other, as on the source
+        ([_said("a"), _said("b", value=2, created=2)], [_said("c", created=8), _said("d", value=2, created=9)],
+         [("ids, times", "expected", ["a 1 1", "b 2 1"], ["c 8 1", "d 9 1"])]),
+        ([_said("a"), _said("b", value=2, created=2)], [_said("c", created=9), _said("d", value=2, created=8)],
+         [("good: created", "mismatch", 2, 8)]),
+        ([_said("a"), _said("b", value=2, created=2)], [_said("c", created=9), _said("d", value=2, created=9)],
+         [("ids, times", "expected", ["a 1 1", "b 2 1"], ["c 9 1", "d 9 1"])]),
+        ([_said("a"), _said("b", value=2)], [_said("c", created=9), _said("d", value=2, created=8)],
+         [("ids, times", "expected", ["a 1 1", "b 1 1"], ["c 9 1", "d 8 1"])]),
+        # those of another name or kind are no others of it
+        ([_said("a"), _said("b", name="bad", created=2)], [_said("c", created=9), _said("d", name="bad", created=8)],
+         [("ids, times", "expected", ["a 1 1", "b 2 1"], ["c 9 1", "d 8 1"])]),
+        ([_said("a"), _said("b", kind="expectation", created=2)],
+         [_said("c", created=9), _said("d", kind="expectation", created=8)],
+         [("ids, times", "expected", ["a 1 1", "b 2 1"], ["c 9 1", "d 8 1"])]),
+        # the ids were given again, and the times were not
+        ([_said("a"), _said("b", name="bad", created=2)], [_said("c", created=2), _said("d", name="bad", created=1)],
+         [("good: created", "mismatch", 1, 2), ("bad: created", "mismatch", 2, 1)]),
+        ([_said("a"), _said("b", created=2)], [_said("c", created=2), _said("d")],
+         [("ids, times", "expected", ["a 1 1", "b 2 1"], ["c 2 1", "d 1 1"])]),
+        # an answer without ids
+        ([_said(""), _said("", value=2)], [_said("", value=2), _said("")], []),
+    ],
+)  # fmt: skip
+def test_which_assessment_says_what(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
+    """Values exchanged between two assessments are each there still, and the latest verdict is another one."""
+    assert [(*one[:2], *one[3:5]) for one in _judged(ours, theirs)] == found
+
+
 def test_an_assessment_of_a_span_is_told_by_the_spans_place() -> None:
     """Where span ids were given again; where they are the same, by the id itself."""
     spans = [_span("a"), _span("b", "a")]

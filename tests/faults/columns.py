@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from faults.fault import Fault, Found, Plant, Target, sql
 from faults.seeding import partner
+from faults.traces import SWAPPED
 
 _ROWS = "rows (training)"
 _DATASET_INPUT = "(SELECT input_uuid FROM inputs WHERE destination_id = :run AND source_type = 'DATASET')"
@@ -249,6 +250,8 @@ _RESTORED = (
           sql("UPDATE assessments SET last_updated_timestamp = last_updated_timestamp + 1 WHERE trace_id = :trace "
               "AND name = 'wanted'"),
           (Found("assessments", "ids, times"),)),
+    Fault("assessments-swapped-restored", "trace", "two assessments of one name have each other's value", SWAPPED,
+          (Found("assessments", "verdict: value"),)),
     Fault("spans-row-restored", "trace", "the row of a span is gone",
           sql("DELETE FROM spans WHERE trace_id = :trace AND name = 'grandchild'"),
           (Found("spans", "grandchild (<span>)", "missing"),)),

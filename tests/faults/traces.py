@@ -29,6 +29,13 @@ def _assessment(change: str) -> Plant:
     return sql(f"UPDATE assessments SET {change} WHERE trace_id = :trace AND rationale = 'clear'")
 
 
+#: The first of a name says what the second said, and the other way round.
+SWAPPED = sql(*(
+    f"UPDATE assessments SET value = '{new}' WHERE trace_id = :trace AND name = 'verdict' AND value = '{old}'"
+    for old, new in (('"yes"', "0"), ('"no"', '"yes"'), ("0", '"no"'))
+))  # fmt: skip
+
+
 def _metadata(change: str, key: str) -> Plant:
     return sql(f"UPDATE trace_request_metadata SET {change} WHERE request_id = :trace AND key = '{key}'")
 
@@ -315,6 +322,8 @@ SPANS = (
     Fault("assessment-override", _KIND, "what it overrides is forgotten",
           sql("UPDATE assessments SET overrides = NULL WHERE trace_id = :trace AND overrides IS NOT NULL"),
           (Found("assessments", "good: overrides", "missing"),)),
+    Fault("assessments-swapped", _KIND, "two assessments of one name have each other's value", SWAPPED,
+          (Found("assessments", "verdict: value"),)),
     Fault("assessment-list", _KIND, "a list in an expectation in another order",
           sql("UPDATE assessments SET value = '{\"height\": [80, 1]}' WHERE trace_id = :trace AND name = 'wanted'"),
           tuple(Found("assessments", f"wanted: value: height [{place}]") for place in (1, 2))),

@@ -49,6 +49,9 @@ def written(uri: str, experiment: str, run: str, other: str, model: str, prompt:
         mlflow.override_feedback(trace_id=trace, assessment_id=first.assessment_id, value=False, source=human)
         mlflow.log_expectation(trace_id=trace, name="wanted", value={"height": [1, 80]}, source=human)
         client.link_prompt_versions_to_trace([linked], trace)
+    for trace in (one for one, name in zip(traces, names, strict=True) if name.startswith("assessments-swapped")):
+        for value in ("yes", "no"):
+            mlflow.log_feedback(trace_id=trace, name="verdict", value=value, source=human)
     for first in range(0, len(traces), 100):
         client.link_traces_to_run(traces[first : first + 100], other)
 

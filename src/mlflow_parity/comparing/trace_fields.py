@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets, same
-from mlflow_parity.core.identity.digests import digest
+from mlflow_parity.core.identity.digests import digest, encode
 from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.records import ENDPOINT_KEY, Entity
 from mlflow_parity.core.verdict import State
@@ -18,6 +18,8 @@ from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION
 if TYPE_CHECKING:
     from mlflow_parity.comparing.links import Links, ObjectLinks
 
+#: An assessment as it was read, and what it says.
+_Judged = tuple[Mapping[str, Any], dict[str, Any]]
 #: By how much sums of the same floats may differ.
 _ROUNDED = 1e-9
 _FINALIZED = "mlflow.trace.infoFinalized"
@@ -210,7 +212,7 @@ def _looks(by_id: Mapping[str, Mapping[str, Any]], children: Mapping[Any, Sequen
 
 
 def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
-    """Compare assessments as a multiset; ids given again are replaced by what they stand for."""
+    """Compare assessments by id; as a multiset those whose ids were given again."""
     rule = "trace.assessments"
     ours, theirs = list(source.facets.get("assessments") or []), list(target.facets.get("assessments") or [])
     same_spans = {span["span_id"] for span in source.facets.get("spans") or []} == {
@@ -221,37 +223,64 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
     if issues is None and named[0] != named[1]:
         note = "which issues are referred to nobody can tell: they were not read"
         return [Difference("name", State.UNVERIFIED, rule, named[0], named[1], note)]
-    found = compare_multisets(
-        "",
-        judged(ours, source, same_spans, _Copies(links.runs), issues),
-        judged(theirs, target, same_spans, {}, None if issues is None else {}),
-        rule,
-        "name",
-    )
-    if not found:
-        found = _made_at(ours, theirs)
+    said = judged(ours, source, same_spans, _Copies(links.runs), issues)
+    theirs_said = judged(theirs, target, same_spans, {}, None if issues is None else {})
+    pairs, alone, added = _by_their_ids(zip(ours, said, strict=True), zip(theirs, theirs_said, strict=True))
+    found: list[Difference] = []
+    for (mine, content), (copy, copied) in pairs:
+        found += compare_multisets("", [content], [copied], rule, "name")
+        if mine.get("created") != copy.get("created"):
+            found.append(_made_at(mine, copy, "the assessment has its id still, and was made at another time"))
+    again = compare_multisets("", [content for _, content in alone], [content for _, content in added], rule, "name")
+    found += again or _out_of_order(alone, added)
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
     return found
 
 
-def _made_at(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> list[Difference]:
-    """Compare when assessments that kept their ids were made: MLflow keeps it, and it tells which is the latest."""
-    copies = {one["id"]: one for one in theirs}
-    pairs = [(one, copies[one["id"]]) for one in ours if one["id"] in copies]
-    note = "the assessment has its id still, and was made at another time: another one may be the latest"
-    return [
-        Difference(
-            f"{one['name']}: created",
-            State.MISMATCH,
-            "trace.assessments",
-            one.get("created"),
-            copy.get("created"),
-            note,
-        )
-        for one, copy in pairs
-        if one.get("created") != copy.get("created")
-    ]
+def _by_their_ids(
+    ours: Iterable[_Judged], theirs: Iterable[_Judged]
+) -> tuple[list[tuple[_Judged, _Judged]], list[_Judged], list[_Judged]]:
+    """Return the assessments whose id stands on both sides, pair by pair, and those of each side that are left."""
+    left = list(theirs)
+    places = {copy["id"]: place for place, (copy, _) in enumerate(left) if copy["id"]}
+    pairs, alone = [], []
+    for one in ours:
+        place = places.pop(one[0]["id"], None)
+        if place is None:
+            alone.append(one)
+        else:
+            pairs.append((one, place))
+    taken = {place for _, place in pairs}
+    return [(one, left[at]) for one, at in pairs], alone, [one for at, one in enumerate(left) if at not in taken]
+
+
+def _out_of_order(ours: list[_Judged], theirs: list[_Judged]) -> list[Difference]:
+    """Compare when assessments were made whose ids were given again: in the same order, or at the same times."""
+    copies: dict[bytes, list[Mapping[str, Any]]] = {}
+    for copy, content in sorted(theirs, key=lambda one: _created(one[0])):
+        copies.setdefault(encode(content), []).append(copy)
+    pairs = [(one, copies[encode(content)].pop(0)) for one, content in sorted(ours, key=lambda one: _created(one[0]))]
+    kept = sorted(_created(one) for one, _ in pairs) == sorted(_created(copy) for _, copy in pairs)
+    latest: dict[tuple[Any, Any], int] = {}
+    found: list[Difference] = []
+    for one, copy in sorted(pairs, key=lambda pair: (_created(pair[0]), _created(pair[1]))):
+        group = copy.get("kind"), copy["name"]
+        if _created(copy) < latest.get(group, 0) or (kept and _created(one) != _created(copy)):
+            found.append(_made_at(one, copy, "made before others on one side, after them on the other"))
+        latest[group] = max(_created(copy), latest.get(group, 0))
+    return found
+
+
+def _created(one: Mapping[str, Any]) -> int:
+    return one.get("created") or 0
+
+
+def _made_at(mine: Mapping[str, Any], copy: Mapping[str, Any], why: str) -> Difference:
+    """MLflow keeps when an assessment was made, and it tells which is the latest."""
+    times = mine.get("created"), copy.get("created")
+    note = f"{why}: another one may be the latest"
+    return Difference(f"{mine['name']}: created", State.MISMATCH, "trace.assessments", *times, note)
 
 
 class _Copies(dict[str, str]):

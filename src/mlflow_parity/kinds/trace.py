@@ -252,14 +252,15 @@ TRACE = Kind(
             equal(
                 "assessments",
                 "feedback and expectations: name, value, source, rationale, metadata, span, override",
-                "As a multiset; an override is told by what it overrides, a reference to an issue by the copy of "
-                "that one.",
+                "By id; where ids were given again, as a multiset. An override is told by what it overrides, a "
+                "reference to an issue by the copy of that one.",
             ),
             expected(
                 "assessments.ids",
                 "assessment ids and times",
                 "Where a tool writes assessments without ids and times, the server gives them new ones.",
-                "all else in the assessments is equal, and so is the creation time of each that kept its id",
+                "all else in the assessments is equal, and so is the creation time of each that kept its id; the "
+                "others of a name were made in the same order",
             ),
         ),
         other(
