@@ -267,7 +267,8 @@ def _bare(one: dict[str, Any]) -> dict[str, Any]:
         ([_said("a"), _said("b", value=2, overrides="a")], [_said("a"), _said("b", value=2, overrides="a")], []),
         ([_said("a"), _said("b", value=2, overrides="a")], [_said("a"), _said("b", value=2)],
          [("good: overrides", "missing", FEEDBACK, _bare(_said()), None, "")]),
-        ([_said(overrides="x")], [_said(overrides="y")], []),
+        ([_said(overrides="x")], [_said("b", overrides="y")],
+         [("ids, times", "expected", f"{FEEDBACK}.ids", ["a 1 1"], ["b 1 1"], "")]),
         ([_said(overrides="x")], [_said()], [("good: overrides", "missing", FEEDBACK, "an unknown one", None, "")]),
         ([_said(overrides=None)], [_said(overrides="")], []),
         # runs in its metadata follow
@@ -326,6 +327,29 @@ def test_what_is_said_of_an_assessment(ours: Any, theirs: Any, found: list[tuple
 def test_which_assessment_says_what(ours: Any, theirs: Any, found: list[tuple[Any, ...]]) -> None:
     """Values exchanged between two assessments are each there still, and the latest verdict is another one."""
     assert [(*one[:2], *one[3:5]) for one in _judged(ours, theirs)] == found
+
+
+def test_an_override_is_of_the_one_that_it_was_of() -> None:
+    """One that overrides a twin, or another that is gone, leaves the one it overrode standing beside it."""
+    twins = [_said("a"), _said("b")]
+    note = "it overrides another one, which says the same or is not there"
+
+    def found(ours: list[Any], theirs: list[Any]) -> list[Any]:
+        return [(*one[:2], *one[3:]) for one in _judged(ours, theirs)]
+
+    moved = [("good: overrides", "mismatch", "a", "b", note)]
+    last = _said("c", value=2, overrides="a")
+    assert found([*twins, last], [*twins, {**last, "overrides": "b"}]) == moved
+    # its own id was given again, and the other ones' were not
+    assert found([*twins, last], [*twins, {**last, "id": "d", "overrides": "b"}]) == moved
+    assert found([*twins, last], [*twins, {**last, "id": "d"}])[0][:2] == ("ids, times", "expected")
+    # theirs were given again: what they say is all there is
+    again = [_said("x"), _said("y")]
+    assert found([*twins, last], [*again, {**last, "overrides": "y"}])[0][:2] == ("ids, times", "expected")
+    assert found([*twins, last], [_said("b"), _said("x"), {**last, "overrides": "b"}]) == moved
+    # what it overrides is not there
+    assert found([_said(overrides="x")], [_said(overrides="y")]) == [("good: overrides", "mismatch", "x", "y", note)]
+    assert found([_said(overrides="x")], [_said(overrides="x")]) == []
 
 
 def test_an_assessment_of_a_span_is_told_by_the_spans_place() -> None:

@@ -30,6 +30,20 @@ class Links:
     """Deleted target runs that a repair replaced → the paired source run of which they were the copies."""
 
 
+class RunCopies(dict[str, str]):
+    """The copies of runs by their ids; a live run without one is named so."""
+
+    def __init__(self, runs: Links) -> None:
+        super().__init__()
+        self._runs = runs
+
+    def get(self, run: str, otherwise: Any = None) -> Any:
+        """Return the id of a run's copy."""
+        if self._runs.known.get(run) == "active":
+            otherwise = f"{run}, which has no copy"
+        return self._runs.pairs.get(run, otherwise)
+
+
 def take_in(pairing: Pairing[Any], pairs: MutableMapping[str, str], copies: MutableMapping[str, set[str]]) -> None:
     """Add what was paired to what is known: ``pairs`` maps source ids to target ids, ``copies`` to further ones."""
     pairs.update((pair.source.entity_id, pair.target.entity_id) for pair in pairing.pairs)

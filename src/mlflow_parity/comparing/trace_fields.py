@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets, same
+from mlflow_parity.comparing.links import RunCopies
 from mlflow_parity.core.identity.digests import digest, encode
 from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.records import ENDPOINT_KEY, Entity
@@ -16,7 +17,7 @@ from mlflow_parity.kinds.conventions.foreign_spans import MADE, is_made, may_be_
 from mlflow_parity.kinds.trace import DERIVED_OF_TRACE, IN_STORE, SPANS_LOCATION, SUMS_OF, TAKEN_OF, size_stat
 
 if TYPE_CHECKING:
-    from mlflow_parity.comparing.links import Links, ObjectLinks
+    from mlflow_parity.comparing.links import ObjectLinks
 
 #: An assessment as it was read, and what it says.
 _Judged = tuple[Mapping[str, Any], dict[str, Any]]
@@ -223,16 +224,19 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
     if issues is None and named[0] != named[1]:
         note = "which issues are referred to nobody can tell: they were not read"
         return [Difference("name", State.UNVERIFIED, rule, named[0], named[1], note)]
-    said = judged(ours, source, same_spans, _Copies(links.runs), issues)
+    said = judged(ours, source, same_spans, RunCopies(links.runs), issues)
     theirs_said = judged(theirs, target, same_spans, {}, None if issues is None else {})
     pairs, alone, added = _by_their_ids(zip(ours, said, strict=True), zip(theirs, theirs_said, strict=True))
+    again = {one["id"] for one, _ in (*alone, *added)}
     found: list[Difference] = []
     for (mine, content), (copy, copied) in pairs:
         found += compare_multisets("", [content], [copied], rule, "name")
+        if same(content.get("overrides"), copied.get("overrides")):
+            found += _overridden(mine, copy, lambda one: one not in again)
         if mine.get("created") != copy.get("created"):
             found.append(_made_at(mine, copy, "the assessment has its id still, and was made at another time"))
-    again = compare_multisets("", [content for _, content in alone], [content for _, content in added], rule, "name")
-    found += again or _out_of_order(alone, added)
+    rest = compare_multisets("", [content for _, content in alone], [content for _, content in added], rule, "name")
+    found += rest or _out_of_order(alone, added, {mine["id"] for (mine, _), _ in pairs})
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
     return found
@@ -255,7 +259,16 @@ def _by_their_ids(
     return [(one, left[at]) for one, at in pairs], alone, [one for at, one in enumerate(left) if at not in taken]
 
 
-def _out_of_order(ours: list[_Judged], theirs: list[_Judged]) -> list[Difference]:
+def _overridden(mine: Mapping[str, Any], copy: Mapping[str, Any], is_kept: Callable[[str], bool]) -> list[Difference]:
+    """Compare the ids of what two assessments override, where that of either was not given again."""
+    ours, theirs = mine.get("overrides"), copy.get("overrides")
+    if not (ours and theirs) or ours == theirs or not (is_kept(ours) or is_kept(theirs)):
+        return []
+    note = "it overrides another one, which says the same or is not there"
+    return [Difference(f"{mine['name']}: overrides", State.MISMATCH, "trace.assessments", ours, theirs, note)]
+
+
+def _out_of_order(ours: list[_Judged], theirs: list[_Judged], kept_ids: set[str]) -> list[Difference]:
     """Compare when assessments were made whose ids were given again: in the same order, or at the same times."""
     copies: dict[bytes, list[Mapping[str, Any]]] = {}
     for copy, content in sorted(theirs, key=lambda one: _created(one[0])):
@@ -268,6 +281,7 @@ def _out_of_order(ours: list[_Judged], theirs: list[_Judged]) -> list[Difference
         group = copy.get("kind"), copy["name"]
         if _created(copy) < latest.get(group, 0) or (kept and _created(one) != _created(copy)):
             found.append(_made_at(one, copy, "made before others on one side, after them on the other"))
+        found += _overridden(one, copy, kept_ids.__contains__)
         latest[group] = max(_created(copy), latest.get(group, 0))
     return found
 
@@ -281,19 +295,6 @@ def _made_at(mine: Mapping[str, Any], copy: Mapping[str, Any], why: str) -> Diff
     times = mine.get("created"), copy.get("created")
     note = f"{why}: another one may be the latest"
     return Difference(f"{mine['name']}: created", State.MISMATCH, "trace.assessments", *times, note)
-
-
-class _Copies(dict[str, str]):
-    """The copies of runs by their ids; a live run without one is named so."""
-
-    def __init__(self, runs: Links) -> None:
-        super().__init__()
-        self._runs = runs
-
-    def get(self, run: str, otherwise: Any = None) -> Any:
-        if self._runs.known.get(run) == "active":
-            otherwise = f"{run}, which has no copy"
-        return self._runs.pairs.get(run, otherwise)
 
 
 def _stamps(items: list[dict[str, Any]]) -> list[str]:

@@ -252,8 +252,8 @@ TRACE = Kind(
             equal(
                 "assessments",
                 "feedback and expectations: name, value, source, rationale, metadata, span, override",
-                "By id; where ids were given again, as a multiset. An override is told by what it overrides, a "
-                "reference to an issue by the copy of that one.",
+                "By id; where ids were given again, as a multiset. An override is told by the id of what it "
+                "overrides, or by what that says; a reference to an issue by the copy of that one.",
             ),
             expected(
                 "assessments.ids",
