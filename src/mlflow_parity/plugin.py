@@ -168,7 +168,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if shared is None:
         return []
     settings, main = shared.settings, config.stash.get(_MAIN, None)
-    from mlflow_parity.reporting.report import begun
+    from mlflow_parity.reporting.side_report import begun
 
     lines = []
     for name, location in (("source", settings.source), ("target", settings.target)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.opened import everything, opened
@@ -161,6 +162,7 @@ def test_a_list_that_mlflow_leaves_out_is_empty_and_new_keys_are_fine() -> None:
     assert list_in({}, "runs") == list_in({"next_page_token": ""}, "runs") == []
     assert list_in({"runs": [1], "new": 2}, "runs") == [1]
     assert list_in({"root_uri": "s3://x"}, "files", "root_uri") == []
-    for answer in ({"new": 2}, {"runs": None}, {"runs": {}}, {"runs": "none"}, {"root_uri": "s3://x"}):
+    wrong: list[dict[str, Any]] = [{"new": 2}, {"runs": None}, {"runs": {}}, {"runs": "none"}, {"root_uri": "s3://x"}]
+    for answer in wrong:
         with pytest.raises(MalformedAnswer):
             list_in(answer, "runs")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from mlflow_parity.core.verdict import SEVERITY, Cell, Finding, State
 from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.kinds.rules.contract import EXPERIMENT_FACETS, RUN_FACETS
-from mlflow_parity.reporting.report import CoverageRow, Report, Scope, SideReport
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope
+from mlflow_parity.reporting.side_report import SideReport
 
 #: For property tests: the machine may be busy, so no example fails for being slow.
 unhurried = settings(deadline=None)

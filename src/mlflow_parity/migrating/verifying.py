@@ -28,7 +28,8 @@ from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.kept.earlier import recount
 from mlflow_parity.reporting.kept.waiver_drafts import read_report
-from mlflow_parity.reporting.report import NOT_KNOWN, SideReport, begun, unfinished
+from mlflow_parity.reporting.report import NOT_KNOWN, unfinished
+from mlflow_parity.reporting.side_report import SideReport, begun
 from mlflow_parity.reporting.write import JSON_NAME, ReportFolder
 
 

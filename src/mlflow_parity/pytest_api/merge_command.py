@@ -32,7 +32,8 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.kept import joining
 from mlflow_parity.reporting.kept.part_report import WHAT, Part, folder_of, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.report import JOINING, OF_TESTS, SIDES, CoverageRow, Report, Scope, SideReport, unfinished
+from mlflow_parity.reporting.report import JOINING, OF_TESTS, SIDES, CoverageRow, Report, Scope, unfinished
+from mlflow_parity.reporting.side_report import SideReport
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.reporting.write import ReportFolder
 

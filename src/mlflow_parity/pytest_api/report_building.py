@@ -38,14 +38,15 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
 from mlflow_parity.reporting.page.curves import Curves, Key, curves_of
-from mlflow_parity.reporting.report import STILL_OPEN, CoverageRow, Report, Scope, begun, unfinished
+from mlflow_parity.reporting.report import STILL_OPEN, CoverageRow, Report, Scope, unfinished
+from mlflow_parity.reporting.side_report import begun
 from mlflow_parity.reporting.write import ReportFolder
 
 if TYPE_CHECKING:
     from mlflow_parity.audit.result import Result
     from mlflow_parity.core.verdict import Finding
     from mlflow_parity.pairing.by_kind import ExperimentPair
-    from mlflow_parity.reporting.report import SideReport
+    from mlflow_parity.reporting.side_report import SideReport
     from mlflow_parity.snapshot.views import SnapshotView
 
 TITLES: dict[Family, str] = {

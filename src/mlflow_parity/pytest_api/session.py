@@ -162,8 +162,7 @@ class Main(Shared):
         kept = self.settings.snapshot_dir
         if kept is None or not self.settings.known_hashes:
             return None
-        location = self.settings.source if side == "source" else self.settings.target
-        self.known.append(KnownHashes(kept, side, location.display))
+        self.known.append(KnownHashes(kept, side, getattr(self.settings, side).display))
         return self.known[-1]
 
     def _shared(self, audit: Audit) -> str:

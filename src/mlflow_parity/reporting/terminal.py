@@ -13,7 +13,8 @@ from mlflow_parity.core.text import counted, crop, noun, quoted, shorten, table,
 from mlflow_parity.core.verdict import SEVERITY, Cell, State, follows
 from mlflow_parity.kinds import SCOPE_KIND
 from mlflow_parity.reporting.check_message import inside
-from mlflow_parity.reporting.report import JOINING, SIDES, Report, SideReport, experiment_order
+from mlflow_parity.reporting.report import JOINING, SIDES, Report, experiment_order
+from mlflow_parity.reporting.side_report import SideReport
 
 #: Most lines of the summary, and of its last part.
 SUMMARY_LINES, LAST_LINES = 25, 10

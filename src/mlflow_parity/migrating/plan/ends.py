@@ -21,7 +21,7 @@ from mlflow_parity.reading.transport.answering import shared_credentials
 from mlflow_parity.reading.transport.auth import credentials
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.kind_support import is_newer, newer
-from mlflow_parity.reporting.report import begun
+from mlflow_parity.reporting.side_report import begun
 from mlflow_parity.sagemaker.apps import check_app
 
 if TYPE_CHECKING:

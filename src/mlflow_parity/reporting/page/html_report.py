@@ -18,7 +18,8 @@ from mlflow_parity.reporting.page.curves import Curves, Key
 from mlflow_parity.reporting.page.differences import OPEN_LIST, shown_parts
 from mlflow_parity.reporting.page.tables import MAX_COUNTED, MAX_NAME, by_kind, rows_shown, states_of
 from mlflow_parity.reporting.page.ui_links import Ids, Pages, how_reached
-from mlflow_parity.reporting.report import SIDES, Report, SideReport, experiment_order
+from mlflow_parity.reporting.report import SIDES, Report, experiment_order
+from mlflow_parity.reporting.side_report import SideReport
 
 if TYPE_CHECKING:
     from jinja2 import Template

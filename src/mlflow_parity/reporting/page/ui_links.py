@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from mlflow_parity.core.verdict import Finding
 from mlflow_parity.reading.transport.auth import SideName
-from mlflow_parity.reporting.report import SIDES, Report, SideReport
+from mlflow_parity.reporting.report import SIDES, Report
+from mlflow_parity.reporting.side_report import SideReport
 
 #: An address as a report has it: no credentials, no query, and what stands behind it is the workspace.
 _ADDRESS = re.compile(
