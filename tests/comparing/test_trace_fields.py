@@ -329,6 +329,23 @@ def test_which_assessment_says_what(ours: Any, theirs: Any, found: list[tuple[An
     assert [(*one[:2], *one[3:5]) for one in _judged(ours, theirs)] == found
 
 
+def test_a_run_outside_the_scope_that_an_assessment_names() -> None:
+    """Of one experiment alone nobody can tell which copy a run of another one has: it is not wrong, nor is it right."""
+    key, other = "mlflow.assessment.sourceRunId", "6" * 32
+
+    def found(ours: str, theirs: str, *, whole: bool = False, again: str = "a") -> list[tuple[Any, ...]]:
+        sides = [_said(metadata={key: ours})], [_said(again, metadata={key: theirs})]
+        return _judged(*sides, complete=whole, stages={RUN: "active"})
+
+    scope = "the run is outside this audit's scope"
+    untold = [(f"good: metadata: {key}", "unverified", FEEDBACK, ALONE, other, scope)]
+    assert found(ALONE, other) == found(ALONE, other, again="b") == untold
+    assert found(ALONE, ALONE) == []
+    # all runs were read, the run was, or it is no id
+    for one in (found(ALONE, other, whole=True), found(RUN, other), found("5", other), found(ALONE, "6")):
+        assert [state for _, state, *_ in one] == ["mismatch"]
+
+
 def test_an_override_is_of_the_one_that_it_was_of() -> None:
     """One that overrides a twin, or another that is gone, leaves the one it overrode standing beside it."""
     twins = [_said("a"), _said("b")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference
@@ -12,6 +13,8 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import singular_of
 from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
 from mlflow_parity.pairing.matching import Pairing
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,21 @@ def untold(
     why = "is outside this audit's scope" if kind == "experiment" else "was not read on the source"
     note = f"{singular_of(kind)} {first}, which it lists, {why}"
     return [Difference(key, State.UNVERIFIED, rule, *sides, note)]
+
+
+def untold_runs(found: Iterable[Difference], values: Iterable[object], links: ObjectLinks) -> list[Difference]:
+    """Say of differing ids, of which the source's is one of ``values``, that it is that of a run that was not read."""
+    note = "the run is outside this audit's scope"
+    ids = {one for one in values if isinstance(one, str) and _RUN_ID.fullmatch(one) and links.is_untold("run", one)}
+    return [
+        replace(one, state=State.UNVERIFIED, note=note)
+        if one.state is State.MISMATCH
+        and isinstance(one.source, str)
+        and one.source in ids
+        and _RUN_ID.fullmatch(str(one.target))
+        else one
+        for one in found
+    ]
 
 
 def link(key: str, ours: str | None, theirs: str | None, kind: str, links: ObjectLinks, rule: str) -> list[Difference]:

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets, same
-from mlflow_parity.comparing.links import RunCopies
+from mlflow_parity.comparing.links import RunCopies, untold_runs
 from mlflow_parity.core.identity.digests import digest, encode
 from mlflow_parity.core.json_text import or_text
 from mlflow_parity.core.records import ENDPOINT_KEY, Entity
@@ -237,6 +237,8 @@ def compare_assessments(source: Entity, target: Entity, links: ObjectLinks) -> l
             found.append(_made_at(mine, copy, "the assessment has its id still, and was made at another time"))
     rest = compare_multisets("", [content for _, content in alone], [content for _, content in added], rule, "name")
     found += rest or _out_of_order(alone, added, {mine["id"] for (mine, _), _ in pairs})
+    metadata = [one["metadata"] for one in ours if isinstance(one.get("metadata"), dict)]
+    found = untold_runs(found, [value for one in metadata for value in one.values()], links)
     if not found and sorted(_stamps(ours)) != sorted(_stamps(theirs)):
         found = [Difference("ids, times", State.EXPECTED, "trace.assessments.ids", _stamps(ours), _stamps(theirs))]
     return found
