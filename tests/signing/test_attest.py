@@ -225,7 +225,7 @@ def test_a_report_that_contradicts_itself_is_not_signed(red: Case, tmp_path: Pat
     whole = path.read_text()
 
     def told(**changes: Any) -> str:
-        path.write_text(json.dumps({**json.loads(whole), **changes}))
+        rewrite(path, {**json.loads(whole), **changes})
         return refused(red.attest(private), capsys)
 
     assert "it says green" in told(verdict="green", exit_status=0, reasons=[])
