@@ -270,6 +270,9 @@ def test_ids_that_contradict_each_other_across_parts(parts: list[AuditRun], tmp_
     done = merge(tmp_path, folders)
     assert done.status == 1
     assert "'churn model' contradict each other" in done.report["reasons"][0]
+    # no row tells so, and history and rechecks have to know it
+    [other] = done.report["other_reasons"]
+    assert (other["reason"], other["of"]) == (done.report["reasons"][0], "parts")
 
 
 def test_bad_options_are_one_line(parts: list[AuditRun], servers: tuple[Server, Server], tmp_path: Path) -> None:

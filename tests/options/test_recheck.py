@@ -80,6 +80,12 @@ def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: A
     done = audit(tmp_path / "run", servers[0].uri, servers[1].uri, "--parity-recheck", str(tmp_path / "report.json"))
     assert done.status == 1
     assert "params[an experiment that is gone]" in done.report["reasons"][0]
+    [other] = done.report["other_reasons"]
+    assert other == {
+        "reason": done.report["reasons"][0],
+        "of": "recheck",
+        "about": "1 checks: params[an experiment that is gone]",
+    }
 
 
 @pytest.mark.long

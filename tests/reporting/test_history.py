@@ -225,6 +225,60 @@ def test_what_is_red_and_no_row_is_new(kept: Path, tmp_path: Path, capsys: pytes
     assert "Traceback" not in capsys.readouterr().err
 
 
+_PARTS = "MLmodel files of runs in 'churn' contradict each other across parts: one id stands for several"
+_TEST = "own.py::test_release"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "new"),
+    [
+        ([], [(_PARTS, "parts", _PARTS)], 1),
+        ([(_PARTS, "parts", _PARTS)], [(_PARTS, "parts", _PARTS)], 0),
+        ([(_PARTS, "parts", _PARTS)], [("part 2 of 2 is red, although its ledger is green", "parts", "part 2")], 1),
+        ([], [("2 checks of report.json of today were not run again", "recheck", "2 checks: a, b")], 1),
+        # told of another report, but of the same checks
+        (
+            [("2 checks of report.json of yesterday were not run again", "recheck", "2 checks: a, b")],
+            [("2 checks of report.json of today were not run again", "recheck", "2 checks: a, b")],
+            0,
+        ),
+        # what is still open was not green before, and a whole audit that finds it again finds nothing new
+        ([(f"failed test: {_TEST}", "test", _TEST)], [(f"not run again: {_TEST}", "test", _TEST)], 0),
+        ([(f"not run again: {_TEST}", "test", _TEST)], [(f"failed test: {_TEST}", "test", _TEST)], 0),
+        ([], [(f"not run again: {_TEST}", "test", _TEST)], 1),
+        (
+            [(f"failed test: {_TEST}", "test", _TEST)],
+            [(f"own check that did not run to its end: {_TEST}", "test", _TEST)],
+            1,
+        ),
+        # a report of before they were marked
+        ([], [(f"failed test: {_TEST}", "", "")], 1),
+    ],
+)
+def test_a_reason_that_no_row_tells_is_new(
+    kept: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    before: list[tuple[str, str, str]],
+    now: list[tuple[str, str, str]],
+    new: int,
+) -> None:
+    """Else the night in which parts contradict each other for the first time is told as one like the night before."""
+    folders = []
+    for number, one in enumerate(sorted(kept.glob("earlier-*"))[1:]):
+        folders.append(Path(shutil.copytree(one, tmp_path / f"{number}")))
+        report = json.loads((folders[-1] / "report.json").read_text())
+        added = now if number else before
+        report["reasons"] += [reason for reason, _, _ in added]
+        report["other_reasons"] += [{"reason": reason, "of": of, "about": about} for reason, of, about in added if of]
+        (folders[-1] / "report.json").write_text(json.dumps(report))
+    status, text = _told(capsys, *map(str, folders))
+    assert status == new
+    assert [line for line in text.splitlines() if line.startswith("New in the newest: ")] == [
+        f"New in the newest: {reason}" for reason, _, _ in now * new
+    ]
+
+
 def test_a_folder_without_reports_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong path is no empty history."""
     assert main(["history", str(tmp_path)]) == 4

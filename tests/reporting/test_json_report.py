@@ -40,7 +40,7 @@ def test_the_schema_is_closed() -> None:
             found += sum(walk(value, f"{path}/{key}") for key, value in node.items())
         return found
 
-    assert walk(schema(), "") == 11
+    assert walk(schema(), "") == 12
 
 
 def test_it_knows_every_kind_that_a_finding_is_of() -> None:

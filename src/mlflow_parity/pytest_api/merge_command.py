@@ -17,6 +17,7 @@ from typing import Any
 from mlflow_parity import __version__
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.test_items import Item, ItemState
+from mlflow_parity.audit.waivers.waivers import RED
 from mlflow_parity.core.errors import ParityError, UsageProblem
 from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.local.scratch import Scratch
@@ -32,7 +33,8 @@ from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.kept import joining
 from mlflow_parity.reporting.kept.part_report import WHAT, Part, folder_of, load_part
 from mlflow_parity.reporting.ledger import LedgerWriter
-from mlflow_parity.reporting.report import JOINING, OF_TESTS, SIDES, CoverageRow, Report, Scope, unfinished
+from mlflow_parity.reporting.other_reasons import OF_TESTS, OtherReason, of, of_tests
+from mlflow_parity.reporting.report import JOINING, SIDES, CoverageRow, Report, Scope, unfinished
 from mlflow_parity.reporting.side_report import SideReport
 from mlflow_parity.reporting.terminal import summary_lines
 from mlflow_parity.reporting.write import ReportFolder
@@ -131,8 +133,7 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
     first = parts[0].report
     result = _result(parts, joined)
     waivers, unused = _waivers(parts)
-    reasons = [*unused, *red_reasons(result)]
-    reasons += [
+    of_parts = [
         f"MLmodel files of runs in {label!r} contradict each other across parts: one id stands for several; audit that "
         "experiment whole (--parity-experiments)"
         for label in joining.contradictions(parts)
@@ -142,11 +143,12 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
     for part in parts:
         if part.report["verdict"] != "green" and not part.empty and not _red_rows(part):
             why = next(iter(part.report["reasons"]), "its report does not say why")
-            reasons.append(f"{part.subset} is red, although its ledger is green: {why}")
-    reasons += _once(one for part in parts for one in part.report["reasons"] if one.startswith(OF_TESTS))
-    if not judged:
-        reasons.append("nothing was compared in any part")
-    elif not green and not reasons:
+            of_parts.append(f"{part.subset} is red, although its ledger is green: {why}")
+    others = of("parts", of_parts)
+    others += of_tests(_once(one for part in parts for one in part.report["reasons"] if one.startswith(OF_TESTS)))
+    others += of("run", [] if judged else ["nothing was compared in any part"])
+    reasons = [*(one.reason for one in unused), *red_reasons(result), *(one.reason for one in others)]
+    if not green and not reasons:
         reasons.append("the ledger is red")
     if reasons and first["warning"]:
         reasons.insert(0, first["warning"])
@@ -162,6 +164,7 @@ def joined_report(parts: Sequence[Part], joined: joining.Joined, digest: str, co
         sides={name: _side(parts, name) for name in SIDES},
         warning=first["warning"],
         reasons=tuple(reasons),
+        other_reasons=(*unused, *others),
         exit_status=0 if done else 1,
         contract_digest=first["contract_digest"],
         coverage=tuple(CoverageRow(label, facet, cell) for (label, facet), cell in joined.cells.items()),
@@ -255,7 +258,7 @@ def _side(parts: Sequence[Part], name: str) -> SideReport:
     return SideReport(**first)
 
 
-def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list[str]]:
+def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list[OtherReason]]:
     """Return what became of each waiver in all parts, and why those are red that are."""
     lists = [part.report["waivers"] for part in parts]
     told = [[{**one, "status": "", "covered": ""} for one in waivers] for waivers in lists]
@@ -264,7 +267,7 @@ def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list
     unused = [{one["waiver"]: one["other_values"] for one in part.told["unused_waivers"]} for part in parts]
     # the verdict is of today: a waiver that has expired since a part was audited excuses nothing any more
     today = date.today().isoformat()
-    found, reasons = [], []
+    found, reasons = [], list[OtherReason]()
     for number, same in enumerate(zip(*lists, strict=True)):
         states = {one["status"] for one in same}
         counts = [int(one["covered"]) for one in same if one["covered"].isdecimal()]
@@ -277,9 +280,10 @@ def _waivers(parts: Sequence[Part]) -> tuple[tuple[Mapping[str, str], ...], list
         found.append({**same[0], "status": status, "covered": str(covered)})
         name = f"{same[0]['object']} / {same[0]['facet']}"
         if status == "expired":
-            reasons.append(f"the waiver {name} expired on {same[0].get('expires')}: renew or remove it")
+            line = f"the waiver {name} expired on {same[0].get('expires')}: renew or remove it"
         elif status == "unused":
-            reasons.append(
-                f"the waiver {name} matches nothing any more, or is of other values: remove or draft it again"
-            )
+            line = f"the waiver {name} matches nothing any more, or is of other values: remove or draft it again"
+        if status in RED:
+            about = name if same[0]["key"] == "*" else f"{name} / {same[0]['key']}"
+            reasons.append(OtherReason(line, "waiver", about))
     return tuple(found), reasons

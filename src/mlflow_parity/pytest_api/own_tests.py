@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from mlflow_parity.core.text import shorten, visible
-from mlflow_parity.reporting.report import FAILED, NOT_RUN
+from mlflow_parity.reporting.other_reasons import FAILED, NOT_RUN
 
 #: Tests that a report names, and characters of each name.
 _NAMED, _LONG = 20, 300

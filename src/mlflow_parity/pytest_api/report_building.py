@@ -37,8 +37,9 @@ from mlflow_parity.reading.transport.answering import each_of
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
+from mlflow_parity.reporting.other_reasons import STILL_OPEN, OtherReason, of, of_tests
 from mlflow_parity.reporting.page.curves import Curves, Key, curves_of
-from mlflow_parity.reporting.report import STILL_OPEN, CoverageRow, Report, Scope, unfinished
+from mlflow_parity.reporting.report import CoverageRow, Report, Scope, unfinished
 from mlflow_parity.reporting.side_report import begun
 from mlflow_parity.reporting.write import ReportFolder
 
@@ -185,9 +186,10 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         done = len(recheck.checks) - len(main.unfound)
         again = len(set(not_green) & recheck.checks)
         notes.append(f"recheck of {recheck.title}: {done - again} of {len(recheck.checks)} red checks are green now")
-    reasons = [] if result.self_test is None else result.self_test.reasons()
-    reasons += [result.stopped] if result.stopped else []
-    reasons += [used.problem for used in result.waivers if used.red] + red_reasons(result)
+    no_rows = of("self-test", [] if result.self_test is None else result.self_test.reasons())
+    no_rows += [OtherReason(used.problem, "waiver", str(used.waiver)) for used in result.waivers if used.red]
+    reasons = [one.reason for one in no_rows if one.of == "self-test"] + [result.stopped] * bool(result.stopped)
+    reasons += [one.reason for one in no_rows if one.of == "waiver"] + red_reasons(result)
     if not result.green:
         reasons += outside.reasons
     unseen = [str(used.waiver) for used in result.waivers if used.status == "not looked at"]
@@ -197,13 +199,17 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         names = ", ".join(main.unfound[:5])
         what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
         reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
+        no_rows.append(OtherReason(reasons[0], "recheck", f"{len(main.unfound)} checks: {names}"))
     if recheck is not None and recheck.own:
         what = f"{recheck.own_named} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
         reasons.insert(0, f"{what}, and a recheck runs no own check: run them again without --parity-recheck")
         # a recheck of this one knows of them from here
-        reasons += [STILL_OPEN + name for name in recheck.own]
+        left = [OtherReason(STILL_OPEN + name, "test", name) for name in recheck.own]
+        no_rows += left
+        reasons += [one.reason for one in left]
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
+        no_rows += of("run", [unwritten])
         reasons = [unwritten, *green, *reasons]
     failed, not_run = main.tests.failed, main.tests.not_run
     if exit_status != 0 and not reasons and (failed or not not_run):
@@ -212,10 +218,12 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
             reasons.append(nothing)
         else:
             reasons.append(f"pytest ended with exit status {exit_status} although {nothing or 'the ledger is green'}")
+        no_rows += of("run", reasons)
         # that nothing fell into a part is said in one line
         reasons = reasons if nothing else [*failed, *reasons, *not_run]
     else:
         reasons += [*failed, *not_run]
+    no_rows += [one for one in of_tests([*failed, *not_run]) if one.reason in reasons]
     if result.warning and reasons:
         reasons.insert(0, result.warning)
     return Report(
@@ -246,6 +254,7 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         sides={name: _side_report(audit, result, name) for name in SIDES},
         warning=result.warning,
         reasons=tuple(reasons),
+        other_reasons=tuple(no_rows),
         in_common=result.in_common,
         exit_status=exit_status,
         contract_digest=contract.digest(),

@@ -12,14 +12,10 @@ from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import SEVERITY, Cell, Deleted, Finding, State
 from mlflow_parity.reading.transport.auth import SideName
+from mlflow_parity.reporting.other_reasons import OtherReason
 from mlflow_parity.reporting.side_report import SideReport
 
 FORMAT_VERSION = "1"
-#: How reasons begin that are about a test and not about the ledger; the node id of the test follows.
-FAILED, NOT_RUN = "failed test: ", "own check that did not run to its end: "
-OF_TESTS = (FAILED, NOT_RUN)
-#: How a recheck begins what the report before says against it, and no recheck can take back.
-STILL_OPEN = "not run again: "
 #: How the command begins that joins parts.
 JOINING = ("mlflow-parity", "merge")
 #: The location of a side of which nothing is known.
@@ -29,7 +25,7 @@ Verdict = Literal["green", "red", "none"]
 #: The two keys of :attr:`Report.sides`.
 SIDES: tuple[SideName, ...] = ("source", "target")
 #: Fields with a closed vocabulary: no data of a server or user, so nothing to redact.
-_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "evidence", "kind", "state"})
+_CLOSED = frozenset({"format_version", "verdict", "depth", "profile", "evidence", "kind", "state", "of"})
 _T = TypeVar("_T")
 
 
@@ -110,6 +106,8 @@ class Report:
     warning: str = ""
     """The first line of every format: that the move looks like one of the other profile; empty when it does not."""
     reasons: tuple[str, ...] = ()
+    other_reasons: tuple[OtherReason, ...] = ()
+    """Those of them that do not follow from rows of the ledger."""
     in_common: tuple[str, ...] = ()
     """What the runs that differ have in common, a line each: a hint of the cause."""
     exit_status: int | None = None

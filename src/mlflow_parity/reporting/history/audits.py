@@ -20,10 +20,12 @@ from mlflow_parity.core.local.files import file_sha256
 from mlflow_parity.core.text import counted, moment
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import singular_of
+from mlflow_parity.reporting.kept.earlier import own_not_green
 from mlflow_parity.reporting.kept.schema_check import fits
 from mlflow_parity.reporting.kept.waiver_drafts import ledger_of, read_report
 from mlflow_parity.reporting.ledger import read_rows
-from mlflow_parity.reporting.report import OF_TESTS, SIDES
+from mlflow_parity.reporting.other_reasons import new_since
+from mlflow_parity.reporting.report import SIDES
 from mlflow_parity.reporting.write import EARLIER, JSON_NAME, without_verdict
 
 WHAT = "history"
@@ -55,8 +57,10 @@ class Audited:
     """Brings its ledger beside ``path``."""
     new: int | None = None
     gone: int | None = None
+    own: frozenset[str] = frozenset()
+    """Names of own checks whose rows are not green: a recheck runs none, and tells that they are still open."""
     beside: list[str] = field(default_factory=list)
-    """What is newly wrong and no row: planted faults that were missed, waivers, tests, how the run ended."""
+    """What is newly wrong and no row: planted faults that were missed, waivers, other reasons, how the run ended."""
     named: list[str] = field(default_factory=list)
     by_facet: Counter[str] = field(default_factory=Counter)
     looked: bool = False
@@ -139,7 +143,8 @@ def audited(path: Path, place: str) -> Audited:
             f"{WHAT}: {place}/{path.name} does not say when it was made; give it as an audit wrote it"
         ) from None
     # what was found is in the ledger: many audits are held at once
-    one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place, created)
+    own = frozenset(own_not_green(report))
+    one = Audited(path, {**report, "findings": [], "coverage": []}, file_sha256(path), place, created, own=own)
     if one.verdict == "green" and one.failed:
         raise UsageProblem(
             f"{WHAT}: {place}/{path.name} contradicts itself: it is green with {counted(one.failed, 'failures')}"
@@ -174,7 +179,7 @@ def pairs_of(audits: Iterable[Audited], kept: Iterable[Audited] = ()) -> dict[tu
 
 
 def _beside(report: Mapping[str, Any]) -> set[str]:
-    """Return what makes an audit red and is no row of its ledger."""
+    """Return what makes an audit red and is no row of its ledger, nor one of its reasons."""
     faults = (report.get("self_test") or {}).get("faults", ())
     found = {f"self-test: {one['fault']} was missed" for one in faults if one["state"] == "missed"}
     for one in report.get("waivers") or ():
@@ -184,7 +189,7 @@ def _beside(report: Mapping[str, Any]) -> set[str]:
             )
     if (ended := report.get("exit_status")) not in (0, 1, None):
         found.add(f"the run ended with exit status {ended}")
-    return found | {str(one) for one in report.get("reasons") or () if str(one).startswith(OF_TESTS)}
+    return found
 
 
 def _servers(one: Audited) -> tuple[str, str]:
@@ -217,7 +222,8 @@ def _compare(audits: Sequence[Audited]) -> None:
         one.first = last is None
         one.same_scope = last is None or _scope(last) == _scope(one)
         if not one.kept or one is audits[-1]:
-            one.beside = sorted(_beside(one.report) - (_beside(last.report) if last is not None else set()))
+            was, own = ({}, frozenset[str]()) if last is None else (last.report, last.own)
+            one.beside = sorted({*(_beside(one.report) - _beside(was)), *new_since(one.report, was, own)})
             before = held[1] if held[0] is last or last is None else _red(last)
             now = _red(one)
             one.new = one.gone = None

@@ -20,7 +20,8 @@ from collections import Counter
 
 from mlflow_parity.core.verdict import State, is_own
 from mlflow_parity.reporting.ledger import count_states
-from mlflow_parity.reporting.report import OF_TESTS, SIDES, STILL_OPEN
+from mlflow_parity.reporting.other_reasons import told_in
+from mlflow_parity.reporting.report import SIDES
 
 
 def load_recheck(path: str, settings: Settings) -> Recheck:
@@ -52,16 +53,10 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
         raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
-    facets = (
-        one["facet"].partition(" ")[2]
-        for one in report["coverage"]
-        if is_own(one["facet"]) and not _GREEN.issuperset(one["counts"])
-    )
-    against = (*OF_TESTS, STILL_OPEN)
-    tests = (str(one).partition(": ")[2] for one in report.get("reasons") or () if str(one).startswith(against))
+    tests = (one.about for one in told_in(report) if one.of == "test")
     again = Recheck(
         path, str(report["created"]), digest, frozenset(checks), _covers(report, settings),
-        tuple(dict.fromkeys((*facets, *tests))),
+        tuple(dict.fromkeys((*own_not_green(report), *tests))),
     )  # fmt: skip
     if again.own and not checks:
         raise UsageProblem(
@@ -71,6 +66,12 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     if not checks:
         raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
     return again
+
+
+def own_not_green(report: Mapping[str, Any]) -> list[str]:
+    """Return the names of own checks whose rows in a report are not green."""
+    red = (one["facet"] for one in report["coverage"] if not _GREEN.issuperset(one["counts"]))
+    return list(dict.fromkeys(facet.partition(" ")[2] for facet in red if is_own(facet)))
 
 
 def _covers(report: Mapping[str, Any], settings: Settings) -> bool:

@@ -254,6 +254,7 @@ def _whole(report: Mapping[str, Any]) -> bool:
         and all(isinstance(scope.get(name) or [], list) for name in ("experiments", "excluded", "models"))
         and isinstance(report.get("notes") or [], list)
         and isinstance(scope.get("include_deleted"), bool)
+        and _are_texts(report.get("other_reasons") or [])
         and isinstance(sides, dict)
         and all(
             isinstance(sides.get(side), dict) and isinstance(sides[side].get("location"), str)
@@ -277,6 +278,13 @@ def _whole(report: Mapping[str, Any]) -> bool:
 
 def _are_counts(given: object) -> bool:
     return isinstance(given, dict) and all(type(count) is int for count in given.values())
+
+
+def _are_texts(others: object) -> bool:
+    """Whether each of a report's other reasons says what is asked of it."""
+    told = others if isinstance(others, list) else [None]
+    names = ("reason", "of", "about")
+    return all(isinstance(one, dict) and all(isinstance(one.get(name), str) for name in names) for one in told)
 
 
 def write_draft(report: str, output: str) -> int:
