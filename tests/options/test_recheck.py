@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.attested import audited
 from support.audits import AuditRun, audit
 from support.copied import copied_pair
 from support.report_samples import report as sample
@@ -18,6 +19,7 @@ from support.seed import Seeder
 from support.servers import FreshServer, ServerPool, copy_database
 
 from mlflow_parity.audit.settings import Recheck
+from mlflow_parity.cli import main
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.options import OPTIONS, resolve
@@ -86,6 +88,42 @@ def test_a_check_without_an_object_is_red(servers: tuple[Server, Server], red: A
         "of": "recheck",
         "about": "1 checks: params[an experiment that is gone]",
     }
+
+
+def test_what_no_check_tells_stays_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts that contradict each other are not settled by a tag that is right again: red, and what settles it is said.
+
+    A recheck of that recheck knows it from there, and the report whose waiver is gone from the file is settled.
+    """
+    case = audited(tmp_path / "first")
+    options = str(case.folder / "source"), str(case.folder / "target"), "--parity-include-deleted"
+    first, path = json.loads((case.reports / "report.json").read_text()), case.reports / "report.json"
+    label = next(row["experiment"] for row in first["coverage"] if row["facet"] == "experiment presence")
+    check = f"experiment_arrived[{label}]"
+    abouts = {
+        "parts": "MLmodel files of runs in 'churn' contradict each other across parts",
+        "run": "part 2 of 2 is red, although its ledger is green",
+        "waiver": "churn / tags",
+    }
+    others = [{"reason": about, "of": of, "about": about} for of, about in abouts.items()]
+    red = {"verdict": "red", "exit_status": 1, "reasons": list(abouts.values()), "other_reasons": others}
+    path.write_text(json.dumps({**first, **red, "not_green": [check]}))
+    for name in ("again", "once more"):
+        done = audit(tmp_path / name, *options, "--parity-recheck", str(path))
+        assert done.status == 1, done.output
+        assert done.red_rows() == []
+        told = done.report["reasons"]
+        assert told[0].endswith("no recheck settles it: audit the parts again and merge them, or audit the whole")
+        assert told[1].endswith("no recheck settles it: audit the whole again")
+        assert told[2:] == [f"not run again: {abouts[of]}" for of in ("parts", "run")]
+        path = done.reports / "report.json"
+        path.write_text(json.dumps({**done.report, "not_green": [check]}))
+    assert main(["history", str(tmp_path / "again" / "reports"), str(tmp_path / "once more" / "reports")]) == 1
+    assert "not run again" not in capsys.readouterr().out.partition("New in the newest")[2]
+    path.write_text(json.dumps({**done.report, "not_green": []}))
+    nothing = audit(tmp_path / "nothing", *options, "--parity-recheck", str(path))
+    assert nothing.status == 4, nothing.output
+    assert "is told by no check" in nothing.output
 
 
 @pytest.mark.long

@@ -90,6 +90,9 @@ class Recheck:
     own: tuple[str, ...] = ()
     """What was not green there and a recheck does not run, so nothing is known of it: facets of own checks, tests."""
 
+    open: tuple[tuple[str, str], ...] = ()
+    """Reasons of that report that no check tells and no recheck settles: what each follows from, and is about."""
+
     @property
     def own_named(self) -> str:
         """The first of these, and how many more there are."""

@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mlflow_parity.audit.result import Result
+from mlflow_parity.audit.settings import Recheck
+from mlflow_parity.audit.waivers.waivers import Used
 from mlflow_parity.core.text import counted, listed, noun
 from mlflow_parity.core.verdict import Cell, Finding, State, follows, is_own
 from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, family_of, plural_of
 from mlflow_parity.kinds.rules import contract
+from mlflow_parity.reporting.other_reasons import STILL_OPEN, Of, OtherReason
 
 #: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
 _REFUSED = re.compile(r"the (?P<side>source|target)'s (?P<what>.+?) could not be read: status 403\b")
@@ -39,6 +42,14 @@ _UNREAD = "not read, or changed meanwhile"
 #: Objects that a sentence names, keys of each, facets; characters of a cause that is told whole.
 _NAMES, _KEYS, _FACETS, _CAUSE = 3, 2, 3, 150
 _Place = tuple[str, str, State]
+#: What settles a reason that no recheck does, by what it follows from.
+_SETTLED: Mapping[Of, str] = {
+    "test": "run them again without --parity-recheck",
+    "parts": "audit the parts again and merge them, or audit the whole",
+    "self-test": "audit the whole again with --parity-self-test",
+    "waiver": "audit the whole again, or remove the waiver",
+    "run": "audit the whole again",
+}
 
 
 @dataclass(slots=True)
@@ -189,3 +200,33 @@ def _said(kind: str, phrase: str, count: int, of: int, names: str, cause: str) -
     plural = plural_of(kind)
     who = f"{count:,} of {of:,} {noun(of, plural)}" if of else counted(count, plural)
     return f"{who} {phrase}{f' ({cause})' if cause else ''}{f': {names}' if names else ''}"
+
+
+def left_open(recheck: Recheck | None, waivers: Iterable[Used]) -> list[OtherReason]:
+    """Return what was said against a report that is rechecked and is settled by nothing that a recheck does.
+
+    A waiver is, where it is not in force any more or was looked at: then it says itself what is wrong with it.
+    """
+    if recheck is None:
+        return []
+    unseen = {str(used.waiver) for used in waivers if used.status == "not looked at"}
+    found = [OtherReason(STILL_OPEN + name, "test", name) for name in recheck.own]
+    for told, about in recheck.open:
+        of: Of = next((one for one in _SETTLED if one == told), "run")
+        if of != "waiver" or about in unseen:
+            found.append(OtherReason(f"{STILL_OPEN}{'the waiver ' if of == 'waiver' else ''}{about}", of, about))
+    return found
+
+
+def open_sentences(recheck: Recheck, left: Iterable[OtherReason]) -> list[str]:
+    """Say how many reasons are left open, and what settles them, a sentence for each kind of them."""
+    counts = Counter(one.of for one in left)
+    told = []
+    for of, count in counts.items():
+        if of == "test":
+            what = f"{recheck.own_named} of {recheck.title} {'was' if count == 1 else 'were'} not green"
+            told.append(f"{what}, and a recheck runs no own check: {_SETTLED[of]}")
+        else:
+            what = f"{counted(count, 'reasons')} of {recheck.title} {'is' if count == 1 else 'are'} told by no check"
+            told.append(f"{what}, so no recheck settles {'it' if count == 1 else 'them'}: {_SETTLED[of]}")
+    return told

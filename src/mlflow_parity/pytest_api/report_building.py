@@ -30,14 +30,14 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.pytest_api.own_tests import OwnTests
-from mlflow_parity.pytest_api.reasons import red_reasons
+from mlflow_parity.pytest_api.reasons import left_open, open_sentences, red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import each_of
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN
-from mlflow_parity.reporting.other_reasons import STILL_OPEN, OtherReason, of, of_tests
+from mlflow_parity.reporting.other_reasons import OtherReason, of, of_tests
 from mlflow_parity.reporting.page.curves import Curves, Key, curves_of
 from mlflow_parity.reporting.report import CoverageRow, Report, Scope, unfinished
 from mlflow_parity.reporting.side_report import begun
@@ -200,13 +200,10 @@ def build_report(main: Run, audit: Audit, result: Result, exit_status: int, unwr
         what = f"{len(main.unfound)} checks of {recheck and recheck.title} were not run again"
         reasons.insert(0, f"{what}, as their objects are gone or were left out: {names}")
         no_rows.append(OtherReason(reasons[0], "recheck", f"{len(main.unfound)} checks: {names}"))
-    if recheck is not None and recheck.own:
-        what = f"{recheck.own_named} of {recheck.title} {'was' if len(recheck.own) == 1 else 'were'} not green"
-        reasons.insert(0, f"{what}, and a recheck runs no own check: run them again without --parity-recheck")
+    if recheck is not None and (left := left_open(recheck, result.waivers)):
         # a recheck of this one knows of them from here
-        left = [OtherReason(STILL_OPEN + name, "test", name) for name in recheck.own]
         no_rows += left
-        reasons += [one.reason for one in left]
+        reasons = [*open_sentences(recheck, left), *reasons, *(one.reason for one in left)]
     if unwritten:
         green = [] if reasons or not result.green else ["everything that was compared is green"]
         no_rows += of("run", [unwritten])

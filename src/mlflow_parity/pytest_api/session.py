@@ -37,6 +37,7 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.own_tests import OwnTests
+from mlflow_parity.pytest_api.reasons import left_open
 from mlflow_parity.pytest_api.report_building import (
     TITLES,
     build_report,
@@ -356,8 +357,8 @@ class Main(Shared):
                 self.ends(stopped(exit_status, self.nothing_ran, self.tests), exit_status)
             return exit_status
         lost = self._take_in_own_rows(self.audit, self.result)
-        recheck, against = self.settings.recheck, self.tests.against
-        if exit_status == 0 and (not self.result.green or self.unfound or (recheck and recheck.own) or against):
+        left, against = left_open(self.settings.recheck, self.result.waivers), self.tests.against
+        if exit_status == 0 and (not self.result.green or self.unfound or left or against):
             # a part in which nothing is has its report all the same, as it is one of those that are joined
             exit_status = int(pytest.ExitCode.NO_TESTS_COLLECTED) if self.result.empty and not against else 1
         return self._write(self.reports, self.audit, self.result, exit_status, lost)

@@ -53,15 +53,23 @@ def load_recheck(path: str, settings: Settings) -> Recheck:
     checks = report.get("not_green")
     if not isinstance(checks, list) or not all(isinstance(name, str) for name in checks):
         raise UsageProblem(f"--parity-recheck: {path} does not say which checks were not green; make the report again")
-    tests = (one.about for one in told_in(report) if one.of == "test")
+    others = told_in(report)
+    tests = (one.about for one in others if one.of == "test")
     again = Recheck(
         path, str(report["created"]), digest, frozenset(checks), _covers(report, settings),
         tuple(dict.fromkeys((*own_not_green(report), *tests))),
+        # checks that were not run again are among those that were not green
+        tuple(dict.fromkeys((one.of, one.about) for one in others if one.of not in ("test", "recheck"))),
     )  # fmt: skip
     if again.own and not checks:
         raise UsageProblem(
             f"--parity-recheck: what was not green in {path} was found by own checks alone ({again.own_named}), and a "
             "recheck runs none: run them again without --parity-recheck"
+        )
+    if again.open and not checks:
+        raise UsageProblem(
+            f"--parity-recheck: what is wrong in {path} is told by no check ({again.open[0][1]}), so no recheck "
+            "settles it: audit the whole again"
         )
     if not checks:
         raise UsageProblem(f"--parity-recheck: {path} has no check that was not green: there is nothing to judge again")
