@@ -22,10 +22,12 @@ from support.records import (
     told,
 )
 
-from mlflow_parity.comparing import registry_fields
-from mlflow_parity.comparing.links import Links, ObjectLinks, link, run_models, run_parent, take_in
+from mlflow_parity.comparing import registry_fields, same_store
+from mlflow_parity.comparing.links import Links, ObjectLinks, guardrails, link, run_models, run_parent, take_in
 from mlflow_parity.core.identity.keys import ObjectKey
+from mlflow_parity.core.records import Entity
 from mlflow_parity.pairing.matching import Pair, Pairing
+from mlflow_parity.pairing.relocation import Relocation
 
 SCOPE = "is outside this audit's scope"
 
@@ -332,3 +334,73 @@ def test_what_is_said_of_the_tag_of_experiments(
     assert told(registry_fields.experiments_tag(",1,6,", ",7,", known, "r")) == [
         (key, "unverified", "r.experiments", ",1,6,", ",7,", note)
     ]
+
+
+def _an_endpoint(identity: str, *on: tuple[str, int, dict[str, Any]]) -> Entity:
+    """An endpoint with guardrails: the id of each, when it acts, and what it is."""
+    return an_entity(
+        "gateway_endpoint",
+        identity,
+        guardrails={one: {"execution_order": order} for one, order, _ in on},
+        guardrail_definitions={one: {"name": "same", **told} for one, _, told in on},
+        times={"guardrails": {one: {"created_at": 1} for one, _, _ in on}},
+    )
+
+
+GUARDS = {"gateway_guardrail": {"g1": "c1", "g2": "c2"}}
+BEFORE, AFTER = {"stage": "BEFORE", "experiment": "1"}, {"stage": "AFTER", "experiment": "1"}
+BEFORE_COPY, AFTER_COPY = {"stage": "BEFORE", "experiment": "7"}, {"stage": "AFTER", "experiment": "7"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "found"),
+    [
+        ([("g1", 1, BEFORE)], [("c1", 1, BEFORE_COPY)], []),
+        # another of its name: once the name alone was compared
+        ([("g1", 1, BEFORE)], [("c2", 1, AFTER_COPY)],
+         [("same", "mismatch", "g1", "c2", "another of the same name; the guardrail's copy is c1")]),
+        ([("g3", 1, BEFORE)], [("c2", 1, AFTER_COPY)],
+         [("same", "mismatch", "g3", "c2", "another of the same name; the guardrail has no copy")]),
+        # two of one name on one endpoint: one lost, one too many, the other one first
+        ([("g1", 1, BEFORE), ("g2", 2, AFTER)], [("c1", 1, BEFORE_COPY)], [("same", "missing", "g2", None, "")]),
+        ([("g1", 1, BEFORE)], [("c1", 1, BEFORE_COPY), ("c2", 2, AFTER_COPY)], [("same", "extra", None, "c2", "")]),
+        ([("g1", 1, BEFORE), ("g2", 2, AFTER)], [("c1", 2, BEFORE_COPY), ("c2", 1, AFTER_COPY)],
+         [("same", "mismatch", {"execution_order": 1}, {"execution_order": 2}, ""),
+          ("same", "mismatch", {"execution_order": 2}, {"execution_order": 1}, "")]),
+        # the same in all but its id
+        ([("g1", 1, BEFORE)], [("c2", 1, BEFORE_COPY)], []),
+        ([("g1", 1, BEFORE)], [("c2", 1, {**BEFORE, "experiment": "8"})],
+         [("same", "mismatch", "g1", "c2", "another of the same name; the guardrail's copy is c1")]),
+    ],
+)  # fmt: skip
+def test_guardrails_of_an_endpoint_are_told_by_more_than_their_names(ours: Any, theirs: Any, found: Any) -> None:
+    """MLflow gives several guardrails one name: by that alone, an endpoint that lost its guard for another is green."""
+    known = links(entities=GUARDS, known={"gateway_guardrail": {"g1", "g2"}}, whole={"gateway_guardrail"})
+    said = guardrails(_an_endpoint("e", *ours), _an_endpoint("f", *theirs), known)
+    assert {one.rule for one in said} <= {"gateway_endpoint.guardrails"}
+    assert [(one.key, str(one.state), one.source, one.target, one.note) for one in said] == found
+
+
+def test_guardrails_of_an_older_snapshot_are_told_by_their_ids() -> None:
+    """It has the ids beside the times: who audits against it loses nothing, and is told of no false difference."""
+    known = links(entities=GUARDS, known={"gateway_guardrail": {"g1", "g2"}}, whole={"gateway_guardrail"})
+    old = an_entity("gateway_endpoint", "e", times={"guardrails": {"g1": {}}})
+    assert guardrails(old, _an_endpoint("f", ("c1", 1, BEFORE)), known) == []
+    assert [one.key for one in guardrails(old, _an_endpoint("f", ("c2", 1, BEFORE)), known)] == ["g1", "same"]
+    assert same_store.compare_facet("guardrails", old, _an_endpoint("e", ("g1", 1, BEFORE)), Relocation()) is None
+
+
+def test_guardrails_that_were_not_read_leave_an_endpoint_open() -> None:
+    """Whose copies they are nobody knows then: neither green nor red would be true."""
+    ours, theirs = _an_endpoint("e", ("g1", 1, BEFORE)), _an_endpoint("f", ("c1", 1, BEFORE_COPY))
+    assert [str(one.state) for one in guardrails(ours, theirs, links(entities={}, known={}, whole=set()))] == [
+        "unverified"
+    ]
+
+
+def test_a_store_that_went_on_has_the_same_guardrails_on_an_endpoint() -> None:
+    """There ids are the same: one that is alike is another all the same."""
+    ours, theirs = _an_endpoint("e", ("g1", 1, BEFORE)), _an_endpoint("e", ("g2", 1, BEFORE))
+    found = same_store.compare_facet("guardrails", ours, theirs, Relocation())
+    assert found is not None
+    assert [(one.key, str(one.state)) for one in found] == [("g1", "missing"), ("g2", "extra")]

@@ -37,6 +37,7 @@ def _also_times(kind: str) -> frozenset[tuple[str, str]]:
 _MADE = ("created_at", "created_by")
 _MADE_AND_CHANGED = (*_MADE, "last_updated_at", "last_updated_by")
 _ENDPOINT = frozenset({("gateway_endpoint", "definition")})
+_GUARDED = frozenset({("gateway_endpoint", "guardrails")})
 _MODEL = frozenset({("gateway_model", "definition")})
 #: What names an endpoint.
 _NAMING = frozenset({("gateway_guardrail", "definition"), ("gateway_budget", "definition")})
@@ -73,9 +74,9 @@ CHANGES: dict[str, Change] = {
     "endpoint-weight": Change("gateway_endpoint", "definition", "another weight of a model",
                               "UPDATE endpoint_model_mappings SET weight = 0.5"),
     "endpoint-order": Change("gateway_endpoint", "definition", "another order of its guardrails",
-                             "UPDATE guardrail_configs SET execution_order = 2"),
+                             "UPDATE guardrail_configs SET execution_order = 2", _GUARDED),
     "endpoint-unguarded": Change("gateway_endpoint", "definition", "a guardrail is not on it any more",
-                                 "DELETE FROM guardrail_configs", _also_times("gateway_endpoint")),
+                                 "DELETE FROM guardrail_configs", _GUARDED | _also_times("gateway_endpoint")),
     "endpoint-experiment": Change("gateway_endpoint", "experiment", "another experiment",
                                   "UPDATE endpoints SET experiment_id = 0"),
     "endpoint-lost": Change("gateway_endpoint", "presence", "the endpoint is gone", "DELETE FROM endpoints", _NAMING),
@@ -88,7 +89,7 @@ CHANGES: dict[str, Change] = {
     "guardrail-experiment": Change("gateway_guardrail", "experiment", "its scorer is in another experiment",
                                    "UPDATE scorers SET experiment_id = 0"),
     "guardrail-lost": Change("gateway_guardrail", "presence", "the guardrail is gone", "DELETE FROM guardrails",
-                             _ENDPOINT),
+                             _ENDPOINT | _GUARDED),
     "budget-amount": Change("gateway_budget", "definition", "another amount",
                             "UPDATE budget_policies SET budget_amount = 11"),
     "budget-endpoint": Change("gateway_budget", "definition", "another endpoint",

@@ -68,7 +68,7 @@ COLUMNS: dict[str, Change] = {
     "mapping-lost": _lost(_ENDPOINT, "endpoint_model_mappings", "presence"),
     "endpoint-tag-key": _set(_ENDPOINT, "endpoint_tags", "key = 'Team'"),
     "endpoint-tag-lost": _lost(_ENDPOINT, "endpoint_tags"),
-    "endpoint-guardrail": _set(_ENDPOINT, "guardrail_configs", "guardrail_id = 'x'", also="times"),
+    "endpoint-guardrail": _set(_ENDPOINT, "guardrail_configs", "guardrail_id = 'x'", also="guardrails times"),
     "guardrail-scorer": _set(_GUARDRAIL, "guardrails",
                              "scorer_id = (SELECT scorer_id FROM scorers WHERE scorer_name = 'kind')"),
     "guardrail-version": _set(_GUARDRAIL, "guardrails", "scorer_version = 2"),

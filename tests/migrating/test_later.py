@@ -173,6 +173,44 @@ def test_a_reference_to_an_issue_of_the_source_is_red(ends: tuple[Server, Server
     assert {(row.kind, row.facet) for row in apart.red_rows()} == red
 
 
+def guarding(server: Server) -> list[tuple[str, str, str, int]]:
+    """Return which guardrails are on which endpoint: stage and scorer of each, and when it acts."""
+    with closing(sqlite3.connect(server.database_path)) as database:
+        return database.execute(
+            "SELECT e.name, g.stage, s.scorer_name, c.execution_order FROM guardrail_configs c "
+            "JOIN guardrails g USING (guardrail_id) JOIN endpoints e USING (endpoint_id) "
+            "JOIN scorers s USING (scorer_id) ORDER BY 1, 4"
+        ).fetchall()
+
+
+def test_guardrails_of_one_name_stay_on_their_endpoints(ends: tuple[Server, Server], tmp_path: Path) -> None:
+    """Names of guardrails are not unique: by name an endpoint got another's guard, and of two of one name just one."""
+    source, target = ends
+    seed = Seeder(source.uri)
+    with closing(sqlite3.connect(source.database_path)) as database:
+        [[scorer]] = database.execute("SELECT scorer_id FROM scorers WHERE scorer_name = 'kind'")
+        [[chat]] = database.execute("SELECT endpoint_id FROM endpoints")
+        [[model]] = database.execute("SELECT model_definition_id FROM model_definitions")
+    other = post(source, "gateway/guardrails/create", name="guard", scorer_id=scorer, scorer_version=1, stage="AFTER",
+                 action="VALIDATION")["guardrail"]["guardrail_id"]  # fmt: skip
+    configs = [{"model_definition_id": model, "linkage_type": "PRIMARY", "weight": 1.0}]
+    second = post(source, "gateway/endpoints/create", name="second", model_configs=configs)["endpoint"]["endpoint_id"]
+    for endpoint, order in ((chat, 2), (second, 1)):
+        body = {"endpoint_id": endpoint, "guardrail_id": other, "execution_order": order}
+        seed.call("POST", "gateway/guardrails/add-to-endpoint", body, version="3.0")
+    seed_secret(target.uri)
+    done = run(tmp_path, ends)
+    assert guarding(target) == guarding(source)
+    assert len(guarding(source)) == 3
+    assert done.status == 0, (done.output, audited(tmp_path, done).red_rows())
+    with closing(sqlite3.connect(target.database_path)) as database, database:
+        changed = "UPDATE guardrail_configs SET guardrail_id = (SELECT guardrail_id FROM guardrails WHERE stage = ?) "
+        where = "WHERE endpoint_id = (SELECT endpoint_id FROM endpoints WHERE name = 'second')"
+        assert database.execute(changed + where, ("BEFORE",)).rowcount == 1
+    swapped = audit(tmp_path / "swapped", source.uri, target.uri)
+    assert {(row.kind, row.facet) for row in swapped.red_rows()} == {("gateway_endpoint", "guardrails")}
+
+
 def test_killed_imports_end_like_one(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """Killed before, during and after requests, and gone on with: nothing is lost, nothing is there twice."""
     source, target = ends

@@ -121,7 +121,7 @@ LATER: Mapping[str, Mapping[str, st.SearchStrategy[Any]]] = {
     },
     "gateway_secret": {"definition": _definition},
     "gateway_model": {"definition": _definition},
-    "gateway_endpoint": {"definition": _definition, "experiment": st.none() | st.just("1")},
+    "gateway_endpoint": {"definition": _definition, "experiment": st.none() | st.just("1"), "guardrails": st.just({})},
     "gateway_guardrail": {"definition": _definition, "experiment": st.none() | st.just("1")},
     "gateway_budget": {"definition": _definition},
     "mcp_server": {"definition": _definition, "versions": _some, "endpoints": _some},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlflow_parity.comparing.difference import Difference
-from mlflow_parity.core.records import PARENT_TAG, Run
+from mlflow_parity.core.records import PARENT_TAG, Entity, Run
 from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds import singular_of
 from mlflow_parity.kinds.conventions.copy_places import CopyPlaces
@@ -163,6 +163,55 @@ def link(key: str, ours: str | None, theirs: str | None, kind: str, links: Objec
         note = f"the {singular_of(kind)} is {where}"
         return [Difference(key, State.EXPECTED, f"{rule}.dangling", ours, theirs, note)]
     return [Difference(key, State.MISMATCH, rule, ours, theirs, f"the {singular_of(kind)} has no copy on the target")]
+
+
+def guardrails(source: Entity, target: Entity, links: ObjectLinks) -> list[Difference]:
+    """Compare which guardrails are on an endpoint, and when each acts: by id, through the pairing.
+
+    One that is the same in all but its id will do: nothing says which of the two is whose copy.
+    """
+    kind, rule = "gateway_guardrail", "gateway_endpoint.guardrails"
+    ours, theirs = (one.facets.get("guardrails") for one in (source, target))
+    if ours is None or theirs is None:
+        # what was read before these were told knows their ids alone
+        times = (side.facets.get("times") or {} for side in (source, target))
+        ours, theirs = ({one: {} for one in told.get("guardrails", ())} for told in times)
+    if open_ones := untold("", ours, kind, (sorted(ours), sorted(theirs)), links, rule):
+        return open_ones
+    pairs, further = links.of(kind), links.copies.get(kind, {})
+    fits = {one: {pairs.get(one, one), *further.get(one, ())} for one in ours}
+    what = {one: _on_target(told, links) for one, told in source.facets.get("guardrail_definitions", {}).items()}
+    its: Mapping[str, dict[str, Any]] = target.facets.get("guardrail_definitions", {})
+    tests: tuple[Callable[[str, str], bool], ...] = (
+        lambda one, other: other in fits[one] and ours[one] == theirs[other],
+        lambda one, other: bool(what.get(one)) and what[one] == its.get(other) and ours[one] == theirs[other],
+        lambda one, other: other in fits[one],
+        lambda one, other: what.get(one, {}).get("name", one) == its.get(other, {}).get("name", other),
+    )
+    found: list[Difference] = []
+    left, open_ends = list(theirs), list(ours)
+    for number, is_it in enumerate(tests):
+        for one in list(open_ends):
+            other = next((other for other in left if is_it(one, other)), None)
+            if other is None:
+                continue
+            open_ends.remove(one)
+            left.remove(other)
+            key = what.get(one, {}).get("name", one)
+            if number == 2:
+                found.append(Difference(key, State.MISMATCH, rule, ours[one], theirs[other]))
+            elif number == 3:
+                whose = f"the guardrail's copy is {pairs[one]}" if one in pairs else "the guardrail has no copy"
+                found.append(Difference(key, State.MISMATCH, rule, one, other, f"another of the same name; {whose}"))
+    found += [Difference(what.get(one, {}).get("name", one), State.MISSING, rule, source=one) for one in open_ends]
+    return found + [Difference(its.get(one, {}).get("name", one), State.EXTRA, rule, target=one) for one in left]
+
+
+def _on_target(guardrail: Mapping[str, Any], links: ObjectLinks) -> dict[str, Any]:
+    """Return what is told of a guardrail, with the ids of copies in it."""
+    named = (("experiment", "experiment"), ("action_endpoint_id", "gateway_endpoint"))
+    ids = {key: links.of(kind).get(guardrail[key]) for key, kind in named if key in guardrail}
+    return {**guardrail, **ids}
 
 
 def run_models(facet: str, source: Run, target: Run, links: ObjectLinks) -> list[Difference]:

@@ -12,7 +12,7 @@ from mlflow_parity.comparing import fields
 from mlflow_parity.comparing.difference import Difference, compare_json, compare_mappings, compare_multisets
 from mlflow_parity.comparing.fields import FIELD
 from mlflow_parity.comparing.histories import stored
-from mlflow_parity.comparing.links import ObjectLinks, link, run_models, run_parent, untold
+from mlflow_parity.comparing.links import ObjectLinks, guardrails, link, run_models, run_parent, untold
 from mlflow_parity.comparing.registry_fields import (
     EXPERIMENTS_TAG,
     VERSIONS_TAG,
@@ -351,6 +351,7 @@ _OWN: Mapping[tuple[str, str], Comparer] = {
     ("model_version", STORAGE): compare_storage,
     ("logged_model", "metrics"): _metrics,
     ("review_queue", "owner"): _owner,
+    ("gateway_endpoint", "guardrails"): guardrails,
     ("evaluation_dataset", "digest"): _digest,
     ("evaluation_dataset", "last_updated_by"): _last_updated_by,
     ("evaluation_dataset", "schema"): _schema,

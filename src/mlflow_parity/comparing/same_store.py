@@ -136,6 +136,9 @@ def _object_facet(
     if kind == "trace" and facet == "run_links" and None in (ours, theirs):
         # not asked for is not equal
         return None
+    if kind == "gateway_endpoint" and facet == "guardrails" and None in (ours, theirs):
+        # what was read before they were told knows their ids alone
+        return None
     if kind == "model_version" and facet in ("source", STORAGE):
         key = "storage_location" if facet == STORAGE else facet
         return place(key, ours or "", theirs or "", moved, kind, facet)

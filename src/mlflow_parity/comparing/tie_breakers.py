@@ -24,7 +24,7 @@ from mlflow_parity.kinds import FILES, KINDS, plain_tags
 #: No evidence: judged from other facets, set by the server, the copy's own place, or given again (a version's number).
 _NOT_KEPT = frozenset(
     {"presence", "order", "access", "loads", "number", "source", "storage", "source_tags", "digest", "last_updated_by",
-     "aliases", *FILES.values()}
+     "aliases", "guardrails", *FILES.values()}
 )  # fmt: skip
 _SERVER_TAGS = frozenset({VERSIONS_TAG, EXPERIMENTS_TAG, *PLACE_TAGS})
 _Pairs = Callable[[str], Mapping[str, str]]

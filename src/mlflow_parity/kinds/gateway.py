@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_parity.core.errors import RequestRefused
 from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.json_text import text
-from mlflow_parity.kinds.schema.base import Kind, definition, link, not_compared, presence, stamps
+from mlflow_parity.kinds.schema.base import Kind, definition, equal, link, not_compared, own, presence, stamps
 from mlflow_parity.kinds.schema.listing import Asking, Entry, Listing, in_order, named, plain, stamped
 
 
@@ -59,6 +59,9 @@ def _endpoint(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
             # whom it serves is named by ids of the server; names are told of those that are there
             "bindings": in_order(plain(one, "endpoint_id", "resource_id") for one in bound),
         },
+        # several guardrails may have one name
+        "guardrails": {one["guardrail_id"]: plain(one, "endpoint_id", "guardrail_id", "guardrail") for one in configs},
+        "guardrail_definitions": {one["guardrail_id"]: _what(one.get("guardrail") or {}) for one in configs},
         "experiment": text(entry.get("experiment_id")),
         "times": stamped(
             entry,
@@ -87,6 +90,14 @@ def _has_guardrails(asking: Asking) -> bool:
     except RequestRefused as error:
         return error.status != 404
     return True
+
+
+def _what(guardrail: Entry) -> dict[str, Any]:
+    """Return what a guardrail is beside its id; an id of the server's own in it goes through the pairing."""
+    scorer = guardrail.get("scorer") or {}
+    told = {"scorer": scorer.get("scorer_name"), "version": scorer.get("scorer_version")}
+    told["experiment"] = text(scorer.get("experiment_id"))
+    return {**plain(guardrail, "guardrail_id", "scorer"), **plain(told)}
 
 
 def _guardrail(entry: Entry, asking: Asking) -> tuple[str, dict[str, Any]]:
@@ -166,6 +177,15 @@ GATEWAY_ENDPOINT = Kind(
                 "bindings",
                 "which object of the server a binding serves",
                 "The server names them by ids of its own. Kind and display name of what is bound are compared.",
+            ),
+        ),
+        own(
+            "guardrails",
+            equal(
+                "guardrails",
+                "which guardrails are on it",
+                "Several may have one name: by their ids, through the pairing. One that is the same in all but its id "
+                "will do.",
             ),
         ),
         link("experiment", "experiment", "experiment", "It belongs to the copy of its experiment."),

@@ -97,13 +97,34 @@ _BASE: Mapping[Strategy, Callable[[str, Facet], list[Fault]]] = {
     "own": lambda kind, facet: facet_text_faults(kind, facet.name),
     "items": lambda kind, facet: items_faults(kind, facet.name, f"one of its {facet.name}"),
 }
-LATER_FAULTS: tuple[Fault, ...] = tuple(
-    fault
-    for kind in KINDS.values()
-    if kind.whole or kind.name == "workspace"
-    for facet in kind.sides
-    for fault in _BASE[facet.strategy](kind.name, facet)
+
+
+def _guardrails(change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Callable[[Scene], bool]:
+    def plant(scene: Scene) -> bool:
+        found = dict(scene.facet("guardrails")[1] or {})
+        return bool(found) and scene.set_facet("guardrails", change(found, next(iter(found))))
+
+    return plant
+
+
+_GUARDRAILS = (
+    ("one lost", lambda found, one: without(found, one)),
+    ("another one of its name", lambda found, one: {**without(found, one), _UNKNOWN: altered(found[one])}),
+    ("one too many", lambda found, one: {**found, _UNKNOWN: found[one]}),
+    ("another order", lambda found, one: {**found, one: {**found[one], "execution_order": 99}}),
 )
+LATER_FAULTS: tuple[Fault, ...] = (
+    *(
+        fault
+        for kind in KINDS.values()
+        if kind.whole or kind.name == "workspace"
+        for facet in kind.sides
+        if facet.name != "guardrails"
+        for fault in _BASE[facet.strategy](kind.name, facet)
+    ),
+    *(Fault("gateway_endpoint", "guardrails", name, _guardrails(change), "a guardrail on an endpoint")
+      for name, change in _GUARDRAILS),
+)  # fmt: skip
 
 
 _Other = Mapping[str, Any]

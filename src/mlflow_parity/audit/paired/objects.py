@@ -54,6 +54,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "trace": ("logged_model", "prompt_version", "issue", "gateway_endpoint"),
     "evaluation_dataset": ("trace",),
     "review_queue": ("trace",),
+    "gateway_endpoint": ("gateway_guardrail",),
 }
 #: What is judged of an experiment beside itself.
 IN_EXPERIMENTS: tuple[Kind, ...] = (BY_NAME["run"], *of_family("experiment"))

@@ -46,7 +46,8 @@ class Writing:
 
     * ``theirs``: what somebody else made under the same name is brought up to date as well; else it is only compared;
     * ``read_back``: what was written is read again, and only what is equal is done;
-    * ``linked``: what beside its facets tells an object's state; by default what its links resolve to.
+    * ``linked``: what beside its facets tells an object's state; by default what its links resolve to;
+    * ``named``: facets that hold further ids, as they are to be read from the target.
 
     A kind with more to it says ``visit``, which is called for each experiment, or once for a kind of the server, and
     takes its objects through :func:`carry`.
@@ -60,6 +61,7 @@ class Writing:
     theirs: bool = False
     read_back: bool = True
     linked: Callable[[Task], tuple[Any, ...]] = lambda task: (task.wanted,)
+    named: Callable[[Import, Entity], Mapping[str, Any]] = lambda context, entity: {}
     chunk: int = 500
 
     @property
@@ -217,7 +219,7 @@ class TargetIndex:
         self._free.pop(kind, None)
 
     def identity(self, kind: str, name: str) -> str:
-        """Return the target's id of an object of this name.
+        """Return the target's id of an object of a kind of which no two have one name.
 
         Raises:
             NotMoved: there is none.
@@ -231,7 +233,8 @@ class TargetIndex:
     def copy(self, entity: Entity, experiment: str | None, *, again: bool = False) -> Entity | None:
         """Return the copy of an object: that which the journal knows, else one of its name and place that is free.
 
-        A free one is no other's from then on. ``again``: look on the target whether one was made.
+        Among several of one name it is one of its definition. A free one is no other's from then on. ``again``: look
+        on the target whether one was made.
         """
         kind, journal = entity.kind, self.context.journal
         found, known = self.all(kind, again=again), journal.target(kind, entity.entity_id)
@@ -244,7 +247,10 @@ class TargetIndex:
                     free.setdefault((one.name, one.facets.get("experiment")), []).append(one)
             self._free[kind] = free
         same = self._free[kind].get((entity.name, experiment))
-        return same.pop(0) if same else None
+        if not same:
+            return None
+        told = entity.facets.get("definition")
+        return same.pop(next((place for place, one in enumerate(same) if one.facets.get("definition") == told), 0))
 
 
 @dataclass(slots=True)
@@ -363,7 +369,7 @@ def _named(how: Writing, entity: Entity) -> Iterator[tuple[str, str]]:
 def _wanted(context: Import, how: Writing, entity: Entity) -> dict[str, Any]:
     """Return the facets of an object as they are to be read from the target."""
     copies = {kind: context.journal.target(kind, identity) for kind, identity in _named(how, entity)}
-    return {**_written(entity), **copies}
+    return {**_written(entity), **copies, **how.named(context, entity)}
 
 
 def _written(entity: Entity) -> dict[str, Any]:

@@ -6,15 +6,19 @@ brought by the next run, and named until then.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 from mlflow_parity.core.errors import NotMoved
+from mlflow_parity.core.records import Entity
+from mlflow_parity.migrating.write.exported import every
 from mlflow_parity.migrating.write.importing import Import
 from mlflow_parity.migrating.write.moving import Task, Writing
 from mlflow_parity.reading.transport import endpoints
 from mlflow_parity.reading.transport.listing import pages
+from mlflow_parity.snapshot import SERVER
 
+_GUARDRAIL = "gateway_guardrail"
 BY_HAND = "no server exposes the value of a secret: make it on the target by hand, under this name, and run this again"
 
 
@@ -66,20 +70,44 @@ def _endpoint(task: Task) -> None:
             **_maker(task),
         }
         identity = task.make("gateway/endpoints/create", body, lambda answer: answer["endpoint"]["endpoint_id"])
-        has: dict[str, Any] = {}
+        has: Mapping[str, Any] = {}
     else:
-        identity, has = task.copy.entity_id, task.copy.facets["definition"]
+        identity, has = task.copy.entity_id, task.copy.facets
+    tags = has.get("definition", {}).get("tags", {})
     for key, value in told["tags"].items():
-        if has.get("tags", {}).get(key) != value:
+        if tags.get(key) != value:
             task.call("POST", "gateway/endpoints/set-tag", {"endpoint_id": identity, "key": key, "value": value})
-    on = {one["guardrail"] for one in has.get("guardrails", [])}
-    for one in told.get("guardrails", []):
+    on = has.get("guardrails", ())
+    for one, config in _configs(task.context, task.source).items():
+        copy = task.context.journal.target("gateway_guardrail", one)
         # one that is not there yet is put on at the second look
-        with suppress(NotMoved):
-            if one["guardrail"] not in on:
-                body = {**one, "endpoint_id": identity}
-                body["guardrail_id"] = index.identity("gateway_guardrail", body.pop("guardrail"))
-                task.call("POST", "gateway/guardrails/add-to-endpoint", body)
+        if copy is not None and copy not in on:
+            body = {**config, "endpoint_id": identity, "guardrail_id": copy}
+            task.call("POST", "gateway/guardrails/add-to-endpoint", body)
+
+
+def _configs(context: Import, endpoint: Entity) -> dict[str, dict[str, Any]]:
+    """Return how each guardrail is put on an endpoint, by the source's id; names of guardrails are not unique."""
+    found: dict[str, dict[str, Any]] | None = endpoint.facets.get("guardrails")
+    if found is not None:
+        return found
+    # an export that was made before these were told has their ids and names apart
+    ids = endpoint.facets["times"].get("guardrails", {})
+    named = {one.name: one.entity_id for one in every(context.export.snapshot.objects(SERVER), _GUARDRAIL, only=ids)}
+    told = endpoint.facets["definition"].get("guardrails", [])
+    return {
+        named[one["guardrail"]]: {key: value for key, value in one.items() if key != "guardrail"}
+        for one in told
+        if one["guardrail"] in named
+    }
+
+
+def _guarded(context: Import, endpoint: Entity) -> dict[str, Any]:
+    """Return the guardrails of an endpoint by the target's ids, as they are to be read there."""
+    found: dict[str, Any] | None = endpoint.facets.get("guardrails")
+    if found is None:
+        return {}
+    return {"guardrails": {context.journal.target(_GUARDRAIL, one) or one: config for one, config in found.items()}}
 
 
 def _guardrail(task: Task) -> None:
@@ -129,7 +157,11 @@ GATEWAY = (
     Writing(("gateway_secret",), write=_secret),
     Writing(("gateway_model",), links=("gateway_secret",), write=_model),
     Writing(
-        ("gateway_endpoint",), links=("experiment", "gateway_model"), again=("gateway_guardrail",), write=_endpoint
+        ("gateway_endpoint",),
+        links=("experiment", "gateway_model"),
+        again=(_GUARDRAIL,),
+        write=_endpoint,
+        named=_guarded,
     ),
     Writing(("gateway_guardrail",), links=("experiment", "scorer again", "gateway_endpoint"), write=_guardrail),
     Writing(("gateway_budget",), links=("gateway_endpoint again",), write=_budget),
