@@ -302,6 +302,28 @@ def test_many_objects_take_few_lists(fresh_server: FreshServer, tmp_path: Path) 
     assert len(rows(target)["issues"]) == 12
 
 
+def test_identical_issues_are_made_in_their_order(fresh_server: FreshServer, tmp_path: Path) -> None:
+    """Nothing but their order tells them apart: reversed, a trace is told to refer to another one."""
+    source, target = fresh_server(), fresh_server()
+    experiment = Seeder(source.uri).experiment("twins")
+    place = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
+    for number in range(3):
+        issue = post(source, "issues", experiment_id=experiment, name="slow", description="alike")["issue"]["issue_id"]
+        info = {"trace_id": f"tr-{number:032x}", "trace_location": place, "request_time": "2026-01-01T00:00:00Z",
+                "state": "IN_PROGRESS"}  # fmt: skip
+        post(source, "traces", trace={"trace_info": info})
+        assessment = {"assessment_name": issue, "trace_id": f"tr-{number:032x}", "issue": {"issue_name": "slow"},
+                      "source": {"source_type": "HUMAN", "source_id": "ada"}}  # fmt: skip
+        post(source, f"traces/tr-{number:032x}/assessments", assessment=assessment)
+    done = run(tmp_path, (source, target))
+    assert done.status == 0, (done.output, audited(tmp_path, done).red_rows())
+    with closing(sqlite3.connect(target.database_path)) as database:
+        referring = (
+            "SELECT a.trace_id FROM assessments a JOIN issues i ON i.issue_id = a.name ORDER BY i.created_timestamp"
+        )
+        assert [trace for (trace,) in database.execute(referring)] == [f"tr-{number:032x}" for number in range(3)]
+
+
 def test_what_is_not_ours_is_not_written_to(ends: tuple[Server, Server], tmp_path: Path) -> None:
     """The target has an MCP server of this name already: it stays, and is named."""
     _, target = ends

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mlflow_parity.core.identity.keys import ObjectKey
 from mlflow_parity.core.records import PARENT_TAG, Entity, Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.migrating.exim.drafts import Point
@@ -24,12 +25,18 @@ _CHUNK = 500
 
 
 def every(
-    objects: PlaceObjects, kind: str, *, only: Collection[str] | None = None, chunk: int = _CHUNK
+    objects: PlaceObjects, kind: str, *, only: Collection[str] | None = None, chunk: int = _CHUNK, oldest: bool = False
 ) -> Iterator[Entity]:
-    """Yield every object of a kind, or ``only`` those of these ids; nothing where their list was not read."""
+    """Yield every object of a kind, or ``only`` those of these ids; nothing where their list was not read.
+
+    ``oldest``: in the order in which they were made, else as they were listed.
+    """
     if objects.problem(KINDS[kind].part) is not None:
         return
-    ids = [key.entity_id for key in objects.keys(kind) if only is None or key.entity_id in only]
+    keys: Sequence[ObjectKey] = objects.keys(kind)
+    if oldest:
+        keys = sorted(keys, key=lambda key: key.order)
+    ids = [key.entity_id for key in keys if only is None or key.entity_id in only]
     for first in range(0, len(ids), chunk):
         yield from objects.entities(kind, ids[first : first + chunk])
 

@@ -307,7 +307,8 @@ def bring(how: Writing, visit: Visit) -> None:
     context, index, kind = visit.context, visit.index, how.kind
     finish = visit.again or not how.again
     moved: list[Task] = []
-    for entity in every(context.export.snapshot.objects(SERVER), kind, chunk=how.chunk):
+    # the order in which they were made is all that tells identical ones apart, and some are listed newest first
+    for entity in every(context.export.snapshot.objects(SERVER), kind, chunk=how.chunk, oldest=True):
         task = Task(context, index, entity, _wanted(context, how, entity))
         task.state = digest([entity.entity_id, _written(entity), *how.linked(task)]).hex()
         came = carry(
