@@ -251,6 +251,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     from mlflow_parity.reading.artifacts.own_way import own_way, refuse_one_place
     from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION, given_places
     from mlflow_parity.reading.database.urls import database_of, is_same
+    from mlflow_parity.reading.transport.auth import s3_endpoint
 
     env = os.environ if environ is None else environ
     depth = values.get("depth", "digest")
@@ -307,7 +308,8 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     check_cluster(settings.engine, settings.dask_scheduler, settings.dask_dir, ends)
     ways = own_way("source", source, settings.source_artifacts), own_way("target", target, settings.target_artifacts)
     if source.workspace == target.workspace:
-        refuse_one_place(*("" if way is None else way.place for way in ways))
+        at = s3_endpoint("source", env, arn=False), s3_endpoint("target", env, arn=False)
+        refuse_one_place(*("" if way is None else way.place for way in ways), s3=at)
     if settings.source.is_same_as(settings.target):
         raise UsageProblem(
             f"source and target are the same location ({settings.source.display}); comparing a server with itself "

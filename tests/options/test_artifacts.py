@@ -16,7 +16,7 @@ from support.servers import FreshServer, copy_database
 from mlflow_parity.cli import main
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.options import resolve
-from mlflow_parity.reading.artifacts.own_way import given_place
+from mlflow_parity.reading.artifacts.own_way import given_place, refuse_one_place
 from mlflow_parity.standin.servers import Server
 
 BASE = {"source-uri": "http://a", "target-uri": "http://b", "workers": "8", "max-findings": "20", "report-dir": "r"}
@@ -119,6 +119,47 @@ def test_one_place_is_not_compared_with_itself(ends: Ends, tmp_path: Path) -> No
     )
     assert done.status == 4, done.output[-3000:]
     assert "comparing files with themselves proves nothing" in done.output
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "one"),
+    [
+        ("gs://bucket/x", "gcs://bucket/x", True),
+        ("gs://bucket/x", "gcs://bucket/y", False),
+        ("az://box/x", "abfs://box/x", True),
+        ("az://box/x", "abfss://box@team.dfs.core.windows.net/x", True),
+        ("az://box@Team.blob.core.windows.net/x", "abfss://box@team.dfs.core.windows.net/x", True),
+        ("abfss://box@one.dfs.core.windows.net/x", "abfss://box@two.dfs.core.windows.net/x", False),
+        ("gs://box/x", "az://box/x", False),
+    ],
+)
+def test_one_place_has_many_names(source: str, target: str, one: bool) -> None:
+    """Under another of its cloud's schemes a place would be compared with itself, and lost files be equal."""
+    if not one:
+        refuse_one_place(source, target)
+        return
+    with pytest.raises(UsageProblem, match="comparing files with themselves proves nothing"):
+        refuse_one_place(source, target)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "one"),
+    [
+        ("http://old:9000", "http://new:9000", False),
+        ("http://old:9000", "", False),
+        ("http://old:9000", "http://key@OLD:9000/", True),
+        ("", "https://s3.eu-west-1.amazonaws.com", True),
+    ],
+)
+def test_two_stores_may_have_buckets_of_one_name(source: str, target: str, one: bool) -> None:
+    """From one MinIO to another the bucket keeps its name: that audit was refused. At AWS one name is one bucket."""
+    given = {"SOURCE_AWS_ENDPOINT_URL_S3": source, "TARGET_AWS_ENDPOINT_URL_S3": target}
+    values = {**BASE, "source-artifacts": "s3://mlflow", "target-artifacts": "s3://mlflow"}
+    if not one:
+        resolve(values, given)
+        return
+    with pytest.raises(UsageProblem, match="comparing files with themselves proves nothing"):
+        resolve(values, given)
 
 
 @pytest.mark.parametrize("host", ["", "localhost"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from mlflow_parity.audit.renames import RenamedReader, Renames
@@ -13,6 +14,7 @@ from mlflow_parity.reading import Reader, open_reader
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import own_way, refuse_one_place
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
+from mlflow_parity.reading.transport.answering import answering
 
 
 def open_server(
@@ -52,7 +54,14 @@ def check_places(sides: Mapping[SideName, Side]) -> None:
         for side in sides.values()
     }
     if len(workspaces) == 1:
-        refuse_one_place(*(sides[name].own_place for name in SIDES))
+        refuse_one_place(*(sides[name].own_place for name in SIDES), s3=[_s3_of(sides[name]) for name in SIDES])
+
+
+def _s3_of(side: Side) -> str:
+    """Return where a side's buckets are, or were when its snapshot was taken, as variables name it; empty: AWS."""
+    return (
+        answering(side.location, side.name, os.environ).s3_endpoint if side.live else side.snapshot.origin.s3_endpoint
+    )
 
 
 def refuse_one_snapshot(sides: Mapping[SideName, Side]) -> None:

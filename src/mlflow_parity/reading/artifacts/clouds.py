@@ -30,6 +30,20 @@ def scheme_of(uri: str) -> str:
     return scheme if found and scheme in SCHEMES else ""
 
 
+def reduced(uri: str) -> tuple[str, str]:
+    """Return a place under the one name that its schemes share, and the account of Azure that it names, if it does.
+
+    >>> reduced("gcs://bucket/x"), reduced("abfss://box@Team.dfs.core.windows.net/x")
+    (('gs://bucket/x', ''), ('az://box/x', 'team'))
+    """
+    scheme, _, rest = uri.partition("://")
+    if SCHEMES[scheme] == "gcsfs":
+        return f"gs://{rest}", ""
+    bucket, slash, folder = rest.partition("/")
+    container, _, host = bucket.partition("@")
+    return f"az://{container}{slash}{folder}", host.partition(".")[0].lower()
+
+
 def checked(uri: str, option: str) -> str:
     """Return a place in a cloud that an option names, without a slash at its end.
 

@@ -24,7 +24,7 @@ from mlflow_parity.core.locations import Location, given_path
 from mlflow_parity.core.records import Artifact
 from mlflow_parity.core.scope import Evidence
 from mlflow_parity.core.text import counted
-from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, scheme_of
+from mlflow_parity.reading.artifacts.clouds import CloudStore, checked, reduced, scheme_of
 from mlflow_parity.reading.artifacts.disk import from_disk
 from mlflow_parity.reading.artifacts.shared_listings import place_of
 from mlflow_parity.reading.artifacts.shown_s3 import Contradiction, same_both_ways
@@ -93,8 +93,18 @@ def own_way(side: str, location: Location, text: str) -> OwnWay | None:
     return OwnWay(place, option)
 
 
-def refuse_one_place(source: str, target: str) -> None:
+def _is_one(source: str, target: str) -> bool:
+    if scheme_of(source) and scheme_of(target):
+        (ours, account), (theirs, other) = reduced(source), reduced(target)
+        # an account that is not named is that of variables, which may be the other's
+        return ours == theirs and (account == other or not account or not other)
+    return source == target
+
+
+def refuse_one_place(source: str, target: str, *, s3: Sequence[str | None] = ("", "")) -> None:
     """Refuse places of both sides that are one; empty: none was named.
+
+    ``s3`` are the endpoints at which each side's buckets are; empty: AWS.
 
     Raises:
         UsageProblem: the files of a side would be compared with themselves.
@@ -103,12 +113,23 @@ def refuse_one_place(source: str, target: str) -> None:
         source, target = (
             str(Path(one).resolve()) if one.startswith("/") else one.rstrip("/") for one in (source, target)
         )
-    if source and source == target:
+    if source.startswith("s3://") and len({_s3_at(one or "") for one in s3}) > 1:
+        return
+    if source and _is_one(source, target):
         raise UsageProblem(
             f"the files of both sides would be read at {source}, and comparing files with themselves proves nothing: "
             "give each of --parity-source-artifacts and --parity-target-artifacts its own server's place, or leave one "
             "out, so that its server sends them"
         )
+
+
+def _s3_at(endpoint: str) -> str:
+    """Return the host of an endpoint; empty: AWS, where a bucket's name is its own at every endpoint."""
+    try:
+        host = urlsplit(endpoint).netloc.rpartition("@")[2].lower()
+    except ValueError:
+        return endpoint
+    return "" if host.partition(":")[0].endswith((".amazonaws.com", ".amazonaws.com.cn")) else host
 
 
 @dataclass(slots=True)
