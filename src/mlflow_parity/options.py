@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location, custom_endpoint, given_path, in_workspace, parse_arn, parse_location
-from mlflow_parity.core.scope import DEPTHS, ENGINES, EVIDENCE, PROFILES
+from mlflow_parity.core.scope import DEPTHS, ENGINES, EVIDENCE, PROFILES, one_of
 
 if TYPE_CHECKING:
     import pytest
@@ -254,18 +254,10 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
     from mlflow_parity.reading.transport.auth import s3_endpoint
 
     env = os.environ if environ is None else environ
-    depth = values.get("depth", "digest")
-    if depth not in DEPTHS:
-        raise UsageProblem(f"--parity-depth: {depth!r} is not one of {', '.join(DEPTHS)}")
-    profile = values.get("profile", "export-import")
-    if profile not in PROFILES:
-        raise UsageProblem(f"--parity-profile: {profile!r} is not one of {', '.join(PROFILES)}")
-    evidence = values.get("evidence", "stores")
-    if evidence not in EVIDENCE:
-        raise UsageProblem(f"--parity-evidence: {evidence!r} is not one of {', '.join(EVIDENCE)}")
-    engine = values.get("engine", "threads")
-    if engine not in ENGINES:
-        raise UsageProblem(f"--parity-engine: {engine!r} is not one of {', '.join(ENGINES)}")
+    depth = one_of(DEPTHS, "depth", "digest", values)
+    profile = one_of(PROFILES, "profile", "export-import", values)
+    evidence = one_of(EVIDENCE, "evidence", "stores", values)
+    engine = one_of(ENGINES, "engine", "threads", values)
     source = in_workspace(_side("source", values, env), "source", env)
     target = in_workspace(_side("target", values, env), "target", env)
     settings = Settings(
@@ -279,14 +271,14 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         include_deleted=_flag("include-deleted", values),
         load_models=_flag("load-models", values),
         usable=_flag("usable", values),
-        depth=next(d for d in DEPTHS if d == depth),
+        depth=depth,
         workers=_count("workers", values, most=64),
         snapshot_dir=values.get("snapshot-dir"),
         report_dir=values["report-dir"],
         summary=values.get("summary", ""),
         max_findings=_count("max-findings", values, most=100_000),
-        evidence=next(name for name in EVIDENCE if name == evidence),
-        profile=next(name for name in PROFILES if name == profile),
+        evidence=evidence,
+        profile=profile,
         waivers=values.get("waivers"),
         rename=values.get("rename"),
         self_test=_flag("self-test", values),
@@ -299,7 +291,7 @@ def resolve(values: Mapping[str, str], environ: Mapping[str, str] | None = None)
         estimate=_flag("estimate", values),
         known_hashes=_flag("known-hashes", values),
         checksums=_names(values.get("checksums", "")),
-        engine=next(name for name in ENGINES if name == engine),
+        engine=engine,
         dask_scheduler=values.get("dask-scheduler", ""),
         dask_dir=values.get("dask-dir", ""),
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, TypeVar
+
+from mlflow_parity.core.errors import UsageProblem
+
+_T = TypeVar("_T", bound=str)
 
 Depth = Literal["listing", "digest", "full"]
 DEPTHS: tuple[Depth, ...] = ("listing", "digest", "full")
@@ -29,3 +33,16 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 def in_scope(name: str, wanted: Sequence[str], unwanted: Sequence[str] = ()) -> bool:
     """Whether an experiment's name fits a pattern of those ``wanted`` (none: all) and none of those ``unwanted``."""
     return (not wanted or fits(name, wanted)) and not fits(name, unwanted)
+
+
+def one_of(known: Sequence[_T], option: str, usual: _T, values: Mapping[str, str]) -> _T:
+    """Return which of some words an option (without its prefix) is.
+
+    Raises:
+        UsageProblem: none of them.
+    """
+    given = values.get(option, usual)
+    for one in known:
+        if one == given:
+            return one
+    raise UsageProblem(f"--parity-{option}: {given!r} is not one of {', '.join(map(str, known))}")

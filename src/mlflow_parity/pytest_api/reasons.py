@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.settings import Recheck
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.audit.waivers.waivers import Used
 from mlflow_parity.core.text import counted, listed, noun
 from mlflow_parity.core.verdict import Cell, Finding, State, follows, is_own
-from mlflow_parity.kinds import CONTAINERS, SCOPE_KIND, family_of, plural_of
+from mlflow_parity.kinds import CONTAINERS, KINDS, SCOPE_KIND, family_of, plural_of
 from mlflow_parity.kinds.rules import contract
+from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
 from mlflow_parity.reporting.other_reasons import STILL_OPEN, Of, OtherReason
 
 #: What :func:`mlflow_parity.comparing.objects.unread_rows` is told of a list that the user may not read.
@@ -230,3 +232,26 @@ def open_sentences(recheck: Recheck, left: Iterable[OtherReason]) -> list[str]:
             what = f"{counted(count, 'reasons')} of {recheck.title} {'is' if count == 1 else 'are'} told by no check"
             told.append(f"{what}, so no recheck settles {'it' if count == 1 else 'them'}: {_SETTLED[of]}")
     return told
+
+
+def on_neither_side(result: Result) -> list[str]:
+    """Return the kinds, by their plural, that were looked for and of which neither side has any."""
+    return [
+        kind.plural
+        for kind in KINDS.values()
+        if result.selection.facets(kind.name)
+        and not any(result.objects[side][kind.plural] for side in result.objects)
+        and not any(kind.plural in result.not_served[side] for side in SIDES)
+        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
+    ]
+
+
+def not_green_checks(result: Result) -> tuple[str, ...]:
+    """Return the checks whose part of the ledger is not green, as ``promise[item id]``."""
+    selected = [PROMISES[name] for name in result.selection.promises]
+    return tuple(
+        f"{promise.name}[{state.item.id}]"
+        for _, state in sorted(result.states.items())
+        for promise in selected
+        if promise.family == state.item.family and not state.judge(promise).green
+    )

@@ -23,14 +23,13 @@ from mlflow_parity.core.locations import VARIABLE, Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import is_own
-from mlflow_parity.kinds import KINDS, LIVE
+from mlflow_parity.kinds import LIVE
 from mlflow_parity.kinds.rules import contract
-from mlflow_parity.kinds.rules.check_registry import BY_NAME as PROMISES
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.options import NOT_ASKED, NOT_LOADED
 from mlflow_parity.pytest_api import subset_report
 from mlflow_parity.pytest_api.own_tests import OwnTests
-from mlflow_parity.pytest_api.reasons import left_open, open_sentences, red_reasons
+from mlflow_parity.pytest_api.reasons import left_open, not_green_checks, on_neither_side, open_sentences, red_reasons
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import each_of
@@ -328,29 +327,6 @@ def _outside_places(audit: Audit) -> _Outside:
             notes.append(line)
             reasons.append(line)
     return _Outside(notes, reasons)
-
-
-def on_neither_side(result: Result) -> list[str]:
-    """Return the kinds, by their plural, that were looked for and of which neither side has any."""
-    return [
-        kind.plural
-        for kind in KINDS.values()
-        if result.selection.facets(kind.name)
-        and not any(result.objects[side][kind.plural] for side in result.objects)
-        and not any(kind.plural in result.not_served[side] for side in SIDES)
-        and not any(state.cells.get(f"{kind.name} presence") for state in result.states.values())
-    ]
-
-
-def not_green_checks(result: Result) -> tuple[str, ...]:
-    """Return the checks whose part of the ledger is not green, as ``promise[item id]``."""
-    selected = [PROMISES[name] for name in result.selection.promises]
-    return tuple(
-        f"{promise.name}[{state.item.id}]"
-        for _, state in sorted(result.states.items())
-        for promise in selected
-        if promise.family == state.item.family and not state.judge(promise).green
-    )
 
 
 def _side_report(audit: Audit, result: Result, name: SideName) -> SideReport:

@@ -37,13 +37,11 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pytest_api import own_checks, own_rows
 from mlflow_parity.pytest_api.checking import ITEMS, SELECTED, STATES, Shared
 from mlflow_parity.pytest_api.own_tests import OwnTests
-from mlflow_parity.pytest_api.reasons import left_open
+from mlflow_parity.pytest_api.reasons import left_open, not_green_checks, on_neither_side
 from mlflow_parity.pytest_api.report_building import (
     TITLES,
     build_report,
     drawn_histories,
-    not_green_checks,
-    on_neither_side,
     shared_by_differing_runs,
     stopped,
 )
