@@ -180,7 +180,7 @@ def _images(session: Session, _: str, question: Question) -> Answer:
     found = session.get(endpoints.ARTIFACTS, {"run_id": question.here, "path": "images"})
 
     def read(answer: Mapping[str, Any]) -> Answer:
-        files = [one for one in list_in(answer, "files", "root_uri") if not one.get("is_dir")]
+        files = [one for one in list_in(answer, "files") if not one.get("is_dir")]
         return Answer(tuple(str(one["path"]) for one in files), whole=_whole(answer))
 
     return made(read, found)

@@ -297,7 +297,7 @@ def _faithful(path: str, version: tuple[int, int]) -> str:
 
 
 def _files_in(answer: Mapping[str, Any]) -> list[Any]:
-    return list_in(answer, "files", "root_uri")
+    return list_in(answer, "files")
 
 
 def _entry(file: Mapping[str, Any]) -> tuple[str, bool, int]:

@@ -13,6 +13,8 @@ T = TypeVar("T")
 Entry = Mapping[str, Any]
 #: Listings before it is given up that rows move while they are read.
 _PASSES = 4
+#: Keys with which front ends and gateways say that something failed, also with status 200.
+_FAILED = frozenset(("detail", "error", "error_code", "errors", "exception", "fault", "message", "msg"))
 #: Times in a row that a page may come again.
 _SAME_PAGES = 3
 
@@ -43,16 +45,16 @@ def pages(
             return
 
 
-def list_in(answer: Mapping[str, Any], name: str, *beside: str) -> list[Any]:
+def list_in(answer: Mapping[str, Any], name: str) -> list[Any]:
     """Return the list called ``name`` of an answer; MLflow leaves out one that is empty.
 
-    ``beside`` are keys that stand alone then. Where other things do, it is an answer to something else.
+    What a later release tells beside it may stand alone then; what says that something failed is no empty list.
 
     Raises:
-        MalformedAnswer: it is no list, or the answer tells other things, and no list.
+        MalformedAnswer: it is no list, or the answer says that something failed, and has no list.
     """
-    if name not in answer and (other := sorted(answer.keys() - {"next_page_token", *beside})):
-        raise MalformedAnswer(f"the answer holds {other[0][:64]!r} and no {name!r}")
+    if name not in answer and (other := sorted(key for key in answer if key.lower() in _FAILED)):
+        raise MalformedAnswer(f"the answer holds {other[0]!r} and no {name!r}")
     found = answer.get(name, [])
     if not isinstance(found, list):
         raise MalformedAnswer(f"{name!r} is not a list")
