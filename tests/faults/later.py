@@ -89,7 +89,7 @@ CHANGES: dict[str, Change] = {
     "guardrail-experiment": Change("gateway_guardrail", "experiment", "its scorer is in another experiment",
                                    "UPDATE scorers SET experiment_id = 0"),
     "guardrail-lost": Change("gateway_guardrail", "presence", "the guardrail is gone", "DELETE FROM guardrails",
-                             _ENDPOINT | _GUARDED),
+                             _ENDPOINT),
     "budget-amount": Change("gateway_budget", "definition", "another amount",
                             "UPDATE budget_policies SET budget_amount = 11"),
     "budget-endpoint": Change("gateway_budget", "definition", "another endpoint",
