@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mlflow_parity.core.locations import parse_location
+from mlflow_parity.core.records import Experiment
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.exporting import Exporter
 from mlflow_parity.reading import open_reader
@@ -25,12 +27,18 @@ def export_from(
 ) -> tuple[ExportFolder, list[Unread]]:
     """Export everything, or without ``others`` what experiments hold; return the folder and what could not be read."""
     folder = ExportFolder(root / "export")
+
+    def in_scope(found: Iterable[Experiment]) -> list[Experiment]:
+        return [one for one in found if include_deleted or one.lifecycle_stage != "deleted"]
+
     reader: Any = open_reader(parse_location(uri, option="--source-uri"), "source", 4)
     reader.others = others
     try:
         log = root / "export.log"
-        exporter = Exporter(reader, folder, include_deleted=include_deleted, log=log, count=lambda **_: None)
-        experiments = [one for one in reader.experiments() if include_deleted or one.lifecycle_stage != "deleted"]
+        exporter = Exporter(
+            reader, folder, include_deleted=include_deleted, log=log, count=lambda **_: None, in_scope=in_scope
+        )
+        experiments = in_scope(reader.experiments())
         exporter.begin(experiments)
         exporter.batch(experiments)
         exporter.server()
