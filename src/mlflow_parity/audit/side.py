@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.fresh import FreshView
-from mlflow_parity.snapshot.moved import Moved
+from mlflow_parity.snapshot.moved import not_listed_again
 from mlflow_parity.snapshot.origin import Origin
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import MANIFEST, PlaceObjects, Snapshot, SnapshotView
@@ -56,9 +56,8 @@ class Side:
         """When the oldest part was read that an interrupted audit left and that was taken over."""
         self.unlisted: set[Family] = set()
         """Families whose names could not be listed."""
-        self.pending: Callable[[Sequence[Experiment]], Moved] | None = None
-        """What the snapshot tells from its sealing on of what moved meanwhile, until that is known; ``None``: nothing.
-        """
+        self.is_kept = False
+        """Whether its snapshot is for later audits too: it tells what moved on the server while it was read."""
         self._model_links = False
         self._wanted: Wanted | None = None
         self._snapshot = None
@@ -176,8 +175,8 @@ class Side:
         """Seal what was read; what is read from now on is read again."""
         if self.reader is not None and not self.snapshot.is_finished:
             self.reader.end_of_first_reading()
-            if self.pending is not None:
-                self.snapshot.note_moved(self.pending(self.snapshot.experiments))
+            if self.is_kept:
+                self.snapshot.note_moved(not_listed_again(self.snapshot.experiments))
             self.snapshot.finish()
 
     def _begin(self, reader: Reader, root: Path, asked: Asked | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,3 +82,9 @@ def objects_moved(kind: str, ids: Collection[str]) -> str:
     shown = ", ".join(sorted(ids)[:_NAMED]) + (f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else "")
     what = "came or went" if kind in LISTED_ALONE else "came, went or changed"
     return f"{plural_of(kind)} {what} while the server was read ({shown}); {_AGAIN}"
+
+
+def not_listed_again(experiments: Iterable[Experiment]) -> Moved:
+    """Return what a snapshot tells until everything was listed once more: an audit may be killed before."""
+    why = not_asked("the audit that read it ended before")
+    return Moved(of={one.experiment_id: dict.fromkeys(KINDS_TOLD, why) for one in experiments})

@@ -15,7 +15,7 @@ from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Entity, Experiment
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.reading import Reader
-from mlflow_parity.snapshot.moved import KINDS_TOLD, LISTED_ALONE, Moved, changed, not_asked, objects_moved
+from mlflow_parity.snapshot.moved import LISTED_ALONE, Moved, changed, not_asked, objects_moved
 from mlflow_parity.snapshot.store import Snapshot
 
 _AT_ONCE = 4
@@ -48,12 +48,6 @@ def note_moved(looks: Looks) -> None:
         if side.reader is not None:
             now = looks.listed.get(name, looks.unlisted.get(name, ""))
             side.snapshot.note_moved(_between(side.reader, side.snapshot, now, looks.lists.get(name)))
-
-
-def not_listed_again(experiments: Iterable[Experiment]) -> Moved:
-    """Return what a snapshot tells until everything was listed once more: an audit may be killed before."""
-    why = not_asked("the audit that read it ended before")
-    return Moved(of={one.experiment_id: dict.fromkeys(KINDS_TOLD, why) for one in experiments})
 
 
 def _between(

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow_parity.audit.looking.since import not_listed_again
 from mlflow_parity.audit.paired.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected
@@ -123,8 +122,7 @@ class SidesReader:
             if not side.live:
                 side.holds(self.places[name], self._asked)
                 continue
-            if self.settings.snapshot_dir is not None:
-                side.pending = not_listed_again
+            side.is_kept = self.settings.snapshot_dir is not None
             self._roots[name], note = prepare_folder(self.settings.snapshot_dir, name, self.scratch)
             self.notes += [note] if note is not None else []
 

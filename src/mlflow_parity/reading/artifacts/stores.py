@@ -99,7 +99,7 @@ class ProxyStore:
         answer = self._session.get(endpoints.PROXY_LIST, {"path": _faithful(path, self._version)})
         # this endpoint names files relative to the folder that was asked for
         return made(
-            lambda one: [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in _files_in(one)],
+            lambda one: [{**file, "path": posixpath.join(folder, str(file["path"]))} for file in list_in(one, "files")],
             answer,
         )
 
@@ -136,7 +136,7 @@ class ProxyStore:
         """Return the names of the folders in a folder; ``""`` is the root of all."""
         query = {"path": _faithful(folder, self._version)} if folder else None
         answer = self._session.get(endpoints.PROXY_LIST, query)
-        return made(lambda one: {str(file["path"]) for file in _files_in(one) if file.get("is_dir")}, answer)
+        return made(lambda one: {str(file["path"]) for file in list_in(one, "files") if file.get("is_dir")}, answer)
 
     def ways(self, file: Artifact) -> Sequence[Way]:
         """The proxy's own handler, and the server's for the owner; first the one that is fast and knows the name."""
@@ -198,7 +198,7 @@ class ServerStore:
         turning = Turning("artifacts/list")
         while True:
             answer = self._session.get(endpoint, query, below=below)
-            files = _files_in(answer)
+            files = list_in(answer, "files")
             found += files
             token = turning.after(answer, files)
             if token is None:
@@ -294,10 +294,6 @@ def _faithful(path: str, version: tuple[int, int]) -> str:
     if not is_faithful(path.removesuffix("/"), version):
         raise MalformedAnswer(f"the server cannot be asked for a folder of this name, it would list another: {path!r}")
     return path
-
-
-def _files_in(answer: Mapping[str, Any]) -> list[Any]:
-    return list_in(answer, "files")
 
 
 def _entry(file: Mapping[str, Any]) -> tuple[str, bool, int]:
