@@ -14,7 +14,7 @@ from mlflow_parity.standin.servers import cache_folder, locked
 from support.sharing import made_once
 
 #: What stands beside an old MLflow: SQLAlchemy 2.1 breaks 2.16 to 3.4; the tool exports with its server's client;
-#: servers with a login (`--app-name basic-auth`) need Flask-WTF.
+#: servers with a login (`--app-name basic-auth`) need Flask-WTF; uvicorn is quicker with httptools and uvloop.
 BESIDE = (
     "sqlalchemy<2.1",
     "psycopg2-binary",
@@ -22,6 +22,8 @@ BESIDE = (
     "setuptools<81",
     "databricks-mlflow-export-import==1.2.1",
     "flask-wtf==1.3.0",
+    "httptools",
+    "uvloop",
 )
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Versions that this project is tested with.
@@ -37,11 +39,12 @@ def python_of(version: str) -> str:
         return sys.executable
     below = LAID_OVER.get(version, version)
     python = Path(environment(f"mlflow-{version}", [f"mlflow=={below}", *BESIDE]))
-    marker = python.parent.parent / f"{_MARKER}-{version}"
+    laid, under = (python.parent.parent / name for name in (f"{_MARKER}-{version}", _MARKER))
     with locked(f"env-over-{version}"):
-        if below != version and not marker.exists():
+        # what is under it may have been brought up to date since, with its own release of MLflow
+        if below != version and not (laid.exists() and laid.stat().st_mtime >= under.stat().st_mtime):
             install(python, ["--no-deps", f"mlflow=={version}"])
-            marker.touch()
+            laid.touch()
     return str(python)
 
 
