@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from support import bare_machine
@@ -88,18 +91,78 @@ def test_a_demo_without_its_reports_fails_on_the_bare_machine(tmp_path: Path) ->
         bare_machine.wait(process, "it", log)
 
 
-def test_the_bare_machine_is_first() -> None:
-    """``.ci/run`` installs no package, but what the bare machine itself needs, before that has ended."""
-    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    before, begun, rest = text.partition("\n.ci/bare ")
-    beside, waited, after = rest.partition('\nwait "$bare" ')
-    assert begun
-    assert waited
-    assert before.count("\ninstall ") == 1
-    for early in (before, beside):
-        assert "chromium" not in early
-        assert "make test" not in early
-    assert "\ninstall " not in beside
-    assert "chromium" in after
-    # neither may fail without a word
-    assert "((checked == 0 && newcomer == 0))" in after
+class Ci:
+    """``.ci/run`` in a folder, with programs in the place of those that it calls; each says that it was."""
+
+    #: What it looks for, by the package that brings it.
+    PACKAGES: ClassVar = {"chromium": "chromium", "initdb": "postgresql", "npm": "npm", "ip": "iproute2"}
+
+    def __init__(self, folder: Path, *, without: str = "") -> None:
+        self.folder, self.said, programs = folder, folder / "said", folder / "programs"
+        (folder / ".ci").mkdir()
+        programs.mkdir()
+        text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+        # what this machine has beside its PATH is not what is asked for
+        text = text.replace("/usr/lib/postgresql/", f"{folder}/nowhere/").replace("/usr/sbin/mariadbd", "/bin/sh")
+        (folder / ".ci" / "run").write_text(text, encoding="utf-8")
+        for name in ("bash", "env", "dirname", "mktemp", "cat", "rm", "sleep"):
+            (programs / name).symlink_to(str(shutil.which(name)))
+        for name in ("git", "python3", *(name for name in self.PACKAGES if name != without)):
+            self._program(programs / name, "true")
+        self._program(programs / "apt-get", f'echo "apt-get $*" >>{self.said}')
+        self._program(programs / "sudo", '"$@"')
+        self.make("true", "true")
+        self.bare("true")
+
+    @staticmethod
+    def _program(path: Path, does: str) -> None:
+        path.write_text(f"#!/bin/bash\n{does}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def make(self, checks: str, tests: str) -> None:
+        """Say what ``make docs check`` and ``make test-all`` do."""
+        does = f'echo "make $*" >>{self.said}\n[[ $1 == docs ]] && {{ {checks}; exit; }}\n{tests}'
+        self._program(self.folder / "programs" / "make", does)
+
+    def bare(self, does: str) -> None:
+        """Say what ``.ci/bare`` does; it takes a while."""
+        said = f"echo newcomer\nsleep 0.5\necho ended >>{self.said}\n{does}"
+        self._program(self.folder / ".ci" / "bare", said)
+
+    def run(self) -> tuple[int, list[str], str]:
+        """Return its exit status, what was called in its order, and what it printed."""
+        env = {"PATH": str(self.folder / "programs"), "TMPDIR": str(self.folder)}
+        ran = subprocess.run(
+            ["/bin/bash", str(self.folder / ".ci" / "run")], env=env, capture_output=True, text=True, check=False
+        )
+        return ran.returncode, self.said.read_text(encoding="utf-8").splitlines(), ran.stdout
+
+
+def test_tests_run_beside_the_bare_machine_where_nothing_is_to_be_installed(tmp_path: Path) -> None:
+    """CI has an end, and one of two processors waits while a newcomer's commands run."""
+    status, said, printed = Ci(tmp_path).run()
+    assert (status, said, printed) == (0, ["make docs check", "make test-all", "ended"], "newcomer\n")
+
+
+@pytest.mark.parametrize("program", Ci.PACKAGES)
+def test_the_bare_machine_ends_before_a_package_is_installed(tmp_path: Path, program: str) -> None:
+    """Else a newcomer's command passes by a package that its text does not name."""
+    status, said, printed = Ci(tmp_path, without=program).run()
+    assert (status, printed) == (0, "newcomer\n")
+    assert [line.partition(" ")[0] for line in said] == ["make", "ended", "apt-get", "apt-get", "make"]
+    assert said[3].endswith(f" {Ci.PACKAGES[program]}")
+
+
+@pytest.mark.parametrize("program", [None, "npm"])
+@pytest.mark.parametrize(
+    ("checks", "newcomer", "tests"), [("false", "true", "true"), ("true", "exit 3", "true"), ("true", "true", "false")]
+)
+def test_none_of_ci_fails_without_a_word(
+    tmp_path: Path, program: str | None, checks: str, newcomer: str, tests: str
+) -> None:
+    """Else what fails lands; what a newcomer was told is shown whatever else failed."""
+    ci = Ci(tmp_path, without=program or "")
+    ci.make(checks, tests)
+    ci.bare(newcomer)
+    status, _, printed = ci.run()
+    assert (status != 0, printed) == (True, "newcomer\n")
