@@ -140,8 +140,16 @@ class Ci:
 
 def test_tests_run_beside_the_bare_machine_where_nothing_is_to_be_installed(tmp_path: Path) -> None:
     """CI has an end, and one of two processors waits while a newcomer's commands run."""
-    status, said, printed = Ci(tmp_path).run()
-    assert (status, said, printed) == (0, ["make docs check", "make test-all", "ended"], "newcomer\n")
+    status, (checks, tests, ended), printed = Ci(tmp_path).run()
+    assert (status, checks, ended, printed) == (0, "make docs check", "ended", "newcomer\n")
+    assert tests.startswith("make test-all ")
+
+
+def test_ci_leaves_out_what_the_bare_machine_runs_and_nothing_else(tmp_path: Path) -> None:
+    """Else commands are run twice, or tests not at all."""
+    tests = Ci(tmp_path).run()[1][1]
+    assert tests.partition(" TESTS=")[2] == f"tests --ignore={bare_machine.PAGES}"
+    assert (ROOT / bare_machine.PAGES).is_file()
 
 
 @pytest.mark.parametrize("program", Ci.PACKAGES)

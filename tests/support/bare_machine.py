@@ -25,6 +25,8 @@ from support.pages import ROOT, Block, every_block
 
 #: The first lines of *Install* are what the pages' commands need; after them come more extras, installed at the end.
 _FOR_THE_PAGES = 2
+#: Tests that run the commands of README and the pages; CI runs them here alone.
+PAGES = "tests/project/test_howtos.py"
 #: Blocks that by their nature cannot be run here, by their first line, with the reason.
 NOT_RUN: Mapping[str, str] = {}
 #: Variables of whoever calls that a newcomer does not have.
@@ -158,7 +160,7 @@ def run_pages(clone: Path, folder: Path, programs: Path) -> set[str]:
     wait(ready, "make .venv/.ready-dev", log)
     env = environment({"PARITY_BARE_PROGRAMS": str(programs), "PARITY_BARE_RAN": str(ran)})
     command = [".venv/bin/python", "-m", "pytest", "-q", "-n", "2", "--dist", "load", "-p", "no:cacheprovider"]
-    wait(begin([*command, "tests/project/test_howtos.py"], clone, env, log), "a command of README or docs", log)
+    wait(begin([*command, PAGES], clone, env, log), "a command of README or docs", log)
     return set(ran.read_text(encoding="utf-8").split("\n"))
 
 
