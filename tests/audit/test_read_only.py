@@ -22,7 +22,7 @@ from support.servers import FreshServer, emptied
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.cli import main
 from mlflow_parity.core.errors import ParityError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
@@ -31,6 +31,7 @@ from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.endpoints import ALLOWED, S3_ACTIONS, USABLE, actions, is_allowed, policies
 from mlflow_parity.standin.gateway import UNSERVED, Rules, action_of, actions_of, gateway, policy_of, s3_action_of
 from mlflow_parity.standin.sagemaker import StandIn

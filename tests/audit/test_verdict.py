@@ -30,12 +30,13 @@ from support.memory_store import (
 )
 
 from mlflow_parity.audit.running import Audit
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.core.errors import ReadError, RequestRefused, TransportError, UsageProblem
 from mlflow_parity.core.records import Artifact, ArtifactTree, Experiment, Run, Series
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import OPTIONAL
 from mlflow_parity.kinds.rules.contract import EXPERIMENT_FACETS, RUN_FACETS
+from mlflow_parity.reading.transport.auth import SideName
 
 
 def readers(source: Store, target: Store, side: SideName, **options: Any) -> tuple[MemoryReader, MemoryReader]:

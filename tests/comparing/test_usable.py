@@ -21,7 +21,7 @@ from support.servers import FreshServer, copy_database, server_of
 from mlflow_parity.audit.result import Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.core.locations import parse_location
 from mlflow_parity.core.records import Entity, MetricPoint, Run
 from mlflow_parity.core.verdict import Row
@@ -29,6 +29,7 @@ from mlflow_parity.kinds.rules.check_registry import select
 from mlflow_parity.reading import open_reader
 from mlflow_parity.reading.asking import Question, quoted
 from mlflow_parity.reading.questions import MOST, newest, of_name, of_runs, of_traces
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.standin.servers import PROXIED, Server
 
 USABLE = ("--parity-usable", "-k", "is_usable")

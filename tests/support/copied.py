@@ -12,7 +12,7 @@ from pathlib import Path
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import Side, SideName, uncounted
+from mlflow_parity.audit.side import Side, uncounted
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.locations import Location, parse_arn, parse_location
 from mlflow_parity.core.redaction import Redactor
@@ -22,7 +22,7 @@ from mlflow_parity.kinds.rules.check_registry import collected, select
 from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.server import ServerReader
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
-from mlflow_parity.reading.transport.auth import credentials
+from mlflow_parity.reading.transport.auth import SideName, credentials
 from mlflow_parity.reading.transport.session import Session
 from mlflow_parity.reading.transport.timed import Limits
 from mlflow_parity.snapshot import PARTS, SERVER_PARTS

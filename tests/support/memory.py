@@ -19,7 +19,7 @@ from mlflow_parity.audit.renames import RenamedReader, Renames
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import (
     Artifact,
@@ -40,6 +40,7 @@ from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.asking import Answer, Question
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.self_test import run as canary
 from support.no_objects import NoObjects
 

@@ -24,7 +24,7 @@ import yaml
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.core.identity.digests import encode
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.records import (
@@ -45,6 +45,7 @@ from mlflow_parity.reading.artifacts.shared_listings import SharedListings
 from mlflow_parity.reading.artifacts.trees import Sure
 from mlflow_parity.reading.asking import Answer, Question
 from mlflow_parity.reading.histories import is_complete
+from mlflow_parity.reading.transport.auth import SideName
 from support.no_objects import NoObjects
 
 EPOCH = 1_700_000_000_000

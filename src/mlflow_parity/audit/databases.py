@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
+from mlflow_parity.reading.transport.auth import SideName
 
 
 def told_of_databases(sides: Mapping[SideName, Side]) -> Iterator[str]:

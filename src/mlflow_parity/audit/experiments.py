@@ -9,7 +9,7 @@ from mlflow_parity.audit.looking.looks import Looks
 from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.scope import Scope, Selected, is_deleted
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.test_items import NONE, Item, late_item, plain_name
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.links import Links, take_in
@@ -24,6 +24,7 @@ from mlflow_parity.kinds import BY_NAME, CONTAINERS, of_family
 from mlflow_parity.kinds.conventions.profiles import Kept
 from mlflow_parity.kinds.schema.base import Family, Kind
 from mlflow_parity.pairing.by_kind import RunPairing, pair_runs
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.moved import came_since
 from mlflow_parity.snapshot.store import SnapshotView

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.unpaired import is_default
@@ -20,6 +20,7 @@ from mlflow_parity.core.locations import Location, parse_location
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import KINDS, SCOPE_FACETS, SCOPE_KIND
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.reading.transport.kind_support import is_newer, newer
 from mlflow_parity.snapshot import SERVER

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from mlflow_parity.audit.renames import RenamedReader, Renames
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import DEFAULT_WORKSPACE, Location
 from mlflow_parity.reading import Reader, open_reader
@@ -15,6 +15,7 @@ from mlflow_parity.reading.artifacts.known_hashes import KnownHashes
 from mlflow_parity.reading.artifacts.own_way import own_way, refuse_one_place
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reading.transport.auth import SideName
 
 
 def open_server(

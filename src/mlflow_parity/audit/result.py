@@ -9,12 +9,12 @@ from typing import Protocol
 
 from mlflow_parity.audit.looking.second_look import Changes
 from mlflow_parity.audit.self_test_outcome import SelfTest
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.test_items import ItemState
 from mlflow_parity.audit.waivers.waivers import Used
 from mlflow_parity.core.subset import Share
 from mlflow_parity.core.verdict import Deleted, Finding, Row, State
 from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.reading.transport.auth import SideName
 
 
 class RowSink(Protocol):

@@ -23,7 +23,7 @@ from mlflow_parity.audit.scope import Scope, Selected, is_deleted
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.gathering import Cluster, Gathered
 from mlflow_parity.audit.shards.job import JOB, Job, files_of
-from mlflow_parity.audit.side import SIDES, Side, SideName, rest_on, told_of
+from mlflow_parity.audit.side import SIDES, Side, rest_on, told_of
 from mlflow_parity.audit.staged.estimating import Probes
 from mlflow_parity.audit.staged.planning import Stages, wants
 from mlflow_parity.audit.staged.reading import SidesReader, links_read, parts_read
@@ -41,6 +41,7 @@ from mlflow_parity.core.verdict import State
 from mlflow_parity.kinds.conventions.copy_places import CopyPlaces, stores_of
 from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.pairing.by_kind import ExperimentPair
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import SERVER, Part
 from mlflow_parity.snapshot.incomplete import by_hand
 

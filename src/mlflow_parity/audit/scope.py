@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from mlflow_parity.audit.limits import SCOPE_ITEM
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.test_items import NONE, Item, family_items, item_ids, plain_name
 from mlflow_parity.audit.waivers.waivers import Waiver
 from mlflow_parity.comparing.unpaired import is_default
@@ -23,6 +23,7 @@ from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair, ExperimentPairing, pair_experiments, same_experiments
 from mlflow_parity.pairing.relocation import Relocation, find
+from mlflow_parity.reading.transport.auth import SideName
 
 #: Names that are offered in place of one that nothing has.
 _NEAREST = 3

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from mlflow_parity.comparing.unknown import Told
 from mlflow_parity.core.errors import ReadError, SnapshotError, UsageProblem
@@ -22,17 +20,16 @@ from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.artifacts.trees import Sure
-from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.fresh import FreshView
 from mlflow_parity.snapshot.moved import not_listed_again
-from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.origin import origin_of
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.store import MANIFEST, PlaceObjects, Snapshot, SnapshotView
 from mlflow_parity.snapshot.wanted import Wanted
 
-SideName = Literal["source", "target"]
 SIDES: tuple[SideName, SideName] = ("source", "target")
 
 
@@ -180,42 +177,12 @@ class Side:
             self.snapshot.finish()
 
     def _begin(self, reader: Reader, root: Path, asked: Asked | None) -> None:
-        capabilities = reader.capabilities
-        answered = answering(self.location, self.name, os.environ)
-        origin = Origin(
-            self.location.display,
-            self.location.kind,
-            capabilities.version,
-            {
-                "history_bulk": capabilities.history_bulk,
-                "artifact_proxy": capabilities.artifact_proxy,
-                "get_artifact": capabilities.get_artifact,
-            },
-            self.location.workspace,
-            self._other_workspaces(reader),
-            reader.visibility.hidden,
-            reader.visibility.accounts,
-            answered.endpoint,
-            answered.s3_endpoint,
-            answered.unproved,
-            self.own_place,
-            *reader.beside,
-        )
         self._snapshot = Snapshot.create(
             root,
-            origin,
+            origin_of(self.location, reader, self.name, artifacts=self.own_place),
             self.experiments(),
             None if asked is None else replace(asked, renames=self.renames, evidence=reader.evidence),
         )
-
-    def _other_workspaces(self, reader: Reader) -> tuple[str, ...]:
-        """Name what was left out by choosing a workspace; all others are found when the server's objects are read."""
-        if not self.location.workspace:
-            return ()
-        try:
-            return tuple(reader.workspaces())
-        except ReadError as error:
-            return (f"(those that cannot be listed: {error})",)
 
     def holds(self, experiments: Sequence[Experiment], wanted: Asked) -> None:
         """Refuse a snapshot that was asked for less than is wanted of it.

@@ -9,12 +9,12 @@ from typing import Any
 
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.part import Shard
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster import worker
 from mlflow_parity.cluster.dask_cluster import DaskCluster, Given, Words
 from mlflow_parity.cluster.opened import open_job
 from mlflow_parity.cluster.shard_audit import ShardAudit
 from mlflow_parity.core.subset import Subset
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.slowing import Limiter
 
 _WORDS = Words(

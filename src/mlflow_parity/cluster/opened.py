@@ -8,7 +8,7 @@ from mlflow_parity.audit.opening import open_server
 from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.job import JOB, RENAMES, WAIVERS
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.audit.waivers.waivers import load_waivers
 from mlflow_parity.cluster.shard_audit import ListedSide, ShardAudit
 from mlflow_parity.cluster.told import location_of, read_told, settings_of
@@ -16,6 +16,7 @@ from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.locations import Location
 from mlflow_parity.core.redaction import Redactor
 from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.reading.transport.auth import SideName
 
 
 def open_job(folder: Path, scratch: Path, workers: int) -> ShardAudit:

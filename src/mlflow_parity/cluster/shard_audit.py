@@ -16,7 +16,7 @@ from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
 from mlflow_parity.audit.shards.part import COUNTED, LAST, UNCOUNTED, PartWriter, Shard, Sums
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.staged.planning import origins_of, wanted_of
 from mlflow_parity.audit.staged.reading import SidesReader, Wants, links_read, parts_read
 from mlflow_parity.audit.test_items import Item
@@ -32,6 +32,7 @@ from mlflow_parity.kinds.schema.base import Family
 from mlflow_parity.pairing.by_kind import ExperimentPair
 from mlflow_parity.reading import Reader
 from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.slowing import Limiter
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.store import Snapshot

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from mlflow_parity.audit.side import SideName
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.slowing import Limiter
 
 #: Seconds between two looks at what others were told.

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mlflow_parity import __version__
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster.shared_place import SharedPlace, new_name, unpacked
 from mlflow_parity.cluster.slowing import Slowing
 from mlflow_parity.core.errors import ParityError, ReadError, no_space
 from mlflow_parity.core.local.scratch import Scratch
 from mlflow_parity.core.redaction import Redactor, defect
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.slowing import Limiter
 
 #: Name of what all workers get, below the job's own.

@@ -16,7 +16,7 @@ from mlflow_parity import __version__
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings, left_out_by_names
-from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.audit.test_items import Item
 from mlflow_parity.core.identity.sums import is_weak
 from mlflow_parity.core.locations import VARIABLE, Location
@@ -33,6 +33,7 @@ from mlflow_parity.pytest_api.reasons import left_open, not_green_checks, on_nei
 from mlflow_parity.reading.artifacts.trusted_places import AUDIT_OPTION
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import each_of
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting import markdown
 from mlflow_parity.reporting.attribution import in_common
 from mlflow_parity.reporting.kept.part_report import NOTHING_RAN

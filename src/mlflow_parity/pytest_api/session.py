@@ -22,7 +22,7 @@ from mlflow_parity.audit.opening import open_server, refuse_one_snapshot
 from mlflow_parity.audit.renames import Renames, load_renames
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.staged.estimating import estimate, foresee
 from mlflow_parity.audit.test_items import Bundle, bundles, save_items, shares
 from mlflow_parity.core.errors import ParityError, UsageProblem, no_space
@@ -50,6 +50,7 @@ from mlflow_parity.reading.artifacts.stated.checksums import with_crc64nvme
 from mlflow_parity.reading.database.identity import refuse_one_database
 from mlflow_parity.reading.statements.checksum_reports import ChecksumReports
 from mlflow_parity.reading.transport.answering import shared_credentials
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reporting.ledger import LedgerWriter
 from mlflow_parity.reporting.progress import Terminal
 from mlflow_parity.reporting.report import Report

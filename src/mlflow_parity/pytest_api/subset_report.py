@@ -8,9 +8,9 @@ from typing import Any
 from mlflow_parity.audit.renames import Renames
 from mlflow_parity.audit.result import Result
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.core.identity.digests import digest
 from mlflow_parity.core.subset import Subset
+from mlflow_parity.reading.transport.auth import SideName
 
 
 def left_out(subset: Subset) -> list[str]:

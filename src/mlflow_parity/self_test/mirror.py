@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlflow_parity.audit.paired.usable import Told
-from mlflow_parity.audit.side import Side, SideName
+from mlflow_parity.audit.side import Side
 from mlflow_parity.core.identity.digests import series_digest
 from mlflow_parity.core.identity.keys import ObjectKey, run_key
 from mlflow_parity.core.records import ArtifactTree, Entity, Experiment, Resolved, Run, Series
 from mlflow_parity.kinds import KINDS
 from mlflow_parity.kinds.schema.base import Kind
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import SERVER, HistoryKey, Part, RunKey
 from mlflow_parity.snapshot.moved import Moved
 from mlflow_parity.snapshot.objects import key_of

@@ -12,12 +12,12 @@ from mlflow_parity.audit.paired.objects import Objects
 from mlflow_parity.audit.result import Result, Silent
 from mlflow_parity.audit.running import Audit
 from mlflow_parity.audit.scope import Selected
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.audit.waivers.waivers import Used
 from mlflow_parity.comparing.links import Links, ObjectLinks
 from mlflow_parity.core.verdict import Row
 from mlflow_parity.kinds.rules.check_registry import Selection
 from mlflow_parity.kinds.schema.base import Family
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.self_test.mirror import Mirror, MirrorSide
 
 

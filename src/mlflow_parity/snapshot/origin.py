@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from mlflow_parity.core.errors import ReadError
+from mlflow_parity.core.locations import Location
+from mlflow_parity.reading import Reader
+from mlflow_parity.reading.transport.answering import answering
+from mlflow_parity.reading.transport.auth import SideName
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +66,39 @@ class Origin:
             or not all(count is None or type(count) is int for count in counts)
         ):
             raise TypeError("an origin is told in texts")
+
+
+def origin_of(location: Location, reader: Reader, side: SideName, *, artifacts: str = "") -> Origin:
+    """Return where what ``reader`` reads of a server comes from, and who answers now.
+
+    ``artifacts`` is the place that its user named for what the server keeps behind its proxy.
+    """
+    capabilities = reader.capabilities
+    answered = answering(location, side, os.environ)
+    return Origin(
+        location.display,
+        location.kind,
+        capabilities.version,
+        {
+            "history_bulk": capabilities.history_bulk,
+            "artifact_proxy": capabilities.artifact_proxy,
+            "get_artifact": capabilities.get_artifact,
+        },
+        location.workspace,
+        _other_workspaces(reader) if location.workspace else (),
+        reader.visibility.hidden,
+        reader.visibility.accounts,
+        answered.endpoint,
+        answered.s3_endpoint,
+        answered.unproved,
+        artifacts,
+        *reader.beside,
+    )
+
+
+def _other_workspaces(reader: Reader) -> tuple[str, ...]:
+    """Name what is left out by choosing a workspace; all others are found when the server's objects are read."""
+    try:
+        return tuple(reader.workspaces())
+    except ReadError as error:
+        return (f"(those that cannot be listed: {error})",)

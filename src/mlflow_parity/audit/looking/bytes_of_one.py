@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.core.identity.parts import Split, splits_of
 from mlflow_parity.core.identity.sums import prove
 from mlflow_parity.core.records import Artifact, ArtifactTree
 from mlflow_parity.core.scope import Evidence
+from mlflow_parity.reading.transport.auth import SideName
 
 #: Files of one owner whose bytes decide, each with the parts that the other side's store has; ``None``: all files.
 Doubted = dict[str, Collection[Split]] | None

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow_parity.audit.looking import second_look as changes
 from mlflow_parity.audit.looking.bytes_of_one import BytesOfOne
 from mlflow_parity.audit.looking.second_look import Change, SecondList, listed_now
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.comparing.difference import Outcome
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.records import Experiment
@@ -18,6 +18,7 @@ from mlflow_parity.core.scope import Depth, Evidence
 from mlflow_parity.core.verdict import Row, State
 from mlflow_parity.kinds import FILES
 from mlflow_parity.kinds.schema.base import Kind
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import FILES_PART, SERVER, ExperimentView, Part
 from mlflow_parity.snapshot.store import PlaceObjects
 from mlflow_parity.snapshot.wanted import Wanted

@@ -17,7 +17,7 @@ from mlflow_parity.audit.looking.second_look import GONE, Changes
 from mlflow_parity.audit.paired.aliases import Aliases
 from mlflow_parity.audit.paired.outcomes import Outcomes
 from mlflow_parity.audit.paired.usable import Usable
-from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.comparing import Comparison
 from mlflow_parity.comparing.difference import Difference, Outcome
 from mlflow_parity.comparing.file_evidence import UNPROVED
@@ -39,6 +39,7 @@ from mlflow_parity.kinds.schema.base import Family, Kind
 from mlflow_parity.pairing.by_kind import DigestsOf, pair_objects, pair_runs
 from mlflow_parity.pairing.matching import Pair, Pairing
 from mlflow_parity.pairing.relocation import Relocation
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.snapshot import FILES_PART, SERVER, Part
 from mlflow_parity.snapshot.store import PlaceObjects

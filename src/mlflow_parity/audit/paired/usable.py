@@ -28,8 +28,9 @@ from mlflow_parity.reading.transport.capabilities import release
 from mlflow_parity.snapshot import SERVER
 
 if TYPE_CHECKING:
-    from mlflow_parity.audit.side import Side, SideName
+    from mlflow_parity.audit.side import Side
     from mlflow_parity.comparing.links import ObjectLinks
+    from mlflow_parity.reading.transport.auth import SideName
 
 #: Objects that a finding names.
 _NAMED = 3

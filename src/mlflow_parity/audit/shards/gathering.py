@@ -12,13 +12,14 @@ from mlflow_parity.audit.recording import Judged
 from mlflow_parity.audit.result import Reading, Result
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.shards.part import ANSWERED, COUNTED, LAST, UNCOUNTED, PartReader, Shard
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.waivers.waivers import WaiverBook
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import MOST_PARTS, Subset, Tally, contradicting
 from mlflow_parity.core.text import counted
 from mlflow_parity.core.verdict import Row
+from mlflow_parity.reading.transport.auth import SideName
 
 #: Runs of one side above which an experiment is split.
 LARGE = 5_000

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from mlflow_parity import __version__
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.core.local.files import write_json
 from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.reading.transport.auth import SideName
 
 JOB = "job.json"
 WAIVERS, RENAMES = "waivers.toml", "rename.toml"

@@ -16,11 +16,12 @@ from typing import Any
 
 from mlflow_parity.audit.looking.second_look import Change
 from mlflow_parity.audit.recording import Judged
-from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.audit.waivers.waived_values import is_told
 from mlflow_parity.core.errors import UsageProblem
 from mlflow_parity.core.subset import SHORT, Subset, Tally
 from mlflow_parity.core.verdict import Finding, Row, State
+from mlflow_parity.reading.transport.auth import SideName
 
 #: What is counted of a side beside its lists, by the name that a result has for it.
 COUNTED = ("points", "files", "bytes", "requests")

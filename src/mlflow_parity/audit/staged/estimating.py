@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName
+from mlflow_parity.audit.side import SIDES, Side
 from mlflow_parity.audit.staged.reading import experiments_read
 from mlflow_parity.core.errors import ReadError
 from mlflow_parity.core.forecast import Amount, Expected
 from mlflow_parity.core.locations import given_path
 from mlflow_parity.core.text import counted, duration, noun, short
 from mlflow_parity.reading.probed import Probed
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import Part
 from mlflow_parity.snapshot.store import MANIFEST
 

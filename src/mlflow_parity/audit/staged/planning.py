@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 from mlflow_parity.audit.looking.looks import Looks
 from mlflow_parity.audit.paired.objects import Objects
-from mlflow_parity.audit.side import SIDES, SideName
+from mlflow_parity.audit.side import SIDES
 from mlflow_parity.audit.staged.reading import SidesReader, Wants
 from mlflow_parity.comparing.links import ObjectLinks
 from mlflow_parity.core.identity.id_map import IdMap
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.core.subset import Share
 from mlflow_parity.kinds import BY_NAME, KINDS
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import FILES_PART, SERVER
 from mlflow_parity.snapshot.wanted import Wanted
 

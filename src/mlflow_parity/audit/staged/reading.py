@@ -11,9 +11,10 @@ from mlflow_parity.audit.paired.objects import parts_of
 from mlflow_parity.audit.result import Reading
 from mlflow_parity.audit.scope import Selected
 from mlflow_parity.audit.settings import Settings
-from mlflow_parity.audit.side import SIDES, Side, SideName, prepare_folder
+from mlflow_parity.audit.side import SIDES, Side, prepare_folder
 from mlflow_parity.core.records import Experiment
 from mlflow_parity.kinds.rules.check_registry import Selection
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.schema import Asked
 from mlflow_parity.snapshot.wanted import LISTS, Wanted

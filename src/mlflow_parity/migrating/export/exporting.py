@@ -6,7 +6,6 @@ The source is read once, by the audit's own reader, which knows every server fro
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,11 +17,10 @@ from mlflow_parity.migrating.export.backup import FILE_PARTS, is_whole, left, na
 from mlflow_parity.migrating.export.export_folder import ExportFolder
 from mlflow_parity.migrating.export.tool_files import unwritten, write_tool_files
 from mlflow_parity.migrating.journal import Journal
-from mlflow_parity.reading.transport.answering import answering
 from mlflow_parity.snapshot import PARTS, SERVER, SERVER_PARTS, Part
 from mlflow_parity.snapshot.capture import Count, capture, capture_objects
 from mlflow_parity.snapshot.incomplete import Unread, of_experiment, of_moved, of_server
-from mlflow_parity.snapshot.origin import Origin
+from mlflow_parity.snapshot.origin import origin_of
 from mlflow_parity.snapshot.store import Snapshot
 
 if TYPE_CHECKING:
@@ -73,25 +71,7 @@ class Exporter:
         Raises:
             SnapshotError: the folder holds something else.
         """
-        capabilities = self._reader.capabilities
-        location = self._reader.location
-        answered = answering(location, "source", os.environ)
-        origin = Origin(
-            location.display,
-            location.kind,
-            capabilities.version,
-            {
-                "history_bulk": capabilities.history_bulk,
-                "artifact_proxy": capabilities.artifact_proxy,
-                "get_artifact": capabilities.get_artifact,
-            },
-            location.workspace,
-            hidden=self._reader.visibility.hidden,
-            accounts=self._reader.visibility.accounts,
-            endpoint=answered.endpoint,
-            s3_endpoint=answered.s3_endpoint,
-            tls_not_verified=answered.unproved,
-        )
+        origin = origin_of(self._reader.location, self._reader, "source")
         self._folder.set_aside()
         self._folder.clear_parts()
         snapshot = Snapshot.create(self._folder.snapshot_root, origin, experiments)

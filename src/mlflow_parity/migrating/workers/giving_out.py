@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster.dask_cluster import ClusterFailed, DaskCluster, Given, Words
 from mlflow_parity.cluster.shared_place import unpacked
 from mlflow_parity.core.errors import ReadError, UsageProblem
@@ -31,6 +30,7 @@ from mlflow_parity.migrating.workers.job import (
 )
 from mlflow_parity.migrating.workers.journals import Answers, lines_of_server
 from mlflow_parity.migrating.workers.moving import move
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.snapshot import PARTS
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from mlflow_parity.audit.side import SideName
 from mlflow_parity.cluster import worker
 from mlflow_parity.cluster.asking import Asking
 from mlflow_parity.cluster.shared_place import packed
@@ -32,6 +31,7 @@ from mlflow_parity.migrating.workers.job import (
 )
 from mlflow_parity.migrating.workers.journals import SharedJournal, read_lines
 from mlflow_parity.migrating.write.ordering import import_batch
+from mlflow_parity.reading.transport.auth import SideName
 from mlflow_parity.reading.transport.slowing import Limiter
 from mlflow_parity.snapshot import PARTS
 
