@@ -42,7 +42,8 @@ OPTIONS: Mapping[Pair, tuple[str, ...]] = {
 }
 #: Pairs that `make test` audits too.
 QUICK: tuple[Pair, ...] = ("migrated", "file-store")
-#: Pairs that are audited once more with the databases beside the API, where not only the quick ones are.
+#: Pairs that are audited once more with the databases beside the API and the files where they lie, where not only the
+#: quick ones are.
 BESIDE: tuple[Pair, ...] = ("migrated", "restored")
 #: Ids that servers give, as they are shown here.
 _NORMAL = (
@@ -120,7 +121,7 @@ class Result:
     clean: Mapping[Pair, Audited]
     broken: Mapping[Pair, Audited]
     beside: Mapping[Pair, tuple[Audited, Audited]]
-    """The same, clean and broken, with the databases beside the API."""
+    """The same, clean and broken, with the databases beside the API and the files read where they lie."""
     altered: Mapping[str, frozenset[str]]
     """What each fault altered in the database, as SQLite saw it (:func:`altering`)."""
 
@@ -137,7 +138,7 @@ def run(pool: ServerPool, pairs: Collection[Pair] = tuple(OPTIONS)) -> Result:
             altered |= {fault: frozenset(found) for fault, found in told.items()}
     clean, broken = ({pair: _read(folder / f"{pair}-{when}") for pair in pairs} for when in ("clean", "broken"))
     beside = {
-        pair: (_read(folder / f"{pair}-clean-database"), _read(folder / f"{pair}-broken-database"))
+        pair: (_read(folder / f"{pair}-clean-beside"), _read(folder / f"{pair}-broken-beside"))
         for pair in BESIDE
         if set(OPTIONS) <= set(pairs)
     }
@@ -184,8 +185,7 @@ class _Battery:
         folder = self.folder / name
         self._audit_with(folder, pair, source, target)
         if pair in BESIDE and set(OPTIONS) <= set(self.pairs):
-            databases = ("--source-db", source.database_uri, "--target-db", target.database_uri)
-            self._audit_with(self.folder / f"{name}-database", pair, source, target, *databases)
+            self._audit_with(self.folder / f"{name}-beside", pair, source, target, *beside(source, target))
 
     @staticmethod
     def _audit_with(folder: Path, pair: Pair, source: Server, target: Server, *more: str) -> None:
@@ -200,6 +200,17 @@ class _Battery:
             yield server
         finally:
             self.pool.give_back("newest", server)
+
+
+def beside(source: Server, target: Server) -> tuple[str, ...]:
+    """Return the options by which runs are read in the servers' databases, and files where they lie."""
+    databases = ("--source-db", source.database_uri, "--target-db", target.database_uri)
+    return *databases, *files_of("source", source), *files_of("target", target)
+
+
+def files_of(side: str, server: Server) -> tuple[str, ...]:
+    """Return the option by which the files of a side are read where they lie."""
+    return (f"--parity-{side}-artifacts", server.artifacts_root)
 
 
 def migrated(source: Server, target: Server, pairs: Collection[Pair] = tuple(OPTIONS)) -> None:

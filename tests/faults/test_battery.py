@@ -119,15 +119,16 @@ def test_nothing_else_is_blamed(result: Result, pair: Pair) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("pair", BESIDE)
-def test_with_the_databases_beside_the_api_it_is_the_same(result: Result, pair: Pair) -> None:
-    """What is read from the databases is judged as what the API tells: each fault, its facet, its state, its words."""
-    for by_api, by_database in zip((result.clean[pair], result.broken[pair]), result.beside[pair], strict=True):
-        assert by_database.status == by_api.status, by_database.output
-        assert sorted(map(repr, by_database.findings)) == sorted(map(repr, by_api.findings))
-        assert by_database.failed.keys() == by_api.failed.keys()
+def test_by_databases_and_files_where_they_lie_it_is_the_same(result: Result, pair: Pair) -> None:
+    """What is read there is judged as what the API tells and sends: each fault, its facet, its state, its words."""
+    for by_api, beside in zip((result.clean[pair], result.broken[pair]), result.beside[pair], strict=True):
+        assert beside.status == by_api.status, beside.output
+        assert sorted(map(repr, beside.findings)) == sorted(map(repr, by_api.findings))
+        assert beside.failed.keys() == by_api.failed.keys()
         for what in ("verdict", "coverage", "findings_total", "paired_by"):
-            assert by_database.report[what] == by_api.report[what], what
-        assert sum("were read from its database" in note for note in by_database.report["notes"]) == 2
+            assert beside.report[what] == by_api.report[what], what
+        for way in ("were read from its database", "were read at"):
+            assert sum(way in note for note in beside.report["notes"]) == 2, way
 
 
 def test_every_check_was_red() -> None:
