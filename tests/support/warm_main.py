@@ -196,6 +196,9 @@ def _serve_in_this_process() -> None:
             raise RuntimeError(f"not a Python program: {command}")
         os.environ.update(extra_env)
         sys.argv = command[2:]
+        # each request leaves thousands of objects behind, few of them in circles
+        gc.set_threshold(50_000)
+        _set_pragmas_once()
         if command[2] == "uvicorn":
             _shorten_the_way()
         runpy.run_module(command[2], run_name="__main__", alter_sys=True)
@@ -208,6 +211,25 @@ def _serve_in_this_process() -> None:
         importlib.import_module("mlflow.server.auth")
     except ImportError:
         sys.modules["mlflow.server.auth"] = None  # type: ignore[assignment]
+
+
+def _set_pragmas_once() -> None:
+    """Let MLflow set SQLite's pragmas once for each connection, for which they stay, and not in every session again."""
+    from sqlalchemy import TextClause
+    from sqlalchemy.orm import Session
+
+    execute = Session.execute
+
+    def unless_set(self: Any, statement: Any, *args: Any, **others: Any) -> Any:
+        if not (isinstance(statement, TextClause) and statement.text.startswith("PRAGMA ")):
+            return execute(self, statement, *args, **others)
+        done = self.connection().info.setdefault("pragmas that are set", set())
+        if statement.text in done:
+            return None
+        done.add(statement.text)
+        return execute(self, statement, *args, **others)
+
+    Session.execute = unless_set  # type: ignore[method-assign]
 
 
 def _shorten_the_way() -> None:
