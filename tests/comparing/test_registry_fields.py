@@ -180,6 +180,21 @@ SOURCE_CASES: list[tuple[str, str, str | None]] = [
         f"s3://new/{SECOND_COPY}",
         f"names another logged model: the copy of its own is {MODEL_COPY}",
     ),
+    # another folder of its own
+    (f"s3://old/1/{RUN}/artifacts/m", f"s3://new/7/{COPY}/artifacts/m/", PASSES),
+    (f"runs:/{RUN}/a b", f"s3://new/7/{COPY}/artifacts/a%20b", PASSES),
+    (
+        f"s3://old/1/{RUN}/artifacts/m",
+        f"s3://new/7/{COPY}/artifacts/m2",
+        "names m2 in the copy of its run, and the source m",
+    ),
+    (f"runs:/{RUN}/m", f"runs:/{COPY}", "names no folder in the copy of its run, and the source m"),
+    (
+        f"s3://old/1/models/{MODEL}/artifacts",
+        f"s3://new/7/models/{MODEL_COPY}/artifacts/a",
+        "names a in the copy of its logged model, and the source no folder",
+    ),
+    (f"models:/{MODEL}/a", f"models:/{MODEL_COPY}/b", "names b in the copy of its logged model, and the source a"),
     (f"models:/{MODEL}", f"models:/{MODEL_COPY}", None),
     (f"models:/{MODEL}", f"models:/{SECOND_COPY}", f"the copy of {MODEL} is {MODEL_COPY}"),
     (f"models:/{SECOND}", f"models:/{SECOND_COPY}", f"{SECOND} has no copy on the target"),

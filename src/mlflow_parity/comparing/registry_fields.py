@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mlflow_parity.comparing.difference import Difference
 from mlflow_parity.comparing.fields import FIELD, compare_hops
@@ -176,7 +177,7 @@ def compare_source(source: Entity, target: Entity, links: ObjectLinks) -> list[D
     rule = "model_version.source"
     ours, theirs = source.facets.get("source") or "", target.facets.get("source") or ""
     wrong = _named(ours, theirs, links) or _foreign(source, theirs, links) or _another(source, ours, theirs, links)
-    wrong = wrong or links.copy_places.another_server(theirs)
+    wrong = wrong or links.copy_places.another_server(theirs) or _another_folder(ours, theirs, links)
     if not wrong and ours and ours == theirs and "://" in ours and not _same_store(source, target, links):
         wrong = "the copy's files are in the source's place: they go when the source goes"
     if not wrong and ours and not theirs:
@@ -277,6 +278,26 @@ def _another(source: Entity, ours: str, theirs: str, links: ObjectLinks) -> str:
         if own and named and not named & fitting:
             return f"names another {singular_of(kind)}: the copy of its own is {' or '.join(sorted(fitting))}"
     return ""
+
+
+def _another_folder(ours: str, theirs: str, links: ObjectLinks) -> str:
+    """Say which folders a run or logged model and its copy are named with, where these are not the same."""
+    for kind, pattern in (("run", _RUN_IDS), ("logged_model", _MODEL_IDS)):
+        pairs = links.of(kind)
+        further = links.runs.copies if kind == "run" else links.copies.get(kind, {})
+        for mine in pattern.finditer(ours):
+            fitting = {pairs.get(mine[0]), *further.get(mine[0], ())}
+            for copy in pattern.finditer(theirs):
+                here, there = _folder(ours[mine.end() :]), _folder(theirs[copy.end() :])
+                if copy[0] in fitting and here != there:
+                    names = f"names {there or 'no folder'} in the copy of its {singular_of(kind)}"
+                    return f"{names}, and the source {here or 'no folder'}"
+    return ""
+
+
+def _folder(rest: str) -> str:
+    """Return a path in the files of a run or logged model, of what follows on its id."""
+    return unquote(rest.strip("/").removeprefix("artifacts").strip("/"))
 
 
 def _same_store(source: Entity, target: Entity, links: ObjectLinks) -> bool:

@@ -151,7 +151,8 @@ MODEL_VERSION = Kind(
             paired(
                 "source",
                 "source URI",
-                "It must name the copy's own place, never the source's run, logged model or store.",
+                "It must name the copy's own place, with the same folder in its run or logged model, never the "
+                "source's run, logged model or store.",
             ),
             expected(
                 "source.own-place",
