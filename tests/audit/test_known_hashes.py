@@ -180,3 +180,19 @@ def test_what_rests_on_known_hashes_is_not_gone_on_with(
     equal(outcome)
     assert bytes_read(ends) == sorted(BOTH)
     assert proofs(outcome) == {"SHA-256 of the bytes": len(FILES)}
+
+
+def _archived(exchange: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    exchange.answer(status, headers, body.replace(b">STANDARD<", b">GLACIER<"))
+
+
+@pytest.mark.long
+def test_what_is_known_stands_for_no_archived_file(ends: Ends, tmp_path: Path) -> None:
+    """A bucket's own rule archives a file long after it was read, and neither its ETag nor its time change."""
+    equal(ends.audit(known=tmp_path))
+    equal(ends.audit(known=tmp_path))
+    assert bytes_read(ends) == []
+    ends.s3.faults.append(Fault("list-type", _archived, times=10**9))
+    equal(ends.audit(known=tmp_path))
+    # those of the target
+    assert bytes_read(ends) == sorted(FILES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -252,11 +252,10 @@ class Places:
             around = place_of(place.uri, place.owner)
             if around is not None and not self._trusted.covers(around):
                 shared = None
-            client: Any = self._credentials.aws.s3
-            own = S3Store(client, place, self._s3_patience, shared, self.etags, self._reports, self.attributes)
+            own = self._in_s3(place, shared)
             if is_arn:
                 return [own]
-            told = str(client.meta.endpoint_url), self._session.location.display
+            told = str(self.s3.meta.endpoint_url), self._session.location.display
             return [ShownStore(own, server, place.uri, told, self._seen)]
         if is_arn:
             scheme = place.uri.partition(":")[0]
@@ -272,19 +271,15 @@ class Places:
         """Return the caller's own way to a proxied place, where one was given."""
         if self._way is None:
             return None
-
-        def in_s3(own: Place) -> S3Store:
-            return S3Store(
-                self._credentials.aws.s3,
-                own,
-                self._s3_patience,
-                shared,
-                self.etags,
-                self._reports,
-                attributes=self.attributes,
-            )
-
+        in_s3 = partial(self._in_s3, shared=shared)
         return own_store(self._way, place, server, self._session.location.display, in_s3)
+
+    def _in_s3(self, place: Place, shared: SharedListings | None) -> S3Store:
+        # what is archived on the source is no loss of the migration
+        return S3Store(
+            self.s3, place, self._s3_patience, shared, self.etags, self._reports, self.attributes,
+            to_be_read=self._credentials.aws.side == "target",
+        )  # fmt: skip
 
     def _server(self, place: Place) -> ServerStore:
         # a path of another machine is another file here, or none

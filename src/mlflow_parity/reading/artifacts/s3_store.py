@@ -69,7 +69,10 @@ class S3Store:
         etags: EtagsOfPlaces | None = None,
         reports: ChecksumReports | None = None,
         attributes: AttributesOfBuckets | None = None,
+        *,
+        to_be_read: bool = False,
     ) -> None:
+        """``to_be_read``: its files are of use only as long as they can be read."""
         self._client = client
         self._place = place
         self._patience = patience
@@ -81,6 +84,7 @@ class S3Store:
         self._etags = etags or EtagsOfPlaces()
         self._reports = reports
         self._attributes = attributes
+        self._to_be_read = to_be_read
 
     def files(self) -> Iterator[Artifact]:
         """Every object below the prefix."""
@@ -212,7 +216,8 @@ class S3Store:
     def stated(self, file: Artifact, evidence: Evidence) -> Stated:
         """What S3 states of a file that it has listed, without sending it."""
         told = self._told.get(file.path)
-        if told is None:
+        if told is None or (told.is_archived and self._to_be_read):
+            # one that was archived keeps its checksums, its time and its ETag, and nobody gets its bytes
             return Stated()
         stated = self._stated(file, told, evidence)._replace(mark=self._mark(file, told))
         return stated if self._reports is None else self._with_report(file, told, evidence, stated)
@@ -364,6 +369,8 @@ def _s3_error(error: Exception) -> ReadError:
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     right = endpoints.s3_right_to(str(getattr(error, "operation_name", ""))) if status == 403 else ""
     wanted = f" (is {right} allowed?)" if right else ""
+    if code == "InvalidObjectState":
+        wanted = " (it is archived: restore it first, nobody can read it until then)"
     # a message of the service may print back what it was sent
     told = Redactor.from_environment()(" ".join(str(error).split()))
     line = f"S3: {code or type(error).__name__}{wanted}: {told}"[:600]

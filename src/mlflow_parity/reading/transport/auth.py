@@ -144,7 +144,7 @@ class Aws:
 
     def __init__(self, side: SideName, environ: Mapping[str, str], region: str | None, *, arn: bool = False) -> None:
         self._arn = arn
-        self._side = side
+        self.side = side
         self._environ = environ
         self._region = region
         self._lock = threading.Lock()
@@ -159,7 +159,7 @@ class Aws:
 
         with self._lock:
             if self._session is None:
-                prefix = f"{self._side.upper()}_"
+                prefix = f"{self.side.upper()}_"
                 own = {
                     argument: self._environ.get(prefix + name)
                     for argument, name in (
@@ -169,7 +169,7 @@ class Aws:
                         ("aws_session_token", "AWS_SESSION_TOKEN"),
                     )
                 }
-                region = self._region or variable(self._side, "AWS_DEFAULT_REGION", self._environ)
+                region = self._region or variable(self.side, "AWS_DEFAULT_REGION", self._environ)
                 base = botocore.session.get_session()
                 base.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
                 given: Any = {name: value for name, value in own.items() if value}
@@ -202,7 +202,7 @@ class Aws:
             return False
 
     def _unusable(self, error: Exception) -> str:
-        return f"--{self._side}-arn: AWS credentials cannot be used: {' '.join(str(error).split())}"
+        return f"--{self.side}-arn: AWS credentials cannot be used: {' '.join(str(error).split())}"
 
     @property
     def s3(self) -> Any:
@@ -212,14 +212,14 @@ class Aws:
             if self._s3 is None:
                 from botocore.config import Config
 
-                endpoint = s3_endpoint(self._side, self._environ, arn=self._arn)
+                endpoint = s3_endpoint(self.side, self._environ, arn=self._arn)
                 # MLflow's own variables for stores that are S3 in all but address and certificate
-                style = variable(self._side, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", self._environ)
+                style = variable(self.side, "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", self._environ)
                 addressing: Any = {"addressing_style": style}
-                no_tls = s3_ignores_tls(self._side, self._environ, arn=self._arn)
+                no_tls = s3_ignores_tls(self.side, self._environ, arn=self._arn)
                 # boto3's own variables for them, as everywhere else
-                attempts = variable(self._side, "AWS_MAX_ATTEMPTS", self._environ) or ""
-                given = variable(self._side, "AWS_RETRY_MODE", self._environ) or ""
+                attempts = variable(self.side, "AWS_MAX_ATTEMPTS", self._environ) or ""
+                given = variable(self.side, "AWS_RETRY_MODE", self._environ) or ""
                 mode: Any = given if given in ("legacy", "standard") else "adaptive"
                 config = Config(
                     retries={"total_max_attempts": int(attempts) if attempts.isdecimal() else 9, "mode": mode},

@@ -28,6 +28,8 @@ from mlflow_parity.reading.artifacts.stated.held_etags import HeldEtags
 _CALLED = {kind: ("Checksum" + kind.upper(), kind.upper()) for kind in LENGTHS}
 #: Files of each place whose encryption is looked at: the first ones, and one of so many.
 _FIRST, _EACH = 3, 1_000
+#: Storage classes of files that have to be restored before they can be read.
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 #: Buckets of S3 Express: their ETags are no digests.
 _DIRECTORY_BUCKET = "--x-s3"
 
@@ -61,6 +63,8 @@ class Listed(NamedTuple):
     algorithms: frozenset[str]
     modified: float | None = None
     """Seconds since the epoch."""
+    is_archived: bool = False
+    """Whether S3 sends it to nobody until it is restored."""
 
 
 def listed(item: Mapping[str, Any]) -> Listed:
@@ -69,7 +73,7 @@ def listed(item: Mapping[str, Any]) -> Listed:
     algorithms = frozenset(map(str, told)) if isinstance(told, (list, tuple)) else frozenset[str]()
     modified = item.get("LastModified")
     stamp = modified.timestamp() if isinstance(modified, datetime) else None
-    return Listed(etag_in(item), algorithms, stamp)
+    return Listed(etag_in(item), algorithms, stamp, item.get("StorageClass") in _ARCHIVES)
 
 
 def of_head(head: Mapping[str, Any], *, weak: bool = False) -> dict[str, str]:
