@@ -2,7 +2,7 @@
 
 An ``mlflow server`` takes 8 s of processor time to start, an audit or the tool 3 s, nearly all of it for imports.
 What is run here is the same program with the same arguments, environment, folder and files, in a process of its own;
-only the modules of :data:`LIBRARIES` are there already, for audits those of our own package too.
+only the modules of :data:`LIBRARIES` are there already, for audits and migrations those of our own package too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ LIBRARIES: Mapping[str, Sequence[str]] = {
               "mlflow_parity.cli"),
     # the web servers come first: MLflow looks whether they are there
     "mlflow": ("gunicorn.app.wsgiapp", "uvicorn.main", "mlflow.cli", "mlflow.server", "mlflow.server.fastapi_app",
-               "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store"),
+               "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
+               "mlflow_parity.migrating.command"),
 }  # fmt: skip
 
 

@@ -29,14 +29,14 @@ def main() -> None:
     address, leader, modules = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(",")
     # this file's folder is none of the programs' business
     del sys.path[0]
-    ours = [name for name in modules if name.startswith("mlflow_parity.")]
+    plugin = [name for name in modules if name.startswith("mlflow_parity.")] if "pytest" in modules else []
     for name in modules:
         # not every environment has each of them
-        if name not in ours:
+        if name not in plugin:
             with suppress(ModuleNotFoundError):
                 importlib.import_module(name)
-    if ours:
-        _import_as_pytest(ours)
+    if plugin:
+        _import_as_pytest(plugin)
     if sys.dont_write_bytecode:
         # what the programs import beside that would be compiled each time; nothing is written to the checkout
         sys.pycache_prefix = f"{address}.compiled"
