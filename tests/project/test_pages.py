@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -145,10 +148,31 @@ def test_tests_run_beside_the_bare_machine_where_nothing_is_to_be_installed(tmp_
     assert tests.startswith("make test-all ")
 
 
+def test_long_tests_begin_while_there_is_time(tmp_path: Path) -> None:
+    """CI is ended after 90 minutes, and then nothing lands; the quick tests come after the last long one."""
+    ci = Ci(tmp_path)
+    ci.make("true", f'echo "until $PARITY_LONG_UNTIL" >>{ci.said}')
+    began = time.time()
+    [until] = [line for line in ci.run()[1] if line.startswith("until ")]
+    assert 3_600 < int(until.split()[1]) - began < 4_500
+
+
+@pytest.mark.parametrize(("until", "told"), [("", "1 passed"), ("9e9", "1 passed"), ("1.0", "1 skipped")])
+def test_a_long_test_that_comes_too_late_is_skipped(until: str, told: str) -> None:
+    """It is no pass: pytest counts it as skipped."""
+    test = f"{bare_machine.PAGES}::test_every_page_with_commands_is_run"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", test],
+        cwd=ROOT, env={**os.environ, "PARITY_LONG_UNTIL": until}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told in done.stdout, done.stdout
+    assert ("CI's time is over" in done.stdout) == (told == "1 skipped")
+
+
 def test_ci_leaves_out_what_the_bare_machine_runs_and_nothing_else(tmp_path: Path) -> None:
     """Else commands are run twice, or tests not at all."""
     tests = Ci(tmp_path).run()[1][1]
-    assert tests.partition(" TESTS=")[2] == f"tests --ignore={bare_machine.PAGES}"
+    assert tests.partition(" TESTS=")[2] == f"tests -rs --ignore={bare_machine.PAGES}"
     assert (ROOT / bare_machine.PAGES).is_file()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -38,6 +40,10 @@ _LONGEST = (
     "project/test_outputs",
 )  # fmt: skip
 
+#: Until when long tests may begin, in seconds since the epoch: ``.ci/run`` sets it, whose time has an end. Those that
+#: come too late are skipped, by that reason.
+_UNTIL = float(os.environ.get("PARITY_LONG_UNTIL") or math.inf)
+
 
 # how long an example takes says how busy the machine is, and nothing else
 settings.register_profile("tests", deadline=None)
@@ -53,11 +59,28 @@ lead()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, the order within a file stays; ``long(but=…)`` does not mark these parameters."""
+    """Put the longest files first, the order within a file stays; ``long(but=…)`` does not mark these parameters.
+
+    Where time has an end the others begin at another one each time: it is not always the same that come too late.
+    """
     for item in items:
         item.own_markers[:] = [mark for mark in item.own_markers if not _excepted(item, mark)]
     place = {name: number for number, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: place.get(f"{item.path.parent.name}/{item.path.stem}", len(_LONGEST)))
+    others = [one for one in dict.fromkeys(map(_file, items)) if one not in place]
+    first = int(_UNTIL) % len(others) if others and math.isfinite(_UNTIL) else 0
+    place |= {name: len(place) + number for number, name in enumerate(others[first:] + others[:first])}
+    items.sort(key=lambda item: place[_file(item)])
+
+
+def _file(item: pytest.Item) -> str:
+    return f"{item.path.parent.name}/{item.path.stem}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a long test for which there is no time left, before anything is made for it."""
+    if time.time() > _UNTIL and item.get_closest_marker("long") is not None:
+        pytest.skip("CI's time is over; make test-all runs it")
 
 
 def _excepted(item: pytest.Item, mark: pytest.Mark) -> bool:
