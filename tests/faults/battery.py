@@ -205,12 +205,8 @@ class _Battery:
 def beside(source: Server, target: Server) -> tuple[str, ...]:
     """Return the options by which runs are read in the servers' databases, and files where they lie."""
     databases = ("--source-db", source.database_uri, "--target-db", target.database_uri)
-    return *databases, *files_of("source", source), *files_of("target", target)
-
-
-def files_of(side: str, server: Server) -> tuple[str, ...]:
-    """Return the option by which the files of a side are read where they lie."""
-    return (f"--parity-{side}-artifacts", server.artifacts_root)
+    files = ("--parity-source-artifacts", source.artifacts_root, "--parity-target-artifacts", target.artifacts_root)
+    return *databases, *files
 
 
 def migrated(source: Server, target: Server, pairs: Collection[Pair] = tuple(OPTIONS)) -> None:
